@@ -1,0 +1,67 @@
+"""What a dataset adapter is, and the rules that all adapters share."""
+
+import hashlib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import ClassVar
+
+from facemill import ManifestError
+from manifests.scan_report import Count, ScanReport
+
+__all__ = ["UNASSIGNED", "DatasetAdapter", "choose_quality", "make_video_id"]
+
+UNASSIGNED = ""
+"""Split of an entry until it is given one."""
+
+
+class DatasetAdapter(ABC):
+    """Turns the names of a dataset's files into videos, pairs and splits.
+
+    The class docstring states layout, names, pairs, splits and published counts.
+    """
+
+    name: ClassVar[str]
+    published: ClassVar[Mapping[Count, int]] = {}
+    """The authors' counts by dataset, method and split."""
+
+    @abstractmethod
+    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
+        """Find the dataset's videos below `root`, from names alone.
+
+        Args:
+            root: local folder or fsspec URL.
+            quality: keep this quality only; None where the root holds one.
+            official: assign the dataset's own split; otherwise entries come back `UNASSIGNED`.
+
+        Raises:
+            ManifestError: no such folder, an ambiguous quality, or no official split where it was asked for.
+        """
+
+
+def make_video_id(dataset: str, method: str, quality: str, path: str, stem: str | None = None) -> str:
+    """The id of the video at `path` (relative to the root): `dataset-method-quality-stem`.
+
+    Characters other than `A-Za-z0-9_-` become `_`; since two names might then coincide, such an id
+    ends in eight hex digits of the path's SHA-256.
+    """
+    wanted = "-".join((dataset, method, quality, PurePosixPath(path).stem if stem is None else stem))
+    cleaned = re.sub(r"[^A-Za-z0-9_-]", "_", wanted)
+    if cleaned == wanted:
+        return wanted
+    return f"{cleaned}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+
+
+def choose_quality(present: Iterable[str], asked: str | None) -> str:
+    """The quality to scan, where a root may hold several.
+
+    Raises:
+        ManifestError: the one asked for is not there, or none was asked for and there are several.
+    """
+    known = sorted(set(present))
+    if asked is not None and asked not in known:
+        raise ManifestError(f"There are no videos of quality {asked} here: --quality can be {', '.join(known)}.")
+    if asked is None and len(known) > 1:
+        raise ManifestError(f"The root holds several qualities: choose one with --quality {'|'.join(known)}.")
+    return asked or known[0]

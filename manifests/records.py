@@ -1,0 +1,211 @@
+"""The records that facemill's files are made of.
+
+Coordinates are pixels of the upright source frame, origin at its top-left corner. A box is
+`(x1, y1, x2, y2)` of edges, so that a box over the whole frame is `(0, 0, width, height)`;
+a point is where the centre of the top-left pixel is `(0.5, 0.5)`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = [
+    "LABELS",
+    "SPLITS",
+    "ClipGroup",
+    "FailureRecord",
+    "FrameFaces",
+    "MaskKind",
+    "Reason",
+    "SampleRecord",
+    "Stage",
+    "VideoEntry",
+]
+
+LABELS = ("real", "fake")
+"""Class names by label: 0 is real and 1 is fake, everywhere."""
+
+SPLITS = ("train", "val", "test")
+
+
+class MaskKind(StrEnum):
+    """Where a sample's forgery mask comes from."""
+
+    DIFFERENCE = "difference"  # the fake differenced against its original
+    OFFICIAL = "official"  # the dataset's own mask video
+    ZEROS = "zeros"  # a real face: nothing was forged
+    NONE = "none"  # a fake of which nobody knows where it was forged
+
+
+class Stage(StrEnum):
+    """The step of the path of a frame in which something failed."""
+
+    DECODE = "decode"
+    DETECT = "detect"
+    TRACK = "track"
+    MASK = "mask"
+    FILTER = "filter"
+    PROCESS = "process"
+
+
+class Reason(StrEnum):
+    """Why a video, or some of its frames, gave no sample."""
+
+    MISSING_FILE = "missing_file"
+    UNREADABLE = "unreadable"
+    NO_VIDEO_STREAM = "no_video_stream"
+    TRUNCATED = "truncated"
+    DECODE_TIMEOUT = "decode_timeout"
+    SIZE_MISMATCH = "size_mismatch"  # a fake's frames are not the size of its original's
+    MISALIGNED = "misaligned"  # no offset lines a fake up with its original
+    MASK_EMPTY = "mask_empty"
+    MASK_UNAVAILABLE = "mask_unavailable"  # the official mask cannot be read, or ends early
+    NO_FACE = "no_face"
+    TOO_SMALL = "too_small"
+    BLURRED = "blurred"
+    WORKER_KILLED = "worker_killed"  # reading this video killed the worker process
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class VideoEntry:
+    """One video of a manifest (a row of videos.parquet).
+
+    Attributes:
+        video_id: unique in the manifest; letters, digits, `_` and `-` only.
+        dataset: short name, such as `ffpp`.
+        method: the forgery method, `real` for a pristine video.
+        label: 0 real, 1 fake.
+        quality: `raw`, `c23`, `c40`, or `native` where the dataset knows no compression levels.
+        split: `train`, `val` or `test`.
+        root: folder or fsspec URL that `path` and `mask_path` are relative to.
+        path: POSIX path of the video below `root`.
+        source_id: `video_id` of the pristine video that a fake was made from; None for a real
+            video, and for a fake whose original is not in the manifest.
+        subject_ids: who is seen, then who was swapped in; prefixed by the dataset, so that
+            subjects of two datasets never coincide. Empty where nobody knows.
+        mask_path: POSIX path of the official mask video below `root`, or None.
+    """
+
+    video_id: str
+    dataset: str
+    method: str
+    label: int
+    quality: str
+    split: str
+    root: str
+    path: str
+    source_id: str | None = None
+    subject_ids: tuple[str, ...] = ()
+    mask_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClipGroup:
+    """One pristine video and every fake made from it in the same quality: decoded together.
+
+    A fake without its original, and a real video without fakes, are groups of one.
+    """
+
+    real: VideoEntry | None
+    fakes: tuple[VideoEntry, ...] = ()
+
+    @property
+    def group_id(self) -> str:
+        """The `video_id` of the pristine video, or of the lone fake."""
+        return next(self.videos()).video_id
+
+    @property
+    def split(self) -> str:
+        return next(self.videos()).split
+
+    def videos(self) -> Iterator[VideoEntry]:
+        """The pristine video first, then the fakes."""
+        if self.real is not None:
+            yield self.real
+        yield from self.fakes
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRecord:
+    """One face crop: everything but its pixels (a row of samples.parquet).
+
+    Attributes:
+        sample_id: `<video_id>-f<frame>-t<track>`, unique in the dataset.
+        frame_index: index in display order, from 0, in this video.
+        pts_s: presentation time of the frame, seconds.
+        pair_offset: frames by which a fake runs behind its original (fake frame = real frame +
+            offset); None where there is no pair.
+        track_id: the person, the same in a real video and in its fakes.
+        bbox: face box, source pixels, xyxy.
+        landmarks: 5 points (x, y), source pixels: viewer-left eye, viewer-right eye, nose,
+            viewer-left and viewer-right mouth corner, flattened to 10 numbers.
+        score: the face detector's confidence, 0..1.
+        affine: 2x3 row-major, source point -> crop point (both in the convention of this module).
+        crop_size: side of the square crop, pixels.
+        mask_coverage: forged share of the crop, 0..1; None where `mask_kind` is `none`.
+        mask_iou: agreement of the difference mask with the official one, where both were asked for.
+        shard: path of the shard below the dataset's folder.
+        row: position in the shard, from 0.
+        image_sha256: of the encoded picture, hex.
+    """
+
+    sample_id: str
+    video_id: str
+    dataset: str
+    method: str
+    label: int
+    quality: str
+    split: str
+    source_id: str | None
+    subject_ids: tuple[str, ...]
+    frame_index: int
+    pts_s: float
+    pair_offset: int | None
+    track_id: int
+    bbox: tuple[float, ...]
+    landmarks: tuple[float, ...]
+    score: float
+    affine: tuple[float, ...]
+    crop_size: int
+    mask_kind: MaskKind
+    mask_coverage: float | None
+    mask_iou: float | None
+    shard: str
+    row: int
+    image_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """A video, or some frames of it, that gave no sample (a row of failures.parquet).
+
+    Attributes:
+        frames: how many frames are concerned; 0 where it is the whole video.
+    """
+
+    video_id: str
+    stage: Stage
+    reason: Reason
+    message: str
+    frames: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFaces:
+    """What the face detector saw in one frame (a row of faces.parquet), before any choice.
+
+    Attributes:
+        key: hash of the video's identity and the detector's settings: detections are reused
+            where key and frame agree.
+        boxes: a box (4 numbers) per face, source pixels.
+        landmarks: 10 numbers per face, as in `SampleRecord`.
+        scores: one per face.
+    """
+
+    key: str
+    video_id: str
+    frame_index: int
+    boxes: tuple[tuple[float, ...], ...]
+    landmarks: tuple[tuple[float, ...], ...]
+    scores: tuple[float, ...]

@@ -1,0 +1,203 @@
+"""Arrow schemas of facemill's files, and the way between their tables and the records.
+
+A schema has a column per field of its dataclass, in field order. Coordinates are float32 (a
+detector knows no more), the affine is float64 (it is inverted and composed).
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from operator import attrgetter
+from typing import Any, TypeVar, cast, get_type_hints
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from facemill import ManifestError
+from manifests.records import FailureRecord, FrameFaces, SampleRecord, VideoEntry
+
+__all__ = ["FACES", "FAILURES", "SAMPLES", "VIDEOS", "conform", "from_table", "to_table"]
+
+Record = TypeVar("Record", VideoEntry, SampleRecord, FailureRecord, FrameFaces)
+
+
+def _required(name: str, kind: pa.DataType) -> "pa.Field[Any]":
+    return pa.field(name, kind, nullable=False)
+
+
+def _strings() -> pa.DataType:
+    return pa.list_(_required("item", pa.string()))
+
+
+def _floats(size: int, kind: pa.DataType) -> pa.DataType:
+    """A vector of `size` numbers, each present."""
+    return pa.list_(_required("item", kind), size)
+
+
+VIDEOS = pa.schema(
+    [
+        _required("video_id", pa.string()),
+        _required("dataset", pa.string()),
+        _required("method", pa.string()),
+        _required("label", pa.int8()),
+        _required("quality", pa.string()),
+        _required("split", pa.string()),
+        _required("root", pa.string()),
+        _required("path", pa.string()),
+        pa.field("source_id", pa.string()),
+        _required("subject_ids", _strings()),
+        pa.field("mask_path", pa.string()),
+    ]
+)
+"""videos.parquet: a row per `VideoEntry`."""
+
+SAMPLES = pa.schema(
+    [
+        _required("sample_id", pa.string()),
+        _required("video_id", pa.string()),
+        _required("dataset", pa.string()),
+        _required("method", pa.string()),
+        _required("label", pa.int8()),
+        _required("quality", pa.string()),
+        _required("split", pa.string()),
+        pa.field("source_id", pa.string()),
+        _required("subject_ids", _strings()),
+        _required("frame_index", pa.int32()),
+        _required("pts_s", pa.float64()),
+        pa.field("pair_offset", pa.int32()),
+        _required("track_id", pa.int32()),
+        _required("bbox", _floats(4, pa.float32())),
+        _required("landmarks", _floats(10, pa.float32())),
+        _required("score", pa.float32()),
+        _required("affine", _floats(6, pa.float64())),
+        _required("crop_size", pa.int32()),
+        _required("mask_kind", pa.string()),
+        pa.field("mask_coverage", pa.float32()),
+        pa.field("mask_iou", pa.float32()),
+        _required("shard", pa.string()),
+        _required("row", pa.int32()),
+        _required("image_sha256", pa.string()),
+    ]
+)
+"""samples.parquet: a row per `SampleRecord`."""
+
+FAILURES = pa.schema(
+    [
+        _required("video_id", pa.string()),
+        _required("stage", pa.string()),
+        _required("reason", pa.string()),
+        _required("message", pa.string()),
+        _required("frames", pa.int32()),
+    ]
+)
+"""failures.parquet: a row per `FailureRecord`."""
+
+FACES = pa.schema(
+    [
+        _required("key", pa.string()),
+        _required("video_id", pa.string()),
+        _required("frame_index", pa.int32()),
+        _required("boxes", pa.list_(_required("item", _floats(4, pa.float32())))),
+        _required("landmarks", pa.list_(_required("item", _floats(10, pa.float32())))),
+        _required("scores", pa.list_(_required("item", pa.float32()))),
+    ]
+)
+"""faces.parquet: a row per `FrameFaces`."""
+
+_SCHEMAS: dict[type, pa.Schema] = {
+    VideoEntry: VIDEOS,
+    SampleRecord: SAMPLES,
+    FailureRecord: FAILURES,
+    FrameFaces: FACES,
+}
+
+
+def to_table(records: Sequence[Record], schema: pa.Schema) -> pa.Table:
+    """The records as a table of exactly `schema`, a row each, in their order."""
+    columns = [pa.array(map(attrgetter(field.name), records), field.type, size=len(records)) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def from_table(table: pa.Table, record_class: type[Record]) -> list[Record]:
+    """The rows of `table` as records: lists become tuples, codes become members of their enum.
+
+    Equal strings of a column are one object, which halves the memory of a large manifest.
+
+    Raises:
+        ManifestError: a column is missing or mistyped, has a null where none may be, or a code is unknown.
+    """
+    table = conform(table, _SCHEMAS[record_class])
+    types = get_type_hints(record_class)
+    columns = []
+    for name in table.column_names:
+        values = _to_python(table[name].combine_chunks())
+        if isinstance(types[name], type) and issubclass(types[name], StrEnum):
+            values = _to_members(name, values, types[name])
+        columns.append(values)
+    return list(map(record_class, *columns))
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of `schema`, in its order and types; other columns are left out.
+
+    Types of the same kind are converted (pandas writes int64 and large_string), others refused.
+
+    Raises:
+        ManifestError: names every column that is missing, mistyped, or null where none may be.
+    """
+    faults = []
+    for field in schema:
+        if field.name not in table.column_names:
+            faults.append(f"{field.name} is missing")
+            continue
+        column = table[field.name]
+        if _kind(column.type) != _kind(field.type) and not (field.nullable and pa.types.is_null(column.type)):
+            faults.append(f"{field.name} is {column.type} instead of {field.type}")
+        elif column.null_count and not field.nullable:
+            faults.append(f"{field.name} has {column.null_count} nulls")
+    if faults:
+        raise ManifestError(f"The table's columns are not as they should be: {', '.join(faults)}.")
+    try:
+        return table.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, ValueError) as error:
+        raise ManifestError(f"The table has a value that does not fit its column: {error}.") from error
+
+
+def _kind(kind: pa.DataType) -> str:
+    """What a column holds, whatever the width of its numbers and offsets."""
+    if isinstance(kind, pa.DictionaryType):
+        kind = kind.value_type
+    if isinstance(kind, pa.FixedSizeListType):
+        return f"{kind.list_size} x {_kind(kind.value_type)}"
+    if isinstance(kind, pa.ListType | pa.LargeListType):
+        return f"list of {_kind(kind.value_type)}"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return "string"
+    if pa.types.is_integer(kind):
+        return "integer"
+    return "float" if pa.types.is_floating(kind) else str(kind)
+
+
+def _to_python(array: "pa.Array[Any]") -> list[Any]:
+    """The array's values, a list within becoming a tuple; column-wise, with equal strings shared."""
+    if pa.types.is_string(array.type):
+        encoded = cast("pa.DictionaryArray[Any, Any]", pc.dictionary_encode(array))
+        words = [*encoded.dictionary.to_pylist(), None]
+        return [words[code] for code in encoded.indices.fill_null(len(words) - 1).to_numpy().tolist()]
+    if isinstance(array, pa.FixedSizeListArray):
+        return list(zip(*[iter(_to_python(array.flatten()))] * array.type.list_size, strict=True))
+    if isinstance(array, pa.ListArray):
+        values = iter(_to_python(array.flatten()))
+        seen: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+        rows = (tuple(itertools.islice(values, length)) for length in pc.list_value_length(array).to_pylist())
+        return [seen.setdefault(row, row) for row in rows]
+    return array.to_pylist() if array.null_count else array.to_numpy().tolist()
+
+
+def _to_members(name: str, values: Iterable[str], codes: type[StrEnum]) -> list[StrEnum]:
+    members = {code.value: code for code in codes}
+    try:
+        return [members[value] for value in values]
+    except KeyError as error:
+        known = ", ".join(members)
+        raise ManifestError(f"Column {name} holds {error.args[0]!r}, which is none of {known}.") from None

@@ -1,0 +1,28 @@
+"""Shards: the files that samples are stored in, in any registered format."""
+
+from pathlib import PurePath
+
+from facemill import DatasetError
+from manifests.shards.base import EncodedSample, ShardFormat, ShardWriter
+from manifests.shards.parquet import ParquetShards
+from manifests.shards.webdataset import WebDatasetShards
+
+__all__ = ["SHARD_FORMATS", "EncodedSample", "ShardFormat", "ShardWriter", "format_of"]
+
+SHARD_FORMATS: dict[str, ShardFormat] = {known.name: known for known in (ParquetShards(), WebDatasetShards())}
+"""Every shard format by the name that recipes call it."""
+
+
+def format_of(path: PurePath | str) -> ShardFormat:
+    """The format of a shard, told by its suffix.
+
+    Raises:
+        DatasetError: for a suffix that no format has.
+    """
+    suffix = PurePath(path).suffix
+    for known in SHARD_FORMATS.values():
+        if known.suffix == suffix:
+            return known
+    raise DatasetError(
+        f"{path} is no shard: the known suffixes are {', '.join(f.suffix for f in SHARD_FORMATS.values())}."
+    )

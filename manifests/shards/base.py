@@ -1,0 +1,94 @@
+"""What every shard format does: write encoded samples in order, and stream them back."""
+
+import dataclasses
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from facemill import DatasetError
+from manifests.records import SampleRecord
+from manifests.schemas import SAMPLES, from_table, to_table
+
+__all__ = ["EncodedSample", "ShardFormat", "ShardWriter", "image_suffix", "placed"]
+
+KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSample:
+    """A sample as it lies in a shard.
+
+    Attributes:
+        image: the crop, an encoded PNG, JPEG or WebP picture.
+        mask: its forgery mask, a one-channel PNG of the crop's size, 0 or 255; all zero for a real face.
+    """
+
+    record: SampleRecord
+    image: bytes
+    mask: bytes
+
+
+class ShardWriter(Protocol):
+    """Takes a shard's samples in order."""
+
+    def write(self, sample: EncodedSample) -> SampleRecord:
+        """Append a sample; returns its record with `shard` and `row` filled in, exactly as `read` will give it."""
+
+
+class ShardFormat(ABC):
+    """A file format for samples: a stateless object, registered by its name.
+
+    Equal samples give equal bytes, and no samples at all give a valid shard.
+    """
+
+    name: str
+    suffix: str
+
+    @abstractmethod
+    def open_writer(self, path: Path, shard: str) -> AbstractContextManager[ShardWriter]:
+        """Open a new file for writing; it is complete when the context is left.
+
+        Args:
+            path: where to write now, perhaps a temporary name.
+            shard: the shard's path below the dataset's folder, for the records.
+        """
+
+    @abstractmethod
+    def read(self, path: Path) -> Iterator[EncodedSample]:
+        """Stream a shard's samples in the order written.
+
+        Raises:
+            DatasetError: where the file is damaged; samples before the damage have been yielded.
+        """
+
+
+def placed(sample: EncodedSample, shard: str, row: int) -> SampleRecord:
+    """The sample's record with its place filled in and its numbers as wide as files keep them.
+
+    Raises:
+        DatasetError: for a sample_id that cannot be the key of a WebDataset sample.
+    """
+    sample_id = sample.record.sample_id
+    if not KEY.fullmatch(sample_id):
+        raise DatasetError(f"The sample_id {sample_id!r} is not made of letters, digits, '_' and '-' only.")
+    [record] = from_table(to_table([dataclasses.replace(sample.record, shard=shard, row=row)], SAMPLES), SampleRecord)
+    return record
+
+
+def image_suffix(image: bytes) -> str:
+    """`.png`, `.jpg` or `.webp`, told by an encoded picture's first bytes.
+
+    Raises:
+        DatasetError: for any other format.
+    """
+    if image.startswith(b"\x89PNG"):
+        return ".png"
+    if image.startswith(b"\xff\xd8\xff"):
+        return ".jpg"
+    if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
+        return ".webp"
+    raise DatasetError("A picture to be stored is none of PNG, JPEG and WebP: encode it as one of them.")

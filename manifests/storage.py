@@ -1,0 +1,52 @@
+"""Files that are either whole or not there: written under a temporary name, synced, then renamed."""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["TEMPORARY_SUFFIX", "atomic_path", "sha256_of", "write_atomically"]
+
+TEMPORARY_SUFFIX = ".tmp"
+"""End of the names of unfinished files; what a killed process leaves behind may be deleted by it."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on leaving, what was written there becomes `path`, on disk.
+
+    Two processes that write the same file do not disturb each other: the last one to finish wins.
+    An exception inside removes the temporary file and leaves `path` as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a small file: after a crash it is the old one or the new one, never half of it."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Flush a file, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,130 @@
+"""The rules of a manifest, each checked over all of its rows."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from facemill import ManifestError
+from manifests.records import LABELS, SPLITS, VideoEntry
+
+__all__ = ["Violation", "check", "validate"]
+
+_VIDEO_ID = re.compile(r"[A-Za-z0-9_-]+")
+_SHOWN = 5  # rows named in an error message
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule, in words, and the rows that break it."""
+
+    rule: str
+    sentence: str
+    video_ids: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if not self.video_ids:
+            return self.sentence
+        more = f" and {len(self.video_ids) - _SHOWN} more" if len(self.video_ids) > _SHOWN else ""
+        return f"{self.sentence} ({', '.join(self.video_ids[:_SHOWN])}{more})"
+
+
+def validate(entries: Sequence[VideoEntry]) -> list[Violation]:
+    """Every rule that the manifest breaks, with all rows that break it, in the manifest's order."""
+    if not entries:
+        return [Violation("not_empty", "a manifest holds at least one video", ())]
+    found = ((rule, sentence, tuple(broken_by(entries))) for rule, (sentence, broken_by) in _RULES.items())
+    return [Violation(rule, sentence, ids) for rule, sentence, ids in found if ids]
+
+
+def check(entries: Sequence[VideoEntry]) -> None:
+    """Refuse a manifest that breaks a rule.
+
+    Raises:
+        ManifestError: names every broken rule, and the first rows that break it.
+    """
+    if violations := validate(entries):
+        raise ManifestError(f"The manifest breaks its rules: {'; '.join(map(str, violations))}.")
+
+
+def _repeated_ids(entries: Sequence[VideoEntry]) -> Iterator[str]:
+    counts = Counter(entry.video_id for entry in entries)
+    return (video_id for video_id, count in counts.items() if count > 1)
+
+
+def _odd_ids(entries: Sequence[VideoEntry]) -> Iterator[str]:
+    return (entry.video_id for entry in entries if not _VIDEO_ID.fullmatch(entry.video_id))
+
+
+def _odd_labels(entries: Sequence[VideoEntry]) -> Iterator[str]:
+    for entry in entries:
+        if entry.label not in range(len(LABELS)) or (entry.label == 0) != (entry.method == "real"):
+            yield entry.video_id
+
+
+def _unknown_splits(entries: Sequence[VideoEntry]) -> Iterator[str]:
+    return (entry.video_id for entry in entries if entry.split not in SPLITS)
+
+
+def _reals_with_source(entries: Sequence[VideoEntry]) -> Iterator[str]:
+    return (entry.video_id for entry in entries if entry.label == 0 and entry.source_id is not None)
+
+
+def _unknown_sources(entries: Sequence[VideoEntry]) -> Iterator[str]:
+    reals = {entry.video_id for entry in entries if entry.label == 0}
+    for entry in entries:
+        if entry.source_id is not None and entry.source_id not in reals:
+            yield entry.video_id
+
+
+def _pairs_that_differ(what: Callable[[VideoEntry], str]) -> Callable[[Sequence[VideoEntry]], Iterator[str]]:
+    """A rule that a fake and its original agree in `what`."""
+
+    def broken_by(entries: Sequence[VideoEntry]) -> Iterator[str]:
+        reals = {entry.video_id: what(entry) for entry in entries if entry.label == 0}
+        for entry in entries:
+            if entry.source_id in reals and reals[entry.source_id] != what(entry):
+                yield entry.video_id
+
+    return broken_by
+
+
+def _shared_between_splits(entries: Sequence[VideoEntry]) -> Iterator[str]:
+    first: dict[str, str] = {}
+    shared = {
+        subject
+        for entry in entries
+        for subject in entry.subject_ids
+        if first.setdefault(subject, entry.split) != entry.split
+    }
+    return (entry.video_id for entry in entries if shared and not shared.isdisjoint(entry.subject_ids))
+
+
+def _repeated_files(entries: Sequence[VideoEntry]) -> Iterator[str]:
+    counts = Counter((entry.root, entry.path) for entry in entries)
+    return (entry.video_id for entry in entries if counts[entry.root, entry.path] > 1)
+
+
+def _odd_paths(entries: Sequence[VideoEntry]) -> Iterator[str]:
+    for entry in entries:
+        if not _is_relative(entry.path) or not (entry.mask_path is None or _is_relative(entry.mask_path)):
+            yield entry.video_id
+
+
+def _is_relative(path: str) -> bool:
+    return not any(part in ("", ".", "..") for part in path.split("/"))
+
+
+_RULES: dict[str, tuple[str, Callable[[Sequence[VideoEntry]], Iterable[str]]]] = {
+    "unique_id": ("a video_id stands for one row", _repeated_ids),
+    "id_characters": ("a video_id is made of letters, digits, '_' and '-'", _odd_ids),
+    "label": ("a label is 0 where the method is 'real', and 1 otherwise", _odd_labels),
+    "split": (f"a split is one of {', '.join(SPLITS)}", _unknown_splits),
+    "real_source": ("a real video has no source_id", _reals_with_source),
+    "known_source": ("a source_id names a real video of the manifest", _unknown_sources),
+    "pair_quality": ("a fake has the quality of its original", _pairs_that_differ(lambda entry: entry.quality)),
+    "pair_split": ("a fake is in the split of its original", _pairs_that_differ(lambda entry: entry.split)),
+    "subject_split": ("a subject is in one split only", _shared_between_splits),
+    "unique_file": ("a file stands in one row", _repeated_files),
+    "relative_path": ("a path is relative to the root, with '/' and without '..'", _odd_paths),
+}

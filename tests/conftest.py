@@ -1,0 +1,43 @@
+"""What many tests share: where the real media are, and small videos made on the spot."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+MEDIA = Path(os.environ.get("FACEMILL_TEST_MEDIA", Path(__file__).parents[2] / "shared" / "media"))
+
+
+@pytest.fixture(scope="session")
+def media() -> Path:
+    """Folder of real test media (`FACEMILL_TEST_MEDIA`); the test is skipped where there is none."""
+    if not MEDIA.is_dir():
+        pytest.skip(f"no test media at {MEDIA}: set FACEMILL_TEST_MEDIA")
+    return MEDIA
+
+
+def encode_video(path: Path, frames: np.ndarray, *, codec: str = "libx264", fps: int = 25, **options: str) -> Path:
+    """Write uint8 RGB frames [N, H, W, 3] as a video; `pix_fmt` and codec options by name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pix_fmt = options.pop("pix_fmt", "yuv420p")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps, options={"crf": "18", **options})
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pix_fmt
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture
+def make_video(tmp_path: Path) -> Callable[..., Path]:
+    """`make_video(name, frames, **encoder_options)` writes below the test's own folder."""
+    return lambda name, frames, **options: encode_video(tmp_path / name, frames, **options)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

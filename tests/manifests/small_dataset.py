@@ -1,0 +1,163 @@
+"""A small built dataset, made by hand: four videos, nine samples, two shards. Tests damage it."""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+
+from manifests.card import dataset_card
+from manifests.dataset import (
+    CARD_FILE,
+    FACES_FILE,
+    FAILURES_FILE,
+    SAMPLES_FILE,
+    VIDEOS_FILE,
+    DatasetInfo,
+    ShardInfo,
+    count_samples,
+    write_dataset,
+)
+from manifests.records import FailureRecord, FrameFaces, MaskKind, Reason, SampleRecord, Stage, VideoEntry
+from manifests.schemas import FACES, FAILURES, SAMPLES, VIDEOS, to_table
+from manifests.shards import SHARD_FORMATS, EncodedSample
+from manifests.storage import sha256_of
+
+SIZE = 64
+RECIPE = {
+    "name": "small",
+    "paper": None,
+    "crop": {"size": SIZE, "scale": 1.3, "align": "none", "around": "face"},
+    "encode": {"format": "png", "quality": 95},
+    "shards": {"format": "parquet", "samples_per_shard": 6},
+}
+
+
+def png(pixels: np.ndarray) -> bytes:
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def square_mask(size: int = SIZE) -> np.ndarray:
+    """A mask [size, size] of which a quarter is forged."""
+    mask = np.zeros((size, size), np.uint8)
+    mask[size // 4 : size * 3 // 4, size // 4 : size * 3 // 4] = 255
+    return mask
+
+
+def make_sample(video: VideoEntry, frame: int, *, suffix: str = ".png") -> EncodedSample:
+    """A crop of noise: the face box (100, 50)-(180, 130) in the middle of a square of 104 pixels."""
+    rng = np.random.default_rng([frame, *video.video_id.encode()])
+    image = cv2.imencode(suffix, rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8))[1].tobytes()
+    zoom = SIZE / 104
+    record = SampleRecord(
+        sample_id=f"{video.video_id}-f{frame:06d}-t0",
+        **{name: getattr(video, name) for name in ("video_id", "dataset", "method", "label", "quality", "split")},
+        source_id=video.source_id,
+        subject_ids=video.subject_ids,
+        frame_index=frame,
+        pts_s=frame / 25,
+        pair_offset=None if video.label == 0 else 1,
+        track_id=0,
+        bbox=(100.0, 50.0, 180.0, 130.0),
+        landmarks=(120.0, 80.0, 160.0, 80.0, 140.0, 95.0, 125.0, 110.0, 155.0, 110.0),
+        score=0.99,
+        affine=(zoom, 0.0, -88 * zoom, 0.0, zoom, -38 * zoom),
+        crop_size=SIZE,
+        mask_kind=MaskKind.ZEROS if video.label == 0 else MaskKind.DIFFERENCE,
+        mask_coverage=0.25 * video.label,
+        mask_iou=None if video.label == 0 else 0.9,
+        shard="",
+        row=-1,
+        image_sha256=hashlib.sha256(image).hexdigest(),
+    )
+    return EncodedSample(record, image, png(square_mask() * np.uint8(video.label)))
+
+
+def make_videos() -> list[VideoEntry]:
+    """A pristine video and its fake for training, one for validation, and one in which no face is found."""
+    common = {"dataset": "ffpp", "quality": "c23", "root": "/data"}
+    real = VideoEntry(
+        "ffpp-real-c23-000", method="real", label=0, split="train", path="000.mp4", subject_ids=("ffpp-000",), **common
+    )
+    fake = dataclasses.replace(
+        real,
+        video_id="ffpp-deepfakes-c23-000_003",
+        method="deepfakes",
+        label=1,
+        path="000_003.mp4",
+        source_id=real.video_id,
+        subject_ids=("ffpp-000", "ffpp-003"),
+    )
+    other = {"method": "real", "label": 0, **common}
+    return [
+        real,
+        fake,
+        VideoEntry("ffpp-real-c23-001", split="val", path="001.mp4", subject_ids=("ffpp-001",), **other),
+        VideoEntry("ffpp-real-c23-002", split="test", path="002.mp4", subject_ids=("ffpp-002",), **other),
+    ]
+
+
+def _failures() -> list[FailureRecord]:
+    return [FailureRecord("ffpp-real-c23-002", Stage.DETECT, Reason.NO_FACE, "No frame shows a face.")]
+
+
+def _faces() -> list[FrameFaces]:
+    sample = make_sample(make_videos()[0], 0).record
+    return [FrameFaces("0" * 16, sample.video_id, 0, (sample.bbox,), (sample.landmarks,), (sample.score,))]
+
+
+@dataclass
+class Parts:
+    """What a dataset is built of; change anything, then `write`."""
+
+    videos: list[VideoEntry] = field(default_factory=make_videos)
+    samples: list[EncodedSample] = field(
+        default_factory=lambda: [make_sample(video, frame) for video in make_videos()[:3] for frame in (0, 12, 24)]
+    )
+    failures: list[FailureRecord] = field(default_factory=_failures)
+    faces: list[FrameFaces] = field(default_factory=_faces)
+    recipe: dict = field(default_factory=lambda: dict(RECIPE))
+
+    def change(self, position: int, *, image: bytes | None = None, mask: bytes | None = None, **fields: object) -> None:
+        """Change one sample's record, picture or mask, everywhere: shard and samples.parquet agree."""
+        old = self.samples[position]
+        record = dataclasses.replace(old.record, **fields)
+        self.samples[position] = EncodedSample(record, image or old.image, mask or old.mask)
+
+    def write(self, root: Path, format_name: str = "parquet") -> Path:
+        root.mkdir(parents=True, exist_ok=True)
+        shards, records = [], []
+        for split in dict.fromkeys(sample.record.split for sample in self.samples):
+            of_split = [sample for sample in self.samples if sample.record.split == split]
+            info, written = write_shard(root, split, of_split, format_name)
+            shards.append(info)
+            records += written
+        samples = to_table(records, SAMPLES)
+        tables = {
+            VIDEOS_FILE: to_table(self.videos, VIDEOS),
+            SAMPLES_FILE: samples,
+            FACES_FILE: to_table(self.faces, FACES),
+            FAILURES_FILE: to_table(self.failures, FAILURES),
+        }
+        for name, table in tables.items():
+            pq.write_table(table, root / name)
+        recipe = {**self.recipe, "shards": {"format": format_name, "samples_per_shard": 6}}
+        info = DatasetInfo(recipe, {"av": "18.0"}, count_samples(samples), tuple(shards), len(self.failures))
+        (root / CARD_FILE).write_text(dataset_card(info))
+        write_dataset(root, info)
+        return root
+
+
+def write_shard(
+    root: Path, split: str, samples: list[EncodedSample], format_name: str
+) -> tuple[ShardInfo, list[SampleRecord]]:
+    shard_format = SHARD_FORMATS[format_name]
+    name = f"{split}/{split}-000000{shard_format.suffix}"
+    path = root / name
+    path.parent.mkdir(exist_ok=True)
+    with shard_format.open_writer(path, name) as writer:
+        records = [writer.write(sample) for sample in samples]
+    return ShardInfo(name, split, len(samples), path.stat().st_size, sha256_of(path)), records

@@ -1,0 +1,52 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from manifests.storage import TEMPORARY_SUFFIX, atomic_path, sha256_of, write_atomically
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_whole(tmp_path):
+    path = tmp_path / "new" / "file.bin"
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"half")
+        assert not path.exists()
+        assert temporary.parent == path.parent
+        assert temporary.name.endswith(TEMPORARY_SUFFIX)
+        temporary.write_bytes(b"whole")
+    assert path.read_bytes() == b"whole"
+    assert names(path.parent) == ["file.bin"]
+
+
+def test_an_exception_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"old")
+
+    def fail() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"new")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file.bin"]
+
+
+def test_two_writers_of_one_file_do_not_mix(tmp_path):
+    path = tmp_path / "file.bin"
+    with atomic_path(path) as first:
+        with atomic_path(path) as second:
+            first.write_bytes(b"first")
+            second.write_bytes(b"second")
+        assert path.read_bytes() == b"second"
+    assert path.read_bytes() == b"first"
+
+
+def test_write_and_hash(tmp_path):
+    write_atomically(tmp_path / "file.bin", b"abc")
+    assert sha256_of(tmp_path / "file.bin") == hashlib.sha256(b"abc").hexdigest()
