@@ -1,0 +1,21 @@
+"""What was forged: masks from real/fake pairs and from datasets' own mask videos.
+
+All frames are uint8 RGB [H, W, 3], all masks uint8 [H, W] of 0 and 255. Arrays that do not fit raise
+ValueError. Nothing here needs torch.
+"""
+
+from masks.alignment import Alignment, estimate_offset, thumbnail
+from masks.difference import difference_mask, luma_difference, mask_from_difference, mask_iou, noise_threshold
+from masks.official import official_mask
+
+__all__ = [
+    "Alignment",
+    "difference_mask",
+    "estimate_offset",
+    "luma_difference",
+    "mask_from_difference",
+    "mask_iou",
+    "noise_threshold",
+    "official_mask",
+    "thumbnail",
+]
