@@ -1,0 +1,85 @@
+"""Area resizing of whole frames and of thousands of boxes, by integral images.
+
+An output pixel is the mean over the input pixels that it touches (torch's `area` interpolation,
+`adaptive_avg_pool2d`): a sum that an integral image answers with four look-ups, whatever the size.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["AreaSampler"]
+
+
+class AreaSampler:
+    """Resizes N frames of one size, or boxes in them, to what the networks of MTCNN take.
+
+    Sums are int32 and may wrap around; a difference of sums is exact as long as the sum over one
+    output pixel is below 2**31, which takes more than eight million input pixels to break.
+
+    Args:
+        frames: RGB [H, W, 3] each, of one size.
+        device: where the integral images are kept and results are made.
+    """
+
+    def __init__(self, frames: Sequence[NDArray[np.uint8]], device: torch.device) -> None:
+        self.height, self.width = frames[0].shape[:2]
+        self._sums = _integrate(frames, device)  # int32 [N, H + 1, W + 1, 3]
+
+    def __len__(self) -> int:
+        return len(self._sums)
+
+    def resize(self, height: int, width: int, rows: range) -> Tensor:
+        """Some rows of all frames at another size: float32 [N, 3, len(rows), width] in -1..1, channels last."""
+        top, bottom = _bins(self.height, height, rows, self._sums.device)
+        left, right = _bins(self.width, width, range(width), self._sums.device)
+        strips = self._sums.index_select(1, bottom) - self._sums.index_select(1, top)
+        sums = strips.index_select(2, right) - strips.index_select(2, left)  # [N, len(rows), width, 3]
+        return _normalise(sums, (bottom - top)[:, None] * (right - left)).permute(0, 3, 1, 2)
+
+    def crop(self, frame: Tensor, boxes: Tensor, size: int) -> Tensor:
+        """K boxes, each resized to a square.
+
+        Args:
+            frame: int64 [K], whose box it is.
+            boxes: int64 [K, 4], xyxy edges within the frame, not empty.
+            size: side of the square.
+
+        Returns:
+            float32 [K, 3, size, size] in -1..1, channels last.
+        """
+        step = torch.arange(size, device=boxes.device)
+        start, extent = boxes[:, :2, None], (boxes[:, 2:] - boxes[:, :2])[..., None]
+        low = start + step * extent // size  # [K, 2, size]
+        high = start + ((step + 1) * extent + size - 1) // size
+        x, y = torch.cat([low, high], dim=2).unbind(dim=1)  # [K, 2 * size]
+        row = (frame[:, None] * (self.height + 1) + y) * (self.width + 1)
+        index = (row[:, :, None] + x[:, None, :]).flatten()
+        corners = self._sums.view(-1, 3).index_select(0, index).view(-1, 2 * size, 2 * size, 3)
+        rows = corners[:, size:] - corners[:, :size]
+        sums = rows[:, :, size:] - rows[:, :, :size]  # [K, size, size, 3]
+        width, height = (high - low).unbind(dim=1)
+        return _normalise(sums, height[:, :, None] * width[:, None, :]).permute(0, 3, 1, 2)
+
+
+def _integrate(frames: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
+    if device.type == "cpu":
+        return torch.from_numpy(np.stack([cv2.integral(frame, sdepth=cv2.CV_32S) for frame in frames]))
+    pixels = torch.from_numpy(np.stack(frames)).to(device)
+    return F.pad(pixels, (0, 0, 1, 0, 1, 0)).cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32)
+
+
+def _bins(pixels: int, bins: int, wanted: range, device: torch.device) -> tuple[Tensor, Tensor]:
+    """First and past-the-last input pixel of the wanted output pixels along one axis: int64 each."""
+    step = torch.arange(wanted.start, wanted.stop, device=device)
+    return step * pixels // bins, ((step + 1) * pixels + bins - 1) // bins
+
+
+def _normalise(sums: Tensor, counts: Tensor) -> Tensor:
+    """(mean - 127.5) / 128 of sums [..., 3] over counts [...]."""
+    return (sums * (1 / (128 * counts[..., None]))).sub_(127.5 / 128)

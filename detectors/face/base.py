@@ -1,0 +1,180 @@
+"""What every face detector gives, and the part of detection that all of them share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from facemill import ConfigError
+
+__all__ = ["Detections", "Face", "FaceDetector", "resolve_device"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Face:
+    """One face, in pixels of the frame that was given.
+
+    Attributes:
+        bbox: float32 [4], x1, y1, x2, y2; may reach over the frame's edge.
+        score: confidence, 0..1.
+        landmarks: float32 [5, 2], points (x, y): viewer-left eye, viewer-right eye, nose,
+            viewer-left mouth corner, viewer-right mouth corner.
+    """
+
+    bbox: NDArray[np.float32]
+    score: float
+    landmarks: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """The M faces of a batch of N frames of one size, in pixels of those frames.
+
+    Attributes:
+        frame: int64 [M], position in the batch.
+        boxes: float32 [M, 4], xyxy.
+        scores: float32 [M].
+        landmarks: float32 [M, 5, 2].
+    """
+
+    frame: torch.Tensor
+    boxes: torch.Tensor
+    scores: torch.Tensor
+    landmarks: torch.Tensor
+
+
+class FaceDetector(ABC):
+    """Finds faces in frames of any size.
+
+    A subclass implements `_detect_batch`, for frames of one size, and `create`; this class
+    shrinks frames, groups them by size, and turns what was found back into source pixels.
+
+    Args:
+        device: where the networks run.
+        max_side: frames whose longer side exceeds this are shrunk to it first; None for never.
+        min_score: faces with a lower score are dropped.
+        batch: frames a forward pass, at most.
+    """
+
+    variants: ClassVar[tuple[str, ...]] = ()
+    """Names that `create` takes as `variant`, the default first; empty where there is no choice."""
+    cpu_pixels: ClassVar[int]
+    """Pixels that go through the networks in one pass on a CPU: bounds memory, whatever `batch` says."""
+    gpu_pixels: ClassVar[int]
+
+    def __init__(self, *, device: torch.device, max_side: int | None, min_score: float, batch: int) -> None:
+        self.device = device
+        self.max_side = max_side
+        self.min_score = min_score
+        self.batch = batch
+
+    @classmethod
+    @abstractmethod
+    def create(
+        cls,
+        *,
+        variant: str | None,
+        weights: Path | None,
+        device: torch.device,
+        max_side: int | None,
+        min_score: float,
+        batch: int,
+    ) -> Self:
+        """Build the detector with its weights loaded.
+
+        Raises:
+            ConfigError: for an option that this detector does not have.
+            DetectorError: for weights that are missing or damaged.
+        """
+
+    @abstractmethod
+    def _detect_batch(self, frames: Sequence[NDArray[np.uint8]]) -> Detections:
+        """Faces in 1 to `batch` RGB frames [H, W, 3] of one size."""
+
+    def _pixels_seen(self, height: int, width: int) -> int:
+        """Pixels that the networks see of a frame of this size."""
+        return height * width
+
+    def _passes(self, frames: Sequence[NDArray[np.uint8]]) -> Iterator[list[int]]:
+        """Indices of frames of equal size, as many at a time as `batch` and memory allow."""
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for index, frame in enumerate(frames):
+            by_size.setdefault(frame.shape[:2], []).append(index)
+        budget = self.cpu_pixels if self.device.type == "cpu" else self.gpu_pixels
+        for (height, width), indices in by_size.items():
+            step = min(self.batch, max(1, budget // self._pixels_seen(height, width)))
+            for start in range(0, len(indices), step):
+                yield indices[start : start + step]
+
+    def detect(self, frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> list[list[Face]]:
+        """Find the faces of each frame.
+
+        Args:
+            frames: RGB [H, W, 3] each; sizes may differ. An array [N, H, W, 3] will do.
+
+        Returns:
+            For each frame its faces, best score first; an empty list where there is none.
+
+        Raises:
+            ValueError: for a frame that is not uint8 [H, W, 3].
+        """
+        for frame in frames:
+            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
+                raise ValueError(f"A frame must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}.")
+        shrunk = [_shrink(frame, self.max_side) for frame in frames]
+        faces: list[list[Face]] = [[] for _ in shrunk]
+        for indices in self._passes(shrunk):
+            with torch.inference_mode():
+                found = self._detect_batch([shrunk[i] for i in indices])
+            for position, face in _faces(found, self.min_score):
+                index = indices[position]
+                height, width = frames[index].shape[:2]
+                faces[index].append(_rescale(face, width / shrunk[index].shape[1], height / shrunk[index].shape[0]))
+        return faces
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device itself, or for `auto` the first GPU if there is one and else the CPU.
+
+    Raises:
+        ConfigError: for a device that torch does not know or this machine does not have.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(f"There is no device {str(device)!r}: say auto, cpu, cuda or cuda:N.") from None
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"This machine has no device {str(device)!r}: say auto or cpu.")
+    return resolved
+
+
+def _shrink(frame: NDArray[np.uint8], max_side: int | None) -> NDArray[np.uint8]:
+    height, width = frame.shape[:2]
+    if max_side is None or max(height, width) <= max_side:
+        return frame
+    scale = max_side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _faces(found: Detections, min_score: float) -> Iterator[tuple[int, Face]]:
+    """The faces of a batch with their positions in it, best score first."""
+    order = found.scores.argsort(descending=True, stable=True)
+    order = order[found.scores[order] >= min_score]
+    fields = (found.frame, found.boxes, found.scores, found.landmarks)
+    columns = [field[order].cpu().numpy() for field in fields]
+    for frame, box, score, landmarks in zip(*columns, strict=True):
+        yield int(frame), Face(bbox=box, score=float(score), landmarks=landmarks)
+
+
+def _rescale(face: Face, x_scale: float, y_scale: float) -> Face:
+    scale = np.array([x_scale, y_scale], np.float32)
+    return Face(bbox=face.bbox * np.tile(scale, 2), score=face.score, landmarks=face.landmarks * scale)

@@ -1,0 +1,200 @@
+"""MTCNN: the networks and weights of facenet-pytorch in a cascade without loops over boxes.
+
+Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks"
+(2016). All frames of one size go through the pyramid together; the candidates of all frames and
+scales are cropped, judged and suppressed together. Results agree with `facenet_pytorch.MTCNN.detect`.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Self, TypeVar
+
+import numpy as np
+import torch
+from facenet_pytorch.models.mtcnn import ONet, RNet
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from detectors.face.area_sampling import AreaSampler
+from detectors.face.base import Detections, FaceDetector
+from detectors.face.mtcnn_networks import ProposalNetwork, RefinementNetwork
+from detectors.face.suppression import suppress_contained, suppress_overlapping
+from facemill import ConfigError
+
+__all__ = ["MTCNN"]
+
+Network = TypeVar("Network", bound=nn.Module)
+
+CELL, STRIDE = 12, 2
+"""What one output cell of P-Net sees, and the step between cells, in pixels of its input."""
+
+# What a CPU takes at a time is bounded by its cache (beyond it, each layer is slower by half), what a
+# GPU takes by its memory: pixels of a strip of a pyramid level, and crops.
+CPU_STRIP, GPU_STRIP = 1 << 17, 1 << 24
+CPU_CROPS, GPU_CROPS = 256, 8192
+
+
+class MTCNN(FaceDetector):
+    """Three networks, each judging what the one before it let through.
+
+    Args:
+        min_face_size: side of the smallest face looked for, pixels of the (shrunk) frame.
+        factor: ratio of neighbouring scales of the pyramid.
+        thresholds: least score after P-Net, R-Net and O-Net; faces below the last are never
+            returned, whatever `min_score` says.
+    """
+
+    cpu_pixels: ClassVar = 1 << 21
+    gpu_pixels: ClassVar = 1 << 26
+
+    def __init__(
+        self,
+        *,
+        device: torch.device,
+        max_side: int | None = None,
+        min_score: float = 0.9,
+        batch: int = 32,
+        min_face_size: int = 20,
+        factor: float = 0.709,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+    ) -> None:
+        super().__init__(device=device, max_side=max_side, min_score=min_score, batch=batch)
+        self.min_face_size = min_face_size
+        self.factor = factor
+        self.thresholds = thresholds
+        self._propose = _place(ProposalNetwork(), device)
+        self._refine = _place(RefinementNetwork(RNet()), device)
+        self._output = _place(RefinementNetwork(ONet()), device)
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        variant: str | None,
+        weights: Path | None,
+        device: torch.device,
+        max_side: int | None,
+        min_score: float,
+        batch: int,
+    ) -> Self:
+        if variant is not None:
+            raise ConfigError(f"mtcnn has no variant {variant!r}: leave detect.variant out.")
+        if weights is not None:
+            raise ConfigError("mtcnn comes with its weights: leave detect.weights out.")
+        return cls(device=device, max_side=max_side, min_score=min_score, batch=batch)
+
+    def _detect_batch(self, frames: Sequence[NDArray[np.uint8]]) -> Detections:
+        sampler = AreaSampler(frames, self.device)
+        frame, boxes = self._proposals(sampler)
+        frame, boxes = self._refined(sampler, frame, boxes)
+        return self._final(sampler, frame, boxes)
+
+    def _proposals(self, sampler: AreaSampler) -> tuple[Tensor, Tensor]:
+        """First stage: the frame [M] and square box [M, 4] of each candidate, over all scales."""
+        scales = pyramid_scales(sampler.height, sampler.width, self.min_face_size, self.factor)
+        found = [self._proposals_at(sampler, scale) for scale in scales]
+        if not found:
+            return torch.empty(0, dtype=torch.long, device=self.device), torch.empty(0, 4, device=self.device)
+        level = torch.cat([torch.full_like(frame, i) for i, (frame, *_) in enumerate(found)])
+        frame, boxes, logits, offsets = (torch.cat(column) for column in zip(*found, strict=True))
+        keep = suppress_overlapping(boxes, logits, frame * len(scales) + level, 0.5)
+        frame, boxes, logits, offsets = frame[keep], boxes[keep], logits[keep], offsets[keep]
+        keep = suppress_overlapping(boxes, logits, frame, 0.7)
+        frame, boxes, offsets = frame[keep], boxes[keep], offsets[keep]
+        sides = boxes[:, 2:] - boxes[:, :2]
+        return frame, _square(boxes + offsets * sides.repeat(1, 2))
+
+    def _proposals_at(self, sampler: AreaSampler, scale: float) -> tuple[Tensor, ...]:
+        """Frame [M], box [M, 4], logit [M] and box offsets [M, 4] of the cells that may see a face."""
+        height, width = int(sampler.height * scale + 1), int(sampler.width * scale + 1)
+        pixels = CPU_STRIP if self.device.type == "cpu" else GPU_STRIP
+        step = STRIDE * max(1, pixels // (STRIDE * width * len(sampler)))
+        parts = []
+        for first in range(0, height - CELL + 1, step):
+            # Neighbouring strips share the pixels that a cell sees beyond its own step.
+            rows = range(first, min(first + step + CELL - STRIDE, height))
+            logits, features = self._propose(sampler.resize(height, width, rows))
+            frame, row, column = (logits >= _logit(self.thresholds[0])).nonzero(as_tuple=True)
+            cell = torch.stack([column, row + first // STRIDE], dim=1).float()
+            boxes = torch.cat([(STRIDE * cell + 1) / scale, (STRIDE * cell + CELL) / scale], dim=1).floor()
+            offsets = self._propose.regress(features[frame, row, column])
+            parts.append((frame, boxes, logits[frame, row, column], offsets))
+        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+    def _refined(self, sampler: AreaSampler, frame: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Second stage: the candidates that R-Net believes in, moved to where it sees them."""
+        kept, scores, offsets = self._judge(self._refine, 24, self.thresholds[1], sampler, frame, boxes)
+        frame, boxes = frame[kept], boxes[kept]
+        keep = suppress_overlapping(boxes, scores, frame, 0.7)
+        return frame[keep], _square(_regress(boxes[keep], offsets[keep]))
+
+    def _final(self, sampler: AreaSampler, frame: Tensor, boxes: Tensor) -> Detections:
+        """Third stage: O-Net's boxes, scores and landmarks."""
+        kept, scores, regression = self._judge(self._output, 48, self.thresholds[2], sampler, frame, boxes)
+        frame, boxes = frame[kept], boxes[kept]
+        offsets, points = regression[:, :4], regression[:, 4:].reshape(-1, 2, 5).mT  # [M, 5, 2]
+        sides = boxes[:, 2:] - boxes[:, :2] + 1
+        landmarks = points * sides[:, None] + boxes[:, None, :2] - 1
+        boxes = _regress(boxes, offsets)
+        keep = suppress_contained(boxes, scores, frame, 0.7)
+        return Detections(frame[keep], boxes[keep], scores[keep], landmarks[keep])
+
+    def _judge(
+        self,
+        network: RefinementNetwork,
+        size: int,
+        threshold: float,
+        sampler: AreaSampler,
+        frame: Tensor,
+        boxes: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Crop the candidates [K] to squares of `size` and keep those that a network believes in.
+
+        Returns:
+            Their indices [M], scores [M] and the network's regressions [M, 4 or 14].
+        """
+        edges = _pixel_edges(boxes, sampler.width, sampler.height)
+        visible = (edges[:, 2:] > edges[:, :2]).all(dim=1).nonzero().squeeze(1)
+        step = CPU_CROPS if self.device.type == "cpu" else GPU_CROPS
+        judged = [network(sampler.crop(frame[block], edges[block], size)) for block in torch.split(visible, step)]
+        scores, regressions = (torch.cat(column) for column in zip(*judged, strict=True))
+        keep = scores > threshold
+        return visible[keep], scores[keep], regressions[keep]
+
+
+def pyramid_scales(height: int, width: int, min_face_size: int, factor: float) -> list[float]:
+    """Scales at which a face of at least `min_face_size` fills P-Net's cell, largest first."""
+    scales = []
+    scale, side = CELL / min_face_size, min(height, width) * CELL / min_face_size
+    while side >= CELL:
+        scales.append(scale)
+        scale, side = scale * factor, side * factor
+    return scales
+
+
+def _place(network: Network, device: torch.device) -> Network:
+    return network.to(device).to(memory_format=torch.channels_last).eval()
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
+def _regress(boxes: Tensor, offsets: Tensor) -> Tensor:
+    """Boxes [M, 4] moved by offsets [M, 4] in box sides, which count both end pixels."""
+    return boxes + offsets * (boxes[:, 2:] - boxes[:, :2] + 1).repeat(1, 2)
+
+
+def _square(boxes: Tensor) -> Tensor:
+    """Boxes [M, 4] widened about their centres to squares of the longer side."""
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True) / 2
+    return torch.cat([centre - half, centre + half], dim=1)
+
+
+def _pixel_edges(boxes: Tensor, width: int, height: int) -> Tensor:
+    """Whole pixels of boxes [M, 4], within the frame, as the original counts them (from 1): int64 [M, 4]."""
+    low = boxes[:, :2].trunc().clamp(min=1) - 1
+    limit = torch.tensor([width, height], device=boxes.device)
+    return torch.cat([low, boxes[:, 2:].trunc().minimum(limit)], dim=1).long()

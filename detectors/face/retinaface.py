@@ -1,0 +1,119 @@
+"""RetinaFace: one look at a frame, with anchors, decoding and suppression batched on the device."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from detectors.face.anchors import AnchorNetwork
+from detectors.face.base import Detections, FaceDetector
+from detectors.face.retinaface_mobilenet import load_mobilenet
+from detectors.face.retinaface_resnet50 import load_resnet50
+from detectors.face.suppression import suppress_overlapping
+from facemill import ConfigError
+
+__all__ = ["RetinaFace"]
+
+NMS_THRESHOLD = 0.4
+
+
+_LOADERS: dict[str, Callable[[Path | None], AnchorNetwork]] = {
+    "resnet50": load_resnet50,
+    "mobilenet0.25": load_mobilenet,
+}
+
+
+class RetinaFace(FaceDetector):
+    """RetinaFace on a network of either kind.
+
+    With `max_side` set, frames are never enlarged; without it they are seen at the size that the
+    network's own package shows them at, which for ResNet-50 is larger than 720p.
+
+    Args:
+        network: with its weights loaded.
+    """
+
+    variants: ClassVar = tuple(_LOADERS)
+    cpu_pixels: ClassVar = 1 << 20
+    gpu_pixels: ClassVar = 1 << 24
+
+    def __init__(
+        self,
+        network: AnchorNetwork,
+        *,
+        device: torch.device,
+        max_side: int | None = None,
+        min_score: float = 0.9,
+        batch: int = 32,
+    ) -> None:
+        super().__init__(device=device, max_side=max_side, min_score=min_score, batch=batch)
+        self.network = network.to(device).to(memory_format=torch.channels_last).eval()
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        variant: str | None,
+        weights: Path | None,
+        device: torch.device,
+        max_side: int | None,
+        min_score: float,
+        batch: int,
+    ) -> Self:
+        name = variant or cls.variants[0]
+        if name not in _LOADERS:
+            raise ConfigError(f"retinaface has no variant {name!r}: say one of {', '.join(cls.variants)}.")
+        return cls(_LOADERS[name](weights), device=device, max_side=max_side, min_score=min_score, batch=batch)
+
+    def _scale(self, height: int, width: int) -> float:
+        """What frames are resized by before the network sees them."""
+        scale = self.network.fit(height, width, enlarge=self.max_side is None)
+        return scale if min(height, width) * scale >= 1 else 1.0
+
+    def _pixels_seen(self, height: int, width: int) -> int:
+        return math.ceil(height * width * self._scale(height, width) ** 2)
+
+    def _detect_batch(self, frames: Sequence[NDArray[np.uint8]]) -> Detections:
+        height, width = frames[0].shape[:2]
+        scale = self._scale(height, width)
+        images = np.stack([_resize(frame, scale) for frame in frames])
+        found = self.propose(torch.from_numpy(images).to(self.device))
+        boxes = found.boxes / scale
+        # The original suppression counts both end pixels of a box, in pixels of the frame.
+        keep = suppress_overlapping(boxes + boxes.new_tensor([0, 0, 1, 1]), found.scores, found.frame, NMS_THRESHOLD)
+        return Detections(found.frame[keep], boxes[keep], found.scores[keep], found.landmarks[keep] / scale)
+
+    def propose(self, images: Tensor) -> Detections:
+        """Every anchor of images [N, H, W, 3] that scores at least `min_score`, decoded and unsuppressed."""
+        with torch.autocast("cuda", dtype=_half_precision(), enabled=self.device.type == "cuda"):
+            scores, box_deltas, landmark_deltas, maps = self.network(images)
+        coding = self.network.coding
+        frame, anchor = (scores >= self.min_score).nonzero(as_tuple=True)
+        anchors = coding.anchors(maps, self.device)[anchor]
+        boxes = coding.decode_boxes(anchors, box_deltas[frame, anchor])
+        height, width = images.shape[1:3]
+        limit = boxes.new_tensor([width, height]).repeat(2) - coding.end_pixel
+        return Detections(
+            frame=frame,
+            boxes=boxes.clamp(min=0).minimum(limit),
+            scores=scores[frame, anchor],
+            landmarks=coding.decode_landmarks(anchors, landmark_deltas[frame, anchor]),
+        )
+
+
+def _half_precision() -> torch.dtype:
+    """Bfloat16, which cannot overflow, where the GPU computes with it."""
+    native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16
+
+
+def _resize(frame: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    if scale == 1:
+        return frame
+    return np.asarray(cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR), np.uint8)

@@ -1,0 +1,82 @@
+"""RetinaFace on ResNet-50: the PyTorch network and the weights of the `retina-face` package."""
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from retinaface.commons.weight_utils import download_weights_if_necessary
+from retinaface.model import retinaface_pth_model as package
+from torch import Tensor
+
+from detectors.face.anchors import AnchorCoding, AnchorLevel, AnchorNetwork, AnchorOutputs
+from detectors.face.weights import load_weights
+from facemill import DetectorError
+
+__all__ = ["ResNet50RetinaFace", "load_resnet50"]
+
+FILE = "retinaface.pth"
+SHORT_SIDE, LONG_SIDE = 1024, 1980
+"""The package brings the short side of a frame to the first, unless the long one exceeds the second."""
+
+
+class ResNet50RetinaFace(AnchorNetwork):
+    """The package's network with its outputs joined over levels."""
+
+    # The package's anchors are -248..263 and so on: their centres lie half a pixel before the cell's middle.
+    coding: ClassVar = AnchorCoding(
+        levels=(
+            AnchorLevel(stride=32, sides=(512, 256), offset=7.5),
+            AnchorLevel(stride=16, sides=(128, 64), offset=7.5),
+            AnchorLevel(stride=8, sides=(32, 16), offset=7.5),
+        ),
+        centre_variance=1.0,
+        size_variance=1.0,
+        end_pixel=1.0,
+    )
+
+    def __init__(self, network: package.RetinaFace) -> None:
+        super().__init__()
+        self.network = network
+
+    def fit(self, height: int, width: int, *, enlarge: bool) -> float:
+        # `enlarge` is the package's `allow_upscaling`.
+        scale = SHORT_SIDE / min(height, width)
+        if not enlarge:
+            scale = min(1.0, scale)
+        if round(scale * max(height, width)) > LONG_SIDE:
+            scale = LONG_SIDE / max(height, width)
+        return scale
+
+    def forward(self, images: Tensor) -> AnchorOutputs:
+        outputs = [output.float() for output in self.network(images.float())]  # [N, h, w, values] each
+        count = len(images)
+        # The package puts the background's probability of both anchors before the face's.
+        scores = torch.cat([output[..., 2:].reshape(count, -1) for output in outputs[0::3]], dim=1)
+        boxes = torch.cat([output.reshape(count, -1, 4) for output in outputs[1::3]], dim=1)
+        landmarks = torch.cat([output.reshape(count, -1, 10) for output in outputs[2::3]], dim=1)
+        maps = [(output.shape[1], output.shape[2]) for output in outputs[0::3]]
+        return AnchorOutputs(scores, boxes, landmarks, maps)
+
+
+def load_resnet50(path: Path | None) -> ResNet50RetinaFace:
+    """The network with weights from a file, by default the one that the package keeps or fetches.
+
+    Raises:
+        DetectorError: where the file is missing and cannot be fetched, or is damaged.
+    """
+    with torch.device("meta"):  # drawing 27 million random weights to overwrite them takes seconds
+        network = package.RetinaFace()
+    load_weights(network, path or _package_weights())
+    return ResNet50RetinaFace(network)
+
+
+def _package_weights() -> Path:
+    try:
+        return Path(download_weights_if_necessary(file_name=FILE, source_urls=package.WEIGHTS_URLS))
+    except (ValueError, OSError):
+        folder = Path(os.environ.get("DEEPFACE_HOME", Path.home())) / ".deepface" / "weights"
+        raise DetectorError(
+            f"RetinaFace on ResNet-50 needs its weights, which could not be downloaded: get {package.WEIGHTS_URLS[0]} "
+            f"and put it at {folder / FILE}, or say where it is with --set detect.weights=PATH."
+        ) from None

@@ -1,0 +1,61 @@
+"""Loading of weights files: never code, only tensors, and only the file that was meant."""
+
+import hashlib
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from facemill import DetectorError
+
+__all__ = ["load_weights"]
+
+
+def load_weights(network: nn.Module, path: Path, *, sha256: str | None = None, published_as: str | None = None) -> None:
+    """Fill a network from a state dict on disk; a `module.` prefix (of DataParallel) is ignored.
+
+    The network may be one without storage (built under `torch.device("meta")`).
+
+    Args:
+        sha256: hash of the published file, where it is known. It is asked of a file that bears the
+            published name; weights that somebody trained themselves go by another name.
+        published_as: that name.
+
+    Raises:
+        DetectorError: where the file is missing, is not the one it claims to be, or does not fit.
+    """
+    if not path.is_file():
+        raise DetectorError(f"There is no weights file {path}: give the path of one with --set detect.weights=PATH.")
+    if sha256 is not None and path.name == published_as and _sha256(path) != sha256:
+        raise DetectorError(
+            f"{path} is not the published {published_as} (its sha256 is not {sha256}): "
+            "fetch it again, or rename the file if the weights are your own."
+        )
+    try:
+        network.load_state_dict(_without_prefix(_read(path)), assign=True)
+        network.float()
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise DetectorError(
+            f"{path} does not fit {type(network).__name__} ({reason}): give the weights of this network."
+        ) from None
+
+
+def _read(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DetectorError(f"{path} cannot be read as PyTorch weights ({reason}): fetch it again.") from None
+
+
+def _without_prefix(state: object) -> dict[str, Tensor]:
+    if not isinstance(state, dict):
+        raise RuntimeError("it holds no state dict")
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
