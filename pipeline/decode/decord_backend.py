@@ -1,0 +1,112 @@
+"""Reading frames with decord: what this field's scripts use.
+
+decord 0.6 is unmaintained: its random access gives wrong frames, its `skip_frames` too, it can hang at
+the end of a file, and it turns 10-bit video into wrong colours. So it is read from the start frame by
+frame, in a thread that is abandoned when it hangs, and it is refused what it is known to get wrong.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemill import VideoError
+from manifests.records import Reason
+from pipeline.decode.frame import Frame
+from pipeline.decode.probe import Probe
+from pipeline.decode.source import Deadline
+
+__all__ = ["check_decord_fits", "read_with_decord"]
+
+# Layouts on which it was seen to give the pixels that PyAV gives.
+_EXACT_LAYOUTS = frozenset({"yuv420p", "yuv444p", "gray"})
+# File formats in which it was seen to count frames as they are shown; of MPEG-TS it repeats one for another.
+_EXACT_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
+
+
+def check_decord_fits(path: Path, probed: Probe, deadline: Deadline, threads: int) -> None:
+    """Open the file once with decord.
+
+    Raises:
+        VideoError: unreadable, where decord fails on the file or is known to give other frames than
+            PyAV; decode_timeout.
+    """
+    if probed.info.pix_fmt not in _EXACT_LAYOUTS:
+        raise _refused(path, f"it gives wrong colours for {probed.info.pix_fmt}")
+    if probed.orientation.mirrored or probed.container not in _EXACT_CONTAINERS or not probed.timeline.by_pts:
+        raise _refused(path, "it gives other frames than the file holds")
+    with _Abandonable(_images(path, threads, ()), path, deadline) as images:
+        count = images.next()
+    if count != probed.info.frame_count:
+        raise _refused(path, f"it sees {count} frames of {probed.info.frame_count}")
+
+
+def read_with_decord(
+    path: Path, probed: Probe, indices: Sequence[int], deadline: Deadline, threads: int
+) -> Iterator[Frame]:
+    """Frames from the start on, until the last of `indices`.
+
+    Raises:
+        VideoError: unreadable, where decord fails on a frame; decode_timeout.
+    """
+    with _Abandonable(_images(path, threads, indices), path, deadline) as images:
+        images.next()
+        for index in indices:
+            yield Frame(index, probed.timeline.seconds(index, probed.info.fps), images.next())
+
+
+def _images(path: Path, threads: int, indices: Sequence[int]) -> Iterator[int | NDArray[np.uint8]]:
+    """How many frames decord sees, then the images of `indices`."""
+    import decord
+
+    decord.logging.set_level(decord.logging.QUIET)
+    reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=threads)
+    yield len(reader)
+    wanted = frozenset(indices)
+    for index in range(max(indices, default=-1) + 1):
+        image = reader.next()
+        if index in wanted:
+            yield image.asnumpy()
+
+
+class _Abandonable:
+    """Runs a generator in a daemon thread, one item at a time, and leaves it behind when it hangs."""
+
+    def __init__(self, items: Iterator[Any], path: Path, deadline: Deadline) -> None:
+        self._path = path
+        self._deadline = deadline
+        self._requests: SimpleQueue[bool] = SimpleQueue()
+        self._answers: SimpleQueue[Any] = SimpleQueue()
+        threading.Thread(target=self._serve, args=(items,), name=f"decord {path.name}", daemon=True).start()
+
+    def _serve(self, items: Iterator[Any]) -> None:
+        # The reader lives in this thread alone: taking it down may hang as well.
+        while self._requests.get():
+            try:
+                self._answers.put(next(items))
+            except Exception as error:
+                self._answers.put(error)
+
+    def next(self) -> Any:
+        self._requests.put(True)
+        try:
+            answer = self._answers.get(timeout=self._deadline.timeout_s)
+        except Empty:
+            raise self._deadline.error() from None
+        if isinstance(answer, Exception):
+            raise _refused(self._path, f"it fails with {type(answer).__name__}")
+        return answer
+
+    def __enter__(self) -> "_Abandonable":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._requests.put(False)
+
+
+def _refused(path: Path, why: str) -> VideoError:
+    return VideoError(Reason.UNREADABLE, f"decord cannot be used on {path} ({why}): set decode.backend to pyav.")

@@ -1,0 +1,138 @@
+"""Probing: every packet of a file is looked at, and as few pictures as possible are decoded."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from facemill import VideoError
+from manifests.records import Reason
+from pipeline.decode.frame import VideoInfo
+from pipeline.decode.nal import is_disposable, length_size
+from pipeline.decode.orientation import Orientation, orientation_of
+from pipeline.decode.source import Deadline, decode, demux, open_video
+from pipeline.decode.timeline import Timeline, measured_fps, varies
+
+__all__ = ["Probe", "probe"]
+
+# Codecs of which every packet shows exactly one picture. Others hide pictures (VP8), pack two in a
+# packet or none (MPEG-4 Part 2), so that only decoding tells.
+_ONE_PICTURE_A_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "libdav1d", "ffv1", "mjpeg", "prores"})
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What `VideoInfo` tells, and what the backends need beside it.
+
+    Attributes:
+        container: FFmpeg's name of the file format, such as `mov,mp4,m4a,3gp,3g2,mj2`.
+    """
+
+    info: VideoInfo
+    timeline: Timeline
+    orientation: Orientation
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Packet:
+    pts: int | None
+    shown: bool
+    keyframe: bool
+    disposable: bool
+
+
+def probe(path: Path, deadline: Deadline) -> Probe:
+    """Look at a file.
+
+    Raises:
+        VideoError: missing_file, unreadable (also where no picture decodes), no_video_stream or decode_timeout.
+    """
+    with open_video(path, deadline, threads=1) as (container, stream):
+        packets, first = _scan(container, stream, deadline)
+        if first is None:
+            raise VideoError(Reason.UNREADABLE, f"No frame of {path} decodes: replace the file, it is damaged.")
+        timeline = _by_packets(packets, first, stream)
+        if timeline is not None:
+            declared = stream.frames - (len(packets) - len(timeline.pts)) if stream.frames > 0 else None
+            return _describe(timeline, declared, first, stream)
+    with open_video(path, deadline, threads=1) as (container, stream):
+        return _describe(_by_decoding(container, stream, deadline), stream.frames or None, first, stream)
+
+
+def _scan(container: Any, stream: Any, deadline: Deadline) -> tuple[list[_Packet], Any]:
+    """All packets, and the first picture that comes out."""
+    is_h264 = stream.codec_context.name == "h264"
+    size_bytes = length_size(stream.codec_context.extradata)
+    packets = []
+    first = None
+    for packet in demux(container, stream, deadline):
+        if first is None:
+            first = next(iter(decode(stream, packet)[0]), None)
+        if packet is not None:
+            disposable = is_h264 and is_disposable(bytes(packet), size_bytes)
+            packets.append(_Packet(packet.pts, not packet.is_discard, packet.is_keyframe, disposable))
+    return packets, first
+
+
+def _by_packets(packets: list[_Packet], first: Any, stream: Any) -> Timeline | None:
+    """The timeline, where packets and pictures are the same thing and each has a pts of its own."""
+    shown = {packet.pts: packet for packet in packets if packet.shown}
+    in_order = not _numbers_packets(stream) or all(packet.keyframe for packet in packets)
+    if (
+        not in_order
+        or stream.codec_context.name not in _ONE_PICTURE_A_PACKET
+        or None in shown
+        or len(shown) != sum(packet.shown for packet in packets)
+        or first.pts not in shown
+    ):
+        return None
+    # A recording cut out of a longer one may start with pictures whose references are gone.
+    start = min((packet.pts for packet in packets if packet.keyframe and packet.pts is not None), default=first.pts)
+    pts = sorted(time for time in shown if time is not None and time >= min(start, first.pts))
+    index_of = {time: index for index, time in enumerate(pts)}
+    return Timeline(
+        pts=tuple(pts),
+        time_base=stream.time_base,
+        by_pts=True,
+        keyframes=frozenset(index_of[time] for time in pts if shown[time].keyframe),
+        disposable=frozenset(index_of[time] for time in pts if shown[time].disposable),
+    )
+
+
+def _by_decoding(container: Any, stream: Any, deadline: Deadline) -> Timeline:
+    pts = [picture.pts for packet in demux(container, stream, deadline) for picture in decode(stream, packet)[0]]
+    return Timeline(
+        pts=(None,) * len(pts) if _numbers_packets(stream) else tuple(pts), time_base=stream.time_base, by_pts=False
+    )
+
+
+def _numbers_packets(stream: Any) -> bool:
+    """AVI has no presentation times: FFmpeg numbers its packets in the order in which they are decoded."""
+    return bool(stream.container.format.name == "avi")
+
+
+def _describe(timeline: Timeline, declared: int | None, first: Any, stream: Any) -> Probe:
+    known = [time * timeline.time_base for time in timeline.pts if time is not None]
+    times = known if len(known) == len(timeline.pts) and known == sorted(known) else []
+    orientation = orientation_of(first)
+    width, height = (first.height, first.width) if orientation.transpose else (first.width, first.height)
+    info = VideoInfo(
+        frame_count=len(timeline.pts),
+        declared_frames=declared,
+        fps=_fps(measured_fps(times), stream.average_rate),
+        width=width,
+        height=height,
+        rotation=orientation.rotation,
+        variable_rate=varies(times, timeline.time_base),
+        codec=stream.codec_context.codec.canonical_name,
+        pix_fmt=first.format.name,
+    )
+    return Probe(info, timeline, orientation, stream.container.format.name)
+
+
+def _fps(measured: float, declared: Fraction | None) -> float:
+    """The header's rate where it fits: it is exact, where measured times are rounded."""
+    if declared and (not measured or abs(float(declared) / measured - 1) < 0.01):
+        return float(declared)
+    return measured

@@ -1,0 +1,89 @@
+"""`VideoReader`: exact frames by index."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from weakref import WeakSet
+
+from pipeline.decode.decord_backend import check_decord_fits, read_with_decord
+from pipeline.decode.frame import Frame
+from pipeline.decode.probe import probe
+from pipeline.decode.pyav import read_with_pyav
+from pipeline.decode.source import Deadline
+from pipeline.recipe import DecodeSettings
+
+__all__ = ["VideoReader"]
+
+_DEFAULT = DecodeSettings()
+
+
+class VideoReader:
+    """One video, opened and probed.
+
+    Frames are uint8 RGB in display orientation, all of one size, and equal to those of a full sequential
+    decode. A frame that does not decode intact is None at its index: also where FFmpeg conceals the
+    damage (see `pipeline.decode.damage`).
+
+    Args:
+        path: a local file.
+        settings: backend and timeout; `auto` is PyAV.
+        threads: of the decoder.
+
+    Raises:
+        VideoError: missing_file, unreadable, no_video_stream or decode_timeout.
+    """
+
+    def __init__(self, path: str | Path, settings: DecodeSettings = _DEFAULT, *, threads: int = 1) -> None:
+        self.path = Path(path)
+        self._settings = settings
+        self._threads = threads
+        self._reads: WeakSet[Iterator[Frame]] = WeakSet()
+        self._closed = False
+        deadline = self._deadline()
+        self._probe = probe(self.path, deadline)
+        self.info = self._probe.info
+        if settings.backend == "decord":
+            check_decord_fits(self.path, self._probe, deadline, threads)
+
+    def read(self, indices: Sequence[int]) -> Iterator[Frame]:
+        """One frame per index, in order, decoded as they are asked for; every call starts anew.
+
+        Args:
+            indices: ascending, without repetition, each from 0 to `info.frame_count - 1`.
+
+        Raises:
+            ValueError: at once, for indices that are not as above, or a closed reader.
+            VideoError: while iterating; decode_timeout where a frame takes longer than `timeout_s`, unreadable
+                where the picture changes its size.
+        """
+        chosen = [int(index) for index in indices]
+        if self._closed:
+            raise ValueError(f"The reader of {self.path} is closed: open a new one.")
+        if any(later <= earlier for earlier, later in pairwise(chosen)):
+            raise ValueError("Frame indices must ascend without repetition: sort them first.")
+        if chosen and not 0 <= chosen[0] <= chosen[-1] < self.info.frame_count:
+            raise ValueError(
+                f"Frame indices must lie in 0..{self.info.frame_count - 1}, got {chosen[0]}..{chosen[-1]}."
+            )
+        backend = read_with_decord if self._settings.backend == "decord" else read_with_pyav
+        frames = backend(self.path, self._probe, chosen, self._deadline(), self._threads)
+        self._reads.add(frames)
+        return frames
+
+    def close(self) -> None:
+        """End every read that is under way; the file stays open only while one is."""
+        self._closed = True
+        for frames in list(self._reads):
+            frames.close()  # type: ignore[attr-defined]
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _deadline(self) -> Deadline:
+        return Deadline(self.path, self._settings.timeout_s)

@@ -1,0 +1,121 @@
+"""Opening a file with FFmpeg, and its packets and pictures: errors told apart, waits bounded."""
+
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+
+from facemill import VideoError
+from manifests.records import Reason
+
+__all__ = ["Deadline", "decode", "demux", "open_video"]
+
+
+class Deadline:
+    """The longest wait for the next frame.
+
+    Args:
+        path: named in the error.
+        timeout_s: seconds from now, or from the last `restart`.
+    """
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        self.path = path
+        self.timeout_s = timeout_s
+        self.restart()
+
+    def restart(self) -> None:
+        self._ends = time.monotonic() + self.timeout_s
+
+    def check(self) -> None:
+        if time.monotonic() > self._ends:
+            raise self.error()
+
+    def error(self) -> VideoError:
+        return VideoError(
+            Reason.DECODE_TIMEOUT,
+            f"No frame of {self.path} came within {self.timeout_s:g} s: raise decode.timeout_s if the disk is slow.",
+        )
+
+
+@contextmanager
+def open_video(path: Path, deadline: Deadline, threads: int) -> Iterator[tuple[Any, Any]]:
+    """The file's `av` container and its video stream, closed at the end.
+
+    Raises:
+        VideoError: missing_file, unreadable, no_video_stream or decode_timeout.
+    """
+    _check_file(path)
+    try:
+        # "file:" keeps FFmpeg from taking a colon in the name for a protocol.
+        container = av.open(f"file:{path}", timeout=deadline.timeout_s, metadata_errors="replace")
+    except av.error.ExitError:
+        raise deadline.error() from None
+    except (av.error.FFmpegError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    with container:
+        stream = _video_stream(path, container)
+        stream.codec_context.thread_count = threads
+        # With slice threads, which damaged pictures FFmpeg flags varies from run to run.
+        stream.codec_context.thread_type = "FRAME"
+        yield container, stream
+
+
+def demux(container: Any, stream: Any, deadline: Deadline) -> Iterator[Any]:
+    """The stream's packets, then None; a read error is the end of the file, as it is for FFmpeg's own tools."""
+    try:
+        for packet in container.demux(stream):
+            deadline.check()
+            if packet.size:
+                yield packet
+    except av.error.ExitError:
+        raise deadline.error() from None
+    except av.error.FFmpegError:
+        pass
+    yield None
+
+
+def decode(stream: Any, packet: Any) -> tuple[list[Any], bool]:
+    """The pictures that come out once `packet` went in (None: all that are left), and whether that went well.
+
+    With several threads, an error takes pictures of other packets with it; with one, only that packet's.
+    """
+    try:
+        return stream.codec_context.decode(packet), True
+    except av.error.FFmpegError:
+        return [], False
+
+
+def _check_file(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise VideoError(Reason.MISSING_FILE, f"There is no file {path}: check the manifest's root.") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    # A named pipe would block the open for ever.
+    if not stat.S_ISREG(mode):
+        raise VideoError(Reason.UNREADABLE, f"{path} is not a regular file: give the path of a video.")
+
+
+def _unreadable(path: Path, error: Exception) -> VideoError:
+    why = getattr(error, "strerror", None) or str(error)
+    return VideoError(
+        Reason.UNREADABLE, f"FFmpeg cannot read {path} ({why}): replace the file, it is damaged or no video."
+    )
+
+
+def _video_stream(path: Path, container: Any) -> Any:
+    """The stream that FFmpeg itself would choose; a cover picture is no video."""
+    moving = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
+    if not moving:
+        raise VideoError(Reason.NO_VIDEO_STREAM, f"{path} has no video stream: leave it out of the manifest.")
+    best = container.streams.best("video")
+    stream = best if best in moving else moving[0]
+    if stream.codec_context is None:
+        raise VideoError(Reason.UNREADABLE, f"FFmpeg has no decoder for the video stream of {path}: convert it.")
+    return stream
