@@ -1,0 +1,158 @@
+"""Running shards on Dask: here or on a cluster, a bounded number at a time. Nothing else imports Dask."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import dask
+import distributed
+from dask.system import CPU_COUNT
+from distributed.scheduler import KilledWorker
+
+from facemill import ConfigError
+
+__all__ = ["Executor", "Outcome"]
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+TASKS_PER_WORKER = 2
+"""Tasks in the scheduler's hands for each worker: one at work and one that waits."""
+RETRIES = 2
+"""Further tries of a task that ends in an exception."""
+CONNECT_TIMEOUT_S = 30
+
+SETTINGS = {
+    # A task is given up when its worker has died twice.
+    "distributed.scheduler.allowed-failures": 1,
+    # Tasks wait with the scheduler, not with workers: a dying worker takes none but its own with it.
+    "distributed.scheduler.worker-saturation": 1.0,
+    # Without Dask's MALLOC_TRIM_THRESHOLD_: it gives every freed tensor back to the system, and the page
+    # faults of fetching it again made face detection five times slower.
+    "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1},
+    "distributed.admin.tick.limit": "1m",  # a worker that decodes holds the GIL at times: not worth a warning
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Task, Result]):
+    """How a task ended: with a result, with an error, or by killing its worker twice."""
+
+    task: Task
+    result: Result | None = None
+    error: BaseException | None = None
+    killed: bool = False
+
+
+class Executor:
+    """Workers: a `LocalCluster` of processes, or those of a scheduler that somebody runs.
+
+    Args:
+        workers: processes to start here; by default one per core, or two cores a process where GPUs
+            are shared (`gpus`).
+        scheduler: address of a running scheduler, such as `tcp://host:8786`; no process is started then.
+        gpus: GPUs of this machine that the work will use.
+        performance_report: where to write Dask's own HTML page about the run.
+
+    Raises:
+        ConfigError: if the scheduler cannot be reached, or something is asked for that is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        scheduler: str | None = None,
+        gpus: int = 0,
+        performance_report: Path | None = None,
+    ) -> None:
+        self.workers = workers or (max(gpus, CPU_COUNT // 2, 1) if gpus else CPU_COUNT)
+        self._scheduler, self._report = scheduler, performance_report
+        self._resources = ExitStack()
+        self._client: Any = None
+
+    def __enter__(self) -> "Executor":
+        with ExitStack() as resources:
+            resources.enter_context(dask.config.set(SETTINGS))
+            self._client = resources.enter_context(self._connect(resources))
+            if self._report is not None:
+                resources.enter_context(self._performance_report(self._report))
+            self._resources = resources.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._resources.close()
+
+    def run(
+        self, function: Callable[[Task, int, int], Result], tasks: Iterable[Task]
+    ) -> Iterator[Outcome[Task, Result]]:
+        """Call `function(task, worker_number, threads)` on the workers; outcomes come as they end, in any order.
+
+        However many tasks there are, the scheduler holds no more than a few for each worker.
+        """
+        waiting = iter(tasks)
+        at_work: dict[Any, Task] = {}
+        futures = distributed.as_completed()
+
+        def fill() -> None:
+            for task in itertools.islice(waiting, max(0, self._window() - len(at_work))):
+                future = self._client.submit(_call, function, task, self._threads(), pure=False, retries=RETRIES)
+                at_work[future] = task
+                futures.add(future)
+
+        fill()
+        for future in futures:
+            task = at_work.pop(future)
+            error = future.exception() if future.status == "error" else None
+            if future.status == "cancelled":
+                error = RuntimeError("the scheduler forgot a task: was it restarted?")
+            if error is None:
+                yield Outcome(task, result=future.result())
+            else:
+                yield Outcome(task, error=error, killed=isinstance(error, KilledWorker))
+            future.release()
+            fill()
+
+    def _connect(self, resources: ExitStack) -> Any:
+        if self._scheduler is None:
+            cluster = distributed.LocalCluster(
+                n_workers=self.workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                silence_logs="ERROR",
+            )
+            return distributed.Client(resources.enter_context(cluster))
+        try:
+            return distributed.Client(self._scheduler, timeout=CONNECT_TIMEOUT_S)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"No Dask scheduler answers at {self._scheduler} ({error}): check the address, or leave "
+                "--scheduler out to run on this machine."
+            ) from error
+
+    def _window(self) -> int:
+        if self._scheduler is None:
+            return self.workers * TASKS_PER_WORKER
+        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"])) * TASKS_PER_WORKER
+
+    def _threads(self) -> int:
+        return 1 if self._scheduler else max(1, CPU_COUNT // self.workers)
+
+    def _performance_report(self, path: Path) -> Any:
+        try:
+            import bokeh  # noqa: F401
+        except ImportError as error:
+            raise ConfigError("--performance-report needs bokeh: pip install 'facemill[dashboard]'.") from error
+        return distributed.performance_report(filename=str(path))
+
+
+def _call(function: Callable[[Task, int, int], Result], task: Task, threads: int) -> Result:
+    name = distributed.get_worker().name
+    return function(task, name if isinstance(name, int) else 0, threads)

@@ -1,0 +1,84 @@
+"""Detections kept and reused: a frame that this detector has seen is never looked at again."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset as ds
+
+from detectors.face import Face, FaceDetector, create
+from facemill import DatasetError
+from manifests import FrameFaces, schemas
+from manifests.storage import sha256_of
+from pipeline.recipe import DetectSettings
+
+__all__ = ["KnownFaces", "detection_key", "frame_faces", "load_detector", "load_faces"]
+
+KnownFaces = dict[tuple[str, int], list[Face]]
+"""Faces by (detection key, frame index)."""
+
+
+@lru_cache(maxsize=2)
+def load_detector(settings: DetectSettings, device: str) -> FaceDetector:
+    """The face detector of a recipe, loaded once per process."""
+    return create(
+        settings.detector,
+        device=device,
+        variant=settings.variant,
+        weights=settings.weights,
+        max_side=settings.max_side,
+        min_score=settings.min_score,
+        batch=settings.batch,
+    )
+
+
+def detection_key(video_id: str, video_bytes: int, frame_count: int, settings: DetectSettings) -> str:
+    """Hash of the video's identity (id, file size, frames) and of every setting that decides its faces."""
+    choices = settings.model_dump(mode="json", exclude={"on", "batch", "weights"})
+    work = [video_id, video_bytes, frame_count, choices, _weights_digest(settings.weights)]
+    return hashlib.blake2b(json.dumps(work, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _weights_digest(weights: Path | None) -> str | None:
+    return sha256_of(weights) if weights is not None and weights.is_file() else None
+
+
+def frame_faces(key: str, video_id: str, frame_index: int, faces: Iterable[Face]) -> FrameFaces:
+    """The record of one frame's faces."""
+    faces = list(faces)
+    return FrameFaces(
+        key=key,
+        video_id=video_id,
+        frame_index=frame_index,
+        boxes=tuple(tuple(face.bbox.tolist()) for face in faces),
+        landmarks=tuple(tuple(face.landmarks.ravel().tolist()) for face in faces),
+        scores=tuple(float(face.score) for face in faces),
+    )
+
+
+def load_faces(folder: Path, video_ids: Iterable[str]) -> KnownFaces:
+    """Faces that an earlier build (`folder`/faces.parquet) found in these videos.
+
+    Raises:
+        DatasetError: if there is no readable faces.parquet.
+    """
+    path = folder / "faces.parquet"
+    try:
+        dataset = ds.dataset(path, schema=schemas.FACES, format="parquet")
+        table = dataset.to_table(filter=ds.field("video_id").isin(list(video_ids)))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}): give --faces the folder of a finished build.") from error
+    records: list[FrameFaces] = schemas.from_table(table, FrameFaces)
+    return {(record.key, record.frame_index): _faces(record) for record in records}
+
+
+def _faces(record: FrameFaces) -> list[Face]:
+    found = zip(record.boxes, record.landmarks, record.scores, strict=True)
+    return [
+        Face(np.array(box, np.float32), score, np.array(points, np.float32).reshape(5, 2))
+        for box, points, score in found
+    ]

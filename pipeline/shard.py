@@ -1,0 +1,170 @@
+"""Building one shard: the unit of work, of commit and of retry. Free of Dask."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+import pyarrow.parquet as pq
+import torch
+
+from facemill import DetectorError
+from manifests import ClipGroup, FailureRecord, FrameFaces, Reason, SampleRecord, Stage, schemas
+from manifests.shards import SHARD_FORMATS, ShardWriter
+from manifests.storage import atomic_path
+from pipeline.faces import KnownFaces, load_detector, load_faces
+from pipeline.plan import BuildJob, ShardSpec, Slot
+from pipeline.process import ClipResult, Tools, process_clip
+from pipeline.read_ahead import BrokenGroup, ReadAhead
+from pipeline.state import ShardFile, ShardResult, load_result, save_result, state_folder
+from pipeline.stopwatch import Stopwatch
+
+__all__ = ["build_shard", "clip_results", "without_poison"]
+
+
+def build_shard(spec: ShardSpec, job: BuildJob, slot: Slot | None = None) -> ShardResult:
+    """Build a shard and commit it; a shard that is committed and whole is left as it is.
+
+    Its files are written under temporary names and renamed when they are complete; the result, written
+    last, is the commit mark. Equal work gives equal bytes.
+    """
+    fingerprint = spec.fingerprint(job.recipe)
+    done = load_result(job.out, spec.shard_id, fingerprint)
+    if done is not None:
+        return done
+    known = _known_faces(spec, job)
+    shard_format = SHARD_FORMATS[job.recipe.shards.format]
+    shard = f"{spec.split}/{spec.shard_id}{shard_format.suffix}"
+    records = _Records()
+    watch = Stopwatch()
+    with atomic_path(job.out / shard) as temporary, shard_format.open_writer(temporary, shard) as writer:
+        for part in clip_results(spec, job, slot or Slot(), known, watch):
+            with watch("write"):
+                records.add(part, writer)
+    result = records.commit(spec, job.out, shard, fingerprint, watch)
+    save_result(job.out, result)
+    return result
+
+
+def clip_results(
+    spec: ShardSpec, job: BuildJob, slot: Slot, known: KnownFaces, watch: Stopwatch
+) -> Iterator[ClipResult]:
+    """Process a shard's clip groups in order. Whatever breaks is a failure of the videos concerned."""
+    _limit_threads()
+    detector = partial(load_detector, job.recipe.detect, _device(job.device, slot.number))
+    with ThreadPoolExecutor(1, "encode") as encoders:
+        tools = Tools(job.recipe, detector, known, encoders, watch)
+        healthy, poisoned = without_poison(spec)
+        yield ClipResult([], [], poisoned)
+        with ReadAhead(healthy, job.recipe, slot.threads) as stream:
+            for item in stream:
+                if isinstance(item, FailureRecord):
+                    yield ClipResult([], [], [item])
+                elif isinstance(item, BrokenGroup):
+                    video_ids = [video.video_id for video in item.group.videos()]
+                    yield ClipResult([], [], _internal_errors(video_ids, item.error))
+                else:
+                    clip, windows = item
+                    try:
+                        yield process_clip(clip, windows, tools)
+                    except DetectorError:
+                        raise  # every other clip would fail on it too
+                    except Exception as error:
+                        video_ids = [video.entry.video_id for video in clip.videos]
+                        yield ClipResult([], [], _internal_errors(video_ids, error))
+                    for _ in windows:
+                        pass  # what is left of a clip that broke
+                    yield ClipResult([], [], clip.failures)
+        watch.merge(stream.watch)
+
+
+def without_poison(spec: ShardSpec) -> tuple[list[ClipGroup], list[FailureRecord]]:
+    """A shard's groups less the videos that kill workers, and the failures that say so."""
+    groups, failures = [], []
+    for group in spec.groups:
+        failures += [
+            FailureRecord(
+                video.video_id,
+                Stage.PROCESS,
+                Reason.WORKER_KILLED,
+                "The process that reads this video is killed by it.",
+            )
+            for video in group.videos()
+            if video.video_id in spec.poisonous
+        ]
+        real = None if group.real is None or group.real.video_id in spec.poisonous else group.real
+        fakes = tuple(fake for fake in group.fakes if fake.video_id not in spec.poisonous)
+        if real is not None or fakes:
+            groups.append(ClipGroup(real, fakes))
+    return groups, failures
+
+
+class _Records:
+    """What a shard has given so far, but for pictures, which are written at once."""
+
+    def __init__(self) -> None:
+        self.samples: list[SampleRecord] = []
+        self.faces: list[FrameFaces] = []
+        self.failures: list[FailureRecord] = []
+
+    def add(self, result: ClipResult, writer: ShardWriter) -> None:
+        self.samples += [writer.write(sample) for sample in result.samples]
+        self.faces += result.faces
+        self.failures += result.failures
+
+    def commit(self, spec: ShardSpec, out: Path, shard: str, fingerprint: str, watch: Stopwatch) -> ShardResult:
+        """Write the tables beside the finished shard and describe all of it."""
+        with watch("write"):
+            state = state_folder(out).name
+            tables = {
+                f"{state}/{spec.shard_id}.samples.parquet": schemas.to_table(self.samples, schemas.SAMPLES),
+                f"{state}/{spec.shard_id}.faces.parquet": schemas.to_table(self.faces, schemas.FACES),
+            }
+            for name, table in tables.items():
+                with atomic_path(out / name) as temporary:
+                    pq.write_table(table, temporary)
+            samples, faces = (ShardFile.of(out, name, len(table)) for name, table in tables.items())
+            if not self.samples:
+                (out / shard).unlink()
+        video_ids = {video.video_id for group in spec.groups for video in group.videos()}
+        return ShardResult(
+            shard_id=spec.shard_id,
+            split=spec.split,
+            fingerprint=fingerprint,
+            shard=ShardFile.of(out, shard, len(self.samples)) if self.samples else None,
+            samples=samples,
+            faces=faces,
+            videos=len(video_ids),
+            barren=len(video_ids - {record.video_id for record in self.samples}),
+            failures=tuple(self.failures),
+            timings=dict(watch.seconds),
+        )
+
+
+def _known_faces(spec: ShardSpec, job: BuildJob) -> KnownFaces:
+    if job.faces is None:
+        return {}
+    return load_faces(job.faces, [video.video_id for group in spec.groups for video in group.videos()])
+
+
+def _internal_errors(video_ids: list[str], error: Exception) -> list[FailureRecord]:
+    message = f"facemill itself failed on this clip group ({type(error).__name__}: {error}): please report it."
+    return [FailureRecord(video_id, Stage.PROCESS, Reason.INTERNAL_ERROR, message) for video_id in video_ids]
+
+
+def _limit_threads() -> None:
+    """One thread for torch and OpenCV: workers share the cores, and sums must not depend on their number."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+
+def _device(device: str, slot_number: int) -> str:
+    """The device of a worker: `auto` and `cuda` deal the workers out over the GPUs."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        return f"cuda:{slot_number % max(1, torch.cuda.device_count())}"
+    return device
