@@ -1,11 +1,9 @@
-"""Decoder backends against each other: `python -m benchmarks.decoders FOLDER_OR_VIDEOS... [--json FILE]`.
+"""Decoder backends against each other.
 
 Each way reads the same 32 evenly spaced frames of a video, opening and probing included. A figure is the
 time it takes divided by that of the plain way: PyAV, one thread, every picture decoded.
 """
 
-import argparse
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -14,6 +12,7 @@ from statistics import geometric_mean
 
 import numpy as np
 
+from benchmarks.row import Row
 from facemill import VideoError
 from pipeline.decode import Frame, VideoReader
 from pipeline.decode.probe import probe
@@ -21,18 +20,26 @@ from pipeline.decode.pyav import read_with_pyav
 from pipeline.decode.source import Deadline
 from pipeline.recipe import DecodeSettings
 
-__all__ = ["compare_decoders", "main"]
+__all__ = ["measure"]
 
 FRAMES = 32
 BASELINE = "pyav, every picture, 1 thread"
 
 
-def compare_decoders(videos: Sequence[Path], rounds: int = 3) -> dict[str, dict[str, float | None]]:
-    """Time of each way to read, by video, relative to `BASELINE`; None where a backend refuses the video.
+def measure(videos: Sequence[Path], rounds: int = 3) -> list[Row]:
+    """Geometric mean over the videos, of each way that there is to read them.
 
     The best of `rounds`, which take turns, so that a busy moment of the machine hits all alike.
     """
-    return {video.name: _compare(video, rounds) for video in videos}
+    table = {video.name: _compare(video, rounds) for video in videos}
+    rows = []
+    for way in next(iter(table.values())):
+        ratios = {name: ratio for name, row in table.items() if (ratio := row[way]) is not None}
+        refused = [name for name in table if name not in ratios]
+        details = f"{min(ratios.values()):.2f} to {max(ratios.values()):.2f} over {len(ratios)} videos"
+        details += f"; refuses {', '.join(refused)}" if refused else ""
+        rows.append(Row("decoders", f"{way} / {BASELINE}, time", geometric_mean(ratios.values()), details=details))
+    return rows
 
 
 def _compare(video: Path, rounds: int) -> dict[str, float | None]:
@@ -80,33 +87,3 @@ def _seconds(read: Callable[[], Iterator[Frame]]) -> float | None:
     except VideoError:
         return None
     return time.perf_counter() - start
-
-
-def _print(table: dict[str, dict[str, float | None]]) -> None:
-    columns = list(next(iter(table.values())))
-    letters = dict(zip(columns, "ABCDEFGH", strict=False))
-    for name, letter in letters.items():
-        print(f"{letter}: {name}")
-    print(f"\n{'':28}" + "".join(f"{letter:>8}" for letter in letters.values()))
-    for video, row in table.items():
-        cells = ("refused" if (ratio := row[name]) is None else f"{ratio:.2f}" for name in columns)
-        print(f"{video:28}" + "".join(f"{cell:>8}" for cell in cells))
-    given = {name: [ratio for row in table.values() if (ratio := row[name]) is not None] for name in columns}
-    print(f"{'geometric mean':28}" + "".join(f"{geometric_mean(given[name]):8.2f}" for name in columns))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("videos", type=Path, nargs="+", help="videos, or folders of videos")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="file that the table is written to as well")
-    options = parser.parse_args()
-    videos = [file for path in options.videos for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-    table = compare_decoders(videos, options.rounds)
-    _print(table)
-    if options.json:
-        options.json.write_text(json.dumps(table, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()

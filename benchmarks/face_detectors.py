@@ -1,14 +1,9 @@
-"""Our MTCNN cascade against `facenet_pytorch.MTCNN.detect` at equal settings, in frames a second.
-
-    python -m benchmarks.face_detectors [--video FILE] [--frames N] [--device cpu|cuda] [--json FILE]
+"""Our MTCNN cascade against `facenet_pytorch.MTCNN.detect` at equal settings.
 
 The package is measured in both of its forms, frame by frame and in batches; the ratio is to the
 better one. Each form is run several times in turn, and its fastest run counts.
 """
 
-import argparse
-import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -22,42 +17,51 @@ from facenet_pytorch import MTCNN as PackageMTCNN  # noqa: N811
 from numpy.typing import NDArray
 
 import detectors.face
+from benchmarks.row import Row
 
 __all__ = ["measure"]
 
 Frames = Sequence[NDArray[np.uint8]]
 
-MEDIA = Path(os.environ.get("FACEMILL_TEST_MEDIA", Path(__file__).parents[2] / "shared" / "media"))
+FRAMES = 16
 BATCH = 8
 ROUNDS = 5
 
 
-def measure(frames: Frames, *, device: str, threads: int, max_side: int | None) -> dict[str, object]:
-    """Time both detectors on the same frames; one row of the table."""
+def measure(clip: Path, *, device: str) -> list[Row]:
+    """Compare both on frames of a clip, at full size and shrunk, by number of threads."""
+    frames = _read(clip, FRAMES)
+    return [
+        _compare(frames, device=device, threads=threads, max_side=max_side)
+        for threads in ((1, 2) if device == "cpu" else (1,))
+        for max_side in (None, 640)
+    ]
+
+
+def _compare(frames: Frames, *, device: str, threads: int, max_side: int | None) -> Row:
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     ours = detectors.face.create("mtcnn", device=device, max_side=max_side, min_score=0.0)
     package = PackageMTCNN(keep_all=True, device=torch.device(device))
     forms: dict[str, Callable[[], object]] = {
         "ours": lambda: ours.detect(frames),
-        "package_single": lambda: [package.detect(_shrink(frame, max_side), landmarks=True) for frame in frames],
-        "package_batched": lambda: [
+        "one by one": lambda: [package.detect(_shrink(frame, max_side), landmarks=True) for frame in frames],
+        "in batches": lambda: [
             package.detect(np.stack([_shrink(frame, max_side) for frame in frames[i : i + BATCH]]), landmarks=True)
             for i in range(0, len(frames), BATCH)
         ],
     }
     seconds = _fastest(forms, device)
     rates = {name: len(frames) / value for name, value in seconds.items()}
-    better = max(rates["package_single"], rates["package_batched"])
     height, width = frames[0].shape[:2]
-    return {
-        "device": device,
-        "threads": threads,
-        "frame": f"{width}x{height}",
-        "max_side": max_side,
-        **{f"{name}_fps": round(rate, 1) for name, rate in rates.items()},
-        "ratio": round(rates["ours"] / better, 2),
-    }
+    size = f"{width}x{height}" + (f" shrunk to {max_side}" if max_side else "")
+    return Row(
+        benchmark="detectors",
+        what=f"MTCNN, ours / facenet-pytorch, frames/s, {size}, {threads} thread{'s' * (threads > 1)}, {device}",
+        ratio=rates["ours"] / max(rates["one by one"], rates["in batches"]),
+        target=">= 2" if device == "cpu" else ">= 5",
+        details=", ".join(f"{name} {rate:.1f}" for name, rate in rates.items()),
+    )
 
 
 def _fastest(forms: dict[str, Callable[[], object]], device: str) -> dict[str, float]:
@@ -85,28 +89,3 @@ def _read(video: Path, count: int) -> list[NDArray[np.uint8]]:
     with av.open(str(video)) as container:
         spaced = islice(container.decode(video=0), 0, 10 * count, 10)
         return [frame.to_ndarray(format="rgb24") for frame in spaced]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--video", type=Path, default=MEDIA / "videos" / "fsgan_shinzo.mp4")
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    frames = _read(options.video, options.frames)
-    thread_counts = (1, 2) if options.device == "cpu" else (1,)
-    rows = [
-        measure(frames, device=options.device, threads=threads, max_side=max_side)
-        for threads in thread_counts
-        for max_side in (None, 640)
-    ]
-    print(*rows[0], sep="\t")
-    for row in rows:
-        print(*row.values(), sep="\t")
-    if options.json is not None:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -105,6 +105,8 @@ def build(
     """
     entries = read_videos(videos) if isinstance(videos, Path) else list(videos)
     check(entries)
+    if faces is not None and not (faces / FACES_FILE).is_file():
+        raise DatasetError(f"There is no {faces / FACES_FILE}: give --faces the folder of a finished build.")
     out = out.absolute()
     _claim(out, entries, recipe)
     job = BuildJob(out, recipe, None if faces is None else faces.absolute(), device)

@@ -148,9 +148,8 @@ def verify(folder: _Built, threads: Annotated[int, typer.Option(min=1, help="Sha
     checked = run(folder, threads=threads)
     for problem in checked.problems:
         typer.echo(str(problem))
-    typer.echo(
-        f"{checked.samples} samples in {checked.shards} shards, {checked.videos} videos: {len(checked.problems)} problems"
-    )
+    what = f"{checked.samples} samples in {checked.shards} shards, {checked.videos} videos"
+    typer.echo(f"{what}: {len(checked.problems)} problems")
     if not checked.ok:
         raise typer.Exit(Exit.TOO_MANY_FAILURES)
 

@@ -1,9 +1,12 @@
 """Running shards on Dask: here or on a cluster, a bounded number at a time. Nothing else imports Dask."""
 
 import itertools
+import logging
+import signal
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -78,6 +81,7 @@ class Executor:
     def __enter__(self) -> "Executor":
         with ExitStack() as resources:
             resources.enter_context(dask.config.set(SETTINGS))
+            resources.enter_context(_quiet_event_loop())
             self._client = resources.enter_context(self._connect(resources))
             if self._report is not None:
                 resources.enter_context(self._performance_report(self._report))
@@ -108,26 +112,20 @@ class Executor:
 
         fill()
         for future in futures:
-            task = at_work.pop(future)
-            error = future.exception() if future.status == "error" else None
-            if future.status == "cancelled":
-                error = RuntimeError("the scheduler forgot a task: was it restarted?")
-            if error is None:
-                yield Outcome(task, result=future.result())
-            else:
-                yield Outcome(task, error=error, killed=isinstance(error, KilledWorker))
+            yield _outcome(at_work.pop(future), future)
             future.release()
             fill()
 
     def _connect(self, resources: ExitStack) -> Any:
         if self._scheduler is None:
-            cluster = distributed.LocalCluster(
-                n_workers=self.workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,
-                silence_logs="ERROR",
-            )
+            with _deaf_to_interrupts():
+                cluster = distributed.LocalCluster(
+                    n_workers=self.workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=None,
+                    silence_logs="CRITICAL",  # what matters comes as an outcome
+                )
             return distributed.Client(resources.enter_context(cluster))
         try:
             return distributed.Client(self._scheduler, timeout=CONNECT_TIMEOUT_S)
@@ -151,6 +149,45 @@ class Executor:
         except ImportError as error:
             raise ConfigError("--performance-report needs bokeh: pip install 'facemill[dashboard]'.") from error
         return distributed.performance_report(filename=str(path))
+
+
+def _outcome(task: Task, future: Any) -> Outcome[Task, Any]:
+    # Also the result of a finished task may not come: if its worker died with it, and so did the next ones.
+    try:
+        return Outcome(task, result=future.result())
+    except KilledWorker as error:
+        return Outcome(task, error=error, killed=True)
+    except distributed.CancelledError:
+        return Outcome(task, error=RuntimeError("the scheduler forgot a task: was it restarted?"))
+    except Exception as error:
+        return Outcome(task, error=error)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Threads started inside, and processes started by them at any time, never see Ctrl-C.
+
+    A terminal sends it to all processes alike: workers would die with a traceback each, when it is
+    the driver that ends them. For this process, it waits until the end of the context.
+    """
+    resource_tracker.ensure_running()  # multiprocessing's own helper: its start would lift the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _quiet_event_loop() -> Iterator[None]:
+    """An interrupt in the midst of a call to Dask makes its event loop log an error of its own."""
+    logger = logging.getLogger("tornado.application")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _call(function: Callable[[Task, int, int], Result], task: Task, threads: int) -> Result:

@@ -30,6 +30,9 @@ def _poison_of(group: ClipGroup, spec: ShardSpec, job: BuildJob) -> Iterator[str
     if _survives(group, spec, job):
         return
     alone = [ClipGroup(None, (video,)) for video in group.videos()]
+    if len(alone) == 1:
+        yield group.group_id
+        return
     deadly = [single.group_id for single in alone if not _survives(single, spec, job)]
     yield from deadly or [video.video_id for video in group.videos()]
 

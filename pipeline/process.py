@@ -141,8 +141,6 @@ class _Cutter:
         if image is None:
             return ForgedRegion(MaskKind.NONE)
         real = None if video is self.clip.lead else frames[self.clip.lead.entry.video_id].image
-        if real is not None and real.shape != image.shape:
-            real = None  # the size changed midway
         given = official[video_id].image if video_id in official else None
         if given is None and self.recipe.mask.source != "difference":
             tally.without_mask += 1

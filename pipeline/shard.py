@@ -20,7 +20,7 @@ from pipeline.read_ahead import BrokenGroup, ReadAhead
 from pipeline.state import ShardFile, ShardResult, load_result, save_result, state_folder
 from pipeline.stopwatch import Stopwatch
 
-__all__ = ["build_shard", "clip_results", "without_poison"]
+__all__ = ["build_shard", "clip_results", "resolve_device", "without_poison"]
 
 
 def build_shard(spec: ShardSpec, job: BuildJob, slot: Slot | None = None) -> ShardResult:
@@ -52,7 +52,7 @@ def clip_results(
 ) -> Iterator[ClipResult]:
     """Process a shard's clip groups in order. Whatever breaks is a failure of the videos concerned."""
     _limit_threads()
-    detector = partial(load_detector, job.recipe.detect, _device(job.device, slot.number))
+    detector = partial(load_detector, job.recipe.detect, resolve_device(job.device, slot.number))
     with ThreadPoolExecutor(1, "encode") as encoders:
         tools = Tools(job.recipe, detector, known, encoders, watch)
         healthy, poisoned = without_poison(spec)
@@ -161,7 +161,7 @@ def _limit_threads() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def _device(device: str, slot_number: int) -> str:
+def resolve_device(device: str, slot_number: int) -> str:
     """The device of a worker: `auto` and `cuda` deal the workers out over the GPUs."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,160 @@
+"""The main job against the usual way, against nothing but decoding, and on two workers against one.
+
+Start-up (processes, imports, loading networks) is outside the clock on both sides.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from benchmarks.clips import clip_groups
+from benchmarks.row import Row
+from manifests import ClipGroup, VideoEntry, locate
+from pipeline.executor import Executor
+from pipeline.plan import BuildJob, ShardSpec, Slot
+from pipeline.recipe import Recipe, load_recipe
+
+__all__ = ["measure"]
+
+FRAMES = 32
+ROUNDS = 2
+
+
+def measure(scratch: Path, *, device: str, cores: int) -> list[Row]:
+    """Measure on clip groups of one real and four fake 720p videos, two a core; the best of two rounds."""
+    groups = clip_groups(scratch, 2 * cores)
+    recipe = load_recipe("default", [f"sample.frames={FRAMES}"])
+    ours, timings = _facemill(groups, recipe, scratch, device, cores)
+    alone, _ = _facemill(groups, recipe, scratch, device, 1)
+    confined, _ = _facemill(groups, recipe, scratch, device, 1, confine=True)
+    videos = [video for group in groups for video in group.videos()]
+    usual = _pool(partial(_usual_way, scratch / "usual", device), _load_package, videos, cores)
+    decoding = _pool(_decode, _load_nothing, videos, cores)
+    spent = sum(timings.values())
+    where = ", ".join(
+        f"{stage} {seconds / spent:.0%}" for stage, seconds in sorted(timings.items(), key=lambda s: -s[1])
+    )
+    target = ">= 10" if device != "cpu" else ">= 5"
+    return [
+        Row("build", "usual way / ours, time", usual / ours, target, f"{usual:.1f} s / {ours:.1f} s; ours: {where}"),
+        Row("build", "ours / decoding alone, time", ours / decoding, "<= 1.6", f"{ours:.1f} s / {decoding:.1f} s"),
+        Row(
+            "build",
+            f"1 worker confined to 1 core / {cores} workers, time",
+            confined / ours,
+            f">= {0.85 * cores:g}",
+            f"{confined:.1f} s / {ours:.1f} s",
+        ),
+        Row("build", f"1 unconfined worker / {cores} workers, time", alone / ours, "", f"{alone:.1f} s / {ours:.1f} s"),
+    ]
+
+
+def _facemill(
+    groups: Sequence[ClipGroup], recipe: Recipe, scratch: Path, device: str, workers: int, confine: bool = False
+) -> tuple[float, dict[str, float]]:
+    """Seconds for building a shard of each group on warm workers, each confined to one core if asked, and by stage."""
+    specs = [ShardSpec(f"train-{number:06d}", "train", (group,)) for number, group in enumerate(groups)]
+    best, timings = float("inf"), {}
+    with Executor(workers=workers) as executor:
+        for _ in executor.run(partial(_warm_up, device, recipe, confine), list(range(4 * workers))):
+            pass
+        for number in range(ROUNDS):
+            out = scratch / "ours" / str(number)
+            start = time.perf_counter()
+            outcomes = list(executor.run(partial(_build, BuildJob(out, recipe, device=device)), specs))
+            seconds = time.perf_counter() - start
+            results = [outcome.result for outcome in outcomes if outcome.result is not None]
+            assert sum(result.rows for result in results) > 0.9 * FRAMES * 5 * len(groups), outcomes
+            if seconds < best:
+                stages = sorted(results[0].timings)
+                best, timings = seconds, {stage: sum(r.timings.get(stage, 0.0) for r in results) for stage in stages}
+            shutil.rmtree(out)
+    return best, timings
+
+
+def _build(job: BuildJob, spec: ShardSpec, number: int, threads: int) -> object:
+    from pipeline.shard import build_shard
+
+    return build_shard(spec, job, Slot(number, threads))
+
+
+def _warm_up(device: str, recipe: Recipe, confine: bool, task: int, number: int, threads: int) -> None:
+    from pipeline.faces import load_detector
+    from pipeline.shard import resolve_device
+
+    load_detector(recipe.detect, resolve_device(device, number)).detect([np.zeros((360, 640, 3), np.uint8)] * 8)
+    if confine:
+        os.sched_setaffinity(0, {number})  # of this thread, and of those that it will start
+    time.sleep(0.5)  # so that every worker gets one of these
+
+
+# The usual way ----------------------------------------------------------------------------------------
+
+
+def _pool(
+    work: Callable[[VideoEntry], None], initialise: Callable[[], None], videos: Sequence[VideoEntry], cores: int
+) -> float:
+    with get_context("spawn").Pool(cores, initialise) as pool:
+        pool.map(time.sleep, [1.0] * cores, chunksize=1)  # until every process is up
+        best = float("inf")
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            pool.map(work, videos, chunksize=1)
+            best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _load_nothing() -> None:
+    cv2.setNumThreads(1)
+
+
+def _load_package() -> None:
+    import torch
+    from facenet_pytorch import MTCNN
+
+    global _package
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    _package = MTCNN(keep_all=True, device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _usual_way(out: Path, device: str, video: VideoEntry) -> None:
+    """A video on its own: decode it, detect faces frame by frame, crop the largest, write PNG files."""
+    capture = cv2.VideoCapture(locate(video.root, video.path))
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    wanted = set(np.linspace(0, count - 1, FRAMES).round().astype(int).tolist())
+    folder = out / video.video_id
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        if not capture.grab():
+            break
+        if index in wanted:
+            frame = capture.retrieve()[1]
+            boxes, _, _ = _package.detect(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), landmarks=True)
+            if boxes is not None:
+                cv2.imwrite(str(folder / f"{index:04d}.png"), _crop(frame, boxes))
+    capture.release()
+
+
+def _crop(frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    x1, y1, x2, y2 = max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
+    half = 1.3 * max(x2 - x1, y2 - y1) / 2
+    centre_x, centre_y = (x1 + x2) / 2, (y1 + y2) / 2
+    left, top = max(0, int(centre_x - half)), max(0, int(centre_y - half))
+    return cv2.resize(frame[top : int(centre_y + half), left : int(centre_x + half)], (299, 299))
+
+
+def _decode(video: VideoEntry) -> None:
+    """Every picture of a video, decoded on one thread and thrown away."""
+    with av.open(locate(video.root, video.path)) as container:
+        container.streams.video[0].codec_context.thread_count = 1
+        for _ in container.decode(video=0):
+            pass

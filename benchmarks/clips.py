@@ -1,0 +1,85 @@
+"""Videos to measure on: clip groups of one real 720p video and four fakes, made from a real clip where there is one."""
+
+import os
+from itertools import islice
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from manifests import ClipGroup, VideoEntry
+from pipeline.demo import make_corpus
+
+__all__ = ["clip_groups", "source_clip"]
+
+MEDIA = Path(os.environ.get("FACEMILL_TEST_MEDIA", Path(__file__).parents[2] / "shared" / "media"))
+SIZE = (1280, 720)
+FRAMES = 300
+FAKES = 4
+
+Frames = NDArray[np.uint8]  # [N, H, W, 3]
+
+
+def source_clip(scratch: Path) -> Path:
+    """A 720p clip of a talking head: a real one where the test media are, else one of the demo's."""
+    real = MEDIA / "videos" / "fsgan_shinzo.mp4"
+    if real.is_file():
+        return real
+    corpus = scratch / "demo-720p"
+    if not corpus.is_dir():
+        make_corpus(corpus, subjects=6, frames=FRAMES, qualities=["c23"], methods=["Deepfakes"], size=SIZE)
+    return corpus / "original_sequences" / "youtube" / "c23" / "videos" / "000.mp4"
+
+
+def clip_groups(scratch: Path, count: int) -> list[ClipGroup]:
+    """Groups of one real video and four fakes, `FRAMES` frames of 720p H.264 (crf 23) each; made once."""
+    clip = source_clip(scratch)
+    return [_group(scratch / "clips", clip, number) for number in range(count)]
+
+
+def _group(folder: Path, clip: Path, number: int) -> ClipGroup:
+    names = [f"{number:03d}-{method}" for method in ("real", *(f"fake{n}" for n in range(FAKES)))]
+    paths = [folder / f"{name}.mp4" for name in names]
+    if not all(path.is_file() for path in paths):
+        folder.mkdir(parents=True, exist_ok=True)
+        with av.open(str(clip)) as container:
+            wanted = islice(container.decode(video=0), 7 * number, 7 * number + FRAMES)
+            frames = [cv2.resize(frame.to_ndarray(format="rgb24"), SIZE) for frame in wanted]
+        real = [frame[:, ::-1].copy() for frame in frames] if number % 2 else frames
+        for forgery, path in enumerate(paths):
+            _encode(path, real if forgery == 0 else [_forge(frame, forgery) for frame in real])
+    shared = {"dataset": "bench", "quality": "c23", "split": "train", "root": str(folder)}
+    videos = [
+        VideoEntry(
+            video_id=name,
+            method=name.partition("-")[2],
+            label=int(forgery > 0),
+            path=path.name,
+            source_id=names[0] if forgery else None,
+            **shared,
+        )
+        for forgery, (name, path) in enumerate(zip(names, paths, strict=True))
+    ]
+    return ClipGroup(videos[0], tuple(videos[1:]))
+
+
+def _forge(frame: NDArray[np.uint8], forgery: int) -> NDArray[np.uint8]:
+    """Alter an ellipse in the middle of the picture, in which a talking head has its face."""
+    height, width = frame.shape[:2]
+    region = np.zeros((height, width), np.uint8)
+    cv2.ellipse(region, (width // 2, int(height * 0.42)), (height // 7, height // 5), 0, 0, 360, 255, cv2.FILLED)
+    altered = cv2.add(np.roll(frame, forgery % 3, axis=2), (40.0, 40.0, 40.0, 0.0))
+    return np.where(region[..., None] > 0, altered, frame).astype(np.uint8)
+
+
+def _encode(path: Path, frames: list[NDArray[np.uint8]]) -> None:
+    partial = path.with_suffix(".partial.mp4")
+    with av.open(str(partial), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "23", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    partial.rename(path)

@@ -1,0 +1,83 @@
+"""A worker's memory over many clip groups: it must stay flat."""
+
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.clips import clip_groups
+from benchmarks.row import Row
+from manifests import ClipGroup, VideoEntry
+from pipeline.demo import make_corpus
+from pipeline.plan import BuildJob, ShardSpec
+from pipeline.recipe import load_recipe
+
+__all__ = ["measure"]
+
+GROUPS = 1000
+SETTLED = 100
+"""Groups after which caches are full and the allocator has settled."""
+
+
+def measure(scratch: Path) -> list[Row]:
+    """Process the same few groups over and over, in a process of its own."""
+    command = [sys.executable, "-m", __name__, str(scratch)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    settled, last, peak = map(float, told.split())
+    return [
+        Row(
+            "memory",
+            f"after {GROUPS} groups / after {SETTLED}",
+            last / settled,
+            "<= 1.1",
+            f"{last:.0f} MiB / {settled:.0f} MiB",
+        ),
+        Row("memory", "peak, 720p groups of five among them / 2 GiB", peak / 2048, "<= 1", f"{peak:.0f} MiB"),
+    ]
+
+
+def _groups(scratch: Path) -> list[ClipGroup]:
+    """A few small groups, each of one real video and two fakes."""
+    corpus = scratch / "demo-small"
+    if not corpus.is_dir():
+        make_corpus(corpus, subjects=6, frames=24, qualities=["c40"])
+    shared = {"dataset": "bench", "quality": "c40", "split": "train", "root": str(corpus)}
+    groups = []
+    for number in range(6):
+        stem, other = f"{number:03d}", f"{number ^ 1:03d}"
+        path = f"original_sequences/youtube/c40/videos/{stem}.mp4"
+        real = VideoEntry(f"real-{stem}", method="real", label=0, path=path, **shared)
+        fakes = [
+            VideoEntry(
+                f"{method}-{stem}",
+                method=method,
+                label=1,
+                path=f"manipulated_sequences/{method}/c40/videos/{stem}_{other}.mp4",
+                source_id=real.video_id,
+                **shared,
+            )
+            for method in ("Deepfakes", "FaceSwap")
+        ]
+        groups.append(ClipGroup(real, tuple(fakes)))
+    return groups
+
+
+def _main(scratch: Path) -> None:
+    from pipeline.shard import build_shard
+
+    small, large = _groups(scratch), clip_groups(scratch, 2)
+    job = BuildJob(scratch / "memory", load_recipe("default", ["sample.frames=4"]), device="cpu")
+    resident = []
+    for number in range(GROUPS):
+        group = large[number // 50 % 2] if number % 50 == 0 else small[number % len(small)]
+        build_shard(ShardSpec("train-000000", "train", (group,)), job)
+        shutil.rmtree(job.out)
+        resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    # The largest of a stretch, since what is resident between two groups goes up and down a little.
+    print(max(resident[SETTLED - 50 : SETTLED]), max(resident[-50:]), peak)
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))
