@@ -8,7 +8,6 @@ _state/train-000000.json    …
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from facemill import DatasetError, __version__
+from manifests.records import SPLITS
 from manifests.storage import write_atomically
 
 __all__ = [
@@ -98,23 +98,29 @@ class DatasetInfo:
 
 
 def count_samples(samples: pa.Table) -> Counts:
-    """Count rows, and distinct videos, by split and method.
+    """Count rows, and distinct videos, by split (in their usual order) and method (real first).
 
     Args:
         samples: a table with at least the columns split, method and video_id of samples.parquet.
     """
     grouped = samples.group_by(["split", "method"]).aggregate([([], "count_all"), ("video_id", "count_distinct")])
-    rows = sorted(grouped.to_pylist(), key=itemgetter("split", "method"))
+    rows = grouped.to_pylist()
+    rows.sort(key=lambda row: (*_split_order(row["split"]), row["method"] != "real", row["method"]))
     counts: Counts = {}
     for row in rows:
         counts.setdefault(row["split"], {})[row["method"]] = Count(row["count_all"], row["video_id_count_distinct"])
     return counts
 
 
+def _split_order(split: str) -> tuple[int, str]:
+    """The usual splits in their order, then whatever a damaged table may hold."""
+    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
+
+
 def write_dataset(root: Path, info: DatasetInfo) -> None:
     """Write dataset.json, atomically; it comes last, and says by being there that the dataset is whole."""
     content = {"format_version": FORMAT_VERSION, **asdict(info)}
-    text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False)
+    text = json.dumps(content, indent=2, allow_nan=False)
     write_atomically(root / DATASET_FILE, f"{text}\n".encode())
 
 

@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -31,11 +32,11 @@ class CropRules:
 
     Attributes:
         size: side of the crop, pixels.
-        whole_box: whether the crop holds all of the face box, and not only its centre.
+        holds: what of the face box lies in the crop: all of it, at least its centre, or some part.
     """
 
     size: int
-    whole_box: bool
+    holds: Literal["box", "centre", "part"]
 
 
 def check_sample(sample: EncodedSample, rules: CropRules) -> Iterator[str]:
@@ -101,14 +102,17 @@ def _check_affine(record: SampleRecord, rules: CropRules) -> Iterator[str]:
     if not (x1 < x2 and y1 < y2):
         yield f"bbox ({x1:g}, {y1:g}, {x2:g}, {y2:g}) has no area"
         return
-    corners = [(x1, y1), (x2, y1), (x1, y2), (x2, y2)]
-    what, points = ("box", corners) if rules.whole_box else ("box's centre", [((x1 + x2) / 2, (y1 + y2) / 2)])
     with np.errstate(over="ignore", invalid="ignore"):
-        mapped = np.array(points) @ affine[:, :2].T + affine[:, 2]  # [points, 2], crop pixels
-    (left, top), (right, bottom) = mapped.min(axis=0), mapped.max(axis=0)
-    if not (min(left, top) >= -HALF_PIXEL and max(right, bottom) <= rules.size + HALF_PIXEL):
+        corners = np.array([(x1, y1), (x2, y1), (x1, y2), (x2, y2)]) @ affine[:, :2].T + affine[:, 2]  # crop pixels
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        low, high = (corners.mean(axis=0),) * 2 if rules.holds == "centre" else (low, high)
+        inside = bool((low >= -HALF_PIXEL).all() and (high <= rules.size + HALF_PIXEL).all())
+        touches = bool((low < rules.size).all() and (high > 0).all())
+    if not (touches if rules.holds == "part" else inside):
+        (left, top), (right, bottom) = low, high
+        what = {"box": "the box", "centre": "the box's centre", "part": "any part of the box"}[rules.holds]
         yield (
-            f"affine does not map the {what} into the crop: it comes to lie at x {left:.1f} to {right:.1f}, "
+            f"affine does not map {what} into the crop: it comes to lie at x {left:.1f} to {right:.1f}, "
             f"y {top:.1f} to {bottom:.1f} of 0 to {rules.size}"
         )
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -87,7 +87,8 @@ def verify(root: Path, *, threads: int | None = None) -> VerifyReport:
 def _crop_rules(info: DatasetInfo) -> CropRules:
     try:
         crop = info.recipe["crop"]
-        return CropRules(int(crop["size"]), whole_box=crop["align"] == "none" and crop["around"] == "face")
+        around_face: Literal["box", "centre"] = "box" if crop["align"] == "none" else "centre"
+        return CropRules(int(crop["size"]), "part" if crop["around"] == "mask" else around_face)
     except (KeyError, TypeError, ValueError):
         raise DatasetError("its recipe does not say how faces were cropped") from None
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Any, TypeVar
 
 import av
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from facemill import ConfigError, DatasetError, FacemillError
-from manifests import FailureRecord, VideoEntry, check, group_clips, read_videos, schemas, write_videos
+from facemill import ConfigError, DatasetError, FacemillError, __version__
+from manifests import FailureRecord, VideoEntry, group_clips, read_videos, schemas, write_videos
 from manifests.card import dataset_card
 from manifests.dataset import (
     CARD_FILE,
@@ -28,14 +29,16 @@ from manifests.dataset import (
     count_samples,
     write_dataset,
 )
-from manifests.storage import TEMPORARY_SUFFIX, atomic_path, write_atomically
-from pipeline.executor import Executor
+from manifests.storage import TEMPORARY_SUFFIX, atomic_path, sha256_of, write_atomically
+from pipeline.executor import Executor, Outcome
 from pipeline.isolate import find_poison
 from pipeline.plan import BuildJob, ShardSpec, Slot, plan_shards
 from pipeline.recipe import Recipe
 from pipeline.state import ShardResult, state_folder
 
 __all__ = ["BuildReport", "build"]
+
+Result = TypeVar("Result")
 
 MERGED_ROWS = 50_000
 """Rows of a row group of samples.parquet and faces.parquet, about."""
@@ -104,7 +107,6 @@ def build(
         DatasetError: `faces` cannot be read, or a shard fails again and again for no fault of a video.
     """
     entries = read_videos(videos) if isinstance(videos, Path) else list(videos)
-    check(entries)
     if faces is not None and not (faces / FACES_FILE).is_file():
         raise DatasetError(f"There is no {faces / FACES_FILE}: give --faces the folder of a finished build.")
     out = out.absolute()
@@ -114,6 +116,7 @@ def build(
     results: dict[str, ShardResult] = {}
     gpus = _count_gpus(device)
     with Executor(workers=workers, scheduler=scheduler, gpus=gpus, performance_report=performance_report) as executor:
+        (out / DATASET_FILE).unlink(missing_ok=True)  # it says that a dataset is whole
         for result in _run(executor, specs, job):
             results[result.shard_id] = result
             on_result(result, len(entries))
@@ -142,23 +145,33 @@ def _attempt(
     for outcome in executor.run(partial(_build_on_worker, job), specs):
         if outcome.killed:
             killed.append(outcome.task)
-        elif isinstance(outcome.error, FacemillError):
-            raise outcome.error
-        elif outcome.result is None:
-            fault = f"{type(outcome.error).__name__}: {outcome.error}"
-            raise DatasetError(
-                f"Shard {outcome.task.shard_id} failed again and again ({fault}): mend that and run the command again."
-            ) from outcome.error
         else:
-            yield outcome.result
+            yield _result(outcome)
     return killed
 
 
 def _without_poison(executor: Executor, killed: list[ShardSpec], job: BuildJob) -> list[ShardSpec]:
+    """The shards without the videos that kill workers; all of a shard's, where even looking for them kills."""
     return [
-        replace(outcome.task, poisonous=_video_ids(outcome.task) if outcome.result is None else outcome.result)
+        replace(outcome.task, poisonous=_video_ids(outcome.task) if outcome.killed else _result(outcome))
         for outcome in executor.run(partial(_find_poison_on_worker, job), killed)
     ]
+
+
+def _result(outcome: Outcome[ShardSpec, Result]) -> Result:
+    """A task's result.
+
+    Raises:
+        FacemillError: what the task raised, or that it failed again and again.
+    """
+    if outcome.result is not None:
+        return outcome.result
+    if isinstance(outcome.error, FacemillError):
+        raise outcome.error
+    fault = f"{type(outcome.error).__name__}: {outcome.error}"
+    raise DatasetError(
+        f"Shard {outcome.task.shard_id} failed again and again ({fault}): mend that and run the command again."
+    ) from outcome.error
 
 
 def _build_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) -> ShardResult:
@@ -191,23 +204,36 @@ def _claim(out: Path, entries: list[VideoEntry], recipe: Recipe) -> None:
     """Take a folder for this build, or find that it already is this build's.
 
     Raises:
-        ConfigError: if another build's.
+        ConfigError: if it is another build's, or holds anything else.
+        ManifestError: the entries break a rule.
     """
-    digest = hashlib.sha256()
-    for entry in entries:
-        digest.update(repr(entry).encode())
-    claim = {"recipe": recipe.model_dump(mode="json"), "videos_sha256": digest.hexdigest()}
+    claim = _identity(entries, recipe)
     path = state_folder(out) / "build.json"
     if path.is_file():
         before = json.loads(path.read_bytes())
-        if before != claim:
-            other = "recipe" if before["recipe"] != claim["recipe"] else "manifest"
-            raise ConfigError(f"{out} holds a build with another {other}: choose another --out, or delete the folder.")
-    elif out.is_dir() and any(out.iterdir()):
+        if different := [what for what in claim if before.get(what) != claim[what]]:
+            raise ConfigError(
+                f"{out} holds a build with other {' and '.join(different)}: choose another --out, or delete the folder."
+            )
+    elif out.is_dir() and any(child != state_folder(out) for child in out.iterdir()):
         raise ConfigError(f"{out} is not empty and holds no build: choose another --out.")
-    (out / DATASET_FILE).unlink(missing_ok=True)  # it says that a dataset is whole
+    else:
+        write_atomically(path, json.dumps(claim, indent=1).encode())
     write_videos(entries, out / VIDEOS_FILE)
-    write_atomically(path, json.dumps(claim, indent=1, sort_keys=True).encode())
+
+
+def _identity(entries: list[VideoEntry], recipe: Recipe) -> dict[str, Any]:
+    """What must not change between the runs of one build, since it may show in the bytes."""
+    videos = hashlib.sha256()
+    for entry in entries:
+        videos.update(repr(entry).encode())
+    weights = recipe.detect.weights
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "videos": videos.hexdigest(),
+        "weights": sha256_of(weights) if weights is not None and weights.is_file() else None,
+        "versions": {"facemill": __version__, **_versions()},
+    }
 
 
 def _finish(out: Path, entries: list[VideoEntry], recipe: Recipe, results: list[ShardResult]) -> BuildReport:

@@ -200,11 +200,11 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Show this recipe in
 
 @app.command()
 def detectors() -> None:
-    """List the face detectors."""
-    from detectors.face import available
+    """List the face detectors and their variants."""
+    from detectors.face import available, variants
 
     for name in available():
-        typer.echo(name)
+        typer.echo(f"{name:<12} {', '.join(variants(name))}".rstrip())
 
 
 @app.command()

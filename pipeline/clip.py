@@ -2,9 +2,10 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from facemill import VideoError
 from manifests import ClipGroup, FailureRecord, Reason, Stage, VideoEntry, locate
-from masks import Alignment, estimate_offset, thumbnail
+from masks import estimate_offset, thumbnail
 from pipeline.decode import Frame, VideoReader
 from pipeline.recipe import Recipe
 from pipeline.sample import sample_frames
@@ -26,7 +27,7 @@ WINDOW_BYTES = 192 << 20
 LONGEST_WINDOW = 32
 """Frames of a window, per video, at most."""
 SHORT = 0.5
-"""A video shorter than this share of its clip's longest is damaged: it does not shorten the others."""
+"""A fake shorter than this share of its original is damaged: it does not shorten the others."""
 
 
 @dataclass(slots=True)
@@ -36,12 +37,14 @@ class ClipVideo:
     Attributes:
         offset: frame of this video that shows the clip's frame 0.
         file_bytes: size of the file.
+        start: thumbnails [N, h, w] of its first frames, by which it is lined up with its original.
         official: reader of the official mask video, where the recipe wants it and it can be read.
     """
 
     entry: VideoEntry
     reader: VideoReader
     file_bytes: int
+    start: NDArray[np.float32]
     offset: int = 0
     official: VideoReader | None = None
 
@@ -88,9 +91,12 @@ class Clip:
 
     def windows(self) -> Iterator[FrameWindow]:
         """Decode all videos side by side, a window at a time, each from its start to its last wanted frame."""
-        frames = {video.entry.video_id: self._frames(video, video.reader) for video in self.videos}
+        frames = {
+            video.entry.video_id: _or_missing(video.reader, self._indices(video), partial(self._broke_off, video))
+            for video in self.videos
+        }
         official = {
-            video.entry.video_id: self._frames(video, video.official)
+            video.entry.video_id: _or_missing(video.official, self._indices(video))
             for video in self.videos
             if video.official is not None
         }
@@ -99,24 +105,16 @@ class Clip:
             indices = self.indices[start : start + step].tolist()
             yield FrameWindow(indices, _take(frames, len(indices)), _take(official, len(indices)))
 
-    def _frames(self, video: ClipVideo, reader: VideoReader) -> Iterator[Frame]:
-        """A video's sampled frames; past its end, or after it broke off, frames that do not decode."""
-        indices = (self.indices + video.offset).tolist()
-        present = [index for index in indices if index < reader.info.frame_count]
-        done = 0
-        try:
-            for frame in reader.read(present):
-                yield frame
-                done += 1
-        except VideoError as error:
-            message = f"{error.message} (after {done} of {len(indices)} sampled frames)"
-            self.failures.append(
-                FailureRecord(video.entry.video_id, Stage.DECODE, Reason(error.reason), message, len(indices) - done)
-            )
-        yield from (Frame(index, 0.0, None) for index in indices[done:])
+    def _broke_off(self, video: ClipVideo, error: VideoError, missing: int) -> None:
+        message = f"{error.message} ({missing} of {len(self.indices)} sampled frames were still to come.)"
+        self.failures.append(FailureRecord(video.entry.video_id, Stage.DECODE, Reason(error.reason), message, missing))
+
+    def _indices(self, video: ClipVideo) -> list[int]:
+        return [int(index) + video.offset for index in self.indices]
 
     def _window_length(self) -> int:
-        bytes_each = sum(3 * int(np.prod(video.shape)) for video in self.videos)
+        readers = [reader for video in self.videos for reader in (video.reader, video.official) if reader is not None]
+        bytes_each = sum(3 * reader.info.height * reader.info.width for reader in readers)
         return int(np.clip(WINDOW_BYTES // bytes_each, 1, LONGEST_WINDOW))
 
 
@@ -130,7 +128,7 @@ def open_clips(group: ClipGroup, recipe: Recipe, threads: int, resources: ExitSt
     opened: list[ClipVideo] = []
     for entry in group.videos():
         try:
-            opened.append(_open_video(entry, recipe, threads, resources))
+            opened.append(_open_video(entry, recipe, threads, resources, in_pair=bool(group.real and group.fakes)))
         except VideoError as error:
             yield FailureRecord(entry.video_id, Stage.DECODE, Reason(error.reason), error.message)
     real = next((video for video in opened if video.entry is group.real), None)
@@ -145,16 +143,16 @@ def open_clips(group: ClipGroup, recipe: Recipe, threads: int, resources: ExitSt
             yield _sampled(fake, [], recipe)
 
 
-def _open_video(entry: VideoEntry, recipe: Recipe, threads: int, resources: ExitStack) -> ClipVideo:
+def _open_video(entry: VideoEntry, recipe: Recipe, threads: int, resources: ExitStack, *, in_pair: bool) -> ClipVideo:
     path = _local_copy(locate(entry.root, entry.path), resources)
     reader = resources.enter_context(VideoReader(path, recipe.decode, threads=threads))
-    video = ClipVideo(entry, reader, path.stat().st_size)
+    start = _first_thumbnails(reader, recipe.mask.max_offset if in_pair else 0)
+    video = ClipVideo(entry, reader, path.stat().st_size, start)
     if recipe.mask.source != "difference" and entry.mask_path is not None:
-        try:
+        # Where it cannot be read, each of its frames is recorded as a mask that is not there.
+        with suppress(VideoError):
             mask_path = _local_copy(locate(entry.root, entry.mask_path), resources)
             video.official = resources.enter_context(VideoReader(mask_path, recipe.decode, threads=threads))
-        except VideoError:
-            video.official = None  # each of its frames is then recorded as a mask that is not there
     return video
 
 
@@ -167,7 +165,7 @@ def _local_copy(location: str, resources: ExitStack) -> Path:
     try:
         with fsspec.open(location) as remote, path.open("wb") as local:
             shutil.copyfileobj(remote, local)
-    except OSError as error:
+    except (OSError, ImportError, ValueError) as error:
         raise VideoError(Reason.MISSING_FILE, f"{location} cannot be fetched: {error}.") from error
     return path
 
@@ -175,48 +173,59 @@ def _local_copy(location: str, resources: ExitStack) -> Path:
 def _line_up(real: ClipVideo, fakes: Sequence[ClipVideo], max_offset: int) -> list[FailureRecord]:
     """Find by how many frames each fake is shifted against its original; returns those that do not fit it."""
     misfits = []
-    thumbnails = _first_thumbnails(real, max_offset) if fakes and max_offset else None
     for fake in fakes:
         if fake.shape != real.shape:
             (height, width), (real_height, real_width) = fake.shape, real.shape
             message = f"Its frames are {width}x{height} and its original's {real_width}x{real_height}: it gets no mask."
             misfits.append(FailureRecord(fake.entry.video_id, Stage.MASK, Reason.SIZE_MISMATCH, message))
-        elif thumbnails is not None:
-            alignment = _align(thumbnails, _first_thumbnails(fake, max_offset), max_offset)
-            fake.offset = alignment.offset if alignment.aligned else 0
-            if not alignment.aligned:
+        elif min(len(real.start), len(fake.start)) > 2 * max_offset > 0:  # else too short to tell: 0
+            alignment = estimate_offset(real.start, fake.start, max_offset)
+            if alignment.aligned:
+                fake.offset = alignment.offset
+            else:
                 message = f"No offset up to {max_offset} frames lines it up with its original: it gets no mask."
                 misfits.append(FailureRecord(fake.entry.video_id, Stage.MASK, Reason.MISALIGNED, message))
     return misfits
 
 
-def _first_thumbnails(video: ClipVideo, max_offset: int) -> NDArray[np.float32]:
-    """Thumbnails [N, h, w] of the first frames, up to the first that does not decode."""
-    count = min(2 * max_offset + 4, video.reader.info.frame_count)
+def _first_thumbnails(reader: VideoReader, max_offset: int) -> NDArray[np.float32]:
+    """Thumbnails [N, h, w] of the first frames, up to the first that does not decode; none for offset 0."""
+    count = min(2 * max_offset + 4, reader.info.frame_count) if max_offset else 0
     frames: list[NDArray[np.float32]] = []
-    for frame in video.reader.read(range(count)):
+    for frame in reader.read(range(count)):
         if frame.image is None:
             break
         frames.append(thumbnail(frame.image))
     return np.stack(frames) if frames else np.empty((0, 1, 1), np.float32)
 
 
-def _align(real: NDArray[np.float32], fake: NDArray[np.float32], max_offset: int) -> Alignment:
-    """Offset of a fake; 0 where either is too short to tell."""
-    shortest = min(len(real), len(fake))
-    if shortest <= 2 * max_offset:
-        return Alignment(offset=0, residual=0.0, aligned=True)
-    return estimate_offset(real[:shortest], fake[:shortest], max_offset)
-
-
 def _sampled(lead: ClipVideo, fakes: Sequence[ClipVideo], recipe: Recipe) -> Clip:
-    videos = [lead, *fakes]
-    longest = max(video.reader.info.frame_count for video in videos)
-    sharing = [video for video in videos if video.reader.info.frame_count >= SHORT * longest]
-    start = max(-video.offset for video in videos)
-    end = min(video.reader.info.frame_count - video.offset for video in sharing)
+    frames = {video.entry.video_id: video.reader.info.frame_count for video in (lead, *fakes)}
+    present = frames[lead.entry.video_id]
+    sharing = [fake for fake in fakes if frames[fake.entry.video_id] >= SHORT * present]
+    start = max([0, *(-fake.offset for fake in fakes)])
+    end = min([present, *(frames[fake.entry.video_id] - fake.offset for fake in sharing)])
     chosen = sample_frames(recipe.sample, max(0, end - start), seed=recipe.seed, group_id=lead.entry.video_id)
     return Clip(lead, list(fakes), chosen + start)
+
+
+def _or_missing(
+    reader: VideoReader, indices: Sequence[int], broke_off: Callable[[VideoError, int], None] | None = None
+) -> Iterator[Frame]:
+    """A frame per index; past the video's end, or once it broke off, frames that do not decode.
+
+    Args:
+        broke_off: called with the error and the number of frames that were still to come.
+    """
+    done = 0
+    try:
+        for frame in reader.read([index for index in indices if index < reader.info.frame_count]):
+            yield frame
+            done += 1
+    except VideoError as error:
+        if broke_off is not None:
+            broke_off(error, len(indices) - done)
+    yield from (Frame(index, 0.0, None) for index in indices[done:])
 
 
 def _take(readers: dict[str, Iterator[Frame]], count: int) -> dict[str, list[Frame]]:

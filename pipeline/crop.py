@@ -18,6 +18,13 @@ __all__ = ["align_affine", "crop_image", "crop_mask", "mask_box", "square_affine
 # the proportions used for face recognition (ArcFace's 112-pixel template), which is a tight face box.
 TEMPLATE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]]) / 112.0
 
+SURROUNDINGS = 2.0
+"""Side of the square about a face in which what was forged is taken to belong to it, in sides of the face box."""
+SMALLEST = 0.25
+"""Longer side of a forged region, in sides of the face box, below which it is taken for noise: a mouth has 0.4."""
+FINEST = 8
+"""Largest factor of oversampling: what bounds memory where a crop takes in far more than any face does."""
+
 
 def square_affine(box: NDArray[np.float32], settings: CropSettings) -> NDArray[np.float64]:
     """Affine [2, 3] that maps the square around a box to the crop.
@@ -52,13 +59,26 @@ def align_affine(landmarks: NDArray[np.float32], settings: CropSettings) -> NDAr
     return np.hstack([rotation, (goal - rotation @ centre)[:, None]])
 
 
-def mask_box(mask: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-    """Bounding box (xyxy edges, pixels) of a mask's largest connected region; None for an empty mask."""
-    count, _, stats, _ = cv2.connectedComponentsWithStats(mask)
+def mask_box(mask: NDArray[np.uint8], face: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Bounding box (xyxy edges, pixels) of what was forged about a face.
+
+    It is that of the largest connected region of a mask [H, W], as far as it lies in the surroundings of the face
+    box (xyxy). None where there is no region of some size: noise, or somebody else's face.
+    """
+    side = float(max(face[2] - face[0], face[3] - face[1]))
+    centre = (face[:2] + face[2:]) / 2
+    height, width = mask.shape
+    left, top = np.clip(np.rint(centre - SURROUNDINGS * side / 2).astype(int), 0, (width, height))
+    right, bottom = np.clip(np.rint(centre + SURROUNDINGS * side / 2).astype(int), 0, (width, height))
+    if right <= left or bottom <= top:
+        return None
+    count, _, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(mask[top:bottom, left:right]))
     if count == 1:  # background only
         return None
-    x, y, width, height, _ = stats[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())]
-    return np.array([x, y, x + width, y + height], np.float32)
+    x, y, wide, high, _ = stats[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())]
+    if max(wide, high) < SMALLEST * side:
+        return None
+    return np.array([left + x, top + y, left + x + wide, top + y + high], np.float32)
 
 
 def crop_image(frame: NDArray[np.uint8], affine: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
@@ -69,7 +89,7 @@ def crop_image(frame: NDArray[np.uint8], affine: NDArray[np.float64], size: int)
     that nothing aliases; when enlarging, cubic.
     """
     zoom = float(np.hypot(affine[0, 0], affine[1, 0]))
-    finer = max(1, math.ceil(1 / zoom - 1e-6))
+    finer = min(max(1, math.ceil(1 / zoom - 1e-6)), FINEST)
     flags = cv2.INTER_LINEAR if finer > 1 else cv2.INTER_CUBIC
     side = size * finer
     crop: NDArray[np.uint8] = cv2.warpAffine(frame, _pixel_centred(affine * finer), (side, side), flags=flags)

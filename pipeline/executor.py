@@ -10,6 +10,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
+from zlib import crc32
 
 import dask
 import distributed
@@ -34,9 +35,6 @@ SETTINGS = {
     "distributed.scheduler.allowed-failures": 1,
     # Tasks wait with the scheduler, not with workers: a dying worker takes none but its own with it.
     "distributed.scheduler.worker-saturation": 1.0,
-    # Without Dask's MALLOC_TRIM_THRESHOLD_: it gives every freed tensor back to the system, and the page
-    # faults of fetching it again made face detection five times slower.
-    "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1},
     "distributed.admin.tick.limit": "1m",  # a worker that decodes holds the GIL at times: not worth a warning
 }
 
@@ -123,17 +121,24 @@ class Executor:
                     n_workers=self.workers,
                     threads_per_worker=1,
                     processes=True,
-                    dashboard_address=None,
+                    memory_limit=0,  # windows bound the memory; a pause or a kill by Dask would only be in the way
+                    dashboard_address="127.0.0.1:0",  # any free port; None would claim 8787 and warn where it is taken
                     silence_logs="CRITICAL",  # what matters comes as an outcome
                 )
             return distributed.Client(resources.enter_context(cluster))
         try:
-            return distributed.Client(self._scheduler, timeout=CONNECT_TIMEOUT_S)
+            client = distributed.Client(self._scheduler, timeout=CONNECT_TIMEOUT_S)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"No Dask scheduler answers at {self._scheduler} ({error}): check the address, or leave "
                 "--scheduler out to run on this machine."
             ) from error
+        try:
+            client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
+        except TimeoutError:
+            client.close()
+            raise ConfigError(f"The scheduler at {self._scheduler} has no workers: start some.") from None
+        return client
 
     def _window(self) -> int:
         if self._scheduler is None:
@@ -191,5 +196,6 @@ def _quiet_event_loop() -> Iterator[None]:
 
 
 def _call(function: Callable[[Task, int, int], Result], task: Task, threads: int) -> Result:
-    name = distributed.get_worker().name
-    return function(task, name if isinstance(name, int) else 0, threads)
+    worker = distributed.get_worker()
+    number = worker.name if isinstance(worker.name, int) else crc32(worker.address.encode())
+    return function(task, number, threads)

@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 from detectors.face import Face, FaceDetector, create
 from facemill import DatasetError
 from manifests import FrameFaces, schemas
+from manifests.dataset import FACES_FILE, STATE_FOLDER
 from manifests.storage import sha256_of
 from pipeline.recipe import DetectSettings
 
@@ -60,20 +61,32 @@ def frame_faces(key: str, video_id: str, frame_index: int, faces: Iterable[Face]
     )
 
 
-def load_faces(folder: Path, video_ids: Iterable[str]) -> KnownFaces:
-    """Faces that an earlier build (`folder`/faces.parquet) found in these videos.
+def load_faces(folder: Path, video_ids: Iterable[str], shard_id: str) -> KnownFaces:
+    """Faces that an earlier build in `folder` found in these videos.
+
+    Builds of one manifest mostly have the same plan, so the table of that build's shard of the same name is
+    looked at first, and its faces.parquet only for videos that are not there.
 
     Raises:
         DatasetError: if there is no readable faces.parquet.
     """
-    path = folder / "faces.parquet"
+    records: list[FrameFaces] = []
+    missing = set(video_ids)
+    for path in (folder / STATE_FOLDER / f"{shard_id}.faces.parquet", folder / FACES_FILE):
+        if missing and (path.name == FACES_FILE or path.is_file()):
+            found = _read_faces(path, missing)
+            missing -= {record.video_id for record in found}
+            records += found
+    return {(record.key, record.frame_index): _faces(record) for record in records}
+
+
+def _read_faces(path: Path, video_ids: Iterable[str]) -> list[FrameFaces]:
     try:
         dataset = ds.dataset(path, schema=schemas.FACES, format="parquet")
         table = dataset.to_table(filter=ds.field("video_id").isin(list(video_ids)))
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read ({error}): give --faces the folder of a finished build.") from error
-    records: list[FrameFaces] = schemas.from_table(table, FrameFaces)
-    return {(record.key, record.frame_index): _faces(record) for record in records}
+    return schemas.from_table(table, FrameFaces)
 
 
 def _faces(record: FrameFaces) -> list[Face]:

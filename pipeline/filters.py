@@ -33,5 +33,5 @@ FILTERS: tuple[Filter, ...] = (too_small, blurred)
 
 
 def reason_to_drop(face: Face, crop: NDArray[np.uint8], settings: FilterSettings) -> Reason | None:
-    """The first filter's reason to drop a face with its real (or lone) crop; None to keep it."""
+    """The first filter's reason to drop a face; None to keep it."""
     return next((reason for keep in FILTERS if (reason := keep(face, crop, settings))), None)

@@ -60,7 +60,8 @@ class Slot:
     """The share of a machine that a worker may use.
 
     Attributes:
-        number: of the worker on its machine, from 0; workers are dealt out over the GPUs.
+        number: by which workers are dealt out over a machine's GPUs: 0, 1, 2 … where facemill starts them,
+            a hash of the address on somebody else's cluster.
         threads: for the video decoder. Everything else runs on one thread per worker.
     """
 

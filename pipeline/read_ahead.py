@@ -37,7 +37,7 @@ class ReadAhead:
     """Opens and decodes clip groups in order, in one background thread.
 
     Iterating gives, group by group, failures to open and pairs of a clip and its windows; all windows of
-    a clip must be taken (or `skip`ped) before the next item is asked for. Leaving the context stops the thread.
+    a clip must be taken before the next item is asked for. Leaving the context stops the thread.
 
     Attributes:
         watch: time spent in decoding, in the background.
@@ -87,7 +87,8 @@ class ReadAhead:
                         if not self._put(item):
                             return
             except Exception as error:
-                self._put(BrokenGroup(group, error))
+                if not self._put(BrokenGroup(group, error)):
+                    return
         self._put(_End)
 
     def _read(self, group: ClipGroup, resources: ExitStack) -> Iterator[_Item]:

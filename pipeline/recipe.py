@@ -46,7 +46,7 @@ class DecodeSettings(_Settings):
     backend: Literal["auto", "pyav", "decord"] = "auto"
     """`auto` is PyAV: the exact one, and the faster one in the project's own benchmark."""
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
-    """Longest wait for the next frame of a video, in seconds, before the video is given up."""
+    """Longest time in which the decoder may give no picture, in seconds, before the video is given up."""
 
 
 class SampleSettings(_Settings):
@@ -180,7 +180,7 @@ def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Reci
     Raises:
         ConfigError: for an unknown recipe, key or value.
     """
-    values = yaml.safe_load(_recipe_text(str(name_or_path)))
+    values = _parse_yaml(_recipe_text(str(name_or_path)), f"The recipe {name_or_path}")
     if not isinstance(values, dict):
         raise ConfigError(f"The recipe {name_or_path} is not a YAML mapping of settings.")
     for override in overrides:
@@ -200,13 +200,20 @@ def parse_recipe(values: Mapping[str, Any]) -> Recipe:
         raise ConfigError(_explain(error)) from None
 
 
+def _parse_yaml(text: str, what: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{what} is not YAML: {' '.join(str(error).split())}.") from None
+
+
 def _recipe_text(name_or_path: str) -> str:
     names = available_recipes()
     if name_or_path in names:
         return _PAGES.joinpath(f"{name_or_path}.yaml").read_text("utf-8")
     path = Path(name_or_path)
     if path.is_file():
-        return path.read_text("utf-8")
+        return path.read_text("utf-8", errors="replace")
     hint = _nearest(name_or_path, names)
     raise ConfigError(
         f"There is no recipe or recipe file {name_or_path!r}{hint}: give a YAML file or one of {', '.join(names)}."
@@ -223,7 +230,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
             raise ConfigError(f"{dotted!r} reaches into a plain value: see `facemill recipes` for the keys.")
-    values[key] = yaml.safe_load(text)
+    if key == "strategy":
+        values.clear()  # the old strategy's options mean nothing to the new one
+    values[key] = _parse_yaml(text, f"The override {override!r}")
 
 
 def _explain(error: ValidationError) -> str:

@@ -1,7 +1,9 @@
 """Building one shard: the unit of work, of commit and of retry. Free of Dask."""
 
+import ctypes
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -9,18 +11,25 @@ import cv2
 import pyarrow.parquet as pq
 import torch
 
-from facemill import DetectorError
+from facemill import FacemillError
 from manifests import ClipGroup, FailureRecord, FrameFaces, Reason, SampleRecord, Stage, schemas
 from manifests.shards import SHARD_FORMATS, ShardWriter
 from manifests.storage import atomic_path
+from pipeline.cut import Tools
 from pipeline.faces import KnownFaces, load_detector, load_faces
 from pipeline.plan import BuildJob, ShardSpec, Slot
-from pipeline.process import ClipResult, Tools, process_clip
+from pipeline.process import ClipResult, process_clip
 from pipeline.read_ahead import BrokenGroup, ReadAhead
 from pipeline.state import ShardFile, ShardResult, load_result, save_result, state_folder
 from pipeline.stopwatch import Stopwatch
 
 __all__ = ["build_shard", "clip_results", "resolve_device", "without_poison"]
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+KEPT_BLOCK_BYTES = 32 << 20
+"""Blocks up to this size stay with the process: what glibc arrives at by itself where nobody interferes."""
+NOBODYS_FAULT = (FacemillError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
+"""No video's fault: a missing weights file, a GPU that fell ill. The shard is tried again, or the run ends."""
 
 
 def build_shard(spec: ShardSpec, job: BuildJob, slot: Slot | None = None) -> ShardResult:
@@ -28,6 +37,9 @@ def build_shard(spec: ShardSpec, job: BuildJob, slot: Slot | None = None) -> Sha
 
     Its files are written under temporary names and renamed when they are complete; the result, written
     last, is the commit mark. Equal work gives equal bytes.
+
+    Raises:
+        FacemillError: for what is no video's fault, such as missing weights.
     """
     fingerprint = spec.fingerprint(job.recipe)
     done = load_result(job.out, spec.shard_id, fingerprint)
@@ -51,7 +63,7 @@ def clip_results(
     spec: ShardSpec, job: BuildJob, slot: Slot, known: KnownFaces, watch: Stopwatch
 ) -> Iterator[ClipResult]:
     """Process a shard's clip groups in order. Whatever breaks is a failure of the videos concerned."""
-    _limit_threads()
+    _settle_process()
     detector = partial(load_detector, job.recipe.detect, resolve_device(job.device, slot.number))
     with ThreadPoolExecutor(1, "encode") as encoders:
         tools = Tools(job.recipe, detector, known, encoders, watch)
@@ -68,14 +80,13 @@ def clip_results(
                     clip, windows = item
                     try:
                         yield process_clip(clip, windows, tools)
-                    except DetectorError:
-                        raise  # every other clip would fail on it too
+                    except NOBODYS_FAULT:
+                        raise
                     except Exception as error:
                         video_ids = [video.entry.video_id for video in clip.videos]
                         yield ClipResult([], [], _internal_errors(video_ids, error))
                     for _ in windows:
                         pass  # what is left of a clip that broke
-                    yield ClipResult([], [], clip.failures)
         watch.merge(stream.watch)
 
 
@@ -145,7 +156,7 @@ class _Records:
 def _known_faces(spec: ShardSpec, job: BuildJob) -> KnownFaces:
     if job.faces is None:
         return {}
-    return load_faces(job.faces, [video.video_id for group in spec.groups for video in group.videos()])
+    return load_faces(job.faces, [video.video_id for group in spec.groups for video in group.videos()], spec.shard_id)
 
 
 def _internal_errors(video_ids: list[str], error: Exception) -> list[FailureRecord]:
@@ -153,8 +164,16 @@ def _internal_errors(video_ids: list[str], error: Exception) -> list[FailureReco
     return [FailureRecord(video_id, Stage.PROCESS, Reason.INTERNAL_ERROR, message) for video_id in video_ids]
 
 
-def _limit_threads() -> None:
-    """One thread for torch and OpenCV: workers share the cores, and sums must not depend on their number."""
+def _settle_process() -> None:
+    """Make this process a worker: one thread for torch and OpenCV, and freed memory kept for the next frame.
+
+    Workers share the cores, and sums must not depend on the number of threads. Dask has its workers give
+    freed memory back at once; fetching it again, page by page, made face detection five times slower.
+    """
+    with suppress(AttributeError, OSError):  # not glibc
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, 2 * KEPT_BLOCK_BYTES)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     torch.backends.cudnn.deterministic = True

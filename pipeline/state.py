@@ -83,13 +83,17 @@ def save_result(root: Path, result: ShardResult) -> None:
 
 
 def load_result(root: Path, shard_id: str, fingerprint: str) -> ShardResult | None:
-    """The committed result of this very work, if its files are still whole; else None."""
+    """The committed result of this very work, if its files are still whole; else None.
+
+    What failed inside facemill is tried again.
+    """
     path = state_folder(root) / f"{shard_id}.json"
     try:
         result = _parse(json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return result if result.fingerprint == fingerprint and result.is_whole(root) else None
+    sound = all(failure.reason is not Reason.INTERNAL_ERROR for failure in result.failures)
+    return result if sound and result.fingerprint == fingerprint and result.is_whole(root) else None
 
 
 def _parse(values: dict[str, Any]) -> ShardResult:

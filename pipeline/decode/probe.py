@@ -101,7 +101,11 @@ def _by_packets(packets: list[_Packet], first: Any, stream: Any) -> Timeline | N
 
 
 def _by_decoding(container: Any, stream: Any, deadline: Deadline) -> Timeline:
-    pts = [picture.pts for packet in demux(container, stream, deadline) for picture in decode(stream, packet)[0]]
+    pts = []
+    for packet in demux(container, stream, deadline):
+        for picture in decode(stream, packet)[0]:
+            pts.append(picture.pts)
+            deadline.restart()
     return Timeline(
         pts=(None,) * len(pts) if _numbers_packets(stream) else tuple(pts), time_base=stream.time_base, by_pts=False
     )

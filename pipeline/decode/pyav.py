@@ -31,7 +31,7 @@ def read_with_pyav(
     Args:
         path: the file that was probed.
         indices: ascending, unique, each below the frame count.
-        deadline: restarted whenever a frame was handed out.
+        deadline: restarted whenever a picture came out of the decoder, or a frame was handed out.
         threads: of the decoder.
         skip: leave out packets of pictures that nobody asked for and no other picture needs.
 
@@ -75,6 +75,7 @@ def _read_by_pts(
                 if index is not None:
                     tracker.sent(index)
             for picture in decode(stream, packet)[0]:
+                deadline.restart()
                 index = index_of.get(picture.pts)
                 if index is not None:
                     tracker.arrived(index, clean=not picture.is_corrupt)
@@ -103,6 +104,7 @@ def _read_by_counting(path: Path, probed: Probe, remaining: deque[int], deadline
             pictures, went_well = decode(stream, packet)
             intact = intact and went_well
             for picture in pictures:
+                deadline.restart()
                 intact = not picture.is_corrupt and (intact or picture.key_frame)
                 if remaining and index == remaining[0]:
                     yield _frame(path, probed, remaining.popleft(), picture if intact else None)

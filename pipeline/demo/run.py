@@ -22,15 +22,16 @@ __all__ = ["run_demo"]
 QUALITY = "c23"
 OVERRIDES = ("crop.size=224", "sample.frames=16", "shards.samples_per_shard=128")
 CORPUS, MANIFEST, SHARDS, SHEET = "corpus", "videos.parquet", "shards", "contact-sheet.png"
+MARK = ".facemill-demo"
 
 
 def run_demo(out: Path, *, workers: int | None = None, console: Console | None = None) -> None:
     """Make a FaceForensics++-shaped corpus below `out`, scan it, build shards, verify them, draw a contact sheet.
 
-    An earlier demo in the folder is replaced; anything else in it is left alone and refused.
+    An earlier demo in the folder is replaced.
 
     Raises:
-        ConfigError: `out` holds something else, or scikit-image is not installed.
+        ConfigError: `out` holds something else than a demo, or scikit-image is not installed.
         DatasetError: the built dataset does not verify.
     """
     console = console or Console()
@@ -59,13 +60,13 @@ def run_demo(out: Path, *, workers: int | None = None, console: Console | None =
 
 
 def _clear(out: Path) -> None:
-    """Empty the folder of an earlier demo."""
-    ours = {CORPUS, f"{CORPUS}.partial", MANIFEST, SHARDS, SHEET}
-    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if names - ours:
-        raise ConfigError(f"{out} holds other things than a demo ({min(names - ours)}): choose another --out.")
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    """Empty the folder of an earlier demo, told by its mark."""
+    if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
+        raise ConfigError(f"{out} is not empty and holds no demo: choose another --out.")
+    for name in (CORPUS, f"{CORPUS}.partial", SHARDS):
+        shutil.rmtree(out / name, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()
 
 
 def _table(counts: Counts) -> Table:

@@ -371,12 +371,16 @@ class TestAffine:
         message = f"it comes to lie at x {low:.1f} to {high:.1f}, y 7.4 to 56.6 of 0 to 64"
         assert problem == on_first(f"affine does not map the box into the crop: {message}")[0]
 
-    @pytest.mark.parametrize("crop", [{"align": "similarity"}, {"around": "mask"}])
-    def test_elsewhere_the_centre_is_enough(self, tmp_path, crop):
-        assert self.check(tmp_path, self.shifted(30.0), **crop) == []
-        assert self.check(tmp_path, self.turned(45), **crop) == []
-        [problem] = self.check(tmp_path, self.shifted(33.0), **crop)
+    def test_aligned_crops_hold_the_centre(self, tmp_path):
+        assert self.check(tmp_path, self.shifted(30.0), align="similarity") == []
+        assert self.check(tmp_path, self.turned(45), align="similarity") == []
+        [problem] = self.check(tmp_path, self.shifted(33.0), align="similarity")
         assert "affine does not map the box's centre into the crop: it comes to lie at x 65.0" in problem
+
+    def test_crops_around_the_mask_hold_some_part(self, tmp_path):
+        assert self.check(tmp_path, self.shifted(56.0), around="mask") == []
+        [problem] = self.check(tmp_path, self.shifted(57.0), around="mask")
+        assert "affine does not map any part of the box into the crop: it comes to lie at x 64.4" in problem
 
     def test_turned_boxes(self, tmp_path):
         assert self.check(tmp_path, self.turned(5)) == []

@@ -77,9 +77,14 @@ def test_beyond_the_frame_it_is_black() -> None:
     assert (crop[11:, 11:] == 200).all()
 
 
-def test_mask_box_is_that_of_the_largest_region() -> None:
-    mask = np.zeros((50, 60), np.uint8)
-    assert mask_box(mask) is None
-    mask[10:30, 20:45] = 255
-    mask[48, 58] = 255  # a speck of compression noise
-    assert mask_box(mask).tolist() == [20, 10, 45, 30]
+def test_mask_box_is_that_of_the_largest_region_about_the_face() -> None:
+    face = np.array([20, 10, 44, 34], np.float32)
+    mask = np.zeros((80, 120), np.uint8)
+    assert mask_box(mask, face) is None
+    mask[12:30, 22:40] = 255
+    mask[40, 10] = 255  # a speck of compression noise
+    mask[10:70, 80:115] = 255  # somebody else's face
+    assert mask_box(mask, face).tolist() == [22, 12, 40, 30]
+    mask[12:30, 22:40] = 0
+    assert mask_box(mask, face) is None
+    assert mask_box(mask, np.array([200, 10, 220, 30], np.float32)) is None

@@ -1,5 +1,6 @@
 """From videos to a committed shard, with a detector that needs no network."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from facemill import DetectorError, VideoError
 from manifests import ClipGroup, MaskKind, Reason, VideoEntry
 from manifests.shards import EncodedSample, format_of
+from pipeline import cut
 from pipeline.plan import BuildJob, ShardSpec
 from pipeline.recipe import load_recipe
 from pipeline.shard import build_shard
@@ -163,6 +166,71 @@ def test_a_short_fake_does_not_shorten_the_others(add_video: AddVideo, tmp_path:
     assert reasons(result) == {"stump": {Reason.TRUNCATED}}
 
 
+def test_a_real_shorter_than_its_fakes_sets_the_length(add_video: AddVideo, tmp_path: Path) -> None:
+    real = add_video("real", film([BIG], 12))
+    fake = add_video("fake", film([BIG], 40, forged=0), 1, source_id="real")
+    result = run(tmp_path / "out", ClipGroup(real, (fake,)))
+    found = samples(tmp_path / "out", result)
+    assert [s.record.frame_index for s in found] == [0, 2, 4, 7, 9, 11] * 2
+    assert result.failures == ()
+
+
+@pytest.mark.parametrize("broken", ["real", "fake"])
+@pytest.mark.parametrize("after", [3, 15])
+def test_a_video_that_breaks_off_costs_nobody_else(
+    add_video: AddVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, after: int
+) -> None:
+    """A decoder that gives up, while the pair is lined up or later on."""
+    from pipeline.decode import VideoReader
+
+    read = VideoReader.read
+
+    def breaking(self: VideoReader, indices: Sequence[int]):
+        for frame in read(self, indices):
+            if self.path.stem == broken and frame.index >= after:
+                raise VideoError(Reason.DECODE_TIMEOUT, "No frame came within 1 s.")
+            yield frame
+
+    monkeypatch.setattr(VideoReader, "read", breaking)
+    group = pair(add_video)
+    other = add_video("other", film([BIG], FRAMES, forged=0), 1, source_id="real")
+    result = run(tmp_path / "out", ClipGroup(group.real, (*group.fakes, other)))
+    counts = Counter(s.record.video_id for s in samples(tmp_path / "out", result))
+    if after == 3:  # before anything could be sampled of it
+        assert reasons(result) == {broken: {Reason.DECODE_TIMEOUT}}
+        assert counts == {name: 6 for name in ("real", "fake", "other") if name != broken}
+    elif broken == "fake":
+        assert reasons(result) == {"fake": {Reason.DECODE_TIMEOUT}}
+        assert counts == {"real": 6, "fake": 4, "other": 6}
+        assert [failure.frames for failure in result.failures] == [2]
+    else:
+        truncated = {name: {Reason.TRUNCATED} for name in ("fake", "other")}
+        assert reasons(result) == {"real": {Reason.DECODE_TIMEOUT}, **truncated}
+        assert counts == {"real": 4, "fake": 4, "other": 4}
+
+
+def test_filters_judge_a_face_once_for_real_and_fake(add_video: AddVideo, tmp_path: Path) -> None:
+    """The fake is sharper than the real one by what was altered; both stay, or both go."""
+    for limit in (1, 10, 50, 100, 200, 400, 800, 1600, 3200):
+        result = run(tmp_path / str(limit), pair(add_video), sets=[f"filter.min_sharpness={limit}"])
+        counts = Counter(s.record.label for s in samples(tmp_path / str(limit), result))
+        assert counts[0] == counts[1]
+    assert reasons(result) == {"real": {Reason.BLURRED}, "fake": {Reason.BLURRED}}
+
+
+def test_what_is_nobodys_fault_is_not_held_against_the_videos(
+    add_video: AddVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(settings: object, device: str) -> None:
+        raise DetectorError("There are no weights: put them there.")
+
+    monkeypatch.setattr("pipeline.shard.load_detector", missing)
+    with pytest.raises(DetectorError):
+        run(tmp_path / "out", pair(add_video))
+    assert not list((tmp_path / "out").rglob("*.json"))
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+
+
 def test_a_video_without_a_face_and_a_small_face_are_recorded(add_video: AddVideo, tmp_path: Path) -> None:
     empty = add_video("empty", film([], FRAMES))
     small = add_video("small", film([SMALL], FRAMES))
@@ -274,21 +342,21 @@ def test_poisonous_videos_are_recorded_and_never_opened(add_video: AddVideo, tmp
 def test_what_breaks_inside_costs_its_own_clip_only(
     add_video: AddVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pipeline.process as process
-
-    cut = process.crop_image
+    cut_out = cut.crop_image
 
     def fragile(frame: np.ndarray, *rest: object) -> np.ndarray:
         if frame.shape[0] < 200:
             raise ArithmeticError("cannot")
-        return cut(frame, *rest)
+        return cut_out(frame, *rest)
 
-    monkeypatch.setattr(process, "crop_image", fragile)
+    monkeypatch.setattr(cut, "crop_image", fragile)
     cursed = add_video("cursed", film([BIG], FRAMES)[:, :180])
     result = run(tmp_path / "out", ClipGroup(cursed), pair(add_video))
     assert reasons(result) == {"cursed": {Reason.INTERNAL_ERROR}}
     assert "ArithmeticError: cannot" in result.failures[0].message
     assert len(samples(tmp_path / "out", result)) == 12
+    monkeypatch.setattr(cut, "crop_image", cut_out)  # mended: the shard is tried again
+    assert run(tmp_path / "out", ClipGroup(cursed), pair(add_video)).failures == ()
 
 
 def test_windows_do_not_show_in_the_result(

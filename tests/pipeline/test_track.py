@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detectors.face import Face
-from pipeline.track import Tracker, box_iou, largest_track, most_forged_track
+from pipeline.track import Tracker, box_iou, largest_person, most_forged_person
 
 
 def face(x: float, y: float, side: float = 50.0) -> Face:
@@ -47,14 +47,31 @@ def test_a_face_elsewhere_or_of_another_size_is_somebody_else() -> None:
     assert tracker.update(2, [face(100, 100, side=150)]) != [before]
 
 
+def test_a_walker_is_followed_through_sparse_samples() -> None:
+    """At one sampled frame a second, boxes no longer overlap; the time between sightings allows for the way."""
+    tracker = Tracker()
+    for number in range(8):
+        tracker.update(number * 25, [face(50 + number * 110, 100)])
+    assert len(tracker.tracks) == 1
+
+
 def test_the_forged_person_is_not_the_biggest() -> None:
     tracker = Tracker()
     for index in range(5):
         big, small = tracker.update(index, [face(10, 10, 200), face(400, 50, 60)])
-    assert largest_track(tracker.tracks) is big
-    assert most_forged_track(tracker.tracks, {big.track_id: 5.0, small.track_id: 90.0}) is small
-    assert most_forged_track(tracker.tracks, {}) is big
-    assert largest_track([]) is None
+    assert largest_person(tracker.tracks) == {big.track_id}
+    assert most_forged_person(tracker.tracks, {big.track_id: 5.0, small.track_id: 90.0}) == {small.track_id}
+    assert most_forged_person(tracker.tracks, {}) == {big.track_id}
+    assert largest_person([]) == set()
+
+
+def test_after_a_cut_the_forged_person_is_found_again() -> None:
+    tracker = Tracker()
+    [before] = tracker.update(0, [face(10, 10, 60)])
+    tracker.update(1, [face(12, 10, 60)])
+    after, bystander = tracker.update(2, [face(400, 200, 180), face(700, 20, 100)])
+    difference = {before.track_id: 60.0, after.track_id: 25.0, bystander.track_id: 1.0}
+    assert most_forged_person(tracker.tracks, difference) == {before.track_id, after.track_id}
 
 
 def test_box_iou_by_counting_pixels() -> None:
