@@ -34,7 +34,7 @@ from pipeline.executor import Executor, Outcome
 from pipeline.isolate import find_poison
 from pipeline.plan import BuildJob, ShardSpec, Slot, plan_shards
 from pipeline.recipe import Recipe
-from pipeline.state import ShardResult, state_folder
+from pipeline.state import ShardResult, load_result, state_folder
 
 __all__ = ["BuildReport", "build"]
 
@@ -175,7 +175,11 @@ def _result(outcome: Outcome[ShardSpec, Result]) -> Result:
 
 
 def _build_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) -> ShardResult:
-    from pipeline.shard import build_shard  # here, since the driver needs no torch: it takes seconds to import
+    # First, and without torch, which takes seconds to import: most of a resumed build is committed.
+    done = load_result(job.out, spec.shard_id, spec.fingerprint(job.recipe))
+    if done is not None:
+        return done
+    from pipeline.shard import build_shard
 
     return build_shard(spec, job, Slot(number, threads))
 
@@ -212,9 +216,8 @@ def _claim(out: Path, entries: list[VideoEntry], recipe: Recipe) -> None:
     if path.is_file():
         before = json.loads(path.read_bytes())
         if different := [what for what in claim if before.get(what) != claim[what]]:
-            raise ConfigError(
-                f"{out} holds a build with other {' and '.join(different)}: choose another --out, or delete the folder."
-            )
+            fault = " and another ".join(different)
+            raise ConfigError(f"{out} holds a build with another {fault}: choose another --out, or delete the folder.")
     elif out.is_dir() and any(child != state_folder(out) for child in out.iterdir()):
         raise ConfigError(f"{out} is not empty and holds no build: choose another --out.")
     else:
@@ -230,9 +233,9 @@ def _identity(entries: list[VideoEntry], recipe: Recipe) -> dict[str, Any]:
     weights = recipe.detect.weights
     return {
         "recipe": recipe.model_dump(mode="json"),
-        "videos": videos.hexdigest(),
-        "weights": sha256_of(weights) if weights is not None and weights.is_file() else None,
-        "versions": {"facemill": __version__, **_versions()},
+        "manifest": videos.hexdigest(),
+        "weights file": sha256_of(weights) if weights is not None and weights.is_file() else None,
+        "version of facemill or its libraries": {"facemill": __version__, **_versions()},
     }
 
 

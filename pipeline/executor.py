@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import pickle
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,7 +18,7 @@ import distributed
 from dask.system import CPU_COUNT
 from distributed.scheduler import KilledWorker
 
-from facemill import ConfigError
+from facemill import ConfigError, FacemillError
 
 __all__ = ["Executor", "Outcome"]
 
@@ -27,7 +28,7 @@ Result = TypeVar("Result")
 TASKS_PER_WORKER = 2
 """Tasks in the scheduler's hands for each worker: one at work and one that waits."""
 RETRIES = 2
-"""Further tries of a task that ends in an exception."""
+"""Further tries of a task that ends in an exception, other than an error of facemill's own."""
 CONNECT_TIMEOUT_S = 30
 
 SETTINGS = {
@@ -104,7 +105,9 @@ class Executor:
 
         def fill() -> None:
             for task in itertools.islice(waiting, max(0, self._window() - len(at_work))):
-                future = self._client.submit(_call, function, task, self._threads(), pure=False, retries=RETRIES)
+                # Pickled here, since a worker goes silent where Dask cannot load what it is sent.
+                work = pickle.dumps((function, task))
+                future = self._client.submit(_call, work, self._threads(), pure=False, retries=RETRIES)
                 at_work[future] = task
                 futures.add(future)
 
@@ -159,7 +162,8 @@ class Executor:
 def _outcome(task: Task, future: Any) -> Outcome[Task, Any]:
     # Also the result of a finished task may not come: if its worker died with it, and so did the next ones.
     try:
-        return Outcome(task, result=future.result())
+        result = future.result()
+        return Outcome(task, error=result) if isinstance(result, FacemillError) else Outcome(task, result=result)
     except KilledWorker as error:
         return Outcome(task, error=error, killed=True)
     except distributed.CancelledError:
@@ -195,7 +199,11 @@ def _quiet_event_loop() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _call(function: Callable[[Task, int, int], Result], task: Task, threads: int) -> Result:
+def _call(work: bytes, threads: int) -> Any:
+    function, task = pickle.loads(work)
     worker = distributed.get_worker()
     number = worker.name if isinstance(worker.name, int) else crc32(worker.address.encode())
-    return function(task, number, threads)
+    try:
+        return function(task, number, threads)
+    except FacemillError as error:  # handed back rather than raised: no further try would mend it
+        return error

@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pyarrow.dataset as ds
 
 from detectors.face import Face, FaceDetector, create
 from facemill import DatasetError
@@ -81,6 +80,8 @@ def load_faces(folder: Path, video_ids: Iterable[str], shard_id: str) -> KnownFa
 
 
 def _read_faces(path: Path, video_ids: Iterable[str]) -> list[FrameFaces]:
+    import pyarrow.dataset as ds  # here, since it imports pandas
+
     try:
         dataset = ds.dataset(path, schema=schemas.FACES, format="parquet")
         table = dataset.to_table(filter=ds.field("video_id").isin(list(video_ids)))

@@ -3,13 +3,14 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import distributed
 import psutil
 import pytest
 
-from facemill import ConfigError
+from facemill import ConfigError, DetectorError
 from pipeline import executor as module
 from pipeline.executor import RETRIES, TASKS_PER_WORKER, Executor
 
@@ -59,6 +60,11 @@ def fail_always(folder: Path, number: int, threads: int) -> None:
     raise LookupError("no such thing")
 
 
+def lack_weights(folder: Path, number: int, threads: int) -> None:
+    note_down(folder)
+    raise DetectorError("There are no weights.")
+
+
 def die_of_poison(task: Path | int, number: int, threads: int) -> int:
     if isinstance(task, Path):
         note_down(task)
@@ -70,6 +76,18 @@ def die_of_poison(task: Path | int, number: int, threads: int) -> int:
 
 def wait_long(task: int, number: int, threads: int) -> None:
     time.sleep(60)
+
+
+@dataclass
+class Foreign:
+    """Loads in this process only, as a task does whose workers have another version installed."""
+
+    home: int
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        if os.getpid() != state["home"]:
+            raise TypeError("what is this?")
+        self.__dict__ = state
 
 
 def test_every_task_ends_with_its_result(local: Executor) -> None:
@@ -113,6 +131,18 @@ def test_an_error_that_stays_is_reported(local: Executor, tmp_path: Path) -> Non
     assert isinstance(outcome.error, LookupError)
     assert str(outcome.error) == "no such thing"
     assert len(list(tmp_path.iterdir())) == 1 + RETRIES
+
+
+def test_an_error_of_facemills_own_is_not_tried_again(local: Executor, tmp_path: Path) -> None:
+    (outcome,) = local.run(lack_weights, [tmp_path])
+    assert isinstance(outcome.error, DetectorError)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_task_that_workers_cannot_load_is_reported(local: Executor) -> None:
+    (outcome,) = local.run(double, [Foreign(os.getpid())])
+    assert isinstance(outcome.error, TypeError)
+    assert str(outcome.error) == "what is this?"
 
 
 def test_a_task_that_kills_its_worker_twice_is_given_up_and_the_others_finish(local: Executor, tmp_path: Path) -> None:

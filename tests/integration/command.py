@@ -1,0 +1,95 @@
+"""Running the installed `facemill` command as a user does: in a process of its own."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import psutil
+
+__all__ = ["SETTINGS", "Ended", "build_args", "committed", "content", "facemill", "start", "wait_for"]
+
+FACEMILL = str(Path(sys.executable).with_name("facemill"))
+SETTINGS = ("sample.frames=4", "crop.size=96", "shards.samples_per_shard=8")
+"""A clip group a shard, so that a build has a middle."""
+LONGEST_S = 240
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def sentence(self) -> str:
+        """All that it said on stderr: a line, without any traceback."""
+        (line,) = self.err.splitlines()
+        return line
+
+
+def facemill(*args: object, env: Mapping[str, str] | None = None) -> Ended:
+    """Run a command to its end."""
+    with start(*args, env=env) as process:
+        return ended(process)
+
+
+@contextmanager
+def start(*args: object, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A command under way, in a session of its own, as one that a terminal started; killed on leaving."""
+    process = subprocess.Popen(
+        [FACEMILL, *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "COLUMNS": "200", **(env or {})},
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ended(process: subprocess.Popen[str]) -> Ended:
+    """Wait for a command."""
+    out, err = process.communicate(timeout=LONGEST_S)
+    return Ended(process.returncode, out, err)
+
+
+def build_args(manifest: Path, out: Path, *more: object, workers: int = 1) -> list[object]:
+    """Arguments of `facemill build` with this suite's settings."""
+    sets = [part for setting in SETTINGS for part in ("--set", setting)]
+    return ["build", manifest, "--out", out, "--workers", workers, "--device", "cpu", *sets, *more]
+
+
+def content(dataset: Path) -> dict[str, str]:
+    """SHA-256 of every file of a dataset by path, but for the shards' results: these tell times."""
+    return {
+        path.relative_to(dataset).as_posix(): sha256(path.read_bytes()).hexdigest()
+        for path in sorted(dataset.rglob("*"))
+        if path.is_file() and path not in committed(dataset)
+    }
+
+
+def committed(dataset: Path) -> set[Path]:
+    """Results of the shards that are committed."""
+    return set((dataset / "_state").glob("*-[0-9]*.json"))
+
+
+def wait_for(dataset: Path, shards: int, process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Wait until some shards are committed; returns the processes that are then at work below `process`."""
+    deadline = time.monotonic() + LONGEST_S
+    while len(committed(dataset)) < shards:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return psutil.Process(process.pid).children(recursive=True)

@@ -1,0 +1,99 @@
+"""A build that is killed, interrupted or damaged at any point comes to the same bytes in the end."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.integration.command import Ended, build_args, committed, content, ended, facemill, start, wait_for
+from tests.integration.conftest import Built
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+Process = subprocess.Popen[str]
+
+INTERRUPTED = "Interrupted: what is committed is safe, run the same command again to go on."
+SHARDS = 6
+
+
+def test_stopped_in_every_way_in_turn_it_ends_in_the_same_bytes(built: Built, manifest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    args = build_args(manifest, out)
+
+    stopped, took = stop(args, out, 1, lambda process: os.killpg(process.pid, signal.SIGINT))  # Ctrl-C in a terminal
+    assert (stopped.code, stopped.err.splitlines()[-1]) == (4, INTERRUPTED)
+    assert "Traceback" not in stopped.err
+    assert took < 20
+    first = {path: path.stat().st_mtime_ns for path in committed(out)}
+
+    stopped, took = stop(args, out, len(first) + 1, subprocess.Popen.terminate)
+    assert (stopped.code, stopped.err.splitlines()[-1]) == (4, INTERRUPTED)
+    assert "Traceback" not in stopped.err
+    assert took < 20
+
+    stopped, _ = stop(args, out, len(committed(out)) + 1, subprocess.Popen.kill)
+    assert stopped.code == -signal.SIGKILL
+    assert 3 <= len(committed(out)) < SHARDS
+    assert not (out / "dataset.json").exists()
+    assert {path: path.stat().st_mtime_ns for path in first} == first  # what is committed is not built again
+
+    finished = facemill(*args)
+    assert finished.code == 0, finished.err
+    assert finished.out == built.ended.out.replace(str(built.folder), str(out))
+    assert content(out) == content(built.folder)
+
+
+def test_a_killed_worker_is_replaced_and_nothing_is_lost(built: Built, manifest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with start(*build_args(manifest, out, workers=2)) as process:
+        workers = [child for child in wait_for(out, 1, process) if is_worker(child)]
+        assert len(workers) == 2
+        assert len(committed(out)) < SHARDS
+        workers[0].kill()
+        finished = ended(process)
+    assert finished.code == 0, finished.err
+    assert content(out) == content(built.folder)
+
+
+def test_damaged_and_missing_shards_are_built_again(built: Built, manifest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(built.folder, out)
+    flipped, deleted = (out / "test" / f"test-00000{number}.parquet" for number in (0, 1))
+    data = bytearray(flipped.read_bytes())
+    data[len(data) // 2] ^= 1
+    flipped.write_bytes(data)
+    deleted.unlink()
+    (out / "_state" / "train-000000.samples.parquet").unlink()
+    (out / "samples.parquet").unlink()
+    (out / "train" / ".train-000000.parquet.0badcafe.tmp").write_bytes(b"left by a killed process")
+    untouched = {path: path.stat().st_mtime_ns for path in committed(out)}
+    finished = facemill(*build_args(manifest, out))
+    assert finished.code == 0, finished.err
+    assert content(out) == content(built.folder)
+    rebuilt = {path.stem for path, before in untouched.items() if path.stat().st_mtime_ns != before}
+    assert rebuilt == {flipped.stem, deleted.stem, "train-000000"}
+
+
+def stop(args: list[object], out: Path, shards: int, how: Callable[[Process], None]) -> tuple[Ended, float]:
+    """Start a build, stop it once some shards are committed, and see that none of its processes stays."""
+    with start(*args) as process:
+        children = wait_for(out, shards, process)
+        assert len([child for child in children if is_worker(child)]) == 1
+        assert len(committed(out)) < SHARDS
+        before = time.monotonic()
+        how(process)
+        stopped = ended(process)
+        took = time.monotonic() - before
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert [child for child in alive if child.status() != psutil.STATUS_ZOMBIE] == []
+    return stopped, took
+
+
+def is_worker(process: psutil.Process) -> bool:
+    return any("spawn_main" in argument for argument in process.cmdline())
