@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 import manifests
-from facemill import ConfigError, DatasetError
+from facemill import ConfigError, DatasetError, __version__
 from manifests.dataset import Counts, read_dataset
 from manifests.verify import verify
 from pipeline.build import build
@@ -28,7 +28,7 @@ MARK = ".facemill-demo"
 def run_demo(out: Path, *, workers: int | None = None, console: Console | None = None) -> None:
     """Make a FaceForensics++-shaped corpus below `out`, scan it, build shards, verify them, draw a contact sheet.
 
-    An earlier demo in the folder is replaced.
+    Called again, it takes up what is there already, as every build does.
 
     Raises:
         ConfigError: `out` holds something else than a demo, or scikit-image is not installed.
@@ -36,9 +36,11 @@ def run_demo(out: Path, *, workers: int | None = None, console: Console | None =
     """
     console = console or Console()
     start = time.monotonic()
-    _clear(out)
-    with console.status("making videos"):
-        corpus = make_corpus(out / CORPUS)
+    _prepare(out)
+    corpus = out / CORPUS
+    if not corpus.is_dir():
+        with console.status("making videos"):
+            make_corpus(corpus)
     console.print(f"[bold]1[/]  a corpus of real and forged videos in {corpus}")
     scanned = manifests.scan("ffpp", str(corpus), quality=QUALITY)
     manifests.write_videos(scanned.entries, out / MANIFEST)
@@ -59,14 +61,16 @@ def run_demo(out: Path, *, workers: int | None = None, console: Console | None =
     console.print(f"Done in {time.monotonic() - start:.0f} s. Look at the pictures: {out / SHEET}")
 
 
-def _clear(out: Path) -> None:
-    """Empty the folder of an earlier demo, told by its mark."""
-    if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
+def _prepare(out: Path) -> None:
+    """Make the folder, or find in it an earlier demo of this version, whose videos and shards are as good as new."""
+    mark = out / MARK
+    if out.is_dir() and any(out.iterdir()) and not mark.is_file():
         raise ConfigError(f"{out} is not empty and holds no demo: choose another --out.")
-    for name in (CORPUS, f"{CORPUS}.partial", SHARDS):
-        shutil.rmtree(out / name, ignore_errors=True)
+    if mark.is_file() and mark.read_text() != __version__:
+        for name in (CORPUS, SHARDS):
+            shutil.rmtree(out / name, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
-    (out / MARK).touch()
+    mark.write_text(__version__)
 
 
 def _table(counts: Counts) -> Table:
