@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from manifests import ClipGroup, VideoEntry
 from pipeline.demo import make_corpus
+from pipeline.demo.encoder import VideoEncoder
 
 __all__ = ["clip_groups", "source_clip"]
 
@@ -76,10 +77,7 @@ def _forge(frame: NDArray[np.uint8], forgery: int) -> NDArray[np.uint8]:
 
 def _encode(path: Path, frames: list[NDArray[np.uint8]]) -> None:
     partial = path.with_suffix(".partial.mp4")
-    with av.open(str(partial), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": "23", "preset": "veryfast"})
-        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+    with VideoEncoder({partial: 23}, SIZE) as encoder:
         for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
+            encoder.write(frame)
     partial.rename(path)

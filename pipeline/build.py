@@ -29,7 +29,7 @@ from manifests.dataset import (
     count_samples,
     write_dataset,
 )
-from manifests.storage import TEMPORARY_SUFFIX, atomic_path, sha256_of, write_atomically
+from manifests.storage import TEMPORARY_SUFFIX, atomic_path, write_atomically
 from pipeline.executor import Executor, Outcome
 from pipeline.isolate import find_poison
 from pipeline.plan import BuildJob, ShardSpec, Slot, plan_shards
@@ -132,7 +132,7 @@ def _run(executor: Executor, specs: list[ShardSpec], job: BuildJob) -> Iterator[
     if killed:
         killed = yield from _attempt(executor, _without_poison(executor, killed, job), job)
     # What still kills workers although none of its videos does so alone is given up, on the record.
-    killed = yield from _attempt(executor, [replace(spec, poisonous=_video_ids(spec)) for spec in killed], job)
+    killed = yield from _attempt(executor, [replace(spec, poisonous=spec.video_ids) for spec in killed], job)
     if killed:
         raise DatasetError(f"Workers die of shard {killed[0].shard_id} before they read a video: look at their logs.")
 
@@ -153,7 +153,7 @@ def _attempt(
 def _without_poison(executor: Executor, killed: list[ShardSpec], job: BuildJob) -> list[ShardSpec]:
     """The shards without the videos that kill workers; all of a shard's, where even looking for them kills."""
     return [
-        replace(outcome.task, poisonous=_video_ids(outcome.task) if outcome.killed else _result(outcome))
+        replace(outcome.task, poisonous=outcome.task.video_ids if outcome.killed else _result(outcome))
         for outcome in executor.run(partial(_find_poison_on_worker, job), killed)
     ]
 
@@ -186,10 +186,6 @@ def _build_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) 
 
 def _find_poison_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) -> frozenset[str]:
     return find_poison(spec, job)
-
-
-def _video_ids(spec: ShardSpec) -> frozenset[str]:
-    return frozenset(video.video_id for group in spec.groups for video in group.videos())
 
 
 def _count_gpus(device: str) -> int:
@@ -230,11 +226,10 @@ def _identity(entries: list[VideoEntry], recipe: Recipe) -> dict[str, Any]:
     videos = hashlib.sha256()
     for entry in entries:
         videos.update(repr(entry).encode())
-    weights = recipe.detect.weights
     return {
         "recipe": recipe.model_dump(mode="json"),
         "manifest": videos.hexdigest(),
-        "weights file": sha256_of(weights) if weights is not None and weights.is_file() else None,
+        "weights file": recipe.detect.weights_digest(),
         "version of facemill or its libraries": {"facemill": __version__, **_versions()},
     }
 

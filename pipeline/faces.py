@@ -12,7 +12,6 @@ from detectors.face import Face, FaceDetector, create
 from facemill import DatasetError
 from manifests import FrameFaces, schemas
 from manifests.dataset import FACES_FILE, STATE_FOLDER
-from manifests.storage import sha256_of
 from pipeline.recipe import DetectSettings
 
 __all__ = ["KnownFaces", "detection_key", "frame_faces", "load_detector", "load_faces"]
@@ -38,13 +37,13 @@ def load_detector(settings: DetectSettings, device: str) -> FaceDetector:
 def detection_key(video_id: str, video_bytes: int, frame_count: int, settings: DetectSettings) -> str:
     """Hash of the video's identity (id, file size, frames) and of every setting that decides its faces."""
     choices = settings.model_dump(mode="json", exclude={"on", "batch", "weights"})
-    work = [video_id, video_bytes, frame_count, choices, _weights_digest(settings.weights)]
+    work = [video_id, video_bytes, frame_count, choices, _weights_digest(settings)]
     return hashlib.blake2b(json.dumps(work, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 @lru_cache(maxsize=8)
-def _weights_digest(weights: Path | None) -> str | None:
-    return sha256_of(weights) if weights is not None and weights.is_file() else None
+def _weights_digest(settings: DetectSettings) -> str | None:
+    return settings.weights_digest()
 
 
 def frame_faces(key: str, video_id: str, frame_index: int, faces: Iterable[Face]) -> FrameFaces:

@@ -32,6 +32,11 @@ class ShardSpec:
     groups: tuple[ClipGroup, ...]
     poisonous: frozenset[str] = frozenset()
 
+    @property
+    def video_ids(self) -> frozenset[str]:
+        """Ids of all of its videos."""
+        return frozenset(video.video_id for group in self.groups for video in group.videos())
+
     def fingerprint(self, recipe: Recipe) -> str:
         """SHA-256 of what decides the shard's bytes: a committed shard is only good for this very work."""
         groups = [[asdict(video) for video in group.videos()] for group in self.groups]

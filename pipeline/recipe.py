@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from facemill import ConfigError
+from manifests.storage import sha256_of
 
 __all__ = [
     "CropSettings",
@@ -89,6 +90,10 @@ class DetectSettings(_Settings):
     """Frames a forward pass, at most."""
     weights: Path | None = None
     """Weights file; null for the one that comes with, or is fetched by, the detector's package."""
+
+    def weights_digest(self) -> str | None:
+        """SHA-256 of the weights file; None where there is none."""
+        return sha256_of(self.weights) if self.weights is not None and self.weights.is_file() else None
 
 
 class TrackSettings(_Settings):

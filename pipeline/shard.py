@@ -13,6 +13,7 @@ import torch
 
 from facemill import FacemillError
 from manifests import ClipGroup, FailureRecord, FrameFaces, Reason, SampleRecord, Stage, schemas
+from manifests.dataset import STATE_FOLDER
 from manifests.shards import SHARD_FORMATS, ShardWriter
 from manifests.storage import atomic_path
 from pipeline.cut import Tools
@@ -20,10 +21,10 @@ from pipeline.faces import KnownFaces, load_detector, load_faces
 from pipeline.plan import BuildJob, ShardSpec, Slot
 from pipeline.process import ClipResult, process_clip
 from pipeline.read_ahead import BrokenGroup, ReadAhead
-from pipeline.state import ShardFile, ShardResult, load_result, save_result, state_folder
+from pipeline.state import ShardFile, ShardResult, load_result, save_result
 from pipeline.stopwatch import Stopwatch
 
-__all__ = ["build_shard", "clip_results", "resolve_device", "without_poison"]
+__all__ = ["build_shard", "clip_results", "resolve_device"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT_BLOCK_BYTES = 32 << 20
@@ -67,7 +68,7 @@ def clip_results(
     detector = partial(load_detector, job.recipe.detect, resolve_device(job.device, slot.number))
     with ThreadPoolExecutor(1, "encode") as encoders:
         tools = Tools(job.recipe, detector, known, encoders, watch)
-        healthy, poisoned = without_poison(spec)
+        healthy, poisoned = _without_poison(spec)
         yield ClipResult([], [], poisoned)
         with ReadAhead(healthy, job.recipe, slot.threads) as stream:
             for item in stream:
@@ -90,7 +91,7 @@ def clip_results(
         watch.merge(stream.watch)
 
 
-def without_poison(spec: ShardSpec) -> tuple[list[ClipGroup], list[FailureRecord]]:
+def _without_poison(spec: ShardSpec) -> tuple[list[ClipGroup], list[FailureRecord]]:
     """A shard's groups less the videos that kill workers, and the failures that say so."""
     groups, failures = [], []
     for group in spec.groups:
@@ -127,10 +128,9 @@ class _Records:
     def commit(self, spec: ShardSpec, out: Path, shard: str, fingerprint: str, watch: Stopwatch) -> ShardResult:
         """Write the tables beside the finished shard and describe all of it."""
         with watch("write"):
-            state = state_folder(out).name
             tables = {
-                f"{state}/{spec.shard_id}.samples.parquet": schemas.to_table(self.samples, schemas.SAMPLES),
-                f"{state}/{spec.shard_id}.faces.parquet": schemas.to_table(self.faces, schemas.FACES),
+                f"{STATE_FOLDER}/{spec.shard_id}.samples.parquet": schemas.to_table(self.samples, schemas.SAMPLES),
+                f"{STATE_FOLDER}/{spec.shard_id}.faces.parquet": schemas.to_table(self.faces, schemas.FACES),
             }
             for name, table in tables.items():
                 with atomic_path(out / name) as temporary:
@@ -138,7 +138,6 @@ class _Records:
             samples, faces = (ShardFile.of(out, name, len(table)) for name, table in tables.items())
             if not self.samples:
                 (out / shard).unlink()
-        video_ids = {video.video_id for group in spec.groups for video in group.videos()}
         return ShardResult(
             shard_id=spec.shard_id,
             split=spec.split,
@@ -146,8 +145,8 @@ class _Records:
             shard=ShardFile.of(out, shard, len(self.samples)) if self.samples else None,
             samples=samples,
             faces=faces,
-            videos=len(video_ids),
-            barren=len(video_ids - {record.video_id for record in self.samples}),
+            videos=len(spec.video_ids),
+            barren=len(spec.video_ids - {record.video_id for record in self.samples}),
             failures=tuple(self.failures),
             timings=dict(watch.seconds),
         )
@@ -156,7 +155,7 @@ class _Records:
 def _known_faces(spec: ShardSpec, job: BuildJob) -> KnownFaces:
     if job.faces is None:
         return {}
-    return load_faces(job.faces, [video.video_id for group in spec.groups for video in group.videos()], spec.shard_id)
+    return load_faces(job.faces, spec.video_ids, spec.shard_id)
 
 
 def _internal_errors(video_ids: list[str], error: Exception) -> list[FailureRecord]:

@@ -1,4 +1,4 @@
-"""What has been committed: one result per shard below `_state/`, written after everything it speaks of."""
+"""What has been committed: one result per shard below the state folder, written after everything it speaks of."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests import FailureRecord, Reason, Stage
+from manifests.dataset import STATE_FOLDER
 from manifests.storage import sha256_of, write_atomically
 
 __all__ = ["ShardFile", "ShardResult", "load_result", "save_result", "state_folder"]
@@ -73,7 +74,7 @@ class ShardResult:
 
 def state_folder(root: Path) -> Path:
     """Where a dataset's state is kept."""
-    return root / "_state"
+    return root / STATE_FOLDER
 
 
 def save_result(root: Path, result: ShardResult) -> None:
