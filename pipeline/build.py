@@ -227,7 +227,7 @@ def _identity(entries: list[VideoEntry], recipe: Recipe) -> dict[str, Any]:
     for entry in entries:
         videos.update(repr(entry).encode())
     return {
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": recipe.build_values(),
         "manifest": videos.hexdigest(),
         "weights file": recipe.detect.weights_digest(),
         "version of facemill or its libraries": {"facemill": __version__, **_versions()},
@@ -243,7 +243,7 @@ def _finish(out: Path, entries: list[VideoEntry], recipe: Recipe, results: list[
         pq.write_table(schemas.to_table(failures, schemas.FAILURES), temporary)
     shards = [(result.split, result.shard) for result in results if result.shard is not None]
     info = DatasetInfo(
-        recipe=recipe.model_dump(mode="json"),
+        recipe=recipe.build_values(),
         versions=_versions(),
         counts=count_samples(pq.read_table(out / SAMPLES_FILE, columns=["split", "method", "video_id"])),
         shards=tuple(ShardInfo(file.path, split, file.rows, file.bytes, file.sha256) for split, file in shards),

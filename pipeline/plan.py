@@ -40,7 +40,7 @@ class ShardSpec:
     def fingerprint(self, recipe: Recipe) -> str:
         """SHA-256 of what decides the shard's bytes: a committed shard is only good for this very work."""
         groups = [[asdict(video) for video in group.videos()] for group in self.groups]
-        work = json.dumps([self.shard_id, recipe.model_dump(mode="json"), groups], sort_keys=True)
+        work = json.dumps([self.shard_id, recipe.build_values(), groups], sort_keys=True)
         return hashlib.sha256(work.encode()).hexdigest()
 
 

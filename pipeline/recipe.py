@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from facemill import ConfigError
 from manifests.storage import sha256_of
+from pipeline.settings import Positive, Settings
+from pipeline.train_settings import TrainSettings
 
 __all__ = [
     "CropSettings",
@@ -34,14 +36,8 @@ __all__ = [
 
 _PAGES = resources.files("pipeline") / "recipes"
 
-Positive = Annotated[int, Field(gt=0)]
 
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class DecodeSettings(_Settings):
+class DecodeSettings(Settings):
     """How videos are read."""
 
     backend: Literal["auto", "pyav", "decord"] = "auto"
@@ -50,7 +46,7 @@ class DecodeSettings(_Settings):
     """Longest time in which the decoder may give no picture, in seconds, before the video is given up."""
 
 
-class SampleSettings(_Settings):
+class SampleSettings(Settings):
     """Which frames of a clip group are used; chosen once for the real video and all its fakes."""
 
     strategy: Literal["uniform", "stride", "random", "all"] = "uniform"
@@ -75,7 +71,7 @@ class SampleSettings(_Settings):
         return self
 
 
-class DetectSettings(_Settings):
+class DetectSettings(Settings):
     """Which face detector looks at which frames."""
 
     detector: Literal["mtcnn", "retinaface"] = "mtcnn"
@@ -96,14 +92,14 @@ class DetectSettings(_Settings):
         return sha256_of(self.weights) if self.weights is not None and self.weights.is_file() else None
 
 
-class TrackSettings(_Settings):
+class TrackSettings(Settings):
     """Whose faces are kept."""
 
     keep: Literal["forged", "largest", "all"] = "forged"
     """`forged`: the person in whom a fake differs most from its original (`largest` where there is no pair)."""
 
 
-class CropSettings(_Settings):
+class CropSettings(Settings):
     """How a face is cut out."""
 
     size: Positive = 299
@@ -116,7 +112,7 @@ class CropSettings(_Settings):
     """`mask` centres the square on the forged region where there is one."""
 
 
-class MaskSettings(_Settings):
+class MaskSettings(Settings):
     """How the forged region is found."""
 
     source: Literal["difference", "official", "both"] = "difference"
@@ -132,7 +128,7 @@ class MaskSettings(_Settings):
     """Frames by which a fake may run ahead of or behind its original."""
 
 
-class FilterSettings(_Settings):
+class FilterSettings(Settings):
     """Which faces are not worth keeping; each dropped one is counted with the reason."""
 
     min_face: Annotated[float, Field(ge=0)] = 40.0
@@ -141,7 +137,7 @@ class FilterSettings(_Settings):
     """Variance of the Laplacian of the gray crop."""
 
 
-class EncodeSettings(_Settings):
+class EncodeSettings(Settings):
     """How crops are stored; masks are always one-channel PNG."""
 
     format: Literal["png", "jpeg", "webp"] = "png"
@@ -149,14 +145,14 @@ class EncodeSettings(_Settings):
     """Of JPEG and WebP."""
 
 
-class ShardSettings(_Settings):
+class ShardSettings(Settings):
     """What files the samples are written to."""
 
     format: Literal["parquet", "webdataset"] = "parquet"
     samples_per_shard: Positive = 1024
 
 
-class Recipe(_Settings):
+class Recipe(Settings):
     """Everything that, with a manifest, decides the bytes of a dataset."""
 
     name: str
@@ -171,6 +167,11 @@ class Recipe(_Settings):
     filter: FilterSettings = FilterSettings()
     encode: EncodeSettings = EncodeSettings()
     shards: ShardSettings = ShardSettings()
+    train: TrainSettings = TrainSettings()
+
+    def build_values(self) -> dict[str, Any]:
+        """What decides a dataset's bytes, as plain values: everything but `train`."""
+        return self.model_dump(mode="json", exclude={"train"})
 
 
 def available_recipes() -> list[str]:

@@ -1,0 +1,35 @@
+"""Forgery detectors behind one interface: face crops in, log-odds of being fake out.
+
+detector = detectors.forgery.create("mat", num_attentions=4)
+output = detector(images)  # [B, 3, H, W], normalised by `detector.input_spec`; `output.score` is [B]
+loss = detector.loss(output, batch).total
+"""
+
+from detectors.forgery.base import (
+    ForgeryBatch,
+    ForgeryDetector,
+    ForgeryOptions,
+    ForgeryOutput,
+    InputSpec,
+    LossTerms,
+)
+from detectors.forgery.plain import Plain
+from detectors.forgery.registry import available, create, options_of, register
+
+__all__ = [
+    "ForgeryBatch",
+    "ForgeryDetector",
+    "ForgeryOptions",
+    "ForgeryOutput",
+    "InputSpec",
+    "LossTerms",
+    "available",
+    "create",
+    "options_of",
+    "register",
+]
+
+register("xception", Plain, backbone="legacy_xception", size=299)
+register("efficientnet_b4", Plain, backbone="tf_efficientnet_b4", size=299, dropout=0.4)
+register("resnet18", Plain, backbone="resnet18", size=256)
+register("resnet34", Plain, backbone="resnet34", size=224)

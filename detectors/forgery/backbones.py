@@ -1,0 +1,167 @@
+"""Backbones as a list of stages, so that detectors can tap them, and put modules between them.
+
+The networks are timm's. Three families are known by their structure: EfficientNets (MobileNets and
+TinyNets among them), ResNets, and Xception.
+"""
+
+from pathlib import Path
+
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.models.efficientnet import EfficientNet
+from timm.models.resnet import ResNet
+from timm.models.xception import Xception
+from torch import Tensor, nn
+
+from facemill import ConfigError, DetectorError
+
+__all__ = ["Backbone", "create_backbone"]
+
+_PROBE = 64  # side of the picture that finds strides: divisible by every network's
+
+
+class Backbone(nn.Module):
+    """A network without its classifier, in stages that are run one after another.
+
+    EfficientNets: stage 0 is the stem, stages 1 to 7 (5 for MobileNetV1) the blocks, and the last the 1x1
+    head where there is one. ResNets: stage 0 is the stem (without its max-pooling where asked), 1 to 4 the
+    layers. Xception: stage 0 is the two entry convolutions, 1 to 12 the blocks, 13 the two exit convolutions.
+
+    Attributes:
+        stages: the stages, each [B, C_i, h, w] -> [B, C_j, h', w'].
+        channels: channels after each stage.
+        strides: pixels of the input per cell after each stage.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def __init__(self, stages: list[nn.Module]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.channels, self.strides = _measure(stages)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] to the last stage's map."""
+        for stage in self.stages:
+            images = stage(images)
+        return images
+
+    def taps(self, images: Tensor, wanted: tuple[int, ...]) -> list[Tensor]:
+        """The maps after the wanted stages, in the order of the stages; later stages are not run."""
+        maps = []
+        for index in range(max(wanted) + 1):
+            images = self.stages[index](images)
+            if index in wanted:
+                maps.append(images)
+        return maps
+
+    def last_at(self, stride: int) -> int:
+        """Index of the last stage of that stride.
+
+        Raises:
+            ConfigError: where the network has no such stage.
+        """
+        if stride not in self.strides:
+            raise ConfigError(f"This backbone has no stage of stride {stride}: its strides are {self.strides}.")
+        return len(self.strides) - 1 - self.strides[::-1].index(stride)
+
+
+def create_backbone(
+    name: str,
+    *,
+    pretrained: bool = False,
+    weights: Path | None = None,
+    in_channels: int = 3,
+    max_pool: bool = True,
+) -> Backbone:
+    """Make a backbone from a timm network.
+
+    Args:
+        name: timm's name of it.
+        pretrained: with timm's ImageNet weights, which timm downloads and keeps.
+        weights: file of weights to load instead: a state dict of the timm network, as safetensors or by
+            `torch.save`; its classifier is passed over.
+        in_channels: of the input; with pretrained weights the stem's are summed (1) or repeated.
+        max_pool: whether a ResNet's stem ends in its max-pooling.
+
+    Raises:
+        ConfigError: for a name that timm does not know, or a network of another family.
+        DetectorError: for weights that are missing, damaged, or of another network.
+    """
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name}*")[:5]) or "such as tf_efficientnet_b4 or resnet34"
+        raise ConfigError(f"timm has no network {name!r}: choose another backbone ({close}).")
+    try:
+        # timm adapts the stem of its own weights, and of a local file's, to the number of channels.
+        network = timm.create_model(name, pretrained=pretrained and weights is None, in_chans=in_channels)
+    except OSError as error:
+        raise DetectorError(
+            f"The ImageNet weights of {name} could not be fetched ({type(error).__name__}): "
+            "give a file of them with the option weights=FILE, or say pretrained=false to start from random ones."
+        ) from None
+    if weights is not None:
+        _load(network, weights, name)
+    return Backbone(_stages(network, name, max_pool=max_pool))
+
+
+def _stages(network: nn.Module, name: str, *, max_pool: bool) -> list[nn.Module]:
+    if isinstance(network, EfficientNet):
+        stem = nn.Sequential(network.conv_stem, network.bn1)  # timm's norm layers here hold the activation
+        head = [] if isinstance(network.conv_head, nn.Identity) else [nn.Sequential(network.conv_head, network.bn2)]
+        return [stem, *network.blocks, *head]
+    if isinstance(network, ResNet):
+        stem = nn.Sequential(network.conv1, network.bn1, network.act1)
+        if max_pool:
+            stem.append(network.maxpool)
+        return [stem, network.layer1, network.layer2, network.layer3, network.layer4]
+    if isinstance(network, Xception):
+        entry = nn.Sequential(network.conv1, network.bn1, network.act1, network.conv2, network.bn2, network.act2)
+        blocks = [getattr(network, f"block{index}") for index in range(1, 13)]
+        leaving = nn.Sequential(network.conv3, network.bn3, network.act3, network.conv4, network.bn4, network.act4)
+        return [entry, *blocks, leaving]
+    raise ConfigError(
+        f"The network {name} is of no known family: choose an EfficientNet, MobileNetV1 or V2, ResNet or Xception."
+    )
+
+
+def _measure(stages: list[nn.Module]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Channels and strides, by running a picture through copies that hold no data."""
+    channels, strides = [], []
+    first = next(stages[0].parameters())
+    modules = [(stage, stage.training) for stage in stages]
+    with torch.no_grad():
+        x = torch.zeros(1, first.shape[1], _PROBE, _PROBE, device="meta")
+        for stage, training in modules:
+            stage.eval()
+            tensors = {**dict(stage.named_parameters()), **dict(stage.named_buffers())}
+            hollow = {key: torch.empty_like(value, device="meta") for key, value in tensors.items()}
+            x = torch.func.functional_call(stage, hollow, (x,))
+            stage.train(training)
+            channels.append(x.shape[1])
+            strides.append(_PROBE // x.shape[2])
+    return tuple(channels), tuple(strides)
+
+
+def _load(network: nn.Module, path: Path, name: str) -> None:
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DetectorError(f"There is no weights file {path}: put the weights of timm's {name} there.") from None
+    except Exception as error:  # torch and safetensors raise all sorts on damaged files
+        raise DetectorError(f"The weights file {path} cannot be read ({error}): fetch it again.") from None
+    classifier = tuple(f"{part}." for part in ("fc", "classifier"))
+    state = {key: value for key, value in state.items() if not key.startswith(classifier)}
+    stem, own = next(iter(state.items())), next(network.parameters())
+    if stem[1].shape[1] != own.shape[1] and own.shape[1] == 1:
+        state[stem[0]] = stem[1].sum(1, keepdim=True)
+    try:
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise DetectorError(f"The weights file {path} does not fit timm's {name} ({error}).") from None
+    missing = [key for key in missing if not key.startswith(classifier)]
+    if missing or unexpected:
+        raise DetectorError(
+            f"The weights file {path} is not one of timm's {name}: it lacks {missing[:3]} and has {unexpected[:3]} too."
+        )
