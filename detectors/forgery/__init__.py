@@ -13,8 +13,13 @@ from detectors.forgery.base import (
     InputSpec,
     LossTerms,
 )
+from detectors.forgery.etd import ETD
+from detectors.forgery.lrl import LRL
+from detectors.forgery.mat import MAT
 from detectors.forgery.plain import Plain
-from detectors.forgery.registry import available, create, options_of, register
+from detectors.forgery.registry import available, create, describe_options, options_of, register
+from detectors.forgery.sia import SIA
+from detectors.forgery.sola import SOLA
 
 __all__ = [
     "ForgeryBatch",
@@ -25,10 +30,16 @@ __all__ = [
     "LossTerms",
     "available",
     "create",
+    "describe_options",
     "options_of",
     "register",
 ]
 
+register("lrl", LRL)
+register("mat", MAT)
+register("sola", SOLA)
+register("sia", SIA)
+register("etd", ETD)
 register("xception", Plain, backbone="legacy_xception", size=299)
 register("efficientnet_b4", Plain, backbone="tf_efficientnet_b4", size=299, dropout=0.4)
 register("resnet18", Plain, backbone="resnet18", size=256)

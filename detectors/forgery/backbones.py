@@ -75,6 +75,7 @@ def create_backbone(
     weights: Path | None = None,
     in_channels: int = 3,
     max_pool: bool = True,
+    width: int | None = None,
 ) -> Backbone:
     """Make a backbone from a timm network.
 
@@ -85,17 +86,26 @@ def create_backbone(
             `torch.save`; its classifier is passed over.
         in_channels: of the input; with pretrained weights the stem's are summed (1) or repeated.
         max_pool: whether a ResNet's stem ends in its max-pooling.
+        width: of a ResNet, channels of its first layer's convolutions, doubled from layer to layer; None for
+            the network's own.
 
     Raises:
-        ConfigError: for a name that timm does not know, or a network of another family.
+        ConfigError: for a name that timm does not know, a network of another family, or one without a width.
         DetectorError: for weights that are missing, damaged, or of another network.
     """
     if not timm.is_model(name):
         close = ", ".join(timm.list_models(f"*{name}*")[:5]) or "such as tf_efficientnet_b4 or resnet34"
         raise ConfigError(f"timm has no network {name!r}: choose another backbone ({close}).")
+    shape = {} if width is None else {"channels": tuple(width * 2**layer for layer in range(4))}
     try:
         # timm adapts the stem of its own weights, and of a local file's, to the number of channels.
-        network = timm.create_model(name, pretrained=pretrained and weights is None, in_chans=in_channels)
+        network = timm.create_model(name, pretrained=pretrained and weights is None, in_chans=in_channels, **shape)
+    except TypeError:
+        if width is None:
+            raise
+        raise ConfigError(
+            f"The network {name} has no width to choose: leave the width out, or take a ResNet."
+        ) from None
     except OSError as error:
         raise DetectorError(
             f"The ImageNet weights of {name} could not be fetched ({type(error).__name__}): "
@@ -153,9 +163,9 @@ def _load(network: nn.Module, path: Path, name: str) -> None:
         raise DetectorError(f"The weights file {path} cannot be read ({error}): fetch it again.") from None
     classifier = tuple(f"{part}." for part in ("fc", "classifier"))
     state = {key: value for key, value in state.items() if not key.startswith(classifier)}
-    stem, own = next(iter(state.items())), next(network.parameters())
-    if stem[1].shape[1] != own.shape[1] and own.shape[1] == 1:
-        state[stem[0]] = stem[1].sum(1, keepdim=True)
+    stem, own = next(network.named_parameters())
+    if stem in state and own.shape[1] == 1:
+        state[stem] = state[stem].sum(1, keepdim=True)
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as error:

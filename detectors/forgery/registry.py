@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from detectors.forgery.base import ForgeryDetector, ForgeryOptions
 from facemill import ConfigError
 
-__all__ = ["available", "create", "options_of", "register"]
+__all__ = ["available", "create", "describe_options", "options_of", "register"]
 
 _DETECTORS: dict[str, tuple[type[ForgeryDetector], dict[str, Any]]] = {}
 
@@ -49,6 +49,17 @@ def options_of(name: str, options: Mapping[str, Any] | None = None) -> ForgeryOp
             raise ConfigError(f"{name} has no option {key!r}: its options are {', '.join(known)}.") from None
         where = f"Option {key!r} of {name}" if key else f"An option of {name}"
         raise ConfigError(f"{where} is wrong: {first['msg']}, got {first['input']!r}.") from None
+
+
+def describe_options(name: str) -> list[str]:
+    """A line for each of a detector's options: its name, default and meaning.
+
+    Raises:
+        ConfigError: for an unknown detector.
+    """
+    defaults = options_of(name).model_dump(mode="json")
+    fields = _find(name)[0].options_type.model_fields
+    return [f"{key}={defaults[key]}  {' '.join((field.description or '').split())}" for key, field in fields.items()]
 
 
 def create(name: str, **options: Any) -> ForgeryDetector:

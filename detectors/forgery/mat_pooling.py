@@ -1,0 +1,43 @@
+"""MAT's pooling: a feature vector of each attended region, and one of all of them together."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["bilinear_attention_pool", "resize", "weighted_mean"]
+
+_EPSILON = 1e-6  # far below any living head's values: a head that is zero everywhere pools to zero, not to NaN
+
+
+def bilinear_attention_pool(features: Tensor, attentions: Tensor) -> Tensor:
+    """Normalised attention pooling (Eq. 2): sum the attended features over space, scale to unit length.
+
+    Args:
+        features: [B, C, H, W].
+        attentions: [B, M, h, w], none negative; resized to H x W.
+
+    Returns:
+        [B, M, C], rows of unit length; a row of zeros where a map is zero everywhere.
+    """
+    attentions = resize(attentions, features.shape[-2:])
+    summed = (attentions.flatten(2) @ features.flatten(2).mT).float()  # [B, M, C]
+    return F.normalize(summed, dim=-1, eps=_EPSILON).to(features.dtype)
+
+
+def weighted_mean(features: Tensor, attention: Tensor) -> Tensor:
+    """Mean of features over space, weighted by one map; the plain mean where the map is zero everywhere.
+
+    Args:
+        features: [B, C, H, W].
+        attention: [B, 1, h, w], not negative; resized to H x W.
+
+    Returns:
+        [B, C].
+    """
+    weights = resize(attention, features.shape[-2:]).float().flatten(2) + _EPSILON  # [B, 1, H W]
+    weights = weights / weights.sum(-1, keepdim=True)
+    return (weights.to(features.dtype) @ features.flatten(2).mT)[:, 0]
+
+
+def resize(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Maps [B, M, h, w] to [B, M, *size], bilinearly; cell centres stay in place."""
+    return maps if maps.shape[-2:] == size else F.interpolate(maps, size, mode="bilinear", align_corners=False)

@@ -1,0 +1,58 @@
+"""MAT's texture enhancement: what a shallow map has beyond its local averages, through a dense block."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["TextureEnhancement", "texture_residual"]
+
+_LAYERS = 3
+_GROWTH = 32
+
+
+class TextureEnhancement(nn.Module):
+    """Residual of a shallow map (Eq. 1), enhanced by three densely connected 3x3 convolutions.
+
+    The paper gives neither growth nor order: 32 and normalise - ReLU - convolve, as DenseNet has them.
+
+    Attributes:
+        out_channels: of the enhanced map: the input's and what every layer adds.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_dense_layer(channels + _GROWTH * index) for index in range(_LAYERS))
+        self.out_channels = channels + _GROWTH * _LAYERS
+
+    def forward(self, features: Tensor, grid: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Enhance the texture of a shallow map [B, C, H, W].
+
+        Args:
+            features: the shallow map.
+            grid: height and width of the local averages: the attention maps' size.
+
+        Returns:
+            The texture feature map F [B, out_channels, H, W], and the local averages D [B, C, *grid].
+        """
+        maps, pooled = texture_residual(features, grid)
+        for layer in self.layers:
+            maps = torch.cat([maps, layer(maps)], dim=1)
+        return maps, pooled
+
+
+def texture_residual(features: Tensor, grid: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """A map less its local averages (Eq. 1): T = f - D, D enlarged to f's size by repeating its cells.
+
+    Where `grid` does not divide the map's size, patches overlap by up to a cell, as adaptive pooling has it.
+
+    Returns:
+        T [B, C, H, W] and D [B, C, *grid].
+    """
+    rows, columns = grid
+    pooled = F.adaptive_avg_pool2d(features, (rows, columns))
+    return features - F.interpolate(pooled, features.shape[-2:], mode="nearest"), pooled
+
+
+def _dense_layer(channels: int) -> nn.Sequential:
+    convolution = nn.Conv2d(channels, _GROWTH, 3, padding=1, bias=False)
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True), convolution)

@@ -1,0 +1,222 @@
+"""What every registered forgery detector must do, at sizes that two cores can bear."""
+
+import io
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from detectors.forgery import ForgeryBatch, ForgeryDetector, available, create, register
+from detectors.forgery.gradcam import grad_cam
+from detectors.forgery.plain import Plain
+from facemill import ConfigError
+
+SMALL: dict[str, dict[str, Any]] = {
+    "efficientnet_b4": {"backbone": "tinynet_e", "size": 64},
+    "etd": {"backbone": "resnet18", "size": 64, "width": 8},
+    "lrl": {"backbone": "tinynet_e", "size": 64, "k": 2},
+    "mat": {"backbone": "tinynet_e", "size": 64},
+    "resnet18": {"size": 64},
+    "resnet34": {"size": 64},
+    "sia": {"backbone": "tinynet_e", "size": 64},
+    "sola": {"size": 64, "patch": 8, "width": 8},
+    "xception": {"size": 64},
+}
+"""Options that make a detector small enough; every detector needs an entry."""
+
+every = pytest.mark.parametrize("name", available())
+every_kind = pytest.mark.parametrize(
+    "name", sorted({type(create(name, **SMALL[name])): name for name in SMALL}.values())
+)
+"""One name of each class: for what is slow."""
+
+
+@cache
+@torch.enable_grad()
+def trained(name: str) -> ForgeryDetector:
+    """A small detector after three steps on noise, its normalisation statistics those of that noise."""
+    torch.manual_seed(0)
+    detector = create(name, **SMALL[name]).train()
+    for module in detector.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # the plain average: three steps are enough for it
+    optimizer = torch.optim.SGD(detector.parameters(), 1e-3)
+    for _ in range(3):
+        batch = batch_of(detector, [0, 1, 0, 1, 0, 1])
+        optimizer.zero_grad()
+        detector.loss(detector(batch.images), batch).total.backward()
+        optimizer.step()
+        detector.after_step()
+    return detector.eval()
+
+
+def images_of(detector: ForgeryDetector, count: int, seed: int = 1) -> Tensor:
+    """Blobs and noise in the detector's range."""
+    side = detector.input_spec.size
+    generator = torch.Generator().manual_seed(seed)
+    blobs = torch.nn.functional.interpolate(torch.rand(count, 3, 6, 6, generator=generator), (side, side))
+    return detector.input_spec.normalise(0.8 * blobs + 0.2 * torch.rand(count, 3, side, side, generator=generator))
+
+
+def batch_of(detector: ForgeryDetector, labels: list[float], *, masks: bool = True) -> ForgeryBatch:
+    images, target = images_of(detector, len(labels)), torch.tensor(labels, dtype=torch.float32)
+    if not masks:
+        return ForgeryBatch(images, target)
+    forged = torch.zeros(len(labels), 1, *images.shape[2:])
+    forged[:, :, 16:40, 10:50] = 1
+    forged *= (target > 0)[:, None, None, None]
+    return ForgeryBatch(images, target, forged, torch.ones(len(labels), dtype=torch.bool))
+
+
+def judge(detector: ForgeryDetector, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return detector(images).logit
+
+
+@every
+def test_the_paper_s_own_size_goes_through(name: str) -> None:
+    with torch.device("meta"):
+        detector = create(name).eval()
+        output = detector(torch.empty(2, 3, detector.input_spec.size, detector.input_spec.size))
+    assert output.logit.shape == (2,)
+
+
+@every
+def test_another_size_goes_through(name: str) -> None:
+    detector = create(name, **{**SMALL[name], "size": 2 * SMALL[name]["size"]}).eval()
+    assert torch.isfinite(judge(detector, images_of(detector, 2))).all()
+
+
+@every
+def test_scores_are_the_sigmoid_of_the_log_odds(name: str) -> None:
+    with torch.no_grad():
+        output = trained(name)(images_of(trained(name), 3))
+    torch.testing.assert_close(output.score, 1 / (1 + (-output.logit).exp()))
+
+
+@every
+def test_a_prediction_does_not_depend_on_the_rest_of_the_batch(name: str) -> None:
+    images = images_of(trained(name), 4)
+    alone = torch.cat([judge(trained(name), image[None]) for image in images])
+    torch.testing.assert_close(judge(trained(name), images), alone, rtol=1e-4, atol=1e-4)
+
+
+@every
+@pytest.mark.parametrize(
+    ("labels", "masks"),
+    [([0, 1, 0, 1], True), ([0, 1, 0, 1], False), ([0, 0, 0], True), ([1, 1, 1], True), ([0.3, 0.7, 0.3], False)],
+    ids=["both", "no masks", "reals", "fakes", "mixed"],
+)
+def test_the_loss_is_finite_whatever_the_batch_holds(name: str, labels: list[float], masks: bool) -> None:
+    detector = create(name, **SMALL[name]).train()
+    batch = batch_of(detector, labels, masks=masks)
+    loss = detector.loss(detector(batch.images), batch)
+    assert loss.total.ndim == 0
+    assert torch.isfinite(loss.total)
+    assert all(torch.isfinite(term).all() for term in loss.terms.values())
+
+
+@every
+def test_every_weight_gets_a_gradient(name: str) -> None:
+    """A weight without one is an error under distributed training, and most often a wiring mistake."""
+    detector = create(name, **SMALL[name]).train()
+    batch = batch_of(detector, [0, 1, 0, 1])
+    detector.loss(detector(batch.images), batch).total.backward()
+    idle = [key for key, weight in detector.named_parameters() if weight.requires_grad and weight.grad is None]
+    assert idle == []
+    assert all(torch.isfinite(weight.grad).all() for weight in detector.parameters() if weight.grad is not None)
+
+
+@every
+def test_a_state_dict_holds_all_of_it(name: str) -> None:
+    saved = io.BytesIO()
+    torch.save(trained(name).state_dict(), saved)
+    saved.seek(0)
+    fresh = create(name, **SMALL[name]).eval()
+    fresh.load_state_dict(torch.load(saved, weights_only=True))
+    images = images_of(fresh, 2)
+    assert torch.equal(judge(fresh, images), judge(trained(name), images))
+
+
+@every_kind
+def test_bf16_ranks_images_as_float32_does(name: str) -> None:
+    images = images_of(trained(name), 24)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = judge(trained(name), images)
+    assert spearmanr(rough.float(), judge(trained(name), images)).statistic > 0.9
+
+
+@every_kind
+def test_it_compiles_into_one_graph(name: str) -> None:
+    torch.compiler.reset()
+    images = images_of(trained(name), 2)
+    compiled = torch.compile(trained(name), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(judge(compiled, images), judge(trained(name), images), rtol=1e-4, atol=1e-4)
+
+
+@every_kind
+@pytest.mark.filterwarnings("ignore")
+def test_it_exports_to_onnx_for_any_batch_size(name: str) -> None:
+    detector = trained(name)
+    program = torch.onnx.export(
+        Score(detector), (images_of(detector, 2),), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},)
+    )
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    for count in (1, 5):
+        images = images_of(detector, count)
+        [logit] = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+        np.testing.assert_allclose(logit, judge(detector, images).numpy(), rtol=1e-4, atol=1e-4)
+
+
+class Score(torch.nn.Module):
+    """The part of a detector that is exported."""
+
+    def __init__(self, detector: ForgeryDetector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.detector(images).logit
+
+
+@every
+def test_pictures_have_one_map_per_image(name: str) -> None:
+    images = images_of(trained(name), 2)
+    with torch.no_grad():
+        maps = trained(name).explain(images)
+    for picture in (*maps.values(), grad_cam(trained(name), images)):
+        assert picture.ndim == 3
+        assert len(picture) == 2
+        assert torch.isfinite(picture).all()
+
+
+@every
+def test_an_epoch_can_end(name: str) -> None:
+    detector = create(name, **SMALL[name])
+    detector.after_epoch()
+    assert not any(torch.isnan(value).any() for value in detector.state_dict().values())
+
+
+@every
+def test_unknown_options_and_wrong_values_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="has no option 'sise': its options are size, backbone"):
+        create(name, sise=64)
+    with pytest.raises(ConfigError, match=f"Option 'size' of {name} is wrong"):
+        create(name, size=0)
+    with pytest.raises(ConfigError, match="timm has no network 'resnet1000'"):
+        create(name, backbone="resnet1000")
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no forgery detector 'matt': say one of"):
+        create("matt")
+
+
+def test_names_are_taken_once() -> None:
+    with pytest.raises(ValueError, match="already"):
+        register("xception", Plain)
