@@ -1,0 +1,78 @@
+"""Running a row of a paper's table: train, evaluate, and put the paper's figure beside ours."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from manifests.dataset import read_dataset
+from pipeline.experiments.tables import Experiment, find_experiment
+from pipeline.recipe import load_recipe
+
+__all__ = ["run_experiment"]
+
+_UNITS = {"frame": "frames", "video": "videos"}
+
+
+def run_experiment(
+    name: str,
+    data: Sequence[Path],
+    out: Path,
+    *,
+    test: Sequence[Path],
+    overrides: Iterable[str] = (),
+    device: str = "auto",
+    workers: int = 0,
+) -> Iterator[str]:
+    """Train and evaluate one row, resuming what an earlier call has left in `out`; yields lines to print.
+
+    Args:
+        name: of the experiment.
+        data: folders of the datasets to train on.
+        out: gets `run/` and `evaluation/`.
+        test: folders of the datasets to test on, on their test split.
+        overrides: recipe values of your own, as `section.key=value`, after the row's.
+
+    Raises:
+        ConfigError: for an unknown name or setting, or an `out` that holds another run.
+        DatasetError: for a dataset that is unfinished or damaged.
+    """
+    from pipeline.evaluate import evaluate
+    from pipeline.train import train
+
+    experiment = find_experiment(name)
+    changed = list(overrides)
+    yield f"{experiment.name}: {experiment.caption} ({experiment.paper})"
+    yield from _differences(experiment, data)
+    if changed:
+        yield f"not the paper's setting: {' '.join(changed)}"
+    recipe = load_recipe(experiment.recipe, [*experiment.settings(), *changed])
+    train(experiment.detector, data, out / "run", recipe, resume=True, device=device, workers=workers)
+    metrics = evaluate(out / "run", test, out / "evaluation", device=device, workers=workers).metrics
+    yield f"paper  trained on {experiment.trained_on}, tested on {experiment.tested_on}"
+    yield from (f"paper  {metric}: {figure:g}" for metric, figure in experiment.figures.items())
+    yield f"ours   trained on {_names(data)}, tested on {_names(test)}"
+    yield from (f"ours   {unit} {_figures(metrics[key]['overall'])}" for key, unit in _UNITS.items())
+
+
+def _differences(experiment: Experiment, data: Sequence[Path]) -> Iterator[str]:
+    """What the row asks of a build and a dataset was not built with."""
+    for folder in data:
+        built: Mapping[str, Any] = read_dataset(folder).recipe
+        for setting in experiment.build_settings():
+            key, _, text = setting.partition("=")
+            section, _, option = key.partition(".")
+            found, wanted = built.get(section, {}).get(option), yaml.safe_load(text)
+            if found != wanted:
+                yield f"not the paper's setting: {folder} was built with {key}={json.dumps(found)}, the row has {text}"
+
+
+def _names(folders: Sequence[Path]) -> str:
+    return ", ".join(str(folder) for folder in folders)
+
+
+def _figures(metrics: Mapping[str, float | int | None]) -> str:
+    shown = ((name, metrics[name]) for name in ("acc", "auc", "eer", "ap"))
+    return ", ".join(f"{name.upper()} {value:.2%}" for name, value in shown if value is not None)

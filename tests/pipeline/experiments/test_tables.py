@@ -1,0 +1,46 @@
+"""Every row of the papers' tables must be a set of options that can be run."""
+
+import re
+
+import pytest
+
+from detectors.forgery import options_of
+from facemill import ConfigError
+from pipeline.experiments import Experiment, all_experiments, find_experiment
+from pipeline.recipe import load_recipe
+
+EXPERIMENTS = all_experiments()
+every = pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
+
+
+def test_every_paper_has_its_tables() -> None:
+    tables = {tuple(experiment.name.split("/")[:2]) for experiment in EXPERIMENTS}
+    ablations = {("lrl", "table4"), ("mat", "table5"), ("sola", "table6"), ("sia", "table6"), ("etd", "table4")}
+    assert ablations <= tables
+
+
+def test_names_are_unique() -> None:
+    names = [experiment.name for experiment in EXPERIMENTS]
+    assert len(set(names)) == len(names)
+
+
+@every
+def test_a_row_is_options_that_its_detector_and_recipe_know(experiment: Experiment) -> None:
+    assert re.fullmatch(r"[a-z0-9_]+/[a-z0-9_-]+/[a-z0-9_.+-]+", experiment.name)
+    recipe = load_recipe(experiment.recipe, experiment.settings())
+    assert options_of(experiment.detector, experiment.options)
+    assert recipe.train.model.items() >= experiment.options.items()
+
+
+@every
+def test_a_row_says_what_the_paper_measured(experiment: Experiment) -> None:
+    assert experiment.figures
+    assert all(0 <= figure <= 100 for figure in experiment.figures.values())
+    assert experiment.trained_on
+    assert experiment.tested_on
+
+
+def test_an_unknown_name_is_refused_with_the_nearest() -> None:
+    name = EXPERIMENTS[0].name
+    with pytest.raises(ConfigError, match=f"did you mean {re.escape(name)}"):
+        find_experiment(name + "x")
