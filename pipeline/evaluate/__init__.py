@@ -1,0 +1,16 @@
+"""Judging a trained detector: scores, metrics per frame and per video, robustness, plots."""
+
+from pipeline.evaluate.evaluation import Evaluation, evaluate
+from pipeline.evaluate.metrics import Metrics, compute_metrics
+from pipeline.evaluate.report import metrics_table, robustness_table
+from pipeline.evaluate.scoring import score_faces
+
+__all__ = [
+    "Evaluation",
+    "Metrics",
+    "compute_metrics",
+    "evaluate",
+    "metrics_table",
+    "robustness_table",
+    "score_faces",
+]

@@ -1,0 +1,114 @@
+"""`facemill evaluate`: a finished run and datasets in; scores, metrics and plots out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from detectors.forgery import ForgeryDetector
+from facemill import ConfigError
+from manifests.storage import atomic_path
+from pipeline.data import FaceDataset, StreamingFaces, open_faces
+from pipeline.evaluate.corruptions import Corruption, all_corruptions
+from pipeline.evaluate.metrics import score_videos
+from pipeline.evaluate.plots import draw_roc, draw_scores
+from pipeline.evaluate.report import build_report, write_report
+from pipeline.evaluate.scores import NO_CORRUPTION
+from pipeline.evaluate.scoring import score_faces
+from pipeline.train.device import choose_device
+from pipeline.train.run_folder import load_run
+
+__all__ = ["METRICS_FILE", "SCORES_FILE", "Evaluation", "evaluate"]
+
+SCORES_FILE = "scores.parquet"
+METRICS_FILE = "metrics.json"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came out.
+
+    Attributes:
+        out: folder of scores.parquet, metrics.json and the plots.
+        metrics: the content of metrics.json: see `pipeline.evaluate.report.build_report`.
+    """
+
+    out: Path
+    metrics: dict[str, Any]
+
+
+def evaluate(
+    run: Path,
+    data: Sequence[Path],
+    out: Path,
+    *,
+    split: str = "test",
+    robustness: bool = False,
+    batch: int = 32,
+    device: str = "auto",
+    workers: int = 0,
+    precision: Literal["float32", "bf16"] = "float32",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Score a split of one or more datasets with a run's best weights, and measure.
+
+    Args:
+        run: folder of a finished training run.
+        data: folders of built datasets; of several, each is measured alone and all are together.
+        out: the folder to write to; an earlier evaluation there is replaced.
+        robustness: also score the crops under every corruption of `pipeline.evaluate.corruptions`.
+        batch: crops a forward pass.
+        device: `auto`, `cpu` or `cuda`.
+        workers: processes that read data.
+        on_progress: called with the crops scored so far, and how many there are to score.
+
+    Raises:
+        ConfigError: for a run that is missing or unfinished, or a dataset given twice.
+        DatasetError: for a dataset that is unfinished, damaged or has no such split.
+    """
+    if len({folder.resolve() for folder in data}) < len(data):
+        raise ConfigError("A dataset is given twice: name each folder once.")
+    chosen = choose_device(device)
+    detector, config = load_run(run, chosen)
+    datasets = [open_faces(folder, split) for folder in data]
+    conditions = [None, *all_corruptions()] if robustness else [None]
+    total = len(conditions) * sum(faces.samples.num_rows for faces in datasets)
+    done = 0
+
+    def count(crops: int) -> None:
+        nonlocal done
+        done += crops
+        if on_progress is not None:
+            on_progress(done, total)
+
+    def tables() -> Iterator[pa.Table]:
+        for faces in datasets:
+            for condition in conditions:
+                yield score(detector, faces, condition)
+
+    def score(detector: ForgeryDetector, faces: FaceDataset | StreamingFaces, condition: Corruption | None) -> pa.Table:
+        return score_faces(
+            detector,
+            faces,
+            device=chosen,
+            batch=batch,
+            workers=workers,
+            precision=precision,
+            corruption=condition,
+            on_progress=count,
+        )
+
+    scores = pa.concat_tables(tables())
+    metrics = build_report(scores)
+    with atomic_path(out / SCORES_FILE) as temporary:
+        pq.write_table(scores, temporary)
+    frames = scores.filter(pc.field("corruption") == NO_CORRUPTION)
+    for unit, rows in (("frames", frames), ("videos", score_videos(frames))):
+        draw_roc(rows, out / f"roc-{unit}.png", title=f"{config.detector}: {unit} of {split}")
+        draw_scores(rows, out / f"scores-{unit}.png", title=f"{config.detector}: {unit} of {split}")
+    write_report({"run": str(run), "detector": config.detector, "split": split, **metrics}, out / METRICS_FILE)
+    return Evaluation(out, metrics)

@@ -1,0 +1,120 @@
+"""How well scores tell fakes from reals: per frame and per video, overall and per method.
+
+A score is the probability of fake, 0..1; a label is 0 for real and 1 for fake.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torchmetrics.functional.classification import (
+    binary_accuracy,
+    binary_auroc,
+    binary_average_precision,
+    binary_roc,
+)
+
+__all__ = ["MethodGroup", "Metrics", "compute_metrics", "roc_curve", "score_videos", "split_methods"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Metrics of a set of frames, or of videos; None where one is undefined.
+
+    Attributes:
+        reals, fakes: how many of each class were judged.
+        acc: share judged rightly when scores above 0.5 mean fake; needs at least one score.
+        auc: area under the ROC curve; needs both classes, as `eer` and `ap` do.
+        eer: equal error rate: where the false positive rate meets the false negative rate, interpolated
+            linearly on the ROC curve.
+        ap: average precision, fakes being the positives.
+        log_loss: mean binary cross-entropy in nats, scores kept one float64 epsilon away from 0 and 1;
+            needs at least one score.
+    """
+
+    reals: int
+    fakes: int
+    acc: float | None
+    auc: float | None
+    eer: float | None
+    ap: float | None
+    log_loss: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MethodGroup:
+    """A method's fakes with all the reals of the same dataset and quality: rows of a scores table."""
+
+    dataset: str
+    quality: str
+    method: str
+    rows: pa.Table
+
+
+def compute_metrics(scores: ArrayLike, labels: ArrayLike) -> Metrics:
+    """Metrics of scores in 0..1 [N] against labels [N]; all None where a score is not finite."""
+    values, truth = np.asarray(scores, np.float64), np.asarray(labels, np.int64)
+    fakes = int(truth.sum())
+    reals = len(truth) - fakes
+    acc = auc = eer = ap = log_loss = None
+    if len(values) and np.isfinite(values).all():
+        preds, target = torch.tensor(values), torch.tensor(truth)  # copies: Arrow's arrays are read-only
+        acc, log_loss = float(binary_accuracy(preds, target)), _log_loss(values, truth)
+        if reals and fakes:
+            auc, ap = float(binary_auroc(preds, target)), float(binary_average_precision(preds, target))
+            eer = _equal_error_rate(*roc_curve(values, truth))
+    return Metrics(reals, fakes, acc, auc, eer, ap, log_loss)
+
+
+def roc_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
+    """False and true positive rates [K] at all thresholds, from (0, 0) to (1, 1); needs both classes."""
+    preds, target = torch.tensor(scores, dtype=torch.float64), torch.tensor(labels, dtype=torch.int64)
+    fpr, tpr, _ = binary_roc(preds, target)
+    return fpr.double().numpy(), tpr.double().numpy()
+
+
+def score_videos(frames: pa.Table) -> pa.Table:
+    """A row per video, its score the mean of its frames': in order of first appearance.
+
+    A video is known by dataset and `video_id`; each corruption of it is a row of its own.
+
+    Returns:
+        columns dataset, video_id, method, label, quality, split, score, frames, corruption, severity.
+    """
+    keys = ["dataset", "video_id", "corruption", "severity"]
+    same = ["method", "label", "quality", "split"]  # in all frames of a video
+    # One thread, or rows come in any order and "first" is undefined.
+    grouped = frames.group_by(keys, use_threads=False).aggregate(
+        [*((name, "first") for name in same), ("score", "mean"), ("score", "count")]
+    )
+    renamed = grouped.rename_columns(
+        {f"{name}_first": name for name in same} | {"score_mean": "score", "score_count": "frames"}
+    )
+    return renamed.select([*keys[:2], *same, "score", "frames", *keys[2:]])
+
+
+def split_methods(rows: pa.Table) -> Iterator[MethodGroup]:
+    """Each method's fakes with all reals of the same dataset and quality, sorted by dataset, quality and method."""
+    fakes = rows.filter(pc.field("label") == 1)
+    keys = fakes.group_by(["dataset", "quality", "method"]).aggregate([])
+    for key in sorted(keys.to_pylist(), key=lambda key: tuple(key.values())):
+        of_the_method = (pc.field("label") == 0) | (pc.field("method") == key["method"])
+        same_material = (pc.field("dataset") == key["dataset"]) & (pc.field("quality") == key["quality"])
+        yield MethodGroup(**key, rows=rows.filter(same_material & of_the_method))
+
+
+def _equal_error_rate(fpr: Floats, tpr: Floats) -> float:
+    # fpr - fnr rises from -1 to 1, strictly, since every threshold lets something through.
+    return float(np.interp(0.0, fpr + tpr - 1, fpr))
+
+
+def _log_loss(scores: Floats, labels: NDArray[np.int64]) -> float:
+    epsilon = np.finfo(np.float64).eps
+    of_truth = np.clip(np.where(labels == 1, scores, 1 - scores), epsilon, 1 - epsilon)
+    return float(-np.log(of_truth).mean())

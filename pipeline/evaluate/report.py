@@ -1,0 +1,122 @@
+"""What a scores table says: metrics.json, and a short table for the terminal."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from manifests.storage import write_atomically
+from pipeline.evaluate.metrics import Metrics, compute_metrics, score_videos, split_methods
+from pipeline.evaluate.scores import NO_CORRUPTION
+
+__all__ = ["build_report", "metrics_table", "robustness_table", "write_report"]
+
+Report = dict[str, Any]
+
+_SHOWN = ("acc", "auc", "eer")  # the rest is in metrics.json: a terminal has 80 columns
+_UNDEFINED = "-"
+
+
+def build_report(scores: pa.Table) -> Report:
+    """The metrics of a scores table, as plain values for JSON; an undefined metric is None.
+
+    `frame` and `video` each hold `overall` (a `Metrics`), `methods` (a list of rows: dataset, quality, method and
+    that method's `Metrics`, its fakes against the reals of the same dataset and quality) and `datasets`
+    (`Metrics` by dataset). `robustness` is a list of rows: corruption, severity, frame_auc and video_auc.
+
+    Args:
+        scores: rows of scores.parquet, of one or more datasets; corrupted pictures count for `robustness` only.
+    """
+    clean = scores.filter(pc.field("corruption") == NO_CORRUPTION)
+    return {
+        "frame": _summary(clean),
+        "video": _summary(score_videos(clean)),
+        "robustness": _robustness(scores.filter(pc.field("corruption") != NO_CORRUPTION)),
+    }
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write metrics.json."""
+    text = json.dumps(report, indent=2, allow_nan=False)
+    write_atomically(path, f"{text}\n".encode())
+
+
+def metrics_table(report: Report) -> Table:
+    """ACC, AUC and EER of frames and of videos: a line for all, for each of several datasets, for each method."""
+    table = Table("fakes of", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for unit in ("frames", "videos"):
+        table.add_column(unit, justify="right")
+        for name in _SHOWN:
+            table.add_column(name.upper(), justify="right")
+    for name, frame, video in zip(_line_names(report), _lines(report["frame"]), _lines(report["video"]), strict=True):
+        table.add_row(name, *_cells(frame), *_cells(video))
+    return table
+
+
+def robustness_table(report: Report) -> Table:
+    """Frame AUC by corruption, a column per severity; 0 is the pictures as they are."""
+    found = {(row["corruption"], row["severity"]): row["frame_auc"] for row in report["robustness"]}
+    severities = sorted({severity for _, severity in found})
+    table = Table("frame AUC by severity", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for severity in (0, *severities):
+        table.add_column(str(severity), justify="right")
+    clean = report["frame"]["overall"]["auc"]
+    for name in dict.fromkeys(name for name, _ in found):
+        table.add_row(name, _number(clean), *(_number(found.get((name, severity))) for severity in severities))
+    return table
+
+
+def _summary(rows: pa.Table) -> Report:
+    datasets = sorted(set(map(str, rows["dataset"].to_pylist())))
+    return {
+        "overall": asdict(_metrics(rows)),
+        "methods": [
+            {"dataset": group.dataset, "quality": group.quality, "method": group.method, **asdict(_metrics(group.rows))}
+            for group in split_methods(rows)
+        ],
+        "datasets": {name: asdict(_metrics(rows.filter(pc.field("dataset") == name))) for name in datasets},
+    }
+
+
+def _robustness(rows: pa.Table) -> list[Report]:
+    keys = rows.group_by(["corruption", "severity"], use_threads=False).aggregate([]).to_pylist()
+    table = []
+    for key in keys:
+        same = (pc.field("corruption") == key["corruption"]) & (pc.field("severity") == key["severity"])
+        frames = rows.filter(same)
+        table.append({**key, "frame_auc": _metrics(frames).auc, "video_auc": _metrics(score_videos(frames)).auc})
+    return table
+
+
+def _metrics(rows: pa.Table) -> Metrics:
+    return compute_metrics(rows["score"].to_numpy(), rows["label"].to_numpy())
+
+
+def _line_names(report: Report) -> list[str]:
+    summary = report["frame"]
+    datasets, methods = summary["datasets"], summary["methods"]
+    several = len({(row["dataset"], row["quality"]) for row in methods}) > 1
+    return [
+        "all",
+        *(datasets if len(datasets) > 1 else ()),
+        *(f"{row['dataset']} {row['quality']} {row['method']}" if several else row["method"] for row in methods),
+    ]
+
+
+def _lines(summary: Report) -> list[Mapping[str, Any]]:
+    datasets = summary["datasets"]
+    return [summary["overall"], *(datasets.values() if len(datasets) > 1 else ()), *summary["methods"]]
+
+
+def _cells(metrics: Mapping[str, Any]) -> list[str]:
+    return [str(metrics["reals"] + metrics["fakes"]), *(_number(metrics[key]) for key in _SHOWN)]
+
+
+def _number(value: float | None) -> str:
+    return _UNDEFINED if value is None else f"{value:.3f}"

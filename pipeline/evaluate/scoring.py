@@ -1,0 +1,82 @@
+"""Running a detector over face crops."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from detectors.forgery import ForgeryDetector
+from pipeline.data import FaceDataset, RawBatch, StreamingFaces, collate, prepare
+from pipeline.evaluate.corruptions import Corruption, corrupt
+from pipeline.evaluate.scores import COPIED, NO_CORRUPTION, SCORES
+
+__all__ = ["score_faces"]
+
+
+def score_faces(
+    detector: ForgeryDetector,
+    faces: FaceDataset | StreamingFaces,
+    *,
+    device: torch.device | str = "cpu",
+    batch: int = 32,
+    workers: int = 0,
+    precision: Literal["float32", "bf16"] = "float32",
+    corruption: Corruption | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> pa.Table:
+    """Score every crop of a dataset.
+
+    Args:
+        detector: is moved to `device` and set to eval mode.
+        batch: crops a forward pass.
+        workers: processes that read and decode; 0 for none but this one.
+        precision: `bf16` for mixed precision.
+        corruption: what is done to the stored crops before they are scaled to the detector's size.
+        on_progress: called after each batch with the number of crops in it.
+
+    Returns:
+        a table of `SCORES`, a row per sample, in the order of `faces.samples`.
+    """
+    device = torch.device(device)
+    detector.to(device).eval()
+    loader = DataLoader(
+        faces, batch, num_workers=workers, collate_fn=collate, pin_memory=device.type == "cuda", shuffle=False
+    )
+    rows, logits = [], []
+    with torch.no_grad():
+        for raw in loader:
+            images = _images(raw.to(device), detector, corruption)
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                logit = detector(images).logit
+            rows.append(raw.index)
+            logits.append(logit.float().cpu())
+            if on_progress is not None:
+                on_progress(len(raw))
+    return _to_table(faces.samples, torch.cat(rows).numpy(), torch.cat(logits).numpy(), corruption)
+
+
+def _images(raw: RawBatch, detector: ForgeryDetector, corruption: Corruption | None) -> Tensor:
+    if corruption is not None:
+        worse = corrupt(raw.images.float() / 255, corruption)
+        raw = replace(raw, images=worse.mul(255).round().clamp(0, 255).byte())  # as a worse picture is stored
+    return prepare(raw, detector.input_spec).images
+
+
+def _to_table(
+    samples: pa.Table, rows: NDArray[np.int64], logits: NDArray[np.float32], corruption: Corruption | None
+) -> pa.Table:
+    order = np.argsort(rows, kind="stable")  # streams give samples in an order of their own
+    logits = logits[order]
+    table = samples.select(COPIED).take(rows[order])
+    columns: dict[str, Any] = dict(zip(table.column_names, table.columns, strict=True))
+    columns |= {"logit": logits, "score": expit(logits.astype(np.float64))}
+    columns["corruption"] = [NO_CORRUPTION if corruption is None else corruption.name] * len(rows)
+    columns["severity"] = [0 if corruption is None else corruption.severity] * len(rows)
+    return pa.table(columns, schema=SCORES)

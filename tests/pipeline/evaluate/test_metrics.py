@@ -1,0 +1,123 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.interpolate import interp1d
+from scipy.optimize import brentq
+from sklearn import metrics as sk
+
+from pipeline.evaluate.metrics import compute_metrics, roc_curve, score_videos, split_methods
+from tests.pipeline.evaluate.score_rows import frame, frames
+
+# Few distinct values, so that scores tie within and across the classes.
+TIED = st.sampled_from([0.0, 0.1, 0.5, 0.7, 1.0])
+SCORES = st.one_of(TIED, st.floats(0, 1))
+JUDGED = st.lists(st.tuples(SCORES, st.integers(0, 1)), min_size=2, max_size=60)
+
+
+def equal_error_rate(scores, labels) -> float:
+    """The root of FNR - FPR on scikit-learn's curve."""
+    fpr, tpr, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
+    # The root is sought along the curve, since a curve may climb without moving to the right.
+    steps = np.arange(len(fpr))
+    right, up = interp1d(steps, fpr), interp1d(steps, tpr)
+    return float(right(brentq(lambda at: 1 - up(at) - right(at), 0, steps[-1], xtol=1e-14)))
+
+
+@given(JUDGED)
+@settings(max_examples=80, deadline=None)
+def test_metrics_are_those_of_scikit_learn(judged):
+    scores, labels = (np.array(column) for column in zip(*judged, strict=True))
+    found = compute_metrics(scores, labels)
+    assert (found.reals, found.fakes) == ((labels == 0).sum(), (labels == 1).sum())
+    assert found.acc == pytest.approx(sk.accuracy_score(labels, scores > 0.5), abs=1e-6)
+    assert found.log_loss == pytest.approx(sk.log_loss(labels, scores, labels=[0, 1]), abs=1e-9)
+    if found.reals and found.fakes:
+        assert found.auc == pytest.approx(sk.roc_auc_score(labels, scores), abs=1e-6)
+        assert found.ap == pytest.approx(sk.average_precision_score(labels, scores), abs=1e-6)
+        assert found.eer == pytest.approx(equal_error_rate(scores, labels), abs=1e-6)
+    else:
+        assert (found.auc, found.ap, found.eer) == (None, None, None)
+
+
+def test_metrics_of_many_scores():
+    random = np.random.default_rng(1)
+    labels = (random.random(200_000) < 0.8).astype(int)
+    scores = 1 / (1 + np.exp(-(random.normal(size=labels.size) + labels)))
+    found = compute_metrics(scores, labels)
+    assert found.auc == pytest.approx(sk.roc_auc_score(labels, scores), abs=1e-6)
+    assert found.ap == pytest.approx(sk.average_precision_score(labels, scores), abs=1e-6)
+    assert found.eer == pytest.approx(equal_error_rate(scores, labels), abs=1e-6)
+
+
+@pytest.mark.parametrize(("scores", "labels"), [([], []), ([0.5, np.nan], [0, 1]), ([np.inf, 0.2], [0, 1])])
+def test_nothing_is_defined_without_finite_scores(scores, labels):
+    found = compute_metrics(scores, labels)
+    assert (found.acc, found.auc, found.eer, found.ap, found.log_loss) == (None,) * 5
+
+
+def test_perfect_and_inverted_scores():
+    labels = [0, 0, 1, 1, 1]
+    right = compute_metrics([0.1, 0.2, 0.7, 0.8, 0.9], labels)
+    assert (right.acc, right.auc, right.eer, right.ap) == (1, 1, 0, 1)
+    wrong = compute_metrics([0.9, 0.8, 0.3, 0.2, 0.1], labels)
+    assert (wrong.acc, wrong.auc, wrong.eer) == (0, 0, 1)
+
+
+def test_curve_runs_from_corner_to_corner():
+    fpr, tpr = roc_curve([0.1, 0.4, 0.4, 0.8], [0, 1, 0, 1])
+    assert fpr.tolist() == [0, 0, 0.5, 1]
+    assert tpr.tolist() == [0, 0.5, 1, 1]
+
+
+def test_a_video_scores_the_mean_of_its_frames():
+    rows = frames(
+        frame("a", 0.2),
+        frame("b", 0.9, method="FaceSwap"),
+        frame("a", 0.4),
+        frame("a", 0.9),
+        frame("b", 0.5, method="FaceSwap"),
+    )
+    videos = score_videos(rows).to_pylist()
+    assert [(video["video_id"], video["frames"], video["label"], video["method"]) for video in videos] == [
+        ("a", 3, 0, "real"),
+        ("b", 2, 1, "FaceSwap"),
+    ]
+    assert [video["score"] for video in videos] == pytest.approx([0.5, 0.7])
+
+
+def test_a_video_is_known_by_dataset_and_id_and_corruption():
+    rows = frames(
+        frame("a", 0.1, dataset="ffpp"),
+        frame("a", 0.3, dataset="celebdf"),
+        frame("a", 0.5, dataset="ffpp", corruption="contrast", severity=1),
+        frame("a", 0.7, dataset="ffpp", corruption="contrast", severity=2),
+    )
+    assert score_videos(rows)["score"].to_pylist() == pytest.approx([0.1, 0.3, 0.5, 0.7])
+
+
+def test_a_method_stands_against_the_reals_of_its_dataset_and_quality():
+    rows = frames(
+        frame("r1", 0.1),
+        frame("f1", 0.9, method="FaceSwap"),
+        frame("d1", 0.8, method="Deepfakes"),
+        frame("r2", 0.2, quality="c40"),
+        frame("f2", 0.7, method="FaceSwap", quality="c40"),
+        frame("r3", 0.3, dataset="celebdf"),
+        frame("f3", 0.6, dataset="celebdf", method="FaceSwap"),
+        frame("f4", 0.6, dataset="wild", method="FaceSwap"),
+    )
+    groups = [(g.dataset, g.quality, g.method, g.rows["video_id"].to_pylist()) for g in split_methods(rows)]
+    assert groups == [
+        ("celebdf", "c23", "FaceSwap", ["r3", "f3"]),
+        ("ffpp", "c23", "Deepfakes", ["r1", "d1"]),
+        ("ffpp", "c23", "FaceSwap", ["r1", "f1"]),
+        ("ffpp", "c40", "FaceSwap", ["r2", "f2"]),
+        ("wild", "c23", "FaceSwap", ["f4"]),
+    ]
+
+
+def test_a_table_of_reals_alone_has_no_methods():
+    assert list(split_methods(frames(frame("a", 0.1)))) == []
+    assert isinstance(score_videos(frames()), pa.Table)

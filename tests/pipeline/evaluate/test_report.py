@@ -1,0 +1,104 @@
+import json
+from io import StringIO
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+from sklearn.metrics import roc_auc_score
+
+from pipeline.evaluate.report import build_report, metrics_table, robustness_table, write_report
+from tests.pipeline.evaluate.score_rows import frame, frames, random_frames
+
+METHODS = {"Deepfakes": 1.0, "FaceSwap": 0.2}
+
+
+@pytest.fixture(scope="module")
+def scores() -> pa.Table:
+    return pa.concat_tables(
+        [
+            random_frames(METHODS),
+            random_frames({"Synthesis": 0.5}, seed=1, dataset="celebdf", quality="native"),
+            random_frames(METHODS, seed=2, corruption="contrast", severity=1),
+            random_frames(METHODS, seed=3, corruption="contrast", severity=2),
+            random_frames(METHODS, seed=4, corruption="compression", severity=1),
+        ]
+    )
+
+
+def auc(rows: list[dict]) -> float:
+    return roc_auc_score([row["label"] for row in rows], [row["score"] for row in rows])
+
+
+def clean(scores: pa.Table, **wanted: str) -> list[dict]:
+    rows = [row for row in scores.to_pylist() if row["corruption"] == "none"]
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def test_frames_are_judged_overall_by_dataset_and_by_method(scores):
+    report = build_report(scores)["frame"]
+    assert report["overall"]["auc"] == pytest.approx(auc(clean(scores)), abs=1e-6)
+    assert (report["overall"]["reals"], report["overall"]["fakes"]) == (120, 180)
+    assert list(report["datasets"]) == ["celebdf", "ffpp"]
+    assert report["datasets"]["ffpp"]["auc"] == pytest.approx(auc(clean(scores, dataset="ffpp")), abs=1e-6)
+    assert [(row["dataset"], row["quality"], row["method"]) for row in report["methods"]] == [
+        ("celebdf", "native", "Synthesis"),
+        ("ffpp", "c23", "Deepfakes"),
+        ("ffpp", "c23", "FaceSwap"),
+    ]
+    alone = [row for row in clean(scores, dataset="ffpp") if row["method"] in ("real", "FaceSwap")]
+    assert report["methods"][2]["auc"] == pytest.approx(auc(alone), abs=1e-6)
+
+
+def test_videos_are_judged_by_the_mean_of_their_frames(scores):
+    report = build_report(scores)["video"]
+    means: dict[tuple, list] = {}
+    for row in clean(scores):
+        means.setdefault((row["dataset"], row["video_id"], row["label"]), []).append(row["score"])
+    rows = [{"label": label, "score": sum(of) / len(of)} for (_, _, label), of in means.items()]
+    assert report["overall"]["auc"] == pytest.approx(auc(rows), abs=1e-6)
+    assert (report["overall"]["reals"], report["overall"]["fakes"]) == (20, 30)
+
+
+def test_robustness_has_a_row_for_each_corruption(scores):
+    rows = build_report(scores)["robustness"]
+    assert [(row["corruption"], row["severity"]) for row in rows] == [
+        ("contrast", 1),
+        ("contrast", 2),
+        ("compression", 1),
+    ]
+    worse = [row for row in scores.to_pylist() if (row["corruption"], row["severity"]) == ("contrast", 2)]
+    assert rows[1]["frame_auc"] == pytest.approx(auc(worse), abs=1e-6)
+    assert rows[1]["video_auc"] is not None
+
+
+def test_metrics_json_is_strict_json_even_of_one_class(tmp_path):
+    report = build_report(frames(frame("a", 0.2), frame("b", 0.7)))
+    write_report(report, tmp_path / "metrics.json")
+    read = json.loads((tmp_path / "metrics.json").read_text())
+    assert read == report
+    assert read["frame"]["overall"]["auc"] is None
+    assert read["frame"]["overall"]["acc"] == 0.5
+    assert read["frame"]["methods"] == read["robustness"] == []
+
+
+def shown(*tables: object) -> str:
+    text = StringIO()
+    Console(file=text, width=80).print(*tables)
+    return text.getvalue()
+
+
+def test_the_tables_fit_a_terminal(scores):
+    report = build_report(scores)
+    text = shown(metrics_table(report), robustness_table(report))
+    assert "…" not in text
+    for name in ("all", "celebdf", "ffpp", "ffpp c23 FaceSwap", "contrast", "compression"):
+        assert name in text
+    line = next(line for line in text.splitlines() if "ffpp c23 FaceSwap" in line)
+    assert line.split()[3:6] == ["120", *(f"{report['frame']['methods'][2][key]:.3f}" for key in ("acc", "auc"))]
+    missing = next(line for line in text.splitlines() if "compression" in line)
+    assert missing.split()[-1] == "-"  # severity 2 was not tried
+
+
+def test_the_table_of_one_dataset_names_methods_only():
+    text = shown(metrics_table(build_report(random_frames({"NeuralTextures": 0.3}))))
+    assert [line.split()[0] for line in text.splitlines()[3:5]] == ["all", "NeuralTextures"]
