@@ -1,7 +1,9 @@
 """What exists: video manifests, dataset adapters, pairing, splits and the records of a built dataset."""
 
+from manifests.contents import add_contents, find_changed
 from manifests.grouping import group_clips
 from manifests.listing import locate
+from manifests.merge import Merged, merge
 from manifests.records import (
     LABELS,
     SPLITS,
@@ -31,17 +33,21 @@ __all__ = [
     "FailureRecord",
     "FrameFaces",
     "MaskKind",
+    "Merged",
     "Reason",
     "SampleRecord",
     "ScanReport",
     "Stage",
     "VideoEntry",
     "Violation",
+    "add_contents",
     "check",
+    "find_changed",
     "from_globs",
     "from_table",
     "group_clips",
     "locate",
+    "merge",
     "read_videos",
     "scan",
     "to_table",

@@ -79,12 +79,15 @@ class VideoEntry:
         quality: `raw`, `c23`, `c40`, or `native` where the dataset knows no compression levels.
         split: `train`, `val` or `test`.
         root: folder or fsspec URL that `path` and `mask_path` are relative to.
-        path: POSIX path of the video below `root`.
+        path: POSIX path of the video below `root`; of a sequence of pictures its folder, which may be
+            inside an archive (see `manifests.sequences`).
         source_id: `video_id` of the pristine video that a fake was made from; None for a real
             video, and for a fake whose original is not in the manifest.
         subject_ids: who is seen, then who was swapped in; prefixed by the dataset, so that
             subjects of two datasets never coincide. Empty where nobody knows.
         mask_path: POSIX path of the official mask video below `root`, or None.
+        size_bytes: of the video, or of a sequence's pictures together; None unless it was hashed.
+        content_hash: `xxh3:` and 32 hex digits over the video's bytes; None unless it was hashed.
     """
 
     video_id: str
@@ -98,6 +101,8 @@ class VideoEntry:
     source_id: str | None = None
     subject_ids: tuple[str, ...] = ()
     mask_path: str | None = None
+    size_bytes: int | None = None
+    content_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

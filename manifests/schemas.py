@@ -47,6 +47,8 @@ VIDEOS = pa.schema(
         pa.field("source_id", pa.string()),
         _required("subject_ids", _strings()),
         pa.field("mask_path", pa.string()),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("content_hash", pa.string()),
     ]
 )
 """videos.parquet: a row per `VideoEntry`."""

@@ -1,98 +1,97 @@
-"""Train, val and test: the dataset's own split, or one by identity."""
+"""Train, val and test: what `--split` may ask for, and a split that a table of one's own tells."""
 
-import hashlib
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
 from facemill import ConfigError, ManifestError
 from manifests.records import SPLITS, VideoEntry
+from manifests.scan_report import ScanReport
+from manifests.tables import read_table
 
-__all__ = ["Shares", "assign", "parse_split"]
+__all__ = ["OFFICIAL", "Shares", "assign_from_table", "parse_split", "unpair"]
 
+OFFICIAL = "official"
 Shares = tuple[int, int, int]
 """Percent of the videos that train, val and test get."""
 
+_USUAL: Shares = (80, 10, 10)
+_COLUMNS = ("video_id", "path", "split")
 
-def parse_split(option: str) -> Shares | None:
-    """What `--split` asks for: shares of train, val and test, or None for the dataset's own split.
+
+def parse_split(option: str) -> Shares | str:
+    """What `--split` asks for: shares of train, val and test, `OFFICIAL`, or the place of a table.
 
     Args:
-        option: `official`, `identity:80/10/10` (percent), `all-train`, `all-val` or `all-test`.
+        option: `official`, `identity` (80/10/10) or `identity:70/20/10` (percent), `all-train`, `all-val`,
+            `all-test`, or a CSV or Parquet file with columns `video_id` or `path`, and `split`.
 
     Raises:
         ConfigError: the option is none of these.
     """
-    if option == "official":
-        return None
+    if option == OFFICIAL or option.lower().endswith((".csv", ".parquet")):
+        return option
     if option in (f"all-{split}" for split in SPLITS):
         train, val, test = (100 * (option == f"all-{split}") for split in SPLITS)
         return train, val, test
+    if option == "identity":
+        return _USUAL
     if match := re.fullmatch(r"identity:(\d+)/(\d+)/(\d+)", option):
         train, val, test = map(int, match.groups())
         if train + val + test == 100:
             return train, val, test
     raise ConfigError(
         f"{option!r} is not a split: use official, identity:80/10/10 (percent, adding up to 100), "
-        "all-train, all-val or all-test."
+        "all-train, all-val, all-test, or a table (.csv or .parquet) of video_id or path, and split."
     )
 
 
-def assign(entries: Sequence[VideoEntry], shares: Shares, seed: int = 0) -> list[VideoEntry]:
-    """Give every video a split so that no subject, and no fake and its original, are in two.
+def assign_from_table(report: ScanReport, place: str) -> None:
+    """Give every entry the split that the table tells; those that it does not name are left out as unsplit.
 
-    Videos that are linked by subjects or sources stay together. The largest such families are dealt
-    first, each to the split that lacks most; equally large ones in an order drawn from `seed`, by
-    subject, so that the same people land in the same split in every quality.
+    Ids and paths that the table names and that are not there are reported as missing.
 
     Raises:
-        ManifestError: there are fewer families than splits asked for.
+        ManifestError: the table cannot be read, names no videos or other splits, or contradicts itself.
     """
-    families = _families(entries)
-    families.sort(key=lambda family: (-len(family), _draw(family, seed)))
-    lacking = {split: len(entries) * share / 100 for split, share in zip(SPLITS, shares, strict=True) if share}
-    if len(families) < len(lacking):
-        raise ManifestError(
-            f"Shared subjects tie the {len(entries)} videos into {len(families)} families, too few for "
-            f"{' and '.join(lacking)}: ask for fewer splits, such as --split all-test."
-        )
-    empty = list(lacking)
-    split_of = {}
-    for dealt, family in enumerate(families):
-        # The last families go where nothing is yet, so that no split asked for stays empty.
-        open_splits = empty if len(families) - dealt <= len(empty) else lacking
-        split = max(open_splits, key=lacking.__getitem__)
-        lacking[split] -= len(family)
-        empty = [other for other in empty if other != split]
-        split_of.update(dict.fromkeys((entry.video_id for entry in family), split))
-    return [replace(entry, split=split_of[entry.video_id]) for entry in entries]
+    split_of = _read_splits(place)
+    names = {name for entry in report.entries for name in (entry.video_id, entry.path)}
+    report.missing = sorted({*report.missing, *(split_of.keys() - names)})
+    kept = []
+    for entry in report.entries:
+        told = {split_of[name] for name in (entry.video_id, entry.path) if name in split_of}
+        if len(told) > 1:
+            raise ManifestError(f"{place} puts {entry.path} into {' and '.join(sorted(told))}: keep one row.")
+        if told:
+            kept.append(replace(entry, split=told.pop()))
+        else:
+            report.unsplit.append(entry.path)
+    report.entries = kept
 
 
-def _families(entries: Sequence[VideoEntry]) -> list[list[VideoEntry]]:
-    """The connected components of videos over shared subjects and sources (union-find)."""
-    parent: dict[str, str] = {}
-
-    def find(node: str) -> str:
-        parent.setdefault(node, node)
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
+def unpair(entries: Sequence[VideoEntry], report: ScanReport) -> list[VideoEntry]:
+    """The entries, where a fake whose original was left out stands alone, and is reported."""
+    reals = {entry.video_id for entry in entries if entry.label == 0}
+    paired = []
     for entry in entries:
-        video = find(f"video {entry.video_id}")
-        if entry.source_id is not None:
-            parent[find(f"video {entry.source_id}")] = video
-        for subject in entry.subject_ids:
-            parent[find(f"subject {subject}")] = find(video)
-    members: dict[str, list[VideoEntry]] = defaultdict(list)
-    for entry in entries:
-        members[find(f"video {entry.video_id}")].append(entry)
-    return list(members.values())
+        if entry.source_id is not None and entry.source_id not in reals:
+            report.unpaired.append(entry.path)
+            entry = replace(entry, source_id=None)
+        paired.append(entry)
+    left = {entry.path for entry in entries}
+    report.unpaired = [path for path in report.unpaired if path in left]
+    return paired
 
 
-def _draw(family: list[VideoEntry], seed: int) -> str:
-    subjects = (subject for entry in family for subject in entry.subject_ids)
-    name = min(subjects, default=None) or min(entry.video_id for entry in family)
-    return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
+def _read_splits(place: str) -> dict[str, str]:
+    """Splits by id or path."""
+    split_of: dict[str, str] = {}
+    for number, row in enumerate(read_table(place, _COLUMNS, {"split"}), start=1):
+        name, split = row["video_id"] or row["path"], (row["split"] or "").strip().lower()
+        if name is None or split not in SPLITS:
+            raise ManifestError(
+                f"Row {number} of {place} is not a video_id or path with a split of {', '.join(SPLITS)}: mend it."
+            )
+        if split_of.setdefault(name, split) != split:
+            raise ManifestError(f"{place} puts {name} into {split_of[name]} and {split}: keep one row.")
+    return split_of

@@ -16,17 +16,18 @@ _SHOWN = 5  # rows named in an error message
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule, in words, and the rows that break it."""
+    """A rule, in words, and the rows that break it; where it is about subjects, these too."""
 
     rule: str
     sentence: str
     video_ids: tuple[str, ...]
+    subjects: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if not self.video_ids:
             return self.sentence
-        more = f" and {len(self.video_ids) - _SHOWN} more" if len(self.video_ids) > _SHOWN else ""
-        return f"{self.sentence} ({', '.join(self.video_ids[:_SHOWN])}{more})"
+        subjects = f", unlike {_shorten(self.subjects)}" if self.subjects else ""
+        return f"{self.sentence}{subjects} ({_shorten(self.video_ids)})"
 
 
 def validate(entries: Sequence[VideoEntry]) -> list[Violation]:
@@ -34,7 +35,11 @@ def validate(entries: Sequence[VideoEntry]) -> list[Violation]:
     if not entries:
         return [Violation("not_empty", "a manifest holds at least one video", ())]
     found = ((rule, sentence, tuple(broken_by(entries))) for rule, (sentence, broken_by) in _RULES.items())
-    return [Violation(rule, sentence, ids) for rule, sentence, ids in found if ids]
+    return [
+        Violation(rule, sentence, ids, tuple(sorted(_shared_subjects(entries))) if rule == "subject_split" else ())
+        for rule, sentence, ids in found
+        if ids
+    ]
 
 
 def check(entries: Sequence[VideoEntry]) -> None:
@@ -89,14 +94,19 @@ def _pairs_that_differ(what: Callable[[VideoEntry], str]) -> Callable[[Sequence[
     return broken_by
 
 
-def _shared_between_splits(entries: Sequence[VideoEntry]) -> Iterator[str]:
+def _shared_subjects(entries: Sequence[VideoEntry]) -> set[str]:
+    """Subjects that are in more than one split."""
     first: dict[str, str] = {}
-    shared = {
+    return {
         subject
         for entry in entries
         for subject in entry.subject_ids
         if first.setdefault(subject, entry.split) != entry.split
     }
+
+
+def _shared_between_splits(entries: Sequence[VideoEntry]) -> Iterator[str]:
+    shared = _shared_subjects(entries)
     return (entry.video_id for entry in entries if shared and not shared.isdisjoint(entry.subject_ids))
 
 
@@ -109,6 +119,11 @@ def _odd_paths(entries: Sequence[VideoEntry]) -> Iterator[str]:
     for entry in entries:
         if not _is_relative(entry.path) or not (entry.mask_path is None or _is_relative(entry.mask_path)):
             yield entry.video_id
+
+
+def _shorten(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def _is_relative(path: str) -> bool:

@@ -8,8 +8,14 @@ import difflib
 
 from facemill import ConfigError
 from manifests.datasets.base import DatasetAdapter
+from manifests.datasets.celebdf1 import CelebDF1
+from manifests.datasets.celebdf2 import CelebDF2
 from manifests.datasets.csv_file import CsvFile
+from manifests.datasets.dfd import DeepFakeDetection
+from manifests.datasets.dfdc import DFDC
+from manifests.datasets.dfdcp import DFDCPreview
 from manifests.datasets.ffpp import FaceForensics
+from manifests.datasets.wild import WildDeepfake
 
 __all__ = ["DatasetAdapter", "available", "get", "register"]
 
@@ -45,5 +51,14 @@ def get(name: str) -> DatasetAdapter:
     return _ADAPTERS[name]
 
 
-for _adapter in (FaceForensics(), CsvFile()):
+for _adapter in (
+    FaceForensics(),
+    DeepFakeDetection(),
+    CelebDF1(),
+    CelebDF2(),
+    DFDC(),
+    DFDCPreview(),
+    WildDeepfake(),
+    CsvFile(),
+):
     register(_adapter)

@@ -1,6 +1,7 @@
 """What a dataset adapter is, and the rules that all adapters share."""
 
 import hashlib
+import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -8,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import ClassVar
 
 from facemill import ManifestError
+from manifests.records import VideoEntry
 from manifests.scan_report import Count, ScanReport
 
 __all__ = ["UNASSIGNED", "DatasetAdapter", "choose_quality", "make_video_id"]
@@ -19,12 +21,17 @@ UNASSIGNED = ""
 class DatasetAdapter(ABC):
     """Turns the names of a dataset's files into videos, pairs and splits.
 
-    The class docstring states layout, names, pairs, splits and published counts.
+    The class docstring states layout, names, pairs, splits and published counts; its first line is the
+    dataset's in `facemill scan --help`.
     """
 
     name: ClassVar[str]
     published: ClassVar[Mapping[Count, int]] = {}
-    """The authors' counts by dataset, method and split."""
+    """The authors' counts by dataset, method and split; see `Count` for what stands for all splits and all fakes."""
+    lacks_val: ClassVar[bool] = False
+    """There is train and test only: what shows a test subject leaves train, and val is carved from the rest."""
+    linked: ClassVar[bool] = False
+    """Swaps tie nearly everybody together: a split by identity deals subjects, and leaves out fakes between splits."""
 
     @abstractmethod
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
@@ -38,6 +45,15 @@ class DatasetAdapter(ABC):
         Raises:
             ManifestError: no such folder, an ambiguous quality, or no official split where it was asked for.
         """
+
+    def family(self, entry: VideoEntry) -> str | None:
+        """What keeps videos in one split although nobody knows their subjects, such as a folder; None for nothing."""
+        return None
+
+    @property
+    def summary(self) -> str:
+        """The dataset in a line."""
+        return (inspect.getdoc(type(self)) or self.name).partition("\n")[0]
 
 
 def make_video_id(dataset: str, method: str, quality: str, path: str, stem: str | None = None) -> str:

@@ -5,18 +5,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
-
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
 
 from facemill import ManifestError
 from manifests.datasets.base import UNASSIGNED, DatasetAdapter, choose_quality, make_video_id
-from manifests.listing import is_video, list_files, open_file
+from manifests.listing import is_video, list_files
 from manifests.records import SPLITS, VideoEntry
 from manifests.scan_report import ScanReport
+from manifests.tables import read_table
 
 __all__ = ["CsvFile"]
 
@@ -40,7 +35,7 @@ class _Row:
 
 @dataclass(frozen=True)
 class CsvFile(DatasetAdapter):
-    """A CSV or Parquet file with a row per video; the entries' dataset is the file's stem.
+    """Any corpus: a CSV or Parquet file with a row per video; the entries' dataset is the file's stem.
 
     Layout: columns `path` and `label` (0/1 or real/fake), and where known `method` (`fake` unless
     told), `source`, `split`, `subject` (several separated by `;` or `|`), `quality` (`native` unless
@@ -57,7 +52,7 @@ class CsvFile(DatasetAdapter):
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`, where `root` is the table."""
-        lines = _read_table(root)
+        lines = read_table(root, _COLUMNS, {"path", "label"})
         listing = list_files(self.folder or _parent(root))
         rows = [_parse(line, number, listing.root) for number, line in enumerate(lines, start=1)]
         if official and (without := [number for number, row in enumerate(rows, start=1) if row.split not in SPLITS]):
@@ -174,28 +169,3 @@ def _without_suffix(row: _Row) -> str:
 
 def _parent(place: str) -> str:
     return place.rpartition("/")[0] if "://" in place else str(Path(place).absolute().parent)
-
-
-def _read_table(place: str) -> list[dict[str, str | None]]:
-    """The table's rows; every known column is there, as text or None.
-
-    Raises:
-        ManifestError: the file cannot be read, or lacks `path` or `label`.
-    """
-    try:
-        with open_file(place) as file:
-            table = pq.read_table(file) if place.lower().endswith(".parquet") else _read_csv(file)
-        if lacking := {"path", "label"} - set(table.column_names):
-            raise ManifestError(f"{place} lacks the column {' and '.join(sorted(lacking))}: it needs path and label.")
-        known = [name for name in _COLUMNS if name in table.column_names]
-        columns = [pc.cast(table[name], pa.string()).to_pylist() for name in known]
-    except (pa.ArrowException, OSError) as error:
-        raise ManifestError(f"{place} is not a readable table ({error}): give a CSV or Parquet file.") from error
-    return [dict.fromkeys(_COLUMNS) | dict(zip(known, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
-def _read_csv(file: IO[bytes]) -> pa.Table:
-    as_text = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(_COLUMNS, pa.string()), null_values=[""], strings_can_be_null=True
-    )
-    return pyarrow.csv.read_csv(file, convert_options=as_text)

@@ -3,13 +3,32 @@
 Every tree has several families of subjects, and one video that follows no rule: `stray.mp4`.
 """
 
+import io
 import json
-from collections.abc import Callable, Iterable
+import tarfile
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 FFPP_PAIRS = {"train": [["000", "003"]], "val": [["720", "672"]], "test": [["953", "974"]]}
 FFPP_METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
 MASKED = FFPP_METHODS[:4]
+
+DFD_SCENES = ("exit_phone_room", "walking_outside_cafe_disgusted")
+DFD_SWAPS = [("01", "02"), ("02", "01"), ("03", "04"), ("04", "03"), ("05", "06"), ("06", "05"), ("02", "03")]
+
+CELEB_TEST = ["Celeb-real/id0_0000.mp4", "Celeb-real/id1_0000.mp4", "YouTube-real/00170.mp4"]
+CELEB_TEST_FAKES = ["Celeb-synthesis/id0_id1_0000.mp4", "Celeb-synthesis/id1_id0_0000.mp4"]
+
+DFDCP_ROWS = {
+    "original_videos/1229756/1229756_A_001.mp4": ("real", "train"),
+    "original_videos/1072996/1072996_B_002.mp4": ("real", "train"),
+    "original_videos/2222222/2222222_C_003.mp4": ("real", "train"),
+    "original_videos/643012/643012_A_000.mp4": ("real", "test"),
+    "method_A/1229756/1229756_A/1072996_1229756_A_001.mp4": ("fake", "train"),
+    "method_B/1229756/1229756_A/1072996_1229756_A_001.mp4": ("fake", "train"),
+    "method_A/643012/643012_A/7777777_643012_A_000.mp4": ("fake", "test"),
+}
+"""Label and set by path."""
 
 
 def touch(root: Path, paths: Iterable[str]) -> None:
@@ -18,8 +37,22 @@ def touch(root: Path, paths: Iterable[str]) -> None:
         (root / path).touch()
 
 
+def write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def write_archive(path: Path, members: Mapping[str, bytes], mode: str = "w:gz") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, mode) as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
 def ffpp_videos(quality: str = "c23") -> list[str]:
-    """Paths of reals and fakes of `FFPP_PAIRS`, without DFD and masks."""
+    """Paths of reals and fakes of `FFPP_PAIRS`, without masks."""
     pairs = [pair for pairs in FFPP_PAIRS.values() for pair in pairs]
     reals = [f"original_sequences/youtube/{quality}/videos/{name}.mp4" for pair in pairs for name in pair]
     stems = [f"{a}_{b}" for pair in pairs for a, b in (pair, pair[::-1])]
@@ -27,9 +60,8 @@ def ffpp_videos(quality: str = "c23") -> list[str]:
 
 
 def write_splits(folder: Path, pairs: dict[str, list[list[str]]] = FFPP_PAIRS) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     for split, listed in pairs.items():
-        (folder / f"{split}.json").write_text(json.dumps(listed))
+        write_json(folder / f"{split}.json", listed)
 
 
 def ffpp(root: Path) -> str:
@@ -37,6 +69,96 @@ def ffpp(root: Path) -> str:
     touch(root, [f"manipulated_sequences/{method}/masks/videos/000_003.mp4" for method in MASKED])
     touch(root, ["README.md", "stray.mp4"])
     write_splits(root / "splits")
+    return str(root)
+
+
+def dfd_videos(quality: str = "c23") -> list[str]:
+    actors = sorted({actor for swap in DFD_SWAPS for actor in swap})
+    scene, other_scene = DFD_SCENES
+    return [
+        *(f"original_sequences/actors/{quality}/videos/{actor}__{scene}.mp4" for actor in actors),
+        f"original_sequences/actors/{quality}/videos/02__{other_scene}.mp4",
+        *(
+            f"manipulated_sequences/DeepFakeDetection/{quality}/videos/{a}_{b}__{scene}__YVGY8L{a}.mp4"
+            for a, b in DFD_SWAPS
+        ),
+    ]
+
+
+def dfd(root: Path) -> str:
+    touch(root, dfd_videos())
+    touch(root, ["manipulated_sequences/DeepFakeDetection/masks/videos/01_02__exit_phone_room__YVGY8L01.mp4"])
+    touch(root, ["stray.mp4"])
+    return str(root)
+
+
+def celebdf_videos() -> list[str]:
+    """Celebrities id0 and id1 for test, id2 to id9 in pairs for the rest, and a fake that joins two pairs."""
+    pairs = [(f"id{n}", f"id{n + 1}") for n in range(2, 10, 2)]
+    reals = [f"Celeb-real/{celebrity}_0000.mp4" for pair in pairs for celebrity in pair]
+    fakes = [f"Celeb-synthesis/{a}_{b}_0000.mp4" for pair in pairs for a, b in (pair, pair[::-1])]
+    others = ["YouTube-real/00001.mp4", "YouTube-real/00002.mp4", "Celeb-synthesis/id2_id8_0000.mp4"]
+    return [*CELEB_TEST, *CELEB_TEST_FAKES, *reals, *fakes, *others]
+
+
+def write_test_list(root: Path) -> None:
+    """With 1 for real and 0 for fake, as the authors have it."""
+    lines = [f"1 {path}" for path in CELEB_TEST] + [f"0 {path}" for path in CELEB_TEST_FAKES]
+    (root / "List_of_testing_videos.txt").write_text("\n".join([*lines, ""]))
+
+
+def celebdf(root: Path) -> str:
+    touch(root, [*celebdf_videos(), "stray.mp4"])
+    write_test_list(root)
+    return str(root)
+
+
+def dfdc_part(root: Path, part: int, originals: Iterable[str]) -> None:
+    """A part of training: two fakes of each original."""
+    folder = root / f"dfdc_train_part_{part}"
+    rows: dict[str, object] = {}
+    for name in originals:
+        rows[f"{name}.mp4"] = {"label": "REAL", "split": "train"}
+        for letter in "xy":
+            rows[f"{letter}{name[1:]}.mp4"] = {"label": "FAKE", "split": "train", "original": f"{name}.mp4"}
+    write_json(folder / "metadata.json", rows)
+    touch(folder, rows)
+
+
+def dfdc(root: Path) -> str:
+    for part, originals in {0: ["aaaaaaaaaa", "abaaaaaaaa"], 35: ["acaaaaaaaa"], 49: ["adaaaaaaaa"]}.items():
+        dfdc_part(root, part, originals)
+    touch(root, ["test/zaaaaaaaaa.mp4", "test/zbaaaaaaaa.mp4", "stray.mp4"])
+    (root / "test/labels.csv").write_text("filename,label\nzaaaaaaaaa.mp4,0\nzbaaaaaaaa.mp4,1\n")
+    return str(root)
+
+
+def write_dfdcp(root: Path, rows: Mapping[str, tuple[str, str]] = DFDCP_ROWS) -> None:
+    table = {path: {"set": where, "label": label, "augmentations": []} for path, (label, where) in rows.items()}
+    write_json(root / "dataset.json", table)
+
+
+def dfdcp(root: Path) -> str:
+    touch(root, [*DFDCP_ROWS, "stray.mp4"])
+    write_dfdcp(root)
+    return str(root)
+
+
+def wild_shard(shard: int, label: str, sequences: int) -> dict[str, bytes]:
+    """Frames by name in the archive, each of its own bytes."""
+    names = [f"{shard}/{label}/{n}/{frame}.png" for n in range(sequences) for frame in (3, 20)]
+    return {name: name.encode() for name in names}
+
+
+def wild(root: Path) -> str:
+    for label in ("real", "fake"):
+        for shard in range(3):
+            write_archive(root / f"{label}_train/{shard}.tar.gz", wild_shard(shard, label, 2))
+        for name, content in wild_shard(0, label, 2).items():
+            path = root / f"{label}_test" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    touch(root, ["stray.mp4"])
     return str(root)
 
 
@@ -50,5 +172,20 @@ def csv(root: Path) -> str:
     return str(root / "corpus.csv")
 
 
-TREES: dict[str, Callable[[Path], str]] = {"ffpp": ffpp, "csv": csv}
+TREES: dict[str, Callable[[Path], str]] = {
+    "ffpp": ffpp,
+    "dfd": dfd,
+    "celebdf1": celebdf,
+    "celebdf2": celebdf,
+    "dfdc": dfdc,
+    "dfdcp": dfdcp,
+    "wild": wild,
+    "csv": csv,
+}
 """Makes the tree below an empty folder and returns what `scan` takes as its root."""
+
+OFFICIAL_SPLITS = {"dfd": {"test"}}
+"""Splits of a dataset whose official one does not fill all three."""
+
+TELLS_NO_PAIRS = {"wild": ("fake_",), "dfdc": ("test/",)}
+"""How paths start of which a dataset does not tell the original."""

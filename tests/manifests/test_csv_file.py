@@ -133,7 +133,9 @@ def test_a_broken_table_is_refused(table, text, message):
 
 def test_a_subject_in_two_splits_is_refused(table):
     text = "path,label,split,subject\na.mp4,0,train,ann\nb.mp4,0,test,ann\n"
-    with pytest.raises(ManifestError, match=r"a subject is in one split only \(corpus-real-native-a, "):
+    with pytest.raises(
+        ManifestError, match=r"a subject is in one split only, unlike corpus-ann \(corpus-real-native-a, "
+    ):
         scan("csv", table(text, "a.mp4", "b.mp4"))
 
 

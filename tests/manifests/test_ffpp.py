@@ -5,15 +5,15 @@ import pytest
 
 from facemill import ManifestError
 from manifests import group_clips, scan
-from tests.manifests.dataset_trees import FFPP_METHODS, FFPP_PAIRS, MASKED, ffpp_videos, touch, write_splits
-
-DFD = [
-    "original_sequences/actors/c23/videos/01__exit_phone_room.mp4",
-    "original_sequences/actors/c23/videos/02__exit_phone_room.mp4",
-    "original_sequences/actors/c23/videos/02__walking_outside_cafe_disgusted.mp4",
-    "manipulated_sequences/DeepFakeDetection/c23/videos/01_02__exit_phone_room__YVGY8LOK.mp4",
-    "manipulated_sequences/DeepFakeDetection/c23/videos/02_01__walking_outside_cafe_disgusted__1J3MTQ2A.mp4",
-]
+from tests.manifests.dataset_trees import (
+    FFPP_METHODS,
+    FFPP_PAIRS,
+    MASKED,
+    dfd_videos,
+    ffpp_videos,
+    touch,
+    write_splits,
+)
 
 
 @pytest.fixture
@@ -154,24 +154,12 @@ def test_a_malformed_split_file_is_refused(root, text):
         scan("ffpp", str(root))
 
 
-def test_dfd_is_its_own_dataset_and_all_of_it_is_test(root):
-    touch(root, DFD)
+def test_dfd_in_the_same_root_is_another_dataset(root):
+    touch(root, dfd_videos())
     report = scan("ffpp", str(root))
-    entries = by_id(report)
-    fake = entries["dfd-DeepFakeDetection-c23-01_02__exit_phone_room__YVGY8LOK"]
-    assert fake.source_id == "dfd-real-c23-01__exit_phone_room"
-    assert fake.subject_ids == ("dfd-01", "dfd-02")
-    other = entries["dfd-DeepFakeDetection-c23-02_01__walking_outside_cafe_disgusted__1J3MTQ2A"]
-    assert other.source_id == "dfd-real-c23-02__walking_outside_cafe_disgusted"
-    assert {entry.split for entry in report.entries if entry.dataset == "dfd"} == {"test"}
-    assert report.notes == ["dfd has no official split: all of it is test."]
+    assert {entry.dataset for entry in report.entries} == {"ffpp"}
+    assert report.notes == ["14 video files of DeepFakeDetection are in this root too: scan dfd for them."]
     assert report.unknown == []
-    assert ["dfd", "real", "0", "0", "3", "3", "363"] in [line.split() for line in report.lines()]
-
-
-def test_dfd_alone_needs_no_split_files(tmp_path):
-    touch(tmp_path, DFD)
-    assert scan("ffpp", str(tmp_path)).found == {("dfd", "real", "test"): 3, ("dfd", "DeepFakeDetection", "test"): 2}
 
 
 def test_names_that_nearly_fit_are_unknown(root):

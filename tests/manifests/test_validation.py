@@ -62,6 +62,14 @@ def test_a_fake_without_its_original_is_allowed():
     assert validate(entries) == []
 
 
+def test_subjects_in_two_splits_are_named():
+    entries = manifest()
+    entries[1] = replace(entries[1], split="test", subject_ids=("d-3", "d-1"))
+    (violation,) = validate(entries)
+    assert violation.subjects == ("d-1", "d-3")
+    assert str(violation) == "a subject is in one split only, unlike d-1, d-3 (a, b, c)"
+
+
 def test_an_empty_manifest_is_refused():
     with pytest.raises(ManifestError, match="at least one video"):
         check([])

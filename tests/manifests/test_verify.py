@@ -211,7 +211,8 @@ class TestVideos:
         parts = Parts()
         parts.videos[3] = dataclasses.replace(parts.videos[3], subject_ids=("ffpp-001",))
         [problem] = problems(parts.write(tmp_path))
-        assert problem == (f"videos.parquet: a rule is broken: a subject is in one split only ({OTHER}, {FACELESS}).")
+        rule = "a subject is in one split only, unlike ffpp-001"
+        assert problem == f"videos.parquet: a rule is broken: {rule} ({OTHER}, {FACELESS})."
 
     def test_video_in_two_splits(self, tmp_path):
         parts = Parts()

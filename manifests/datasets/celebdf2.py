@@ -1,0 +1,115 @@
+"""Celeb-DF v2."""
+
+import re
+from dataclasses import replace
+from typing import ClassVar
+
+from facemill import ManifestError
+from manifests.datasets.base import DatasetAdapter
+from manifests.datasets.drafts import Draft, enter
+from manifests.listing import Listing, is_video, list_files
+from manifests.scan_report import ScanReport
+
+__all__ = ["TEST_LIST", "CelebDF2"]
+
+TEST_LIST = "List_of_testing_videos.txt"
+_REAL = re.compile(r"Celeb-real/(?:videos/)?(?P<name>(?P<target>id\d+)_\d+)\.mp4")
+_YOUTUBE = re.compile(r"You[Tt]ube-real/(?:videos/)?(?P<name>\d+)\.mp4")
+_FAKE = re.compile(r"Celeb-synthesis/(?:videos/)?(?P<name>(?P<target>id\d+)_(?P<source>id\d+)_(?P<clip>\d+))\.mp4")
+_FAKE_METHOD = "Celeb-synthesis"
+
+
+class CelebDF2(DatasetAdapter):
+    """Celeb-DF v2 (Li et al., CVPR 2020).
+
+    Layout: `Celeb-real`, `YouTube-real` (also `Youtube-real`) and `Celeb-synthesis`, with or without a folder
+    `videos` in each.
+    Names: `id<target>_<clip>.mp4`, `<number>.mp4` and `id<target>_id<source>_<clip>.mp4`.
+    Pairs: a fake's original is `Celeb-real/id<target>_<clip>.mp4`. Who is seen in YouTube-real nobody knows.
+    Splits: `List_of_testing_videos.txt`, lines of a label (1 is real and 0 is fake) and a path, is test. It
+    shows nearly every celebrity, so hardly a fake shares nobody with it: what does is left out of train, and
+    val is carved from the rest. To train on this dataset, split it by identity: subjects are dealt, and
+    fakes that join two splits are left out.
+    Published: 590 + 300 reals and 5639 fakes; 178 and 340 of them are test.
+    """
+
+    name = "celebdf2"
+    lacks_val = True
+    linked = True
+    published: ClassVar = {
+        ("celebdf2", "real", "train"): 712,
+        ("celebdf2", "real", "test"): 178,
+        ("celebdf2", "Celeb-synthesis", "train"): 5299,
+        ("celebdf2", "Celeb-synthesis", "test"): 340,
+    }
+
+    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
+        """As `DatasetAdapter.find`."""
+        listing = list_files(root)
+        report = ScanReport(listing.root, self.published)
+        drafts = []
+        for path in listing.paths:
+            if match := _match(path):
+                drafts.append(_draft(path, match))
+            elif is_video(path):
+                report.unknown.append(path)
+        if official and drafts:
+            drafts = _split(drafts, listing, report)
+        enter(report, self.name, drafts, quality, official=official)
+        return report
+
+
+def _match(path: str) -> re.Match[str] | None:
+    return _REAL.fullmatch(path) or _YOUTUBE.fullmatch(path) or _FAKE.fullmatch(path)
+
+
+def _draft(path: str, match: re.Match[str]) -> Draft:
+    parts = match.groupdict()
+    target, source = parts.get("target"), parts.get("source")
+    subjects = tuple(subject for subject in (target, source) if subject)
+    if source is None:
+        return Draft(path, "real", parts["name"], subjects=subjects)
+    folder = path.rpartition("/")[0].replace("Celeb-synthesis", "Celeb-real")
+    original = f"{target}_{parts['clip']}"
+    return Draft(
+        path,
+        _FAKE_METHOD,
+        parts["name"],
+        subjects=subjects,
+        original=original,
+        original_path=f"{folder}/{original}.mp4",
+    )
+
+
+def _split(drafts: list[Draft], listing: Listing, report: ScanReport) -> list[Draft]:
+    """The listed videos are test and the others train; listed ones that are not there are missing."""
+    listed, contradictions = _read_test_list(listing)
+    present = {(draft.method, draft.name) for draft in drafts}
+    report.missing += [path for video, path in listed.items() if video not in present]
+    if contradictions:
+        report.notes.append(f"{contradictions} labels of {TEST_LIST} contradict their folder, which is believed.")
+    return [replace(draft, split="test" if (draft.method, draft.name) in listed else "train") for draft in drafts]
+
+
+def _read_test_list(listing: Listing) -> tuple[dict[tuple[str, str], str], int]:
+    """Paths of the test videos by method and name, and how many have another label than 1 for real, 0 for fake.
+
+    Raises:
+        ManifestError: the list is missing, or a line is malformed.
+    """
+    if TEST_LIST not in listing.present:
+        raise ManifestError(
+            f"{listing.root} lacks {TEST_LIST}: copy it from the dataset's download, or pass --split identity:80/10/10."
+        )
+    listed, contradictions = {}, 0
+    for number, line in enumerate(listing.read_text(TEST_LIST).splitlines(), start=1):
+        if not line.strip():
+            continue
+        label, _, path = line.strip().partition(" ")
+        match = _match(path.strip())
+        if label not in ("0", "1") or match is None:
+            raise ManifestError(f"Line {number} of {TEST_LIST} is not a label and a video: restore the file.")
+        method = _FAKE_METHOD if match.re is _FAKE else "real"
+        listed[method, match["name"]] = path.strip()
+        contradictions += (label == "1") != (method == "real")
+    return listed, contradictions

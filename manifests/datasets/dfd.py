@@ -1,0 +1,74 @@
+"""DeepFakeDetection, in the root of FaceForensics++."""
+
+import re
+from typing import ClassVar
+
+from manifests.datasets.base import DatasetAdapter
+from manifests.datasets.drafts import Draft, enter
+from manifests.datasets.faceforensics_root import QUALITY, Masks, is_mask, plain_quality
+from manifests.listing import is_video, list_files
+from manifests.scan_report import ScanReport
+
+__all__ = ["DeepFakeDetection"]
+
+_METHOD = "DeepFakeDetection"
+_REAL = re.compile(rf"original_sequences/actors/{QUALITY}/videos/(?P<name>(?P<target>\d\d)__.+)\.mp4")
+_FAKE = re.compile(
+    rf"manipulated_sequences/{_METHOD}/{QUALITY}/videos/"
+    r"(?P<name>(?P<target>\d\d)_(?P<source>\d\d)__(?P<scene>.+)__\w{8})\.mp4"
+)
+_FFPP = re.compile(rf"original_sequences/youtube/.*|manipulated_sequences/(?!{_METHOD}/).*")
+
+
+class DeepFakeDetection(DatasetAdapter):
+    """DeepFakeDetection, DFD (Google and Jigsaw, 2019), in raw, c23 or c40.
+
+    Layout: `original_sequences/actors/<quality>/videos` and
+    `manipulated_sequences/DeepFakeDetection/<quality>/videos`, where FaceForensics++ may be too: see `ffpp`.
+    Names: `<actor>__<scene>.mp4` and `<target>_<source>__<scene>__<8 characters>.mp4`.
+    Pairs: a fake's original is `<target>__<scene>`, in the same quality.
+    Masks: `manipulated_sequences/DeepFakeDetection/masks[/<quality>]/videos`.
+    Splits: none; official puts all of it into test. By identity, the 28 actors are dealt, and fakes that
+    join two splits are left out.
+    Published: 363 reals and 3068 fakes.
+    """
+
+    name = "dfd"
+    linked = True
+    published: ClassVar = {("dfd", "real", "test"): 363, ("dfd", _METHOD, "test"): 3068}
+
+    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
+        """As `DatasetAdapter.find`."""
+        listing = list_files(root)
+        report = ScanReport(listing.root, self.published)
+        masks = Masks(listing)
+        drafts = []
+        for path in listing.paths:
+            if match := _REAL.fullmatch(path) or _FAKE.fullmatch(path):
+                drafts.append(_draft(match, masks))
+            elif is_video(path) and not is_mask(path) and not _FFPP.fullmatch(path):
+                report.unknown.append(path)
+        enter(report, self.name, drafts, quality, official=official)
+        if official:
+            report.notes.append("dfd has no official split: all of it is test.")
+        return report
+
+
+def _draft(match: re.Match[str], masks: Masks) -> Draft:
+    parts = match.groupdict()
+    quality = plain_quality(parts["quality"])
+    target, source, name = parts["target"], parts.get("source"), parts["name"]
+    if source is None:
+        return Draft(match.string, "real", name, quality, "test", subjects=(target,))
+    original = f"{target}__{parts['scene']}"
+    return Draft(
+        path=match.string,
+        method=_METHOD,
+        name=name,
+        quality=quality,
+        split="test",
+        subjects=(target, source),
+        original=original,
+        original_path=f"original_sequences/actors/{parts['quality']}/videos/{original}.mp4",
+        mask_path=masks.of(_METHOD, quality, name),
+    )

@@ -1,0 +1,124 @@
+"""The DeepFake Detection Challenge dataset."""
+
+import csv
+import io
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import ClassVar
+
+from facemill import ManifestError
+from manifests.datasets.base import UNASSIGNED, DatasetAdapter
+from manifests.datasets.drafts import Draft, enter
+from manifests.datasets.json_table import read_json_table
+from manifests.listing import Listing, is_video, list_files
+from manifests.records import VideoEntry
+from manifests.scan_report import ALL_SPLITS, ScanReport
+
+__all__ = ["DFDC"]
+
+_PART = re.compile(r"(?:.*/)?dfdc_train_part_(?P<part>\d+)/metadata\.json")
+_METHODS = {"REAL": "real", "FAKE": "fake", "0": "real", "1": "fake"}
+
+
+def _usual_parts() -> dict[str, range]:
+    return {"train": range(35), "val": range(35, 40), "test": range(40, 50)}
+
+
+@dataclass(frozen=True)
+class DFDC(DatasetAdapter):
+    """The DeepFake Detection Challenge dataset, DFDC (Dolhansky et al., 2020).
+
+    Layout: `dfdc_train_part_<0..49>/metadata.json` beside the part's videos; a test set is any other folder
+    with a `labels.csv` (`filename,label`, 1 is fake) or a `metadata.json`.
+    Names: ten letters; `metadata.json` gives each its label and a fake its original.
+    Pairs: `original`, in the same part. The test set tells none.
+    Splits: by part, 0-34 train, 35-39 val and 40-49 test; the test set is test too. Nobody knows the
+    subjects, so a split by identity keeps the videos of a folder together.
+    Published: 19154 reals and 100000 fakes to train on, 2500 of each in the test set.
+
+    Attributes:
+        parts: numbers of the training parts that each split gets.
+    """
+
+    parts: Mapping[str, range] = field(default_factory=_usual_parts)
+    name = "dfdc"
+    published: ClassVar = {
+        ("dfdc", "real", ALL_SPLITS): 19154,
+        ("dfdc", "fake", ALL_SPLITS): 100_000,
+        ("dfdc", "real", "test"): 2500,
+        ("dfdc", "fake", "test"): 2500,
+    }
+
+    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
+        """As `DatasetAdapter.find`."""
+        listing = list_files(root)
+        report = ScanReport(listing.root, self.published)
+        drafts: list[Draft] = []
+        for path in listing.paths:
+            if match := _PART.fullmatch(path):
+                drafts += _part(listing, path, int(match["part"]), self._split_of(int(match["part"])))
+            elif PurePosixPath(path).name == "metadata.json":
+                drafts += _test_metadata(listing, path)
+            elif PurePosixPath(path).name == "labels.csv":
+                drafts += _test_labels(listing, path)
+        described = {draft.path for draft in drafts}
+        report.missing = sorted(described - listing.present)
+        report.unknown = [path for path in listing.paths if path not in described and is_video(path)]
+        there = [draft for draft in drafts if draft.path in listing.present]
+        enter(report, self.name, there, quality, official=official)
+        return report
+
+    def family(self, entry: VideoEntry) -> str | None:
+        """The folder: nobody knows who is seen, and the usual splits go by part too."""
+        return posixpath.dirname(entry.path)
+
+    def _split_of(self, part: int) -> str:
+        return next((split for split, parts in self.parts.items() if part in parts), UNASSIGNED)
+
+
+def _part(listing: Listing, metadata: str, part: int, split: str) -> Iterator[Draft]:
+    folder = posixpath.dirname(metadata)
+    for file, row in read_json_table(listing, metadata).items():
+        method = _method(row.get("label"), file, metadata)
+        original = row.get("original") if method != "real" else None
+        yield Draft(
+            path=posixpath.join(folder, file),
+            method=method,
+            name=_name(f"{part:02d}", file),
+            split=split,
+            original=None if original is None else _name(f"{part:02d}", original),
+            original_path=None if original is None else posixpath.join(folder, original),
+        )
+
+
+def _test_metadata(listing: Listing, metadata: str) -> Iterator[Draft]:
+    for file, row in read_json_table(listing, metadata).items():
+        method = _method(row.get("label", row.get("is_fake")), file, metadata)
+        split = UNASSIGNED if row.get("split") == "train" else "test"
+        yield Draft(posixpath.join(posixpath.dirname(metadata), file), method, _name("test", file), split=split)
+
+
+def _test_labels(listing: Listing, labels: str) -> Iterator[Draft]:
+    rows = csv.DictReader(io.StringIO(listing.read_text(labels)))
+    if not {"filename", "label"} <= set(rows.fieldnames or ()):
+        raise ManifestError(f"{labels} lacks the columns filename and label: restore the file.")
+    for row in rows:
+        path = posixpath.join(posixpath.dirname(labels), row["filename"])
+        yield Draft(path, _method(row["label"], row["filename"], labels), _name("test", row["filename"]), split="test")
+
+
+def _method(label: object, file: str, place: str) -> str:
+    try:
+        return _METHODS[str(label).upper()]
+    except KeyError:
+        raise ManifestError(
+            f"{place} gives {file} the label {label!r}, which is neither REAL nor FAKE: restore it."
+        ) from None
+
+
+def _name(prefix: str, file: str) -> str:
+    """The same name comes back in no part that we know of, but nobody promises it."""
+    return f"{prefix}_{PurePosixPath(file).stem}"

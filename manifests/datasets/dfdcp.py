@@ -1,0 +1,79 @@
+"""The preview of the DeepFake Detection Challenge dataset."""
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any, ClassVar
+
+from facemill import ManifestError
+from manifests.datasets.base import DatasetAdapter
+from manifests.datasets.drafts import Draft, enter
+from manifests.datasets.json_table import read_json_table
+from manifests.listing import is_video, list_files
+from manifests.scan_report import ALL_FAKES, ALL_SPLITS, ScanReport
+
+__all__ = ["DFDCPreview"]
+
+_TABLE = "dataset.json"
+_REAL = re.compile(r"original_videos/(?:.*/)?(?P<target>\d+)_(?P<clip>\w+)\.mp4")
+_FAKE = re.compile(
+    r"(?P<method>method_[AB])/(?:.*/)?(?P<source>\d+)_(?P<target>\d+)_(?P<letter>[A-Z]+)_(?P<take>\d+)\.mp4"
+)
+
+
+class DFDCPreview(DatasetAdapter):
+    """The preview of DFDC (Dolhansky et al., 2019), two forgery methods.
+
+    Layout: `dataset.json`, by path; `original_videos/<target>/` and `method_{A,B}/<target>/<target>_<letter>/`.
+    Names: `<target>_<letter>_<take>.mp4` and `<swapped>_<target>_<letter>_<take>.mp4`.
+    Pairs: a fake's original is `<target>_<letter>_<take>.mp4` below `original_videos`; some are not published.
+    Splits: `set` of `dataset.json`, train or test; what shows a test subject is left out of train, and val
+    is carved from the rest. By identity, subjects are dealt, and fakes that join two splits are left out.
+    Published: 1131 reals and 4119 fakes.
+    """
+
+    name = "dfdcp"
+    lacks_val = True
+    linked = True
+    published: ClassVar = {("dfdcp", "real", ALL_SPLITS): 1131, ("dfdcp", ALL_FAKES, ALL_SPLITS): 4119}
+
+    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
+        """As `DatasetAdapter.find`.
+
+        Raises:
+            ManifestError: also where `dataset.json` is missing, malformed, or contradicts a path.
+        """
+        listing = list_files(root)
+        report = ScanReport(listing.root, self.published)
+        if _TABLE not in listing.present:
+            raise ManifestError(f"{listing.root} lacks {_TABLE}: copy it from the dataset's download.")
+        drafts = [_draft(path, row) for path, row in read_json_table(listing, _TABLE).items()]
+        described = {draft.path for draft in drafts}
+        report.missing = sorted(described - listing.present)
+        report.unknown = [path for path in listing.paths if path not in described and is_video(path)]
+        there = [draft for draft in drafts if draft.path in listing.present]
+        enter(report, self.name, there, quality, official=official)
+        return report
+
+
+def _draft(path: str, row: Mapping[str, Any]) -> Draft:
+    match = _REAL.fullmatch(path) or _FAKE.fullmatch(path)
+    label, split = str(row.get("label")).lower(), row.get("set")
+    if match is None or label != ("real" if match.re is _REAL else "fake") or split not in ("train", "test"):
+        raise ManifestError(
+            f"{_TABLE} says {label!r} and {split!r} of {path}, which is no video of this dataset: restore the file."
+        )
+    parts = match.groupdict()
+    target, source = parts["target"], parts.get("source")
+    if source is None:
+        return Draft(path, "real", PurePosixPath(path).stem, split=split, subjects=(target,))
+    original = f"{target}_{parts['letter']}_{parts['take']}"
+    return Draft(
+        path=path,
+        method=parts["method"],
+        name=PurePosixPath(path).stem,
+        split=split,
+        subjects=(target, source),
+        original=original,
+        original_path=f"original_videos/{target}/{original}.mp4",
+    )

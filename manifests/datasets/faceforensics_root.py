@@ -1,0 +1,38 @@
+"""The root that FaceForensics++ and DeepFakeDetection share: folders by sequence, quality and kind."""
+
+import re
+from collections import defaultdict
+
+from manifests.listing import Listing
+
+__all__ = ["QUALITY", "Masks", "is_mask", "plain_quality"]
+
+QUALITY = r"(?P<quality>raw|c0|c23|c40)"
+"""The folder of a quality; `c0` is an old name of `raw`."""
+_MASK = re.compile(r"manipulated_sequences/(?P<method>\w+)/masks/(?:(?P<quality>\w+)/)?videos/(?P<stem>\w+)\.mp4")
+
+
+def plain_quality(folder: str) -> str:
+    """`raw` for `c0`."""
+    return "raw" if folder == "c0" else folder
+
+
+def is_mask(path: str) -> bool:
+    """Whether this is the place of a mask video."""
+    return _MASK.fullmatch(path) is not None
+
+
+class Masks:
+    """The official mask videos: `manipulated_sequences/<method>/masks[/<quality>]/videos/<stem>.mp4`."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._by_video: dict[tuple[str, str], dict[str | None, str]] = defaultdict(dict)
+        for path in listing.paths:
+            if match := _MASK.fullmatch(path):
+                self._by_video[match["method"], match["stem"]][match["quality"]] = path
+
+    def of(self, method: str, quality: str, stem: str) -> str | None:
+        """The mask of a fake: one set serves all qualities, but that of its own comes first."""
+        sets = self._by_video.get((method, stem), {})
+        folder = next((name for name in (quality, None, *sets) if name in sets), None)
+        return sets.get(folder)

@@ -1,0 +1,85 @@
+"""WildDeepfake."""
+
+import posixpath
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+from facemill import ManifestError
+from manifests.datasets.base import DatasetAdapter
+from manifests.datasets.drafts import Draft, enter
+from manifests.listing import Listing, is_video, list_files, locate
+from manifests.records import VideoEntry
+from manifests.scan_report import ALL_SPLITS, ScanReport
+from manifests.sequences import is_archive, is_picture, read_archive
+
+__all__ = ["WildDeepfake"]
+
+_SEQUENCE = re.compile(
+    r"(?:.*/)?(?P<label>real|fake)[_ ](?P<split>train|test)/(?:.*/)?(?P<shard>\d+)(?P<archive>\.tar\.gz)?/"
+    r"(?(archive)(?:.*/)?)(?P=label)/(?P<sequence>\d+)"
+)
+_THREADS = 4
+
+
+class WildDeepfake(DatasetAdapter):
+    """WildDeepfake (Zi et al., ACM MM 2020): sequences of face crops from the internet.
+
+    Layout: `{real,fake}_{train,test}/<shard>.tar.gz`, or unpacked into `<shard>/`: a video is a folder of
+    frames, in an archive or not. Numbers of shards come back in all four folders.
+    Names: `<shard>/<label>/<sequence>/<frame>.png`, 224 x 224 faces, cropped already.
+    Pairs: none, so there are no difference masks. Subjects: nobody knows them.
+    Splits: by folder, train and test; val is carved from train. A shard stays together.
+    Published: 3805 real and 3509 fake sequences.
+    """
+
+    name = "wild"
+    lacks_val = True
+    published: ClassVar = {("wild", "real", ALL_SPLITS): 3805, ("wild", "fake", ALL_SPLITS): 3509}
+
+    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
+        """As `DatasetAdapter.find`; archives are read through for the names in them."""
+        listing = list_files(root)
+        report = ScanReport(listing.root, self.published)
+        folders = dict.fromkeys(posixpath.dirname(path) for path in listing.paths if is_picture(path))
+        archives = [path for path in listing.paths if is_archive(path)]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for path, inside in zip(archives, pool.map(lambda path: _folders(listing, path), archives), strict=True):
+                if inside is None:
+                    report.unreadable.append(path)
+                folders.update(dict.fromkeys(inside or ()))
+        drafts = []
+        for folder in folders:
+            if match := _SEQUENCE.fullmatch(folder):
+                drafts.append(_draft(match))
+            else:
+                report.unknown.append(folder)
+        report.unknown = sorted([*report.unknown, *filter(is_video, listing.paths)])
+        enter(report, self.name, drafts, quality, official=official)
+        return report
+
+    def family(self, entry: VideoEntry) -> str | None:
+        """The shard, since nobody knows who is seen in it."""
+        match = _SEQUENCE.fullmatch(entry.path)
+        return None if match is None else f"{match['label']}_{match['split']}/{match['shard']}"
+
+
+def _folders(listing: Listing, archive: str) -> list[str] | None:
+    """Folders of frames in an archive; None where it is damaged."""
+    try:
+        names = list(_pictures(listing, archive))
+    except ManifestError:
+        return None
+    return list(dict.fromkeys(posixpath.dirname(name) for name in names))
+
+
+def _pictures(listing: Listing, archive: str) -> Iterator[str]:
+    for name, _ in read_archive(locate(listing.root, archive)):
+        if is_picture(name):
+            yield posixpath.join(archive, name)
+
+
+def _draft(match: re.Match[str]) -> Draft:
+    name = f"{match['split']}-{match['shard']}-{match['sequence']}"
+    return Draft(match.string, match["label"], name, split=match["split"])

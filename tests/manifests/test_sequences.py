@@ -1,0 +1,58 @@
+import io
+import tarfile
+
+import pytest
+
+from facemill import ManifestError
+from manifests.sequences import is_archive, is_picture, is_sequence, read_archive, split_archive
+from tests.manifests.dataset_trees import write_archive
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("real_train/1.tar.gz/1/real/0", ("real_train/1.tar.gz", "1/real/0")),
+        ("1.TAR/x", ("1.TAR", "x")),
+        ("a/b.tgz/c", ("a/b.tgz", "c")),
+        ("real_train/1/real/0", None),
+        ("real_train/1.tar.gz", None),
+        ("a.mp4", None),
+    ],
+)
+def test_a_path_into_an_archive_is_taken_apart(path, parts):
+    assert split_archive(path) == parts
+
+
+def test_names_tell_archives_pictures_and_sequences():
+    assert is_archive("x/1.tar.gz")
+    assert not is_archive("x/1.zip")
+    assert is_picture("x/1.PNG")
+    assert not is_picture("x/1.mp4")
+    assert is_sequence("x/1.tar.gz/0")
+    assert is_sequence("x/0")
+    assert not is_sequence("x/0.mp4")
+
+
+def test_an_archive_is_streamed_in_its_order(tmp_path):
+    members = {"./1/real/0/b.png": b"bb", "1/real/0/a.png": b"a"}
+    write_archive(tmp_path / "1.tar.gz", members)
+    read = [(name, file.read()) for name, file in read_archive(str(tmp_path / "1.tar.gz"))]
+    assert read == [("1/real/0/b.png", b"bb"), ("1/real/0/a.png", b"a")]
+
+
+def test_a_link_is_refused_with_its_name(tmp_path):
+    link = tarfile.TarInfo("1/real/0/a.png")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    with tarfile.open(tmp_path / "1.tar", "w") as archive:
+        archive.addfile(link, io.BytesIO())
+    with pytest.raises(ManifestError, match=r"holds '1/real/0/a\.png', which could reach outside"):
+        list(read_archive(str(tmp_path / "1.tar")))
+
+
+@pytest.mark.parametrize("content", [b"", b"<html></html>"])
+def test_what_is_no_archive_is_refused(tmp_path, content):
+    (tmp_path / "1.tar.gz").write_bytes(content)
+    with pytest.raises(ManifestError, match="damaged or no archive"):
+        list(read_archive(str(tmp_path / "1.tar.gz")))
+    with pytest.raises(ManifestError, match="damaged or no archive"):
+        list(read_archive(str(tmp_path / "gone.tar.gz")))
