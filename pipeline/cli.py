@@ -3,13 +3,17 @@
 import signal
 import sys
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from facemill import ConfigError, FacemillError, __version__
+from pipeline import training_cli
 
 if TYPE_CHECKING:
     from pipeline.build import BuildReport
@@ -61,22 +65,37 @@ def _options(
     _debug = debug
 
 
-@app.command()
+class _ScanCommand(TyperCommand):
+    """Lists the datasets in its help: the adapters are asked for their names only then."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from manifests.datasets import available, get
+
+        self.epilog = "\n\n".join(["Datasets:", *(f"{name}: {get(name).summary}" for name in available())])
+        super().format_help(ctx, formatter)
+
+
+@app.command(cls=_ScanCommand)
 def scan(
-    dataset: Annotated[
-        str, typer.Argument(help="Dataset: ffpp (FaceForensics++ and DFD) or csv (a table of your own).")
-    ],
+    dataset: Annotated[str, typer.Argument(help="Name of a dataset (see below), or csv for a table of your own.")],
     root: Annotated[str, typer.Argument(help="The dataset's folder, or an fsspec URL; for csv, the table.")],
     out: _Out = Path("videos.parquet"),
     quality: Annotated[str | None, typer.Option(help="Compression level: raw, c23 or c40.")] = None,
     split: Annotated[
-        str, typer.Option(help="official, identity:80/10/10, all-train, all-val or all-test.")
+        str,
+        typer.Option(
+            help="official, identity (80/10/10), identity:70/20/10, all-train, all-val, all-test, "
+            "or a CSV or Parquet file of video_id or path, and split."
+        ),
     ] = "official",
     seed: Annotated[int, typer.Option(help="Seed of an identity split.")] = 0,
     real: Annotated[
         str | None, typer.Option(help="For csv on a folder: pattern of the real videos.", metavar="GLOB")
     ] = None,
     fake: Annotated[str | None, typer.Option(help="For csv on a folder: pattern of the fakes.", metavar="GLOB")] = None,
+    hashed: Annotated[
+        bool, typer.Option("--hash", help="Read every video and keep its size and hash, for merge and check.")
+    ] = False,
 ) -> None:
     """List a dataset's videos, pair fakes with originals, and write the manifest."""
     import manifests
@@ -87,10 +106,46 @@ def scan(
         report = manifests.from_globs(root, real, fake, split=split, seed=seed)
     else:
         report = manifests.scan(dataset, root, quality=quality, split=split, seed=seed)
+    if hashed:
+        with _progress("hashing", len(report.entries)) as advance:
+            manifests.add_contents(report, on_videos=advance)
     for line in report.lines():
         typer.echo(line)
     manifests.write_videos(report.entries, out)
     typer.echo(f"{len(report.entries)} videos -> {out}")
+
+
+@app.command()
+def merge(
+    videos: Annotated[list[Path], typer.Argument(help="Manifests, as `facemill scan` writes them.")],
+    out: Annotated[Path, typer.Option(help="Where to write the manifest of all.")],
+    drop_duplicates: Annotated[
+        bool, typer.Option("--drop-duplicates", help="Keep the first of equal videos, rather than refuse.")
+    ] = False,
+) -> None:
+    """Make one manifest of several; a video that is in two of them is found by size and content."""
+    import manifests
+
+    merged = manifests.merge([manifests.read_videos(path) for path in videos], drop_duplicates=drop_duplicates)
+    for line in merged.lines():
+        typer.echo(line)
+    manifests.write_videos(merged.entries, out)
+    typer.echo(f"{len(merged.entries)} videos -> {out}")
+
+
+@app.command()
+def check(videos: Annotated[Path, typer.Argument(help="Manifest, as `facemill scan --hash` writes it.")]) -> None:
+    """Read the videos of a hashed manifest again, and tell which are gone or have changed."""
+    import manifests
+
+    entries = manifests.read_videos(videos)
+    with _progress("checking", len(entries)) as advance:
+        changes = manifests.find_changed(entries, on_videos=advance)
+    for change in changes:
+        typer.echo(str(change))
+    typer.echo(f"{len(entries)} videos: {len(changes)} gone or changed")
+    if changes:
+        raise typer.Exit(Exit.TOO_MANY_FAILURES)
 
 
 @app.command()
@@ -199,12 +254,25 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Show this recipe in
 
 
 @app.command()
-def detectors() -> None:
-    """List the face detectors and their variants."""
-    from detectors.face import available, variants
+def detectors(name: Annotated[str | None, typer.Argument(help="Show this forgery detector's options.")] = None) -> None:
+    """List the face detectors and the forgery detectors, or show one forgery detector's options."""
+    from detectors import face, forgery
 
-    for name in available():
-        typer.echo(f"{name:<12} {', '.join(variants(name))}".rstrip())
+    if name is not None:
+        for option in forgery.describe_options(name):
+            typer.echo(option)
+        return
+    for known in face.available():
+        typer.echo(f"face     {known:<16} {', '.join(face.variants(known))}".rstrip())
+    for known in forgery.available():
+        options = forgery.options_of(known)
+        typer.echo(f"forgery  {known:<16} {options.size} px, {options.backbone}")
+
+
+app.command()(training_cli.train)
+app.command()(training_cli.evaluate)
+app.command()(training_cli.explain)
+app.add_typer(training_cli.experiments, name="experiments")
 
 
 @app.command()
@@ -215,6 +283,18 @@ def demo(
     from pipeline.demo import run_demo
 
     run_demo(out, workers=workers)
+
+
+@contextmanager
+def _progress(what: str, videos: int) -> Iterator[Callable[[int], None]]:
+    """A bar on the terminal; yields what to call with the number of videos just done."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=videos)
+        yield lambda done: bar.advance(task, done)
 
 
 def _tell(report: "BuildReport", max_failure_rate: float) -> None:

@@ -12,21 +12,31 @@ from facemill import ConfigError, DatasetError, __version__
 from manifests.dataset import Counts, read_dataset
 from manifests.verify import verify
 from pipeline.build import build
+from pipeline.data import open_faces
 from pipeline.demo.corpus import make_corpus
+from pipeline.evaluate import evaluate, metrics_table
+from pipeline.explain import draw_explanations
 from pipeline.progress import BuildProgress
 from pipeline.recipe import load_recipe
 from pipeline.report import draw_contact_sheet
+from pipeline.train import load_run, train
 
 __all__ = ["run_demo"]
 
 QUALITY = "c23"
 OVERRIDES = ("crop.size=224", "sample.frames=16", "shards.samples_per_shard=128")
+DETECTOR = "mat"
+TRAINING = (
+    # A small network and few steps: what the paper trains takes a GPU, and its ImageNet weights a download.
+    *("train.model={backbone: tinynet_e, size: 64}", "train.batch=16", "train.epochs=8", "train.optimizer.lr=0.001"),
+)
 CORPUS, MANIFEST, SHARDS, SHEET = "corpus", "videos.parquet", "shards", "contact-sheet.png"
+RUN, EVALUATION = "run", "evaluation"
 MARK = ".facemill-demo"
 
 
 def run_demo(out: Path, *, workers: int | None = None, console: Console | None = None) -> None:
-    """Make a FaceForensics++-shaped corpus below `out`, scan it, build shards, verify them, draw a contact sheet.
+    """Make a FaceForensics++-shaped corpus below `out`, build and verify shards, train on them and evaluate.
 
     Called again, it takes up what is there already, as every build does.
 
@@ -58,7 +68,24 @@ def run_demo(out: Path, *, workers: int | None = None, console: Console | None =
     console.print("[bold]4[/]  verified: every byte, picture, mask, affine and split")
     draw_contact_sheet(out / SHARDS, out / SHEET)
     console.print(_table(read_dataset(out / SHARDS).counts))
-    console.print(f"Done in {time.monotonic() - start:.0f} s. Look at the pictures: {out / SHEET}")
+    _train(out, console)
+    console.print(f"Done in {time.monotonic() - start:.0f} s. Look at the pictures:")
+    for picture in sorted(out.rglob("*.png")):
+        if not picture.is_relative_to(corpus):
+            console.print(f"   {picture}")
+
+
+def _train(out: Path, console: Console) -> None:
+    shards, run = out / SHARDS, out / RUN
+    report = train(DETECTOR, [shards], run, load_recipe(DETECTOR, TRAINING), resume=True, device="cpu")
+    console.print(
+        f"[bold]5[/]  trained {DETECTOR}, a small one, for {report.epochs} epochs in {run}: "
+        f"validation AUC {report.metrics['val_auc']:.3f}"
+    )
+    evaluation = evaluate(run, [shards], out / EVALUATION)
+    console.print(f"[bold]6[/]  evaluated it on videos of other people in {out / EVALUATION}:")
+    console.print(metrics_table(evaluation.metrics))
+    draw_explanations(load_run(run)[0], open_faces(shards, "test"), out / EVALUATION, rows=8)
 
 
 def _prepare(out: Path) -> None:
@@ -67,7 +94,7 @@ def _prepare(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()) and not mark.is_file():
         raise ConfigError(f"{out} is not empty and holds no demo: choose another --out.")
     if mark.is_file() and mark.read_text() != __version__:
-        for name in (CORPUS, SHARDS):
+        for name in (CORPUS, SHARDS, RUN, EVALUATION):
             shutil.rmtree(out / name, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
     mark.write_text(__version__)

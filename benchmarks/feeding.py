@@ -1,0 +1,191 @@
+"""Feeding a training run: crops a second from shards to batches, against the `webdataset` library.
+
+The same crops lie in Parquet and in WebDataset shards, and every way gives shuffled uint8 batches of picture,
+mask and label. They take turns, and the best round of each counts, with all files in the page cache.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+import webdataset as wds
+from torch.utils.data import DataLoader
+
+from benchmarks.clips import source_clip
+from benchmarks.row import Row
+from manifests.dataset import DATASET_FILE, SAMPLES_FILE, DatasetInfo, count_samples, write_dataset
+from manifests.records import MaskKind, SampleRecord
+from manifests.schemas import SAMPLES, to_table
+from manifests.shards import SHARD_FORMATS, EncodedSample
+from pipeline.data import BalancedSampler, FaceDataset, StreamingFaces, collate
+from pipeline.encode import encode_image, encode_mask
+from pipeline.recipe import EncodeSettings
+
+__all__ = ["measure"]
+
+SIZE = 299
+CROPS = 2048
+PER_SHARD = 512
+BATCH = 32
+ROW_GROUPS_READ = 8
+
+Loader = Iterable[Any]
+
+
+def measure(scratch: Path, workers: int = 2, rounds: int = 5) -> list[Row]:
+    """Images a second of each way over an epoch; with the CPU's part, which other work on the machine hardly moves."""
+    parquet, tar = (_dataset(scratch / "feeding" / name, name, source_clip(scratch)) for name in SHARD_FORMATS)
+    ways = {
+        "webdataset": lambda: _webdataset(tar, workers, "torchrgb8"),
+        "webdataset with FaceDataset's decoder": lambda: _webdataset(tar, workers, _decode),
+        "FaceDataset": lambda: _random_access(parquet, workers),
+        "StreamingFaces": lambda: _stream(tar, workers),
+    }
+    best = dict.fromkeys(ways, (0.0, 0.0))
+    for _ in range(rounds):
+        for name, way in ways.items():
+            best[name] = max(best[name], _speed(way))
+    rows = []
+    for ours, baseline in (
+        ("FaceDataset", "webdataset"),
+        ("FaceDataset", "webdataset with FaceDataset's decoder"),
+        ("StreamingFaces", "webdataset"),
+    ):
+        what = f"{ours} / {baseline}, images/s, {SIZE} px PNG, {workers} workers"
+        (speed, cpu), (baseline_speed, baseline_cpu) = best[ours], best[baseline]
+        details = f"{speed:.0f} / {baseline_speed:.0f} images/s, {cpu:.2f} / {baseline_cpu:.2f} ms of CPU each"
+        target = ">= 1" if baseline == "webdataset" else ""
+        rows.append(Row("feeding", what, speed / baseline_speed, target, details))
+    return [*rows, _amplification(parquet)]
+
+
+def _speed(way: Callable[[], Loader]) -> tuple[float, float]:
+    """Images a second, and milliseconds of CPU an image, of all processes together."""
+    start, cpu = time.perf_counter(), _cpu_seconds()
+    seen = sum(len(batch[0] if isinstance(batch, list) else batch) for batch in way())
+    assert seen == CROPS
+    return seen / (time.perf_counter() - start), (_cpu_seconds() - cpu) / seen * 1e3
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of the workers that have ended."""
+    return sum(os.times()[:4])
+
+
+def _random_access(root: Path, workers: int) -> Loader:
+    dataset = FaceDataset(root, "train")
+    sampler = BalancedSampler(dataset.labels, balance="none")
+    return DataLoader(dataset, batch_size=BATCH, sampler=sampler, num_workers=workers, collate_fn=collate)
+
+
+def _stream(root: Path, workers: int) -> Loader:
+    return DataLoader(
+        StreamingFaces(root, "train", shuffle=True), batch_size=BATCH, num_workers=workers, collate_fn=collate
+    )
+
+
+def _webdataset(root: Path, workers: int, decoder: Any) -> Loader:
+    shards = sorted(map(str, root.glob("train/*.tar")))
+    samples = wds.WebDataset(shards, shardshuffle=100, empty_check=False).shuffle(1000)
+    decoded = samples.decode(decoder).to_tuple("png", "mask.png", "json")
+    triples = decoded.map(lambda sample: (*sample[:2], sample[2]["label"]))
+    return DataLoader(triples, batch_size=BATCH, num_workers=workers)
+
+
+def _decode(key: str, data: bytes) -> Any:
+    """What `decode_sample` does, as a decoder of webdataset."""
+    if key.endswith("json"):
+        return json.loads(data)
+    if key.endswith("mask.png"):
+        return torch.from_numpy(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE))[None]
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _amplification(root: Path) -> Row:
+    """What random access would cost by the means that Parquet itself has: a row group for each crop."""
+    dataset = FaceDataset(root, "train")
+    order = np.random.default_rng(0).permutation(len(dataset))[:256].tolist()
+    dataset.__getitems__(order)  # every shard is indexed now
+    start = time.perf_counter()
+    dataset.__getitems__(order)
+    ours = (time.perf_counter() - start) / len(order)
+    path = min(root.glob("train/*.parquet"))
+    start = time.perf_counter()
+    for _ in range(ROW_GROUPS_READ):
+        with pq.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
+            file.read_row_group(0, ["image", "mask"])
+    group = (time.perf_counter() - start) / ROW_GROUPS_READ
+    details = f"{group * 1e3:.1f} ms / {ours * 1e3:.1f} ms, the latter decoded too"
+    return Row("feeding", "reading a row group / FaceDataset's random sample, time", group / ours, details=details)
+
+
+def _dataset(root: Path, format_name: str, clip: Path) -> Path:
+    """Squares cut from a clip as a dataset in a shard format; made once."""
+    if (root / DATASET_FILE).is_file():
+        return root
+    shard_format, records, samples = SHARD_FORMATS[format_name], [], _samples(clip)
+    (root / "train").mkdir(parents=True, exist_ok=True)
+    for number in range(CROPS // PER_SHARD):
+        name = f"train/train-{number:06d}{shard_format.suffix}"
+        with shard_format.open_writer(root / name, name) as writer:
+            records += [writer.write(sample) for sample in islice(samples, PER_SHARD)]
+    table = to_table(records, SAMPLES)
+    pq.write_table(table, root / SAMPLES_FILE)
+    recipe = {"name": "feeding", "shards": {"format": format_name, "samples_per_shard": PER_SHARD}}
+    write_dataset(root, DatasetInfo(recipe, {}, count_samples(table), (), 0))
+    return root
+
+
+def _samples(clip: Path) -> Iterator[EncodedSample]:
+    with av.open(str(clip)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), 64)]
+    rng = np.random.default_rng(0)
+    region = cv2.ellipse(
+        np.zeros((SIZE, SIZE), np.uint8), (SIZE // 2, SIZE // 2), (80, 110), 0, 0, 360, 255, cv2.FILLED
+    )
+    for number in range(CROPS):
+        frame = frames[number % len(frames)]
+        y, x = (int(rng.integers(side - SIZE)) for side in frame.shape[:2])
+        image = encode_image(np.ascontiguousarray(frame[y : y + SIZE, x : x + SIZE]), EncodeSettings())
+        label = number % 2
+        yield EncodedSample(_record(number, label, image), image, encode_mask(region * np.uint8(label)))
+
+
+def _record(number: int, label: int, image: bytes) -> SampleRecord:
+    return SampleRecord(
+        sample_id=f"video{number // 32}-f{number % 32:06d}-t0",
+        video_id=f"video{number // 32}",
+        dataset="bench",
+        method="fake" if label else "real",
+        label=label,
+        quality="native",
+        split="train",
+        source_id=None,
+        subject_ids=(),
+        frame_index=number % 32,
+        pts_s=number % 32 / 25,
+        pair_offset=None,
+        track_id=0,
+        bbox=(0.0, 0.0, 1.0, 1.0),
+        landmarks=(0.5,) * 10,
+        score=1.0,
+        affine=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+        crop_size=SIZE,
+        mask_kind=MaskKind.DIFFERENCE if label else MaskKind.ZEROS,
+        mask_coverage=0.0,
+        mask_iou=None,
+        shard="",
+        row=-1,
+        image_sha256=hashlib.sha256(image).hexdigest(),
+    )

@@ -1,0 +1,152 @@
+"""Training step and inference of each forgery detector, against its own backbone with a plain classifier.
+
+On a GPU: the papers' sizes, batches of 32, mixed bf16, channels last, torch.compile. On a CPU: half the
+side, batches of 8, float32, eager.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.row import Row
+from detectors.forgery import ForgeryBatch, ForgeryDetector, create, options_of
+from detectors.forgery.plain import Plain, PlainOptions
+
+__all__ = ["measure"]
+
+NAMES = ("lrl", "mat", "sola", "sia", "etd")
+REPEATS = 5
+PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
+"""Dense bf16 operations a second that a card's maker states."""
+
+
+def measure(*, device: str) -> list[Row]:
+    """A row for training and one for inference of each detector: detector's images/s over the plain backbone's."""
+    return [row for name in NAMES for row in _rows(name, device)]
+
+
+def _rows(name: str, device: str) -> list[Row]:
+    on_gpu = device == "cuda"
+    options = options_of(name)
+    size = options.size if on_gpu else options.size // 2 // 32 * 32
+    batch = 32 if on_gpu else 8
+    ours = create(name, size=size)
+    plain = Plain(PlainOptions(backbone=options.backbone, size=size))
+    rows = []
+    for what, work in (("training step", _train), ("inference", _infer)):
+        mine, theirs = _measured(work, ours, batch, device), _measured(work, plain, batch, device)
+        weights = sum(weight.numel() for weight in ours.parameters())
+        details = (
+            f"{batch / mine.seconds:.1f} images/s at {size} px, plain {options.backbone} {batch / theirs.seconds:.1f}; "
+            f"{weights / 1e6:.1f} M parameters, {mine.flops / batch / 2e9:.2f} GMACs an image, "
+            f"{mine.memory / 2**20:.0f} MiB (plain {theirs.memory / 2**20:.0f})"
+        )
+        if on_gpu and (peak := _peak()):
+            details += f", {mine.flops / mine.seconds / peak:.0%} of the card's peak"
+        rows.append(Row("forgery", f"{name} {what}", theirs.seconds / mine.seconds, "", details))
+    return rows
+
+
+def _peak() -> float | None:
+    return next((flops for card, flops in PEAK_FLOPS.items() if card in torch.cuda.get_device_name()), None)
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Of one call: median seconds, floating-point operations, bytes of memory."""
+
+    seconds: float
+    flops: int
+    memory: int
+
+
+def _measured(
+    work: Callable[[ForgeryDetector, ForgeryBatch], Callable[[], None]],
+    detector: ForgeryDetector,
+    batch: int,
+    device: str,
+) -> _Cost:
+    torch.manual_seed(0)
+    on_gpu = device == "cuda"
+    layout = torch.channels_last if on_gpu else torch.contiguous_format
+    call = work(detector.to(device, memory_format=layout), _batch(detector, batch, device, layout))
+    with torch.autocast("cuda", torch.bfloat16) if on_gpu else nullcontext():
+        counter = FlopCounterMode(display=False)
+        with counter, _Kept() as kept:
+            call()
+        for _ in range(2):
+            call()
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        times = []
+        for _ in range(REPEATS):
+            _wait(on_gpu)
+            start = time.perf_counter()
+            call()
+            _wait(on_gpu)
+            times.append(time.perf_counter() - start)
+    memory = torch.cuda.max_memory_allocated() if on_gpu else kept.bytes
+    return _Cost(median(times), counter.get_total_flops(), memory)
+
+
+def _train(detector: ForgeryDetector, batch: ForgeryBatch) -> Callable[[], None]:
+    detector.train()
+    optimizer = torch.optim.Adam(detector.parameters(), 1e-5)
+    if batch.images.is_cuda:
+        detector.compile()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        detector.loss(detector(batch.images), batch).total.backward()
+        optimizer.step()
+        detector.after_step()
+
+    return step
+
+
+def _infer(detector: ForgeryDetector, batch: ForgeryBatch) -> Callable[[], None]:
+    detector.eval()
+    if batch.images.is_cuda:
+        detector.compile()
+
+    def score() -> None:
+        with torch.inference_mode():
+            detector(batch.images)
+
+    return score
+
+
+def _batch(detector: ForgeryDetector, batch: int, device: str, layout: torch.memory_format) -> ForgeryBatch:
+    size = detector.input_spec.size
+    images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=layout)
+    labels = (torch.arange(batch, device=device) % 2).float()
+    masks = torch.zeros(batch, 1, size, size, device=device)
+    masks[1::2, :, size // 4 : size // 2, size // 4 : size // 2] = 1
+    return ForgeryBatch(images, labels, masks, torch.ones(batch, dtype=torch.bool, device=device))
+
+
+def _wait(on_gpu: bool) -> None:
+    if on_gpu:
+        torch.cuda.synchronize()
+
+
+class _Kept(torch.autograd.graph.saved_tensors_hooks):
+    """Counts the bytes of what is kept for the backward pass: a CPU has no better figure for a step's memory."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._seen: set[int] = set()
+        super().__init__(self._count, lambda tensor: tensor)
+
+    def _count(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self.bytes += storage.nbytes()
+        return tensor

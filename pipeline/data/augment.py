@@ -1,0 +1,166 @@
+"""Random changes of training crops, batched on whatever device the crops are."""
+
+from collections.abc import Callable
+from typing import cast
+
+import cv2
+import numpy as np
+import torch
+from kornia.color import hsv_to_rgb, rgb_to_grayscale, rgb_to_hsv
+from kornia.enhance import jpeg_codec_differentiable
+from kornia.filters import gaussian_blur2d
+from kornia.geometry.transform import get_affine_matrix2d, warp_affine
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline.data.draws import draws
+from pipeline.train_settings import AugmentSettings
+
+__all__ = ["Augmentation"]
+
+Numbers = NDArray[np.float64]
+Change = Callable[[Tensor, Tensor], Tensor]
+"""Of chosen images [n, 3, H, W], by drawn numbers [n, ...]."""
+
+
+class Augmentation(nn.Module):
+    """Compresses, disturbs, blurs, mirrors, recolours and moves crops, each sample by its own chance and amount.
+
+    What is drawn depends on seed, epoch, step and rank alone, so that there is no state to save.
+
+    Args:
+        settings: which changes, how likely and how strong; `mixup` is `prepare`'s business.
+    """
+
+    def __init__(self, settings: AugmentSettings, seed: int = 0) -> None:
+        super().__init__()
+        self.settings = settings
+        self.seed = seed
+
+    def draws(self, epoch: int, step: int, *purpose: int) -> np.random.Generator:
+        """The generator of a step on this rank."""
+        parallel = torch.distributed.is_available() and torch.distributed.is_initialized()
+        rank = torch.distributed.get_rank() if parallel else 0
+        return draws(self.seed, epoch, step, rank, *purpose)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, masks: Tensor, *, epoch: int = 0, step: int = 0) -> tuple[Tensor, Tensor]:
+        """Change a batch; what comes in is left as it is.
+
+        Args:
+            images: float [B, 3, H, W], RGB in 0..1.
+            masks: float [B, 1, H, W]; moved as the images are, to the nearest pixel.
+
+        Returns:
+            Images in 0..1, and masks, as they came.
+        """
+        rng = self.draws(epoch, step)
+        # Coordinates and colours want more digits than bf16 has.
+        with torch.autocast(images.device.type, enabled=False):
+            images = self._degrade(images, rng)
+            images, masks = self._mirror(images, masks, rng)
+            images = self._recolour(images, rng)
+            return self._move(images, masks, rng)
+
+    def _degrade(self, images: Tensor, rng: np.random.Generator) -> Tensor:
+        s, count = self.settings, len(images)
+        low, high = s.jpeg_quality
+        images = _change(images, rng.random(count) < s.jpeg, rng.integers(low, high, count, endpoint=True), _jpeg)
+        # Drawn where the images are: millions of normals a batch, for which the CPU would take longer than the rest.
+        noise = torch.Generator(images.device).manual_seed(int(rng.integers(2**63)))
+        images = _change(
+            images,
+            rng.random(count) < s.noise,
+            rng.uniform(*s.noise_std, count),
+            lambda x, std: x + torch.randn(x.shape, generator=noise, device=x.device) * std[:, None, None, None],
+        )
+        side = 2 * int(np.ceil(3 * s.blur_sigma[1])) + 1
+        return _change(
+            images.clamp(0, 1),
+            rng.random(count) < s.blur,
+            rng.uniform(*s.blur_sigma, count),
+            lambda x, sigma: gaussian_blur2d(x, side, torch.stack([sigma, sigma], 1)),
+        )
+
+    def _mirror(self, images: Tensor, masks: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        mirrored = torch.from_numpy(rng.random(len(images)) < self.settings.flip).to(images.device)[:, None, None, None]
+        return torch.where(mirrored, images.flip(-1), images), torch.where(mirrored, masks.flip(-1), masks)
+
+    def _recolour(self, images: Tensor, rng: np.random.Generator) -> Tensor:
+        s, count = self.settings, len(images)
+        changed, coin = rng.random(count) < s.colour, rng.random(count) < 0.5
+        light = _about_zero(rng, count, s.brightness, s.contrast)
+        images = _change(images, changed & coin, light, _brightness_contrast)
+        tint = _about_zero(rng, count, np.radians(s.hue), s.saturation, s.value)
+        images = _change(images, changed & ~coin, tint, _hue_saturation_value)
+        gray = rng.random(count) < s.gray
+        return _change(images, gray, gray, lambda x, _: rgb_to_grayscale(x).expand_as(x))
+
+    def _move(self, images: Tensor, masks: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        s, (count, _, height, width) = self.settings, images.shape
+        chosen = rng.random(count) < s.affine
+        # Columns: shift in x and y, scale, degrees.
+        numbers = _about_zero(rng, count, s.shift * width, s.shift * height, s.scale, s.rotate)
+        centre = torch.tensor([[(width - 1) / 2, (height - 1) / 2]])
+
+        def warp(x: Tensor, shift_scale_turn: Tensor, mode: str) -> Tensor:
+            shift, scale, turn = shift_scale_turn[:, :2], 1 + shift_scale_turn[:, 2:3], shift_scale_turn[:, 3]
+            matrix = get_affine_matrix2d(shift, centre.to(shift).expand_as(shift), scale.expand_as(shift), turn)
+            moved: Tensor = warp_affine(
+                x, matrix[:, :2], (height, width), mode, padding_mode="zeros", align_corners=True
+            )
+            return moved
+
+        return (
+            _change(images, chosen, numbers, lambda x, n: warp(x, n, "bilinear")),
+            _change(masks, chosen, numbers, lambda x, n: warp(x, n, "nearest")),
+        )
+
+
+def _about_zero(rng: np.random.Generator, count: int, *largest: float) -> Numbers:
+    """Numbers between plus and minus `largest`, [count, len(largest)]."""
+    return rng.uniform(-1, 1, (count, len(largest))) * largest
+
+
+def _change(images: Tensor, chosen: NDArray[np.bool_], numbers: NDArray[np.generic], change: Change) -> Tensor:
+    """The batch with `change` made to the chosen images, by their rows of `numbers`."""
+    if not chosen.any():
+        return images
+    where = torch.from_numpy(np.flatnonzero(chosen)).to(images.device)
+    drawn = torch.from_numpy(numbers[chosen]).to(images.device, images.dtype)
+    return images.index_copy(0, where, change(images[where], drawn))
+
+
+def _brightness_contrast(images: Tensor, amounts: Tensor) -> Tensor:
+    brightness, contrast = amounts[:, :, None, None, None].unbind(1)
+    return (images * (1 + contrast) + brightness).clamp(0, 1)
+
+
+def _hue_saturation_value(images: Tensor, amounts: Tensor) -> Tensor:
+    hue, *rest = (rgb_to_hsv(images) + amounts[:, :, None, None]).unbind(1)  # hue in radians
+    saturation, value = (channel.clamp(0, 1) for channel in rest)
+    changed: Tensor = hsv_to_rgb(torch.stack([hue % (2 * torch.pi), saturation, value], 1))
+    return changed.clamp(0, 1)
+
+
+def _jpeg(images: Tensor, quality: Tensor) -> Tensor:
+    if images.device.type != "cpu":
+        # A model of the codec, with rounding made smooth: within a gray level or so of it, and no wait for the GPU.
+        modelled: Tensor = jpeg_codec_differentiable(images, quality)
+        return modelled.clamp(0, 1)
+    # The codec itself, which is exact and on a CPU ten times faster.
+    pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    recoded = np.stack([_recode(image, int(q)) for image, q in zip(pixels, quality, strict=True)])
+    return torch.from_numpy(recoded).permute(0, 3, 1, 2).to(images.dtype).contiguous() / 255
+
+
+def _recode(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """An RGB image [H, W, 3] after JPEG compression with halved colour resolution, as most JPEG files have it."""
+    options = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        quality,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    ]
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    return cast(NDArray[np.uint8], cv2.imdecode(data, cv2.IMREAD_COLOR_RGB))

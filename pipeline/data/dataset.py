@@ -1,0 +1,102 @@
+"""Random access to the samples of Parquet shards."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from facemill import DatasetError
+from pipeline.data.decode import decode_sample
+from pipeline.data.parquet_pages import ShardIndex, index_shard
+from pipeline.data.sample import Sample
+from pipeline.data.split import Roots, open_split
+
+__all__ = ["FaceDataset"]
+
+
+class FaceDataset(Dataset[Sample]):
+    """The samples of a split, map-style.
+
+    No file is kept open, so that it may be pickled, forked and spawned; each process indexes a shard when
+    it first needs it (milliseconds), and reads no more than the wanted picture and mask from then on.
+
+    Args:
+        roots: folder of a built dataset with Parquet shards, or several, whose samples follow each other.
+        split: `train`, `val` or `test`.
+        frames: crops a video, at most, drawn once by `seed`; None for all.
+        every: use every n-th of the frames that were sampled of a video.
+        masks: read forgery masks; without, they are zeros and `has_mask` is false.
+
+    Attributes:
+        samples: the rows of samples.parquet that are used; row i describes `self[i]`.
+        labels: int64 [N].
+
+    Raises:
+        DatasetError: for a dataset that is unfinished or damaged, or has no such split.
+    """
+
+    def __init__(
+        self,
+        roots: Roots,
+        split: str,
+        *,
+        frames: int | None = None,
+        every: int = 1,
+        seed: int = 0,
+        masks: bool = True,
+    ) -> None:
+        self._split = open_split(roots, split, frames=frames, every=every, seed=seed)
+        self._masks = masks
+        self._indices: dict[Path, ShardIndex] = {}
+
+    @property
+    def samples(self) -> pa.Table:
+        return self._split.samples
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return self._split.labels
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read and decode a sample.
+
+        Raises:
+            DatasetError: naming shard and row, where the sample is missing, damaged or another one.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"There is no sample {index}: the dataset has {len(self)}.")
+        split = self._split
+        path, row = split.shards[split.shard[index]], split.row[index]
+        shard = self._shard_index(path)
+        if row >= len(shard.images):
+            raise DatasetError(f"{split.place(index)} is missing, the shard ends before it: build the dataset again.")
+        with path.open("rb", buffering=0) as file:
+            image = _read(file, shard.images[row])
+            mask = _read(file, shard.masks[row]) if self._masks else None
+        return decode_sample(split, index, shard.sample_ids[row].as_py(), image, mask)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
+        """Read a batch: in the order of the files, which disks and networks like, returned in the order asked."""
+        samples = {index: self[index] for index in sorted(set(indices))}
+        return [samples[index] for index in indices]
+
+    def _shard_index(self, path: Path) -> ShardIndex:
+        if path not in self._indices:
+            self._indices[path] = index_shard(path)
+        return self._indices[path]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_indices": {}}
+
+
+def _read(file: Any, place: NDArray[np.int64]) -> bytes:
+    start, length = place.tolist()
+    file.seek(start)
+    return bytes(file.read(length))

@@ -1,0 +1,51 @@
+"""The dataset class that a built dataset's shards ask for."""
+
+from pathlib import Path
+
+from manifests.dataset import read_dataset
+from pipeline.data.balance import Balance
+from pipeline.data.dataset import FaceDataset
+from pipeline.data.split import Roots
+from pipeline.data.stream import StreamingFaces
+
+__all__ = ["open_faces"]
+
+
+def open_faces(
+    roots: Roots,
+    split: str,
+    *,
+    frames: int | None = None,
+    every: int = 1,
+    seed: int = 0,
+    masks: bool = True,
+    shuffle: bool = False,
+    balance: Balance = "none",
+    rank: int = 0,
+    world: int = 1,
+) -> FaceDataset | StreamingFaces:
+    """Random access where all shards are Parquet, else a stream.
+
+    Args:
+        roots: folder of a built dataset, or several, for training across datasets.
+        frames, every, seed, masks: as in `FaceDataset`.
+        shuffle, balance, rank, world: as in `StreamingFaces`; with random access they are a sampler's business.
+
+    Raises:
+        DatasetError: for a dataset that is unfinished or damaged, or has no such split.
+    """
+    folders = [Path(roots)] if isinstance(roots, Path | str) else [Path(root) for root in roots]
+    if all(read_dataset(folder).recipe["shards"]["format"] == "parquet" for folder in folders):
+        return FaceDataset(folders, split, frames=frames, every=every, seed=seed, masks=masks)
+    return StreamingFaces(
+        folders,
+        split,
+        frames=frames,
+        every=every,
+        seed=seed,
+        masks=masks,
+        shuffle=shuffle,
+        balance=balance,
+        rank=rank,
+        world=world,
+    )

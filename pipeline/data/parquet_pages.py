@@ -1,0 +1,140 @@
+"""Where in a Parquet shard each picture's bytes lie.
+
+Parquet is read a row group at a time, which is 256 crops where one is wanted. Shards hold their pictures
+PLAIN and uncompressed, though: a value is four bytes of length and then the picture itself. So the pages'
+headers and those lengths are walked through once, and a picture is one read from then on.
+"""
+
+import mmap
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from facemill import DatasetError
+from manifests.shards.parquet import PARQUET_SAMPLES
+
+__all__ = ["ShardIndex", "index_shard"]
+
+STRUCT, BINARY, DOUBLE, TRUE, FALSE = 12, 8, 7, 1, 2
+"""Types of fields in Thrift's compact protocol; all others that page headers have are varints."""
+PAGE_TYPE, PAGE_SIZE, DATA_PAGE_HEADER, ENCODING = 1, 2, 5, 2
+"""Fields of a page header, and one of the data page header in it."""
+DATA_PAGE = 0
+PLAIN = 0
+LENGTH = struct.Struct("<I")
+
+Places = NDArray[np.int64]  # [rows, 2]: first byte and length; zeros where a row has no picture
+
+
+@dataclass(frozen=True, slots=True)
+class ShardIndex:
+    """A shard's samples by row, and the places of their pictures and masks in the file."""
+
+    sample_ids: "pa.ChunkedArray[Any]"
+    images: Places
+    masks: Places
+
+
+def index_shard(path: Path) -> ShardIndex:
+    """Find every picture and mask of a Parquet shard.
+
+    Raises:
+        DatasetError: where the file is damaged, or not laid out as facemill's shards are.
+    """
+    try:
+        # Without threads: a DataLoader's worker may be a fork, in which Arrow's threads are gone.
+        with pq.ParquetFile(path, pre_buffer=False) as file, path.open("rb") as raw:
+            if not file.schema_arrow.equals(PARQUET_SAMPLES):
+                raise ValueError("its columns are not those of a shard")
+            sample_ids = file.read(["sample_id"], use_threads=False)["sample_id"]
+            with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                images, masks = (_places(file, data, column) for column in ("image", "mask"))
+        return ShardIndex(sample_ids, images, masks)
+    except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, struct.error) as error:
+        raise DatasetError(f"{path} cannot be read as a Parquet shard ({error}): build it again.") from error
+
+
+def _places(file: pq.ParquetFile, data: mmap.mmap, column: str) -> Places:
+    groups = []
+    for group in range(file.metadata.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        found = np.array(list(_values(file, data, group, f"{column}.bytes")), np.int64).reshape(-1, 2)
+        there = np.ones(rows, bool)
+        if len(found) < rows:  # nulls leave no bytes, so that only Arrow can tell whose picture is missing
+            pictures = file.read_row_group(group, [column], use_threads=False)[column].combine_chunks()
+            there = pc.is_valid(pc.struct_field(pictures, "bytes")).to_numpy(zero_copy_only=False)
+        if there.sum() != len(found):
+            raise ValueError(f"{rows} rows have {len(found)} values of {column}")
+        places = np.zeros((rows, 2), np.int64)
+        places[there] = found
+        groups.append(places)
+    return np.concatenate([np.zeros((0, 2), np.int64), *groups])
+
+
+def _values(file: pq.ParquetFile, data: mmap.mmap, group: int, path: str) -> Iterator[tuple[int, int]]:
+    """First byte and length of every value of a column of a row group."""
+    columns = map(file.metadata.row_group(group).column, range(file.metadata.num_columns))
+    chunk = next(column for column in columns if column.path_in_schema == path)
+    if chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page:
+        raise ValueError(f"{path} is compressed or dictionary-encoded")
+    position, end = chunk.data_page_offset, chunk.data_page_offset + chunk.total_compressed_size
+    while position < end:
+        header, start = _thrift(data, position)
+        position = start + header[PAGE_SIZE]
+        if header[PAGE_TYPE] != DATA_PAGE or header[DATA_PAGE_HEADER][ENCODING] != PLAIN or position < start:
+            raise ValueError(f"{path} has a page that is not plain")
+        # Nothing repeats in these columns; what is null or not stands first, after its own length.
+        value = start + LENGTH.size + LENGTH.unpack_from(data, start)[0]
+        while value < position:
+            (length,) = LENGTH.unpack_from(data, value)
+            value += LENGTH.size + length
+            if value > position:
+                raise ValueError(f"a value of {path} ends outside its page")
+            yield value - length, length
+
+
+def _thrift(data: mmap.mmap, position: int) -> tuple[dict[int, Any], int]:
+    """Read a Thrift struct (compact protocol): its fields by number, and where it ends."""
+    fields: dict[int, Any] = {}
+    number = 0
+    while head := data[position]:
+        position += 1
+        kind = head & 0xF
+        if head >> 4:
+            number += head >> 4
+        else:
+            number, position = _signed(data, position)
+        if kind == STRUCT:
+            fields[number], position = _thrift(data, position)
+        elif kind == BINARY:
+            length, position = _varint(data, position)
+            position += length
+        elif kind == DOUBLE:
+            position += 8
+        elif kind not in (TRUE, FALSE):
+            fields[number], position = _signed(data, position)
+    return fields, position + 1
+
+
+def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+
+
+def _signed(data: mmap.mmap, position: int) -> tuple[int, int]:
+    value, position = _varint(data, position)
+    return value >> 1 ^ -(value & 1), position

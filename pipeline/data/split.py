@@ -1,0 +1,115 @@
+"""One split of one or more built datasets: which samples there are, and in which shard each lies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from facemill import DatasetError, ManifestError
+from manifests import MaskKind
+from manifests.dataset import SAMPLES_FILE, read_dataset
+from manifests.schemas import SAMPLES, conform
+from pipeline.data.frames import choose_crops
+
+__all__ = ["Roots", "Split", "open_split"]
+
+Roots = Path | str | Sequence[Path | str]
+"""The folder of a built dataset, or several whose samples are used together."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The samples that are used, in the order of the datasets and of their samples.parquet.
+
+    Attributes:
+        samples: their rows of samples.parquet.
+        shards: the files, in the order in which the samples lie in them.
+        shard: position in `shards` of each sample's file, [N].
+        row: its row there, [N].
+        labels: [N], 0 real, 1 fake.
+        has_mask: [N], whether its forgery mask is known.
+        size: side of the crops, pixels.
+    """
+
+    samples: pa.Table
+    shards: tuple[Path, ...]
+    shard: NDArray[np.int64]
+    row: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    has_mask: NDArray[np.bool_]
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def sample_ids(self) -> "pa.Array[Any]":
+        return self.samples["sample_id"].combine_chunks()
+
+    def place(self, index: int) -> str:
+        """Where a sample lies, for messages."""
+        return f"Row {self.row[index]} of {self.shards[self.shard[index]]}"
+
+
+def open_split(roots: Roots, split: str, *, frames: int | None = None, every: int = 1, seed: int = 0) -> Split:
+    """List the samples of a split.
+
+    Args:
+        roots: several datasets' samples follow each other.
+        frames, every, seed: which crops of a video; see `choose_crops`.
+
+    Raises:
+        DatasetError: for a dataset that is unfinished or damaged, or has no such split; for datasets whose
+            crops differ in size.
+    """
+    folders = [Path(roots)] if isinstance(roots, Path | str) else [Path(root) for root in roots]
+    tables, paths = [], []
+    for folder in folders:
+        table = _rows(folder, split)
+        table = table.filter(pa.array(choose_crops(table, frames=frames, every=every, seed=seed)))
+        tables.append(table)
+        paths += [folder / shard for shard in table["shard"].to_numpy()]
+    samples = pa.concat_tables(tables).combine_chunks()
+    shards = {path: number for number, path in enumerate(dict.fromkeys(paths))}
+    return Split(
+        samples,
+        tuple(shards),
+        np.array([shards[path] for path in paths], np.int64),
+        samples["row"].to_numpy().astype(np.int64),
+        samples["label"].to_numpy().astype(np.int64),
+        samples["mask_kind"].to_numpy() != MaskKind.NONE.value,
+        _crop_size(samples, folders),
+    )
+
+
+def _rows(folder: Path, split: str) -> pa.Table:
+    """The split's rows of a dataset's samples.parquet."""
+    read_dataset(folder)  # says so where there is no finished dataset
+    try:
+        samples = conform(pq.read_table(folder / SAMPLES_FILE), SAMPLES)
+    except (ManifestError, pa.ArrowException, OSError) as error:
+        raise DatasetError(f"{folder / SAMPLES_FILE} cannot be read ({error}): build the dataset again.") from None
+    splits = samples["split"].to_numpy()
+    if split not in splits:
+        there = ", ".join(dict.fromkeys(splits)) or "no split at all"
+        raise DatasetError(
+            f"{folder} has no samples of split {split!r}, it has {there}: build it from a manifest with that "
+            "split, such as one of `facemill scan --split identity:80/10/10`."
+        )
+    return samples.filter(pa.array(splits == split))
+
+
+def _crop_size(samples: pa.Table, folders: Sequence[Path]) -> int:
+    sizes = np.unique(samples["crop_size"].to_numpy())
+    if len(sizes) > 1:
+        raise DatasetError(
+            f"The crops of {', '.join(map(str, folders))} have sides of {', '.join(map(str, sizes))} pixels, which "
+            "no batch can hold together: build them with the same crop.size."
+        )
+    return int(sizes[0])

@@ -1,0 +1,43 @@
+"""The two checkpoints of a run: the last epoch's, to go on from, and the best one's, to keep."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from manifests.storage import atomic_path
+from pipeline.train.epoch_log import EpochLog
+
+__all__ = ["AtomicCheckpoints", "RunCheckpoints"]
+
+
+class RunCheckpoints(Checkpoint):  # type: ignore[misc]  # it has no types
+    """Saves every epoch, when all else that ends an epoch is done, and keeps the best.
+
+    Lightning's own `ModelCheckpoint` keeps the first of equal epochs. Where validation is easy that is one of
+    the first ones, barely trained: here, of epochs with equal AUC the one of the lowest loss is the best.
+    """
+
+    def __init__(self, log: EpochLog, *, last: Path, best: Path) -> None:
+        self._log = log
+        self._last = last
+        self._best = best
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        del pl_module
+        # The best first: a run killed in between does this epoch again, and saves it again.
+        if self._log.best is self._log.rows[-1]:
+            trainer.save_checkpoint(self._best)
+        trainer.save_checkpoint(self._last)
+
+
+class AtomicCheckpoints(TorchCheckpointIO):  # type: ignore[misc]  # it has no types
+    """Checkpoint files that are whole or not there."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        del storage_options
+        with atomic_path(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)

@@ -1,0 +1,64 @@
+"""What each epoch of a run came to, as a CSV that survives interruptions."""
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from manifests.storage import write_atomically
+
+__all__ = ["EpochLog"]
+
+
+class EpochLog(Callback):  # type: ignore[misc]  # it has no types
+    """Keeps a row per epoch in checkpoints and in a CSV file.
+
+    Lightning's own CSV logger deletes what an earlier part of a resumed run has written; here the rows travel
+    with the checkpoint, so that a resumed run's file equals an undisturbed one's.
+
+    Args:
+        path: the CSV file.
+        tell: called with one line per epoch; None to be silent.
+    """
+
+    def __init__(self, path: Path, tell: Callable[[str], None] | None = None) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._rate = 0.0
+        self._path = path
+        self._tell = tell
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The row of the best epoch: of the highest validation AUC, and of equal ones the lowest loss."""
+        return max(self.rows, key=lambda row: (row["val_auc"], -row["val_loss"]))
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        del pl_module
+        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])  # at the end it is the next epoch's already
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        del pl_module
+        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        self.rows.append({"epoch": trainer.current_epoch, "learning_rate": self._rate, **metrics})
+        if not trainer.is_global_zero:
+            return
+        self._write()
+        if self._tell is not None:
+            shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in ("train_loss", "val_loss", "val_auc"))
+            self._tell(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+    def _write(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self._path, text.getvalue().encode())

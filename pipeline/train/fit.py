@@ -1,0 +1,224 @@
+"""`facemill train`: a detector and datasets in, a run folder out. Killed at any moment, it resumes."""
+
+import json
+import logging
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from rich.console import Console
+from safetensors.torch import save_file
+
+from detectors.forgery import create, options_of
+from facemill import ConfigError
+from manifests.dataset import DATASET_FILE, read_dataset
+from manifests.storage import atomic_path, sha256_of, write_atomically
+from pipeline.data import FaceDataModule
+from pipeline.recipe import Recipe
+from pipeline.train.checkpoints import AtomicCheckpoints, RunCheckpoints
+from pipeline.train.device import choose_device
+from pipeline.train.epoch_log import EpochLog
+from pipeline.train.module import ForgeryModule
+from pipeline.train.run_folder import (
+    BEST_CHECKPOINT,
+    CONFIG_FILE,
+    LAST_CHECKPOINT,
+    LOG_FILE,
+    LOGS_FOLDER,
+    METRICS_FILE,
+    MODEL_FILE,
+    RunConfig,
+    read_config,
+    write_config,
+)
+
+__all__ = ["TrainReport", "train"]
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """How a run ended.
+
+    Attributes:
+        epochs: trained in all, earlier parts of a resumed run among them.
+        best_epoch: the epoch, from 0, whose weights were kept.
+        metrics: of that epoch: val_auc, val_acc, val_loss, and the training loss's terms.
+    """
+
+    run: Path
+    epochs: int
+    best_epoch: int
+    metrics: dict[str, float]
+
+
+def train(
+    detector: str,
+    data: Sequence[Path],
+    out: Path,
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    devices: int | None = None,
+    workers: int = 0,
+    compiled: bool = False,
+    progress: bool = True,
+) -> TrainReport:
+    """Train a forgery detector on the train splits of datasets, and keep its best weights by validation AUC.
+
+    Of epochs with equal AUC the one of the lowest validation loss is kept.
+
+    Args:
+        detector: one of `detectors.forgery.available()`.
+        data: folders of built datasets; several are trained on together.
+        out: the run's folder.
+        recipe: its `train` section and seed are what counts.
+        resume: go on with the run that is in `out`; where there is none, start it.
+        device: `auto`, `cpu` or `cuda`.
+        devices: how many GPUs (DDP), or processes on a CPU; None for all GPUs, or one process.
+        workers: processes that read data, per device; 0 to read in the training process.
+        compiled: run the detector through `torch.compile`.
+        progress: show a progress bar.
+
+    Raises:
+        ConfigError: for unknown names or options, or an `out` that holds another run.
+        DatasetError: for a dataset that is unfinished, damaged or lacks a split.
+    """
+    config = _configure(detector, data, recipe)
+    choose_device(device)
+    # Lightning starts the further processes of a DDP run by this same call; the first has claimed the folder.
+    _claim(out, config, resume=resume or rank_zero_only.rank > 0)
+    if (out / METRICS_FILE).is_file():
+        return _report(out)
+    torch.manual_seed(config.seed)  # of the first weights
+    model = ForgeryModule(create(detector, **config.options), config.train, seed=config.seed, compiled=compiled)
+    with _lightning_quiet():
+        trainer = _trainer(out, config, device=device, devices=devices, progress=progress)
+        faces = FaceDataModule(
+            data,
+            settings=config.train.model_copy(update={"batch": _per_device(config.train.batch, trainer.world_size)}),
+            workers=workers,
+            seed=config.seed,
+        )
+        last = out / LAST_CHECKPOINT
+        try:
+            trainer.fit(model, faces, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C, with further ones ignored
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from None
+    if trainer.is_global_zero:
+        _release(out, model)
+    trainer.strategy.barrier()
+    return _report(out)
+
+
+def _configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
+    options = options_of(detector, recipe.train.model)
+    for folder in data:
+        read_dataset(folder)
+    return RunConfig(
+        detector=detector,
+        options=options.model_dump(mode="json"),
+        train=recipe.train,
+        seed=recipe.seed,
+        data=tuple(str(folder.absolute()) for folder in data),
+        dataset_sha256=tuple(sha256_of(folder / DATASET_FILE) for folder in data),
+    )
+
+
+def _claim(out: Path, config: RunConfig, *, resume: bool) -> None:
+    """Make the folder this run's own, or make sure that the run in it is this one."""
+    if not (out / CONFIG_FILE).is_file():
+        if out.is_dir() and any(out.iterdir()):
+            raise ConfigError(f"{out} is not empty and holds no training run: choose another --out.")
+        write_config(out, config)
+        return
+    if not resume:
+        raise ConfigError(f"{out} holds a training run: add --resume to go on with it, or choose another --out.")
+    earlier = read_config(out)
+    # A dataset may have been moved: what counts is that it is the same.
+    same = {"data": earlier.data}
+    if config.model_copy(update=same) != earlier:
+        changed = [
+            key for key in RunConfig.model_fields if key != "data" and getattr(config, key) != getattr(earlier, key)
+        ]
+        raise ConfigError(
+            f"The run in {out} was started with other settings ({', '.join(changed)}): "
+            f"give those of {out / CONFIG_FILE} to resume it, or choose another --out."
+        )
+
+
+def _per_device(batch: int, devices: int) -> int:
+    if batch % devices:
+        raise ConfigError(f"train.batch={batch} cannot be shared by {devices} devices: choose a multiple of {devices}.")
+    return batch // devices
+
+
+def _trainer(out: Path, config: RunConfig, *, device: str, devices: int | None, progress: bool) -> Trainer:
+    on_gpu = choose_device(device).type == "cuda"
+    bf16 = config.train.precision == "bf16" or (config.train.precision == "auto" and on_gpu)
+    count = devices or (torch.cuda.device_count() if on_gpu else 1)
+    bar = progress and Console().is_terminal
+    log = EpochLog(out / LOG_FILE, print if progress and not bar else None)
+    callbacks = [log, RunCheckpoints(log, last=out / LAST_CHECKPOINT, best=out / BEST_CHECKPOINT)]
+    if bar:
+        callbacks.append(RichProgressBar())
+    return Trainer(
+        accelerator="cuda" if on_gpu else "cpu",
+        devices=count,
+        strategy="ddp" if count > 1 else "auto",
+        precision="bf16-mixed" if bf16 else "32-true",
+        max_epochs=config.train.epochs,
+        accumulate_grad_batches=config.train.accumulate,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(out, LOGS_FOLDER, ""),
+        plugins=[AtomicCheckpoints()],
+        enable_progress_bar=bar,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,  # the data module's own samplers know the ranks, and keep the balance
+    )
+
+
+def _release(out: Path, model: ForgeryModule) -> None:
+    """Write model.safetensors from the best checkpoint, then metrics.json."""
+    checkpoint = torch.load(out / BEST_CHECKPOINT, "cpu", weights_only=True)
+    state = {
+        key.removeprefix("detector."): value.contiguous()
+        for key, value in checkpoint["state_dict"].items()
+        if key.startswith("detector.")
+    }
+    model.detector.load_state_dict(state)
+    with atomic_path(out / MODEL_FILE) as temporary:
+        save_file(state, temporary)
+    rows = checkpoint["callbacks"][EpochLog.__qualname__]["rows"]
+    content = {"epochs": model.settings.epochs, **rows[checkpoint["epoch"]]}
+    write_atomically(out / METRICS_FILE, f"{json.dumps(content, indent=2)}\n".encode())
+
+
+def _report(out: Path) -> TrainReport:
+    content = json.loads((out / METRICS_FILE).read_bytes())
+    return TrainReport(out, content.pop("epochs"), int(content.pop("epoch")), content)
+
+
+@contextmanager
+def _lightning_quiet() -> Iterator[None]:
+    """Without Lightning's advice on settings that are meant as they are, and its advertisements."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning.*")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,83 @@
+"""A forgery detector as Lightning trains it."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import StepLR
+from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
+
+from detectors.forgery import ForgeryDetector
+from detectors.forgery.base import classification_loss
+from pipeline.data import Augmentation, RawBatch, prepare
+from pipeline.train_settings import OptimizerSettings, TrainSettings
+
+__all__ = ["ForgeryModule"]
+
+
+class ForgeryModule(LightningModule):  # type: ignore[misc]  # it has no types
+    """Prepares batches on the device, computes the paper's loss, and measures AUC on the validation split.
+
+    Randomness starts anew at every step from (seed, epoch, step, rank): a run that goes on from the end of an
+    epoch does what an undisturbed one would have done, whatever else has drawn numbers meanwhile.
+    """
+
+    def __init__(
+        self, detector: ForgeryDetector, settings: TrainSettings, *, seed: int, compiled: bool = False
+    ) -> None:
+        super().__init__()
+        self.detector = detector
+        self.settings = settings
+        self.seed = seed
+        self.augmentation = Augmentation(settings.augment, seed=seed)
+        self.auc = BinaryAUROC()
+        self.accuracy = BinaryAccuracy()
+        if compiled:
+            detector.compile()  # in place: what a loss calls is compiled too, and names in checkpoints stay
+
+    def training_step(self, raw: RawBatch, step: int) -> Tensor:
+        torch.manual_seed(hash((self.seed, self.current_epoch, step, self.global_rank)))
+        batch = prepare(raw, self.detector.input_spec, self.augmentation, epoch=self.current_epoch, step=step)
+        output = self.detector(batch.images)
+        loss = self.detector.loss(output, batch)
+        self.log("train_loss", loss.total, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.labels))
+        for name, term in loss.terms.items():
+            self.log(f"train_{name}", term, on_step=False, on_epoch=True, batch_size=len(batch.labels))
+        return loss.total
+
+    def validation_step(self, raw: RawBatch, _: int) -> None:
+        batch = prepare(raw, self.detector.input_spec)
+        logit = self.detector(batch.images).logit
+        labels = raw.labels
+        self.auc.update(logit, labels)
+        self.accuracy.update(torch.sigmoid(logit), labels)
+        self.log("val_loss", classification_loss(logit, batch.labels), batch_size=len(labels), sync_dist=True)
+        self.log("val_auc", self.auc, prog_bar=True, batch_size=len(labels))
+        self.log("val_acc", self.accuracy, batch_size=len(labels))
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Optimizer | LightningOptimizer, optimizer_closure: Any = None
+    ) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.detector.after_step()
+
+    def on_train_epoch_end(self) -> None:
+        self.detector.after_epoch()
+
+    def configure_optimizers(self) -> Any:
+        optimizer = _optimizer(self.detector, self.settings.optimizer)
+        if self.settings.schedule.name == "constant":
+            return optimizer
+        schedule = StepLR(optimizer, self.settings.schedule.every, self.settings.schedule.gamma)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+
+
+def _optimizer(detector: ForgeryDetector, settings: OptimizerSettings) -> Optimizer:
+    weights = [weight for weight in detector.parameters() if weight.requires_grad]
+    if settings.name == "sgd":
+        return SGD(weights, settings.lr, settings.betas[0], weight_decay=settings.weight_decay)
+    kind = Adam if settings.name == "adam" else AdamW
+    return kind(weights, settings.lr, settings.betas, settings.eps, settings.weight_decay)

@@ -1,0 +1,171 @@
+"""The commands that train and judge forgery detectors; `pipeline.cli` makes them part of `facemill`."""
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facemill import ConfigError
+
+__all__ = ["INTERRUPTED", "evaluate", "experiments", "explain", "train"]
+
+INTERRUPTED = 4
+"""Exit code of a run that can be resumed."""
+
+_Data = Annotated[list[Path], typer.Argument(help="Folders of built datasets.", metavar="DIR...")]
+_Run = Annotated[Path, typer.Argument(help="Folder of a finished training run.", metavar="RUN")]
+_Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a recipe value; may be repeated.", metavar="KEY=VALUE")
+]
+_Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+_Workers = Annotated[int, typer.Option(min=0, help="Processes that read data; 0 for none beside this one.")]
+_Split = Annotated[str, typer.Option(help="Split: train, val or test.")]
+
+
+def train(
+    detector: Annotated[str, typer.Argument(help="A forgery detector: see `facemill detectors`.")],
+    data: _Data,
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe whose train section is used; by default the detector's own.")
+    ] = None,
+    overrides: _Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is in --out.")] = False,
+    device: _Device = "auto",
+    devices: Annotated[int | None, typer.Option(min=1, help="GPUs to train on (DDP); by default all.")] = None,
+    workers: _Workers = 2,
+    compiled: Annotated[bool, typer.Option("--compile", help="Run the detector through torch.compile.")] = False,
+) -> None:
+    """Train a forgery detector; the weights of the best validation AUC are kept. Killed, --resume goes on."""
+    from pipeline.recipe import available_recipes, load_recipe
+    from pipeline.train import train as run
+
+    page = recipe or (detector if detector in available_recipes() else "default")
+    settings = load_recipe(page, overrides or ())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        report = run(
+            detector,
+            data,
+            out,
+            settings,
+            resume=resume,
+            device=device,
+            devices=devices,
+            workers=workers,
+            compiled=compiled,
+        )
+    except KeyboardInterrupt:
+        typer.echo("Interrupted: the same command with --resume goes on from the last finished epoch.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in report.metrics.items() if name.startswith("val_"))
+    typer.echo(f"best of {report.epochs} epochs is {report.best_epoch + 1}: {shown} -> {report.run}")
+
+
+def evaluate(
+    run: _Run,
+    data: _Data,
+    out: Annotated[Path, typer.Option(help="Folder for scores, metrics and plots.")],
+    split: _Split = "test",
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Also under contrast, saturation and compression in five levels.")
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Crops a forward pass.")] = 32,
+    device: _Device = "auto",
+    workers: _Workers = 2,
+) -> None:
+    """Score a split with a trained detector: metrics per frame and per video, per method and dataset, and plots."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from pipeline.evaluate import evaluate as judge
+    from pipeline.evaluate import metrics_table, robustness_table
+
+    console = Console()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("scoring")
+        result = judge(
+            run,
+            data,
+            out,
+            split=split,
+            robustness=robustness,
+            batch=batch,
+            device=device,
+            workers=workers,
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    console.print(metrics_table(result.metrics))
+    if robustness:
+        console.print(robustness_table(result.metrics))
+    typer.echo(f"scores, metrics and plots -> {out}")
+
+
+def explain(
+    run: _Run,
+    data: _Data,
+    out: Annotated[Path, typer.Option(help="Folder for the contact sheets.")],
+    split: _Split = "test",
+    samples: Annotated[int, typer.Option(min=1, help="Crops shown, spread over the methods.")] = 12,
+    seed: Annotated[int, typer.Option(help="Seed of their choice.")] = 0,
+    device: _Device = "auto",
+) -> None:
+    """Draw where a trained detector looks: Grad-CAM, and the maps of its own paper, over crops."""
+    from pipeline.data import open_faces
+    from pipeline.explain import draw_explanations
+    from pipeline.train import load_run
+    from pipeline.train.device import choose_device
+
+    detector, _ = load_run(run)
+    for folder in data:
+        into = out / folder.name if len(data) > 1 else out
+        faces = open_faces(folder, split)
+        for sheet in draw_explanations(detector, faces, into, rows=samples, seed=seed, device=choose_device(device)):
+            typer.echo(f"contact sheet -> {sheet}")
+
+
+experiments = typer.Typer(help="The rows of the papers' tables, as named sets of options.", no_args_is_help=True)
+
+
+@experiments.command("list")
+def list_experiments(
+    prefix: Annotated[str, typer.Argument(help="Only names that begin so, such as mat/table5.")] = "",
+) -> None:
+    """List the experiments with the papers' figures."""
+    from pipeline.experiments import all_experiments
+
+    chosen = [experiment for experiment in all_experiments() if experiment.name.startswith(prefix)]
+    if not chosen:
+        raise ConfigError(f"No experiment begins with {prefix!r}: see `facemill experiments list`.")
+    for experiment in chosen:
+        typer.echo(f"{experiment.name:<44} {experiment.summary()}")
+
+
+@experiments.command("show")
+def show_experiment(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) -> None:
+    """Show one experiment: what it is trained and tested on, its options, and the commands that run it."""
+    from pipeline.experiments import find_experiment
+
+    for line in find_experiment(name).lines():
+        typer.echo(line)
+
+
+@experiments.command("run")
+def run_experiment(
+    name: Annotated[str, typer.Argument(help="Name of an experiment.")],
+    data: Annotated[list[Path], typer.Argument(help="Built datasets to train on.", metavar="DIR...")],
+    out: Annotated[Path, typer.Option(help="Folder for the run and its evaluation.")],
+    test: Annotated[
+        list[Path] | None, typer.Option(help="Built dataset to test on, where another; may be repeated.")
+    ] = None,
+    overrides: _Overrides = None,
+    device: _Device = "auto",
+    workers: _Workers = 2,
+) -> None:
+    """Train and evaluate one row of a paper's table, and print the paper's figure beside ours."""
+    from pipeline.experiments import run_experiment as run
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for line in run(name, data, out, test=test or data, overrides=overrides or (), device=device, workers=workers):
+        typer.echo(line)

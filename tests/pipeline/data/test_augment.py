@@ -1,0 +1,172 @@
+"""Augmentation: repeatable, each sample by itself, and masks where their images go."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+
+from pipeline.data import Augmentation
+from pipeline.train_settings import AugmentSettings
+
+NOTHING = {"flip": 0.0}
+ALL = dict.fromkeys(("jpeg", "noise", "blur", "flip", "colour", "gray", "affine"), 0.5)
+
+
+def augmentation(seed: int = 0, **settings) -> Augmentation:
+    return Augmentation(AugmentSettings(**{**NOTHING, **settings}), seed)
+
+
+def smooth_images(count: int, side: int = 48) -> torch.Tensor:
+    """Images with gentle gradients, each its own, in 0.2..0.8."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, side), torch.linspace(0, 1, side), indexing="ij")
+    waves = [torch.sin(3 * x + n) * torch.cos(2 * y + c) for n in range(count) for c in range(3)]
+    return 0.5 + 0.3 * torch.stack(waves).reshape(count, 3, side, side)
+
+
+def checkerboard(count: int, side: int = 64, square: int = 16) -> torch.Tensor:
+    y, x = torch.meshgrid(torch.arange(side) // square, torch.arange(side) // square, indexing="ij")
+    return ((x + y) % 2).float().expand(count, 1, side, side)
+
+
+def test_nothing_asked_nothing_done():
+    images, masks = smooth_images(3), checkerboard(3, 48)
+    changed, moved = augmentation()(images, masks)
+    assert torch.equal(changed, images)
+    assert torch.equal(moved, masks)
+
+
+def test_steps_epochs_and_seeds_differ_and_repeat():
+    images = smooth_images(6)
+    before = images.clone()
+    runs = [
+        augmentation(seed, **ALL)(images, images[:, :1], epoch=e, step=s)[0]
+        for seed, e, s in [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
+    ]
+    for number, run in enumerate(runs):
+        assert all(not torch.equal(run, other) for other in runs[:number])
+    torch.manual_seed(99)  # the global generator plays no part
+    assert torch.equal(augmentation(0, **ALL)(images, images[:, :1], epoch=0, step=1)[0], runs[1])
+    assert torch.equal(images, before)
+    assert min(run.min() for run in runs) >= 0
+    assert max(run.max() for run in runs) <= 1
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_each_change_is_made_to_its_share_of_the_samples(name):
+    images = smooth_images(1, 16).repeat(400, 1, 1, 1)
+    changed = augmentation(**{name: 0.3})(images, images[:, :1])[0]
+    share = (changed != images).flatten(1).any(1).float().mean()
+    assert share == pytest.approx(0.3, abs=0.07)
+
+
+def test_masks_go_where_their_images_go():
+    board = checkerboard(40)
+    images = board.expand(-1, 3, -1, -1)
+    changed, moved = augmentation(flip=0.5, affine=1.0, rotate=25)(images, board)
+    assert ((moved == 0) | (moved == 1)).all()
+    assert not torch.equal(moved, board)
+    certain = (changed[:, :1] < 0.01) | (changed[:, :1] > 0.99)  # not a mixture of two squares
+    assert certain.float().mean() > 0.5
+    assert torch.equal(moved[certain], changed[:, :1][certain].round())
+
+
+def test_flips_mirror_left_and_right():
+    images, masks = torch.rand(64, 3, 8, 8), torch.rand(64, 1, 8, 8)
+    changed, moved = augmentation(flip=0.5)(images, masks)
+    flipped = [bool(torch.equal(c, i.flip(-1))) for c, i in zip(changed, images, strict=True)]
+    assert 16 < sum(flipped) < 48
+    for n, flip in enumerate(flipped):
+        assert torch.equal(changed[n], images[n].flip(-1) if flip else images[n])
+        assert torch.equal(moved[n], masks[n].flip(-1) if flip else masks[n])
+
+
+def test_shift_scale_and_rotation_are_what_the_settings_say():
+    """Where three marked corners come to lie, against the similarity that the matrix should be."""
+    side, count = 129, 60
+    marks = torch.zeros(count, 3, side, side)
+    points = np.array([[44.0, 44.0], [84.0, 44.0], [44.0, 84.0]])
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    for channel, (px, py) in enumerate(points):
+        marks[:, channel] = torch.exp(-((x - px) ** 2 + (y - py) ** 2) / 18)
+    moved = augmentation(affine=1.0)(marks, marks[:, :1])[0].double()
+    weight = moved.sum((2, 3))
+    found = torch.stack([(moved * x).sum((2, 3)) / weight, (moved * y).sum((2, 3)) / weight], 2).numpy()
+    across, down = found[:, 1] - found[:, 0], found[:, 2] - found[:, 0]
+    scale = np.hypot(*across.T) / 40
+    angle = np.degrees(np.arctan2(across[:, 1], across[:, 0]))
+    assert np.allclose(down, np.stack([-across[:, 1], across[:, 0]], 1), atol=0.2)  # a similarity, not mirrored
+    turn = across[:, 0] / 40 + 1j * across[:, 1] / 40
+    about = (points[0] - 64) @ [1, 1j] * turn + 64 + 64j
+    shift = found[:, 0] @ [1, 1j] - about
+    for amounts, largest in ((scale - 1, 0.2), (angle, 10), (shift.real, 12.9), (shift.imag, 12.9)):
+        assert 0.8 * largest < np.abs(amounts).max() < 1.03 * largest
+        assert amounts.min() < -0.5 * largest < 0.5 * largest < amounts.max()
+
+
+def test_jpeg_is_that_of_an_independent_codec():
+    pixels = (smooth_images(1)[0] * 255).round().to(torch.uint8) + torch.randint(0, 30, (3, 48, 48), dtype=torch.uint8)
+    image = pixels[None].float() / 255
+    changed = augmentation(jpeg=1.0, jpeg_quality=(70, 70))(image, image[:, :1])[0][0]
+    file = io.BytesIO()
+    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(file, "jpeg", quality=70)
+    expected = np.asarray(Image.open(file)).astype(int)
+    assert np.abs((changed * 255).round().permute(1, 2, 0).numpy().astype(int) - expected).mean() < 0.5
+
+
+def test_noise_has_the_deviation_asked_for():
+    images = torch.full((8, 3, 64, 64), 0.5)
+    changed = augmentation(noise=1.0, noise_std=(0.05, 0.05))(images, images[:, :1])[0]
+    assert torch.std(changed - images).item() == pytest.approx(0.05, rel=0.02)
+    assert not torch.equal(changed[0], changed[1])
+
+
+def test_blur_has_the_width_asked_for():
+    point = torch.zeros(1, 3, 33, 33)
+    point[..., 16, 16] = 1
+    spread = augmentation(blur=1.0, blur_sigma=(1.5, 1.5))(point, point[:, :1])[0][0, 0].double()
+    distance = (torch.arange(33) - 16) ** 2
+    assert spread.sum().item() == pytest.approx(1, abs=1e-4)
+    assert (spread.sum(0) * distance).sum().item() == pytest.approx(1.5**2, rel=0.03)
+
+
+def test_brightness_contrast_or_hue_saturation_value():
+    image = torch.tensor([0.6, 0.4, 0.3])[None, :, None, None].expand(200, 3, 4, 4)
+    changed = augmentation(colour=1.0)(image, image[:, :1])[0][:, :, 0, 0].double().numpy()
+    # Brightness and contrast: x (1 + c) + b; differences of channels grow alike, by up to a fifth.
+    growth = (changed[:, 0] - changed[:, 1]) / 0.2, (changed[:, 1] - changed[:, 2]) / 0.1
+    alike = np.isclose(*growth, atol=1e-4)
+    assert 70 < alike.sum() < 130
+    assert np.abs(growth[0][alike] - 1).max() <= 0.2 + 1e-5
+    added = changed[alike, 2] - 0.3 * growth[0][alike]
+    assert 0.15 < np.abs(added).max() <= 0.2 + 1e-5
+    # Hue, saturation and value, by the standard library.
+    import colorsys
+
+    hues, saturations, values = np.array([colorsys.rgb_to_hsv(*pixel) for pixel in changed[~alike]]).T
+    hue, saturation, value = colorsys.rgb_to_hsv(0.6, 0.4, 0.3)
+    turn = (hues - hue + 0.5) % 1 - 0.5
+    for amount, largest in ((turn * 360, 40), (saturations - saturation, 0.12), (values - value, 0.08)):
+        assert 0.8 * largest < np.abs(amount).max() <= largest + 1e-3
+
+
+def test_gray_has_three_equal_channels():
+    image = torch.tensor([0.6, 0.4, 0.3])[None, :, None, None].expand(2, 3, 4, 4)
+    gray = 0.299 * 0.6 + 0.587 * 0.4 + 0.114 * 0.3
+    assert torch.allclose(augmentation(gray=1.0)(image, image[:, :1])[0], torch.full((2, 3, 4, 4), gray), atol=1e-4)
+
+
+def test_autocast_spoils_nothing():
+    images, masks = smooth_images(6), checkerboard(6, 48)
+    expected = augmentation(**ALL)(images, masks)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = augmentation(**ALL)(images, masks)
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+@pytest.mark.parametrize("settings", [{"jpeg_quality": (90, 60)}, {"blur_sigma": (0, 1)}, {"scale": 1.0}, {"gray": 2}])
+def test_settings_that_make_no_sense_are_refused(settings):
+    with pytest.raises(ValidationError):
+        AugmentSettings(**settings)

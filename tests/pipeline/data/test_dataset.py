@@ -1,0 +1,143 @@
+"""Random access to Parquet shards."""
+
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from facemill import DatasetError
+from manifests.shards import EncodedSample
+from pipeline.data import FaceDataset, StreamingFaces, collate
+from tests.manifests.small_dataset import png, square_mask
+from tests.pipeline.data.built import build, default_samples, rewrite_shard
+
+SHARD = "train/train-000001.parquet"
+"""Holds training samples 7 to 13."""
+
+
+def as_values(sample) -> tuple:
+    return sample.image.numpy().tobytes(), sample.mask.numpy().tobytes(), sample.label, sample.has_mask, sample.index
+
+
+def test_samples_are_the_stored_pixels(parquet):
+    dataset = FaceDataset(parquet, "train")
+    stored = [sample for sample in default_samples() if sample.record.split == "train"]
+    assert len(dataset) == len(stored) == 30
+    for index in (29, 0, 7, 13, 6):
+        sample, record = dataset[index], stored[index].record
+        bgr = cv2.imdecode(np.frombuffer(stored[index].image, np.uint8), cv2.IMREAD_COLOR)
+        assert sample.image.dtype == torch.uint8
+        assert np.array_equal(sample.image.numpy(), bgr[..., ::-1].transpose(2, 0, 1))
+        forged = record.label == 1 and record.video_id != "train-4"
+        assert np.array_equal(sample.mask.numpy(), square_mask()[None] * forged)
+        assert (sample.label, sample.index) == (record.label, index)
+        assert sample.has_mask == (record.video_id != "train-4")
+        assert dataset.samples["sample_id"][index].as_py() == record.sample_id
+
+
+def test_both_formats_give_the_same_samples(parquet, tar):
+    dataset = FaceDataset(parquet, "train", frames=4, every=1, seed=3)
+    streamed = list(StreamingFaces(tar, "train", frames=4, every=1, seed=3))
+    assert len(streamed) == 20
+    assert [as_values(sample) for sample in streamed] == [as_values(dataset[n]) for n in range(20)]
+    assert dataset.samples.drop_columns(["shard"]).equals(
+        StreamingFaces(tar, "train", frames=4, seed=3).samples.drop_columns(["shard"])
+    )
+
+
+def test_batches_come_in_the_order_asked(parquet):
+    dataset = FaceDataset(parquet, "train")
+    assert [sample.index for sample in dataset.__getitems__([20, 3, 20, 0])] == [20, 3, 20, 0]
+
+
+@pytest.mark.parametrize("index", [-1, 30])
+def test_there_are_no_other_indices(parquet, index):
+    with pytest.raises(IndexError, match="has 30"):
+        FaceDataset(parquet, "train")[index]
+
+
+def test_without_masks(parquet):
+    sample = FaceDataset(parquet, "train", masks=False)[6]
+    assert sample.label == 1
+    assert not sample.has_mask
+    assert sample.mask.shape == (1, 64, 64)
+    assert not sample.mask.any()
+
+
+def test_it_may_be_pickled_after_use(parquet):
+    dataset = FaceDataset(parquet, "train", frames=3)
+    used = as_values(dataset[5])
+    assert as_values(pickle.loads(pickle.dumps(dataset))[5]) == used
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loaders_give_stacked_batches(parquet, workers):
+    dataset = FaceDataset(parquet, "train")
+    loader = DataLoader(dataset, batch_size=8, num_workers=workers, collate_fn=collate)
+    batches = list(loader)
+    assert [len(batch) for batch in batches] == [8, 8, 8, 6]
+    assert torch.cat([batch.index for batch in batches]).tolist() == list(range(30))
+    last = batches[-1]
+    assert last.images.shape == (6, 3, 64, 64)
+    assert last.masks.shape == (6, 1, 64, 64)
+    assert (last.labels.dtype, last.has_mask.dtype) == (torch.int64, torch.bool)
+    assert not last.has_mask.any()
+    assert torch.equal(last.images[2], dataset[26].image)
+    assert torch.equal(last.to("cpu").labels, last.labels)
+
+
+def damaged(root, index: int, image: bytes | None = None, mask: bytes | None = None):
+    """The dataset with another picture or mask for a training sample of `SHARD`."""
+    samples = default_samples()[:14]
+    old = samples[index]
+    samples[index] = EncodedSample(
+        old.record, old.image if image is None else image, old.mask if mask is None else mask
+    )
+    rewrite_shard(build(root), SHARD, samples[7:])
+    return FaceDataset(root, "train")
+
+
+WHOLE = default_samples()[9].image
+
+
+@pytest.mark.parametrize(
+    ("parts", "what"),
+    [
+        ({"image": WHOLE[:-2000]}, "a picture that is missing or cannot be decoded"),
+        ({"image": WHOLE[:3000] + b"\xaa" + WHOLE[3001:]}, "a picture that is missing or cannot be decoded"),
+        ({"mask": b""}, "a mask that is missing or cannot be decoded"),
+        ({"mask": b"no picture"}, "a mask that is missing or cannot be decoded"),
+        ({"image": png(np.zeros((64, 48, 3), np.uint8))}, "a picture of 48 x 64 pixels"),
+        ({"mask": png(square_mask(32))}, "a mask of 32 x 32 pixels"),
+    ],
+)
+def test_a_corrupt_row_is_named(tmp_path, parts, what):
+    dataset = damaged(tmp_path, 9, **parts)
+    assert dataset[8].index == 8
+    assert dataset[10].index == 10
+    with pytest.raises(DatasetError, match=rf"^Row 2 of .*{SHARD} has {what}"):
+        dataset[9]
+
+
+def test_another_samples_row_is_named(tmp_path):
+    samples = default_samples()[7:14]
+    rewrite_shard(build(tmp_path), SHARD, [samples[1], samples[0], *samples[2:]])
+    with pytest.raises(DatasetError, match=rf"Row 0 of .*{SHARD} holds train-1-f000020-t0, where .* has train-1-f0000"):
+        FaceDataset(tmp_path, "train")[7]
+
+
+def test_a_row_beyond_the_end_is_named(tmp_path):
+    rewrite_shard(build(tmp_path), SHARD, default_samples()[7:11])
+    dataset = FaceDataset(tmp_path, "train")
+    assert dataset[10].index == 10
+    with pytest.raises(DatasetError, match=rf"Row 4 of .*{SHARD} is missing"):
+        dataset[11]
+
+
+def test_errors_reach_the_caller_from_workers(tmp_path):
+    dataset = damaged(tmp_path, 9, mask=b"")
+    with pytest.raises(DatasetError, match=r"Row 2 of .*train-000001.parquet"):
+        list(DataLoader(dataset, batch_size=8, num_workers=2, collate_fn=collate))

@@ -1,0 +1,127 @@
+"""Training runs: what they leave, and that being killed changes nothing."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from facemill import ConfigError, DatasetError, DetectorError
+from pipeline.recipe import load_recipe
+from pipeline.train import TrainReport, load_run, train
+from pipeline.train.epoch_log import EpochLog
+from tests.pipeline.train.conftest import SMALL
+
+RECIPE = load_recipe("default", SMALL)
+
+
+def log_of(run: Path) -> list[dict[str, str]]:
+    with (run / "log.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_holds_all_that_is_promised(finished: TrainReport) -> None:
+    present = {path.relative_to(finished.run).as_posix() for path in finished.run.rglob("*") if path.is_file()}
+    expected = {"config.json", "log.csv", "metrics.json", "model.safetensors", "checkpoints/best.ckpt"}
+    assert present >= expected | {"checkpoints/last.ckpt"}
+    assert any(name.startswith("logs/events.out.tfevents") for name in present)
+    assert not [name for name in present if name.endswith(".tmp")]
+
+
+def test_the_log_has_a_row_per_epoch_with_losses_metrics_and_rate(finished: TrainReport) -> None:
+    rows = log_of(finished.run)
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert [float(row["learning_rate"]) for row in rows] == [1e-3, 1e-3, 5e-4]
+    terms = {"train_loss", "train_classification", "train_ril", "train_agda", "val_loss", "val_auc", "val_acc"}
+    assert rows[0].keys() >= terms
+
+
+def test_the_weights_are_those_of_the_best_validation_auc(finished: TrainReport) -> None:
+    aucs = [float(row["val_auc"]) for row in log_of(finished.run)]
+    metrics = json.loads((finished.run / "metrics.json").read_text())
+    assert metrics["epoch"] == finished.best_epoch == aucs.index(max(aucs))
+    assert metrics["val_auc"] == finished.metrics["val_auc"] == max(aucs)
+    best = torch.load(finished.run / "checkpoints/best.ckpt", weights_only=True)
+    assert best["epoch"] == finished.best_epoch
+    released = load_file(finished.run / "model.safetensors")
+    assert all(torch.equal(value, best["state_dict"][f"detector.{key}"]) for key, value in released.items())
+
+
+def test_of_equal_epochs_the_one_of_the_lowest_loss_is_the_best(tmp_path: Path) -> None:
+    log = EpochLog(tmp_path / "log.csv")
+    aucs_and_losses = [(0.9, 0.1), (1.0, 1.8), (1.0, 0.2), (1.0, 0.3)]
+    log.rows = [{"epoch": n, "val_auc": auc, "val_loss": loss} for n, (auc, loss) in enumerate(aucs_and_losses)]
+    assert log.best["epoch"] == 2
+
+
+def test_the_best_weights_come_back_in_eval_mode(finished: TrainReport) -> None:
+    detector, config = load_run(finished.run)
+    assert (config.detector, config.options["backbone"], detector.training) == ("mat", "tinynet_e", False)
+    released = load_file(finished.run / "model.safetensors")
+    assert all(torch.equal(value, released[key]) for key, value in detector.state_dict().items())
+
+
+def test_a_run_killed_and_resumed_ends_as_an_undisturbed_one(
+    toy: Path, finished: TrainReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    keep = EpochLog.on_train_epoch_end
+
+    def die(self: EpochLog, trainer, module) -> None:
+        if trainer.current_epoch == 1:
+            raise MemoryError("killed in the second epoch, before its checkpoint")
+        keep(self, trainer, module)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochLog, "on_train_epoch_end", die)
+        with pytest.raises(MemoryError):
+            train("mat", [toy], out, RECIPE, progress=False)
+    with pytest.raises(ConfigError, match="has not finished"):
+        load_run(out)
+    resumed = train("mat", [toy], out, RECIPE, resume=True, progress=False)
+    assert resumed.metrics == finished.metrics
+    for name in ("log.csv", "metrics.json", "model.safetensors"):
+        assert (out / name).read_bytes() == (finished.run / name).read_bytes()
+
+
+def test_a_finished_run_is_not_trained_again(toy: Path, finished: TrainReport) -> None:
+    assert train("mat", [toy], finished.run, RECIPE, resume=True, progress=False) == finished
+
+
+def test_a_run_is_not_overwritten(toy: Path, finished: TrainReport) -> None:
+    with pytest.raises(ConfigError, match="add --resume"):
+        train("mat", [toy], finished.run, RECIPE, progress=False)
+
+
+def test_another_run_s_folder_is_refused_naming_what_differs(toy: Path, finished: TrainReport) -> None:
+    with pytest.raises(ConfigError, match=r"other settings \(train\)"):
+        train("mat", [toy], finished.run, load_recipe("default", [*SMALL, "train.epochs=9"]), resume=True)
+
+
+def test_a_folder_with_other_things_is_refused(toy: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ConfigError, match="choose another --out"):
+        train("mat", [toy], tmp_path, RECIPE)
+
+
+def test_wrong_words_are_refused_before_anything_is_written(toy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(ConfigError, match="no forgery detector 'matt'"):
+        train("matt", [toy], out, RECIPE)
+    with pytest.raises(ConfigError, match="has no option 'heads'"):
+        train("mat", [toy], out, load_recipe("default", ["train.model.heads=4"]))
+    with pytest.raises(ConfigError, match="no device 'tpu'"):
+        train("mat", [toy], out, RECIPE, device="tpu")
+    with pytest.raises(DatasetError, match=r"no dataset\.json"):
+        train("mat", [tmp_path], out, RECIPE)
+    assert not out.exists()
+
+
+def test_damaged_weights_are_an_error_that_names_them(finished: TrainReport, tmp_path: Path) -> None:
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    (run / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(DetectorError, match=r"model\.safetensors cannot be loaded"):
+        load_run(run)
