@@ -14,7 +14,7 @@ from dask.system import CPU_COUNT
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import build, decoders, face_detectors, feeding, memory, planning, scanning
+from benchmarks import build, decoders, face_detectors, feeding, forgery_detectors, memory, planning, scanning
 from benchmarks.clips import MEDIA, source_clip
 from benchmarks.row import Row
 
@@ -22,9 +22,7 @@ from benchmarks.row import Row
 def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", help="of build, detectors, decoders, feeding, planning, scanning, memory; all unless told"
-    )
+    parser.add_argument("names", nargs="*", help="such as build or forgery; all unless told")
     parser.add_argument("--out", type=Path, default=Path("bench-out"))
     options = parser.parse_args()
     scratch: Path = options.out
@@ -34,10 +32,13 @@ def main() -> None:
         "detectors": lambda: face_detectors.measure(source_clip(scratch), device=device),
         "decoders": lambda: decoders.measure(_videos(scratch)),
         "feeding": lambda: feeding.measure(scratch),
+        "forgery": lambda: forgery_detectors.measure(device=device),
         "planning": planning.measure,
         "scanning": lambda: scanning.measure(scratch),
         "memory": lambda: memory.measure(scratch),
     }
+    if unknown := set(options.names) - set(benchmarks):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(benchmarks)}")
     rows = [row for name in options.names or benchmarks for row in benchmarks[name]()]
     (scratch / "benchmarks.json").write_text(
         json.dumps([asdict(row) | {"met": row.met} for row in rows], indent=1) + "\n"

@@ -58,8 +58,11 @@ def describe_options(name: str) -> list[str]:
         ConfigError: for an unknown detector.
     """
     defaults = options_of(name).model_dump(mode="json")
-    fields = _find(name)[0].options_type.model_fields
-    return [f"{key}={defaults[key]}  {' '.join((field.description or '').split())}" for key, field in fields.items()]
+    meanings = {
+        key: field.description or ForgeryOptions.model_fields[key].description or ""  # redefined for its default only
+        for key, field in _find(name)[0].options_type.model_fields.items()
+    }
+    return [f"{key}={defaults[key]}  {' '.join(meaning.split())}" for key, meaning in meanings.items()]
 
 
 def create(name: str, **options: Any) -> ForgeryDetector:

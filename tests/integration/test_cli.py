@@ -14,7 +14,10 @@ from tests.integration.command import facemill
 
 pytestmark = pytest.mark.timeout(120)
 
-COMMANDS = ("scan", "build", "verify", "inspect", "report", "recipes", "detectors", "demo")
+COMMANDS = (
+    *("scan", "merge", "check", "build", "verify", "inspect", "report", "recipes", "detectors"),
+    *("train", "evaluate", "explain", "experiments", "demo"),
+)
 HELP = "import sys; sys.argv = ['facemill', *{args}]; from pipeline.cli import main; main()"
 
 
@@ -64,7 +67,9 @@ def test_recipes_are_listed_and_shown_in_full() -> None:
 
 def test_detectors_are_listed() -> None:
     listed = [line.split() for line in facemill("detectors").out.splitlines()]
-    assert listed == [["mtcnn"], ["retinaface", "resnet50,", "mobilenet0.25"]]
+    assert listed[:2] == [["face", "mtcnn"], ["face", "retinaface", "resnet50,", "mobilenet0.25"]]
+    assert {"etd", "lrl", "mat", "sia", "sola"} < {line[1] for line in listed if line[0] == "forgery"}
+    assert ["forgery", "mat", "380", "px,", "tf_efficientnet_b4"] in listed
 
 
 WRONG = {

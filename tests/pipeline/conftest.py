@@ -1,4 +1,7 @@
-"""A stage with actors whose faces can be found from the pixels alone, so that no test needs a network."""
+"""A stage with actors whose faces can be found from the pixels alone, so that no test needs a network.
+
+And a finished training run, for what comes after it.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +13,10 @@ import pytest
 
 from detectors.face import Face
 from manifests import VideoEntry
+from pipeline.recipe import load_recipe
+from pipeline.train import TrainReport, train
 from tests.conftest import encode_video
+from tests.pipeline.trained import SMALL, build_toy
 
 SIZE = (240, 320)  # height, width
 MARKS = ((255, 0, 0), (0, 0, 255))
@@ -124,3 +130,16 @@ def add_video(tmp_path: Path) -> Callable[..., VideoEntry]:
         )
 
     return add
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small built dataset."""
+    return build_toy(tmp_path_factory.mktemp("toy") / "data")
+
+
+@pytest.fixture(scope="session")
+def finished(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainReport:
+    """A finished run on it; copy its folder before you change anything."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    return train("mat", [toy], out, load_recipe("default", SMALL), progress=False)

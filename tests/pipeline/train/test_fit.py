@@ -13,7 +13,7 @@ from facemill import ConfigError, DatasetError, DetectorError
 from pipeline.recipe import load_recipe
 from pipeline.train import TrainReport, load_run, train
 from pipeline.train.epoch_log import EpochLog
-from tests.pipeline.train.conftest import SMALL
+from tests.pipeline.trained import SMALL
 
 RECIPE = load_recipe("default", SMALL)
 

@@ -1,0 +1,61 @@
+"""A finished run judged on a dataset: the files, and what they say."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+
+from facemill import ConfigError, DatasetError
+from pipeline.evaluate import Evaluation, evaluate
+from pipeline.train import TrainReport
+
+
+@pytest.fixture(scope="module")
+def evaluation(finished: TrainReport, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    return evaluate(finished.run, [toy], tmp_path_factory.mktemp("evaluation"), robustness=True)
+
+
+def test_it_leaves_scores_metrics_and_plots(evaluation: Evaluation) -> None:
+    plots = {f"{plot}-{unit}.png" for plot in ("roc", "scores") for unit in ("frames", "videos")}
+    assert {path.name for path in evaluation.out.iterdir()} == {"scores.parquet", "metrics.json", *plots}
+
+
+def test_the_metrics_are_scikit_learn_s_of_the_scores(evaluation: Evaluation) -> None:
+    scores = pq.read_table(evaluation.out / "scores.parquet").to_pandas()
+    clean = scores[scores.corruption == "none"]
+    written = json.loads((evaluation.out / "metrics.json").read_text())
+    videos = clean.groupby(["dataset", "video_id"]).agg({"score": "mean", "label": "first"})
+    assert (len(clean), len(videos)) == (12, 2)
+    for unit, rows in (("frame", clean), ("video", videos)):
+        found = written[unit]["overall"]
+        assert found["auc"] == pytest.approx(roc_auc_score(rows.label, rows.score), abs=1e-6)
+        assert found["ap"] == pytest.approx(average_precision_score(rows.label, rows.score), abs=1e-6)
+        assert found["log_loss"] == pytest.approx(log_loss(rows.label, rows.score), abs=1e-6)
+        assert found["acc"] == pytest.approx(np.mean((rows.score > 0.5) == rows.label), abs=1e-6)
+
+
+def test_robustness_has_five_levels_of_three_corruptions(evaluation: Evaluation) -> None:
+    rows = evaluation.metrics["robustness"]
+    levels = [(row["corruption"], row["severity"]) for row in rows]
+    assert levels == [(name, n) for name in ("contrast", "saturation", "compression") for n in range(1, 6)]
+    assert pq.read_metadata(evaluation.out / "scores.parquet").num_rows == 16 * 12
+
+
+def test_equal_calls_give_equal_scores(
+    evaluation: Evaluation, finished: TrainReport, toy: Path, tmp_path: Path
+) -> None:
+    evaluate(finished.run, [toy], tmp_path, robustness=True)
+    scores = (tmp_path / "scores.parquet").read_bytes()
+    assert scores == (evaluation.out / "scores.parquet").read_bytes()
+
+
+def test_wrong_input_is_one_sentence(finished: TrainReport, toy: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no training run"):
+        evaluate(toy, [toy], tmp_path)
+    with pytest.raises(ConfigError, match="given twice"):
+        evaluate(finished.run, [toy, toy], tmp_path)
+    with pytest.raises(DatasetError, match="split 'tset'"):
+        evaluate(finished.run, [toy], tmp_path, split="tset")
