@@ -108,5 +108,7 @@ class TrainSettings(Settings):
     every: Positive = 1
     """Use every n-th of a training video's sampled frames."""
     augment: AugmentSettings = AugmentSettings()
+    shuffle_labels: bool = False
+    """A control: train on labels dealt out anew by seed, without masks; what is learned then is a leak or chance."""
     model: dict[str, Any] = Field(default_factory=dict)
     """The detector's own options: see `facemill detectors NAME`."""

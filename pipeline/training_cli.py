@@ -59,6 +59,8 @@ def train(
     except KeyboardInterrupt:
         typer.echo("Interrupted: the same command with --resume goes on from the last finished epoch.", err=True)
         raise typer.Exit(INTERRUPTED) from None
+    if not report.spokesman:
+        return
     shown = ", ".join(f"{name} {value:.4f}" for name, value in report.metrics.items() if name.startswith("val_"))
     typer.echo(f"best of {report.epochs} epochs is {report.best_epoch + 1}: {shown} -> {report.run}")
 

@@ -143,6 +143,11 @@ class ForgeryDetector(nn.Module, ABC):
         """
 
     @property
+    def uses_masks(self) -> bool:
+        """Whether the loss looks at forgery masks; where it does not, they need not be read."""
+        return False
+
+    @property
     @abstractmethod
     def cam_layer(self) -> nn.Module:
         """The module whose output, [B, C, h, w], Grad-CAM looks at: usually the last with spatial extent."""

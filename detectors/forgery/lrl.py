@@ -108,6 +108,10 @@ class LRL(ForgeryDetector):
         self.decoder = MaskDecoder(width)
 
     @property
+    def uses_masks(self) -> bool:
+        return True
+
+    @property
     def cam_layer(self) -> nn.Module:
         return self.multi_scale
 

@@ -118,6 +118,10 @@ class SOLA(ForgeryDetector):
         )
 
     @property
+    def uses_masks(self) -> bool:
+        return self.options.supervision == "full"
+
+    @property
     def cam_layer(self) -> nn.Module:
         return self.pool
 

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from pipeline.data.balance import BalancedSampler
@@ -51,7 +53,7 @@ class FaceDataModule(LightningDataModule):  # type: ignore[misc]  # it has no ty
         roots: folder of a built dataset, or several to train on together.
         settings: `frames`, `every` and `balance` concern training alone; `batch` is that of one device here.
         workers: DataLoader processes a split.
-        masks: read forgery masks.
+        masks: read forgery masks, for training.
     """
 
     def __init__(
@@ -67,12 +69,16 @@ class FaceDataModule(LightningDataModule):  # type: ignore[misc]  # it has no ty
             DatasetError: for a dataset that is unfinished or damaged, or lacks a split.
         """
         rank, world = self._place
-        options: dict[str, Any] = {"seed": self._seed, "masks": self._masks, "rank": rank, "world": world}
+        options: dict[str, Any] = {"seed": self._seed, "rank": rank, "world": world}
         s = self._settings
-        self._train = open_faces(
-            self._roots, "train", frames=s.frames, every=s.every, balance=s.balance, shuffle=True, **options
-        )
-        self._val = open_faces(self._roots, "val", **options)
+        training: dict[str, Any] = {"frames": s.frames, "every": s.every, "balance": s.balance, "masks": self._masks}
+        self._train = open_faces(self._roots, "train", shuffle=True, **training, **options)
+        self._val = open_faces(self._roots, "val", masks=False, **options)
+
+    @property
+    def train_labels(self) -> NDArray[np.int64]:
+        """Labels of the training samples by their index, [N]."""
+        return self._train.labels
 
     def train_dataloader(self) -> EpochLoader:
         """Shuffled and balanced; without the last batch where it is not full, unless there is no other."""

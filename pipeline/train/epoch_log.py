@@ -2,12 +2,14 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from facemill import ConfigError
 from manifests.storage import write_atomically
 
 __all__ = ["EpochLog"]
@@ -42,6 +44,11 @@ class EpochLog(Callback):  # type: ignore[misc]  # it has no types
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         del pl_module
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        if not math.isfinite(metrics["train_loss"]):
+            raise ConfigError(
+                f"The loss of epoch {trainer.current_epoch + 1} is not finite: lower train.optimizer.lr, or say "
+                "train.precision=float32."
+            )
         self.rows.append({"epoch": trainer.current_epoch, "learning_rate": self._rate, **metrics})
         if not trainer.is_global_zero:
             return

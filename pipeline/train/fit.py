@@ -51,12 +51,14 @@ class TrainReport:
         epochs: trained in all, earlier parts of a resumed run among them.
         best_epoch: the epoch, from 0, whose weights were kept.
         metrics: of that epoch: val_auc, val_acc, val_loss, and the training loss's terms.
+        spokesman: whether this process is the first of those that trained.
     """
 
     run: Path
     epochs: int
     best_epoch: int
     metrics: dict[str, float]
+    spokesman: bool
 
 
 def train(
@@ -107,6 +109,7 @@ def train(
             settings=config.train.model_copy(update={"batch": _per_device(config.train.batch, trainer.world_size)}),
             workers=workers,
             seed=config.seed,
+            masks=model.detector.uses_masks,
         )
         last = out / LAST_CHECKPOINT
         try:
@@ -207,18 +210,20 @@ def _release(out: Path, model: ForgeryModule) -> None:
 
 def _report(out: Path) -> TrainReport:
     content = json.loads((out / METRICS_FILE).read_bytes())
-    return TrainReport(out, content.pop("epochs"), int(content.pop("epoch")), content)
+    return TrainReport(out, content.pop("epochs"), int(content.pop("epoch")), content, rank_zero_only.rank == 0)
 
 
 @contextmanager
 def _lightning_quiet() -> Iterator[None]:
     """Without Lightning's advice on settings that are meant as they are, and its advertisements."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning.*")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,7 +1,9 @@
 """A forgery detector as Lightning trains it."""
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -35,17 +37,27 @@ class ForgeryModule(LightningModule):  # type: ignore[misc]  # it has no types
         self.augmentation = Augmentation(settings.augment, seed=seed)
         self.auc = BinaryAUROC()
         self.accuracy = BinaryAccuracy()
+        self._dealt_labels: Tensor | None = None
         if compiled:
             detector.compile()  # in place: what a loss calls is compiled too, and names in checkpoints stay
 
+    def on_fit_start(self) -> None:
+        if self.settings.shuffle_labels:
+            labels = self.trainer.datamodule.train_labels
+            dealt = np.random.default_rng(self.seed).permutation(labels)
+            self._dealt_labels = torch.from_numpy(dealt).to(self.device)
+
     def training_step(self, raw: RawBatch, step: int) -> Tensor:
+        if self._dealt_labels is not None:
+            raw = replace(raw, labels=self._dealt_labels[raw.index], has_mask=torch.zeros_like(raw.has_mask))
         torch.manual_seed(hash((self.seed, self.current_epoch, step, self.global_rank)))
         batch = prepare(raw, self.detector.input_spec, self.augmentation, epoch=self.current_epoch, step=step)
         output = self.detector(batch.images)
         loss = self.detector.loss(output, batch)
-        self.log("train_loss", loss.total, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.labels))
+        per_epoch = {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": len(batch.labels)}
+        self.log("train_loss", loss.total, prog_bar=True, **per_epoch)
         for name, term in loss.terms.items():
-            self.log(f"train_{name}", term, on_step=False, on_epoch=True, batch_size=len(batch.labels))
+            self.log(f"train_{name}", term, **per_epoch)
         return loss.total
 
     def validation_step(self, raw: RawBatch, _: int) -> None:

@@ -10,9 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from facemill import ConfigError, DatasetError, DetectorError
+from pipeline.data import open_faces
 from pipeline.recipe import load_recipe
 from pipeline.train import TrainReport, load_run, train
 from pipeline.train.epoch_log import EpochLog
+from pipeline.train.module import ForgeryModule
 from tests.pipeline.trained import SMALL
 
 RECIPE = load_recipe("default", SMALL)
@@ -125,3 +127,34 @@ def test_damaged_weights_are_an_error_that_names_them(finished: TrainReport, tmp
     (run / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(DetectorError, match=r"model\.safetensors cannot be loaded"):
         load_run(run)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_advice(toy: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"loss of epoch 1 is not finite: lower train\.optimizer\.lr"):
+        train(
+            "mat", [toy], tmp_path / "run", load_recipe("default", [*SMALL, "train.optimizer.lr=1e30"]), progress=False
+        )
+
+
+def test_the_control_trains_on_dealt_labels(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[int, float] = {}
+    keep = ForgeryModule.training_step
+
+    def step(self: ForgeryModule, raw, number):
+        self.detector.loss = lambda output, batch: record(
+            raw, batch, type(self.detector).loss(self.detector, output, batch)
+        )
+        return keep(self, raw, number)
+
+    def record(raw, batch, loss):
+        seen.update(zip(raw.index.tolist(), batch.labels.tolist(), strict=True))
+        assert not batch.has_mask.any()
+        return loss
+
+    monkeypatch.setattr(ForgeryModule, "training_step", step)
+    recipe = load_recipe("default", [*SMALL, "train.epochs=1", "train.shuffle_labels=true"])
+    train("mat", [toy], tmp_path / "run", recipe, progress=False)
+    labels = open_faces(toy, "train").labels
+    dealt = [seen[index] for index in sorted(seen)]
+    assert dealt != [float(labels[index]) for index in sorted(seen)]
+    assert set(dealt) == {0.0, 1.0}
