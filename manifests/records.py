@@ -138,14 +138,15 @@ class SampleRecord:
     Attributes:
         sample_id: `<video_id>-f<frame>-t<track>`, unique in the dataset.
         frame_index: index in display order, from 0, in this video.
-        pts_s: presentation time of the frame, seconds.
+        pts_s: presentation time of the frame, seconds; 0 in a sequence of pictures, which has no clock.
         pair_offset: frames by which a fake runs behind its original (fake frame = real frame +
             offset); None where there is no pair.
         track_id: the person, the same in a real video and in its fakes.
         bbox: face box, source pixels, xyxy.
         landmarks: 5 points (x, y), source pixels: viewer-left eye, viewer-right eye, nose,
-            viewer-left and viewer-right mouth corner, flattened to 10 numbers.
-        score: the face detector's confidence, 0..1.
+            viewer-left and viewer-right mouth corner, flattened to 10 numbers. All 0 in a sequence of
+            pictures: these are face crops already, so that no detector looked.
+        score: the face detector's confidence, 0..1; 0 in a sequence of pictures.
         affine: 2x3 row-major, source point -> crop point (both in the convention of this module).
         crop_size: side of the square crop, pixels.
         mask_coverage: forged share of the crop, 0..1; None where `mask_kind` is `none`.

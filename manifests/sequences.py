@@ -3,12 +3,15 @@
 The path of a sequence is that of its folder. Inside an archive it goes on after the archive's name, as
 though the archive were a folder: `real_train/1.tar.gz/1/real/0` is the folder `1/real/0` of
 `real_train/1.tar.gz`. A reader takes it apart with `split_archive`.
+
+The pictures are face crops already. They enter a build behind face detection: each is one sample, whole,
+resized to `crop.size`; `crop.scale`, `crop.align` and `crop.around` do not apply.
 """
 
 import tarfile
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import IO
+from typing import IO, Self
 
 from facemill import ManifestError
 from manifests.listing import open_file
@@ -25,8 +28,8 @@ def is_archive(path: str) -> bool:
 
 
 def is_picture(path: str) -> bool:
-    """Whether the name is a frame's."""
-    return path.lower().endswith(_PICTURES)
+    """Whether the name is a frame's; what is hidden, as macOS hides `._1.png` beside `1.png`, is none."""
+    return path.lower().endswith(_PICTURES) and not PurePosixPath(path).name.startswith(".")
 
 
 def is_sequence(path: str) -> bool:
@@ -54,7 +57,7 @@ def read_archive(place: str) -> Iterator[tuple[str, IO[bytes]]]:
             a link or a device.
     """
     try:
-        with open_file(place) as packed, tarfile.open(fileobj=packed, mode="r|*") as archive:
+        with open_file(place) as packed, tarfile.open(fileobj=packed, mode="r|*", tarinfo=_Member) as archive:
             for member in archive:
                 path = PurePosixPath(member.name)
                 if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
@@ -63,3 +66,16 @@ def read_archive(place: str) -> Iterator[tuple[str, IO[bytes]]]:
                     yield str(path), file
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ManifestError(f"{place} is damaged or no archive ({error}): download it again.") from error
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose header, where it is damaged or cut off, is an error: tarfile would take it for the end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if buf.count(0) == tarfile.BLOCKSIZE:  # the true end
+                raise
+            raise tarfile.ReadError(str(error)) from error

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from facemill import VideoError
 from manifests import ClipGroup, FailureRecord, Reason, Stage, VideoEntry, locate
+from manifests.sequences import is_sequence
 from masks import estimate_offset, thumbnail
-from pipeline.decode import Frame, VideoReader
+from pipeline.decode import Frame, SequenceReader, VideoReader
 from pipeline.recipe import Recipe
 from pipeline.sample import sample_frames
 
@@ -29,6 +30,8 @@ LONGEST_WINDOW = 32
 SHORT = 0.5
 """A fake shorter than this share of its original is damaged: it does not shorten the others."""
 
+FrameReader = VideoReader | SequenceReader
+
 
 @dataclass(slots=True)
 class ClipVideo:
@@ -36,17 +39,17 @@ class ClipVideo:
 
     Attributes:
         offset: frame of this video that shows the clip's frame 0.
-        file_bytes: size of the file.
+        file_bytes: size of the file; 0 for a sequence of pictures.
         start: thumbnails [N, h, w] of its first frames, by which it is lined up with its original.
         official: reader of the official mask video, where the recipe wants it and it can be read.
     """
 
     entry: VideoEntry
-    reader: VideoReader
+    reader: FrameReader
     file_bytes: int
     start: NDArray[np.float32]
     offset: int = 0
-    official: VideoReader | None = None
+    official: FrameReader | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -88,6 +91,11 @@ class Clip:
     @property
     def videos(self) -> list[ClipVideo]:
         return [self.lead, *self.fakes]
+
+    @property
+    def cropped(self) -> bool:
+        """Whether its frames are face crops already, so that no face is sought in them: those of a sequence."""
+        return isinstance(self.lead.reader, SequenceReader)
 
     def windows(self) -> Iterator[FrameWindow]:
         """Decode all videos side by side, a window at a time, each from its start to its last wanted frame."""
@@ -144,16 +152,23 @@ def open_clips(group: ClipGroup, recipe: Recipe, threads: int, resources: ExitSt
 
 
 def _open_video(entry: VideoEntry, recipe: Recipe, threads: int, resources: ExitStack, *, in_pair: bool) -> ClipVideo:
-    path = _local_copy(locate(entry.root, entry.path), resources)
-    reader = resources.enter_context(VideoReader(path, recipe.decode, threads=threads))
+    reader = _open_frames(entry.root, entry.path, recipe, threads, resources)
+    file_bytes = reader.path.stat().st_size if isinstance(reader, VideoReader) else 0
     start = _first_thumbnails(reader, recipe.mask.max_offset if in_pair else 0)
-    video = ClipVideo(entry, reader, path.stat().st_size, start)
+    video = ClipVideo(entry, reader, file_bytes, start)
     if recipe.mask.source != "difference" and entry.mask_path is not None:
         # Where it cannot be read, each of its frames is recorded as a mask that is not there.
         with suppress(VideoError):
-            mask_path = _local_copy(locate(entry.root, entry.mask_path), resources)
-            video.official = resources.enter_context(VideoReader(mask_path, recipe.decode, threads=threads))
+            video.official = _open_frames(entry.root, entry.mask_path, recipe, threads, resources)
     return video
+
+
+def _open_frames(root: str, path: str, recipe: Recipe, threads: int, resources: ExitStack) -> FrameReader:
+    location = locate(root, path)
+    if is_sequence(path) and not Path(location).is_file():  # the name of a video may lack a suffix too
+        return resources.enter_context(SequenceReader(root, path))
+    local = _local_copy(location, resources)
+    return resources.enter_context(VideoReader(local, recipe.decode, threads=threads))
 
 
 def _local_copy(location: str, resources: ExitStack) -> Path:
@@ -188,7 +203,7 @@ def _line_up(real: ClipVideo, fakes: Sequence[ClipVideo], max_offset: int) -> li
     return misfits
 
 
-def _first_thumbnails(reader: VideoReader, max_offset: int) -> NDArray[np.float32]:
+def _first_thumbnails(reader: FrameReader, max_offset: int) -> NDArray[np.float32]:
     """Thumbnails [N, h, w] of the first frames, up to the first that does not decode; none for offset 0."""
     count = min(2 * max_offset + 4, reader.info.frame_count) if max_offset else 0
     frames: list[NDArray[np.float32]] = []
@@ -210,7 +225,7 @@ def _sampled(lead: ClipVideo, fakes: Sequence[ClipVideo], recipe: Recipe) -> Cli
 
 
 def _or_missing(
-    reader: VideoReader, indices: Sequence[int], broke_off: Callable[[VideoError, int], None] | None = None
+    reader: FrameReader, indices: Sequence[int], broke_off: Callable[[VideoError, int], None] | None = None
 ) -> Iterator[Frame]:
     """A frame per index; past the video's end, or once it broke off, frames that do not decode.
 

@@ -81,18 +81,25 @@ def mask_box(mask: NDArray[np.uint8], face: NDArray[np.float32]) -> NDArray[np.f
     return np.array([left + x, top + y, left + x + wide, top + y + high], np.float32)
 
 
-def crop_image(frame: NDArray[np.uint8], affine: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+def crop_image(
+    frame: NDArray[np.uint8], affine: NDArray[np.float64], size: int, *, repeat_edge: bool = False
+) -> NDArray[np.uint8]:
     """Cut the crop [size, size, 3] out of a frame [H, W, 3]; beyond the frame it is black.
 
     Source pixels are interpolated once. When shrinking, the crop is sampled `n` times finer than asked
     for, at or above the frame's own resolution, and each n x n block is averaged (area weighting), so
     that nothing aliases; when enlarging, cubic.
+
+    Args:
+        repeat_edge: instead of black, repeat the frame's edge, which black would darken where a crop ends with it.
     """
     zoom = float(np.hypot(affine[0, 0], affine[1, 0]))
     finer = min(max(1, math.ceil(1 / zoom - 1e-6)), FINEST)
     flags = cv2.INTER_LINEAR if finer > 1 else cv2.INTER_CUBIC
     side = size * finer
-    crop: NDArray[np.uint8] = cv2.warpAffine(frame, _pixel_centred(affine * finer), (side, side), flags=flags)
+    border = cv2.BORDER_REPLICATE if repeat_edge else cv2.BORDER_CONSTANT
+    shifted = _pixel_centred(affine * finer)
+    crop: NDArray[np.uint8] = cv2.warpAffine(frame, shifted, (side, side), flags=flags, borderMode=border)
     return crop if finer == 1 else cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
 
 

@@ -79,10 +79,16 @@ class VideoTally:
 
 
 class Cutter:
-    """Takes a clip's windows one by one; `tallies`, by video id, is what came of them."""
+    """Takes a clip's windows one by one; `tallies`, by video id, is what came of them.
+
+    Of a clip that is cropped already every picture is taken whole (in the smallest square around it, if it is
+    none, with its edge repeated), whatever the recipe says of scale, alignment and centre.
+    """
 
     def __init__(self, clip: Clip, tools: Tools) -> None:
         self.clip, self.tools, self.recipe, self.watch = clip, tools, tools.recipe, tools.watch
+        whole = {"scale": 1.0, "align": "none", "around": "face"}
+        self.crop = tools.recipe.crop.model_copy(update=whole if clip.cropped else {})
         self.tallies: dict[str, VideoTally] = {video.entry.video_id: VideoTally() for video in clip.videos}
 
     def cut(self, window: FrameWindow, people: dict[str, list[list[Sighting]]]) -> None:
@@ -126,7 +132,7 @@ class Cutter:
     ) -> None:
         """Cut one frame of every video. The first video to show a face decides for all whether it is worth keeping."""
         masks = [region.mask for region in regions.values() if region.mask is not None]
-        forged = np.maximum.reduce(masks) if masks and self.recipe.crop.around == "mask" else None
+        forged = np.maximum.reduce(masks) if masks and self.crop.around == "mask" else None
         lead_decodes = frames[self.clip.lead.entry.video_id].image is not None
         verdicts: dict[int, Reason | None] = {}
         for video_id, frame in frames.items():
@@ -139,7 +145,7 @@ class Cutter:
             for track, face in sightings[video_id]:
                 with self.watch("crop"):
                     affine = self._affine(face, forged)
-                    image = crop_image(frame.image, affine, self.recipe.crop.size)
+                    image = crop_image(frame.image, affine, self.crop.size, repeat_edge=self.clip.cropped)
                 if track.track_id not in verdicts:
                     verdicts[track.track_id] = reason_to_drop(face, image, self.recipe.filter)
                 if (reason := verdicts[track.track_id]) is not None:
@@ -151,10 +157,10 @@ class Cutter:
     def _affine(self, face: Face, forged: NDArray[np.uint8] | None) -> NDArray[np.float64]:
         around = None if forged is None else mask_box(forged, face.bbox)
         if around is not None:
-            return square_affine(around, self.recipe.crop)
-        if self.recipe.crop.align == "similarity":
-            return align_affine(face.landmarks, self.recipe.crop)
-        return square_affine(face.bbox, self.recipe.crop)
+            return square_affine(around, self.crop)
+        if self.crop.align == "similarity":
+            return align_affine(face.landmarks, self.crop)
+        return square_affine(face.bbox, self.crop)
 
     def _candidate(
         self,
@@ -165,7 +171,7 @@ class Cutter:
         image: NDArray[np.uint8],
         region: ForgedRegion,
     ) -> Candidate:
-        size = self.recipe.crop.size
+        size = self.crop.size
         with self.watch("crop"):
             mask = np.zeros((size, size), np.uint8) if region.mask is None else crop_mask(region.mask, affine, size)
         return Candidate(

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.face import Face, FaceDetector, create
 from facemill import DatasetError
@@ -14,7 +15,7 @@ from manifests import FrameFaces, schemas
 from manifests.dataset import FACES_FILE, STATE_FOLDER
 from pipeline.recipe import DetectSettings
 
-__all__ = ["KnownFaces", "detection_key", "frame_faces", "load_detector", "load_faces"]
+__all__ = ["KnownFaces", "detection_key", "frame_faces", "load_detector", "load_faces", "whole_picture"]
 
 KnownFaces = dict[tuple[str, int], list[Face]]
 """Faces by (detection key, frame index)."""
@@ -57,6 +58,12 @@ def frame_faces(key: str, video_id: str, frame_index: int, faces: Iterable[Face]
         landmarks=tuple(tuple(face.landmarks.ravel().tolist()) for face in faces),
         scores=tuple(float(face.score) for face in faces),
     )
+
+
+def whole_picture(image: NDArray[np.uint8]) -> Face:
+    """The face that fills a picture [H, W, 3]: no detector looked, so that its score and its landmarks are 0."""
+    height, width = image.shape[:2]
+    return Face(np.array([0, 0, width, height], np.float32), 0.0, np.zeros((5, 2), np.float32))
 
 
 def load_faces(folder: Path, video_ids: Iterable[str], shard_id: str) -> KnownFaces:

@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from detectors.face import Face, FaceDetector
 from manifests import FrameFaces
 from pipeline.clip import Clip, ClipVideo, FrameWindow
-from pipeline.faces import KnownFaces, detection_key, frame_faces
+from pipeline.faces import KnownFaces, detection_key, frame_faces, whole_picture
 from pipeline.recipe import DetectSettings
 from pipeline.stopwatch import Stopwatch
 from pipeline.track import Track, Tracker, box_iou
@@ -30,7 +30,8 @@ class PeopleFinder:
         known_faces: detections of an earlier build.
 
     Attributes:
-        detections: every frame's faces, known or new, in the order in which they were asked for.
+        detections: every frame's faces, known or new, in the order in which they were asked for; none of a clip
+            that is cropped already.
     """
 
     def __init__(
@@ -55,7 +56,8 @@ class PeopleFinder:
         """People by video and by position in the window.
 
         Faces are sought in the lead video; its fakes show the same people in the same places, unless
-        `detect.on` is `each`: then a fake's own detections are matched to the lead's people.
+        `detect.on` is `each`: then a fake's own detections are matched to the lead's people. Where the clip is
+        cropped already, each picture is one face.
         """
         found = self._faces(self.clip.lead, window)
         with self.watch("track"):
@@ -73,6 +75,9 @@ class PeopleFinder:
     def _faces(self, video: ClipVideo, window: FrameWindow) -> list[list[Face]]:
         """Faces of each frame of the window; none where a frame does not decode."""
         video_id = video.entry.video_id
+        if self.clip.cropped:
+            images = [frame.image for frame in window.frames[video_id]]
+            return [[] if image is None else [whole_picture(image)] for image in images]
         key = detection_key(video_id, video.file_bytes, video.reader.info.frame_count, self.settings)
         frames = [frame for frame in window.frames[video_id] if frame.image is not None]
         faces = {frame.index: self._known[key, frame.index] for frame in frames if (key, frame.index) in self._known}

@@ -100,7 +100,7 @@ class TrackSettings(Settings):
 
 
 class CropSettings(Settings):
-    """How a face is cut out."""
+    """How a face is cut out; of sequences of pictures, which are crops already, only `size` applies."""
 
     size: Positive = 299
     """Side of the square crop, pixels."""

@@ -1,11 +1,13 @@
-"""What a reader says of a video, and what it hands out."""
+"""What a reader says of a video, what it can be asked for, and what it hands out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Frame", "VideoInfo"]
+__all__ = ["Frame", "VideoInfo", "check_indices"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +51,17 @@ class Frame:
     index: int
     pts_s: float
     image: NDArray[np.uint8] | None
+
+
+def check_indices(indices: Sequence[int], frame_count: int) -> list[int]:
+    """The indices as integers.
+
+    Raises:
+        ValueError: they do not ascend without repetition, or do not lie in 0 to `frame_count - 1`.
+    """
+    chosen = [int(index) for index in indices]
+    if any(later <= earlier for earlier, later in pairwise(chosen)):
+        raise ValueError("Frame indices must ascend without repetition: sort them first.")
+    if chosen and not 0 <= chosen[0] <= chosen[-1] < frame_count:
+        raise ValueError(f"Frame indices must lie in 0..{frame_count - 1}, got {chosen[0]}..{chosen[-1]}.")
+    return chosen

@@ -1,13 +1,12 @@
 """`VideoReader`: exact frames by index."""
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from weakref import WeakSet
 
 from pipeline.decode.decord_backend import check_decord_fits, read_with_decord
-from pipeline.decode.frame import Frame
+from pipeline.decode.frame import Frame, check_indices
 from pipeline.decode.probe import probe
 from pipeline.decode.pyav import read_with_pyav
 from pipeline.decode.source import Deadline
@@ -57,15 +56,9 @@ class VideoReader:
             VideoError: while iterating; decode_timeout where a frame takes longer than `timeout_s`, unreadable
                 where the picture changes its size.
         """
-        chosen = [int(index) for index in indices]
         if self._closed:
             raise ValueError(f"The reader of {self.path} is closed: open a new one.")
-        if any(later <= earlier for earlier, later in pairwise(chosen)):
-            raise ValueError("Frame indices must ascend without repetition: sort them first.")
-        if chosen and not 0 <= chosen[0] <= chosen[-1] < self.info.frame_count:
-            raise ValueError(
-                f"Frame indices must lie in 0..{self.info.frame_count - 1}, got {chosen[0]}..{chosen[-1]}."
-            )
+        chosen = check_indices(indices, self.info.frame_count)
         backend = read_with_decord if self._settings.backend == "decord" else read_with_pyav
         frames = backend(self.path, self._probe, chosen, self._deadline(), self._threads)
         self._reads.add(frames)

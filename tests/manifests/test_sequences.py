@@ -28,6 +28,7 @@ def test_names_tell_archives_pictures_and_sequences():
     assert not is_archive("x/1.zip")
     assert is_picture("x/1.PNG")
     assert not is_picture("x/1.mp4")
+    assert not is_picture("x/._1.png")
     assert is_sequence("x/1.tar.gz/0")
     assert is_sequence("x/0")
     assert not is_sequence("x/0.mp4")
@@ -56,3 +57,29 @@ def test_what_is_no_archive_is_refused(tmp_path, content):
         list(read_archive(str(tmp_path / "1.tar.gz")))
     with pytest.raises(ManifestError, match="damaged or no archive"):
         list(read_archive(str(tmp_path / "gone.tar.gz")))
+
+
+@pytest.mark.parametrize("hurt", ["cut in a header", "cut between members", "header overwritten"])
+def test_an_archive_that_ends_too_early_is_refused(tmp_path, hurt):
+    """Where tarfile itself would find an archive of two members, and nothing wrong with it."""
+    path = tmp_path / "1.tar"
+    write_archive(path, {f"1/real/0/{n}.png": bytes(700) for n in range(4)}, "w")
+    packed = bytearray(path.read_bytes())
+    third = 2 * (512 + 1024)  # a header, and a content padded to blocks
+    if hurt == "header overwritten":
+        packed[third : third + 512] = b"\xff" * 512
+    else:
+        del packed[third + (300 if hurt == "cut in a header" else 0) :]
+    path.write_bytes(packed)
+    with tarfile.open(path) as archive:
+        assert len(archive.getnames()) == 2
+    with pytest.raises(ManifestError, match="damaged or no archive"):
+        list(read_archive(str(path)))
+
+
+def test_long_names_and_headers_of_other_kinds_are_read(tmp_path):
+    name = f"1/real/0/{'long' * 60}.png"
+    for tar_format in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        with tarfile.open(tmp_path / "1.tar", "w", format=tar_format) as archive:
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+        assert [path for path, _ in read_archive(str(tmp_path / "1.tar"))] == [name]

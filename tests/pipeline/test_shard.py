@@ -7,10 +7,11 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from facemill import DetectorError, VideoError
-from manifests import ClipGroup, MaskKind, Reason, VideoEntry
+from manifests import ClipGroup, MaskKind, Reason, SampleRecord, VideoEntry, from_table
 from manifests.shards import EncodedSample, format_of
 from pipeline import cut
 from pipeline.plan import BuildJob, ShardSpec
@@ -18,7 +19,7 @@ from pipeline.recipe import load_recipe
 from pipeline.shard import build_shard
 from pipeline.state import ShardResult
 from tests.conftest import encode_video
-from tests.pipeline.conftest import Actor, MarkDetector, film, inner_box
+from tests.pipeline.conftest import SIZE, Actor, MarkDetector, film, inner_box
 
 pytestmark = pytest.mark.usefixtures("mark_detector")
 
@@ -290,6 +291,38 @@ def test_an_official_mask_that_ends_early(add_video: AddVideo, tmp_path: Path) -
     assert [s.record.mask_kind for s in both] == [MaskKind.OFFICIAL] * 3 + [MaskKind.DIFFERENCE] * 3
 
 
+@pytest.mark.parametrize("lack", ["none", "gone", "no video", "short"])
+def test_a_fake_without_its_mask_takes_none_from_those_that_follow(
+    add_video: AddVideo, tmp_path: Path, lack: str
+) -> None:
+    """In its own clip group and in the next, whatever its mask lacks."""
+    whole = official(tmp_path, FRAMES)
+    (tmp_path / "data" / "noise.mp4").write_bytes(b"this is no video")
+    short = encode_video(tmp_path / "data" / "short.mp4", np.full((3, *SIZE, 3), 255, np.uint8)).name
+    mask = {"none": None, "gone": "gone.mp4", "no video": "noise.mp4", "short": short}[lack]
+    groups = []
+    for person in ("a", "b"):
+        real = add_video(f"{person}-real", film([BIG], FRAMES))
+        fakes = [
+            add_video(f"{person}-fake{n}", film([BIG], FRAMES, forged=0), 1, source_id=real.video_id, mask_path=path)
+            for n, path in enumerate((mask, whole))
+        ]
+        groups.append(ClipGroup(real, tuple(fakes)))
+    result = run(tmp_path / "out", *groups, sets=["mask.source=both"])
+    listed = from_table(pq.read_table(tmp_path / "out" / result.samples.path), SampleRecord)
+    kinds: dict[str, list[MaskKind]] = {}
+    for record in listed:
+        kinds.setdefault(record.video_id, []).append(record.mask_kind)
+        assert (record.mask_iou is not None) == (record.mask_kind is MaskKind.OFFICIAL)
+    first = [MaskKind.OFFICIAL] * (lack == "short") + [MaskKind.DIFFERENCE] * (5 if lack == "short" else 6)
+    for person in ("a", "b"):
+        assert kinds[f"{person}-fake0"] == first
+        assert kinds[f"{person}-fake1"] == [MaskKind.OFFICIAL] * 6
+    missing = {"none": {}, "short": {"a-fake0": 5, "b-fake0": 5}}.get(lack, {"a-fake0": 6, "b-fake0": 6})
+    assert {f.video_id: f.frames for f in result.failures if f.reason is Reason.MASK_UNAVAILABLE} == missing
+    assert reasons(result) == {video_id: {Reason.MASK_UNAVAILABLE} for video_id in missing}
+
+
 def test_detecting_in_each_video_matches_fakes_to_the_people_of_their_original(
     add_video: AddVideo, tmp_path: Path, mark_detector: MarkDetector
 ) -> None:
@@ -344,10 +377,10 @@ def test_what_breaks_inside_costs_its_own_clip_only(
 ) -> None:
     cut_out = cut.crop_image
 
-    def fragile(frame: np.ndarray, *rest: object) -> np.ndarray:
+    def fragile(frame: np.ndarray, *rest: object, **options: object) -> np.ndarray:
         if frame.shape[0] < 200:
             raise ArithmeticError("cannot")
-        return cut_out(frame, *rest)
+        return cut_out(frame, *rest, **options)
 
     monkeypatch.setattr(cut, "crop_image", fragile)
     cursed = add_video("cursed", film([BIG], FRAMES)[:, :180])
