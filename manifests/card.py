@@ -48,6 +48,7 @@ dataset = load_dataset("path/to/this/folder", split="{{ splits[0] if splits else
 `samples.parquet` has a row for every sample, without the pictures; `videos.parquet` for every video;
 `faces.parquet` for every frame that a face detector looked at; `failures.parquet` ({{ info.failures }} rows) for
 what gave no sample, and why. `dataset.json` has the checksum of every shard: `facemill verify` goes through them.
+`croissant.json` describes files and fields for programs.
 
 ## Recipe
 

@@ -1,6 +1,6 @@
 """A built dataset's folder: the names of its files, and `dataset.json`, which says what they hold.
 
-dataset.json  README.md  videos.parquet  samples.parquet  faces.parquet  failures.parquet
+dataset.json  README.md  croissant.json  videos.parquet  samples.parquet  faces.parquet  failures.parquet
 train/train-000000.parquet  …  val/…  test/…
 _state/train-000000.json    …
 """
@@ -20,6 +20,7 @@ from manifests.storage import write_atomically
 
 __all__ = [
     "CARD_FILE",
+    "CROISSANT_FILE",
     "DATASET_FILE",
     "FACES_FILE",
     "FAILURES_FILE",
@@ -40,6 +41,7 @@ FORMAT_VERSION = 1
 
 DATASET_FILE = "dataset.json"
 CARD_FILE = "README.md"
+CROISSANT_FILE = "croissant.json"
 VIDEOS_FILE = "videos.parquet"
 SAMPLES_FILE = "samples.parquet"
 FACES_FILE = "faces.parquet"

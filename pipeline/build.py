@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 from facemill import ConfigError, DatasetError, FacemillError, __version__
 from manifests import FailureRecord, VideoEntry, group_clips, read_videos, schemas, write_videos
 from manifests.card import dataset_card
+from manifests.croissant import croissant_metadata
 from manifests.dataset import (
     CARD_FILE,
+    CROISSANT_FILE,
     DATASET_FILE,
     FACES_FILE,
     FAILURES_FILE,
@@ -250,6 +252,7 @@ def _finish(out: Path, entries: list[VideoEntry], recipe: Recipe, results: list[
         failures=len(failures),
     )
     write_atomically(out / CARD_FILE, dataset_card(info).encode())
+    write_atomically(out / CROISSANT_FILE, croissant_metadata(info, out).encode())
     for leftover in out.rglob(f".*{TEMPORARY_SUFFIX}"):
         leftover.unlink(missing_ok=True)
     write_dataset(out, info)

@@ -210,6 +210,28 @@ def verify(folder: _Built, threads: Annotated[int, typer.Option(min=1, help="Sha
 
 
 @app.command()
+def export(
+    folder: _Built,
+    out: Annotated[Path, typer.Option(help="New folder. Run again with the same to go on.")],
+    to: Annotated[str, typer.Option(help="Whose training is to read it: deepfakebench.")] = "deepfakebench",
+    prefix: Annotated[
+        str | None, typer.Option(help="What its paths begin with: --out as that training sees it.", metavar="PATH")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Shards written at once.")] = 4,
+) -> None:
+    """Write a dataset in the folders and files that another project's training reads."""
+    from manifests.dataset import read_dataset
+    from manifests.export import export as run
+
+    samples = sum(shard.rows for shard in read_dataset(folder).shards)
+    with _progress("exporting", samples) as advance:
+        report = run(folder, out, to, prefix=prefix, threads=threads, on_samples=advance)
+    typer.echo(f"{report.samples} samples of {report.videos} videos -> {report.out}")
+    for note in report.notes:
+        typer.echo(note)
+
+
+@app.command()
 def inspect(folder: _Built) -> None:
     """Show what a dataset holds, what failed and why, and where the time went."""
     from rich.console import Console
@@ -286,14 +308,14 @@ def demo(
 
 
 @contextmanager
-def _progress(what: str, videos: int) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal; yields what to call with the number of videos just done."""
+def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on the terminal; yields what to call with the number of them just done."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=videos)
+        task = bar.add_task(what, total=total)
         yield lambda done: bar.advance(task, done)
 
 

@@ -73,7 +73,8 @@ def test_the_number_of_workers_does_not_show_in_the_bytes(builds: Builds) -> Non
     one, two = builds["parquet", 1], builds["parquet", 2]
     assert (one.ended.code, two.ended.code) == (0, 0), (one.ended.err, two.ended.err)
     assert content(one.folder) == content(two.folder)
-    named = {"dataset.json", "README.md", "videos.parquet", "samples.parquet", "faces.parquet", "failures.parquet"}
+    tables = {"videos.parquet", "samples.parquet", "faces.parquet", "failures.parquet"}
+    named = {"dataset.json", "README.md", "croissant.json", *tables}
     assert named <= content(one.folder).keys()
     assert not [name for name in content(one.folder) if name.endswith(".tmp")]
 

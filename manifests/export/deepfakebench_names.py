@@ -1,0 +1,121 @@
+"""What DeepfakeBench calls datasets, methods, and the JSON files that its configuration names."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, count
+from pathlib import PurePosixPath
+
+from manifests.records import LABELS, VideoEntry
+
+__all__ = ["BenchDataset", "VideoNames", "identify", "is_known_label"]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchDataset:
+    """A dataset as DeepfakeBench knows it.
+
+    Attributes:
+        folder: below its root of pictures.
+        labels: by forgery method, `real` among them.
+        pages: names of the JSON files, each with the labels in it; the first has the dataset as a whole.
+        has_levels: its loader looks for the compression level below the split.
+    """
+
+    folder: str
+    labels: Mapping[str, str]
+    pages: Mapping[str, tuple[str, ...]]
+    has_levels: bool = False
+
+
+def _plain(folder: str, labels: Mapping[str, str]) -> BenchDataset:
+    return BenchDataset(folder, labels, {folder: tuple(labels.values())})
+
+
+_FFPP = {"Deepfakes": "FF-DF", "Face2Face": "FF-F2F", "FaceSwap": "FF-FS", "NeuralTextures": "FF-NT"}
+
+_KNOWN = {
+    "ffpp": BenchDataset(
+        folder="FaceForensics++",
+        labels={"real": "FF-real", **_FFPP, "FaceShifter": "FF-FH"},
+        pages={
+            "FaceForensics++": ("FF-real", *_FFPP.values()),
+            **{label: ("FF-real", label) for label in _FFPP.values()},
+            "FaceShifter": ("FF-real", "FF-FH"),
+        },
+        has_levels=True,
+    ),
+    "dfd": BenchDataset(
+        folder="FaceForensics++",
+        labels={"real": "DFD_real", "DeepFakeDetection": "DFD_fake"},
+        pages={"DeepFakeDetection": ("DFD_real", "DFD_fake")},
+        has_levels=True,
+    ),
+    "celebdf1": _plain("Celeb-DF-v1", {"real": "CelebDFv1_real", "Celeb-synthesis": "CelebDFv1_fake"}),
+    "celebdf2": _plain("Celeb-DF-v2", {"real": "CelebDFv2_real", "Celeb-synthesis": "CelebDFv2_fake"}),
+    "dfdc": _plain("DFDC", {"real": "DFDC_Real", "fake": "DFDC_Fake"}),
+    "dfdcp": _plain("DFDCP", {"real": "DFDCP_Real", "method_A": "DFDCP_FakeA", "method_B": "DFDCP_FakeB"}),
+}
+_KNOWN_LABELS = {label for known in _KNOWN.values() for label in known.labels.values()}
+
+
+def identify(dataset: str, method: str) -> tuple[BenchDataset, str]:
+    """The dataset and the label of a video; those that DeepfakeBench does not know get `_Real` and `_Fake`."""
+    known = _KNOWN.get(dataset)
+    if known is not None and method in known.labels:
+        return known, known.labels[method]
+    name = _safe(dataset)
+    real, fake = f"{name}_Real", f"{name}_Fake"
+    return BenchDataset(name, {}, {name: (real, fake)}), real if method == "real" else fake
+
+
+def is_known_label(label: str) -> bool:
+    """Whether it is in the `label_dict` of DeepfakeBench's own configuration."""
+    return label in _KNOWN_LABELS
+
+
+class VideoNames:
+    """Chooses the names of videos: the original's, where that is free.
+
+    The loader tells videos apart by label and name, and video metrics by name alone: no two videos of a label share
+    one, nor do a real one and a fake. Fakes of several methods may, as they do in FaceForensics++.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[tuple[str, ...]] = set()
+
+    def choose_folder(self, bench: BenchDataset, label: str, video: VideoEntry, track: int) -> str:
+        """The folder of frames of one person of a video, which ends in the name: `…/frames/<name>`.
+
+        Videos asked for in the same order get the same names.
+        """
+        parents = _frames_folder(bench, video)
+        scope = (next(iter(bench.pages)), video.quality if bench.has_levels else "")
+
+        def keys(name: str, kind: int) -> set[tuple[str, ...]]:
+            return {(parents, name), (*scope, label, name), (*scope, LABELS[kind], name)}
+
+        free = (name for name in _candidates(video, track) if not keys(name, 1 - video.label) & self._taken)
+        name = next(free)
+        self._taken |= keys(name, video.label)
+        return f"{parents}/{name}"
+
+
+def _frames_folder(bench: BenchDataset, video: VideoEntry) -> str:
+    """Beside the original's folder of videos."""
+    parents = PurePosixPath(video.path).parts[:-1]
+    if parents and parents[-1] == "videos":
+        parents = parents[:-1]
+    return "/".join([bench.folder, *map(_safe, parents), "frames"])
+
+
+def _candidates(video: VideoEntry, track: int) -> Iterator[str]:
+    # In front, because some of its detectors read an identity from the end of the name.
+    person = f"t{track}_" if track else ""
+    names = (_safe(PurePosixPath(video.path).stem), _safe(video.video_id))
+    return chain((person + name for name in names), (f"{person}{names[1]}-{n}" for n in count(2)))
+
+
+def _safe(part: str) -> str:
+    """A part of a path in which its loader finds nothing to replace: it takes `frames` and `.png` anywhere."""
+    return re.sub(r"[^\w+-]", "_", part).replace("frames", "Frames")
