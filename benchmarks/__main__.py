@@ -14,7 +14,7 @@ from dask.system import CPU_COUNT
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import build, decoders, face_detectors, feeding, forgery_detectors, memory, planning, scanning
+from benchmarks import build, decoders, face_detectors, feeding, forgery_detectors, learning, memory, planning, scanning
 from benchmarks.clips import MEDIA, source_clip
 from benchmarks.row import Row
 
@@ -33,6 +33,7 @@ def main() -> None:
         "decoders": lambda: decoders.measure(_videos(scratch)),
         "feeding": lambda: feeding.measure(scratch),
         "forgery": lambda: forgery_detectors.measure(device=device),
+        "learning": lambda: learning.measure(scratch),
         "planning": planning.measure,
         "scanning": lambda: scanning.measure(scratch),
         "memory": lambda: memory.measure(scratch),

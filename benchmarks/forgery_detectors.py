@@ -4,6 +4,7 @@ On a GPU: the papers' sizes, batches of 32, mixed bf16, channels last, torch.com
 side, batches of 8, float32, eager.
 """
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -34,7 +35,7 @@ def measure(*, device: str) -> list[Row]:
 def _rows(name: str, device: str) -> list[Row]:
     on_gpu = device == "cuda"
     options = options_of(name)
-    size = options.size if on_gpu else options.size // 2 // 32 * 32
+    size = options.size if on_gpu else math.ceil(options.size / 64) * 32
     batch = 32 if on_gpu else 8
     ours = create(name, size=size)
     plain = Plain(PlainOptions(backbone=options.backbone, size=size))

@@ -2,7 +2,7 @@
 
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,7 +19,10 @@ _Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a recipe value; may be repeated.", metavar="KEY=VALUE")
 ]
 _Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-_Workers = Annotated[int, typer.Option(min=0, help="Processes that read data; 0 for none beside this one.")]
+_Workers = Annotated[
+    int | None, typer.Option(min=0, help="Processes that read data, a device; by default what the machine bears.")
+]
+Precision = Literal["float32", "bf16"]
 _Split = Annotated[str, typer.Option(help="Split: train, val or test.")]
 
 
@@ -34,7 +37,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is in --out.")] = False,
     device: _Device = "auto",
     devices: Annotated[int | None, typer.Option(min=1, help="GPUs to train on (DDP); by default all.")] = None,
-    workers: _Workers = 2,
+    workers: _Workers = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Run the detector through torch.compile.")] = False,
 ) -> None:
     """Train a forgery detector; the weights of the best validation AUC are kept. Killed, --resume goes on."""
@@ -75,7 +78,8 @@ def evaluate(
     ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Crops a forward pass.")] = 32,
     device: _Device = "auto",
-    workers: _Workers = 2,
+    workers: _Workers = None,
+    precision: Annotated[Precision, typer.Option(help="bf16 is faster on a GPU.")] = "float32",
 ) -> None:
     """Score a split with a trained detector: metrics per frame and per video, per method and dataset, and plots."""
     from rich.console import Console
@@ -96,6 +100,7 @@ def evaluate(
             batch=batch,
             device=device,
             workers=workers,
+            precision=precision,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console.print(metrics_table(result.metrics))
@@ -163,7 +168,7 @@ def run_experiment(
     ] = None,
     overrides: _Overrides = None,
     device: _Device = "auto",
-    workers: _Workers = 2,
+    workers: _Workers = None,
 ) -> None:
     """Train and evaluate one row of a paper's table, and print the paper's figure beside ours."""
     from pipeline.experiments import run_experiment as run

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.data.augment import Augmentation
 from pipeline.data.balance import BalancedSampler
 from pipeline.data.dataset import FaceDataset
+from pipeline.data.loader import FaceLoader
 from pipeline.data.opening import open_faces
 from pipeline.data.prepare import prepare
 from pipeline.data.sample import RawBatch, Sample, collate
@@ -18,6 +19,7 @@ __all__ = [
     "BalancedSampler",
     "FaceDataModule",
     "FaceDataset",
+    "FaceLoader",
     "RawBatch",
     "Sample",
     "StreamingFaces",

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
 from pipeline.data.balance import BalancedSampler
 from pipeline.data.dataset import FaceDataset
+from pipeline.data.loader import FaceLoader
 from pipeline.data.opening import open_faces
-from pipeline.data.sample import Sample, collate
+from pipeline.data.sample import RawBatch
 from pipeline.data.split import Roots
 from pipeline.data.stream import StreamingFaces
 from pipeline.train_settings import TrainSettings
@@ -20,23 +20,23 @@ from pipeline.train_settings import TrainSettings
 __all__ = ["EpochLoader", "FaceDataModule"]
 
 
-class EpochLoader(DataLoader[Sample]):
-    """A `DataLoader` that shuffles as its epoch says.
+class EpochLoader(FaceLoader):
+    """A `FaceLoader` that shuffles as its epoch says.
 
     Lightning tells samplers their epoch too, but starts the first iteration, and with it the workers, before
     it does so: a resumed run would begin with the order of epoch 0. It tells streams nothing.
 
     Args:
-        dataset: a stream is told the epoch itself, else its `sampler`, if it cares.
+        faces: a stream is told the epoch itself, else its `sampler`, if it cares.
         epoch: gives the epoch that an iteration which starts now belongs to.
     """
 
-    def __init__(self, dataset: FaceDataset | StreamingFaces, *, epoch: Callable[[], int], **options: Any) -> None:
-        super().__init__(dataset, collate_fn=collate, **options)
-        self._shuffled = dataset if isinstance(dataset, StreamingFaces) else self.sampler
+    def __init__(self, faces: FaceDataset | StreamingFaces, *, epoch: Callable[[], int], **options: Any) -> None:
+        super().__init__(faces, **options)
+        self._shuffled = faces if isinstance(faces, StreamingFaces) else self.sampler
         self._epoch = epoch
 
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # PyTorch names a private class
+    def __iter__(self) -> Iterator[RawBatch]:  # type: ignore[override]  # as in `FaceLoader`
         set_epoch = getattr(self._shuffled, "set_epoch", None)
         if set_epoch is not None:
             set_epoch(self._epoch())

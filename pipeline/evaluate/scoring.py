@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from detectors.forgery import ForgeryDetector
-from pipeline.data import FaceDataset, RawBatch, StreamingFaces, collate, prepare
+from pipeline.data import FaceDataset, FaceLoader, RawBatch, StreamingFaces, prepare
 from pipeline.evaluate.corruptions import Corruption, corrupt
 from pipeline.evaluate.scores import COPIED, NO_CORRUPTION, SCORES
 
@@ -46,9 +45,7 @@ def score_faces(
     """
     device = torch.device(device)
     detector.to(device).eval()
-    loader = DataLoader(
-        faces, batch, num_workers=workers, collate_fn=collate, pin_memory=device.type == "cuda", shuffle=False
-    )
+    loader = FaceLoader(faces, batch_size=batch, num_workers=workers, pin_memory=device.type == "cuda")
     rows, logits = [], []
     with torch.no_grad():
         for raw in loader:

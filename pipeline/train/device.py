@@ -1,10 +1,19 @@
 """Where a forgery detector runs."""
 
+import os
+
 import torch
 
 from facemill import ConfigError
 
-__all__ = ["choose_device"]
+__all__ = ["choose_device", "count_readers"]
+
+MOST_READERS = 8
+
+
+def count_readers(devices: int) -> int:
+    """Processes that read data for each device, where nobody has said: the cores, shared out, up to eight."""
+    return min(MOST_READERS, max(1, len(os.sched_getaffinity(0)) // devices))
 
 
 def choose_device(name: str) -> torch.device:

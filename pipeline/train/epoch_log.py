@@ -14,6 +14,8 @@ from manifests.storage import write_atomically
 
 __all__ = ["EpochLog"]
 
+CHECKED_STEPS = 50
+
 
 class EpochLog(Callback):  # type: ignore[misc]  # it has no types
     """Keeps a row per epoch in checkpoints and in a CSV file.
@@ -41,14 +43,21 @@ class EpochLog(Callback):  # type: ignore[misc]  # it has no types
         del pl_module
         self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])  # at the end it is the next epoch's already
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        del pl_module
-        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        if not math.isfinite(metrics["train_loss"]):
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        del pl_module, batch
+        # Now and then, since looking at a number makes a GPU wait.
+        last = batch_idx + 1 == trainer.num_training_batches
+        if (last or batch_idx % CHECKED_STEPS == 0) and not math.isfinite(outputs["loss"]):
             raise ConfigError(
-                f"The loss of epoch {trainer.current_epoch + 1} is not finite: lower train.optimizer.lr, or say "
+                f"The loss is not finite in epoch {trainer.current_epoch + 1}: lower train.optimizer.lr, or say "
                 "train.precision=float32."
             )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        del pl_module
+        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if name != "loss"}
         self.rows.append({"epoch": trainer.current_epoch, "learning_rate": self._rate, **metrics})
         if not trainer.is_global_zero:
             return

@@ -19,12 +19,12 @@ from safetensors.torch import save_file
 
 from detectors.forgery import create, options_of
 from facemill import ConfigError
-from manifests.dataset import DATASET_FILE, read_dataset
+from manifests.dataset import DATASET_FILE
 from manifests.storage import atomic_path, sha256_of, write_atomically
-from pipeline.data import FaceDataModule
+from pipeline.data import FaceDataModule, open_faces
 from pipeline.recipe import Recipe
 from pipeline.train.checkpoints import AtomicCheckpoints, RunCheckpoints
-from pipeline.train.device import choose_device
+from pipeline.train.device import choose_device, count_readers
 from pipeline.train.epoch_log import EpochLog
 from pipeline.train.module import ForgeryModule
 from pipeline.train.run_folder import (
@@ -70,7 +70,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     devices: int | None = None,
-    workers: int = 0,
+    workers: int | None = 0,
     compiled: bool = False,
     progress: bool = True,
 ) -> TrainReport:
@@ -86,7 +86,8 @@ def train(
         resume: go on with the run that is in `out`; where there is none, start it.
         device: `auto`, `cpu` or `cuda`.
         devices: how many GPUs (DDP), or processes on a CPU; None for all GPUs, or one process.
-        workers: processes that read data, per device; 0 to read in the training process.
+        workers: processes that read data, per device; 0 to read in the training process, None for what the
+            machine bears.
         compiled: run the detector through `torch.compile`.
         progress: show a progress bar.
 
@@ -95,19 +96,23 @@ def train(
         DatasetError: for a dataset that is unfinished, damaged or lacks a split.
     """
     config = _configure(detector, data, recipe)
-    choose_device(device)
-    # Lightning starts the further processes of a DDP run by this same call; the first has claimed the folder.
-    _claim(out, config, resume=resume or rank_zero_only.rank > 0)
-    if (out / METRICS_FILE).is_file():
+    on_gpu = choose_device(device).type == "cuda"
+    if resume and (out / METRICS_FILE).is_file():
+        _claim(out, config, resume=True)
         return _report(out)
+    # Everything that can be refused is refused before the folder is claimed.
     torch.manual_seed(config.seed)  # of the first weights
     model = ForgeryModule(create(detector, **config.options), config.train, seed=config.seed, compiled=compiled)
+    if on_gpu:
+        model = model.to(memory_format=torch.channels_last)
+    # Lightning starts the further processes of a DDP run by this same call; the first has claimed the folder.
+    _claim(out, config, resume=resume or rank_zero_only.rank > 0)
     with _lightning_quiet():
         trainer = _trainer(out, config, device=device, devices=devices, progress=progress)
         faces = FaceDataModule(
             data,
             settings=config.train.model_copy(update={"batch": _per_device(config.train.batch, trainer.world_size)}),
-            workers=workers,
+            workers=count_readers(trainer.world_size) if workers is None else workers,
             seed=config.seed,
             masks=model.detector.uses_masks,
         )
@@ -125,8 +130,8 @@ def train(
 
 def _configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
     options = options_of(detector, recipe.train.model)
-    for folder in data:
-        read_dataset(folder)
+    for split in ("train", "val"):
+        open_faces(data, split, masks=False)
     return RunConfig(
         detector=detector,
         options=options.model_dump(mode="json"),
@@ -162,6 +167,8 @@ def _claim(out: Path, config: RunConfig, *, resume: bool) -> None:
 def _per_device(batch: int, devices: int) -> int:
     if batch % devices:
         raise ConfigError(f"train.batch={batch} cannot be shared by {devices} devices: choose a multiple of {devices}.")
+    if batch == devices:
+        raise ConfigError("Batch normalisation cannot learn from one crop a device: choose a larger train.batch.")
     return batch // devices
 
 
@@ -188,6 +195,8 @@ def _trainer(out: Path, config: RunConfig, *, device: str, devices: int | None, 
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
+        benchmark=on_gpu,  # crops all have one size: cuDNN's search for the fastest kernels pays
+        sync_batchnorm=on_gpu and count > 1,  # a recipe's batch is that of all devices together
         use_distributed_sampler=False,  # the data module's own samplers know the ranks, and keep the balance
     )
 

@@ -52,23 +52,35 @@ class ForgeryModule(LightningModule):  # type: ignore[misc]  # it has no types
             raw = replace(raw, labels=self._dealt_labels[raw.index], has_mask=torch.zeros_like(raw.has_mask))
         torch.manual_seed(hash((self.seed, self.current_epoch, step, self.global_rank)))
         batch = prepare(raw, self.detector.input_spec, self.augmentation, epoch=self.current_epoch, step=step)
-        output = self.detector(batch.images)
+        output = self.detector(self._laid_out(batch.images))
         loss = self.detector.loss(output, batch)
         per_epoch = {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": len(batch.labels)}
-        self.log("train_loss", loss.total, prog_bar=True, **per_epoch)
+        self.log("loss", loss.total, prog_bar=True, on_step=True, on_epoch=False, batch_size=len(batch.labels))
+        self.log("train_loss", loss.total, **per_epoch)
         for name, term in loss.terms.items():
             self.log(f"train_{name}", term, **per_epoch)
         return loss.total
 
+    def _laid_out(self, images: Tensor) -> Tensor:
+        """Channels last on a GPU, as its tensor cores want them."""
+        return images.contiguous(memory_format=torch.channels_last) if images.is_cuda else images
+
     def validation_step(self, raw: RawBatch, _: int) -> None:
         batch = prepare(raw, self.detector.input_spec)
-        logit = self.detector(batch.images).logit
+        logit = self.detector(self._laid_out(batch.images)).logit
         labels = raw.labels
-        self.auc.update(logit, labels)
-        self.accuracy.update(torch.sigmoid(logit), labels)
+        self.judge(logit, labels)
         self.log("val_loss", classification_loss(logit, batch.labels), batch_size=len(labels), sync_dist=True)
         self.log("val_auc", self.auc, prog_bar=True, batch_size=len(labels))
         self.log("val_acc", self.accuracy, batch_size=len(labels))
+
+    def judge(self, logit: Tensor, labels: Tensor) -> None:
+        """Take a validation batch's log-odds [B] into account."""
+        # In float64: bf16 scores tie where they are sure, and torchmetrics takes logits that happen to lie between
+        # 0 and 1 for probabilities.
+        score = logit.double().sigmoid()
+        self.auc.update(score, labels)
+        self.accuracy.update(score, labels)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Optimizer | LightningOptimizer, optimizer_closure: Any = None

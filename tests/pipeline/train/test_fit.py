@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.metrics import roc_auc_score
 
+from detectors.forgery import create
 from facemill import ConfigError, DatasetError, DetectorError
 from pipeline.data import open_faces
 from pipeline.recipe import load_recipe
 from pipeline.train import TrainReport, load_run, train
 from pipeline.train.epoch_log import EpochLog
 from pipeline.train.module import ForgeryModule
-from tests.pipeline.trained import SMALL
+from tests.pipeline.trained import SMALL, build_toy
 
 RECIPE = load_recipe("default", SMALL)
 
@@ -122,6 +124,39 @@ def test_wrong_words_are_refused_before_anything_is_written(toy: Path, tmp_path:
     assert not out.exists()
 
 
+def test_a_failed_start_leaves_nothing_behind(toy: Path, tmp_path: Path) -> None:
+    missing = load_recipe("default", [*SMALL, f"train.model.weights={tmp_path / 'none.pth'}"])
+    with pytest.raises(DetectorError, match="no weights file"):
+        train("mat", [toy], tmp_path / "run", missing)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match="one crop a device"):
+        train("mat", [toy], tmp_path / "other", load_recipe("default", [*SMALL, "train.batch=1"]))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_corrupt_crop_is_one_sentence_from_any_process(tmp_path: Path, workers: int) -> None:
+    root = build_toy(tmp_path / "data")
+    shard = next((root / "train").glob("*0000.parquet"))
+    content = bytearray(shard.read_bytes())
+    content[content.index(b"\x89PNG") + 60] ^= 0xFF
+    shard.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"Row 0 of .*train-000000\.parquet") as caught:
+        train("mat", [root], tmp_path / "run", RECIPE, workers=workers, progress=False)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_validation_auc_is_exact_whatever_range_and_precision_the_scores_have() -> None:
+    module = ForgeryModule(create("resnet18", size=64), RECIPE.train, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (512,), generator=generator)
+    for scale, kind in ((0.05, torch.float32), (6.0, torch.bfloat16)):
+        logits = (scale * (labels + torch.rand(512, generator=generator))).to(kind)
+        module.auc.reset()
+        for start in range(0, 512, 4):
+            module.judge(logits[start : start + 4], labels[start : start + 4])
+        assert float(module.auc.compute()) == pytest.approx(roc_auc_score(labels, logits.double()), abs=1e-6)
+
+
 def test_damaged_weights_are_an_error_that_names_them(finished: TrainReport, tmp_path: Path) -> None:
     run = shutil.copytree(finished.run, tmp_path / "run")
     (run / "model.safetensors").write_bytes(b"nothing")
@@ -130,7 +165,7 @@ def test_damaged_weights_are_an_error_that_names_them(finished: TrainReport, tmp
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_advice(toy: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"loss of epoch 1 is not finite: lower train\.optimizer\.lr"):
+    with pytest.raises(ConfigError, match=r"loss is not finite in epoch 1: lower train\.optimizer\.lr"):
         train(
             "mat", [toy], tmp_path / "run", load_recipe("default", [*SMALL, "train.optimizer.lr=1e30"]), progress=False
         )
