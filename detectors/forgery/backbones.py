@@ -80,8 +80,9 @@ def create_backbone(
     """Make a backbone from a timm network.
 
     Args:
-        name: timm's name of it.
-        pretrained: with timm's ImageNet weights, which timm downloads and keeps.
+        name: timm's name of it, where weights are wanted with their tag: `resnet18.tv_in1k`. Without one timm takes
+            weights of its choice: not ImageNet's alone for some EfficientNets.
+        pretrained: with timm's weights of that name, which timm downloads and keeps.
         weights: file of weights to load instead: a state dict of the timm network, as safetensors or by
             `torch.save`; its classifier is passed over.
         in_channels: of the input; with pretrained weights the stem's are summed (1) or repeated.
@@ -90,12 +91,16 @@ def create_backbone(
             the network's own.
 
     Raises:
-        ConfigError: for a name that timm does not know, a network of another family, or one without a width.
+        ConfigError: for a name or tag that timm does not know, a network of another family, or one without a width.
         DetectorError: for weights that are missing, damaged, or of another network.
     """
     if not timm.is_model(name):
-        close = ", ".join(timm.list_models(f"*{name}*")[:5]) or "such as tf_efficientnet_b4 or resnet34"
+        close = ", ".join(timm.list_models(f"*{name}*")[:5]) or "such as tf_efficientnet_b4.aa_in1k or resnet34.tv_in1k"
         raise ConfigError(f"timm has no network {name!r}: choose another backbone ({close}).")
+    network_name, _, tag = name.partition(".")
+    if tag and not timm.list_pretrained(name):
+        tags = ", ".join(timm.list_pretrained(f"{network_name}.*")[:5]) or network_name
+        raise ConfigError(f"timm has no weights {tag!r} of {network_name}: choose others ({tags}).")
     shape = {} if width is None else {"channels": tuple(width * 2**layer for layer in range(4))}
     try:
         # timm adapts the stem of its own weights, and of a local file's, to the number of channels.
@@ -108,7 +113,7 @@ def create_backbone(
         ) from None
     except OSError as error:
         raise DetectorError(
-            f"The ImageNet weights of {name} could not be fetched ({type(error).__name__}): "
+            f"The weights of {name} could not be fetched ({type(error).__name__}): "
             "give a file of them with the option weights=FILE, or say pretrained=false to start from random ones."
         ) from None
     if weights is not None:

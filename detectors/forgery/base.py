@@ -25,6 +25,7 @@ __all__ = [
     "InputSpec",
     "LossTerms",
     "classification_loss",
+    "mean_over",
 ]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -46,11 +47,16 @@ class InputSpec:
 
     def normalise(self, images: Tensor) -> Tensor:
         """Values in 0..1 [B, 3, H, W] to the detector's own range."""
-        return (images - images.new_tensor(self.mean)[:, None, None]) / images.new_tensor(self.std)[:, None, None]
+        return (images - _per_channel(self.mean, images)) / _per_channel(self.std, images)
 
     def denormalise(self, images: Tensor) -> Tensor:
         """The inverse of `normalise`."""
-        return images * images.new_tensor(self.std)[:, None, None] + images.new_tensor(self.mean)[:, None, None]
+        return images * _per_channel(self.std, images) + _per_channel(self.mean, images)
+
+
+def _per_channel(values: tuple[float, ...], images: Tensor) -> Tensor:
+    """Values as [C, 1, 1], of the images' kind; filled in on their device, as a copy from the CPU would wait for it."""
+    return torch.stack([images.new_full((1, 1), value) for value in values])
 
 
 class ForgeryOptions(BaseModel):
@@ -61,9 +67,10 @@ class ForgeryOptions(BaseModel):
     size: Annotated[int, Field(gt=0)]
     """Side of the square input, pixels."""
     backbone: str
-    """Name of a network in timm, of a family that `detectors.forgery.backbones` knows."""
+    """A network in timm, of a family that `detectors.forgery.backbones` knows: NAME, or NAME.TAG for its weights."""
     pretrained: bool = False
-    """Start the backbone from timm's ImageNet weights, which timm downloads."""
+    """Start the backbone from the weights of the tag in its name, which timm downloads; without a tag timm's default,
+    which for some EfficientNets was trained on more than ImageNet."""
     weights: Path | None = None
     """Start the backbone from this file of weights instead (a state dict of the timm network)."""
 
@@ -118,6 +125,11 @@ class LossTerms:
 def classification_loss(logit: Tensor, labels: Tensor) -> Tensor:
     """Binary cross-entropy of log-odds [B] against labels [B] in 0..1, a mean, in float32."""
     return F.binary_cross_entropy_with_logits(logit.float(), labels.float())
+
+
+def mean_over(values: Tensor, chosen: Tensor) -> Tensor:
+    """Mean of those of values [B] that are chosen, bool [B]; 0 where none is."""
+    return (values * chosen).sum() / chosen.sum().clamp(min=1)
 
 
 class ForgeryDetector(nn.Module, ABC):

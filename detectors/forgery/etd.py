@@ -35,8 +35,9 @@ class ETDOptions(ForgeryOptions):
     """Options of `ETD`: Table 4 turns `lil` and `gil`, Table 5 `backbone`, Figure 5 and Table 7 `n`."""
 
     size: Annotated[int, Field(gt=0)] = 224
-    backbone: str = "resnet34"
-    """Name of a local information block's network in timm; also `mobilenetv1_100`, `tf_efficientnet_b0`."""
+    backbone: str = "resnet34.tv_in1k"
+    """Name of a local information block's network in timm; Table 5's others are `tf_efficientnet_b0.aa_in1k` and
+    `mobilenetv1_100.ra4_e3600_r224_in1k`."""
     n: Annotated[int, Field(ge=2)] = 4
     """Local information blocks: independent networks, each with a local feature z_i."""
     lil: bool = True
@@ -51,7 +52,7 @@ class ETDOptions(ForgeryOptions):
     @model_validator(mode="after")
     def _weights_fit(self) -> "ETDOptions":
         if self.width is not None and self.pretrained and self.weights is None:
-            raise ValueError("ImageNet weights are of the network's own width: with 'width' say pretrained=false")
+            raise ValueError("pretrained weights are of the network's own width: with 'width' say pretrained=false")
         return self
 
 

@@ -17,6 +17,7 @@ from detectors.forgery.base import (
     InputSpec,
     LossTerms,
     classification_loss,
+    mean_over,
 )
 from detectors.forgery.dct import DCTHighPass
 from detectors.forgery.lrl_modules import RFAM, MaskDecoder, MultiScale, patch_similarity
@@ -34,8 +35,8 @@ class LRLOptions(ForgeryOptions):
     """Options of `LRL`: the full model unless told; Table 4 turns `rgb`, `frequency`, `rfam` and `mpsm`."""
 
     size: Annotated[int, Field(gt=0)] = 299
-    backbone: str = "tf_efficientnet_b4"
-    """Name of either stream's network in timm; the paper names none (`legacy_xception` is the other candidate)."""
+    backbone: str = "tf_efficientnet_b4.aa_in1k"
+    """Name of either stream's network in timm; the paper names none (another candidate: `legacy_xception.tf_in1k`)."""
     rgb: bool = True
     """With the stream that sees the picture."""
     frequency: bool = True
@@ -145,12 +146,12 @@ class LRL(ForgeryDetector):
         errors = F.binary_cross_entropy_with_logits(mask_logits, masks.float(), reduction="none")
         terms = {
             "classification": classification_loss(output.logit, batch.labels),
-            "mask": _mean_over(errors.mean((1, 2, 3)), known),
+            "mask": mean_over(errors.mean((1, 2, 3)), known),
         }
         total = terms["classification"] + MASK_WEIGHT * terms["mask"]
         if output.similarity is not None:
             errors = (output.similarity - similarity_target(masks, self.options.k)).square()
-            terms["similarity"] = _mean_over(errors.mean((1, 2)), known)
+            terms["similarity"] = mean_over(errors.mean((1, 2)), known)
             total = total + SIMILARITY_WEIGHT * terms["similarity"]
         return LossTerms(total, terms)
 
@@ -182,7 +183,8 @@ class LRL(ForgeryDetector):
         """Luma [B, 1, H, W] in the units of a normalised channel, but for a constant, which the filter removes."""
         std = self.input_spec.std
         weights = [luma * channel / (sum(std) / 3) for luma, channel in zip(LUMA, std, strict=True)]
-        return (images.float() * images.new_tensor(weights, dtype=torch.float32)[:, None, None]).sum(1, keepdim=True)
+        red, green, blue = (w * channel for w, channel in zip(weights, images.float().unbind(1), strict=True))
+        return (red + green + blue)[:, None]
 
     def _stream(self, in_channels: int) -> Backbone:
         options = self.options
@@ -193,8 +195,3 @@ class LRL(ForgeryDetector):
     @property
     def _streams(self) -> list[Backbone]:
         return [stream for stream in (self.rgb, self.frequency) if stream is not None]
-
-
-def _mean_over(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean of the chosen of values [B]; 0 where none is."""
-    return (values * chosen).sum() / chosen.sum().clamp(min=1)

@@ -36,7 +36,7 @@ class MATOptions(ForgeryOptions):
     """Options of `MAT`: the defaults are the paper's full model."""
 
     size: Annotated[int, Field(ge=64)] = 380
-    backbone: str = "tf_efficientnet_b4"
+    backbone: str = "tf_efficientnet_b4.aa_in1k"
     num_attentions: Annotated[int, Field(ge=1, le=5)] = 4
     """Attention maps, M (Table 5)."""
     texture_tap: Literal["L2", "L3"] = "L2"
@@ -128,7 +128,7 @@ class MAT(ForgeryDetector):
         """Cross-entropy, the loss on regions, and in training cross-entropy of the augmented images (Eq. 5).
 
         The augmented images, which the maps of `output` guide, go through the network here; no loss on
-        regions is made of them, so that the centres move once a step.
+        regions is made of them, so that the centres follow `output` alone.
         """
         assert isinstance(output, MATOutput)
         terms = {"classification": classification_loss(output.logit, batch.labels)}
@@ -144,6 +144,11 @@ class MAT(ForgeryDetector):
         """The attention maps, "attention 1" to "attention M" (Figures 4 to 6)."""
         (deep,) = self.backbone.taps(images, (self._attention_stage,))
         return {f"attention {k}": maps for k, maps in enumerate(self.attention(deep).unbind(1), start=1)}
+
+    def after_step(self) -> None:
+        """Move the centres."""
+        if isinstance(self.region_loss, RegionIndependenceLoss):
+            self.region_loss.after_step()
 
     def after_epoch(self) -> None:
         """Decay the rate of the centres."""

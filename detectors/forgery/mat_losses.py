@@ -44,24 +44,30 @@ class RegionIndependenceLoss(nn.Module):
     Attributes:
         centres: c, [M, C]; zero at first.
         epochs: epochs that are over, an integer: alpha is 0.05 * 0.9^epochs.
+        gathered: [M, C], sum of the means of the batches since the last step; like gradients, not in checkpoints.
+        batches: how many they are, an integer; more than one where gradients are accumulated.
     """
 
     centres: Tensor
     epochs: Tensor
+    gathered: Tensor
+    batches: Tensor
 
     def __init__(self, num_attentions: int, channels: int) -> None:
         super().__init__()
         self.register_buffer("centres", torch.zeros(num_attentions, channels))
         self.register_buffer("epochs", torch.tensor(0))
+        self.register_buffer("gathered", torch.zeros(num_attentions, channels), persistent=False)
+        self.register_buffer("batches", torch.tensor(0), persistent=False)
 
     def forward(self, vectors: Tensor, labels: Tensor) -> Tensor:
-        """The loss, a scalar; in training mode this moves the centres, once a call.
+        """The loss, a scalar; in training mode against the centres that this batch alone would move to.
 
         Args:
             vectors: V, [B, M, C], float32, of unit length.
             labels: [B] in 0..1; the inner margin lies between the two classes' in proportion.
         """
-        centres = self._move(vectors) if self.training else self.centres
+        centres = self._moved(self._gather(vectors)) if self.training else self.centres
         inner_margins = _REAL_MARGIN + (_FAKE_MARGIN - _REAL_MARGIN) * labels.float()[:, None]  # [B, 1]
         intra = F.relu((vectors - centres).square().sum(-1) - inner_margins)  # [B, M]
         # Distances without a square root, whose gradient at zero, where all centres begin, is infinite.
@@ -70,22 +76,33 @@ class RegionIndependenceLoss(nn.Module):
         inter = F.relu(_CENTRE_MARGIN - between) * (1 - torch.eye(heads, device=between.device))
         return intra.mean() + inter.sum() / (heads * (heads - 1))
 
+    def after_step(self) -> None:
+        """Move the centres by the mean of all batches since the last step, where there were any."""
+        moved = self._moved(self.gathered / self.batches.clamp(min=1))
+        self.centres.copy_(torch.where(self.batches > 0, moved, self.centres))
+        self.gathered.zero_()
+        self.batches.zero_()
+
     def after_epoch(self) -> None:
         """Let the centres move more slowly."""
         self.epochs += 1
 
-    def _move(self, vectors: Tensor) -> Tensor:
-        """One step of the centres (Eq. 4); returned with gradient, kept without."""
+    def _gather(self, vectors: Tensor) -> Tensor:
+        """The batch's mean [M, C], of all ranks; returned with gradient, kept without."""
         mean = vectors.mean(0)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             shared = mean.detach().clone()
             torch.distributed.all_reduce(shared)
             shared /= torch.distributed.get_world_size()
             mean = mean + (shared - mean).detach()  # the value of all ranks, the gradient of this one
+        self.gathered += mean.detach()
+        self.batches += 1
+        return mean
+
+    def _moved(self, mean: Tensor) -> Tensor:
+        """The centres one step towards a mean (Eq. 4)."""
         rate = _CENTRE_RATE * _CENTRE_RATE_DECAY**self.epochs
-        centres = self.centres - rate * (self.centres - mean)
-        self.centres.copy_(centres.detach())
-        return centres
+        return self.centres - rate * (self.centres - mean)
 
 
 class AdditiveMarginLoss(nn.Module):

@@ -30,8 +30,7 @@ class SIAOptions(ForgeryOptions):
 
     size: Annotated[int, Field(gt=0)] = 299
     """Side of the square input, pixels."""
-    backbone: str = "tf_efficientnet_b4"
-    """Name of a network in timm, of a family that `detectors.forgery.backbones` knows."""
+    backbone: str = "tf_efficientnet_b4.aa_in1k"
     positions: Annotated[tuple[Position, ...], Field(min_length=1)] | None = None
     """Where the attentions stand (Table 7): after which stages of the backbone (0 is the stem), or [stage, block]; null
     for the paper's own choice for the backbone."""
@@ -151,9 +150,10 @@ def _attention(channels: int, options: SIAOptions) -> nn.Module:
 def _positions(options: SIAOptions) -> tuple[Position, ...]:
     if options.positions is not None:
         return options.positions
-    if "xception" in options.backbone:
+    network = options.backbone.partition(".")[0]  # without the tag of its weights
+    if network == "legacy_xception":
         return XCEPTION_POSITIONS
-    return MOBILENETV2_POSITIONS if options.backbone.startswith("mobilenetv2") else EFFICIENTNET_POSITIONS
+    return MOBILENETV2_POSITIONS if network.startswith("mobilenetv2") else EFFICIENTNET_POSITIONS
 
 
 def _stage(position: Position) -> int:

@@ -39,8 +39,8 @@ class SOLAOptions(ForgeryOptions):
 
     size: Annotated[int, Field(gt=0)] = 256
     """Side of the square input, pixels: a multiple of 8 times `patch`."""
-    backbone: str = "resnet18"
-    """The paper's are resnet18, resnet50 and resnet101 (Table 8)."""
+    backbone: str = "resnet18.tv_in1k"
+    """The paper's are ResNets of 18, 50 and 101 layers (Table 8)."""
     width: Annotated[int, Field(gt=0)] | None = None
     """Channels of a ResNet's first layer, doubled from layer to layer; null for the network's own (64)."""
     supervision: Literal["weak", "full"] = "weak"
@@ -68,7 +68,7 @@ class SOLAOptions(ForgeryOptions):
     @model_validator(mode="after")
     def _weights_have_the_network_s_own_width(self) -> Self:
         if self.width is not None and self.pretrained and self.weights is None:
-            raise ValueError("ImageNet weights have the network's own width: leave width out or say pretrained=false")
+            raise ValueError("pretrained weights have the network's own width: leave width out or say pretrained=false")
         return self
 
 

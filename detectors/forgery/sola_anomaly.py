@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detectors.forgery.base import mean_over
 from masks.local_anomaly import NEIGHBOURS, local_anomaly_targets
 
 __all__ = ["AnomalyPredictor", "LocalAnomalies", "supervised_anomaly_loss", "weak_anomaly_loss"]
@@ -70,7 +71,7 @@ def supervised_anomaly_loss(first: Tensor, second: Tensor, masks: Tensor, has_ma
         F.binary_cross_entropy_with_logits(maps, target, reduction="none")
         for maps, target in ((first, first_target), (second, second_target))
     ]
-    return _mean_over(has_mask, losses[0]), _mean_over(has_mask, losses[1])
+    return mean_over(_per_sample(losses[0]), has_mask), mean_over(_per_sample(losses[1]), has_mask)
 
 
 def weak_anomaly_loss(first: Tensor, second: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,10 +85,9 @@ def weak_anomaly_loss(first: Tensor, second: Tensor, labels: Tensor) -> tuple[Te
         The first and the second order's term; 0 where no sample is real.
     """
     real = labels == 0
-    return _mean_over(real, first.sigmoid()), _mean_over(real, second.sigmoid())
+    return mean_over(_per_sample(first.sigmoid()), real), mean_over(_per_sample(second.sigmoid()), real)
 
 
-def _mean_over(chosen: Tensor, values: Tensor) -> Tensor:
-    """Values [B, 4, ...]: mean over the chosen samples (bool [B]) and all cells, sum over the four neighbours."""
-    per_sample = values.flatten(2).mean(2).sum(1)
-    return (per_sample * chosen).sum() / chosen.sum().clamp(min=1)
+def _per_sample(values: Tensor) -> Tensor:
+    """Values [B, 4, ...] to [B]: mean over all cells, sum over the four neighbours."""
+    return values.flatten(2).mean(2).sum(1)

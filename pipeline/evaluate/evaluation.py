@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from pipeline.evaluate.plots import draw_roc, draw_scores
 from pipeline.evaluate.report import build_report, write_report
 from pipeline.evaluate.scores import NO_CORRUPTION
 from pipeline.evaluate.scoring import score_faces
-from pipeline.train.device import choose_device
+from pipeline.train.device import choose_device, count_readers
 from pipeline.train.run_folder import load_run
 
 __all__ = ["METRICS_FILE", "SCORES_FILE", "Evaluation", "evaluate"]
@@ -50,7 +51,7 @@ def evaluate(
     robustness: bool = False,
     batch: int = 32,
     device: str = "auto",
-    workers: int = 0,
+    workers: int | None = 0,
     precision: Literal["float32", "bf16"] = "float32",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -58,23 +59,25 @@ def evaluate(
 
     Args:
         run: folder of a finished training run.
-        data: folders of built datasets; of several, each is measured alone and all are together.
+        data: folders of built datasets, without samples in common; each dataset and quality is measured alone, and all
+            are together.
         out: the folder to write to; an earlier evaluation there is replaced.
         robustness: also score the crops under every corruption of `pipeline.evaluate.corruptions`.
         batch: crops a forward pass.
         device: `auto`, `cpu` or `cuda`.
-        workers: processes that read data.
+        workers: processes that read data; None for what the machine bears.
         on_progress: called with the crops scored so far, and how many there are to score.
 
     Raises:
-        ConfigError: for a run that is missing or unfinished, or a dataset given twice.
+        ConfigError: for a run that is missing or unfinished, or a dataset or a sample given twice.
         DatasetError: for a dataset that is unfinished, damaged or has no such split.
     """
     if len({folder.resolve() for folder in data}) < len(data):
         raise ConfigError("A dataset is given twice: name each folder once.")
     chosen = choose_device(device)
     detector, config = load_run(run, chosen)
-    datasets = [open_faces(folder, split) for folder in data]
+    datasets = [open_faces(folder, split, masks=False) for folder in data]
+    _refuse_shared_samples(data, datasets)
     conditions = [None, *all_corruptions()] if robustness else [None]
     total = len(conditions) * sum(faces.samples.num_rows for faces in datasets)
     done = 0
@@ -96,7 +99,7 @@ def evaluate(
             faces,
             device=chosen,
             batch=batch,
-            workers=workers,
+            workers=count_readers(1) if workers is None else workers,
             precision=precision,
             corruption=condition,
             on_progress=count,
@@ -112,3 +115,14 @@ def evaluate(
         draw_scores(rows, out / f"scores-{unit}.png", title=f"{config.detector}: {unit} of {split}")
     write_report({"run": str(run), "detector": config.detector, "split": split, **metrics}, out / METRICS_FILE)
     return Evaluation(out, metrics)
+
+
+def _refuse_shared_samples(folders: Sequence[Path], datasets: Sequence[FaceDataset | StreamingFaces]) -> None:
+    """A sample in two folders would count twice, in its video's score too."""
+    opened = zip(folders, (faces.samples["sample_id"] for faces in datasets), strict=True)
+    for (first, ids), (second, others) in combinations(opened, 2):
+        shared = ids.filter(pc.is_in(ids, value_set=others))
+        if len(shared):
+            raise ConfigError(
+                f"The sample {shared[0].as_py()} is both in {first} and in {second}: evaluate them one at a time."
+            )

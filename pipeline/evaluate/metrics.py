@@ -1,4 +1,4 @@
-"""How well scores tell fakes from reals: per frame and per video, overall and per method.
+"""How well scores tell fakes from reals: per frame and per video, overall, per dataset and per method.
 
 A score is the probability of fake, 0..1; a label is 0 for real and 1 for fake.
 """
@@ -18,7 +18,16 @@ from torchmetrics.functional.classification import (
     binary_roc,
 )
 
-__all__ = ["MethodGroup", "Metrics", "compute_metrics", "roc_curve", "score_videos", "split_methods"]
+__all__ = [
+    "DatasetGroup",
+    "MethodGroup",
+    "Metrics",
+    "compute_metrics",
+    "roc_curve",
+    "score_videos",
+    "split_datasets",
+    "split_methods",
+]
 
 Floats = NDArray[np.float64]
 
@@ -45,6 +54,15 @@ class Metrics:
     eer: float | None
     ap: float | None
     log_loss: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetGroup:
+    """All of a dataset in one quality: rows of a scores table."""
+
+    dataset: str
+    quality: str
+    rows: pa.Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,31 +100,33 @@ def roc_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
 def score_videos(frames: pa.Table) -> pa.Table:
     """A row per video, its score the mean of its frames': in order of first appearance.
 
-    A video is known by dataset and `video_id`; each corruption of it is a row of its own.
+    A `video_id` names a video within a dataset, quality, split, method and label only; each corruption of a video is
+    a row of its own.
 
     Returns:
-        columns dataset, video_id, method, label, quality, split, score, frames, corruption, severity.
+        columns dataset, quality, split, method, label, video_id, corruption, severity, score, frames.
     """
-    keys = ["dataset", "video_id", "corruption", "severity"]
-    same = ["method", "label", "quality", "split"]  # in all frames of a video
-    # One thread, or rows come in any order and "first" is undefined.
-    grouped = frames.group_by(keys, use_threads=False).aggregate(
-        [*((name, "first") for name in same), ("score", "mean"), ("score", "count")]
-    )
-    renamed = grouped.rename_columns(
-        {f"{name}_first": name for name in same} | {"score_mean": "score", "score_count": "frames"}
-    )
-    return renamed.select([*keys[:2], *same, "score", "frames", *keys[2:]])
+    keys = ["dataset", "quality", "split", "method", "label", "video_id", "corruption", "severity"]
+    # One thread, or rows come in any order.
+    grouped = frames.group_by(keys, use_threads=False).aggregate([("score", "mean"), ("score", "count")])
+    return grouped.rename_columns([*keys, "score", "frames"])
+
+
+def split_datasets(rows: pa.Table) -> Iterator[DatasetGroup]:
+    """Each dataset in each of its qualities, sorted by dataset and quality."""
+    keys = rows.group_by(["dataset", "quality"]).aggregate([])
+    for key in sorted(keys.to_pylist(), key=lambda key: tuple(key.values())):
+        same = (pc.field("dataset") == key["dataset"]) & (pc.field("quality") == key["quality"])
+        yield DatasetGroup(**key, rows=rows.filter(same))
 
 
 def split_methods(rows: pa.Table) -> Iterator[MethodGroup]:
     """Each method's fakes with all reals of the same dataset and quality, sorted by dataset, quality and method."""
-    fakes = rows.filter(pc.field("label") == 1)
-    keys = fakes.group_by(["dataset", "quality", "method"]).aggregate([])
-    for key in sorted(keys.to_pylist(), key=lambda key: tuple(key.values())):
-        of_the_method = (pc.field("label") == 0) | (pc.field("method") == key["method"])
-        same_material = (pc.field("dataset") == key["dataset"]) & (pc.field("quality") == key["quality"])
-        yield MethodGroup(**key, rows=rows.filter(same_material & of_the_method))
+    for group in split_datasets(rows):
+        fakes = group.rows.filter(pc.field("label") == 1)
+        for method in sorted(map(str, fakes["method"].unique().to_pylist())):
+            judged = group.rows.filter((pc.field("label") == 0) | (pc.field("method") == method))
+            yield MethodGroup(group.dataset, group.quality, method, judged)
 
 
 def _equal_error_rate(fpr: Floats, tpr: Floats) -> float:

@@ -1,7 +1,7 @@
 """What a scores table says: metrics.json, and a short table for the terminal."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from manifests.storage import write_atomically
-from pipeline.evaluate.metrics import Metrics, compute_metrics, score_videos, split_methods
+from pipeline.evaluate.metrics import Metrics, compute_metrics, score_videos, split_datasets, split_methods
 from pipeline.evaluate.scores import NO_CORRUPTION
 
 __all__ = ["build_report", "metrics_table", "robustness_table", "write_report"]
@@ -26,9 +26,10 @@ _UNDEFINED = "-"
 def build_report(scores: pa.Table) -> Report:
     """The metrics of a scores table, as plain values for JSON; an undefined metric is None.
 
-    `frame` and `video` each hold `overall` (a `Metrics`), `methods` (a list of rows: dataset, quality, method and
-    that method's `Metrics`, its fakes against the reals of the same dataset and quality) and `datasets`
-    (`Metrics` by dataset). `robustness` is a list of rows: corruption, severity, frame_auc and video_auc.
+    `frame` and `video` each hold `overall` (a `Metrics`), `datasets` (a list of rows: dataset, quality and their
+    `Metrics`) and `methods` (a list of rows: dataset, quality, method and that method's `Metrics`, its fakes against
+    the reals of the same dataset and quality). `robustness` holds `overall` (a list of rows: corruption, severity,
+    frame_auc and video_auc) and `datasets` (a list of such rows with dataset and quality).
 
     Args:
         scores: rows of scores.parquet, of one or more datasets; corrupted pictures count for `robustness` only.
@@ -48,7 +49,10 @@ def write_report(report: Report, path: Path) -> None:
 
 
 def metrics_table(report: Report) -> Table:
-    """ACC, AUC and EER of frames and of videos: a line for all, for each of several datasets, for each method."""
+    """ACC, AUC and EER of frames and of videos.
+
+    A line for all, one for each dataset and quality where there are several, one for each method.
+    """
     table = Table("fakes of", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for unit in ("frames", "videos"):
         table.add_column(unit, justify="right")
@@ -60,38 +64,60 @@ def metrics_table(report: Report) -> Table:
 
 
 def robustness_table(report: Report) -> Table:
-    """Frame AUC by corruption, a column per severity; 0 is the pictures as they are."""
-    found = {(row["corruption"], row["severity"]): row["frame_auc"] for row in report["robustness"]}
-    severities = sorted({severity for _, severity in found})
+    """Frame AUC by corruption, a column per severity; 0 is the pictures as they are.
+
+    A line for all, and one for each dataset and quality where there are several.
+    """
+    robustness, clean = report["robustness"], report["frame"]
+    severities = sorted({row["severity"] for row in robustness["overall"]})
     table = Table("frame AUC by severity", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for severity in (0, *severities):
         table.add_column(str(severity), justify="right")
-    clean = report["frame"]["overall"]["auc"]
-    for name in dict.fromkeys(name for name, _ in found):
-        table.add_row(name, _number(clean), *(_number(found.get((name, severity))) for severity in severities))
+    lines = {"": (clean["overall"]["auc"], robustness["overall"])}
+    if len(clean["datasets"]) > 1:
+        for row in clean["datasets"]:
+            lines[f"{_dataset(row)} "] = (
+                row["auc"],
+                [r for r in robustness["datasets"] if _dataset(r) == _dataset(row)],
+            )
+    for prefix, (auc, rows) in lines.items():
+        found = {(row["corruption"], row["severity"]): row["frame_auc"] for row in rows}
+        for name in dict.fromkeys(name for name, _ in found):
+            aucs = (auc, *(found.get((name, severity)) for severity in severities))
+            table.add_row(f"{prefix}{name}", *map(_number, aucs))
     return table
 
 
 def _summary(rows: pa.Table) -> Report:
-    datasets = sorted(set(map(str, rows["dataset"].to_pylist())))
     return {
         "overall": asdict(_metrics(rows)),
+        "datasets": [
+            {"dataset": group.dataset, "quality": group.quality, **asdict(_metrics(group.rows))}
+            for group in split_datasets(rows)
+        ],
         "methods": [
             {"dataset": group.dataset, "quality": group.quality, "method": group.method, **asdict(_metrics(group.rows))}
             for group in split_methods(rows)
         ],
-        "datasets": {name: asdict(_metrics(rows.filter(pc.field("dataset") == name))) for name in datasets},
     }
 
 
-def _robustness(rows: pa.Table) -> list[Report]:
-    keys = rows.group_by(["corruption", "severity"], use_threads=False).aggregate([]).to_pylist()
-    table = []
-    for key in keys:
+def _robustness(rows: pa.Table) -> Report:
+    return {
+        "overall": list(_corruption_rows(rows)),
+        "datasets": [
+            {"dataset": group.dataset, "quality": group.quality, **row}
+            for group in split_datasets(rows)
+            for row in _corruption_rows(group.rows)
+        ],
+    }
+
+
+def _corruption_rows(rows: pa.Table) -> Iterator[Report]:
+    for key in rows.group_by(["corruption", "severity"], use_threads=False).aggregate([]).to_pylist():
         same = (pc.field("corruption") == key["corruption"]) & (pc.field("severity") == key["severity"])
         frames = rows.filter(same)
-        table.append({**key, "frame_auc": _metrics(frames).auc, "video_auc": _metrics(score_videos(frames)).auc})
-    return table
+        yield {**key, "frame_auc": _metrics(frames).auc, "video_auc": _metrics(score_videos(frames)).auc}
 
 
 def _metrics(rows: pa.Table) -> Metrics:
@@ -101,17 +127,18 @@ def _metrics(rows: pa.Table) -> Metrics:
 def _line_names(report: Report) -> list[str]:
     summary = report["frame"]
     datasets, methods = summary["datasets"], summary["methods"]
-    several = len({(row["dataset"], row["quality"]) for row in methods}) > 1
-    return [
-        "all",
-        *(datasets if len(datasets) > 1 else ()),
-        *(f"{row['dataset']} {row['quality']} {row['method']}" if several else row["method"] for row in methods),
-    ]
+    if len(datasets) > 1:
+        return ["all", *map(_dataset, datasets), *(f"{_dataset(row)} {row['method']}" for row in methods)]
+    return ["all", *(row["method"] for row in methods)]
 
 
 def _lines(summary: Report) -> list[Mapping[str, Any]]:
     datasets = summary["datasets"]
-    return [summary["overall"], *(datasets.values() if len(datasets) > 1 else ()), *summary["methods"]]
+    return [summary["overall"], *(datasets if len(datasets) > 1 else ()), *summary["methods"]]
+
+
+def _dataset(row: Mapping[str, Any]) -> str:
+    return f"{row['dataset']} {row['quality']}"
 
 
 def _cells(metrics: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
@@ -14,6 +15,7 @@ from pipeline.recipe import load_recipe
 __all__ = ["run_experiment"]
 
 _UNITS = {"frame": "frames", "video": "videos"}
+_UNDEFINED = "undefined"
 
 
 def run_experiment(
@@ -24,7 +26,7 @@ def run_experiment(
     test: Sequence[Path],
     overrides: Iterable[str] = (),
     device: str = "auto",
-    workers: int = 0,
+    workers: int | None = 0,
 ) -> Iterator[str]:
     """Train and evaluate one row, resuming what an earlier call has left in `out`; yields lines to print.
 
@@ -50,11 +52,13 @@ def run_experiment(
         yield f"not the paper's setting: {' '.join(changed)}"
     recipe = load_recipe(experiment.recipe, [*experiment.settings(), *changed])
     train(experiment.detector, data, out / "run", recipe, resume=True, device=device, workers=workers)
-    metrics = evaluate(out / "run", test, out / "evaluation", device=device, workers=workers).metrics
+    evaluation = evaluate(
+        out / "run", test, out / "evaluation", robustness=experiment.robustness, device=device, workers=workers
+    )
     yield f"paper  trained on {experiment.trained_on}, tested on {experiment.tested_on}"
     yield from (f"paper  {metric}: {figure:g}" for metric, figure in experiment.figures.items())
     yield f"ours   trained on {_names(data)}, tested on {_names(test)}"
-    yield from (f"ours   {unit} {_figures(metrics[key]['overall'])}" for key, unit in _UNITS.items())
+    yield from (f"ours   {line}" for line in _measured(evaluation.metrics))
 
 
 def _differences(experiment: Experiment, data: Sequence[Path]) -> Iterator[str]:
@@ -73,6 +77,39 @@ def _names(folders: Sequence[Path]) -> str:
     return ", ".join(str(folder) for folder in folders)
 
 
-def _figures(metrics: Mapping[str, float | int | None]) -> str:
-    shown = ((name, metrics[name]) for name in ("acc", "auc", "eer", "ap"))
-    return ", ".join(f"{name.upper()} {value:.2%}" for name, value in shown if value is not None)
+def _measured(report: Mapping[str, Any]) -> Iterator[str]:
+    """All that a paper prints one or another of, a line each; pooled figures where there is more than one dataset."""
+    for key, unit in _UNITS.items():
+        summary, robustness = report[key], report["robustness"]
+        several = len(summary["datasets"]) > 1
+        if several:
+            yield f"{unit}, all: {_figures(summary['overall'])}"
+        for row in summary["datasets"]:
+            methods = [method for method in summary["methods"] if _dataset(method) == _dataset(row)]
+            yield f"{unit}, {_dataset(row)}: {_figures(row)}"
+            yield from (f"{unit}, {_dataset(row)} {method['method']}: {_figures(method)}" for method in methods)
+            if len(methods) > 1:
+                yield f"{unit}, {_dataset(row)} mean of {len(methods)} methods: {_mean_auc(methods)}"
+        for name, rows in (("all", robustness["overall"] if several else []), ("", robustness["datasets"])):
+            for row in rows:
+                condition = f"{name or _dataset(row)} {row['corruption']} severity {row['severity']}"
+                yield f"{unit}, {condition}: AUC {_percent(row[f'{key}_auc'])}"
+
+
+def _dataset(row: Mapping[str, Any]) -> str:
+    return f"{row['dataset']} {row['quality']}"
+
+
+def _figures(metrics: Mapping[str, float | None]) -> str:
+    loss = metrics["log_loss"]
+    shares = [f"{name.upper()} {_percent(metrics[name])}" for name in ("acc", "auc", "eer", "ap")]
+    return ", ".join([*shares, f"log loss {_UNDEFINED if loss is None else f'{loss:.4f}'}"])
+
+
+def _mean_auc(methods: Sequence[Mapping[str, Any]]) -> str:
+    aucs = [method["auc"] for method in methods]
+    return f"AUC {_percent(None if None in aucs else fmean(aucs))}"
+
+
+def _percent(share: float | None) -> str:
+    return _UNDEFINED if share is None else f"{share:.2%}"

@@ -24,6 +24,7 @@ class _Row(Settings):
     set: dict[str, Any] = Field(default_factory=dict)
     trained_on: str | None = None
     tested_on: str | None = None
+    robustness: bool = False
     paper: dict[str, float]
 
 
@@ -52,6 +53,7 @@ class Experiment:
         options: the detector's options that differ from its defaults.
         overrides: recipe values by dotted key that differ from the recipe's.
         trained_on, tested_on: the datasets, in words.
+        robustness: whether it is also tested on corrupted pictures.
         figures: what the paper prints, percent unless it is a loss, by dataset and metric.
     """
 
@@ -64,6 +66,7 @@ class Experiment:
     overrides: dict[str, Any]
     trained_on: str
     tested_on: str
+    robustness: bool
     figures: dict[str, float]
 
     def settings(self) -> list[str]:
@@ -80,7 +83,7 @@ class Experiment:
         return ", ".join(f"{metric} {figure:g}" for metric, figure in self.figures.items())
 
     def lines(self) -> list[str]:
-        """What it is, and the commands that run it."""
+        """What it is, and the commands that run it; `run` evaluates as well, under corruptions where the row asks."""
         options = " ".join(f"--set '{setting}'" for setting in self.build_settings())
         built = f"facemill build videos.parquet --recipe {self.recipe} --out DATA {options}".rstrip()
         return [
@@ -92,6 +95,7 @@ class Experiment:
             *(f"paper       {metric}: {figure:g}" for metric, figure in self.figures.items()),
             f"build       {built}",
             f"run         facemill experiments run {self.name} DATA --out RUN",
+            *(["evaluate    facemill evaluate RUN/run DATA --out EVALUATION --robustness"] if self.robustness else []),
         ]
 
 
@@ -129,6 +133,7 @@ def _read(page: str) -> list[Experiment]:
             overrides=row.set,
             trained_on=row.trained_on or table.trained_on,
             tested_on=row.tested_on or table.tested_on or row.trained_on or table.trained_on,
+            robustness=row.robustness,
             figures=row.paper,
         )
         for table_name, table in content.tables.items()

@@ -1,17 +1,19 @@
 """What every registered forgery detector must do, at sizes that two cores can bear."""
 
 import io
+import re
 from functools import cache
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+import timm
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from detectors.forgery import ForgeryBatch, ForgeryDetector, available, create, register
+from detectors.forgery import ForgeryBatch, ForgeryDetector, available, create, options_of, register
 from detectors.forgery.gradcam import grad_cam
 from detectors.forgery.plain import Plain
 from facemill import ConfigError
@@ -210,6 +212,16 @@ def test_unknown_options_and_wrong_values_are_refused(name: str) -> None:
         create(name, size=0)
     with pytest.raises(ConfigError, match="timm has no network 'resnet1000'"):
         create(name, backbone="resnet1000")
+    with pytest.raises(ConfigError, match=r"timm has no weights 'in22k' of resnet18: choose others \(resnet18\.a1"):
+        create(name, backbone="resnet18.in22k")
+
+
+@every
+def test_pretrained_weights_are_of_imagenet_alone(name: str) -> None:
+    """The tag says so: more data, as in `ns_jft_in1k` or `fb_swsl_ig1b_ft_in1k`, would come before its last part."""
+    backbone = options_of(name).backbone
+    assert backbone in timm.list_pretrained()
+    assert re.search(r"\.(aa|tf|tv)_in1k$", backbone)
 
 
 def test_unknown_names_are_refused() -> None:

@@ -67,10 +67,29 @@ def test_regional_independence_over_three_steps_is_equations_3_and_4() -> None:
         vectors = unit_vectors(step)
         centres = equation_4(centres, vectors, alpha)
         found = loss(torch.tensor(vectors), torch.tensor(labels, dtype=torch.float64))
+        loss.after_step()
         np.testing.assert_allclose(loss.centres, centres, atol=1e-9)
         assert found.item() == pytest.approx(equation_3(centres, vectors, labels), abs=1e-8)
         if step == 1:
             loss.after_epoch()
+
+
+def test_centres_move_once_a_step_however_many_batches_it_has() -> None:
+    """Each batch's loss is as of a step of its own; the centres then take one step with the mean of both batches."""
+    loss = RegionIndependenceLoss(HEADS, CHANNELS).double()
+    loss.centres.copy_(torch.tensor(unit_vectors(2)).mean(0))
+    before = loss.centres.numpy().copy()
+    first, second = unit_vectors(0), unit_vectors(1)
+    for vectors in (first, second):
+        found = loss(torch.tensor(vectors), torch.zeros(BATCH, dtype=torch.float64))
+        expected = equation_3(equation_4(before, vectors, 0.05), vectors, [0] * BATCH)
+        assert found.item() == pytest.approx(expected, abs=1e-8)
+    np.testing.assert_array_equal(loss.centres, before)
+    loss.after_step()
+    after = equation_4(before, np.concatenate([first, second]), 0.05)
+    np.testing.assert_allclose(loss.centres, after, atol=1e-9)
+    loss.after_step()  # nothing was gathered since
+    np.testing.assert_allclose(loss.centres, after, atol=1e-9)
 
 
 def test_margins_and_centres_far_apart_leave_nothing() -> None:
@@ -99,8 +118,10 @@ def test_only_training_moves_the_centres_and_they_are_kept_without_gradient() ->
     loss = RegionIndependenceLoss(HEADS, CHANNELS)
     vectors = torch.tensor(unit_vectors(0), requires_grad=True).float()
     loss.eval()(vectors, torch.zeros(BATCH))
+    loss.after_step()
     assert (loss.centres == 0).all()
     loss.train()(vectors, torch.zeros(BATCH))
+    loss.after_step()
     assert (loss.centres != 0).any()
     assert not loss.centres.requires_grad
 
@@ -110,10 +131,14 @@ def test_centres_and_epochs_resume_from_a_checkpoint() -> None:
     first, second = (torch.tensor(unit_vectors(seed)).float() for seed in (0, 1))
     for loss in (straight, stopped):
         loss(first, torch.zeros(BATCH))
+        loss.after_step()
         loss.after_epoch()
     resumed = RegionIndependenceLoss(HEADS, CHANNELS)
     resumed.load_state_dict(stopped.state_dict())
     torch.testing.assert_close(resumed(second, torch.zeros(BATCH)), straight(second, torch.zeros(BATCH)))
+    resumed.after_step()
+    straight.after_step()
+    assert (resumed.centres != stopped.centres).any()
     torch.testing.assert_close(resumed.centres, straight.centres)
 
 
@@ -122,11 +147,13 @@ def test_centres_are_those_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None
     vectors = torch.tensor(unit_vectors(0)).float()
     whole, half = RegionIndependenceLoss(HEADS, CHANNELS), RegionIndependenceLoss(HEADS, CHANNELS)
     whole(vectors, torch.zeros(BATCH))
+    whole.after_step()
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda mean: mean.add_(vectors[2:].mean(0)))
     mine = vectors[:2].clone().requires_grad_()
     half(mine, torch.zeros(2)).backward()
+    half.after_step()
     torch.testing.assert_close(half.centres, whole.centres)
     assert mine.grad is not None
 

@@ -49,7 +49,9 @@ def plain_weights(backbone: str) -> int:
         ("tf_efficientnet_b4", (2, 5, 7), [(32, 75), (160, 19), (448, 10)]),
         ("tf_efficientnet_b0", None, [(24, 75), (40, 38), (112, 19)]),
         ("legacy_xception", None, [(728, 19)]),
+        ("legacy_xception.tf_in1k", None, [(728, 19)]),
         ("mobilenetv2_100", None, [(24, 75), (64, 19)]),
+        ("mobilenetv2_100.ra_in1k", None, [(24, 75), (64, 19)]),
     ],
 )
 def test_attentions_stand_where_the_paper_puts_them(

@@ -1,6 +1,8 @@
 """A finished run judged on a dataset: the files, and what they say."""
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from facemill import ConfigError, DatasetError
 from pipeline.evaluate import Evaluation, evaluate
 from pipeline.train import TrainReport
+from tests.pipeline.data.built import build, samples_of, video
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,8 @@ def test_the_metrics_are_scikit_learn_s_of_the_scores(evaluation: Evaluation) ->
 
 
 def test_robustness_has_five_levels_of_three_corruptions(evaluation: Evaluation) -> None:
-    rows = evaluation.metrics["robustness"]
+    rows = evaluation.metrics["robustness"]["datasets"]
+    assert {(row["dataset"], row["quality"]) for row in rows} == {("toy", "native")}
     levels = [(row["corruption"], row["severity"]) for row in rows]
     assert levels == [(name, n) for name in ("contrast", "saturation", "compression") for n in range(1, 6)]
     assert pq.read_metadata(evaluation.out / "scores.parquet").num_rows == 16 * 12
@@ -50,6 +54,23 @@ def test_equal_calls_give_equal_scores(
     evaluate(finished.run, [toy], tmp_path, robustness=True)
     scores = (tmp_path / "scores.parquet").read_bytes()
     assert scores == (evaluation.out / "scores.parquet").read_bytes()
+
+
+def test_masks_are_not_read(finished: TrainReport, tmp_path: Path) -> None:
+    fake, real = samples_of([video("a", 1, "test"), video("b", 0, "test")], frames=[0])
+    broken = [dataclasses.replace(sample, mask=b"no picture") for sample in (fake, real)]
+    evaluate(finished.run, [build(tmp_path / "data", broken)], tmp_path / "out")
+    assert pq.read_table(tmp_path / "out" / "scores.parquet")["sample_id"].to_pylist() == [
+        "a-f000000-t0",
+        "b-f000000-t0",
+    ]
+
+
+def test_a_sample_of_two_folders_is_refused(finished: TrainReport, toy: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(toy, tmp_path / "copy")
+    with pytest.raises(ConfigError, match=rf"sample test-0-f000000-t0 is both in {toy} and in {copy}"):
+        evaluate(finished.run, [toy, copy], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_wrong_input_is_one_sentence(finished: TrainReport, toy: Path, tmp_path: Path) -> None:

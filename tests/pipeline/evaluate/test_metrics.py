@@ -7,7 +7,7 @@ from scipy.interpolate import interp1d
 from scipy.optimize import brentq
 from sklearn import metrics as sk
 
-from pipeline.evaluate.metrics import compute_metrics, roc_curve, score_videos, split_methods
+from pipeline.evaluate.metrics import compute_metrics, roc_curve, score_videos, split_datasets, split_methods
 from tests.pipeline.evaluate.score_rows import frame, frames
 
 # Few distinct values, so that scores tie within and across the classes.
@@ -87,14 +87,23 @@ def test_a_video_scores_the_mean_of_its_frames():
     assert [video["score"] for video in videos] == pytest.approx([0.5, 0.7])
 
 
-def test_a_video_is_known_by_dataset_and_id_and_corruption():
+def test_a_video_is_known_by_dataset_quality_method_and_id_and_corruption():
     rows = frames(
         frame("a", 0.1, dataset="ffpp"),
         frame("a", 0.3, dataset="celebdf"),
         frame("a", 0.5, dataset="ffpp", corruption="contrast", severity=1),
         frame("a", 0.7, dataset="ffpp", corruption="contrast", severity=2),
+        frame("a", 0.8, dataset="ffpp", quality="c40"),
+        frame("a", 0.9, dataset="ffpp", method="FaceSwap"),
+        frame("a", 1.0, dataset="ffpp", label=1),
     )
-    assert score_videos(rows)["score"].to_pylist() == pytest.approx([0.1, 0.3, 0.5, 0.7])
+    assert score_videos(rows)["score"].to_pylist() == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0])
+
+
+def test_a_dataset_in_two_qualities_is_two():
+    rows = frames(frame("a", 0.1, quality="c40"), frame("b", 0.2), frame("c", 0.3, quality="c40"), frame("d", 0.4))
+    groups = [(g.dataset, g.quality, g.rows["video_id"].to_pylist()) for g in split_datasets(rows)]
+    assert groups == [("ffpp", "c23", ["b", "d"]), ("ffpp", "c40", ["a", "c"])]
 
 
 def test_a_method_stands_against_the_reals_of_its_dataset_and_quality():

@@ -10,6 +10,7 @@ from pipeline.evaluate.report import build_report, metrics_table, robustness_tab
 from tests.pipeline.evaluate.score_rows import frame, frames, random_frames
 
 METHODS = {"Deepfakes": 1.0, "FaceSwap": 0.2}
+CONTRAST = {"corruption": "contrast", "severity": 2}
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +22,7 @@ def scores() -> pa.Table:
             random_frames(METHODS, seed=2, corruption="contrast", severity=1),
             random_frames(METHODS, seed=3, corruption="contrast", severity=2),
             random_frames(METHODS, seed=4, corruption="compression", severity=1),
+            random_frames({"Synthesis": 0.5}, seed=5, dataset="celebdf", quality="native", **CONTRAST),
         ]
     )
 
@@ -38,8 +40,8 @@ def test_frames_are_judged_overall_by_dataset_and_by_method(scores):
     report = build_report(scores)["frame"]
     assert report["overall"]["auc"] == pytest.approx(auc(clean(scores)), abs=1e-6)
     assert (report["overall"]["reals"], report["overall"]["fakes"]) == (120, 180)
-    assert list(report["datasets"]) == ["celebdf", "ffpp"]
-    assert report["datasets"]["ffpp"]["auc"] == pytest.approx(auc(clean(scores, dataset="ffpp")), abs=1e-6)
+    assert [(row["dataset"], row["quality"]) for row in report["datasets"]] == [("celebdf", "native"), ("ffpp", "c23")]
+    assert report["datasets"][1]["auc"] == pytest.approx(auc(clean(scores, dataset="ffpp")), abs=1e-6)
     assert [(row["dataset"], row["quality"], row["method"]) for row in report["methods"]] == [
         ("celebdf", "native", "Synthesis"),
         ("ffpp", "c23", "Deepfakes"),
@@ -60,7 +62,7 @@ def test_videos_are_judged_by_the_mean_of_their_frames(scores):
 
 
 def test_robustness_has_a_row_for_each_corruption(scores):
-    rows = build_report(scores)["robustness"]
+    rows = build_report(scores)["robustness"]["overall"]
     assert [(row["corruption"], row["severity"]) for row in rows] == [
         ("contrast", 1),
         ("contrast", 2),
@@ -71,6 +73,35 @@ def test_robustness_has_a_row_for_each_corruption(scores):
     assert rows[1]["video_auc"] is not None
 
 
+def test_robustness_is_told_for_each_dataset_too(scores):
+    rows = build_report(scores)["robustness"]["datasets"]
+    assert [(row["dataset"], row["quality"], row["corruption"], row["severity"]) for row in rows] == [
+        ("celebdf", "native", "contrast", 2),
+        ("ffpp", "c23", "contrast", 1),
+        ("ffpp", "c23", "contrast", 2),
+        ("ffpp", "c23", "compression", 1),
+    ]
+    contrast = [row for row in scores.to_pylist() if (row["corruption"], row["severity"]) == ("contrast", 2)]
+    for row, dataset in ((rows[0], "celebdf"), (rows[2], "ffpp")):
+        assert row["frame_auc"] == pytest.approx(auc([r for r in contrast if r["dataset"] == dataset]), abs=1e-6)
+
+
+def test_equal_ids_in_two_qualities_do_not_mix():
+    """As when two builds of the same videos name them alike."""
+    low = random_frames(METHODS, seed=6, quality="c40")
+    scores = pa.concat_tables([random_frames(METHODS), low, random_frames({"FaceShifter": 1.0}, seed=7, quality="c40")])
+    report = build_report(scores)
+    for unit, reals in (("frame", (60, 120)), ("video", (10, 10))):
+        found = [(row["quality"], row["reals"]) for row in report[unit]["datasets"]]
+        assert found == [("c23", reals[0]), ("c40", reals[1])]
+    c23 = clean(scores, quality="c23")
+    assert report["frame"]["datasets"][0]["auc"] == pytest.approx(auc(c23), abs=1e-6)
+    assert report["video"]["datasets"][0] == build_report(random_frames(METHODS))["video"]["datasets"][0]
+    text = shown(metrics_table(report))
+    for name in ("ffpp c23", "ffpp c40", "ffpp c23 Deepfakes", "ffpp c40 Deepfakes", "ffpp c40 FaceShifter"):
+        assert name in text
+
+
 def test_metrics_json_is_strict_json_even_of_one_class(tmp_path):
     report = build_report(frames(frame("a", 0.2), frame("b", 0.7)))
     write_report(report, tmp_path / "metrics.json")
@@ -78,7 +109,8 @@ def test_metrics_json_is_strict_json_even_of_one_class(tmp_path):
     assert read == report
     assert read["frame"]["overall"]["auc"] is None
     assert read["frame"]["overall"]["acc"] == 0.5
-    assert read["frame"]["methods"] == read["robustness"] == []
+    assert read["frame"]["methods"] == []
+    assert read["robustness"] == {"overall": [], "datasets": []}
 
 
 def shown(*tables: object) -> str:
@@ -91,7 +123,7 @@ def test_the_tables_fit_a_terminal(scores):
     report = build_report(scores)
     text = shown(metrics_table(report), robustness_table(report))
     assert "…" not in text
-    for name in ("all", "celebdf", "ffpp", "ffpp c23 FaceSwap", "contrast", "compression"):
+    for name in ("all", "celebdf native", "ffpp c23", "ffpp c23 FaceSwap", "contrast", "ffpp c23 compression"):
         assert name in text
     line = next(line for line in text.splitlines() if "ffpp c23 FaceSwap" in line)
     assert line.split()[3:6] == ["120", *(f"{report['frame']['methods'][2][key]:.3f}" for key in ("acc", "auc"))]

@@ -3,9 +3,11 @@
 import re
 
 import pytest
+import timm
 
 from detectors.forgery import options_of
 from facemill import ConfigError
+from pipeline.evaluate.corruptions import LEVELS
 from pipeline.experiments import Experiment, all_experiments, find_experiment
 from pipeline.recipe import load_recipe
 
@@ -33,11 +35,24 @@ def test_a_row_is_options_that_its_detector_and_recipe_know(experiment: Experime
 
 
 @every
+def test_a_row_s_backbone_names_weights_of_imagenet_alone(experiment: Experiment) -> None:
+    backbone = options_of(experiment.detector, experiment.options).backbone
+    assert backbone in timm.list_pretrained()
+    assert re.search(r"\.(aa|ra|ra4_e3600_r224|tf|tv)_in1k$", backbone)
+
+
+@every
 def test_a_row_says_what_the_paper_measured(experiment: Experiment) -> None:
     assert experiment.figures
     assert all(0 <= figure <= 100 for figure in experiment.figures.values())
     assert experiment.trained_on
     assert experiment.tested_on
+
+
+def test_the_rows_of_degraded_pictures_ask_for_them() -> None:
+    asking = {experiment.name for experiment in EXPERIMENTS if experiment.robustness}
+    assert asking == {f"etd/table6/{name}" for name in ("contrast", "saturation", "compression")}
+    assert set(LEVELS) == {name.rpartition("/")[2] for name in asking}
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
