@@ -7,17 +7,12 @@ from typing import Annotated, Literal
 import typer
 
 from facemill import ConfigError
+from pipeline.commands.shared import Exit, Overrides
 
-__all__ = ["INTERRUPTED", "evaluate", "experiments", "explain", "train"]
-
-INTERRUPTED = 4
-"""Exit code of a run that can be resumed."""
+__all__ = ["evaluate", "experiments", "explain", "train"]
 
 _Data = Annotated[list[Path], typer.Argument(help="Folders of built datasets.", metavar="DIR...")]
 _Run = Annotated[Path, typer.Argument(help="Folder of a finished training run.", metavar="RUN")]
-_Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a recipe value; may be repeated.", metavar="KEY=VALUE")
-]
 _Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 _Workers = Annotated[
     int | None, typer.Option(min=0, help="Processes that read data, a device; by default what the machine bears.")
@@ -33,7 +28,7 @@ def train(
     recipe: Annotated[
         str | None, typer.Option(help="Recipe whose train section is used; by default the detector's own.")
     ] = None,
-    overrides: _Overrides = None,
+    overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is in --out.")] = False,
     device: _Device = "auto",
     devices: Annotated[int | None, typer.Option(min=1, help="GPUs to train on (DDP); by default all.")] = None,
@@ -61,7 +56,7 @@ def train(
         )
     except KeyboardInterrupt:
         typer.echo("Interrupted: the same command with --resume goes on from the last finished epoch.", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(Exit.INTERRUPTED) from None
     if not report.spokesman:
         return
     shown = ", ".join(f"{name} {value:.4f}" for name, value in report.metrics.items() if name.startswith("val_"))
@@ -166,7 +161,7 @@ def run_experiment(
     test: Annotated[
         list[Path] | None, typer.Option(help="Built dataset to test on, where another; may be repeated.")
     ] = None,
-    overrides: _Overrides = None,
+    overrides: Overrides = None,
     device: _Device = "auto",
     workers: _Workers = None,
 ) -> None:

@@ -1,0 +1,3 @@
+"""What `facemill` can be told to do, by what it is about. `pipeline.cli` puts it together."""
+
+__all__: list[str] = []

@@ -1,0 +1,131 @@
+"""The commands on datasets: building them, and what can be done with a built one."""
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.commands.shared import Built, Exit, Out, Overrides, progress
+
+if TYPE_CHECKING:
+    from pipeline.build import BuildReport
+
+__all__ = ["build", "export", "inspect", "report", "verify"]
+
+
+def build(
+    videos: Annotated[Path, typer.Argument(help="Manifest, as `facemill scan` writes it.")],
+    out: Annotated[Path, typer.Option(help="Folder of the dataset. Run again with the same to resume.")],
+    recipe: Annotated[str, typer.Option(help="Name of a recipe (see `facemill recipes`) or a YAML file.")] = "default",
+    overrides: Overrides = None,
+    shard_format: Annotated[
+        str | None, typer.Option("--format", help="parquet or webdataset; short for --set shards.format=.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes on this machine.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler to use instead, such as tcp://host:8786.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="For face detection: auto, cpu, cuda or cuda:N.")] = "auto",
+    faces: Annotated[Path | None, typer.Option(help="Earlier build whose face detections to reuse.")] = None,
+    max_failure_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of videos that may give no sample before the exit code says so.")
+    ] = 0.05,
+    performance_report: Annotated[Path | None, typer.Option(help="Save Dask's own HTML report here.")] = None,
+) -> None:
+    """Build a dataset of face crops with masks. Killed at any moment, the same command resumes it."""
+    from pipeline.build import build as run
+    from pipeline.progress import BuildProgress
+    from pipeline.recipe import load_recipe
+
+    changes = list(overrides or [])
+    if shard_format is not None:
+        changes.append(f"shards.format={shard_format}")
+    settings = load_recipe(recipe, changes)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with BuildProgress() as shown:
+        report = run(
+            videos,
+            settings,
+            out,
+            workers=workers,
+            scheduler=scheduler,
+            device=device,
+            faces=faces,
+            performance_report=performance_report,
+            on_result=shown,
+        )
+    _tell(report, max_failure_rate)
+
+
+def verify(folder: Built, threads: Annotated[int, typer.Option(min=1, help="Shards read at once.")] = 2) -> None:
+    """Re-read a dataset and check everything: bytes, pictures, masks, geometry, splits, completeness."""
+    from manifests.verify import verify as run
+
+    checked = run(folder, threads=threads)
+    for problem in checked.problems:
+        typer.echo(str(problem))
+    what = f"{checked.samples} samples in {checked.shards} shards, {checked.videos} videos"
+    typer.echo(f"{what}: {len(checked.problems)} problems")
+    if not checked.ok:
+        raise typer.Exit(Exit.TOO_MANY_FAILURES)
+
+
+def export(
+    folder: Built,
+    out: Annotated[Path, typer.Option(help="New folder. Run again with the same to go on.")],
+    to: Annotated[str, typer.Option(help="Whose training is to read it: deepfakebench.")] = "deepfakebench",
+    prefix: Annotated[
+        str | None, typer.Option(help="What its paths begin with: --out as that training sees it.", metavar="PATH")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Shards written at once.")] = 4,
+) -> None:
+    """Write a dataset in the folders and files that another project's training reads."""
+    from manifests.dataset import read_dataset
+    from manifests.export import export as run
+
+    samples = sum(shard.rows for shard in read_dataset(folder).shards)
+    with progress("exporting", samples) as advance:
+        report = run(folder, out, to, prefix=prefix, threads=threads, on_samples=advance)
+    typer.echo(f"{report.samples} samples of {report.videos} videos -> {report.out}")
+    for note in report.notes:
+        typer.echo(note)
+
+
+def inspect(folder: Built) -> None:
+    """Show what a dataset holds, what failed and why, and where the time went."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from manifests.summary import summarise
+
+    for part in summarise(folder).tables():
+        table = Table(*part.columns, title=part.title, title_justify="left")
+        for row in part.rows:
+            table.add_row(*row)
+        Console().print(table)
+
+
+def report(folder: Built, out: Out = Path("contact-sheet.png"), rows: int = 8) -> None:
+    """Draw a contact sheet: real crop, fake crop, mask over the fake."""
+    from pipeline.report import draw_contact_sheet
+
+    draw_contact_sheet(folder, out, rows=rows)
+    typer.echo(f"contact sheet -> {out}")
+
+
+def _tell(report: "BuildReport", max_failure_rate: float) -> None:
+    typer.echo(
+        f"{report.samples} samples of {report.videos - report.barren} videos in {report.shards} shards -> {report.out}"
+    )
+    if report.failures:
+        typer.echo(
+            f"{report.failures} failures recorded, {report.barren} videos without a sample: "
+            f"see failures.parquet, or `facemill inspect {report.out}`."
+        )
+    if report.failure_rate > max_failure_rate:
+        typer.echo(
+            f"{report.failure_rate:.1%} of the videos gave no sample: --max-failure-rate is {max_failure_rate:.1%}.",
+            err=True,
+        )
+        raise typer.Exit(Exit.TOO_MANY_FAILURES)

@@ -1,0 +1,92 @@
+"""The commands on manifests: which videos there are."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from facemill import ConfigError
+from pipeline.commands.shared import Exit, Out, progress
+
+__all__ = ["ScanCommand", "check", "merge", "scan"]
+
+
+class ScanCommand(TyperCommand):
+    """Lists the datasets in its help: the adapters are asked for their names only then."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from manifests.datasets import available, get
+
+        self.epilog = "\n\n".join(["Datasets:", *(f"{name}: {get(name).summary}" for name in available())])
+        super().format_help(ctx, formatter)
+
+
+def scan(
+    dataset: Annotated[str, typer.Argument(help="Name of a dataset (see below), or csv for a table of your own.")],
+    root: Annotated[str, typer.Argument(help="The dataset's folder, or an fsspec URL; for csv, the table.")],
+    out: Out = Path("videos.parquet"),
+    quality: Annotated[str | None, typer.Option(help="Compression level: raw, c23 or c40.")] = None,
+    split: Annotated[
+        str,
+        typer.Option(
+            help="official, identity (80/10/10), identity:70/20/10, all-train, all-val, all-test, "
+            "or a CSV or Parquet file of video_id or path, and split."
+        ),
+    ] = "official",
+    seed: Annotated[int, typer.Option(help="Seed of an identity split.")] = 0,
+    real: Annotated[
+        str | None, typer.Option(help="For csv on a folder: pattern of the real videos.", metavar="GLOB")
+    ] = None,
+    fake: Annotated[str | None, typer.Option(help="For csv on a folder: pattern of the fakes.", metavar="GLOB")] = None,
+    hashed: Annotated[
+        bool, typer.Option("--hash", help="Read every video and keep its size and hash, for merge and check.")
+    ] = False,
+) -> None:
+    """List a dataset's videos, pair fakes with originals, and write the manifest."""
+    import manifests
+
+    if (real is None) != (fake is None) or (real is not None and dataset != "csv"):
+        raise ConfigError("--real and --fake go together, with the dataset csv and a folder.")
+    if real is not None and fake is not None:
+        report = manifests.from_globs(root, real, fake, split=split, seed=seed)
+    else:
+        report = manifests.scan(dataset, root, quality=quality, split=split, seed=seed)
+    if hashed:
+        with progress("hashing", len(report.entries)) as advance:
+            manifests.add_contents(report, on_videos=advance)
+    for line in report.lines():
+        typer.echo(line)
+    manifests.write_videos(report.entries, out)
+    typer.echo(f"{len(report.entries)} videos -> {out}")
+
+
+def merge(
+    videos: Annotated[list[Path], typer.Argument(help="Manifests, as `facemill scan` writes them.")],
+    out: Annotated[Path, typer.Option(help="Where to write the manifest of all.")],
+    drop_duplicates: Annotated[
+        bool, typer.Option("--drop-duplicates", help="Keep the first of equal videos, rather than refuse.")
+    ] = False,
+) -> None:
+    """Make one manifest of several; a video that is in two of them is found by size and content."""
+    import manifests
+
+    merged = manifests.merge([manifests.read_videos(path) for path in videos], drop_duplicates=drop_duplicates)
+    for line in merged.lines():
+        typer.echo(line)
+    manifests.write_videos(merged.entries, out)
+    typer.echo(f"{len(merged.entries)} videos -> {out}")
+
+
+def check(videos: Annotated[Path, typer.Argument(help="Manifest, as `facemill scan --hash` writes it.")]) -> None:
+    """Read the videos of a hashed manifest again, and tell which are gone or have changed."""
+    import manifests
+
+    entries = manifests.read_videos(videos)
+    with progress("checking", len(entries)) as advance:
+        changes = manifests.find_changed(entries, on_videos=advance)
+    for change in changes:
+        typer.echo(str(change))
+    typer.echo(f"{len(entries)} videos: {len(changes)} gone or changed")
+    if changes:
+        raise typer.Exit(Exit.TOO_MANY_FAILURES)

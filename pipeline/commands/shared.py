@@ -1,0 +1,40 @@
+"""What commands share: exit codes, common options, a progress bar."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["Built", "Exit", "Out", "Overrides", "progress"]
+
+
+class Exit(IntEnum):
+    """Exit codes."""
+
+    DONE = 0
+    INTERNAL_ERROR = 1
+    USAGE = 2
+    TOO_MANY_FAILURES = 3
+    INTERRUPTED = 4
+
+
+Out = Annotated[Path, typer.Option(help="Where to write.")]
+Built = Annotated[Path, typer.Argument(help="Folder of a built dataset.", metavar="DIR")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a recipe value; may be repeated.", metavar="KEY=VALUE")
+]
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on the terminal; yields what to call with the number of them just done."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)
