@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from facemill import ConfigError, DetectorError
 
-__all__ = ["Backbone", "create_backbone"]
+__all__ = ["Backbone", "create_backbone", "input_statistics"]
+
+RGB = tuple[float, float, float]
 
 _PROBE = 64  # side of the picture that finds strides: divisible by every network's
 
@@ -66,6 +68,12 @@ class Backbone(nn.Module):
         if stride not in self.strides:
             raise ConfigError(f"This backbone has no stage of stride {stride}: its strides are {self.strides}.")
         return len(self.strides) - 1 - self.strides[::-1].index(stride)
+
+
+def input_statistics(name: str) -> tuple[RGB, RGB]:
+    """Mean and standard deviation, of values in 0..1, that a timm network's weights were trained with."""
+    found = timm.get_pretrained_cfg(name)
+    return found.mean, found.std
 
 
 def create_backbone(

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from detectors.forgery.backbones import create_backbone
+from detectors.forgery.backbones import create_backbone, input_statistics
 from detectors.forgery.base import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec
 
 __all__ = ["Plain", "PlainOptions"]
@@ -26,8 +26,8 @@ class Plain(ForgeryDetector):
 
     def __init__(self, options: PlainOptions) -> None:
         super().__init__(options)
-        self.input_spec = InputSpec(options.size)
         self.backbone = create_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights)
+        self.input_spec = InputSpec(options.size, *input_statistics(options.backbone))
         self.dropout = nn.Dropout(options.dropout)
         self.classifier = nn.Linear(self.backbone.channels[-1], 1)
 

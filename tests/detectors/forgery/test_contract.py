@@ -232,3 +232,8 @@ def test_unknown_names_are_refused() -> None:
 def test_names_are_taken_once() -> None:
     with pytest.raises(ValueError, match="already"):
         register("xception", Plain)
+
+
+def test_the_baselines_see_pictures_as_their_weights_were_trained_to() -> None:
+    assert create("xception", **SMALL["xception"]).input_spec.mean == (0.5, 0.5, 0.5)
+    assert create("resnet18", **SMALL["resnet18"]).input_spec.std == (0.229, 0.224, 0.225)
