@@ -73,6 +73,8 @@ def main() -> None:
         raise
     except FacemillError as error:
         _end(Exit.USAGE, f"Error: {error}")
+    except ModuleNotFoundError as error:
+        _end(Exit.USAGE, f'Error: this command needs the package {error.name}: pip install "facemill[train,demo]".')
     except Exception as error:
         fault = f"{type(error).__name__}: {error}"
         _end(Exit.INTERNAL_ERROR, f"Internal error ({fault}): run `facemill --debug …` and report what it prints.")

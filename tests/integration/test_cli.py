@@ -53,6 +53,13 @@ def test_every_command_explains_itself(command: str) -> None:
     assert f"Usage: facemill {command}" in ended.out
 
 
+def test_a_missing_extra_is_one_sentence() -> None:
+    code = f"import sys; sys.modules['timm'] = None; {HELP.format(args=['detectors'])}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == 'Error: this command needs the package timm: pip install "facemill[train,demo]".\n'
+
+
 def test_version() -> None:
     assert facemill("--version").out == f"{__version__}\n"
 
