@@ -39,19 +39,31 @@ def _rows(name: str, device: str) -> list[Row]:
     batch = 32 if on_gpu else 8
     ours = create(name, size=size)
     plain = Plain(PlainOptions(backbone=options.backbone, size=size))
+    weights = sum(weight.numel() for weight in ours.parameters())
+    operations = _forward_operations(ours)
     rows = []
-    for what, work in (("training step", _train), ("inference", _infer)):
+    # A step is taken for three forward passes' work: what counts operations takes depthwise gradients for dense ones.
+    for what, work, passes in (("training step", _train, 3), ("inference", _infer, 1)):
         mine, theirs = _measured(work, ours, batch, device), _measured(work, plain, batch, device)
-        weights = sum(weight.numel() for weight in ours.parameters())
         details = (
             f"{batch / mine.seconds:.1f} images/s at {size} px, plain {options.backbone} {batch / theirs.seconds:.1f}; "
-            f"{weights / 1e6:.1f} M parameters, {mine.flops / batch / 2e9:.2f} GMACs an image, "
-            f"{mine.memory / 2**20:.0f} MiB (plain {theirs.memory / 2**20:.0f})"
+            f"{weights / 1e6:.1f} M parameters, {operations / 2e9:.2f} GMACs a forward pass of an image"
         )
+        if mine.memory:
+            details += f", {mine.memory / 2**20:.0f} MiB (plain {theirs.memory / 2**20:.0f})"
         if on_gpu and (peak := _peak()):
-            details += f", {mine.flops / mine.seconds / peak:.0%} of the card's peak"
+            details += f", {passes * operations * batch / mine.seconds / peak:.0%} of the card's peak"
         rows.append(Row("forgery", f"{name} {what}", theirs.seconds / mine.seconds, "", details))
     return rows
+
+
+def _forward_operations(detector: ForgeryDetector) -> int:
+    """Floating-point operations of judging one image."""
+    size = detector.input_spec.size
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        detector.eval()(torch.zeros(1, 3, size, size))
+    return counter.get_total_flops()
 
 
 def _peak() -> float | None:
@@ -60,10 +72,9 @@ def _peak() -> float | None:
 
 @dataclass(frozen=True)
 class _Cost:
-    """Of one call: median seconds, floating-point operations, bytes of memory."""
+    """Of one call: median seconds, and bytes of memory (on a CPU, of what is kept for the backward pass)."""
 
     seconds: float
-    flops: int
     memory: int
 
 
@@ -78,11 +89,10 @@ def _measured(
     layout = torch.channels_last if on_gpu else torch.contiguous_format
     call = work(detector.to(device, memory_format=layout), _batch(detector, batch, device, layout))
     with torch.autocast("cuda", torch.bfloat16) if on_gpu else nullcontext():
-        counter = FlopCounterMode(display=False)
-        with counter, _Kept() as kept:
+        kept = _Kept()
+        with kept:
             call()
-        for _ in range(2):
-            call()
+        call()
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
         times = []
@@ -93,7 +103,7 @@ def _measured(
             _wait(on_gpu)
             times.append(time.perf_counter() - start)
     memory = torch.cuda.max_memory_allocated() if on_gpu else kept.bytes
-    return _Cost(median(times), counter.get_total_flops(), memory)
+    return _Cost(median(times), memory)
 
 
 def _train(detector: ForgeryDetector, batch: ForgeryBatch) -> Callable[[], None]:
