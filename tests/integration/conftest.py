@@ -1,5 +1,7 @@
 """A small corpus and its builds, made once: each worker process takes seconds to start."""
 
+import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +9,14 @@ import pytest
 
 from pipeline.demo import make_corpus
 from tests.integration.command import Ended, build_args, ended, facemill, start
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heeded_interrupts() -> Iterator[None]:
+    """A shell's background job ignores Ctrl-C, and so does all that it starts: not so the commands tested here."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)

@@ -81,24 +81,7 @@ def test_damaged_and_missing_shards_are_built_again(built: Built, manifest: Path
 
 
 def stop(args: list[object], out: Path, shards: int, how: Callable[[Process], None]) -> tuple[Ended, float]:
-    """Start a build, stop it once some shards are committed, and see that none of its processes stays.
-
-    On a busy machine the last shard may be done between the look and the stop: then it is tried again.
-    """
-    for attempt in range(3):
-        start_state = out.with_name(f"start-{shards}-{attempt}")
-        if out.is_dir():
-            shutil.copytree(out, start_state)
-        stopped, took = _stop_once(args, out, shards, how)
-        if stopped.code != 0:
-            break
-        shutil.rmtree(out)
-        if start_state.is_dir():
-            start_state.rename(out)
-    return stopped, took
-
-
-def _stop_once(args: list[object], out: Path, shards: int, how: Callable[[Process], None]) -> tuple[Ended, float]:
+    """Start a build, stop it once some shards are committed, and see that none of its processes stays."""
     with start(*args) as process:
         children = wait_for(out, shards, process)
         assert len([child for child in children if is_worker(child)]) == 1
