@@ -114,7 +114,11 @@ class LRL(ForgeryDetector):
 
     @property
     def cam_layer(self) -> nn.Module:
-        return self.multi_scale
+        if not self.options.mpsm:
+            return self.multi_scale
+        # Similarity does not feel how long a patch's features are: on the last map Grad-CAM's weights cancel out.
+        stream = self._streams[0]
+        return stream.stages[stream.last_at(16)]
 
     def forward(self, images: Tensor) -> LRLOutput:
         maps = self._fused_maps(images)
