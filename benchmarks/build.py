@@ -17,10 +17,10 @@ import numpy as np
 
 from benchmarks.clips import clip_groups
 from benchmarks.row import Row
-from manifests import ClipGroup, VideoEntry, locate
-from pipeline.executor import Executor
-from pipeline.plan import BuildJob, ShardSpec, Slot
-from pipeline.recipe import Recipe, load_recipe
+from facemill.manifests import ClipGroup, VideoEntry, locate
+from facemill.pipeline.build.executor import Executor
+from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot
+from facemill.pipeline.config.recipe import Recipe, load_recipe
 
 __all__ = ["measure"]
 
@@ -81,14 +81,14 @@ def _facemill(
 
 
 def _build(job: BuildJob, spec: ShardSpec, number: int, threads: int) -> object:
-    from pipeline.shard import build_shard
+    from facemill.pipeline.build.shard import build_shard
 
     return build_shard(spec, job, Slot(number, threads))
 
 
 def _warm_up(device: str, recipe: Recipe, confine: bool, task: int, number: int, threads: int) -> None:
-    from pipeline.faces import load_detector
-    from pipeline.shard import resolve_device
+    from facemill.pipeline.build.shard import resolve_device
+    from facemill.pipeline.extract.faces import load_detector
 
     load_detector(recipe.detect, resolve_device(device, number)).detect([np.zeros((360, 640, 3), np.uint8)] * 8)
     if confine:

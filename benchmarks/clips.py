@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests import ClipGroup, VideoEntry
-from pipeline.demo import make_corpus
-from pipeline.demo.encoder import VideoEncoder
+from facemill.manifests import ClipGroup, VideoEntry
+from facemill.pipeline.demo import make_corpus
+from facemill.pipeline.demo.encoder import VideoEncoder
 
 __all__ = ["clip_groups", "source_clip"]
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from benchmarks.row import Row
 from facemill import VideoError
-from pipeline.decode import Frame, VideoReader
-from pipeline.decode.probe import probe
-from pipeline.decode.pyav import read_with_pyav
-from pipeline.decode.source import Deadline
-from pipeline.recipe import DecodeSettings
+from facemill.pipeline.config.recipe import DecodeSettings
+from facemill.pipeline.decode import Frame, VideoReader
+from facemill.pipeline.decode.probe import probe
+from facemill.pipeline.decode.pyav import read_with_pyav
+from facemill.pipeline.decode.source import Deadline
 
 __all__ = ["measure"]
 

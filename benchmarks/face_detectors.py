@@ -16,7 +16,7 @@ import torch
 from facenet_pytorch import MTCNN as PackageMTCNN  # noqa: N811
 from numpy.typing import NDArray
 
-import detectors.face
+import facemill.detectors.face
 from benchmarks.row import Row
 
 __all__ = ["measure"]
@@ -41,7 +41,7 @@ def measure(clip: Path, *, device: str) -> list[Row]:
 def _compare(frames: Frames, *, device: str, threads: int, max_side: int | None) -> Row:
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-    ours = detectors.face.create("mtcnn", device=device, max_side=max_side, min_score=0.0)
+    ours = facemill.detectors.face.create("mtcnn", device=device, max_side=max_side, min_score=0.0)
     package = PackageMTCNN(keep_all=True, device=torch.device(device))
     forms: dict[str, Callable[[], object]] = {
         "ours": lambda: ours.detect(frames),

@@ -23,13 +23,13 @@ from torch.utils.data import DataLoader
 
 from benchmarks.clips import source_clip
 from benchmarks.row import Row
-from manifests.dataset import DATASET_FILE, SAMPLES_FILE, DatasetInfo, count_samples, write_dataset
-from manifests.records import MaskKind, SampleRecord
-from manifests.schemas import SAMPLES, to_table
-from manifests.shards import SHARD_FORMATS, EncodedSample
-from pipeline.data import BalancedSampler, FaceDataset, StreamingFaces, collate
-from pipeline.encode import encode_image, encode_mask
-from pipeline.recipe import EncodeSettings
+from facemill.manifests.records import MaskKind, SampleRecord
+from facemill.manifests.schemas import SAMPLES, to_table
+from facemill.manifests.shards import SHARD_FORMATS, EncodedSample
+from facemill.manifests.shards.dataset import DATASET_FILE, SAMPLES_FILE, DatasetInfo, count_samples, write_dataset
+from facemill.pipeline.config.recipe import EncodeSettings
+from facemill.pipeline.data import BalancedSampler, FaceDataset, StreamingFaces, collate
+from facemill.pipeline.extract.encode import encode_image, encode_mask
 
 __all__ = ["measure"]
 

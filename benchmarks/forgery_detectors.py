@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.row import Row
-from detectors.forgery import ForgeryBatch, ForgeryDetector, create, options_of
-from detectors.forgery.plain import Plain, PlainOptions
+from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector, create, options_of
+from facemill.detectors.forgery.plain import Plain, PlainOptions
 
 __all__ = ["measure"]
 

@@ -7,13 +7,13 @@ detectors are small, so that two cores bear it. A control with dealt labels show
 from pathlib import Path
 from statistics import mean
 
-import manifests
 from benchmarks.row import Row
-from pipeline.build import build
-from pipeline.demo.corpus import make_corpus
-from pipeline.evaluate import evaluate
-from pipeline.recipe import load_recipe
-from pipeline.train import train
+from facemill import manifests
+from facemill.pipeline.build.job import build
+from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.demo.corpus import make_corpus
+from facemill.pipeline.evaluate import evaluate
+from facemill.pipeline.train import train
 
 __all__ = ["measure"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from benchmarks.clips import clip_groups
 from benchmarks.row import Row
-from manifests import ClipGroup, VideoEntry
-from pipeline.demo import make_corpus
-from pipeline.plan import BuildJob, ShardSpec
-from pipeline.recipe import load_recipe
+from facemill.manifests import ClipGroup, VideoEntry
+from facemill.pipeline.build.plan import BuildJob, ShardSpec
+from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.demo import make_corpus
 
 __all__ = ["measure"]
 
@@ -64,7 +64,7 @@ def _groups(scratch: Path) -> list[ClipGroup]:
 
 
 def _main(scratch: Path) -> None:
-    from pipeline.shard import build_shard
+    from facemill.pipeline.build.shard import build_shard
 
     small, large = _groups(scratch), clip_groups(scratch, 2)
     job = BuildJob(scratch / "memory", load_recipe("default", ["sample.frames=4"]), device="cpu")

@@ -6,9 +6,9 @@ import sys
 import time
 
 from benchmarks.row import Row
-from manifests import VideoEntry, group_clips
-from pipeline.plan import plan_shards
-from pipeline.recipe import load_recipe
+from facemill.manifests import VideoEntry, group_clips
+from facemill.pipeline.build.plan import plan_shards
+from facemill.pipeline.config.recipe import load_recipe
 
 __all__ = ["measure"]
 

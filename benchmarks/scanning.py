@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from benchmarks.row import Row
-from manifests import group_clips, read_videos, scan, write_videos
+from facemill.manifests import group_clips, read_videos, scan, write_videos
 
 __all__ = ["measure"]
 
@@ -68,8 +68,8 @@ def _main(tree: Path) -> None:
     assert not report.unpaired
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # before planning imports what it needs
 
-    from pipeline.plan import plan_shards
-    from pipeline.recipe import load_recipe
+    from facemill.pipeline.build.plan import plan_shards
+    from facemill.pipeline.config.recipe import load_recipe
 
     ready = time.perf_counter()
     entries = read_videos(tree / "videos.parquet")

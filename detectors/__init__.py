@@ -1,3 +1,3 @@
-"""Face detectors (`detectors.face`): who is in the frame."""
+"""Face detectors (`facemill.detectors.face`): who is in the frame."""
 
 __all__: list[str] = []

@@ -1,10 +1,7 @@
 """What exists: video manifests, dataset adapters, pairing, splits and the records of a built dataset."""
 
-from manifests.contents import add_contents, find_changed
-from manifests.grouping import group_clips
-from manifests.listing import locate
-from manifests.merge import Merged, merge
-from manifests.records import (
+from facemill.manifests.grouping import group_clips
+from facemill.manifests.records import (
     LABELS,
     SPLITS,
     ClipGroup,
@@ -16,11 +13,14 @@ from manifests.records import (
     Stage,
     VideoEntry,
 )
-from manifests.scan import from_globs, scan
-from manifests.scan_report import ScanReport
-from manifests.schemas import FACES, FAILURES, SAMPLES, VIDEOS, from_table, to_table
-from manifests.validation import Violation, check, validate
-from manifests.videos import read_videos, write_videos
+from facemill.manifests.scanning.contents import add_contents, find_changed
+from facemill.manifests.scanning.listing import locate
+from facemill.manifests.scanning.merge import Merged, merge
+from facemill.manifests.scanning.scan import from_globs, scan
+from facemill.manifests.scanning.scan_report import ScanReport
+from facemill.manifests.schemas import FACES, FAILURES, SAMPLES, VIDEOS, from_table, to_table
+from facemill.manifests.validation import Violation, check, validate
+from facemill.manifests.videos import read_videos, write_videos
 
 __all__ = [
     "FACES",

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from operator import attrgetter
 
-from manifests.records import ClipGroup, VideoEntry
+from facemill.manifests.records import ClipGroup, VideoEntry
 
 __all__ = ["group_clips"]
 

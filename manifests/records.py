@@ -80,7 +80,7 @@ class VideoEntry:
         split: `train`, `val` or `test`.
         root: folder or fsspec URL that `path` and `mask_path` are relative to.
         path: POSIX path of the video below `root`; of a sequence of pictures its folder, which may be
-            inside an archive (see `manifests.sequences`).
+            inside an archive (see `facemill.manifests.sequences`).
         source_id: `video_id` of the pristine video that a fake was made from; None for a real
             video, and for a fake whose original is not in the manifest.
         subject_ids: who is seen, then who was swapped in; prefixed by the dataset, so that

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from facemill import ManifestError
-from manifests.records import FailureRecord, FrameFaces, SampleRecord, VideoEntry
+from facemill.manifests.records import FailureRecord, FrameFaces, SampleRecord, VideoEntry
 
 __all__ = ["FACES", "FAILURES", "SAMPLES", "VIDEOS", "conform", "from_table", "to_table"]
 

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import IO, Self
 
 from facemill import ManifestError
-from manifests.listing import open_file
+from facemill.manifests.scanning.listing import open_file
 
 __all__ = ["is_archive", "is_picture", "is_sequence", "read_archive", "split_archive"]
 

@@ -9,7 +9,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from facemill import ManifestError
-from manifests.listing import open_file
+from facemill.manifests.scanning.listing import open_file
 
 __all__ = ["read_table"]
 

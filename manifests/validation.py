@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from facemill import ManifestError
-from manifests.records import LABELS, SPLITS, VideoEntry
+from facemill.manifests.records import LABELS, SPLITS, VideoEntry
 
 __all__ = ["Violation", "check", "validate"]
 

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from facemill import ManifestError
-from manifests.records import VideoEntry
-from manifests.schemas import VIDEOS, conform, from_table, to_table
-from manifests.storage import atomic_path
-from manifests.validation import check
+from facemill.manifests.records import VideoEntry
+from facemill.manifests.schemas import VIDEOS, conform, from_table, to_table
+from facemill.manifests.storage import atomic_path
+from facemill.manifests.validation import check
 
 __all__ = ["read_videos", "write_videos"]
 
@@ -48,7 +48,7 @@ def write_videos(entries: Sequence[VideoEntry], path: str | Path) -> None:
     """Write a manifest. Equal entries give equal bytes, and the file appears whole or not at all.
 
     Raises:
-        ManifestError: the entries break a rule of `manifests.check`; nothing is written.
+        ManifestError: the entries break a rule of `facemill.manifests.check`; nothing is written.
     """
     check(entries)
     with (

@@ -4,9 +4,9 @@ All frames are uint8 RGB [H, W, 3], all masks uint8 [H, W] of 0 and 255. Arrays 
 ValueError. Nothing here needs torch.
 """
 
-from masks.alignment import Alignment, estimate_offset, thumbnail
-from masks.difference import difference_mask, luma_difference, mask_from_difference, mask_iou, noise_threshold
-from masks.official import official_mask
+from facemill.masks.alignment import Alignment, estimate_offset, thumbnail
+from facemill.masks.difference import difference_mask, luma_difference, mask_from_difference, mask_iou, noise_threshold
+from facemill.masks.official import official_mask
 
 __all__ = [
     "Alignment",

@@ -1,6 +1,6 @@
 """How frames flow: from a manifest and a recipe to shards of face crops.
 
-`pipeline.build.build` is the main job; `pipeline.cli` is the command line.
+`facemill.pipeline.build.build` is the main job; `facemill.pipeline.commands.cli` is the command line.
 """
 
 __all__: list[str] = []

@@ -1,26 +1,29 @@
-"""What a stranger installs: the wheel's content, and what every package says it exports."""
+"""What a stranger installs: the content of wheel and sdist, and what every module says it exports."""
 
 import importlib
 import pkgutil
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
+import facemill
+
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("facemill", "manifests", "masks", "detectors", "pipeline")
+PACKAGES = ("manifests", "masks", "detectors", "pipeline")
+PAGES = {
+    "facemill/pipeline/config/recipes/default.yaml",
+    "facemill/pipeline/config/recipes/lrl.yaml",
+    "facemill/pipeline/experiments/mat.yaml",
+}
 
 
 def modules() -> list[str]:
-    found = []
-    for package in PACKAGES:
-        module = importlib.import_module(package)
-        found.append(package)
-        found += [info.name for info in pkgutil.walk_packages(module.__path__, f"{package}.")]
-    return found
+    return ["facemill", *(info.name for info in pkgutil.walk_packages(facemill.__path__, "facemill."))]
 
 
 @pytest.mark.parametrize("name", modules())
@@ -31,23 +34,76 @@ def test_all_names_what_is_there_and_public(name: str) -> None:
     assert module.__all__ == sorted(set(module.__all__), key=lambda n: (not n.isupper(), not n[0].isupper(), n))
 
 
-def test_the_wheel_has_packages_types_and_recipes_and_no_tests(tmp_path: Path) -> None:
-    source = tmp_path / "source"  # a copy: a build leaves files beside what it builds
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what packages are built from: a build leaves files beside what it builds."""
+    source = tmp_path_factory.mktemp("packaging") / "source"
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for package in (*PACKAGES, "tests", "benchmarks"):
-        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
-    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, source], check=True, cwd=tmp_path)
-    [wheel] = tmp_path.glob("facemill-*.whl")
+    for folder in ("facemill", *PACKAGES, "tests", "benchmarks"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, source / folder, ignore=ignored, symlinks=True)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path) -> Path:
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", source.parent]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, source], check=True, cwd=source.parent)
+    [wheel] = source.parent.glob("facemill-*.whl")
+    return wheel
+
+
+def test_the_wheel_holds_one_package_with_types_and_pages(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    for package in PACKAGES:
-        assert f"{package}/py.typed" in names
-    assert {"pipeline/recipes/default.yaml", "pipeline/recipes/lrl.yaml"} <= set(names)
-    assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"facemill"}
+    assert {"facemill/py.typed", *(f"facemill/{package}/__init__.py" for package in PACKAGES), *PAGES} <= set(names)
+    in_tree = {
+        f"facemill/{path.relative_to(ROOT)}"
+        for package in PACKAGES
+        for pattern in ("*.py", "*.yaml", "py.typed")
+        for path in (ROOT / package).rglob(pattern)
+    }
+    assert in_tree <= set(names)
+
+
+def test_the_sdist_builds_the_same_wheel(source: Path, wheel: Path) -> None:
+    code = "from setuptools import build_meta; print(build_meta.build_sdist('..'))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=source, capture_output=True)
+    [sdist] = source.parent.glob("facemill-*.tar.gz")
+    unpacked = source.parent / "unpacked"
+    with tarfile.open(sdist) as archive:
+        archive.extractall(unpacked, filter="data")
+    [folder] = unpacked.iterdir()
+    rebuilt = source.parent / "rebuilt"
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", rebuilt]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, folder], check=True, cwd=source.parent)
+    [again] = rebuilt.glob("facemill-*.whl")
+    assert sorted(zipfile.ZipFile(again).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())
+
+
+def test_an_installed_wheel_works_beside_a_users_own_modules_of_the_short_names(wheel: Path, tmp_path: Path) -> None:
+    installed = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(installed)
+    work = tmp_path / "work"
+    (work / "manifests").mkdir(parents=True)
+    for name in ("pipeline.py", "masks.py", "detectors.py", "manifests/__init__.py"):
+        (work / name).write_text("raise ImportError('a user module was imported')\n")
+    code = (
+        f"import sys; sys.path.insert(1, {str(installed)!r})\n"
+        "import facemill, facemill.masks, facemill.manifests, facemill.detectors.forgery\n"
+        "from facemill.pipeline.config.recipe import load_recipe\n"
+        "from facemill.pipeline.commands.cli import main\n"
+        f"assert facemill.__file__.startswith({str(installed)!r}), facemill.__file__\n"
+        "assert load_recipe('lrl').name == 'lrl'\n"
+        "sys.argv = ['facemill', '--version']; main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=work, capture_output=True, text=True, check=False)
+    assert done.stdout.strip().endswith(facemill.__version__), done.stderr
 
 
 def test_what_works_without_torch_never_imports_it() -> None:
-    code = "import sys, manifests, masks, pipeline.cli; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    code = "import sys, facemill.manifests, facemill.masks, facemill.pipeline.commands.cli as c; print([*sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "'torch'" not in done.stdout

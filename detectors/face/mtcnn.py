@@ -16,11 +16,11 @@ from facenet_pytorch.models.mtcnn import ONet, RNet
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detectors.face.area_sampling import AreaSampler
-from detectors.face.base import Detections, FaceDetector
-from detectors.face.mtcnn_networks import ProposalNetwork, RefinementNetwork
-from detectors.face.suppression import suppress_contained, suppress_overlapping
 from facemill import ConfigError
+from facemill.detectors.face.area_sampling import AreaSampler
+from facemill.detectors.face.base import Detections, FaceDetector
+from facemill.detectors.face.mtcnn_networks import ProposalNetwork, RefinementNetwork
+from facemill.detectors.face.suppression import suppress_contained, suppress_overlapping
 
 __all__ = ["MTCNN"]
 

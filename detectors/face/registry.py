@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from detectors.face.base import FaceDetector, resolve_device
 from facemill import ConfigError
+from facemill.detectors.face.base import FaceDetector, resolve_device
 
 __all__ = ["available", "create", "register", "variants"]
 

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detectors.face.anchors import AnchorNetwork
-from detectors.face.base import Detections, FaceDetector
-from detectors.face.retinaface_mobilenet import load_mobilenet
-from detectors.face.retinaface_resnet50 import load_resnet50
-from detectors.face.suppression import suppress_overlapping
 from facemill import ConfigError
+from facemill.detectors.face.anchors import AnchorNetwork
+from facemill.detectors.face.base import Detections, FaceDetector
+from facemill.detectors.face.retinaface_mobilenet import load_mobilenet
+from facemill.detectors.face.retinaface_resnet50 import load_resnet50
+from facemill.detectors.face.suppression import suppress_overlapping
 
 __all__ = ["RetinaFace"]
 

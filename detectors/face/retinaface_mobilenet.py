@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detectors.face.anchors import AnchorCoding, AnchorLevel, AnchorNetwork, AnchorOutputs
-from detectors.face.weights import load_weights
 from facemill import DetectorError
+from facemill.detectors.face.anchors import AnchorCoding, AnchorLevel, AnchorNetwork, AnchorOutputs
+from facemill.detectors.face.weights import load_weights
 
 __all__ = ["MobileNetRetinaFace", "load_mobilenet"]
 

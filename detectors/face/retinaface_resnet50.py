@@ -9,9 +9,9 @@ from retinaface.commons.weight_utils import download_weights_if_necessary
 from retinaface.model import retinaface_pth_model as package
 from torch import Tensor
 
-from detectors.face.anchors import AnchorCoding, AnchorLevel, AnchorNetwork, AnchorOutputs
-from detectors.face.weights import load_weights
 from facemill import DetectorError
+from facemill.detectors.face.anchors import AnchorCoding, AnchorLevel, AnchorNetwork, AnchorOutputs
+from facemill.detectors.face.weights import load_weights
 
 __all__ = ["ResNet50RetinaFace", "load_resnet50"]
 

@@ -5,7 +5,7 @@ output = detector(images)  # [B, 3, H, W], normalised by `detector.input_spec`; 
 loss = detector.loss(output, batch).total
 """
 
-from detectors.forgery.base import (
+from facemill.detectors.forgery.base import (
     ForgeryBatch,
     ForgeryDetector,
     ForgeryOptions,
@@ -13,13 +13,13 @@ from detectors.forgery.base import (
     InputSpec,
     LossTerms,
 )
-from detectors.forgery.etd import ETD
-from detectors.forgery.lrl import LRL
-from detectors.forgery.mat import MAT
-from detectors.forgery.plain import Plain
-from detectors.forgery.registry import available, create, describe_options, options_of, register
-from detectors.forgery.sia import SIA
-from detectors.forgery.sola import SOLA
+from facemill.detectors.forgery.etd.network import ETD
+from facemill.detectors.forgery.lrl.network import LRL
+from facemill.detectors.forgery.mat.network import MAT
+from facemill.detectors.forgery.plain import Plain
+from facemill.detectors.forgery.registry import available, create, describe_options, options_of, register
+from facemill.detectors.forgery.sia.network import SIA
+from facemill.detectors.forgery.sola.network import SOLA
 
 __all__ = [
     "ForgeryBatch",

@@ -67,7 +67,7 @@ class ForgeryOptions(BaseModel):
     size: Annotated[int, Field(gt=0)]
     """Side of the square input, pixels."""
     backbone: str
-    """A network in timm, of a family that `detectors.forgery.backbones` knows: NAME, or NAME.TAG for its weights."""
+    """A network in timm, of a family that `forgery.backbones` knows: NAME, or NAME.TAG for its weights."""
     pretrained: bool = False
     """Start the backbone from the weights of the tag in its name, which timm downloads; without a tag timm's default,
     which for some EfficientNets was trained on more than ImageNet."""

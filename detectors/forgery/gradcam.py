@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from detectors.forgery.base import ForgeryDetector
+from facemill.detectors.forgery.base import ForgeryDetector
 
 __all__ = ["grad_cam"]
 

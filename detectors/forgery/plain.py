@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from detectors.forgery.backbones import create_backbone, input_statistics
-from detectors.forgery.base import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec
+from facemill.detectors.forgery.backbones import create_backbone, input_statistics
+from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec
 
 __all__ = ["Plain", "PlainOptions"]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from detectors.forgery.base import ForgeryDetector, ForgeryOptions
 from facemill import ConfigError
+from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOptions
 
 __all__ = ["available", "create", "describe_options", "options_of", "register"]
 

@@ -7,15 +7,15 @@ A dataset is one module with one class, registered at the end of this one; its t
 import difflib
 
 from facemill import ConfigError
-from manifests.datasets.base import DatasetAdapter
-from manifests.datasets.celebdf1 import CelebDF1
-from manifests.datasets.celebdf2 import CelebDF2
-from manifests.datasets.csv_file import CsvFile
-from manifests.datasets.dfd import DeepFakeDetection
-from manifests.datasets.dfdc import DFDC
-from manifests.datasets.dfdcp import DFDCPreview
-from manifests.datasets.ffpp import FaceForensics
-from manifests.datasets.wild import WildDeepfake
+from facemill.manifests.datasets.base import DatasetAdapter
+from facemill.manifests.datasets.celebdf1 import CelebDF1
+from facemill.manifests.datasets.celebdf2 import CelebDF2
+from facemill.manifests.datasets.csv_file import CsvFile
+from facemill.manifests.datasets.dfd import DeepFakeDetection
+from facemill.manifests.datasets.dfdc import DFDC
+from facemill.manifests.datasets.dfdcp import DFDCPreview
+from facemill.manifests.datasets.ffpp import FaceForensics
+from facemill.manifests.datasets.wild import WildDeepfake
 
 __all__ = ["DatasetAdapter", "available", "get", "register"]
 

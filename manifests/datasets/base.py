@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from typing import ClassVar
 
 from facemill import ManifestError
-from manifests.records import VideoEntry
-from manifests.scan_report import Count, ScanReport
+from facemill.manifests.records import VideoEntry
+from facemill.manifests.scanning.scan_report import Count, ScanReport
 
 __all__ = ["UNASSIGNED", "DatasetAdapter", "choose_quality", "make_video_id"]
 

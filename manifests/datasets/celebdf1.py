@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from manifests.datasets.celebdf2 import CelebDF2
+from facemill.manifests.datasets.celebdf2 import CelebDF2
 
 __all__ = ["CelebDF1"]
 

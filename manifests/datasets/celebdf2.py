@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import ClassVar
 
 from facemill import ManifestError
-from manifests.datasets.base import DatasetAdapter
-from manifests.datasets.drafts import Draft, enter
-from manifests.listing import Listing, is_video, list_files
-from manifests.scan_report import ScanReport
+from facemill.manifests.datasets.base import DatasetAdapter
+from facemill.manifests.datasets.drafts import Draft, enter
+from facemill.manifests.scanning.listing import Listing, is_video, list_files
+from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["TEST_LIST", "CelebDF2"]
 

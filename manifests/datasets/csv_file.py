@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from facemill import ManifestError
-from manifests.datasets.base import UNASSIGNED, DatasetAdapter, choose_quality, make_video_id
-from manifests.listing import is_video, list_files
-from manifests.records import SPLITS, VideoEntry
-from manifests.scan_report import ScanReport
-from manifests.tables import read_table
+from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter, choose_quality, make_video_id
+from facemill.manifests.records import SPLITS, VideoEntry
+from facemill.manifests.scanning.listing import is_video, list_files
+from facemill.manifests.scanning.scan_report import ScanReport
+from facemill.manifests.tables import read_table
 
 __all__ = ["CsvFile"]
 

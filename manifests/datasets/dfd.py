@@ -3,11 +3,11 @@
 import re
 from typing import ClassVar
 
-from manifests.datasets.base import DatasetAdapter
-from manifests.datasets.drafts import Draft, enter
-from manifests.datasets.faceforensics_root import QUALITY, Masks, is_mask, plain_quality
-from manifests.listing import is_video, list_files
-from manifests.scan_report import ScanReport
+from facemill.manifests.datasets.base import DatasetAdapter
+from facemill.manifests.datasets.drafts import Draft, enter
+from facemill.manifests.datasets.faceforensics_root import QUALITY, Masks, is_mask, plain_quality
+from facemill.manifests.scanning.listing import is_video, list_files
+from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["DeepFakeDetection"]
 

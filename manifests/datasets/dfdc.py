@@ -10,12 +10,12 @@ from pathlib import PurePosixPath
 from typing import ClassVar
 
 from facemill import ManifestError
-from manifests.datasets.base import UNASSIGNED, DatasetAdapter
-from manifests.datasets.drafts import Draft, enter
-from manifests.datasets.json_table import read_json_table
-from manifests.listing import Listing, is_video, list_files
-from manifests.records import VideoEntry
-from manifests.scan_report import ALL_SPLITS, ScanReport
+from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
+from facemill.manifests.datasets.drafts import Draft, enter
+from facemill.manifests.datasets.json_table import read_json_table
+from facemill.manifests.records import VideoEntry
+from facemill.manifests.scanning.listing import Listing, is_video, list_files
+from facemill.manifests.scanning.scan_report import ALL_SPLITS, ScanReport
 
 __all__ = ["DFDC"]
 

@@ -6,11 +6,11 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from facemill import ManifestError
-from manifests.datasets.base import DatasetAdapter
-from manifests.datasets.drafts import Draft, enter
-from manifests.datasets.json_table import read_json_table
-from manifests.listing import is_video, list_files
-from manifests.scan_report import ALL_FAKES, ALL_SPLITS, ScanReport
+from facemill.manifests.datasets.base import DatasetAdapter
+from facemill.manifests.datasets.drafts import Draft, enter
+from facemill.manifests.datasets.json_table import read_json_table
+from facemill.manifests.scanning.listing import is_video, list_files
+from facemill.manifests.scanning.scan_report import ALL_FAKES, ALL_SPLITS, ScanReport
 
 __all__ = ["DFDCPreview"]
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from manifests.datasets.base import UNASSIGNED, choose_quality, make_video_id
-from manifests.records import VideoEntry
-from manifests.scan_report import ScanReport
+from facemill.manifests.datasets.base import UNASSIGNED, choose_quality, make_video_id
+from facemill.manifests.records import VideoEntry
+from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["Draft", "enter"]
 

@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 
-from manifests.listing import Listing
+from facemill.manifests.scanning.listing import Listing
 
 __all__ = ["QUALITY", "Masks", "is_mask", "plain_quality"]
 

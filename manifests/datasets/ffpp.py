@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from facemill import ManifestError
-from manifests.datasets.base import UNASSIGNED, DatasetAdapter
-from manifests.datasets.drafts import Draft, enter
-from manifests.datasets.faceforensics_root import QUALITY, Masks, is_mask, plain_quality
-from manifests.listing import Listing, is_video, list_files
-from manifests.records import SPLITS
-from manifests.scan_report import ScanReport
+from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
+from facemill.manifests.datasets.drafts import Draft, enter
+from facemill.manifests.datasets.faceforensics_root import QUALITY, Masks, is_mask, plain_quality
+from facemill.manifests.records import SPLITS
+from facemill.manifests.scanning.listing import Listing, is_video, list_files
+from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["FaceForensics"]
 

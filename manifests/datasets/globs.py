@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from facemill import ManifestError
-from manifests.datasets.base import UNASSIGNED, DatasetAdapter, make_video_id
-from manifests.listing import is_video, list_files
-from manifests.records import VideoEntry
-from manifests.scan_report import ScanReport
+from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter, make_video_id
+from facemill.manifests.records import VideoEntry
+from facemill.manifests.scanning.listing import is_video, list_files
+from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["Globs"]
 
@@ -29,7 +29,7 @@ class Globs(DatasetAdapter):
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`."""
-        from fsspec.utils import glob_translate  # late, as in `manifests.listing`
+        from fsspec.utils import glob_translate  # late, as in `facemill.manifests.scanning.listing`
 
         if official:
             raise ManifestError("A folder has no official split: pass --split identity:80/10/10, or all-test.")

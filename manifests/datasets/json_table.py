@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from facemill import ManifestError
-from manifests.listing import Listing
+from facemill.manifests.scanning.listing import Listing
 
 __all__ = ["read_json_table"]
 

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 from facemill import ManifestError
-from manifests.datasets.base import DatasetAdapter
-from manifests.datasets.drafts import Draft, enter
-from manifests.listing import Listing, is_video, list_files, locate
-from manifests.records import VideoEntry
-from manifests.scan_report import ALL_SPLITS, ScanReport
-from manifests.sequences import is_archive, is_picture, read_archive
+from facemill.manifests.datasets.base import DatasetAdapter
+from facemill.manifests.datasets.drafts import Draft, enter
+from facemill.manifests.records import VideoEntry
+from facemill.manifests.scanning.listing import Listing, is_video, list_files, locate
+from facemill.manifests.scanning.scan_report import ALL_SPLITS, ScanReport
+from facemill.manifests.sequences import is_archive, is_picture, read_archive
 
 __all__ = ["WildDeepfake"]
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from facemill import ConfigError
-from manifests.export.base import Exporter, ExportReport
-from manifests.export.deepfakebench import export_deepfakebench
+from facemill.manifests.export.base import Exporter, ExportReport
+from facemill.manifests.export.deepfakebench import export_deepfakebench
 
 __all__ = ["EXPORTERS", "ExportReport", "Exporter", "export"]
 

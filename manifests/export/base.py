@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 from facemill import ConfigError, DatasetError, __version__
-from manifests.dataset import DATASET_FILE, ShardInfo
-from manifests.shards import EncodedSample, format_of
-from manifests.storage import write_atomically
+from facemill.manifests.shards import EncodedSample, format_of
+from facemill.manifests.shards.dataset import DATASET_FILE, ShardInfo
+from facemill.manifests.storage import write_atomically
 
 __all__ = ["EXPORT_FOLDER", "ExportReport", "Exporter", "claim", "export_shards"]
 

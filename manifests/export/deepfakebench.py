@@ -26,14 +26,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from facemill import ConfigError, DatasetError
-from manifests.dataset import SAMPLES_FILE, VIDEOS_FILE, read_dataset
-from manifests.export.base import ExportReport, claim, export_shards
-from manifests.export.deepfakebench_names import BenchDataset, VideoNames, identify, is_known_label
-from manifests.records import SPLITS, MaskKind, SampleRecord, VideoEntry
-from manifests.shards import EncodedSample
-from manifests.shards.base import image_suffix
-from manifests.storage import write_atomically
-from manifests.videos import read_videos
+from facemill.manifests.export.base import ExportReport, claim, export_shards
+from facemill.manifests.export.deepfakebench_names import BenchDataset, VideoNames, identify, is_known_label
+from facemill.manifests.records import SPLITS, MaskKind, SampleRecord, VideoEntry
+from facemill.manifests.shards import EncodedSample
+from facemill.manifests.shards.base import image_suffix
+from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE, read_dataset
+from facemill.manifests.storage import write_atomically
+from facemill.manifests.videos import read_videos
 
 __all__ = ["PREFIX", "export_deepfakebench"]
 

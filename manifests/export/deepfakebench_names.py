@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import PurePosixPath
 
-from manifests.records import LABELS, VideoEntry
+from facemill.manifests.records import LABELS, VideoEntry
 
 __all__ = ["BenchDataset", "VideoNames", "identify", "is_known_label"]
 

@@ -3,9 +3,9 @@
 from pathlib import PurePath
 
 from facemill import DatasetError
-from manifests.shards.base import EncodedSample, ShardFormat, ShardWriter
-from manifests.shards.parquet import ParquetShards
-from manifests.shards.webdataset import WebDatasetShards
+from facemill.manifests.shards.base import EncodedSample, ShardFormat, ShardWriter
+from facemill.manifests.shards.parquet import ParquetShards
+from facemill.manifests.shards.webdataset import WebDatasetShards
 
 __all__ = ["SHARD_FORMATS", "EncodedSample", "ShardFormat", "ShardWriter", "format_of"]
 

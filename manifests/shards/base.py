@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from facemill import DatasetError
-from manifests.records import SampleRecord
-from manifests.schemas import SAMPLES, from_table, to_table
+from facemill.manifests.records import SampleRecord
+from facemill.manifests.schemas import SAMPLES, from_table, to_table
 
 __all__ = ["EncodedSample", "ShardFormat", "ShardWriter", "image_suffix", "placed"]
 

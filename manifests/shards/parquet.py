@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from facemill import DatasetError, ManifestError
-from manifests.records import LABELS, SampleRecord
-from manifests.schemas import SAMPLES, from_table, to_table
-from manifests.shards.base import EncodedSample, ShardFormat, image_suffix, placed
+from facemill.manifests.records import LABELS, SampleRecord
+from facemill.manifests.schemas import SAMPLES, from_table, to_table
+from facemill.manifests.shards.base import EncodedSample, ShardFormat, image_suffix, placed
 
 __all__ = ["PARQUET_SAMPLES", "ROWS_PER_GROUP", "ParquetShards"]
 

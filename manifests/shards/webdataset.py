@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from facemill import DatasetError, ManifestError
-from manifests.records import SampleRecord
-from manifests.schemas import SAMPLES, from_table
-from manifests.shards.base import EncodedSample, ShardFormat, image_suffix, placed
+from facemill.manifests.records import SampleRecord
+from facemill.manifests.schemas import SAMPLES, from_table
+from facemill.manifests.shards.base import EncodedSample, ShardFormat, image_suffix, placed
 
 if TYPE_CHECKING:
     from webdataset import TarWriter

@@ -1,3 +1,3 @@
-"""What `facemill` can be told to do, by what it is about. `pipeline.cli` puts it together."""
+"""What `facemill` can be told to do, by what it is about. `facemill.pipeline.commands.cli` puts it together."""
 
 __all__: list[str] = []

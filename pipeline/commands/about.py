@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.shared import Out
+from facemill.pipeline.commands.shared import Out
 
 __all__ = ["demo", "detectors", "recipes"]
 
@@ -14,7 +14,7 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Show this recipe in
     """List the recipes, or show one with every value resolved."""
     import yaml
 
-    from pipeline.recipe import available_recipes, load_recipe
+    from facemill.pipeline.config.recipe import available_recipes, load_recipe
 
     if name is not None:
         typer.echo(yaml.safe_dump(load_recipe(name).model_dump(mode="json"), sort_keys=False))
@@ -31,7 +31,7 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Show this recipe in
 
 def detectors(name: Annotated[str | None, typer.Argument(help="Show this forgery detector's options.")] = None) -> None:
     """List the face detectors and the forgery detectors, or show one forgery detector's options."""
-    from detectors import face, forgery
+    from facemill.detectors import face, forgery
 
     if name is not None:
         for option in forgery.describe_options(name):
@@ -48,6 +48,6 @@ def demo(
     out: Out = Path("demo-out"), workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None
 ) -> None:
     """Make a small corpus, build and verify shards, train a small detector on them, evaluate it, draw pictures."""
-    from pipeline.demo import run_demo
+    from facemill.pipeline.demo import run_demo
 
     run_demo(out, workers=workers)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.shared import Built, Exit, Out, Overrides, progress
+from facemill.pipeline.commands.shared import Built, Exit, Out, Overrides, progress
 
 if TYPE_CHECKING:
-    from pipeline.build import BuildReport
+    from facemill.pipeline.build.job import BuildReport
 
 __all__ = ["build", "export", "inspect", "report", "verify"]
 
@@ -34,9 +34,9 @@ def build(
     performance_report: Annotated[Path | None, typer.Option(help="Save Dask's own HTML report here.")] = None,
 ) -> None:
     """Build a dataset of face crops with masks. Killed at any moment, the same command resumes it."""
-    from pipeline.build import build as run
-    from pipeline.progress import BuildProgress
-    from pipeline.recipe import load_recipe
+    from facemill.pipeline.build.job import build as run
+    from facemill.pipeline.build.progress import BuildProgress
+    from facemill.pipeline.config.recipe import load_recipe
 
     changes = list(overrides or [])
     if shard_format is not None:
@@ -60,7 +60,7 @@ def build(
 
 def verify(folder: Built, threads: Annotated[int, typer.Option(min=1, help="Shards read at once.")] = 2) -> None:
     """Re-read a dataset and check everything: bytes, pictures, masks, geometry, splits, completeness."""
-    from manifests.verify import verify as run
+    from facemill.manifests.shards.verify import verify as run
 
     checked = run(folder, threads=threads)
     for problem in checked.problems:
@@ -81,8 +81,8 @@ def export(
     threads: Annotated[int, typer.Option(min=1, help="Shards written at once.")] = 4,
 ) -> None:
     """Write a dataset in the folders and files that another project's training reads."""
-    from manifests.dataset import read_dataset
-    from manifests.export import export as run
+    from facemill.manifests.export import export as run
+    from facemill.manifests.shards.dataset import read_dataset
 
     samples = sum(shard.rows for shard in read_dataset(folder).shards)
     with progress("exporting", samples) as advance:
@@ -97,7 +97,7 @@ def inspect(folder: Built) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from manifests.summary import summarise
+    from facemill.manifests.shards.summary import summarise
 
     for part in summarise(folder).tables():
         table = Table(*part.columns, title=part.title, title_justify="left")
@@ -108,7 +108,7 @@ def inspect(folder: Built) -> None:
 
 def report(folder: Built, out: Out = Path("contact-sheet.png"), rows: int = 8) -> None:
     """Draw a contact sheet: real crop, fake crop, mask over the fake."""
-    from pipeline.report import draw_contact_sheet
+    from facemill.pipeline.figures.report import draw_contact_sheet
 
     draw_contact_sheet(folder, out, rows=rows)
     typer.echo(f"contact sheet -> {out}")

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from facemill import ConfigError
-from pipeline.commands.shared import Exit, Out, progress
+from facemill.pipeline.commands.shared import Exit, Out, progress
 
 __all__ = ["ScanCommand", "check", "merge", "scan"]
 
@@ -16,7 +16,7 @@ class ScanCommand(TyperCommand):
     """Lists the datasets in its help: the adapters are asked for their names only then."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        from manifests.datasets import available, get
+        from facemill.manifests.datasets import available, get
 
         self.epilog = "\n\n".join(["Datasets:", *(f"{name}: {get(name).summary}" for name in available())])
         super().format_help(ctx, formatter)
@@ -44,7 +44,7 @@ def scan(
     ] = False,
 ) -> None:
     """List a dataset's videos, pair fakes with originals, and write the manifest."""
-    import manifests
+    from facemill import manifests
 
     if (real is None) != (fake is None) or (real is not None and dataset != "csv"):
         raise ConfigError("--real and --fake go together, with the dataset csv and a folder.")
@@ -69,7 +69,7 @@ def merge(
     ] = False,
 ) -> None:
     """Make one manifest of several; a video that is in two of them is found by size and content."""
-    import manifests
+    from facemill import manifests
 
     merged = manifests.merge([manifests.read_videos(path) for path in videos], drop_duplicates=drop_duplicates)
     for line in merged.lines():
@@ -80,7 +80,7 @@ def merge(
 
 def check(videos: Annotated[Path, typer.Argument(help="Manifest, as `facemill scan --hash` writes it.")]) -> None:
     """Read the videos of a hashed manifest again, and tell which are gone or have changed."""
-    import manifests
+    from facemill import manifests
 
     entries = manifests.read_videos(videos)
     with progress("checking", len(entries)) as advance:

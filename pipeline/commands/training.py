@@ -1,4 +1,4 @@
-"""The commands that train and judge forgery detectors; `pipeline.cli` makes them part of `facemill`."""
+"""The commands that train and judge forgery detectors."""
 
 import signal
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from facemill import ConfigError
-from pipeline.commands.shared import Exit, Overrides
+from facemill.pipeline.commands.shared import Exit, Overrides
 
 __all__ = ["evaluate", "experiments", "explain", "train"]
 
@@ -36,8 +36,8 @@ def train(
     compiled: Annotated[bool, typer.Option("--compile", help="Run the detector through torch.compile.")] = False,
 ) -> None:
     """Train a forgery detector; the weights of the best validation AUC are kept. Killed, --resume goes on."""
-    from pipeline.recipe import available_recipes, load_recipe
-    from pipeline.train import train as run
+    from facemill.pipeline.config.recipe import available_recipes, load_recipe
+    from facemill.pipeline.train import train as run
 
     page = recipe or (detector if detector in available_recipes() else "default")
     settings = load_recipe(page, overrides or ())
@@ -80,8 +80,8 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from pipeline.evaluate import evaluate as judge
-    from pipeline.evaluate import metrics_table, robustness_table
+    from facemill.pipeline.evaluate import evaluate as judge
+    from facemill.pipeline.evaluate import metrics_table, robustness_table
 
     console = Console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -114,10 +114,10 @@ def explain(
     device: _Device = "auto",
 ) -> None:
     """Draw where a trained detector looks: Grad-CAM, and the maps of its own paper, over crops."""
-    from pipeline.data import open_faces
-    from pipeline.explain import draw_explanations
-    from pipeline.train import load_run
-    from pipeline.train.device import choose_device
+    from facemill.pipeline.data import open_faces
+    from facemill.pipeline.figures.explain import draw_explanations
+    from facemill.pipeline.train import load_run
+    from facemill.pipeline.train.device import choose_device
 
     detector, _ = load_run(run)
     for folder in data:
@@ -135,7 +135,7 @@ def list_experiments(
     prefix: Annotated[str, typer.Argument(help="Only names that begin so, such as mat/table5.")] = "",
 ) -> None:
     """List the experiments with the papers' figures."""
-    from pipeline.experiments import all_experiments
+    from facemill.pipeline.experiments import all_experiments
 
     chosen = [experiment for experiment in all_experiments() if experiment.name.startswith(prefix)]
     if not chosen:
@@ -147,7 +147,7 @@ def list_experiments(
 @experiments.command("show")
 def show_experiment(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) -> None:
     """Show one experiment: what it is trained and tested on, its options, and the commands that run it."""
-    from pipeline.experiments import find_experiment
+    from facemill.pipeline.experiments import find_experiment
 
     for line in find_experiment(name).lines():
         typer.echo(line)
@@ -166,7 +166,7 @@ def run_experiment(
     workers: _Workers = None,
 ) -> None:
     """Train and evaluate one row of a paper's table, and print the paper's figure beside ours."""
-    from pipeline.experiments import run_experiment as run
+    from facemill.pipeline.experiments import run_experiment as run
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for line in run(name, data, out, test=test or data, overrides=overrides or (), device=device, workers=workers):

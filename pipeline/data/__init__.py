@@ -2,17 +2,17 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.data.augment import Augmentation
-from pipeline.data.balance import BalancedSampler
-from pipeline.data.dataset import FaceDataset
-from pipeline.data.loader import FaceLoader
-from pipeline.data.opening import open_faces
-from pipeline.data.prepare import prepare
-from pipeline.data.sample import RawBatch, Sample, collate
-from pipeline.data.stream import StreamingFaces
+from facemill.pipeline.data.augment import Augmentation
+from facemill.pipeline.data.balance import BalancedSampler
+from facemill.pipeline.data.dataset import FaceDataset
+from facemill.pipeline.data.loader import FaceLoader
+from facemill.pipeline.data.opening import open_faces
+from facemill.pipeline.data.prepare import prepare
+from facemill.pipeline.data.sample import RawBatch, Sample, collate
+from facemill.pipeline.data.stream import StreamingFaces
 
 if TYPE_CHECKING:
-    from pipeline.data.module import FaceDataModule
+    from facemill.pipeline.data.module import FaceDataModule
 
 __all__ = [
     "Augmentation",
@@ -31,7 +31,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "FaceDataModule":  # only now, because importing Lightning takes seconds
-        from pipeline.data.module import FaceDataModule
+        from facemill.pipeline.data.module import FaceDataModule
 
         return FaceDataModule
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,8 +13,8 @@ from kornia.geometry.transform import get_affine_matrix2d, warp_affine
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.data.draws import draws
-from pipeline.train_settings import AugmentSettings
+from facemill.pipeline.config.train_settings import AugmentSettings
+from facemill.pipeline.data.draws import draws
 
 __all__ = ["Augmentation"]
 

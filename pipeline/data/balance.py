@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from facemill import DatasetError
-from pipeline.data.draws import draws
+from facemill.pipeline.data.draws import draws
 
 __all__ = ["Balance", "BalancedSampler", "repeats"]
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from facemill import DatasetError
-from pipeline.data.decode import decode_sample
-from pipeline.data.parquet_pages import ShardIndex, index_shard
-from pipeline.data.sample import Sample
-from pipeline.data.split import Roots, open_split
+from facemill.pipeline.data.decode import decode_sample
+from facemill.pipeline.data.parquet_pages import ShardIndex, index_shard
+from facemill.pipeline.data.sample import Sample
+from facemill.pipeline.data.split import Roots, open_split
 
 __all__ = ["FaceDataset"]
 

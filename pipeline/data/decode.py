@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facemill import DatasetError
-from pipeline.data.sample import Sample
-from pipeline.data.split import Split
+from facemill.pipeline.data.sample import Sample
+from facemill.pipeline.data.split import Split
 
 __all__ = ["decode_sample"]
 

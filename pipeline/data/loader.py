@@ -6,9 +6,9 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from facemill import FacemillError
-from pipeline.data.dataset import FaceDataset
-from pipeline.data.sample import RawBatch, Sample, collate
-from pipeline.data.stream import StreamingFaces
+from facemill.pipeline.data.dataset import FaceDataset
+from facemill.pipeline.data.sample import RawBatch, Sample, collate
+from facemill.pipeline.data.stream import StreamingFaces
 
 __all__ = ["FaceLoader"]
 

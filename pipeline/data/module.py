@@ -8,14 +8,14 @@ import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 
-from pipeline.data.balance import BalancedSampler
-from pipeline.data.dataset import FaceDataset
-from pipeline.data.loader import FaceLoader
-from pipeline.data.opening import open_faces
-from pipeline.data.sample import RawBatch
-from pipeline.data.split import Roots
-from pipeline.data.stream import StreamingFaces
-from pipeline.train_settings import TrainSettings
+from facemill.pipeline.config.train_settings import TrainSettings
+from facemill.pipeline.data.balance import BalancedSampler
+from facemill.pipeline.data.dataset import FaceDataset
+from facemill.pipeline.data.loader import FaceLoader
+from facemill.pipeline.data.opening import open_faces
+from facemill.pipeline.data.sample import RawBatch
+from facemill.pipeline.data.split import Roots
+from facemill.pipeline.data.stream import StreamingFaces
 
 __all__ = ["EpochLoader", "FaceDataModule"]
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from manifests.dataset import read_dataset
-from pipeline.data.balance import Balance
-from pipeline.data.dataset import FaceDataset
-from pipeline.data.split import Roots
-from pipeline.data.stream import StreamingFaces
+from facemill.manifests.shards.dataset import read_dataset
+from facemill.pipeline.data.balance import Balance
+from facemill.pipeline.data.dataset import FaceDataset
+from facemill.pipeline.data.split import Roots
+from facemill.pipeline.data.stream import StreamingFaces
 
 __all__ = ["open_faces"]
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from facemill import DatasetError
-from manifests.shards.parquet import PARQUET_SAMPLES
+from facemill.manifests.shards.parquet import PARQUET_SAMPLES
 
 __all__ = ["ShardIndex", "index_shard"]
 

@@ -3,9 +3,9 @@
 import torch
 from torch.nn import functional as F
 
-from detectors.forgery import ForgeryBatch, InputSpec
-from pipeline.data.augment import Augmentation
-from pipeline.data.sample import RawBatch
+from facemill.detectors.forgery import ForgeryBatch, InputSpec
+from facemill.pipeline.data.augment import Augmentation
+from facemill.pipeline.data.sample import RawBatch
 
 __all__ = ["prepare"]
 

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from facemill import DatasetError, ManifestError
-from manifests import MaskKind
-from manifests.dataset import SAMPLES_FILE, read_dataset
-from manifests.schemas import SAMPLES, conform
-from pipeline.data.frames import choose_crops
+from facemill.manifests import MaskKind
+from facemill.manifests.schemas import SAMPLES, conform
+from facemill.manifests.shards.dataset import SAMPLES_FILE, read_dataset
+from facemill.pipeline.data.frames import choose_crops
 
 __all__ = ["Roots", "Split", "open_split"]
 

@@ -15,13 +15,13 @@ from torch.utils.data import IterableDataset, get_worker_info
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from facemill import DatasetError
-from manifests.shards import format_of
-from manifests.shards.webdataset import PICTURES, WebDatasetShards
-from pipeline.data.balance import Balance, repeats
-from pipeline.data.decode import decode_sample
-from pipeline.data.draws import draws
-from pipeline.data.sample import Sample
-from pipeline.data.split import Roots, open_split
+from facemill.manifests.shards import format_of
+from facemill.manifests.shards.webdataset import PICTURES, WebDatasetShards
+from facemill.pipeline.data.balance import Balance, repeats
+from facemill.pipeline.data.decode import decode_sample
+from facemill.pipeline.data.draws import draws
+from facemill.pipeline.data.sample import Sample
+from facemill.pipeline.data.split import Roots, open_split
 
 __all__ = ["SHUFFLE_BUFFER", "StreamingFaces"]
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemill import VideoError
-from manifests.records import Reason
-from pipeline.decode.frame import Frame
-from pipeline.decode.probe import Probe
-from pipeline.decode.source import Deadline
+from facemill.manifests.records import Reason
+from facemill.pipeline.decode.frame import Frame
+from facemill.pipeline.decode.probe import Probe
+from facemill.pipeline.decode.source import Deadline
 
 __all__ = ["check_decord_fits", "read_with_decord"]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from facemill import VideoError
-from manifests.records import Reason
-from pipeline.decode.frame import VideoInfo
-from pipeline.decode.nal import is_disposable, length_size
-from pipeline.decode.orientation import Orientation, orientation_of
-from pipeline.decode.source import Deadline, decode, demux, open_video
-from pipeline.decode.timeline import Timeline, measured_fps, varies
+from facemill.manifests.records import Reason
+from facemill.pipeline.decode.frame import VideoInfo
+from facemill.pipeline.decode.nal import is_disposable, length_size
+from facemill.pipeline.decode.orientation import Orientation, orientation_of
+from facemill.pipeline.decode.source import Deadline, decode, demux, open_video
+from facemill.pipeline.decode.timeline import Timeline, measured_fps, varies
 
 __all__ = ["Probe", "probe"]
 

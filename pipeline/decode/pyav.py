@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemill import VideoError
-from manifests.records import Reason
-from pipeline.decode.damage import DamageTracker
-from pipeline.decode.frame import Frame
-from pipeline.decode.orientation import orientation_of
-from pipeline.decode.probe import Probe
-from pipeline.decode.source import Deadline, decode, demux, open_video
+from facemill.manifests.records import Reason
+from facemill.pipeline.decode.damage import DamageTracker
+from facemill.pipeline.decode.frame import Frame
+from facemill.pipeline.decode.orientation import orientation_of
+from facemill.pipeline.decode.probe import Probe
+from facemill.pipeline.decode.source import Deadline, decode, demux, open_video
 
 __all__ = ["read_with_pyav"]
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from types import TracebackType
 from weakref import WeakSet
 
-from pipeline.decode.decord_backend import check_decord_fits, read_with_decord
-from pipeline.decode.frame import Frame, check_indices
-from pipeline.decode.probe import probe
-from pipeline.decode.pyav import read_with_pyav
-from pipeline.decode.source import Deadline
-from pipeline.recipe import DecodeSettings
+from facemill.pipeline.config.recipe import DecodeSettings
+from facemill.pipeline.decode.decord_backend import check_decord_fits, read_with_decord
+from facemill.pipeline.decode.frame import Frame, check_indices
+from facemill.pipeline.decode.probe import probe
+from facemill.pipeline.decode.pyav import read_with_pyav
+from facemill.pipeline.decode.source import Deadline
 
 __all__ = ["VideoReader"]
 
@@ -22,7 +22,7 @@ class VideoReader:
 
     Frames are uint8 RGB in display orientation, all of one size, and equal to those of a full sequential
     decode. A frame that does not decode intact is None at its index: also where FFmpeg conceals the
-    damage (see `pipeline.decode.damage`).
+    damage (see `facemill.pipeline.decode.damage`).
 
     Args:
         path: a local file.

@@ -10,7 +10,7 @@ from typing import Any
 import av
 
 from facemill import VideoError
-from manifests.records import Reason
+from facemill.manifests.records import Reason
 
 __all__ = ["Deadline", "decode", "demux", "open_video"]
 

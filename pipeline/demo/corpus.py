@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from facemill import ConfigError
-from pipeline.demo.encoder import VideoEncoder
-from pipeline.demo.forgery import METHODS, forge
-from pipeline.demo.looks import TONES
-from pipeline.demo.portrait import load_portrait
-from pipeline.demo.scene import create_scene
-from pipeline.demo.subject import Subject, create_subject
+from facemill.pipeline.demo.encoder import VideoEncoder
+from facemill.pipeline.demo.forgery import METHODS, forge
+from facemill.pipeline.demo.looks import TONES
+from facemill.pipeline.demo.portrait import load_portrait
+from facemill.pipeline.demo.scene import create_scene
+from facemill.pipeline.demo.subject import Subject, create_subject
 
 __all__ = ["make_corpus"]
 

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.demo.looks import LUMA
-from pipeline.demo.portrait import BROWS, JAW, LIPS, NOSE, PATCH_SIZE, FloatArray
-from pipeline.demo.scene import Scene, View
-from pipeline.demo.subject import Subject
-from pipeline.demo.warp import displacement, warp
+from facemill.pipeline.demo.looks import LUMA
+from facemill.pipeline.demo.portrait import BROWS, JAW, LIPS, NOSE, PATCH_SIZE, FloatArray
+from facemill.pipeline.demo.scene import Scene, View
+from facemill.pipeline.demo.subject import Subject
+from facemill.pipeline.demo.warp import displacement, warp
 
 __all__ = ["METHODS", "Forgery", "Method", "forge"]
 

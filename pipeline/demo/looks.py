@@ -6,7 +6,7 @@ Everything here happens in the portrait's own geometry; `subject` then gives eac
 import cv2
 import numpy as np
 
-from pipeline.demo.portrait import (
+from facemill.pipeline.demo.portrait import (
     BROWS,
     EYES,
     HAIR_OUTLINE,
@@ -19,7 +19,7 @@ from pipeline.demo.portrait import (
     Portrait,
     fill,
 )
-from pipeline.demo.texture import smooth_noise
+from facemill.pipeline.demo.texture import smooth_noise
 
 __all__ = ["LUMA", "TONES", "dress"]
 

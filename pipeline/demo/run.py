@@ -7,19 +7,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-import manifests
-from facemill import ConfigError, DatasetError, __version__
-from manifests.dataset import Counts, read_dataset
-from manifests.verify import verify
-from pipeline.build import build
-from pipeline.data import open_faces
-from pipeline.demo.corpus import make_corpus
-from pipeline.evaluate import evaluate, metrics_table
-from pipeline.explain import draw_explanations
-from pipeline.progress import BuildProgress
-from pipeline.recipe import load_recipe
-from pipeline.report import draw_contact_sheet
-from pipeline.train import load_run, train
+from facemill import ConfigError, DatasetError, __version__, manifests
+from facemill.manifests.shards.dataset import Counts, read_dataset
+from facemill.manifests.shards.verify import verify
+from facemill.pipeline.build.job import build
+from facemill.pipeline.build.progress import BuildProgress
+from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.data import open_faces
+from facemill.pipeline.demo.corpus import make_corpus
+from facemill.pipeline.evaluate import evaluate, metrics_table
+from facemill.pipeline.figures.explain import draw_explanations
+from facemill.pipeline.figures.report import draw_contact_sheet
+from facemill.pipeline.train import load_run, train
 
 __all__ = ["run_demo"]
 

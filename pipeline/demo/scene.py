@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.demo.portrait import INNER_LIPS, JAW, LIPS, NOSE, PATCH_SCALE, PATCH_SIZE, FloatArray
-from pipeline.demo.subject import Subject
-from pipeline.demo.texture import background
-from pipeline.demo.warp import displacement
+from facemill.pipeline.demo.portrait import INNER_LIPS, JAW, LIPS, NOSE, PATCH_SCALE, PATCH_SIZE, FloatArray
+from facemill.pipeline.demo.subject import Subject
+from facemill.pipeline.demo.texture import background
+from facemill.pipeline.demo.warp import displacement
 
 __all__ = ["Scene", "View", "create_scene"]
 

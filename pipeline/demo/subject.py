@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.demo.looks import dress
-from pipeline.demo.portrait import (
+from facemill.pipeline.demo.looks import dress
+from facemill.pipeline.demo.portrait import (
     BROWS,
     EYES,
     HAIR_OUTLINE,
@@ -19,7 +19,7 @@ from pipeline.demo.portrait import (
     FloatArray,
     load_portrait,
 )
-from pipeline.demo.warp import displacement, warp
+from facemill.pipeline.demo.warp import displacement, warp
 
 __all__ = ["Subject", "create_subject"]
 

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from pipeline.demo.portrait import FloatArray
+from facemill.pipeline.demo.portrait import FloatArray
 
 __all__ = ["background", "smooth_noise"]
 

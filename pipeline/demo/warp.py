@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from scipy.interpolate import RBFInterpolator
 
-from pipeline.demo.portrait import PATCH_SIZE, FloatArray
+from facemill.pipeline.demo.portrait import PATCH_SIZE, FloatArray
 
 __all__ = ["ANCHORS", "displacement", "warp"]
 

@@ -1,9 +1,9 @@
 """Judging a trained detector: scores, metrics per frame and per video, robustness, plots."""
 
-from pipeline.evaluate.evaluation import Evaluation, evaluate
-from pipeline.evaluate.metrics import Metrics, compute_metrics
-from pipeline.evaluate.report import metrics_table, robustness_table
-from pipeline.evaluate.scoring import score_faces
+from facemill.pipeline.evaluate.evaluation import Evaluation, evaluate
+from facemill.pipeline.evaluate.metrics import Metrics, compute_metrics
+from facemill.pipeline.evaluate.report import metrics_table, robustness_table
+from facemill.pipeline.evaluate.scoring import score_faces
 
 __all__ = [
     "Evaluation",

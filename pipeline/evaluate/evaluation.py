@@ -10,18 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from detectors.forgery import ForgeryDetector
 from facemill import ConfigError
-from manifests.storage import atomic_path
-from pipeline.data import FaceDataset, StreamingFaces, open_faces
-from pipeline.evaluate.corruptions import Corruption, all_corruptions
-from pipeline.evaluate.metrics import score_videos
-from pipeline.evaluate.plots import draw_roc, draw_scores
-from pipeline.evaluate.report import build_report, write_report
-from pipeline.evaluate.scores import NO_CORRUPTION
-from pipeline.evaluate.scoring import score_faces
-from pipeline.train.device import choose_device, count_readers
-from pipeline.train.run_folder import load_run
+from facemill.detectors.forgery import ForgeryDetector
+from facemill.manifests.storage import atomic_path
+from facemill.pipeline.data import FaceDataset, StreamingFaces, open_faces
+from facemill.pipeline.evaluate.corruptions import Corruption, all_corruptions
+from facemill.pipeline.evaluate.metrics import score_videos
+from facemill.pipeline.evaluate.report import build_report, write_report
+from facemill.pipeline.evaluate.scores import NO_CORRUPTION
+from facemill.pipeline.evaluate.scoring import score_faces
+from facemill.pipeline.figures.plots import draw_roc, draw_scores
+from facemill.pipeline.train.device import choose_device, count_readers
+from facemill.pipeline.train.run_folder import load_run
 
 __all__ = ["METRICS_FILE", "SCORES_FILE", "Evaluation", "evaluate"]
 
@@ -35,7 +35,7 @@ class Evaluation:
 
     Attributes:
         out: folder of scores.parquet, metrics.json and the plots.
-        metrics: the content of metrics.json: see `pipeline.evaluate.report.build_report`.
+        metrics: the content of metrics.json: see `facemill.pipeline.evaluate.report.build_report`.
     """
 
     out: Path
@@ -62,7 +62,7 @@ def evaluate(
         data: folders of built datasets, without samples in common; each dataset and quality is measured alone, and all
             are together.
         out: the folder to write to; an earlier evaluation there is replaced.
-        robustness: also score the crops under every corruption of `pipeline.evaluate.corruptions`.
+        robustness: also score the crops under every corruption of `facemill.pipeline.evaluate.corruptions`.
         batch: crops a forward pass.
         device: `auto`, `cpu` or `cuda`.
         workers: processes that read data; None for what the machine bears.

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from manifests.storage import write_atomically
-from pipeline.evaluate.metrics import Metrics, compute_metrics, score_videos, split_datasets, split_methods
-from pipeline.evaluate.scores import NO_CORRUPTION
+from facemill.manifests.storage import write_atomically
+from facemill.pipeline.evaluate.metrics import Metrics, compute_metrics, score_videos, split_datasets, split_methods
+from facemill.pipeline.evaluate.scores import NO_CORRUPTION
 
 __all__ = ["build_report", "metrics_table", "robustness_table", "write_report"]
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
-from detectors.forgery import ForgeryDetector
-from pipeline.data import FaceDataset, FaceLoader, RawBatch, StreamingFaces, prepare
-from pipeline.evaluate.corruptions import Corruption, corrupt
-from pipeline.evaluate.scores import COPIED, NO_CORRUPTION, SCORES
+from facemill.detectors.forgery import ForgeryDetector
+from facemill.pipeline.data import FaceDataset, FaceLoader, RawBatch, StreamingFaces, prepare
+from facemill.pipeline.evaluate.corruptions import Corruption, corrupt
+from facemill.pipeline.evaluate.scores import COPIED, NO_CORRUPTION, SCORES
 
 __all__ = ["score_faces"]
 

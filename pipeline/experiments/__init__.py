@@ -4,7 +4,7 @@ A page per paper lies in this folder. No figure of ours is in them: a row says w
 `facemill experiments run` prints beside it what came out here.
 """
 
-from pipeline.experiments.run import run_experiment
-from pipeline.experiments.tables import Experiment, all_experiments, find_experiment
+from facemill.pipeline.experiments.run import run_experiment
+from facemill.pipeline.experiments.tables import Experiment, all_experiments, find_experiment
 
 __all__ = ["Experiment", "all_experiments", "find_experiment", "run_experiment"]

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from manifests.dataset import read_dataset
-from pipeline.experiments.tables import Experiment, find_experiment
-from pipeline.recipe import load_recipe
+from facemill.manifests.shards.dataset import read_dataset
+from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.experiments.tables import Experiment, find_experiment
 
 __all__ = ["run_experiment"]
 
@@ -41,8 +41,8 @@ def run_experiment(
         ConfigError: for an unknown name or setting, or an `out` that holds another run.
         DatasetError: for a dataset that is unfinished or damaged.
     """
-    from pipeline.evaluate import evaluate
-    from pipeline.train import train
+    from facemill.pipeline.evaluate import evaluate
+    from facemill.pipeline.train import train
 
     experiment = find_experiment(name)
     changed = list(overrides)

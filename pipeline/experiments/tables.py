@@ -11,11 +11,11 @@ import yaml
 from pydantic import Field
 
 from facemill import ConfigError
-from pipeline.settings import Settings
+from facemill.pipeline.config.settings import Settings
 
 __all__ = ["Experiment", "all_experiments", "find_experiment"]
 
-_PAGES = resources.files("pipeline.experiments")
+_PAGES = resources.files("facemill.pipeline.experiments")
 
 
 class _Row(Settings):
@@ -48,7 +48,7 @@ class Experiment:
         name: page/table/row, such as `lrl/table4/rgb-mpsm`.
         paper: title and venue.
         caption: what the table compares.
-        detector: of `detectors.forgery`.
+        detector: of `facemill.detectors.forgery`.
         recipe: the page's recipe, which the row starts from.
         options: the detector's options that differ from its defaults.
         overrides: recipe values by dotted key that differ from the recipe's.

@@ -8,8 +8,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from manifests.storage import atomic_path
-from pipeline.train.epoch_log import EpochLog
+from facemill.manifests.storage import atomic_path
+from facemill.pipeline.train.epoch_log import EpochLog
 
 __all__ = ["AtomicCheckpoints", "RunCheckpoints"]
 

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from facemill import ConfigError
-from manifests.storage import write_atomically
+from facemill.manifests.storage import write_atomically
 
 __all__ = ["EpochLog"]
 

@@ -17,17 +17,17 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from safetensors.torch import save_file
 
-from detectors.forgery import create, options_of
 from facemill import ConfigError
-from manifests.dataset import DATASET_FILE
-from manifests.storage import atomic_path, sha256_of, write_atomically
-from pipeline.data import FaceDataModule, open_faces
-from pipeline.recipe import Recipe
-from pipeline.train.checkpoints import AtomicCheckpoints, RunCheckpoints
-from pipeline.train.device import choose_device, count_readers
-from pipeline.train.epoch_log import EpochLog
-from pipeline.train.module import ForgeryModule
-from pipeline.train.run_folder import (
+from facemill.detectors.forgery import create, options_of
+from facemill.manifests.shards.dataset import DATASET_FILE
+from facemill.manifests.storage import atomic_path, sha256_of, write_atomically
+from facemill.pipeline.config.recipe import Recipe
+from facemill.pipeline.data import FaceDataModule, open_faces
+from facemill.pipeline.train.checkpoints import AtomicCheckpoints, RunCheckpoints
+from facemill.pipeline.train.device import choose_device, count_readers
+from facemill.pipeline.train.epoch_log import EpochLog
+from facemill.pipeline.train.module import ForgeryModule
+from facemill.pipeline.train.run_folder import (
     BEST_CHECKPOINT,
     CONFIG_FILE,
     LAST_CHECKPOINT,
@@ -79,7 +79,7 @@ def train(
     Of epochs with equal AUC the one of the lowest validation loss is kept.
 
     Args:
-        detector: one of `detectors.forgery.available()`.
+        detector: one of `facemill.detectors.forgery.available()`.
         data: folders of built datasets; several are trained on together.
         out: the run's folder.
         recipe: its `train` section and seed are what counts.

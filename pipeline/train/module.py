@@ -12,10 +12,10 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import StepLR
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
-from detectors.forgery import ForgeryDetector
-from detectors.forgery.base import classification_loss
-from pipeline.data import Augmentation, RawBatch, prepare
-from pipeline.train_settings import OptimizerSettings, TrainSettings
+from facemill.detectors.forgery import ForgeryDetector
+from facemill.detectors.forgery.base import classification_loss
+from facemill.pipeline.config.train_settings import OptimizerSettings, TrainSettings
+from facemill.pipeline.data import Augmentation, RawBatch, prepare
 
 __all__ = ["ForgeryModule"]
 

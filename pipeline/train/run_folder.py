@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from detectors.forgery import ForgeryDetector, create
 from facemill import ConfigError, DetectorError, __version__
-from manifests.storage import write_atomically
-from pipeline.settings import Settings
-from pipeline.train_settings import TrainSettings
+from facemill.detectors.forgery import ForgeryDetector, create
+from facemill.manifests.storage import write_atomically
+from facemill.pipeline.config.settings import Settings
+from facemill.pipeline.config.train_settings import TrainSettings
 
 __all__ = [
     "BEST_CHECKPOINT",

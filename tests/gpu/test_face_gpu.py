@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-import detectors.face
-from detectors.face import Face
-from detectors.face.area_sampling import AreaSampler
+import facemill.detectors.face
+from facemill.detectors.face import Face
+from facemill.detectors.face.area_sampling import AreaSampler
 from tests.detectors.face.conftest import mobilenet_weights  # noqa: F401 - a fixture
 from tests.detectors.face.pictures import read_rgb
 
@@ -35,7 +35,7 @@ def test_integral_images_are_the_same():
 
 def test_mtcnn_agrees_with_the_cpu(media):
     frames = [read_rgb(media / "images" / name) for name in IMAGES]
-    gpu, cpu = (detectors.face.create("mtcnn", device=device).detect(frames) for device in ("cuda", "cpu"))
+    gpu, cpu = (facemill.detectors.face.create("mtcnn", device=device).detect(frames) for device in ("cuda", "cpu"))
     for left, right in zip(gpu, cpu, strict=True):
         assert right
         assert_close(left, right, 0.02)
@@ -45,7 +45,8 @@ def test_retinaface_in_half_precision_agrees_with_the_cpu(media, mobilenet_weigh
     frames = [read_rgb(media / "images" / name) for name in IMAGES]
     options = {"variant": "mobilenet0.25", "weights": mobilenet_weights, "min_score": 0.8}
     gpu, cpu = (
-        detectors.face.create("retinaface", device=device, **options).detect(frames) for device in ("cuda", "cpu")
+        facemill.detectors.face.create("retinaface", device=device, **options).detect(frames)
+        for device in ("cuda", "cpu")
     )
     for left, right in zip(gpu, cpu, strict=True):
         assert right

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from detectors.forgery import ForgeryBatch, create
-from pipeline.data import Augmentation, RawBatch, prepare
-from pipeline.train_settings import AugmentSettings
+from facemill.detectors.forgery import ForgeryBatch, create
+from facemill.pipeline.config.train_settings import AugmentSettings
+from facemill.pipeline.data import Augmentation, RawBatch, prepare
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

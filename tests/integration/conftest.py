@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.demo import make_corpus
+from facemill.pipeline.demo import make_corpus
 from tests.integration.command import Ended, build_args, ended, facemill, start
 
 

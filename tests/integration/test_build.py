@@ -7,11 +7,11 @@ import cv2
 import pyarrow.parquet as pq
 import pytest
 
-from manifests import FailureRecord, SampleRecord, from_table, group_clips, read_videos
-from manifests.shards import format_of
-from pipeline.plan import BuildJob, plan_shards
-from pipeline.recipe import load_recipe
-from pipeline.shard import build_shard
+from facemill.manifests import FailureRecord, SampleRecord, from_table, group_clips, read_videos
+from facemill.manifests.shards import format_of
+from facemill.pipeline.build.plan import BuildJob, plan_shards
+from facemill.pipeline.build.shard import build_shard
+from facemill.pipeline.config.recipe import load_recipe
 from tests.integration.command import SETTINGS, build_args, committed, content, facemill
 from tests.integration.conftest import Built, Scanned
 

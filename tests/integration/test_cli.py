@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from facemill import __version__
-from pipeline.recipe import available_recipes, load_recipe
+from facemill.pipeline.config.recipe import available_recipes, load_recipe
 from tests.integration.command import facemill
 
 pytestmark = pytest.mark.timeout(120)
@@ -18,7 +18,7 @@ COMMANDS = (
     *("scan", "merge", "check", "build", "verify", "inspect", "report", "recipes", "detectors"),
     *("train", "evaluate", "explain", "experiments", "demo"),
 )
-HELP = "import sys; sys.argv = ['facemill', *{args}]; from pipeline.cli import main; main()"
+HELP = "import sys; sys.argv = ['facemill', *{args}]; from facemill.pipeline.commands.cli import main; main()"
 
 
 def test_help_answers_in_under_half_a_second() -> None:
@@ -36,7 +36,7 @@ def test_no_torch_is_imported_for(args: list[str]) -> None:
         [sys.executable, "-X", "importtime", "-c", HELP.format(args=args)], capture_output=True, text=True, check=True
     )
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert {"typer", "pipeline.cli"} <= imported
+    assert {"typer", "facemill.pipeline.commands.cli"} <= imported
     assert not imported & {"torch", "torchvision", "distributed", "av"}
 
 

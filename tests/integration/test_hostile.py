@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from manifests import FailureRecord, Reason, SampleRecord, from_table, read_videos
+from facemill.manifests import FailureRecord, Reason, SampleRecord, from_table, read_videos
 from tests.integration.command import build_args, facemill
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

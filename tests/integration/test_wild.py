@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from manifests import FailureRecord, MaskKind, Reason, SampleRecord, VideoEntry, from_table, read_videos
-from manifests.shards import format_of
+from facemill.manifests import FailureRecord, MaskKind, Reason, SampleRecord, VideoEntry, from_table, read_videos
+from facemill.manifests.shards import format_of
 from tests.integration.command import build_args, content, ended, facemill, start
 from tests.manifests.dataset_trees import write_archive
 

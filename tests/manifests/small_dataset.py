@@ -9,8 +9,11 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 
-from manifests.card import dataset_card
-from manifests.dataset import (
+from facemill.manifests.records import FailureRecord, FrameFaces, MaskKind, Reason, SampleRecord, Stage, VideoEntry
+from facemill.manifests.schemas import FACES, FAILURES, SAMPLES, VIDEOS, to_table
+from facemill.manifests.shards import SHARD_FORMATS, EncodedSample
+from facemill.manifests.shards.card import dataset_card
+from facemill.manifests.shards.dataset import (
     CARD_FILE,
     FACES_FILE,
     FAILURES_FILE,
@@ -21,10 +24,7 @@ from manifests.dataset import (
     count_samples,
     write_dataset,
 )
-from manifests.records import FailureRecord, FrameFaces, MaskKind, Reason, SampleRecord, Stage, VideoEntry
-from manifests.schemas import FACES, FAILURES, SAMPLES, VIDEOS, to_table
-from manifests.shards import SHARD_FORMATS, EncodedSample
-from manifests.storage import sha256_of
+from facemill.manifests.storage import sha256_of
 
 SIZE = 64
 RECIPE = {

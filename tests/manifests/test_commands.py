@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from manifests import read_videos
-from manifests.datasets import available, get
+from facemill.manifests import read_videos
+from facemill.manifests.datasets import available, get
 from tests.integration.command import facemill
 
 

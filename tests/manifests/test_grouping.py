@@ -1,6 +1,6 @@
 import random
 
-from manifests import VideoEntry, group_clips
+from facemill.manifests import VideoEntry, group_clips
 
 
 def entry(video_id: str, label: int, source_id: str | None = None) -> VideoEntry:

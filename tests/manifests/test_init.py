@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-import manifests
+from facemill import manifests
 
 
 def test_every_export_is_there():
@@ -12,5 +12,5 @@ def test_every_export_is_there():
 
 def test_importing_stays_light():
     heavy = ("torch", "cv2", "pandas", "scipy", "fsspec", "dask")
-    code = f"import manifests, sys; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import facemill.manifests, sys; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

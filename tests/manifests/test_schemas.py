@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facemill import ManifestError
-from manifests.records import FailureRecord, FrameFaces, MaskKind, Reason, SampleRecord, Stage, VideoEntry
-from manifests.schemas import FACES, FAILURES, SAMPLES, VIDEOS, conform, from_table, to_table
+from facemill.manifests.records import FailureRecord, FrameFaces, MaskKind, Reason, SampleRecord, Stage, VideoEntry
+from facemill.manifests.schemas import FACES, FAILURES, SAMPLES, VIDEOS, conform, from_table, to_table
 
 TEXT = st.text(max_size=5)
 INT = st.integers(-(2**31), 2**31 - 1)

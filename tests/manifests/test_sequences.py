@@ -4,7 +4,7 @@ import tarfile
 import pytest
 
 from facemill import ManifestError
-from manifests.sequences import is_archive, is_picture, is_sequence, read_archive, split_archive
+from facemill.manifests.sequences import is_archive, is_picture, is_sequence, read_archive, split_archive
 from tests.manifests.dataset_trees import write_archive
 
 

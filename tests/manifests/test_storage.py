@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests.storage import TEMPORARY_SUFFIX, atomic_path, sha256_of, write_atomically
+from facemill.manifests.storage import TEMPORARY_SUFFIX, atomic_path, sha256_of, write_atomically
 
 
 def names(folder: Path) -> list[str]:

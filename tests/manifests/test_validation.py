@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from facemill import ManifestError
-from manifests import VideoEntry, check, validate
+from facemill.manifests import VideoEntry, check, validate
 
 
 def manifest() -> list[VideoEntry]:

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from facemill import ManifestError
-from manifests import VIDEOS, VideoEntry, read_videos, to_table, write_videos
+from facemill.manifests import VIDEOS, VideoEntry, read_videos, to_table, write_videos
 
 ENTRIES = [
     VideoEntry("a", "d", "real", 0, "c23", "train", "/r", "a.mp4", None, ("d-1",)),

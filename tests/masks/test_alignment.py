@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from masks import estimate_offset, thumbnail
+from facemill.masks import estimate_offset, thumbnail
 
 FRAMES, MAX_OFFSET = 12, 4
 

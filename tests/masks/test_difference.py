@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from masks import difference_mask, luma_difference, mask_from_difference, mask_iou, noise_threshold
+from facemill.masks import difference_mask, luma_difference, mask_from_difference, mask_iou, noise_threshold
 
 FRAMES = arrays(np.uint8, (7, 9, 3))
 PIXELWISE = {"open": 0, "close": 0, "fill_holes": False}

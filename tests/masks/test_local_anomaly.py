@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from masks.local_anomaly import NEIGHBOURS, local_anomaly_targets
+from facemill.masks.local_anomaly import NEIGHBOURS, local_anomaly_targets
 
 
 def loops(mask: np.ndarray, grid: int) -> tuple[np.ndarray, np.ndarray]:

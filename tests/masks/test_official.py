@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from masks import mask_iou, official_mask
+from facemill.masks import mask_iou, official_mask
 
 
 def region(height: int, width: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from facemill import ConfigError
-from masks.patches import patch_means, similarity_target
+from facemill.masks.patches import patch_means, similarity_target
 
 
 def slow_means(mask: np.ndarray, k: int) -> np.ndarray:

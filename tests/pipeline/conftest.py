@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from detectors.face import Face
-from manifests import VideoEntry
-from pipeline.recipe import load_recipe
-from pipeline.train import TrainReport, train
+from facemill.detectors.face import Face
+from facemill.manifests import VideoEntry
+from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.train import TrainReport, train
 from tests.conftest import encode_video
 from tests.pipeline.trained import SMALL, build_toy
 
@@ -100,7 +100,7 @@ class MarkDetector:
 def mark_detector(monkeypatch: pytest.MonkeyPatch) -> MarkDetector:
     """The detector that shards built in this process will use."""
     detector = MarkDetector()
-    monkeypatch.setattr("pipeline.shard.load_detector", lambda settings, device: detector)
+    monkeypatch.setattr("facemill.pipeline.build.shard.load_detector", lambda settings, device: detector)
     return detector
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from detectors.face.area_sampling import AreaSampler
+from facemill.detectors.face.area_sampling import AreaSampler
 
 CPU = torch.device("cpu")
 

@@ -7,10 +7,14 @@ import cv2
 import numpy as np
 import pytest
 
-import detectors.face
-from detectors.face import Face, FaceDetector
+import facemill.detectors.face
+from facemill.detectors.face import Face, FaceDetector
 
-CASES = [(name, variant) for name in detectors.face.available() for variant in detectors.face.variants(name) or (None,)]
+CASES = [
+    (name, variant)
+    for name in facemill.detectors.face.available()
+    for variant in facemill.detectors.face.variants(name) or (None,)
+]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(filter(None, case)))
@@ -19,7 +23,7 @@ def create(request) -> Callable[..., FaceDetector]:
     fixture = {"resnet50": "random_resnet50", "mobilenet0.25": "mobilenet_weights"}.get(variant)
     weights = request.getfixturevalue(fixture) if fixture else None
     max_side = 160 if variant == "resnet50" else None
-    return lambda **options: detectors.face.create(
+    return lambda **options: facemill.detectors.face.create(
         name, **{"device": "cpu", "variant": variant, "weights": weights, "max_side": max_side, **options}
     )
 

@@ -12,8 +12,8 @@ import torch
 from facenet_pytorch import MTCNN as PackageMTCNN  # noqa: N811
 from torchvision.ops import box_iou
 
-import detectors.face
-from detectors.face.mtcnn import MTCNN, pyramid_scales
+import facemill.detectors.face
+from facemill.detectors.face.mtcnn import MTCNN, pyramid_scales
 from tests.detectors.face.pictures import read_rgb
 
 IMAGES = ["astronaut.png", *(f"dlib_{name}.jpg" for name in ("2007_007763", "2008_001322", "2008_002470"))]
@@ -84,9 +84,9 @@ def test_other_settings_agree_with_the_package(media):
 
 def test_a_level_in_strips_is_the_level_at_once(media, monkeypatch):
     frame = read_rgb(media / "images" / "dlib_2007_007763.jpg")[:374]
-    detector = detectors.face.create("mtcnn", device="cpu", min_score=0)
+    detector = facemill.detectors.face.create("mtcnn", device="cpu", min_score=0)
     whole = detector.detect([frame])[0]
-    monkeypatch.setattr("detectors.face.mtcnn.CPU_STRIP", 3000)
+    monkeypatch.setattr("facemill.detectors.face.mtcnn.CPU_STRIP", 3000)
     strips = detector.detect([frame])[0]
     assert len(strips) == len(whole) == 7
     for a, b in zip(strips, whole, strict=True):
@@ -96,7 +96,10 @@ def test_a_level_in_strips_is_the_level_at_once(media, monkeypatch):
 def test_shrunk_frames_give_faces_in_their_own_pixels(media):
     frame = cv2.resize(read_rgb(media / "images" / "dlib_2008_001322.jpg"), None, fx=2.3, fy=2.3)
     full, shrunk = (
-        sorted(detectors.face.create("mtcnn", device="cpu", max_side=side).detect([frame])[0], key=lambda f: f.bbox[0])
+        sorted(
+            facemill.detectors.face.create("mtcnn", device="cpu", max_side=side).detect([frame])[0],
+            key=lambda f: f.bbox[0],
+        )
         for side in (None, 640)
     )
     assert len(full) == len(shrunk) == 3

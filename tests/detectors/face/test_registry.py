@@ -3,20 +3,20 @@ import sys
 
 import pytest
 
-import detectors.face
-from detectors.face.mtcnn import MTCNN
+import facemill.detectors.face
 from facemill import ConfigError
+from facemill.detectors.face.mtcnn import MTCNN
 
 
 def test_available_detectors():
-    assert detectors.face.available() == ["mtcnn", "retinaface"]
-    assert detectors.face.variants("mtcnn") == ()
-    assert detectors.face.variants("retinaface") == ("resnet50", "mobilenet0.25")
+    assert facemill.detectors.face.available() == ["mtcnn", "retinaface"]
+    assert facemill.detectors.face.variants("mtcnn") == ()
+    assert facemill.detectors.face.variants("retinaface") == ("resnet50", "mobilenet0.25")
 
 
 def test_a_name_is_registered_once():
     with pytest.raises(ValueError, match="already"):
-        detectors.face.register("mtcnn", MTCNN)
+        facemill.detectors.face.register("mtcnn", MTCNN)
 
 
 @pytest.mark.parametrize(
@@ -32,9 +32,9 @@ def test_a_name_is_registered_once():
 )
 def test_wrong_options_are_named(name, options, message):
     with pytest.raises(ConfigError, match=message):
-        detectors.face.create(name, **options)
+        facemill.detectors.face.create(name, **options)
 
 
 def test_the_package_alone_does_not_import_torch():
-    code = "import sys, detectors; sys.exit('torch' in sys.modules)"
+    code = "import sys, facemill.detectors; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-import detectors.face
-from detectors.face.retinaface import RetinaFace
+import facemill.detectors.face
+from facemill.detectors.face.retinaface import RetinaFace
 from tests.detectors.face.pictures import read_rgb
 
 STRIDES = (32, 16, 8)
@@ -30,7 +30,7 @@ def package() -> Iterator[ModuleType]:
 
 @pytest.fixture
 def detector(random_resnet50) -> RetinaFace:
-    return detectors.face.create("retinaface", device="cpu", weights=random_resnet50)
+    return facemill.detectors.face.create("retinaface", device="cpu", weights=random_resnet50)
 
 
 def best_scores(detector: RetinaFace, frame: np.ndarray, count: int) -> float:
@@ -108,7 +108,7 @@ def test_resnet50_agrees_with_the_package(package, detector, size, enlarge):
     ],
 )
 def test_mobilenet_finds_the_known_faces(media, mobilenet_weights, name, faces):
-    detector = detectors.face.create(
+    detector = facemill.detectors.face.create(
         "retinaface", variant="mobilenet0.25", weights=mobilenet_weights, device="cpu", max_side=640
     )
     found = detector.detect([read_rgb(media / "images" / name)])[0]
@@ -128,8 +128,8 @@ def test_mobilenet_agrees_with_mtcnn_on_where_faces_are(media, mobilenet_weights
     by_eye = [
         sorted(detector.detect([frame])[0], key=lambda face: tuple(face.landmarks[0]))
         for detector in (
-            detectors.face.create("retinaface", **options),
-            detectors.face.create("mtcnn", device="cpu"),
+            facemill.detectors.face.create("retinaface", **options),
+            facemill.detectors.face.create("mtcnn", device="cpu"),
         )
     ]
     for a, b in zip(*by_eye, strict=True):

@@ -4,7 +4,7 @@ import torch
 from facenet_pytorch.models.utils.detect_face import batched_nms_numpy
 from torchvision.ops import nms
 
-from detectors.face.suppression import suppress_contained, suppress_overlapping
+from facemill.detectors.face.suppression import suppress_contained, suppress_overlapping
 
 
 def random_boxes(count: int, groups: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-import detectors.face
-from detectors.face import retinaface_resnet50
-from detectors.face.weights import load_weights
+import facemill.detectors.face
 from facemill import DetectorError
+from facemill.detectors.face import retinaface_resnet50
+from facemill.detectors.face.weights import load_weights
 
 
 def save(path: Path, **state: torch.Tensor) -> Path:
@@ -63,7 +63,7 @@ def test_resnet50_without_weights_says_where_to_put_them(tmp_path, monkeypatch):
     monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path))
     monkeypatch.setattr(retinaface_resnet50, "download_weights_if_necessary", fail)
     with pytest.raises(DetectorError) as caught:
-        detectors.face.create("retinaface", device="cpu")
+        facemill.detectors.face.create("retinaface", device="cpu")
     message = str(caught.value)
     assert "retinaface.pth" in message
     assert str(tmp_path / ".deepface" / "weights" / "retinaface.pth") in message
@@ -76,7 +76,7 @@ def test_resnet50_takes_what_the_package_has_fetched(tmp_path, monkeypatch, rand
     folder.mkdir(parents=True)
     (folder / "retinaface.pth").symlink_to(random_resnet50)
     expected = torch.load(random_resnet50, weights_only=True)["conv0.weight"]
-    detector = detectors.face.create("retinaface", device="cpu")
+    detector = facemill.detectors.face.create("retinaface", device="cpu")
     torch.testing.assert_close(detector.network.network.conv0.weight.data, expected)
 
 
@@ -84,6 +84,6 @@ def test_mobilenet_without_weights_says_where_to_put_them(tmp_path, monkeypatch)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     with pytest.raises(DetectorError) as caught:
-        detectors.face.create("retinaface", variant="mobilenet0.25", device="cpu")
+        facemill.detectors.face.create("retinaface", variant="mobilenet0.25", device="cpu")
     assert str(tmp_path / "hub" / "checkpoints" / "mobilenet0.25_Final.pth") in str(caught.value)
     assert "--set detect.weights=PATH" in str(caught.value)

@@ -13,10 +13,10 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from detectors.forgery import ForgeryBatch, ForgeryDetector, available, create, options_of, register
-from detectors.forgery.gradcam import grad_cam
-from detectors.forgery.plain import Plain
 from facemill import ConfigError
+from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector, available, create, options_of, register
+from facemill.detectors.forgery.gradcam import grad_cam
+from facemill.detectors.forgery.plain import Plain
 
 SMALL: dict[str, dict[str, Any]] = {
     "efficientnet_b4": {"backbone": "tinynet_e", "size": 64},

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detectors.forgery import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec, create
-from detectors.forgery.gradcam import grad_cam
+from facemill.detectors.forgery import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec, create
+from facemill.detectors.forgery.gradcam import grad_cam
 
 
 class Tiny(ForgeryDetector):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from facemill import ConfigError, DatasetError
-from manifests.export import export
-from manifests.records import MaskKind, VideoEntry
-from manifests.shards import SHARD_FORMATS, EncodedSample
+from facemill.manifests.export import export
+from facemill.manifests.records import MaskKind, VideoEntry
+from facemill.manifests.shards import SHARD_FORMATS, EncodedSample
 from tests.integration.command import facemill
 from tests.manifests.export.bench_loader import BenchSample, load
 from tests.manifests.small_dataset import Parts, make_sample

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline.data import Augmentation
-from pipeline.train_settings import AugmentSettings
+from facemill.pipeline.config.train_settings import AugmentSettings
+from facemill.pipeline.data import Augmentation
 
 NOTHING = {"flip": 0.0}
 ALL = dict.fromkeys(("jpeg", "noise", "blur", "flip", "colour", "gray", "affine"), 0.5)

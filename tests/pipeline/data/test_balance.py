@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from facemill import DatasetError
-from pipeline.data import BalancedSampler
-from pipeline.data.balance import repeats
+from facemill.pipeline.data import BalancedSampler
+from facemill.pipeline.data.balance import repeats
 
 LABELS = np.array([1] * 23 + [0] * 5 + [1] * 4)  # 27 fakes, 5 reals
 

@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from facemill import DatasetError
-from manifests.shards import EncodedSample
-from pipeline.data import FaceDataset, StreamingFaces, collate
+from facemill.manifests.shards import EncodedSample
+from facemill.pipeline.data import FaceDataset, StreamingFaces, collate
 from tests.manifests.small_dataset import png, square_mask
 from tests.pipeline.data.built import build, default_samples, rewrite_shard
 

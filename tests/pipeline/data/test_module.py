@@ -7,8 +7,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from facemill import DatasetError
-from pipeline.data import FaceDataModule, RawBatch
-from pipeline.train_settings import TrainSettings
+from facemill.pipeline.config.train_settings import TrainSettings
+from facemill.pipeline.data import FaceDataModule, RawBatch
 from tests.pipeline.data.built import build, samples_of, video
 
 SETTINGS = TrainSettings(batch=8)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from detectors.forgery.base import InputSpec
-from pipeline.data import Augmentation, RawBatch, prepare
-from pipeline.train_settings import AugmentSettings
+from facemill.detectors.forgery.base import InputSpec
+from facemill.pipeline.config.train_settings import AugmentSettings
+from facemill.pipeline.data import Augmentation, RawBatch, prepare
 
 SPEC = InputSpec(32, mean=(0.5, 0.4, 0.3), std=(0.5, 0.25, 0.2))
 

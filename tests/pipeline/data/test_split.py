@@ -6,8 +6,8 @@ from collections import defaultdict
 import pytest
 
 from facemill import DatasetError
-from manifests.shards import EncodedSample
-from pipeline.data.split import open_split
+from facemill.manifests.shards import EncodedSample
+from facemill.pipeline.data.split import open_split
 from tests.pipeline.data.built import build, default_samples, samples_of, video
 
 

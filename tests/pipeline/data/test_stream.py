@@ -8,8 +8,8 @@ import pytest
 from torch.utils.data import DataLoader
 
 from facemill import DatasetError
-from pipeline.data import StreamingFaces, collate
-from pipeline.data import stream as stream_module
+from facemill.pipeline.data import StreamingFaces, collate
+from facemill.pipeline.data import stream as stream_module
 from tests.pipeline.data.built import build, default_samples, rewrite_shard
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.evaluate.scores import SCORES
+from facemill.pipeline.evaluate.scores import SCORES
 
 
 def frame(video: str, score: float, *, method: str = "real", **fields: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from skimage.data import astronaut
 
-from pipeline.evaluate.corruptions import LEVELS, Corruption, all_corruptions, corrupt
+from facemill.pipeline.evaluate.corruptions import LEVELS, Corruption, all_corruptions, corrupt
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from facemill import ConfigError, DatasetError
-from pipeline.evaluate import Evaluation, evaluate
-from pipeline.train import TrainReport
+from facemill.pipeline.evaluate import Evaluation, evaluate
+from facemill.pipeline.train import TrainReport
 from tests.pipeline.data.built import build, samples_of, video
 
 

@@ -7,7 +7,7 @@ from scipy.interpolate import interp1d
 from scipy.optimize import brentq
 from sklearn import metrics as sk
 
-from pipeline.evaluate.metrics import compute_metrics, roc_curve, score_videos, split_datasets, split_methods
+from facemill.pipeline.evaluate.metrics import compute_metrics, roc_curve, score_videos, split_datasets, split_methods
 from tests.pipeline.evaluate.score_rows import frame, frames
 
 # Few distinct values, so that scores tie within and across the classes.

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
-from pipeline.evaluate.report import build_report, metrics_table, robustness_table, write_report
+from facemill.pipeline.evaluate.report import build_report, metrics_table, robustness_table, write_report
 from tests.pipeline.evaluate.score_rows import frame, frames, random_frames
 
 METHODS = {"Deepfakes": 1.0, "FaceSwap": 0.2}

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detectors.forgery import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec
-from pipeline.data import open_faces
-from pipeline.evaluate.corruptions import Corruption
-from pipeline.evaluate.scores import SCORES
-from pipeline.evaluate.scoring import score_faces
+from facemill.detectors.forgery import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec
+from facemill.pipeline.data import open_faces
+from facemill.pipeline.evaluate.corruptions import Corruption
+from facemill.pipeline.evaluate.scores import SCORES
+from facemill.pipeline.evaluate.scoring import score_faces
 from tests.manifests.small_dataset import Parts
 
 

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 
 from facemill import ConfigError
-from pipeline.evaluate import Evaluation
-from pipeline.evaluate.report import build_report
-from pipeline.experiments import find_experiment, run_experiment
-from pipeline.train import load_run
+from facemill.pipeline.evaluate import Evaluation
+from facemill.pipeline.evaluate.report import build_report
+from facemill.pipeline.experiments import find_experiment, run_experiment
+from facemill.pipeline.train import load_run
 from tests.pipeline.evaluate.score_rows import random_frames
 from tests.pipeline.trained import SMALL
 
@@ -54,8 +54,8 @@ def test_several_datasets_and_corruptions_have_lines_of_their_own(
         asked.append(robustness)
         return Evaluation(out, report)
 
-    monkeypatch.setattr("pipeline.train.train", lambda *args, **kwargs: None)
-    monkeypatch.setattr("pipeline.evaluate.evaluate", judge)
+    monkeypatch.setattr("facemill.pipeline.train.train", lambda *args, **kwargs: None)
+    monkeypatch.setattr("facemill.pipeline.evaluate.evaluate", judge)
     lines = list(run_experiment("etd/table6/contrast", [toy], tmp_path, test=[toy]))
     assert asked == [True]
     ours = [line.removeprefix("ours   ").split(": ") for line in lines if line.startswith("ours")][1:]

@@ -5,11 +5,11 @@ import re
 import pytest
 import timm
 
-from detectors.forgery import options_of
 from facemill import ConfigError
-from pipeline.evaluate.corruptions import LEVELS
-from pipeline.experiments import Experiment, all_experiments, find_experiment
-from pipeline.recipe import load_recipe
+from facemill.detectors.forgery import options_of
+from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.evaluate.corruptions import LEVELS
+from facemill.pipeline.experiments import Experiment, all_experiments, find_experiment
 
 EXPERIMENTS = all_experiments()
 every = pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)

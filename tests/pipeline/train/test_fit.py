@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from detectors.forgery import create
 from facemill import ConfigError, DatasetError, DetectorError
-from pipeline.data import open_faces
-from pipeline.recipe import load_recipe
-from pipeline.train import TrainReport, load_run, train
-from pipeline.train.epoch_log import EpochLog
-from pipeline.train.module import ForgeryModule
+from facemill.detectors.forgery import create
+from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.data import open_faces
+from facemill.pipeline.train import TrainReport, load_run, train
+from facemill.pipeline.train.epoch_log import EpochLog
+from facemill.pipeline.train.module import ForgeryModule
 from tests.pipeline.trained import SMALL, build_toy
 
 RECIPE = load_recipe("default", SMALL)

@@ -1,0 +1,201 @@
+"""Local Relation Learning for Face Forgery Detection (Chen et al., AAAI 2021)."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facemill.detectors.forgery.backbones import Backbone, create_backbone
+from facemill.detectors.forgery.base import (
+    ForgeryBatch,
+    ForgeryDetector,
+    ForgeryOptions,
+    ForgeryOutput,
+    InputSpec,
+    LossTerms,
+    classification_loss,
+    mean_over,
+)
+from facemill.detectors.forgery.lrl.dct import DCTHighPass
+from facemill.detectors.forgery.lrl.modules import RFAM, MaskDecoder, MultiScale, patch_similarity
+from facemill.detectors.forgery.precision import without_autocast
+from facemill.masks.patches import patch_size, similarity_target
+
+__all__ = ["LRL", "LRLOptions", "LRLOutput"]
+
+SIMILARITY_WEIGHT = 10.0  # lambda_1 of Eq. 13
+MASK_WEIGHT = 1.0  # lambda_2
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+class LRLOptions(ForgeryOptions):
+    """Options of `LRL`: the full model unless told; Table 4 turns `rgb`, `frequency`, `rfam` and `mpsm`."""
+
+    size: Annotated[int, Field(gt=0)] = 299
+    backbone: str = "tf_efficientnet_b4.aa_in1k"
+    """Name of either stream's network in timm; the paper names none (another candidate: `legacy_xception.tf_in1k`)."""
+    rgb: bool = True
+    """With the stream that sees the picture."""
+    frequency: bool = True
+    """With the stream that sees the picture's high frequencies."""
+    rfam: bool = True
+    """Fuse the two streams by attention; without it their maps are concatenated."""
+    mpsm: bool = True
+    """Judge by the similarity of patches; without it by the last map's mean."""
+    k: Annotated[int, Field(ge=2)] = 5
+    """Patches along a side."""
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.33
+    """Legs of the triangle of low frequencies that is removed, as a share of the side."""
+
+    @model_validator(mode="after")
+    def _streams_fit(self) -> "LRLOptions":
+        if not (self.rgb or self.frequency):
+            raise ValueError("one of 'rgb' and 'frequency' must be true")
+        if self.rfam and not (self.rgb and self.frequency):
+            raise ValueError("'rfam' fuses two streams: with one of 'rgb' and 'frequency' say rfam=false")
+        return self
+
+
+@dataclass
+class LRLOutput(ForgeryOutput):
+    """What `LRL` finds.
+
+    The predicted mask is not among it: `LRL.decode` makes it from `features` for the loss and for pictures, as
+    the decoder would otherwise more than double the work of a score that does not depend on it.
+
+    Attributes:
+        features: float32 [B, C, h, w], the maps of all scales; only the last scale's without MPSM.
+        similarity: float32 [B, k * k, k * k] in 0..1, of patches numbered row by row; None without MPSM.
+    """
+
+    features: Tensor
+    similarity: Tensor | None
+
+
+class LRL(ForgeryDetector):
+    """Two streams, of the picture and of its high frequencies; the similarity of patches tells fake from real.
+
+    The paper leaves open where the streams meet; here it is after the last stages of stride 8 and 16, and after
+    the last of all. Attended maps go on into the next stage. Without MPSM there are no maps of several scales
+    either (the paper's second variant has "the final feature maps"), and the classifier is linear on their mean.
+
+    Raises:
+        ConfigError: where the last map cannot be cut into k x k patches.
+    """
+
+    options_type = LRLOptions
+    options: LRLOptions
+
+    def __init__(self, options: LRLOptions) -> None:
+        super().__init__(options)
+        self.input_spec = InputSpec(options.size)
+        self.rgb = self._stream(3) if options.rgb else None
+        self.frequency = self._stream(1) if options.frequency else None
+        self.high_pass = DCTHighPass(options.size, options.alpha)
+        backbone = self._streams[0]
+        last = len(backbone.stages) - 1
+        self.taps = (backbone.last_at(8), backbone.last_at(16), last)
+        self.rfam = nn.ModuleDict({str(tap): RFAM(backbone.channels[tap]) for tap in self.taps if options.rfam})
+        self.multi_scale = MultiScale()
+        used = self.taps if options.mpsm else (last,)
+        width = sum(backbone.channels[tap] for tap in used) * (1 if options.rfam else len(self._streams))
+        if options.mpsm:
+            side = -(-options.size // backbone.strides[-1])
+            patch_size(side, side, options.k)  # refuses sizes that do not fit
+        self.classifier = nn.Linear(options.k**4 if options.mpsm else width, 1)
+        self.decoder = MaskDecoder(width)
+
+    @property
+    def uses_masks(self) -> bool:
+        return True
+
+    @property
+    def cam_layer(self) -> nn.Module:
+        if not self.options.mpsm:
+            return self.multi_scale
+        # Similarity does not feel how long a patch's features are: on the last map Grad-CAM's weights cancel out.
+        stream = self._streams[0]
+        return stream.stages[stream.last_at(16)]
+
+    def forward(self, images: Tensor) -> LRLOutput:
+        maps = self._fused_maps(images)
+        features: Tensor = self.multi_scale(maps if self.options.mpsm else maps[-1:])
+        similarity = patch_similarity(features, self.options.k) if self.options.mpsm else None
+        with without_autocast(images):  # bf16 has too few steps between 0.9 and 1
+            evidence = features.mean((2, 3)) if similarity is None else similarity.flatten(1)
+            logit = self.classifier(evidence)[:, 0]
+        return LRLOutput(logit, features, similarity)
+
+    def decode(self, output: LRLOutput, size: tuple[int, int]) -> Tensor:
+        """Log-odds of being forged of every pixel, [B, 1, *size]."""
+        # The decoder's 1x1 convolution comes before the resizing, with which it commutes, on fewer pixels.
+        return F.interpolate(self.decoder(output.features), size, mode="bilinear")
+
+    def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:
+        """L_ce + 10 L_sim + L_seg (Eq. 13), with means where Eqs. 10 and 12 have a norm and a sum.
+
+        Samples without a mask take part in the classification term only.
+        """
+        assert isinstance(output, LRLOutput)
+        height, width = batch.images.shape[-2:]
+        # Where no mask is known, terms of 0 keep every parameter in the graph, as DDP wants it.
+        masks, known = batch.masks, batch.has_mask
+        if masks is None or known is None:
+            masks = batch.images.new_zeros(len(batch.images), 1, height, width)
+            known = torch.zeros(len(masks), dtype=torch.bool, device=masks.device)
+        mask_logits = self.decode(output, (height, width)).float()
+        errors = F.binary_cross_entropy_with_logits(mask_logits, masks.float(), reduction="none")
+        terms = {
+            "classification": classification_loss(output.logit, batch.labels),
+            "mask": mean_over(errors.mean((1, 2, 3)), known),
+        }
+        total = terms["classification"] + MASK_WEIGHT * terms["mask"]
+        if output.similarity is not None:
+            errors = (output.similarity - similarity_target(masks, self.options.k)).square()
+            terms["similarity"] = mean_over(errors.mean((1, 2)), known)
+            total = total + SIMILARITY_WEIGHT * terms["similarity"]
+        return LossTerms(total, terms)
+
+    def explain(self, images: Tensor) -> dict[str, Tensor]:
+        """`similarity`: how like all others each of k x k patches is, 0..1; `mask`: the predicted one, 0..1."""
+        output = self(images)
+        height, width = images.shape[-2:]
+        pictures = {"mask": torch.sigmoid(self.decode(output, (height, width)))[:, 0]}
+        if output.similarity is not None:
+            pictures["similarity"] = output.similarity.mean(2).unflatten(1, (self.options.k, self.options.k))
+        return pictures
+
+    def _fused_maps(self, images: Tensor) -> list[Tensor]:
+        """The maps of Eq. 6 at the three taps, each [B, C_l, h_l, w_l] (2 C_l where they are concatenated)."""
+        maps = [images] if self.options.rgb else []
+        if self.options.frequency:
+            maps.append(self.high_pass(self._gray(images)))
+        fused = []
+        for index in range(self.taps[-1] + 1):
+            maps = [stream.stages[index](x) for stream, x in zip(self._streams, maps, strict=True)]
+            if index in self.taps and self.options.rfam:
+                maps = list(self.rfam[str(index)](*maps))  # the attended maps go on into the next stage
+                fused.append(maps[0] + maps[1])
+            elif index in self.taps:
+                fused.append(torch.cat(maps, 1))
+        return fused
+
+    def _gray(self, images: Tensor) -> Tensor:
+        """Luma [B, 1, H, W] in the units of a normalised channel, but for a constant, which the filter removes."""
+        std = self.input_spec.std
+        weights = [luma * channel / (sum(std) / 3) for luma, channel in zip(LUMA, std, strict=True)]
+        red, green, blue = (w * channel for w, channel in zip(weights, images.float().unbind(1), strict=True))
+        return (red + green + blue)[:, None]
+
+    def _stream(self, in_channels: int) -> Backbone:
+        options = self.options
+        return create_backbone(
+            options.backbone, pretrained=options.pretrained, weights=options.weights, in_channels=in_channels
+        )
+
+    @property
+    def _streams(self) -> list[Backbone]:
+        return [stream for stream in (self.rgb, self.frequency) if stream is not None]

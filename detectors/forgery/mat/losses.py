@@ -1,0 +1,126 @@
+"""MAT's losses on attended regions: regional independence, and the softmax that the paper compares it with."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facemill.detectors.forgery.mat.pooling import bilinear_attention_pool
+from facemill.detectors.forgery.precision import without_autocast
+
+__all__ = ["AdditiveMarginLoss", "RegionIndependenceLoss", "region_vectors"]
+
+_CENTRE_RATE = 0.05  # alpha of Eq. 4, in the first epoch
+_CENTRE_RATE_DECAY = 0.9  # alpha is multiplied by it after every epoch
+_REAL_MARGIN = 0.05  # m_in of Eq. 3 for reals
+_FAKE_MARGIN = 0.1  # and for fakes, whose textures differ more
+_CENTRE_MARGIN = 0.2  # m_out of Eq. 3
+
+_SCALE, _COSINE_MARGIN = 30.0, 0.35  # of additive margin softmax; MAT's paper gives none, these are that method's own
+
+
+def region_vectors(pooled: Tensor, attentions: Tensor) -> Tensor:
+    """What each attention map looks at, V: attention pooling of the shallow map's local averages.
+
+    The paper's margins are fixed numbers, so that vectors must be of a known scale: each channel of D is
+    standardised over space, as the authors' released code does, and each vector has unit length.
+
+    Args:
+        pooled: D, [B, C, h, w].
+        attentions: [B, M, h, w].
+
+    Returns:
+        [B, M, C], float32.
+    """
+    with without_autocast(pooled):
+        return bilinear_attention_pool(F.instance_norm(pooled.float()), attentions.float())
+
+
+class RegionIndependenceLoss(nn.Module):
+    """Regional independence loss (Eq. 3): a head's vectors near their centre, the heads' centres apart.
+
+    Sums over samples, heads and ordered pairs of heads are means here. Centres follow Eq. 4 with a
+    gradient through the batch's mean, without which the second part of the loss would have none.
+
+    Attributes:
+        centres: c, [M, C]; zero at first.
+        epochs: epochs that are over, an integer: alpha is 0.05 * 0.9^epochs.
+        gathered: [M, C], sum of the means of the batches since the last step; like gradients, not in checkpoints.
+        batches: how many they are, an integer; more than one where gradients are accumulated.
+    """
+
+    centres: Tensor
+    epochs: Tensor
+    gathered: Tensor
+    batches: Tensor
+
+    def __init__(self, num_attentions: int, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("centres", torch.zeros(num_attentions, channels))
+        self.register_buffer("epochs", torch.tensor(0))
+        self.register_buffer("gathered", torch.zeros(num_attentions, channels), persistent=False)
+        self.register_buffer("batches", torch.tensor(0), persistent=False)
+
+    def forward(self, vectors: Tensor, labels: Tensor) -> Tensor:
+        """The loss, a scalar; in training mode against the centres that this batch alone would move to.
+
+        Args:
+            vectors: V, [B, M, C], float32, of unit length.
+            labels: [B] in 0..1; the inner margin lies between the two classes' in proportion.
+        """
+        centres = self._moved(self._gather(vectors)) if self.training else self.centres
+        inner_margins = _REAL_MARGIN + (_FAKE_MARGIN - _REAL_MARGIN) * labels.float()[:, None]  # [B, 1]
+        intra = F.relu((vectors - centres).square().sum(-1) - inner_margins)  # [B, M]
+        # Distances without a square root, whose gradient at zero, where all centres begin, is infinite.
+        between = (centres[:, None] - centres).square().sum(-1)  # [M, M]
+        heads = len(centres)
+        inter = F.relu(_CENTRE_MARGIN - between) * (1 - torch.eye(heads, device=between.device))
+        return intra.mean() + inter.sum() / (heads * (heads - 1))
+
+    def after_step(self) -> None:
+        """Move the centres by the mean of all batches since the last step, where there were any."""
+        moved = self._moved(self.gathered / self.batches.clamp(min=1))
+        self.centres.copy_(torch.where(self.batches > 0, moved, self.centres))
+        self.gathered.zero_()
+        self.batches.zero_()
+
+    def after_epoch(self) -> None:
+        """Let the centres move more slowly."""
+        self.epochs += 1
+
+    def _gather(self, vectors: Tensor) -> Tensor:
+        """The batch's mean [M, C], of all ranks; returned with gradient, kept without."""
+        mean = vectors.mean(0)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            shared = mean.detach().clone()
+            torch.distributed.all_reduce(shared)
+            shared /= torch.distributed.get_world_size()
+            mean = mean + (shared - mean).detach()  # the value of all ranks, the gradient of this one
+        self.gathered += mean.detach()
+        self.batches += 1
+        return mean
+
+    def _moved(self, mean: Tensor) -> Tensor:
+        """The centres one step towards a mean (Eq. 4)."""
+        rate = _CENTRE_RATE * _CENTRE_RATE_DECAY**self.epochs
+        return self.centres - rate * (self.centres - mean)
+
+
+class AdditiveMarginLoss(nn.Module):
+    """Additive margin softmax over heads: each region's vector near the learned direction of its head.
+
+    The paper names the method only and says that it stands in for the regional independence loss because it
+    too forces vectors close to their centres; so a class here is a head, not real or fake.
+    """
+
+    def __init__(self, num_attentions: int, channels: int) -> None:
+        super().__init__()
+        self.directions = nn.Parameter(torch.randn(num_attentions, channels))
+
+    def forward(self, vectors: Tensor, labels: Tensor) -> Tensor:
+        """The loss, a scalar, of vectors [B, M, C] of unit length, float32, whatever the labels."""
+        del labels
+        with without_autocast(vectors):
+            cosines = vectors @ F.normalize(self.directions.float(), dim=-1).mT  # [B, M, M]
+        own = torch.eye(cosines.shape[-1], device=cosines.device)
+        heads = torch.arange(cosines.shape[-1], device=cosines.device).expand(cosines.shape[:2])
+        return F.cross_entropy((_SCALE * (cosines - _COSINE_MARGIN * own)).flatten(0, 1), heads.flatten())

@@ -1,0 +1,165 @@
+"""MAT: Multi-attentional Deepfake Detection (Zhao et al., CVPR 2021), detection as fine-grained classification.
+
+A deep map gives M attention maps; a shallow map, less its local averages, gives texture. Each attention map
+pools the texture of its own region, and all together pool the last map.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facemill.detectors.forgery.backbones import Backbone, create_backbone
+from facemill.detectors.forgery.base import (
+    ForgeryBatch,
+    ForgeryDetector,
+    ForgeryOptions,
+    ForgeryOutput,
+    InputSpec,
+    LossTerms,
+    classification_loss,
+)
+from facemill.detectors.forgery.mat.augment import attention_guided_augment
+from facemill.detectors.forgery.mat.losses import AdditiveMarginLoss, RegionIndependenceLoss, region_vectors
+from facemill.detectors.forgery.mat.pooling import bilinear_attention_pool, weighted_mean
+from facemill.detectors.forgery.mat.texture import TextureEnhancement
+
+__all__ = ["MAT", "MATOptions", "MATOutput"]
+
+_WIDTH = 256  # of the head's hidden layers
+
+
+class MATOptions(ForgeryOptions):
+    """Options of `MAT`: the defaults are the paper's full model."""
+
+    size: Annotated[int, Field(ge=64)] = 380
+    backbone: str = "tf_efficientnet_b4.aa_in1k"
+    num_attentions: Annotated[int, Field(ge=1, le=5)] = 4
+    """Attention maps, M (Table 5)."""
+    texture_tap: Literal["L2", "L3"] = "L2"
+    """Layer whose texture is enhanced, SL_t (Table 1): the last of stride 4 or 8."""
+    attention_tap: Literal["L4", "L5"] = "L5"
+    """Layer that attention is made from, SL_a (Table 1): the middle or the last of stride 16."""
+    loss: Literal["none", "ams", "ril"] = "ril"
+    """Beside cross-entropy: nothing, additive margin softmax, or regional independence loss (Table 6)."""
+    agda: Literal["none", "hard", "soft"] = "soft"
+    """Attention-guided augmentation: none, regions erased, or regions blurred (Table 6)."""
+    attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """Share of whole attention maps dropped in training; not in the paper, in its released code."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of the pooled last map dropped in training; not in the paper, in its released code."""
+
+    @model_validator(mode="after")
+    def _one_map_stands_alone(self) -> "MATOptions":
+        if self.num_attentions == 1 and (self.loss, self.agda) != ("none", "none"):
+            raise ValueError("a single attention map has no others to be kept apart from: say loss=none and agda=none")
+        return self
+
+
+@dataclass
+class MATOutput(ForgeryOutput):
+    """What MAT gives.
+
+    Attributes:
+        attentions: A, [B, M, h, w], none negative.
+        pooled: D, the shallow map's local averages, [B, C, h, w].
+    """
+
+    attentions: Tensor
+    pooled: Tensor
+
+
+class MAT(ForgeryDetector):
+    """Multi-attentional network.
+
+    The head's widths, Hardswish and the two dropouts are not in the paper; they are those of its authors'
+    released code.
+    """
+
+    options_type = MATOptions
+    options: MATOptions
+
+    def __init__(self, options: MATOptions) -> None:
+        super().__init__(options)
+        self.input_spec = InputSpec(options.size)
+        self.backbone = create_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights)
+        self._texture_stage = _stage_of(self.backbone, options.texture_tap)
+        self._attention_stage = _stage_of(self.backbone, options.attention_tap)
+        shallow, deep = (self.backbone.channels[stage] for stage in (self._texture_stage, self._attention_stage))
+        heads = options.num_attentions
+        self.attention = nn.Sequential(nn.Conv2d(deep, heads, 1, bias=False), nn.BatchNorm2d(heads), nn.ReLU())
+        self.texture = TextureEnhancement(shallow)
+        self.local_projection = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(heads * self.texture.out_channels, _WIDTH),
+            nn.Hardswish(),
+            nn.Linear(_WIDTH, _WIDTH),
+            nn.Hardswish(),
+        )
+        self.global_projection = nn.Sequential(
+            nn.Dropout(options.dropout), nn.Linear(self.backbone.channels[-1], _WIDTH), nn.Hardswish()
+        )
+        self.classifier = nn.Sequential(nn.Linear(2 * _WIDTH, _WIDTH), nn.Hardswish(), nn.Linear(_WIDTH, 2))
+        region_losses = {"ams": AdditiveMarginLoss, "ril": RegionIndependenceLoss}
+        self.region_loss = None if options.loss == "none" else region_losses[options.loss](heads, shallow)
+
+    @property
+    def cam_layer(self) -> nn.Module:
+        return self.backbone.stages[-1]
+
+    def forward(self, images: Tensor) -> MATOutput:
+        last = len(self.backbone.stages) - 1
+        wanted = (self._texture_stage, self._attention_stage, last)
+        shallow, deep, features = self.backbone.taps(images, wanted)
+        attentions = self.attention(deep)  # [B, M, h, w]
+        texture, pooled = self.texture(shallow, attentions.shape[-2:])
+        ones = attentions.new_ones(*attentions.shape[:2], 1)
+        kept = F.dropout(ones, self.options.attention_dropout, self.training)  # [B, M, 1], whole maps
+        matrix = bilinear_attention_pool(texture, attentions) * kept  # P, [B, M, C_F]
+        attended = (attentions * kept[..., None]).sum(1, keepdim=True)  # A_sum, [B, 1, h, w]
+        joined = [self.local_projection(matrix), self.global_projection(weighted_mean(features, attended))]
+        real, fake = self.classifier(torch.cat(joined, dim=1)).unbind(1)
+        return MATOutput(fake - real, attentions, pooled)
+
+    def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:
+        """Cross-entropy, the loss on regions, and in training cross-entropy of the augmented images (Eq. 5).
+
+        The augmented images, which the maps of `output` guide, go through the network here; no loss on
+        regions is made of them, so that the centres follow `output` alone.
+        """
+        assert isinstance(output, MATOutput)
+        terms = {"classification": classification_loss(output.logit, batch.labels)}
+        if self.region_loss is not None:
+            vectors = region_vectors(output.pooled, output.attentions)
+            terms[self.options.loss] = self.region_loss(vectors, batch.labels)
+        if self.training and self.options.agda != "none":
+            augmented = attention_guided_augment(batch.images, output.attentions, self.options.agda)
+            terms["agda"] = classification_loss(self(augmented).logit, batch.labels)
+        return LossTerms(torch.stack(list(terms.values())).sum(), terms)
+
+    def explain(self, images: Tensor) -> dict[str, Tensor]:
+        """The attention maps, "attention 1" to "attention M" (Figures 4 to 6)."""
+        (deep,) = self.backbone.taps(images, (self._attention_stage,))
+        return {f"attention {k}": maps for k, maps in enumerate(self.attention(deep).unbind(1), start=1)}
+
+    def after_step(self) -> None:
+        """Move the centres."""
+        if isinstance(self.region_loss, RegionIndependenceLoss):
+            self.region_loss.after_step()
+
+    def after_epoch(self) -> None:
+        """Decay the rate of the centres."""
+        if isinstance(self.region_loss, RegionIndependenceLoss):
+            self.region_loss.after_epoch()
+
+
+def _stage_of(backbone: Backbone, layer: str) -> int:
+    """The stage that the paper's layer stands for, by stride, so that every family has it.
+
+    Of an EfficientNet, stage k is layer L_k; of Xception, L2 to L5 are the blocks 1, 2, 7 and 11.
+    """
+    stage = backbone.last_at({"L2": 4, "L3": 8, "L4": 16, "L5": 16}[layer])
+    return (backbone.strides.index(16) + stage) // 2 if layer == "L4" else stage

@@ -1,0 +1,93 @@
+"""Second order local anomaly learning: predictors (SOLA, section 3.3) and losses (section 3.4) of anomaly maps.
+
+Fei et al., Learning Second Order Local Anomaly for General Face Forgery Detection, CVPR 2022. Maps come as log-odds,
+first order [B, 4, 64, h, w] and second order [B, 4, h, w], the four along `facemill.masks.local_anomaly.NEIGHBOURS`.
+
+Losses are sums over the four neighbours, as Eqs. 10 and 12 have it, of means over everything else.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facemill.detectors.forgery.base import mean_over
+from facemill.masks.local_anomaly import NEIGHBOURS, local_anomaly_targets
+
+__all__ = ["AnomalyPredictor", "LocalAnomalies", "supervised_anomaly_loss", "weak_anomaly_loss"]
+
+_MAPS = 64  # first order maps per neighbour: "we set each to contain 64 kernels"
+
+
+class AnomalyPredictor(nn.Module):
+    """delta of Eq. 7 and phi of Eq. 8: a convolution over each cell and one neighbour, to log-odds.
+
+    The neighbour of the first rows or columns is the edge itself, repeated, so that maps keep their size.
+
+    Args:
+        in_channels, maps: channels [B, in_channels, h, w] -> [B, maps, h, w].
+        up, left: rows above and columns to the left of the neighbour; one of them is 0.
+    """
+
+    def __init__(self, in_channels: int, maps: int, up: int, left: int) -> None:
+        super().__init__()
+        self.padding = (left, 0, up, 0)
+        self.conv = nn.Conv2d(in_channels, maps, (2, 1) if up else (1, 2), dilation=max(up, left))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.conv(F.pad(x, self.padding, mode="replicate"))
+        return logits
+
+
+class LocalAnomalies(nn.Module):
+    """First and second order anomaly maps of features [B, C, h, w], as log-odds (Eqs. 7 and 8)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        offsets = NEIGHBOURS.values()
+        self.first_order = nn.ModuleList(AnomalyPredictor(channels, _MAPS, *offset) for offset in offsets)
+        self.second_order = nn.ModuleList(AnomalyPredictor(_MAPS, 1, *offset) for offset in offsets)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The first order [B, 4, 64, h, w] and the second [B, 4, h, w]."""
+        first = [predict(features) for predict in self.first_order]
+        second = [predict(maps.sigmoid()) for predict, maps in zip(self.second_order, first, strict=True)]
+        return torch.stack(first, dim=1), torch.cat(second, dim=1)
+
+
+def supervised_anomaly_loss(first: Tensor, second: Tensor, masks: Tensor, has_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the maps against the mask's own anomalies (Eq. 10, without its weights).
+
+    Args:
+        first, second: log-odds of the maps.
+        masks: [B, 1, H, W], 1 where forged.
+        has_mask: bool [B]; samples without are passed over.
+
+    Returns:
+        The first and the second order's term; 0 where no sample has a mask.
+    """
+    first_target, second_target = local_anomaly_targets(masks, (second.shape[2], second.shape[3]))
+    first_target = first_target[:, :, None].expand_as(first)  # "repeated 64 times"
+    losses = [
+        F.binary_cross_entropy_with_logits(maps, target, reduction="none")
+        for maps, target in ((first, first_target), (second, second_target))
+    ]
+    return mean_over(_per_sample(losses[0]), has_mask), mean_over(_per_sample(losses[1]), has_mask)
+
+
+def weak_anomaly_loss(first: Tensor, second: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Magnitude of the maps of real pictures, which have no anomaly; fakes may have any (Eq. 12, without its weights).
+
+    Args:
+        first, second: log-odds of the maps.
+        labels: [B]; those of 0 are real.
+
+    Returns:
+        The first and the second order's term; 0 where no sample is real.
+    """
+    real = labels == 0
+    return mean_over(_per_sample(first.sigmoid()), real), mean_over(_per_sample(second.sigmoid()), real)
+
+
+def _per_sample(values: Tensor) -> Tensor:
+    """Values [B, 4, ...] to [B]: mean over all cells, sum over the four neighbours."""
+    return values.flatten(2).mean(2).sum(1)

@@ -1,0 +1,170 @@
+"""SOLA: Learning Second Order Local Anomaly for General Face Forgery Detection (Fei et al., CVPR 2022).
+
+A forged face is blended into a picture, so that neighbouring regions differ where forged meets real. SOLA predicts
+such local anomalies of first and second order from features of colour and noise, and judges by them alone.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from facemill.detectors.forgery.backbones import Backbone, create_backbone
+from facemill.detectors.forgery.base import (
+    ForgeryBatch,
+    ForgeryDetector,
+    ForgeryOptions,
+    ForgeryOutput,
+    InputSpec,
+    LossTerms,
+    classification_loss,
+)
+from facemill.detectors.forgery.precision import without_autocast
+from facemill.detectors.forgery.sola.anomaly import LocalAnomalies, supervised_anomaly_loss, weak_anomaly_loss
+from facemill.detectors.forgery.sola.noise import NoiseFilters
+from facemill.detectors.forgery.sola.trunk import fused_stages
+from facemill.masks.local_anomaly import NEIGHBOURS
+
+__all__ = ["SOLA", "SOLAOptions", "SOLAOutput"]
+
+_STRIDE = 8  # pixels of the input per cell of the last stage's map
+_NAMES = {"v1": "vertical 1", "v2": "vertical 2", "h1": "horizontal 1", "h2": "horizontal 2"}
+
+Weight = Annotated[float, Field(ge=0)]
+
+
+class SOLAOptions(ForgeryOptions):
+    """Options of `SOLA`; the defaults are the paper's weakly supervised model."""
+
+    size: Annotated[int, Field(gt=0)] = 256
+    """Side of the square input, pixels: a multiple of 8 times `patch`."""
+    backbone: str = "resnet18.tv_in1k"
+    """The paper's are ResNets of 18, 50 and 101 layers (Table 8)."""
+    width: Annotated[int, Field(gt=0)] | None = None
+    """Channels of a ResNet's first layer, doubled from layer to layer; null for the network's own (64)."""
+    supervision: Literal["weak", "full"] = "weak"
+    """`weak` needs labels alone (Eq. 12), `full` forgery masks (Eq. 10)."""
+    noise: Literal["none", "srm", "lsrm", "asrm"] = "asrm"
+    """Filters of the noise stream: fixed, learned freely, or learned and held to Eq. 4 (Table 6); `none`: no stream."""
+    lem: bool = True
+    """Local enhancement after each stage (Table 7)."""
+    patch: Literal[8, 16, 32] = 16
+    """Side of the grid of patches: of the features, of the anomaly maps and of the local enhancement (Table 7)."""
+    alpha: Weight = 1.0
+    """Weight of the classification (Eq. 11); the paper does not say its own."""
+    beta: Weight = 1.0
+    """Weight of the first order anomaly (Eqs. 10 and 12); the paper does not say its own."""
+    gamma: Weight = 1.0
+    """Weight of the second order anomaly (Eqs. 10 and 12); the paper does not say its own."""
+
+    @model_validator(mode="after")
+    def _size_holds_the_patches(self) -> Self:
+        unit = _STRIDE * self.patch
+        if self.size % unit:
+            raise ValueError(f"size must be a multiple of 8 x patch = {unit}: change the size or take a smaller patch")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_have_the_network_s_own_width(self) -> Self:
+        if self.width is not None and self.pretrained and self.weights is None:
+            raise ValueError("pretrained weights have the network's own width: leave width out or say pretrained=false")
+        return self
+
+
+@dataclass
+class SOLAOutput(ForgeryOutput):
+    """What `SOLA` gives. The four are those of `facemill.masks.local_anomaly.NEIGHBOURS`: v1, v2, h1, h2.
+
+    Attributes:
+        first_logits: [B, 4, 64, h, w], log-odds of the first order anomaly (Eq. 7).
+        second_logits: [B, 4, h, w], log-odds of the second order anomaly (Eq. 8).
+    """
+
+    first_logits: Tensor
+    second_logits: Tensor
+
+
+class SOLA(ForgeryDetector):
+    """Two streams (colour, noise) of three stages, fused and enhanced after each; anomaly maps; classifier.
+
+    Pictures are values in 0..1, neither centred nor scaled, as the paper has them. The paper's grid of 16x16 cells
+    follows from `patch`, not from the input: pictures of other sizes are judged on as many, larger or smaller, patches.
+    """
+
+    options_type = SOLAOptions
+    options: SOLAOptions
+
+    def __init__(self, options: SOLAOptions) -> None:
+        super().__init__(options)
+        self.input_spec = InputSpec(options.size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+        self.filters = None if options.noise == "none" else NoiseFilters(options.noise)
+        colour = self._backbone()
+        noise = None if self.filters is None else self._backbone()
+        self.stages = fused_stages(colour, noise, options.patch if options.lem else None)
+        self.pool = nn.AdaptiveAvgPool2d(options.patch)  # "an additional pooling layer"
+        self.anomalies = LocalAnomalies(colour.channels[colour.last_at(_STRIDE)])
+        self.conv = nn.Conv2d(len(NEIGHBOURS), 64, 3, padding=1)
+        self.classifier = nn.Linear(64, 1)
+
+    def _backbone(self) -> Backbone:
+        # With the max-pooling the third stage would be 16x16 already, and a patch of it a single cell.
+        return create_backbone(
+            self.options.backbone,
+            pretrained=self.options.pretrained,
+            weights=self.options.weights,
+            max_pool=False,
+            width=self.options.width,
+        )
+
+    @property
+    def uses_masks(self) -> bool:
+        return self.options.supervision == "full"
+
+    @property
+    def cam_layer(self) -> nn.Module:
+        return self.pool
+
+    def forward(self, images: Tensor) -> SOLAOutput:
+        noise = None if self.filters is None else self.filters(images)
+        features = images
+        for stage in self.stages:
+            features, noise = stage(features, noise)
+        features = self.pool(features)
+        with without_autocast(features):  # maps near 0 or 1 are what is judged, and bf16 knows few values there
+            first, second = self.anomalies(features.float())
+            judged = self.conv(second.sigmoid()).relu().mean((2, 3))  # [B, 64]
+            return SOLAOutput(self.classifier(judged)[:, 0], first, second)
+
+    def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:
+        """Eq. 11 with Eq. 10 or Eq. 12. Where masks are asked for and a sample has none, it is classified only."""
+        if not isinstance(output, SOLAOutput):
+            raise TypeError(f"SOLA's loss takes SOLA's own output, not {type(output).__name__}.")
+        classification = classification_loss(output.logit, batch.labels)
+        first, second = self._anomaly_losses(output, batch)
+        total = self.options.alpha * classification + self.options.beta * first + self.options.gamma * second
+        return LossTerms(total, {"classification": classification, "first_order": first, "second_order": second})
+
+    def _anomaly_losses(self, output: SOLAOutput, batch: ForgeryBatch) -> tuple[Tensor, Tensor]:
+        first, second = output.first_logits, output.second_logits
+        if self.options.supervision == "weak":
+            return weak_anomaly_loss(first, second, batch.labels)
+        if batch.masks is None or batch.has_mask is None:
+            nothing = first.new_zeros(())
+            return nothing, nothing
+        return supervised_anomaly_loss(first, second, batch.masks, batch.has_mask)
+
+    def explain(self, images: Tensor) -> dict[str, Tensor]:
+        """The anomaly maps, 0..1, [B, h, w] each; the first order's as means of their 64 channels."""
+        output = self(images)
+        orders = {"first": output.first_logits.sigmoid().mean(2), "second": output.second_logits.sigmoid()}
+        return {
+            f"{order} order {_NAMES[neighbour]}": maps[:, index]
+            for order, maps in orders.items()
+            for index, neighbour in enumerate(NEIGHBOURS)
+        }
+
+    def after_step(self) -> None:
+        """Hold ASRM's filters to Eq. 4."""
+        if self.filters is not None and self.filters.kind == "asrm":
+            self.filters.constrain()

@@ -1,0 +1,189 @@
+"""Sizes and hashes of videos' bytes, read in parallel: what tells a damaged or repeated download before a run."""
+
+import posixpath
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tarfile import TarError
+from typing import IO
+
+import xxhash
+
+from facemill import ManifestError
+from facemill.manifests.records import VideoEntry
+from facemill.manifests.scanning.listing import list_files, locate, open_file
+from facemill.manifests.scanning.scan_report import ScanReport
+from facemill.manifests.sequences import is_archive, is_picture, is_sequence, read_archive, split_archive
+
+__all__ = ["Change", "add_contents", "find_changed", "read_contents", "size_of"]
+
+_THREADS = 8
+_CHUNK = 2**20  # bytes read at once
+OnVideos = Callable[[int], object]
+"""Told how many videos were read just now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a video's bytes are; of a sequence, those of its pictures with their names."""
+
+    size: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A video that is not what its manifest says.
+
+    Attributes:
+        what: in words, without a full stop.
+    """
+
+    path: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}."
+
+
+def read_contents(
+    entries: Sequence[VideoEntry], *, threads: int = _THREADS, on_videos: OnVideos = lambda _: None
+) -> list[Content | None]:
+    """The content of each video, in their order; None for one that is not there, or cannot be read.
+
+    An archive is read once for all of its sequences.
+    """
+    jobs: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for position, entry in enumerate(entries):
+        inside = split_archive(entry.path)
+        jobs[entry.root, entry.path if inside is None else inside[0]].append(position)
+    contents: list[Content | None] = [None] * len(entries)
+    with ThreadPoolExecutor(threads) as pool:
+        running: dict[Future[dict[str, Content]], list[int]] = {
+            pool.submit(_read, root, path): positions for (root, path), positions in jobs.items()
+        }
+        try:
+            for done in as_completed(running):
+                positions, found = running[done], done.result()
+                for position in positions:
+                    contents[position] = found.get(entries[position].path)
+                on_videos(len(positions))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # an interrupted run does not read on
+            raise
+    return contents
+
+
+def add_contents(report: ScanReport, *, threads: int = _THREADS, on_videos: OnVideos = lambda _: None) -> None:
+    """Give every entry its size and hash; report what is empty, unreadable, or has the bytes of another video."""
+    contents = read_contents(report.entries, threads=threads, on_videos=on_videos)
+    seen: set[str] = set()
+    hashed = []
+    for entry, content in zip(report.entries, contents, strict=True):
+        if content is None:
+            report.unreadable.append(entry.path)
+            hashed.append(entry)
+            continue
+        if content.size == 0:
+            report.empty.append(entry.path)
+        elif content.hash in seen:
+            report.identical.append(entry.path)
+        seen.add(content.hash)
+        hashed.append(replace(entry, size_bytes=content.size, content_hash=content.hash))
+    report.entries = hashed
+
+
+def find_changed(
+    entries: Sequence[VideoEntry], *, threads: int = _THREADS, on_videos: OnVideos = lambda _: None
+) -> list[Change]:
+    """Read the videos again, and list those that are gone, or are not what was hashed when they were scanned.
+
+    Raises:
+        ManifestError: the manifest holds no hashes.
+    """
+    if unhashed := [entry for entry in entries if entry.content_hash is None]:
+        raise ManifestError(f"{len(unhashed)} of {len(entries)} videos have no hash to compare with: scan with --hash.")
+    changes = []
+    for entry, content in zip(entries, read_contents(entries, threads=threads, on_videos=on_videos), strict=True):
+        if content is None:
+            changes.append(Change(entry.path, "it is not there, or cannot be read"))
+        elif content.size != entry.size_bytes:
+            changes.append(Change(entry.path, f"it has {content.size} bytes instead of {entry.size_bytes}"))
+        elif content.hash != entry.content_hash:
+            changes.append(Change(entry.path, f"it hashes to {content.hash} instead of {entry.content_hash}"))
+    return changes
+
+
+def size_of(entry: VideoEntry) -> int | None:
+    """Size of a video's file, bytes; None for a sequence of pictures, which is no file.
+
+    Raises:
+        OSError: the file is not there.
+    """
+    if is_sequence(entry.path):
+        return None
+    if entry.size_bytes is not None:
+        return entry.size_bytes
+    place = locate(entry.root, entry.path)
+    if "://" not in place:
+        return Path(place).stat().st_size
+    from fsspec.core import url_to_fs  # late, as in `facemill.manifests.scanning.listing`
+
+    filesystem, path = url_to_fs(place)
+    return int(filesystem.size(path))
+
+
+def _read(root: str, path: str) -> dict[str, Content]:
+    """Contents by the path of the video: of one file, of a folder of pictures, or of the sequences of an archive."""
+    place = locate(root, path)
+    try:
+        if is_archive(path):
+            return _read_archive(place, path)
+        if _is_folder(place):
+            return {path: _of_pictures(_read_folder(place))}
+        with open_file(place) as file:
+            return {path: _hash(file)}
+    except (OSError, ManifestError, TarError):
+        return {}
+
+
+def _is_folder(place: str) -> bool:
+    if "://" not in place:
+        return Path(place).is_dir()
+    from fsspec.core import url_to_fs
+
+    filesystem, path = url_to_fs(place)
+    return bool(filesystem.isdir(path))
+
+
+def _read_folder(folder: str) -> Iterator[tuple[str, Content]]:
+    for name in list_files(folder).paths:
+        if is_picture(name):
+            with open_file(locate(folder, name)) as file:
+                yield name, _hash(file)
+
+
+def _read_archive(place: str, path: str) -> dict[str, Content]:
+    sequences: dict[str, list[tuple[str, Content]]] = defaultdict(list)
+    for name, file in read_archive(place):
+        if is_picture(name):
+            sequences[posixpath.join(path, posixpath.dirname(name))].append((posixpath.basename(name), _hash(file)))
+    return {sequence: _of_pictures(pictures) for sequence, pictures in sequences.items()}
+
+
+def _of_pictures(pictures: Iterable[tuple[str, Content]]) -> Content:
+    """The same for a sequence on disk and in an archive, whatever the order there."""
+    ordered = sorted(pictures, key=lambda picture: picture[0])
+    listed = "\n".join(f"{name} {content.hash}" for name, content in ordered)
+    digest = xxhash.xxh3_128(listed.encode()).hexdigest()
+    return Content(sum(content.size for _, content in ordered), f"xxh3:{digest}")
+
+
+def _hash(file: IO[bytes]) -> Content:
+    digest, size = xxhash.xxh3_128(), 0
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+        size += len(chunk)
+    return Content(size, f"xxh3:{digest.hexdigest()}")

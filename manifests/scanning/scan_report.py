@@ -1,0 +1,113 @@
+"""What a scan found, against what the dataset's authors published."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from facemill.manifests.records import SPLITS, VideoEntry
+
+__all__ = ["ALL_FAKES", "ALL_SPLITS", "Count", "ScanReport"]
+
+Count = tuple[str, str, str]
+"""What videos are counted by: dataset, method and split."""
+ALL_FAKES = "all fakes"
+"""The method of a published count that does not tell forgery methods apart."""
+ALL_SPLITS = ""
+"""The split of a published count that does not tell splits apart."""
+
+_SHOWN = 5  # names listed of each problem
+_HEADER = ("dataset", "method", *SPLITS, "found", "published")
+
+
+@dataclass(slots=True)
+class ScanReport:
+    """The videos of a dataset's root and everything that is odd about it; an adapter fills it in.
+
+    Attributes:
+        root: absolute local folder, or fsspec URL.
+        published: the authors' counts by dataset, method and split; empty where there are none.
+        entries: the videos, sorted by `video_id`.
+        missing: paths that a pair, a split file or a table asks for and that are not there.
+        unpaired: paths of fakes whose original is not there, or was left out; they are among the entries.
+        unsplit: paths of videos left out, because the split files name them in no split, or in two.
+        crossing: paths of videos left out, because they show subjects of another split.
+        duplicate: paths left out, because another file is the same video.
+        unreadable: paths of archives that are damaged or unsafe, of which nothing is among the entries; and of
+            videos that could not be read to be hashed, which are.
+        empty: paths of videos without a byte; like the next, known once contents are hashed.
+        identical: paths of videos with the very bytes of another one.
+        unknown: paths of video files that follow none of the dataset's rules for names.
+        notes: sentences about choices made on the way.
+    """
+
+    root: str
+    published: Mapping[Count, int]
+    entries: list[VideoEntry] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unpaired: list[str] = field(default_factory=list)
+    unsplit: list[str] = field(default_factory=list)
+    crossing: list[str] = field(default_factory=list)
+    duplicate: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    identical: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def found(self) -> Counter[Count]:
+        """Videos by dataset, method and split."""
+        return Counter((entry.dataset, entry.method, entry.split) for entry in self.entries)
+
+    def lines(self) -> list[str]:
+        """The report as text: a table of counts, then problems and notes, one a line."""
+        rows = [_HEADER, *self._rows()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        table = ["  ".join(_cells(row, widths)).rstrip() for row in rows]
+        return [*table, *self._problems(), *self.notes]
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        found = self.found
+        datasets = {entry.dataset for entry in self.entries}
+        keys = {key[:2] for key in found} | {key[:2] for key in self.published if key[0] in datasets}
+        rows = []
+        for dataset, method in sorted(keys, key=lambda key: (key[0], key[1] != "real", key[1])):
+            counts = [self._count(found, dataset, method, split) for split in SPLITS]
+            published = [self.published.get((dataset, method, split), 0) for split in (ALL_SPLITS, *SPLITS)]
+            parts = f" = {' + '.join(map(str, filter(None, published)))}" if sum(map(bool, published)) > 1 else ""
+            told = f"{sum(published)}{parts}" if any(published) else "-"
+            rows.append((dataset, method, *map(str, counts), str(sum(counts)), told))
+        return rows
+
+    @staticmethod
+    def _count(found: Counter[Count], dataset: str, method: str, split: str) -> int:
+        if method != ALL_FAKES:
+            return found[dataset, method, split]
+        fakes = (count for key, count in found.items() if key[0] == dataset and key[1] != "real" and key[2] == split)
+        return sum(fakes)
+
+    def _problems(self) -> list[str]:
+        kinds = {
+            "missing": self.missing,
+            "fakes without their original": self.unpaired,
+            "left out, in no split or in two": self.unsplit,
+            "left out, showing subjects of another split": self.crossing,
+            "left out, the same video twice": self.duplicate,
+            "unreadable": self.unreadable,
+            "empty files": self.empty,
+            "files with the bytes of another": self.identical,
+            "unknown video files": self.unknown,
+        }
+        return [f"{kind}: {_shorten(paths)}" for kind, paths in kinds.items() if paths]
+
+
+def _cells(row: tuple[str, ...], widths: list[int]) -> list[str]:
+    """Names and the published counts to the left, numbers to the right."""
+    last = len(row) - 1
+    pairs = enumerate(zip(row, widths, strict=True))
+    return [cell.ljust(width) if place in (0, 1, last) else cell.rjust(width) for place, (cell, width) in pairs]
+
+
+def _shorten(paths: list[str]) -> str:
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return f"{len(paths)} ({', '.join(paths[:_SHOWN])}{more})"

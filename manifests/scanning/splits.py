@@ -1,0 +1,97 @@
+"""Train, val and test: what `--split` may ask for, and a split that a table of one's own tells."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from facemill import ConfigError, ManifestError
+from facemill.manifests.records import SPLITS, VideoEntry
+from facemill.manifests.scanning.scan_report import ScanReport
+from facemill.manifests.tables import read_table
+
+__all__ = ["OFFICIAL", "Shares", "assign_from_table", "parse_split", "unpair"]
+
+OFFICIAL = "official"
+Shares = tuple[int, int, int]
+"""Percent of the videos that train, val and test get."""
+
+_USUAL: Shares = (80, 10, 10)
+_COLUMNS = ("video_id", "path", "split")
+
+
+def parse_split(option: str) -> Shares | str:
+    """What `--split` asks for: shares of train, val and test, `OFFICIAL`, or the place of a table.
+
+    Args:
+        option: `official`, `identity` (80/10/10) or `identity:70/20/10` (percent), `all-train`, `all-val`,
+            `all-test`, or a CSV or Parquet file with columns `video_id` or `path`, and `split`.
+
+    Raises:
+        ConfigError: the option is none of these.
+    """
+    if option == OFFICIAL or option.lower().endswith((".csv", ".parquet")):
+        return option
+    if option in (f"all-{split}" for split in SPLITS):
+        train, val, test = (100 * (option == f"all-{split}") for split in SPLITS)
+        return train, val, test
+    if option == "identity":
+        return _USUAL
+    if match := re.fullmatch(r"identity:(\d+)/(\d+)/(\d+)", option):
+        train, val, test = map(int, match.groups())
+        if train + val + test == 100:
+            return train, val, test
+    raise ConfigError(
+        f"{option!r} is not a split: use official, identity:80/10/10 (percent, adding up to 100), "
+        "all-train, all-val, all-test, or a table (.csv or .parquet) of video_id or path, and split."
+    )
+
+
+def assign_from_table(report: ScanReport, place: str) -> None:
+    """Give every entry the split that the table tells; those that it does not name are left out as unsplit.
+
+    Ids and paths that the table names and that are not there are reported as missing.
+
+    Raises:
+        ManifestError: the table cannot be read, names no videos or other splits, or contradicts itself.
+    """
+    split_of = _read_splits(place)
+    names = {name for entry in report.entries for name in (entry.video_id, entry.path)}
+    report.missing = sorted({*report.missing, *(split_of.keys() - names)})
+    kept = []
+    for entry in report.entries:
+        told = {split_of[name] for name in (entry.video_id, entry.path) if name in split_of}
+        if len(told) > 1:
+            raise ManifestError(f"{place} puts {entry.path} into {' and '.join(sorted(told))}: keep one row.")
+        if told:
+            kept.append(replace(entry, split=told.pop()))
+        else:
+            report.unsplit.append(entry.path)
+    report.entries = kept
+
+
+def unpair(entries: Sequence[VideoEntry], report: ScanReport) -> list[VideoEntry]:
+    """The entries, where a fake whose original was left out stands alone, and is reported."""
+    reals = {entry.video_id for entry in entries if entry.label == 0}
+    paired = []
+    for entry in entries:
+        if entry.source_id is not None and entry.source_id not in reals:
+            report.unpaired.append(entry.path)
+            entry = replace(entry, source_id=None)
+        paired.append(entry)
+    left = {entry.path for entry in entries}
+    report.unpaired = [path for path in report.unpaired if path in left]
+    return paired
+
+
+def _read_splits(place: str) -> dict[str, str]:
+    """Splits by id or path."""
+    split_of: dict[str, str] = {}
+    for number, row in enumerate(read_table(place, _COLUMNS, {"split"}), start=1):
+        name, split = row["video_id"] or row["path"], (row["split"] or "").strip().lower()
+        if name is None or split not in SPLITS:
+            raise ManifestError(
+                f"Row {number} of {place} is not a video_id or path with a split of {', '.join(SPLITS)}: mend it."
+            )
+        if split_of.setdefault(name, split) != split:
+            raise ManifestError(f"{place} puts {name} into {split_of[name]} and {split}: keep one row.")
+    return split_of

@@ -1,0 +1,118 @@
+"""The dataset card (README.md): what a reader, and the Hugging Face `datasets` library, learn about a dataset.
+
+The front matter names the files of each split, so that `datasets.load_dataset("path/to/dataset")` finds them.
+"""
+
+from typing import Any
+
+import pyarrow as pa
+import yaml
+from jinja2 import Environment, StrictUndefined
+
+from facemill.manifests.records import LABELS
+from facemill.manifests.schemas import SAMPLES
+from facemill.manifests.shards import SHARD_FORMATS
+from facemill.manifests.shards.dataset import DatasetInfo
+
+__all__ = ["dataset_card"]
+
+TEMPLATE = """\
+---
+{{ front_matter -}}
+---
+
+# {{ recipe.name }}
+
+Face crops from real and forged videos, made by facemill {{ info.facemill }} with the recipe `{{ recipe.name }}`
+{%- if recipe.paper %} ({{ recipe.paper }}){% endif %}.
+
+| split | method | samples | videos |
+|---|---|---:|---:|
+{%- for split, methods in info.counts.items() %}
+{%- for method, count in methods.items() %}
+| {{ split }} | {{ method }} | {{ "{:,}".format(count.samples) }} | {{ "{:,}".format(count.videos) }} |
+{%- endfor %}
+{%- endfor %}
+
+Labels: {% for name in labels %}{{ loop.index0 }} is {{ name }}{{ ", " if not loop.last }}{% endfor %}.
+A sample is a square crop of {{ recipe.crop.size }} pixels, its forgery mask (one channel, 0 or 255; all zero for real
+faces, and where `mask_kind` is `none`), and what is known of it: video, frame, face box, five landmarks, and the affine
+that maps pixels of the video to pixels of the crop.
+
+```python
+from datasets import load_dataset
+
+dataset = load_dataset("path/to/this/folder", split="{{ splits[0] if splits else "train" }}")
+```
+
+`samples.parquet` has a row for every sample, without the pictures; `videos.parquet` for every video;
+`faces.parquet` for every frame that a face detector looked at; `failures.parquet` ({{ info.failures }} rows) for
+what gave no sample, and why. `dataset.json` has the checksum of every shard: `facemill verify` goes through them.
+`croissant.json` describes files and fields for programs.
+
+## Recipe
+
+```yaml
+{{ recipe_page -}}
+```
+"""
+
+
+def dataset_card(info: DatasetInfo) -> str:
+    """The text of README.md: YAML front matter, then Markdown."""
+    template = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
+    return template.from_string(TEMPLATE).render(
+        info=info,
+        recipe=info.recipe,
+        labels=LABELS,
+        splits=_splits(info),
+        front_matter=_yaml(_front_matter(info)),
+        recipe_page=_yaml(info.recipe),
+    )
+
+
+def _front_matter(info: DatasetInfo) -> dict[str, Any]:
+    suffix = SHARD_FORMATS[info.recipe["shards"]["format"]].suffix
+    files = [{"split": split, "path": f"{split}/*{suffix}"} for split in _splits(info)]
+    front_matter: dict[str, Any] = {
+        "pretty_name": info.recipe["name"],
+        "task_categories": ["image-classification", "image-segmentation"],
+        "tags": ["deepfake-detection", "face-forgery-detection", "facemill"],
+        "configs": [{"config_name": "default", "data_files": files}],
+    }
+    if suffix == ".tar":
+        picture = {"png": "png", "jpeg": "jpg", "webp": "webp"}[info.recipe["encode"]["format"]]
+        front_matter["dataset_info"] = {"features": _tar_features(picture)}
+    return front_matter
+
+
+def _tar_features(picture: str) -> list[dict[str, Any]]:
+    """Types of a WebDataset sample's parts: a tar does not say them, and `datasets` would guess from five samples."""
+    return [
+        {"name": "json", "struct": [_feature(field.name, field.type) for field in SAMPLES]},
+        {"name": "mask.png", "dtype": "image"},
+        {"name": picture, "dtype": "image"},
+        {"name": "__key__", "dtype": "string"},
+        {"name": "__url__", "dtype": "string"},
+    ]
+
+
+def _feature(name: str, kind: pa.DataType) -> dict[str, Any]:
+    if name == "label":
+        return {"name": name, "dtype": {"class_label": {"names": {str(n): label for n, label in enumerate(LABELS)}}}}
+    if isinstance(kind, pa.ListType | pa.FixedSizeListType):
+        return {"name": name, "list": _dtype(kind.value_type)}
+    return {"name": name, "dtype": _dtype(kind)}
+
+
+def _dtype(kind: pa.DataType) -> str:
+    """Arrow's float and double are float32 and float64 everywhere else."""
+    return {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
+
+
+def _splits(info: DatasetInfo) -> list[str]:
+    return list(dict.fromkeys(shard.split for shard in info.shards if shard.rows))
+
+
+def _yaml(values: Any) -> str:
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)

@@ -1,0 +1,155 @@
+"""A built dataset's folder: the names of its files, and `dataset.json`, which says what they hold.
+
+dataset.json  README.md  croissant.json  videos.parquet  samples.parquet  faces.parquet  failures.parquet
+train/train-000000.parquet  …  val/…  test/…
+_state/train-000000.json    …
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
+
+from facemill import DatasetError, __version__
+from facemill.manifests.records import SPLITS
+from facemill.manifests.storage import write_atomically
+
+__all__ = [
+    "CARD_FILE",
+    "CROISSANT_FILE",
+    "DATASET_FILE",
+    "FACES_FILE",
+    "FAILURES_FILE",
+    "FORMAT_VERSION",
+    "SAMPLES_FILE",
+    "STATE_FOLDER",
+    "VIDEOS_FILE",
+    "Count",
+    "Counts",
+    "DatasetInfo",
+    "ShardInfo",
+    "count_samples",
+    "read_dataset",
+    "write_dataset",
+]
+
+FORMAT_VERSION = 1
+
+DATASET_FILE = "dataset.json"
+CARD_FILE = "README.md"
+CROISSANT_FILE = "croissant.json"
+VIDEOS_FILE = "videos.parquet"
+SAMPLES_FILE = "samples.parquet"
+FACES_FILE = "faces.parquet"
+FAILURES_FILE = "failures.parquet"
+STATE_FOLDER = "_state"
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many samples there are, and of how many videos."""
+
+    samples: int
+    videos: int
+
+
+Counts = dict[str, dict[str, Count]]
+"""Counts by split, then by forgery method (`real` among them)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardInfo:
+    """One shard.
+
+    Attributes:
+        path: POSIX path below the dataset's folder.
+        rows: number of samples.
+        bytes: size of the file.
+        sha256: of the file, hex.
+    """
+
+    path: str
+    split: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """The content of dataset.json. No times in it: two equal builds write equal bytes.
+
+    Attributes:
+        recipe: the resolved recipe, as plain values.
+        versions: of the libraries and decoders that had a hand in the pixels, by name.
+        shards: in the order in which samples.parquet lists their samples.
+        failures: rows of failures.parquet.
+        facemill: version of facemill that built the dataset.
+    """
+
+    recipe: Mapping[str, Any]
+    versions: Mapping[str, str]
+    counts: Counts
+    shards: tuple[ShardInfo, ...]
+    failures: int
+    facemill: str = __version__
+
+
+def count_samples(samples: pa.Table) -> Counts:
+    """Count rows, and distinct videos, by split (in their usual order) and method (real first).
+
+    Args:
+        samples: a table with at least the columns split, method and video_id of samples.parquet.
+    """
+    grouped = samples.group_by(["split", "method"]).aggregate([([], "count_all"), ("video_id", "count_distinct")])
+    rows = grouped.to_pylist()
+    rows.sort(key=lambda row: (*_split_order(row["split"]), row["method"] != "real", row["method"]))
+    counts: Counts = {}
+    for row in rows:
+        counts.setdefault(row["split"], {})[row["method"]] = Count(row["count_all"], row["video_id_count_distinct"])
+    return counts
+
+
+def _split_order(split: str) -> tuple[int, str]:
+    """The usual splits in their order, then whatever a damaged table may hold."""
+    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
+
+
+def write_dataset(root: Path, info: DatasetInfo) -> None:
+    """Write dataset.json, atomically; it comes last, and says by being there that the dataset is whole."""
+    content = {"format_version": FORMAT_VERSION, **asdict(info)}
+    text = json.dumps(content, indent=2, allow_nan=False)
+    write_atomically(root / DATASET_FILE, f"{text}\n".encode())
+
+
+def read_dataset(root: Path) -> DatasetInfo:
+    """Read a dataset's dataset.json.
+
+    Raises:
+        DatasetError: where it is missing (the build has not finished), damaged, or of another format version.
+    """
+    path = root / DATASET_FILE
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise DatasetError(
+            f"{root} has no {DATASET_FILE}: give the folder of a finished build, or run the build again to finish it."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}): run the build again.") from None
+    version = content.pop("format_version", None) if isinstance(content, dict) else None
+    if version != FORMAT_VERSION:
+        raise DatasetError(
+            f"{path} has format version {version}, and this facemill ({__version__}) reads {FORMAT_VERSION}: "
+            "use the facemill that built it, or build it again."
+        )
+    try:
+        return TypeAdapter(DatasetInfo).validate_python(content)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        raise DatasetError(f"{path} is damaged ({where}: {fault['msg']}): run the build again.") from None

@@ -1,0 +1,102 @@
+"""Planning: which clip groups go into which shard.
+
+The plan depends on the manifest, the recipe and its seed only: never on workers, time or order.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from facemill.manifests import SPLITS, ClipGroup
+from facemill.pipeline.config.recipe import Recipe
+from facemill.pipeline.extract.sample import expected_frames
+
+__all__ = ["BuildJob", "ShardSpec", "Slot", "plan_shards"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSpec:
+    """One unit of work, of commit and of retry.
+
+    Attributes:
+        shard_id: `<split>-<number>`, such as `train-000017`.
+        groups: what the shard is made of, in the order in which it is written.
+        poisonous: ids of videos known to kill the process that reads them: recorded, never opened.
+    """
+
+    shard_id: str
+    split: str
+    groups: tuple[ClipGroup, ...]
+    poisonous: frozenset[str] = frozenset()
+
+    @property
+    def video_ids(self) -> frozenset[str]:
+        """Ids of all of its videos."""
+        return frozenset(video.video_id for group in self.groups for video in group.videos())
+
+    def fingerprint(self, recipe: Recipe) -> str:
+        """SHA-256 of what decides the shard's bytes: a committed shard is only good for this very work."""
+        groups = [[asdict(video) for video in group.videos()] for group in self.groups]
+        work = json.dumps([self.shard_id, recipe.build_values(), groups], sort_keys=True)
+        return hashlib.sha256(work.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class BuildJob:
+    """What all shards of a build have in common.
+
+    Attributes:
+        out: the dataset's folder, seen by every worker.
+        faces: folder of an earlier build whose detections are reused.
+        device: `cpu`, `cuda`, `cuda:1`, or `auto` for a GPU where there is one.
+    """
+
+    out: Path
+    recipe: Recipe
+    faces: Path | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The share of a machine that a worker may use.
+
+    Attributes:
+        number: by which workers are dealt out over a machine's GPUs: 0, 1, 2 … where facemill starts them,
+            a hash of the address on somebody else's cluster.
+        threads: for the video decoder. Everything else runs on one thread per worker.
+    """
+
+    number: int = 0
+    threads: int = 1
+
+
+def plan_shards(groups: Iterable[ClipGroup], recipe: Recipe) -> list[ShardSpec]:
+    """Spread clip groups over shards of about `samples_per_shard` samples, each inside one split.
+
+    Groups are ordered by a seeded hash of their id and cut into runs of equal expected size, so that
+    subjects and methods are mixed and no shard is much larger than another.
+    """
+    by_split: dict[str, list[ClipGroup]] = defaultdict(list)
+    for group in groups:
+        by_split[group.split].append(group)
+    return [spec for split in SPLITS for spec in _plan_split(split, by_split.get(split, []), recipe)]
+
+
+def _plan_split(split: str, groups: list[ClipGroup], recipe: Recipe) -> Iterable[ShardSpec]:
+    prefix = f"{recipe.seed}/".encode()
+    groups.sort(key=lambda group: hashlib.blake2b(prefix + group.group_id.encode(), digest_size=16).digest())
+    frames = expected_frames(recipe.sample)
+    sizes = [frames * (len(group.fakes) + (group.real is not None)) for group in groups]
+    total = sum(sizes)
+    count = max(1, round(total / recipe.shards.samples_per_shard))
+    shards: dict[int, list[ClipGroup]] = defaultdict(list)
+    before = 0
+    for group, size in zip(groups, sizes, strict=True):
+        shards[(2 * before + size) * count // (2 * total)].append(group)
+        before += size
+    for number, members in enumerate(shards[key] for key in sorted(shards)):
+        yield ShardSpec(f"{split}-{number:06d}", split, tuple(members))

@@ -1,0 +1,106 @@
+"""What has been committed: one result per shard below the state folder, written after everything it speaks of."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facemill.manifests import FailureRecord, Reason, Stage
+from facemill.manifests.shards.dataset import STATE_FOLDER
+from facemill.manifests.storage import sha256_of, write_atomically
+
+__all__ = ["ShardFile", "ShardResult", "load_result", "save_result", "state_folder"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFile:
+    """A file that a shard's result speaks of.
+
+    Attributes:
+        path: below the dataset's folder.
+        rows, bytes: its size.
+        sha256: of its bytes, hex.
+    """
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, root: Path, path: str, rows: int) -> "ShardFile":
+        """Describe a finished file."""
+        return cls(path, rows, (root / path).stat().st_size, sha256_of(root / path))
+
+    def is_whole(self, root: Path) -> bool:
+        """Whether the file is there, byte for byte."""
+        path = root / self.path
+        return path.is_file() and path.stat().st_size == self.bytes and sha256_of(path) == self.sha256
+
+
+@dataclass(frozen=True, slots=True)
+class ShardResult:
+    """What came of a shard.
+
+    Attributes:
+        fingerprint: of the work (`ShardSpec.fingerprint`).
+        shard: the shard itself; None if it has no samples.
+        samples, faces: tables of its records, merged into the dataset's own in the end.
+        videos: how many videos it was made of.
+        barren: how many of them gave no sample.
+        timings: seconds by stage.
+    """
+
+    shard_id: str
+    split: str
+    fingerprint: str
+    shard: ShardFile | None
+    samples: ShardFile
+    faces: ShardFile
+    videos: int
+    barren: int
+    failures: tuple[FailureRecord, ...]
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Samples in the shard."""
+        return self.shard.rows if self.shard else 0
+
+    def is_whole(self, root: Path) -> bool:
+        """Whether every file it speaks of is there, byte for byte."""
+        return all(file.is_whole(root) for file in (self.shard, self.samples, self.faces) if file is not None)
+
+
+def state_folder(root: Path) -> Path:
+    """Where a dataset's state is kept."""
+    return root / STATE_FOLDER
+
+
+def save_result(root: Path, result: ShardResult) -> None:
+    """Commit a shard."""
+    text = json.dumps(asdict(result), indent=1, sort_keys=True)
+    write_atomically(state_folder(root) / f"{result.shard_id}.json", text.encode())
+
+
+def load_result(root: Path, shard_id: str, fingerprint: str) -> ShardResult | None:
+    """The committed result of this very work, if its files are still whole; else None.
+
+    What failed inside facemill is tried again.
+    """
+    path = state_folder(root) / f"{shard_id}.json"
+    try:
+        result = _parse(json.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    sound = all(failure.reason is not Reason.INTERNAL_ERROR for failure in result.failures)
+    return result if sound and result.fingerprint == fingerprint and result.is_whole(root) else None
+
+
+def _parse(values: dict[str, Any]) -> ShardResult:
+    files = {name: ShardFile(**values[name]) if values[name] else None for name in ("shard", "samples", "faces")}
+    failures = tuple(
+        FailureRecord(**{**row, "stage": Stage(row["stage"]), "reason": Reason(row["reason"])})
+        for row in values["failures"]
+    )
+    return ShardResult(**{**values, **files, "failures": failures})

@@ -1,0 +1,80 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` answers at once."""
+
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated, NoReturn
+
+import typer
+
+from facemill import FacemillError, __version__
+from facemill.pipeline.commands import about, dataset, manifest, training
+from facemill.pipeline.commands.shared import Exit
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="facemill",
+    help="Raw deepfake video datasets in, training-ready and checked face datasets out.",
+    epilog="Exit codes: 0 done, 1 internal error, 2 wrong usage or input, 3 too many failures or a damaged dataset, "
+    "4 interrupted (run the same command again to go on).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    *(manifest.merge, manifest.check),
+    *(dataset.build, dataset.verify, dataset.inspect, dataset.report, dataset.export),
+    *(training.train, training.evaluate, training.explain),
+    *(about.recipes, about.detectors, about.demo),
+)
+app.command(cls=manifest.ScanCommand)(manifest.scan)
+for _command in _COMMANDS:
+    app.command()(_command)
+app.add_typer(training.experiments, name="experiments")
+
+TYPER_INTERRUPTED = 130
+"""What typer makes of a KeyboardInterrupt."""
+_debug = False
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    global _debug
+    _debug = debug
+
+
+def _end(code: Exit, message: str) -> NoReturn:
+    if _debug:
+        traceback.print_exc()
+    typer.echo(message, err=True)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Entry point: every error is one sentence, and every ending has its exit code."""
+    try:
+        app()
+    except SystemExit as ending:
+        if ending.code == TYPER_INTERRUPTED:
+            _end(Exit.INTERRUPTED, "Interrupted: what is committed is safe, run the same command again to go on.")
+        raise
+    except FacemillError as error:
+        _end(Exit.USAGE, f"Error: {error}")
+    except ModuleNotFoundError as error:
+        _end(Exit.USAGE, f'Error: this command needs the package {error.name}: pip install "facemill[train,demo]".')
+    except Exception as error:
+        fault = f"{type(error).__name__}: {error}"
+        _end(Exit.INTERNAL_ERROR, f"Internal error ({fault}): run `facemill --debug …` and report what it prints.")

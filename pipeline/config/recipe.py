@@ -1,0 +1,266 @@
+"""Recipes: every choice that decides the bytes of a dataset, on one YAML page.
+
+A recipe is a frozen pydantic model. An unknown key is refused with the nearest known one, and the
+resolved recipe is saved beside the output it made.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from facemill import ConfigError
+from facemill.manifests.storage import sha256_of
+from facemill.pipeline.config.settings import Positive, Settings
+from facemill.pipeline.config.train_settings import TrainSettings
+
+__all__ = [
+    "CropSettings",
+    "DecodeSettings",
+    "DetectSettings",
+    "EncodeSettings",
+    "FilterSettings",
+    "MaskSettings",
+    "Recipe",
+    "SampleSettings",
+    "ShardSettings",
+    "TrackSettings",
+    "available_recipes",
+    "load_recipe",
+    "parse_recipe",
+]
+
+_PAGES = resources.files("facemill.pipeline.config") / "recipes"
+
+
+class DecodeSettings(Settings):
+    """How videos are read."""
+
+    backend: Literal["auto", "pyav", "decord"] = "auto"
+    """`auto` is PyAV: the exact one, and the faster one in the project's own benchmark."""
+    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """Longest time in which the decoder may give no picture, in seconds, before the video is given up."""
+
+
+class SampleSettings(Settings):
+    """Which frames of a clip group are used; chosen once for the real video and all its fakes."""
+
+    strategy: Literal["uniform", "stride", "random", "all"] = "uniform"
+    """`uniform`: `frames` evenly spaced; `stride`: every `every`-th; `random`: `frames` drawn by video id."""
+    frames: Positive | None = None
+    """Frames a video, for `uniform` and `random` (32 unless told)."""
+    every: Positive | None = None
+    """Step, for `stride`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_frames(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("strategy", "uniform") in ("uniform", "random"):
+            return {"frames": 32, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _options_fit_the_strategy(self) -> "SampleSettings":
+        counted = self.strategy in ("uniform", "random")
+        if counted != (self.frames is not None) or (self.strategy == "stride") != (self.every is not None):
+            raise ValueError("'uniform' and 'random' take 'frames', 'stride' takes 'every', 'all' takes neither")
+        return self
+
+
+class DetectSettings(Settings):
+    """Which face detector looks at which frames."""
+
+    detector: Literal["mtcnn", "retinaface"] = "mtcnn"
+    variant: Literal["resnet50", "mobilenet0.25"] | None = None
+    """Backbone of RetinaFace (`resnet50` unless told)."""
+    on: Literal["pristine", "each"] = "pristine"
+    """`pristine`: fakes reuse the faces of their original; `each`: every video is looked at."""
+    max_side: Positive | None = 640
+    """Frames whose longer side exceeds this are shrunk for detection; null for never."""
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.9
+    batch: Positive = 32
+    """Frames a forward pass, at most."""
+    weights: Path | None = None
+    """Weights file; null for the one that comes with, or is fetched by, the detector's package."""
+
+    def weights_digest(self) -> str | None:
+        """SHA-256 of the weights file; None where there is none."""
+        return sha256_of(self.weights) if self.weights is not None and self.weights.is_file() else None
+
+
+class TrackSettings(Settings):
+    """Whose faces are kept."""
+
+    keep: Literal["forged", "largest", "all"] = "forged"
+    """`forged`: the person in whom a fake differs most from its original (`largest` where there is no pair)."""
+
+
+class CropSettings(Settings):
+    """How a face is cut out; of sequences of pictures, which are crops already, only `size` applies."""
+
+    size: Positive = 299
+    """Side of the square crop, pixels."""
+    scale: Annotated[float, Field(ge=1)] = 1.3
+    """Side of the square around the face box (or mask box), as a multiple of its longer side."""
+    align: Literal["none", "similarity"] = "none"
+    """`similarity` turns and scales the face so that its five landmarks meet a template."""
+    around: Literal["face", "mask"] = "face"
+    """`mask` centres the square on the forged region where there is one."""
+
+
+class MaskSettings(Settings):
+    """How the forged region is found."""
+
+    source: Literal["difference", "official", "both"] = "difference"
+    """`both` stores the official mask and records its IoU with the difference."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = 0.15
+    """On luma difference / 255; `auto` is calibrated on the pair's own noise outside the face."""
+    open: Annotated[int, Field(ge=0)] = 1
+    """Radius of the morphological opening, pixels; 0 for none."""
+    close: Annotated[int, Field(ge=0)] = 2
+    """Radius of the morphological closing, pixels; 0 for none."""
+    fill_holes: bool = True
+    max_offset: Annotated[int, Field(ge=0)] = 4
+    """Frames by which a fake may run ahead of or behind its original."""
+
+
+class FilterSettings(Settings):
+    """Which faces are not worth keeping; each dropped one is counted with the reason."""
+
+    min_face: Annotated[float, Field(ge=0)] = 40.0
+    """Shorter side of the face box, source pixels."""
+    min_sharpness: Annotated[float, Field(ge=0)] = 0.0
+    """Variance of the Laplacian of the gray crop."""
+
+
+class EncodeSettings(Settings):
+    """How crops are stored; masks are always one-channel PNG."""
+
+    format: Literal["png", "jpeg", "webp"] = "png"
+    quality: Annotated[int, Field(ge=1, le=100)] = 95
+    """Of JPEG and WebP."""
+
+
+class ShardSettings(Settings):
+    """What files the samples are written to."""
+
+    format: Literal["parquet", "webdataset"] = "parquet"
+    samples_per_shard: Positive = 1024
+
+
+class Recipe(Settings):
+    """Everything that, with a manifest, decides the bytes of a dataset."""
+
+    name: str
+    paper: str | None = None
+    seed: int = 0
+    decode: DecodeSettings = DecodeSettings()
+    sample: SampleSettings = SampleSettings()
+    detect: DetectSettings = DetectSettings()
+    track: TrackSettings = TrackSettings()
+    crop: CropSettings = CropSettings()
+    mask: MaskSettings = MaskSettings()
+    filter: FilterSettings = FilterSettings()
+    encode: EncodeSettings = EncodeSettings()
+    shards: ShardSettings = ShardSettings()
+    train: TrainSettings = TrainSettings()
+
+    def build_values(self) -> dict[str, Any]:
+        """What decides a dataset's bytes, as plain values: everything but `train`."""
+        return self.model_dump(mode="json", exclude={"train"})
+
+
+def available_recipes() -> list[str]:
+    """Names of the recipes that come with facemill, sorted."""
+    pages = _PAGES.iterdir()
+    return sorted(page.name.removesuffix(".yaml") for page in pages if page.name.endswith(".yaml"))
+
+
+def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe by name or from a YAML file, then apply `section.key=value` overrides in order.
+
+    Raises:
+        ConfigError: for an unknown recipe, key or value.
+    """
+    values = _parse_yaml(_recipe_text(str(name_or_path)), f"The recipe {name_or_path}")
+    if not isinstance(values, dict):
+        raise ConfigError(f"The recipe {name_or_path} is not a YAML mapping of settings.")
+    for override in overrides:
+        _apply(values, override)
+    return parse_recipe(values)
+
+
+def parse_recipe(values: Mapping[str, Any]) -> Recipe:
+    """Check a mapping of settings and make a `Recipe` of it.
+
+    Raises:
+        ConfigError: naming the first bad key or value.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def _parse_yaml(text: str, what: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{what} is not YAML: {' '.join(str(error).split())}.") from None
+
+
+def _recipe_text(name_or_path: str) -> str:
+    names = available_recipes()
+    if name_or_path in names:
+        return _PAGES.joinpath(f"{name_or_path}.yaml").read_text("utf-8")
+    path = Path(name_or_path)
+    if path.is_file():
+        return path.read_text("utf-8", errors="replace")
+    hint = _nearest(name_or_path, names)
+    raise ConfigError(
+        f"There is no recipe or recipe file {name_or_path!r}{hint}: give a YAML file or one of {', '.join(names)}."
+    )
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Set one `section.key=value`; the value is read as YAML, so that `null` and `true` work."""
+    dotted, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"{override!r} is not an override: write section.key=value, such as crop.size=380.")
+    *sections, key = dotted.strip().split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{dotted!r} reaches into a plain value: see `facemill recipes` for the keys.")
+    if key == "strategy":
+        values.clear()  # the old strategy's options mean nothing to the new one
+    values[key] = _parse_yaml(text, f"The override {override!r}")
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    dotted = ".".join(location) or "the recipe"
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(location[:-1])
+        hint = _nearest(location[-1], known)
+        return f"Unknown recipe key {dotted!r}{hint}: known keys here are {', '.join(known)}."
+    return f"Recipe key {dotted!r} is wrong: {first['msg']}, got {first['input']!r}."
+
+
+def _fields_at(location: list[str]) -> list[str]:
+    model: type[BaseModel] = Recipe
+    for part in location:
+        annotation = model.model_fields[part].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return list(model.model_fields)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,116 @@
+"""Cropping: one affine per face, the same for the real frame, its fakes and their masks.
+
+Coordinates are those of `facemill.manifests.records`: a box is made of edges and the centre of the top-left
+pixel is (0.5, 0.5), so a crop of side S spans [0, S] and an affine needs no half-pixel corrections.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facemill.pipeline.config.recipe import CropSettings
+
+__all__ = ["align_affine", "crop_image", "crop_mask", "mask_box", "square_affine"]
+
+# Where eyes, nose and mouth corners of an upright adult face lie in a unit square around the face box:
+# the proportions used for face recognition (ArcFace's 112-pixel template), which is a tight face box.
+TEMPLATE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]]) / 112.0
+
+SURROUNDINGS = 2.0
+"""Side of the square about a face in which what was forged is taken to belong to it, in sides of the face box."""
+SMALLEST = 0.25
+"""Longer side of a forged region, in sides of the face box, below which it is taken for noise: a mouth has 0.4."""
+FINEST = 8
+"""Largest factor of oversampling: what bounds memory where a crop takes in far more than any face does."""
+
+
+def square_affine(box: NDArray[np.float32], settings: CropSettings) -> NDArray[np.float64]:
+    """Affine [2, 3] that maps the square around a box to the crop.
+
+    The square is centred on the box (xyxy, source pixels); its side is the box's longer side times
+    `scale`. It may reach beyond the frame: what lies there is black.
+    """
+    x1, y1, x2, y2 = (float(v) for v in box)
+    side = max(x2 - x1, y2 - y1, 1e-3) * settings.scale
+    zoom = settings.size / side
+    left, top = (x1 + x2 - side) / 2, (y1 + y2 - side) / 2
+    return np.array([[zoom, 0.0, -left * zoom], [0.0, zoom, -top * zoom]])
+
+
+def align_affine(landmarks: NDArray[np.float32], settings: CropSettings) -> NDArray[np.float64]:
+    """Similarity [2, 3] that brings five landmarks [5, 2] closest to the template (Umeyama 1991, least squares).
+
+    The template's square is shrunk about the crop's centre by `scale`, so that `scale` means margin
+    here as it does for boxes.
+    """
+    points = landmarks.astype(np.float64)
+    target = ((TEMPLATE - 0.5) / settings.scale + 0.5) * settings.size
+    centre, goal = points.mean(axis=0), target.mean(axis=0)
+    x, y = (points - centre).T
+    u, v = (target - goal).T
+    # A similarity without reflection is (a -b; b a): both unknowns follow from one least-squares step.
+    spread = max(float((x * x + y * y).sum()), 1e-9)
+    a, b = float((x * u + y * v).sum()) / spread, float((x * v - y * u).sum()) / spread
+    if math.hypot(a, b) < 1e-9:  # all landmarks in one point: no size to scale by
+        a = 1.0
+    rotation = np.array([[a, -b], [b, a]])
+    return np.hstack([rotation, (goal - rotation @ centre)[:, None]])
+
+
+def mask_box(mask: NDArray[np.uint8], face: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Bounding box (xyxy edges, pixels) of what was forged about a face.
+
+    It is that of the largest connected region of a mask [H, W], as far as it lies in the surroundings of the face
+    box (xyxy). None where there is no region of some size: noise, or somebody else's face.
+    """
+    side = float(max(face[2] - face[0], face[3] - face[1]))
+    centre = (face[:2] + face[2:]) / 2
+    height, width = mask.shape
+    left, top = np.clip(np.rint(centre - SURROUNDINGS * side / 2).astype(int), 0, (width, height))
+    right, bottom = np.clip(np.rint(centre + SURROUNDINGS * side / 2).astype(int), 0, (width, height))
+    if right <= left or bottom <= top:
+        return None
+    count, _, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(mask[top:bottom, left:right]))
+    if count == 1:  # background only
+        return None
+    x, y, wide, high, _ = stats[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())]
+    if max(wide, high) < SMALLEST * side:
+        return None
+    return np.array([left + x, top + y, left + x + wide, top + y + high], np.float32)
+
+
+def crop_image(
+    frame: NDArray[np.uint8], affine: NDArray[np.float64], size: int, *, repeat_edge: bool = False
+) -> NDArray[np.uint8]:
+    """Cut the crop [size, size, 3] out of a frame [H, W, 3]; beyond the frame it is black.
+
+    Source pixels are interpolated once. When shrinking, the crop is sampled `n` times finer than asked
+    for, at or above the frame's own resolution, and each n x n block is averaged (area weighting), so
+    that nothing aliases; when enlarging, cubic.
+
+    Args:
+        repeat_edge: instead of black, repeat the frame's edge, which black would darken where a crop ends with it.
+    """
+    zoom = float(np.hypot(affine[0, 0], affine[1, 0]))
+    finer = min(max(1, math.ceil(1 / zoom - 1e-6)), FINEST)
+    flags = cv2.INTER_LINEAR if finer > 1 else cv2.INTER_CUBIC
+    side = size * finer
+    border = cv2.BORDER_REPLICATE if repeat_edge else cv2.BORDER_CONSTANT
+    shifted = _pixel_centred(affine * finer)
+    crop: NDArray[np.uint8] = cv2.warpAffine(frame, shifted, (side, side), flags=flags, borderMode=border)
+    return crop if finer == 1 else cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def crop_mask(mask: NDArray[np.uint8], affine: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+    """Cut the crop [size, size] out of a mask [H, W] by nearest neighbour; beyond the frame it is 0."""
+    crop: NDArray[np.uint8] = cv2.warpAffine(mask, _pixel_centred(affine), (size, size), flags=cv2.INTER_NEAREST)
+    return crop
+
+
+def _pixel_centred(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same map between pixel indices, where OpenCV puts the centre of the first pixel at (0, 0)."""
+    shifted = affine.copy()
+    shifted[:, 2] += affine[:, :2].sum(axis=1) * 0.5 - 0.5
+    return shifted

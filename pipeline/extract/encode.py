@@ -1,0 +1,50 @@
+"""Encoding crops and masks to the bytes that shards hold."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facemill.pipeline.config.recipe import EncodeSettings
+
+__all__ = ["encode_image", "encode_mask", "image_suffix"]
+
+# For photographs: as small as level 6 within 6 %, ten times faster, and quicker to decode too, since a
+# picture's residuals hardly ever repeat and looking for repeats is what costs.
+PHOTO_PNG = [
+    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG),
+]
+MASK_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+
+
+def image_suffix(settings: EncodeSettings) -> str:
+    """File name ending of an encoded crop, without the dot."""
+    return "jpg" if settings.format == "jpeg" else settings.format
+
+
+def encode_image(image: NDArray[np.uint8], settings: EncodeSettings) -> bytes:
+    """Encode an RGB crop [S, S, 3]; PNG is lossless."""
+    options = {
+        "png": PHOTO_PNG,
+        "jpeg": [
+            cv2.IMWRITE_JPEG_QUALITY,
+            settings.quality,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+        ],
+        "webp": [cv2.IMWRITE_WEBP_QUALITY, settings.quality],
+    }[settings.format]
+    return _encode(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), image_suffix(settings), options)
+
+
+def encode_mask(mask: NDArray[np.uint8]) -> bytes:
+    """Encode a mask [S, S] of 0 and 255 as a one-channel PNG."""
+    return _encode(mask, "png", MASK_PNG)
+
+
+def _encode(picture: NDArray[np.uint8], suffix: str, options: list[int]) -> bytes:
+    ok, data = cv2.imencode(f".{suffix}", picture, options)
+    if not ok:
+        raise ValueError(f"OpenCV cannot encode a picture of shape {picture.shape} as {suffix}")
+    return data.tobytes()

@@ -1,0 +1,108 @@
+"""Decoding ahead: the next frames are decoded in a thread while the last ones are looked at."""
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+
+from facemill.manifests import ClipGroup, FailureRecord
+from facemill.pipeline.config.recipe import Recipe
+from facemill.pipeline.extract.clip import Clip, FrameWindow, open_clips
+from facemill.pipeline.extract.stopwatch import Stopwatch
+
+__all__ = ["BrokenGroup", "ReadAhead"]
+
+WINDOWS_AHEAD = 1
+"""Finished windows that wait; one more is in the making and one in use."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenGroup:
+    """A clip group in whose reading facemill itself failed."""
+
+    group: ClipGroup
+    error: Exception
+
+
+class _End:
+    """Nothing more comes."""
+
+
+_Item = FailureRecord | Clip | FrameWindow | BrokenGroup | type[_End]
+
+
+class ReadAhead:
+    """Opens and decodes clip groups in order, in one background thread.
+
+    Iterating gives, group by group, failures to open and pairs of a clip and its windows; all windows of
+    a clip must be taken before the next item is asked for. Leaving the context stops the thread.
+
+    Attributes:
+        watch: time spent in decoding, in the background.
+    """
+
+    def __init__(self, groups: Sequence[ClipGroup], recipe: Recipe, threads: int) -> None:
+        self.watch = Stopwatch()
+        self._groups, self._recipe, self._threads = groups, recipe, threads
+        self._queue: queue.Queue[_Item] = queue.Queue(WINDOWS_AHEAD)
+        self._stopped = threading.Event()
+        self._pending: _Item | None = None
+        self._thread = threading.Thread(target=self._decode, name="read-ahead", daemon=True)
+
+    def __enter__(self) -> "ReadAhead":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def __iter__(self) -> Iterator[FailureRecord | BrokenGroup | tuple[Clip, Iterator[FrameWindow]]]:
+        while (item := self._next()) is not _End:
+            if isinstance(item, Clip):
+                yield item, self._windows()
+            elif isinstance(item, FailureRecord | BrokenGroup):
+                yield item
+
+    def _windows(self) -> Iterator[FrameWindow]:
+        while isinstance(item := self._next(), FrameWindow):
+            yield item
+        self._pending = item
+
+    def _next(self) -> _Item:
+        item, self._pending = self._pending, None
+        return self._queue.get() if item is None else item
+
+    # In the thread ---------------------------------------------------------------------------------
+
+    def _decode(self) -> None:
+        for group in self._groups:
+            try:
+                with ExitStack() as resources:
+                    for item in self.watch.timed("decode", self._read(group, resources)):
+                        if not self._put(item):
+                            return
+            except Exception as error:
+                if not self._put(BrokenGroup(group, error)):
+                    return
+        self._put(_End)
+
+    def _read(self, group: ClipGroup, resources: ExitStack) -> Iterator[_Item]:
+        for opened in open_clips(group, self._recipe, self._threads, resources):
+            yield opened
+            if isinstance(opened, Clip):
+                yield from opened.windows()
+
+    def _put(self, item: _Item) -> bool:
+        """Hand an item over; false when nobody wants any more."""
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False

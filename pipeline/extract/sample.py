@@ -1,0 +1,37 @@
+"""Sampling: which frames of a clip group are used. Chosen once for the real video and all its fakes."""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemill.pipeline.config.recipe import SampleSettings
+
+__all__ = ["expected_frames", "sample_frames"]
+
+TYPICAL_LENGTH = 400
+"""Frames of a typical video: plans are made before any video is opened."""
+
+
+def sample_frames(settings: SampleSettings, length: int, *, seed: int, group_id: str) -> NDArray[np.int64]:
+    """Indices of the frames to use out of `length`, ascending and unique.
+
+    A video with fewer frames than asked for gives every frame it has. `random` draws without
+    replacement, from the recipe's seed and the group's id: never from time or order.
+    """
+    if settings.strategy == "stride":
+        return np.arange(0, length, settings.every, dtype=np.int64)
+    if settings.frames is None or settings.frames >= length:
+        return np.arange(length, dtype=np.int64)
+    if settings.strategy == "random":
+        digest = hashlib.blake2b(f"{seed}/{group_id}".encode(), digest_size=8).digest()
+        generator = np.random.default_rng(int.from_bytes(digest, "big"))
+        return np.sort(generator.choice(length, settings.frames, replace=False)).astype(np.int64)
+    return np.rint(np.linspace(0, length - 1, settings.frames)).astype(np.int64)
+
+
+def expected_frames(settings: SampleSettings) -> int:
+    """Frames that a typical video gives: what shards are sized by."""
+    if settings.frames is not None:
+        return settings.frames
+    return len(range(0, TYPICAL_LENGTH, settings.every or 1))

@@ -1,0 +1,120 @@
+"""Where a forgery detector looks: its own maps and Grad-CAM over crops, as pictures that a person can read."""
+
+from collections import defaultdict
+from itertools import chain, islice, zip_longest
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from facemill import DatasetError
+from facemill.detectors.forgery import ForgeryDetector
+from facemill.detectors.forgery.gradcam import grad_cam
+from facemill.manifests.records import LABELS
+from facemill.pipeline.data import FaceDataset, Sample, StreamingFaces, collate, prepare
+from facemill.pipeline.figures.explanation_sheet import ExplanationRow, write_explanation_sheet
+
+__all__ = ["choose_samples", "draw_explanations"]
+
+_ROWS_A_SHEET = 8
+
+
+def draw_explanations(
+    detector: ForgeryDetector,
+    faces: FaceDataset | StreamingFaces,
+    folder: Path,
+    *,
+    rows: int = 16,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> list[Path]:
+    """Draw sheets `explanations-01.png`, ... of crops, true masks, Grad-CAM and the detector's own maps.
+
+    Args:
+        detector: is moved to `device` and set to eval mode.
+        faces: usually the test split of a dataset.
+        rows: crops in all, spread over methods (reals among them) and videos, drawn by `seed`.
+
+    Returns:
+        the files written.
+
+    Raises:
+        DatasetError: where there is no sample to draw.
+    """
+    chosen = choose_samples(faces.samples, rows, seed)
+    if not chosen:
+        raise DatasetError("There is no face crop to explain: give a dataset with samples in this split.")
+    detector.to(device).eval()
+    paths = []
+    for number, start in enumerate(range(0, len(chosen), _ROWS_A_SHEET), 1):
+        part = chosen[start : start + _ROWS_A_SHEET]
+        path = folder / f"explanations-{number:02d}.png"
+        write_explanation_sheet(_explain(detector, faces, part, torch.device(device)), path)
+        paths.append(path)
+    return paths
+
+
+def choose_samples(samples: pa.Table, count: int, seed: int) -> list[int]:
+    """Choose rows of a samples table: methods in turn with the reals first, videos in turn, frames by chance.
+
+    Returns:
+        up to `count` row numbers, sheet after sheet alike; a video gives a second frame only when all of its
+        method's have given one.
+    """
+    random = np.random.default_rng(seed)
+    columns = samples.select(["label", "dataset", "method", "video_id"]).to_pydict()
+    videos: dict[tuple[int, str], dict[tuple[str, str], list[int]]] = defaultdict(lambda: defaultdict(list))
+    for row, (label, dataset, method, video) in enumerate(zip(*columns.values(), strict=True)):
+        videos[label, method][dataset, video].append(row)
+    queues = []
+    for _, by_video in sorted(videos.items()):
+        shuffled = [random.permutation(rows).tolist() for rows in by_video.values()]
+        order = random.permutation(len(shuffled)).tolist()
+        queues.append(_in_turn([shuffled[position] for position in order]))
+    return list(islice(_in_turn(queues), count))
+
+
+def _in_turn(queues: list[list[int]]) -> list[int]:
+    return [row for row in chain.from_iterable(zip_longest(*queues)) if row is not None]
+
+
+def _explain(
+    detector: ForgeryDetector, faces: FaceDataset | StreamingFaces, indices: list[int], device: torch.device
+) -> list[ExplanationRow]:
+    samples = _read(faces, indices)
+    images = prepare(collate(samples).to(device), detector.input_spec).images
+    with torch.no_grad():
+        scores = detector(images).score.tolist()
+        own = detector.explain(images)
+    maps = {"Grad-CAM": grad_cam(detector, images), **own}
+    heats = {name: torch.nan_to_num(heat.float()).cpu().numpy() for name, heat in maps.items()}
+    rows = faces.samples.take(indices).select(["method", "video_id", "frame_index"]).to_pylist()
+    return [
+        ExplanationRow(
+            caption=f"{_name(sample.label, row['method'])}   score {score:.2f}   "
+            f"{row['video_id']} frame {row['frame_index']}",
+            wrong=(score > 0.5) != bool(sample.label),
+            crop=_picture(sample.image),
+            mask=_picture(sample.mask)[..., 0] if sample.has_mask else None,
+            maps={name: heat[position] for name, heat in heats.items()},
+        )
+        for position, (sample, row, score) in enumerate(zip(samples, rows, scores, strict=True))
+    ]
+
+
+def _name(label: int, method: str) -> str:
+    return f"{LABELS[label]}: {method}" if label else LABELS[label]
+
+
+def _read(faces: FaceDataset | StreamingFaces, indices: list[int]) -> list[Sample]:
+    if isinstance(faces, FaceDataset):
+        return [faces[index] for index in indices]
+    wanted = set(indices)
+    found = {sample.index: sample for sample in faces if sample.index in wanted}
+    return [found[index] for index in indices]
+
+
+def _picture(tensor: Tensor) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    return np.ascontiguousarray(tensor.permute(1, 2, 0).numpy())

@@ -1,0 +1,105 @@
+"""A sheet of explanations: rows of crop, true mask, and the detector's heat maps over the crop."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facemill.pipeline.figures.sheet import (
+    FAINT,
+    INK,
+    TINT,
+    Image,
+    blank_sheet,
+    colour_bar,
+    fitted,
+    heat_over,
+    mask_over,
+    place,
+    save_png,
+    write_text,
+)
+
+__all__ = ["ExplanationRow", "write_explanation_sheet"]
+
+_MARGIN, _GAP, _LABEL_HEIGHT, _TITLE_HEIGHT = 20, 10, 20, 56  # pixels
+_LINE, _BAR_TOP, _BAR_HEIGHT = 18, 36, 6
+
+Heat = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ExplanationRow:
+    """One crop and what the detector made of it.
+
+    Attributes:
+        caption: shown above the row, such as `FaceSwap  score 0.93`; ASCII.
+        wrong: whether the detector judged it wrongly, which its caption shows.
+        crop: uint8 RGB [S, S, 3].
+        mask: uint8 [S, S], not zero where forged; None where nobody knows.
+        maps: heat maps [h, w] over the crop by name, of any size and finite values; the same names in all rows.
+    """
+
+    caption: str
+    wrong: bool
+    crop: Image
+    mask: Image | None
+    maps: Mapping[str, Heat]
+
+
+def write_explanation_sheet(rows: Sequence[ExplanationRow], path: Path, *, cell: int = 160) -> None:
+    """Write a PNG: a column of crops, one of masks, and one for each map, on one scale that its title states.
+
+    Args:
+        rows: at least one.
+        path: the file to write.
+        cell: side of each picture, pixels.
+    """
+    ranges = {name: _range([row.maps[name] for row in rows]) for name in rows[0].maps}
+    titles = ["crop", "true mask", *ranges]
+    width = 2 * _MARGIN + len(titles) * (cell + _GAP) - _GAP
+    row_height = _LABEL_HEIGHT + cell + _GAP
+    sheet = blank_sheet(width, 2 * _MARGIN + _TITLE_HEIGHT + len(rows) * row_height)
+    for column, title in enumerate(titles):
+        left = _MARGIN + column * (cell + _GAP)
+        write_text(sheet, title, left, _MARGIN, cell, INK)
+        if title in ranges:
+            write_text(sheet, _scale(*ranges[title]), left, _MARGIN + _LINE, cell, FAINT)
+            place(sheet, colour_bar(cell, _BAR_HEIGHT), left, _MARGIN + _BAR_TOP)
+    for position, row in enumerate(rows):
+        top = _MARGIN + _TITLE_HEIGHT + position * row_height
+        write_text(sheet, row.caption, _MARGIN, top, width - 2 * _MARGIN, TINT if row.wrong else FAINT)
+        for column, picture in enumerate(_pictures(row, ranges, cell)):
+            place(sheet, picture, _MARGIN + column * (cell + _GAP), top + _LABEL_HEIGHT)
+    save_png(sheet, path)
+
+
+def _range(maps: Sequence[Heat]) -> tuple[float, float]:
+    """Of all rows together: a real's map is to be seen as flat where a fake's is not."""
+    return min(float(heat.min()) for heat in maps), max(float(heat.max()) for heat in maps)
+
+
+def _scale(low: float, high: float) -> str:
+    """The range in words, with as many decimals as tell its ends apart."""
+    decimals = int(np.clip(2 - np.floor(np.log10(high - low)), 0, 8)) if high > low else 2
+    return f"{low:.{decimals}f} to {high:.{decimals}f}"
+
+
+def _pictures(row: ExplanationRow, ranges: Mapping[str, tuple[float, float]], cell: int) -> list[Image]:
+    crop = fitted(row.crop, cell)
+    pictures = [crop, _masked(crop, row.mask)]
+    for name, (low, high) in ranges.items():
+        heat = (row.maps[name] - low) / (high - low) if high > low else np.zeros_like(row.maps[name])
+        pictures.append(heat_over(crop, heat))
+    return pictures
+
+
+def _masked(crop: Image, mask: Image | None) -> Image:
+    if mask is None:
+        unknown = blank_sheet(*crop.shape[:2])
+        write_text(unknown, "unknown", 8, 8, len(crop) - 16, FAINT)
+        return unknown
+    return mask_over(crop, cv2.resize(mask, crop.shape[:2], interpolation=cv2.INTER_NEAREST))

@@ -1,0 +1,81 @@
+"""Pictures of scores: ROC curves, and how the scores of each class are spread."""
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from facemill.manifests.storage import write_atomically
+from facemill.pipeline.evaluate.metrics import compute_metrics, roc_curve, split_methods
+
+__all__ = ["draw_roc", "draw_scores"]
+
+_REAL, _FAKE = "#3b76af", "#c8443c"
+_BINS = np.linspace(0, 1, 41).tolist()
+
+
+def draw_roc(rows: pa.Table, path: Path, *, title: str) -> None:
+    """ROC curves as a PNG: overall, and each method's fakes against the reals of their dataset and quality.
+
+    Args:
+        rows: a scores table, of frames or of videos, without corruptions.
+    """
+
+    def draw(axes: Axes) -> None:
+        groups = list(split_methods(rows))
+        several = len({(group.dataset, group.quality) for group in groups}) > 1
+        for group in groups:
+            name = f"{group.dataset} {group.quality} {group.method}" if several else group.method
+            _draw_curve(axes, group.rows, name, linewidth=1.3)
+        _draw_curve(axes, rows, "all", linewidth=2.4, color="black")
+        axes.plot([0, 1], [0, 1], color="0.75", linewidth=1, linestyle="--", zorder=0)
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+        axes.set(xlabel="false positive rate (reals called fake)", ylabel="true positive rate (fakes called fake)")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="lower right", fontsize=9, frameon=False)
+
+    _save(draw, path, title, (6.4, 6.4))
+
+
+def draw_scores(rows: pa.Table, path: Path, *, title: str) -> None:
+    """A histogram of the scores of each class as a PNG, each class's bars summing to 1.
+
+    Args:
+        rows: a scores table, of frames or of videos, without corruptions.
+    """
+
+    def draw(axes: Axes) -> None:
+        for label, name, colour in ((0, "real", _REAL), (1, "fake", _FAKE)):
+            scores = rows.filter(pc.field("label") == label)["score"].to_numpy()
+            weights = np.full(len(scores), 1 / max(len(scores), 1))
+            axes.hist(scores, _BINS, weights=weights, color=colour, alpha=0.6, label=f"{name} ({len(scores)})")
+        axes.axvline(0.5, color="0.4", linewidth=1, linestyle="--")
+        axes.set(xlim=(0, 1), xlabel="score (probability of fake)", ylabel="share of the class")
+        axes.legend(loc="upper center", fontsize=9, edgecolor="none", framealpha=1)
+
+    _save(draw, path, title, (7.2, 4.2))
+
+
+def _draw_curve(axes: Axes, rows: pa.Table, name: str, **style: Any) -> None:
+    """Nothing, where a curve is undefined."""
+    scores, labels = rows["score"].to_numpy(), rows["label"].to_numpy()
+    auc = compute_metrics(scores, labels).auc
+    if auc is not None:
+        axes.plot(*roc_curve(scores, labels), label=f"{name}  AUC {auc:.3f}", **style)
+
+
+def _save(draw: Callable[[Axes], None], path: Path, title: str, inches: tuple[float, float]) -> None:
+    figure = Figure(figsize=inches, dpi=130, layout="constrained")
+    axes = figure.add_subplot()
+    draw(axes)
+    axes.set_title(title, fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    write_atomically(path, buffer.getvalue())

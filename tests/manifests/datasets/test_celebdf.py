@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import pytest
+
+from facemill import ManifestError
+from facemill.manifests import scan
+from tests.manifests.dataset_trees import CELEB_TEST, CELEB_TEST_FAKES, celebdf_videos, touch, write_test_list
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    touch(tmp_path, celebdf_videos())
+    write_test_list(tmp_path)
+    return tmp_path
+
+
+def by_path(report):
+    return {entry.path: entry for entry in report.entries}
+
+
+def test_both_versions_read_the_same_layout(root):
+    for name in ("celebdf1", "celebdf2"):
+        entry = by_path(scan(name, str(root)))["Celeb-synthesis/id1_id0_0000.mp4"]
+        assert entry.video_id == f"{name}-Celeb-synthesis-native-id1_id0_0000"
+        assert entry.source_id == f"{name}-real-native-id1_0000"
+        assert entry.subject_ids == (f"{name}-id1", f"{name}-id0")
+
+
+def test_who_is_seen_in_youtube_real_nobody_knows(root):
+    assert by_path(scan("celebdf2", str(root)))["YouTube-real/00001.mp4"].subject_ids == ()
+
+
+def test_the_labels_of_the_test_list_are_inverted(root):
+    report = scan("celebdf2", str(root))
+    tested = {entry.path: entry.label for entry in report.entries if entry.split == "test"}
+    assert tested == dict.fromkeys(CELEB_TEST, 0) | dict.fromkeys(CELEB_TEST_FAKES, 1)
+    assert report.notes == []
+
+
+def test_a_test_list_with_labels_turned_round_changes_nothing(root):
+    path = root / "List_of_testing_videos.txt"
+    path.write_text("".join(f"{1 - int(line[0])}{line[1:]}\n" for line in path.read_text().splitlines()))
+    report = scan("celebdf2", str(root))
+    assert {entry.label for entry in report.entries if "synthesis" not in entry.path} == {0}
+    assert report.notes == ["5 labels of List_of_testing_videos.txt contradict their folder, which is believed."]
+
+
+@pytest.mark.parametrize("youtube", ["Youtube-real", "YouTube-real/videos", "Youtube-real/videos"])
+def test_other_spellings_of_youtube_real_are_the_same_videos(root, youtube):
+    (root / youtube).parent.mkdir(exist_ok=True)
+    (root / "YouTube-real").rename(root / "moved")
+    (root / youtube).parent.mkdir(exist_ok=True)
+    (root / "moved").rename(root / youtube)
+    report = scan("celebdf2", str(root))
+    assert by_path(report)[f"{youtube}/00170.mp4"].split == "test"
+    assert report.unknown == report.missing == []
+
+
+def test_a_level_of_videos_is_looked_through(tmp_path):
+    touch(tmp_path, [path.replace("/", "/videos/") for path in celebdf_videos()])
+    write_test_list(tmp_path)
+    report = scan("celebdf2", str(tmp_path))
+    fake = by_path(report)["Celeb-synthesis/videos/id1_id0_0000.mp4"]
+    assert (fake.source_id, fake.split) == ("celebdf2-real-native-id1_0000", "test")
+    assert report.unknown == report.missing == report.unpaired == []
+
+
+def test_the_same_video_on_two_levels_is_a_duplicate(root):
+    touch(root, ["Youtube-real/videos/00001.mp4"])
+    assert scan("celebdf2", str(root)).duplicate == ["Youtube-real/videos/00001.mp4"]
+
+
+def test_what_shows_a_subject_of_test_is_not_in_train(root):
+    leaking = ["Celeb-real/id0_0001.mp4", "Celeb-synthesis/id0_id4_0001.mp4", "Celeb-synthesis/id4_id0_0000.mp4"]
+    touch(root, leaking)
+    report = scan("celebdf2", str(root))
+    assert set(leaking) <= set(report.crossing)
+    assert len(scan("celebdf2", str(root), split="all-train").entries) == len(report.entries) + len(report.crossing)
+
+
+def test_a_fake_for_test_whose_original_was_left_out_stands_alone(root):
+    touch(root, ["Celeb-real/id0_0007.mp4", "Celeb-synthesis/id0_id1_0007.mp4"])
+    with (root / "List_of_testing_videos.txt").open("a") as file:
+        file.write("0 Celeb-synthesis/id0_id1_0007.mp4\n")
+    report = scan("celebdf2", str(root))
+    assert by_path(report)["Celeb-synthesis/id0_id1_0007.mp4"].source_id is None
+    assert report.unpaired == ["Celeb-synthesis/id0_id1_0007.mp4"]
+    assert "Celeb-real/id0_0007.mp4" in report.crossing
+
+
+def test_where_test_shows_everybody_train_and_val_are_what_is_left(tmp_path):
+    touch(tmp_path, CELEB_TEST + CELEB_TEST_FAKES + ["Celeb-real/id1_0001.mp4", "YouTube-real/00003.mp4"])
+    write_test_list(tmp_path)
+    report = scan("celebdf2", str(tmp_path))
+    assert report.found["celebdf2", "real", "train"] == 1
+    assert report.crossing == ["Celeb-real/id1_0001.mp4"]
+    assert report.notes == ["Too few subjects are left in train to carve val from: val is empty."]
+
+
+def test_a_listed_video_that_is_not_there_is_missing(root):
+    (root / CELEB_TEST[0]).unlink()
+    report = scan("celebdf2", str(root))
+    assert report.missing == [CELEB_TEST[0]]
+    assert report.unpaired == ["Celeb-synthesis/id0_id1_0000.mp4"]
+
+
+def test_without_the_test_list_it_says_what_to_do(root):
+    (root / "List_of_testing_videos.txt").unlink()
+    with pytest.raises(ManifestError, match=r"lacks List_of_testing_videos\.txt.*--split identity"):
+        scan("celebdf2", str(root))
+    assert len(scan("celebdf2", str(root), split="identity:50/25/25").entries) > 0
+
+
+@pytest.mark.parametrize("line", ["2 Celeb-real/id0_0000.mp4", "Celeb-real/id0_0000.mp4", "1 elsewhere/1.mp4"])
+def test_a_malformed_test_list_is_refused(root, line):
+    (root / "List_of_testing_videos.txt").write_text(f"\n{line}\n")
+    with pytest.raises(ManifestError, match=r"Line 2 of List_of_testing_videos\.txt"):
+        scan("celebdf2", str(root))
+
+
+def test_by_identity_only_fakes_between_splits_are_left_out(root):
+    report = scan("celebdf2", str(root), split="identity:50/25/25")
+    split_of = {subject: entry.split for entry in report.entries for subject in entry.subject_ids}
+    assert report.crossing
+    for path in report.crossing:
+        target, source = path.rpartition("/")[2].split("_")[:2]
+        assert split_of[f"celebdf2-{target}"] != split_of[f"celebdf2-{source}"]

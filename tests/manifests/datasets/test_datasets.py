@@ -1,0 +1,164 @@
+"""The contract of dataset adapters: every registered one goes through these."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from facemill import ConfigError, ManifestError
+from facemill.manifests import SPLITS, locate, scan, validate
+from facemill.manifests.datasets import available, get, register
+from facemill.manifests.datasets.base import choose_quality, make_video_id
+from facemill.manifests.scanning.scan_report import ALL_SPLITS
+from facemill.manifests.sequences import split_archive
+from tests.manifests.dataset_trees import OFFICIAL_SPLITS, TELLS_NO_PAIRS, TREES
+
+
+@pytest.fixture(params=available())
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def root(name, tmp_path) -> str:
+    return TREES[name](tmp_path / "a root é")
+
+
+def test_says_what_it_reads(name):
+    adapter = get(name)
+    assert adapter.name == name
+    for topic in ("Layout", "Pairs", "Splits", "Published"):
+        assert f"{topic}:" in type(adapter).__doc__
+    assert adapter.summary == type(adapter).__doc__.splitlines()[0]
+    for dataset, method, split in adapter.published:
+        assert dataset == name
+        assert method
+        assert split in (*SPLITS, ALL_SPLITS)
+
+
+def test_finds_valid_videos_that_are_there(name, root):
+    report = scan(name, root)
+    assert validate(report.entries) == []
+    assert {entry.split for entry in report.entries} == OFFICIAL_SPLITS.get(name, set(SPLITS))
+    assert {entry.label for entry in report.entries} == {0, 1}
+    assert [entry.video_id for entry in report.entries] == sorted(entry.video_id for entry in report.entries)
+    for entry in report.entries:
+        assert entry.video_id.startswith(f"{entry.dataset}-{entry.method}-{entry.quality}-")
+        assert all(subject.startswith(f"{entry.dataset}-") for subject in entry.subject_ids)
+        archive = split_archive(entry.path)
+        assert Path(locate(entry.root, entry.path if archive is None else archive[0])).exists()
+        assert entry.mask_path is None or Path(locate(entry.root, entry.mask_path)).is_file()
+    assert sum(report.found.values()) == len(report.entries)
+
+
+def test_a_fake_is_paired_or_reported(name, root):
+    report = scan(name, root)
+    fakes = [entry for entry in report.entries if entry.label == 1]
+    unpaired = {fake.path for fake in fakes if fake.source_id is None}
+    assert set(report.unpaired) == {path for path in unpaired if not path.startswith(TELLS_NO_PAIRS.get(name, ()))}
+
+
+def test_reports_a_video_that_follows_no_rule(name, root):
+    report = scan(name, root)
+    assert report.unknown == ["stray.mp4"]
+    assert any(line.startswith("unknown video files: 1 (stray.mp4)") for line in report.lines())
+
+
+def test_splits_by_identity(name, root):
+    report = scan(name, root, split="identity:40/30/30")
+    assert {entry.split for entry in report.entries} == set(SPLITS)
+    assert validate(report.entries) == []
+    assert report.entries == scan(name, root, split="identity:40/30/30").entries
+    assert any(report.entries != scan(name, root, split="identity:40/30/30", seed=seed).entries for seed in range(1, 9))
+
+
+def test_goes_into_one_split_as_a_whole(name, root):
+    report = scan(name, root, split="all-test")
+    assert {entry.split for entry in report.entries} == {"test"}
+    assert report.crossing == report.unsplit == []
+
+
+@pytest.mark.parametrize("split", ["official", "identity:40/30/30", "identity"])
+def test_no_video_is_lost_in_silence(name, root, split):
+    everything = {entry.path for entry in scan(name, root, split="all-test").entries}
+    if name in ("csv", "dfdcp", "dfdc", "ffpp") and split == "identity":
+        split = "identity:34/33/33"  # few families
+    report = scan(name, root, split=split)
+    kept = [entry.path for entry in report.entries]
+    assert sorted([*kept, *report.crossing, *report.unsplit]) == sorted(everything)
+
+
+def test_takes_a_split_from_a_table(name, root, tmp_path):
+    entries = scan(name, root, split="all-test").entries
+    reals = [entry for entry in entries if entry.label == 0]
+    rows = [f"{entry.path},val" for entry in reals] + ["nobody.mp4,train"]
+    (tmp_path / "mine.csv").write_text("\n".join(["path,split", *rows]))
+    report = scan(name, root, split=str(tmp_path / "mine.csv"))
+    assert [entry.video_id for entry in report.entries] == [entry.video_id for entry in reals]
+    assert {entry.split for entry in report.entries} == {"val"}
+    assert "nobody.mp4" in report.missing
+    assert sorted(report.unsplit) == sorted(entry.path for entry in entries if entry.label == 1)
+    assert report.unpaired == []
+
+
+def test_counts_found_stand_beside_the_published_ones(name, root):
+    report = scan(name, root)
+    header, *rows = (line.split() for line in report.lines()[: 1 + len({entry.method for entry in report.entries})])
+    assert header[-2:] == ["found", "published"]
+    assert {row[1] for row in rows} >= {"real"}
+    published = sum(count for (_, method, _), count in report.published.items() if method == "real")
+    (real,) = [row for row in rows if row[1] == "real"]
+    assert real[6] == (str(published) if published else "-")
+
+
+def test_reads_a_remote_root_alike(name, root, tmp_path):
+    remote = f"memory://{tmp_path.name}"
+    folder = tmp_path / "a root é"
+    memory = fsspec.filesystem("memory")
+    memory.put(f"{folder}/", remote, recursive=True)
+    try:
+        there = scan(name, root.replace(str(folder), remote))
+    finally:
+        memory.rm(remote, recursive=True)
+    assert {entry.root for entry in there.entries} == {remote}
+    here = scan(name, root)
+    assert [replace(entry, root="") for entry in there.entries] == [replace(entry, root="") for entry in here.entries]
+    assert there.unknown == here.unknown
+
+
+def test_names_the_quality_that_is_not_there(name, root):
+    with pytest.raises(ManifestError, match="c99"):
+        scan(name, root, quality="c99")
+
+
+def test_refuses_a_root_that_is_not_there(name, tmp_path):
+    with pytest.raises(ManifestError, match="nowhere"):
+        scan(name, str(tmp_path / "nowhere"))
+
+
+def test_registry_refuses_a_second_adapter_of_a_name():
+    with pytest.raises(ConfigError, match="'ffpp' already"):
+        register(get("ffpp"))
+
+
+def test_registry_names_the_nearest_dataset():
+    with pytest.raises(ConfigError, match="did you mean 'ffpp'"):
+        get("ffp")
+
+
+def test_video_id_of_a_plain_name_is_readable():
+    assert make_video_id("ffpp", "Deepfakes", "c23", "x/000_003.mp4") == "ffpp-Deepfakes-c23-000_003"
+
+
+def test_video_ids_of_names_that_would_coincide_differ():
+    one, other = (make_video_id("d", "real", "native", f"{name}.mp4") for name in ("a b", "a.b"))
+    assert one == "d-real-native-a_b-" + one[-8:]
+    assert one != other
+    assert one == make_video_id("d", "real", "native", "a b.mp4")
+
+
+def test_a_single_quality_needs_no_choice():
+    assert choose_quality(["c23", "c23"], None) == "c23"
+    with pytest.raises(ManifestError, match=r"--quality c23\|c40"):
+        choose_quality(["c40", "c23"], None)

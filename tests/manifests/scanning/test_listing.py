@@ -1,0 +1,66 @@
+import os
+
+import fsspec
+import pytest
+
+from facemill import ManifestError
+from facemill.manifests.scanning.listing import list_files, locate
+from tests.manifests.dataset_trees import touch
+
+
+@pytest.mark.parametrize(
+    ("root", "place"),
+    [
+        ("/data", "/data/x/a.mp4"),
+        ("s3://bucket", "s3://bucket/x/a.mp4"),
+        ("s3://bucket/deep/", "s3://bucket/deep/x/a.mp4"),
+        ("zip://::s3://bucket/all.zip", "zip://x/a.mp4::s3://bucket/all.zip"),
+        ("zip://in::/all.zip", "zip://in/x/a.mp4::/all.zip"),
+    ],
+)
+def test_locate(root, place):
+    assert locate(root, "x/a.mp4") == place
+
+
+def test_files_are_listed_relative_and_sorted(tmp_path):
+    touch(tmp_path, ["b.mp4", "a/ü.mp4", "a/deep/x y.txt", ".hidden"])
+    listing = list_files(tmp_path)
+    assert listing.paths == (".hidden", "a/deep/x y.txt", "a/ü.mp4", "b.mp4")
+    assert listing.root == str(tmp_path)
+
+
+def test_a_relative_root_is_made_absolute(tmp_path, monkeypatch):
+    touch(tmp_path, ["data/a.mp4"])
+    monkeypatch.chdir(tmp_path)
+    assert list_files("data").root == str(tmp_path / "data")
+    assert list_files("data/").paths == ("a.mp4",)
+
+
+def test_a_name_that_is_not_utf8_can_be_shown(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.mp4")).touch()
+    assert list_files(tmp_path).paths == ("caf\\udce9.mp4",)
+
+
+def test_a_zip_is_a_root_like_any_other(tmp_path):
+    url = f"zip://::file://{tmp_path}/all.zip"
+    archive = fsspec.filesystem("zip", fo=str(tmp_path / "all.zip"), mode="w")
+    archive.pipe({"x/a.txt": b"\xef\xbb\xbftext", "b.mp4": b""})
+    archive.close()
+    listing = list_files(url)
+    assert listing.paths == ("b.mp4", "x/a.txt")
+    assert listing.read_text("x/a.txt") == "text"
+
+
+def test_a_remote_folder_that_is_not_there_is_empty():
+    assert list_files("memory://nothing-here").paths == ()
+
+
+def test_a_protocol_that_nobody_knows_is_refused():
+    with pytest.raises(ManifestError, match="nosuchprotocol://x cannot be listed"):
+        list_files("nosuchprotocol://x")
+
+
+def test_text_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "train.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ManifestError, match=r"train\.json cannot be read"):
+        list_files(tmp_path).read_text("train.json")

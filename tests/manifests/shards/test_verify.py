@@ -1,0 +1,422 @@
+"""A sound dataset has no problem; each kind of damage is named, and nothing else."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from facemill.manifests.records import MaskKind
+from facemill.manifests.shards import SHARD_FORMATS
+from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, FAILURES_FILE, SAMPLES_FILE, VIDEOS_FILE
+from facemill.manifests.shards.verify import verify
+from tests.manifests.small_dataset import SIZE, Parts, png, square_mask
+
+REAL, FAKE, OTHER, FACELESS = (
+    "ffpp-real-c23-000", "ffpp-deepfakes-c23-000_003", "ffpp-real-c23-001", "ffpp-real-c23-002"
+)  # fmt: skip
+TRAIN, VAL = "train/train-000000.parquet", "val/val-000000.parquet"
+FIRST, FIRST_FAKE = f"{REAL}-f000000-t0", f"{FAKE}-f000000-t0"
+
+
+def problems(root: Path) -> list[str]:
+    return [str(problem) for problem in verify(root, threads=2).problems]
+
+
+@pytest.fixture
+def built(tmp_path) -> Path:
+    return Parts().write(tmp_path / "built")
+
+
+@pytest.mark.parametrize("format_name", sorted(SHARD_FORMATS))
+@pytest.mark.parametrize("threads", [None, 1, 3])
+def test_a_sound_dataset(tmp_path, format_name, threads):
+    report = verify(Parts().write(tmp_path, format_name), threads=threads)
+    assert report.problems == ()
+    assert report.ok
+    assert (report.shards, report.samples, report.videos) == (2, 9, 4)
+
+
+class TestShards:
+    def test_flipped_byte_in_a_picture(self, built):
+        path = built / TRAIN
+        content = bytearray(path.read_bytes())
+        position = content.find(Parts().samples[4].image) + 5000
+        content[position] ^= 0x10
+        path.write_bytes(content)
+        found = problems(built)
+        assert found[0] == f"{TRAIN}: its sha256 is not the one in dataset.json: bytes have changed."
+        sample = Parts().samples[4].record.sample_id
+        assert found[1] == f"{TRAIN}, row 4 ({sample}): the picture's sha256 is not the recorded one."
+        assert all(problem.startswith(f"{TRAIN}, row 4 ({sample}): the picture") for problem in found[1:])
+
+    @pytest.mark.parametrize("format_name", sorted(SHARD_FORMATS))
+    def test_flipped_bytes_anywhere(self, tmp_path, format_name):
+        """Nothing is raised, and every flip is seen."""
+        root = Parts().write(tmp_path, format_name)
+        path = next((root / "val").iterdir())
+        whole = path.read_bytes()
+        rng = np.random.default_rng(1)
+        for position in rng.integers(0, len(whole), 40):
+            damaged = bytearray(whole)
+            damaged[position] ^= 1 << rng.integers(8)
+            path.write_bytes(damaged)
+            found = verify(root, threads=1).problems
+            assert found[0].file == path.relative_to(root).as_posix()
+            assert found[0].message.startswith("its sha256")
+
+    def test_missing(self, built):
+        (built / VAL).unlink()
+        assert problems(built) == [f"{VAL}: the shard is missing."]
+
+    def test_unlisted(self, built):
+        (built / VAL).rename(built / "val/val-000001.parquet")
+        assert problems(built) == [
+            "val/val-000001.parquet: dataset.json does not list this shard.",
+            f"{VAL}: the shard is missing.",
+        ]
+
+    def test_cut_off(self, built):
+        path = built / TRAIN
+        size = path.stat().st_size
+        path.write_bytes(path.read_bytes()[: size // 2])
+        first, second = problems(built)
+        assert first == f"{TRAIN}: its size is {size // 2} bytes, not {size} as dataset.json says."
+        assert second.startswith(f"{TRAIN}, row 0: train-000000.parquet cannot be read as Parquet")
+
+    def test_of_an_unknown_format(self, built):
+        edit(built, lambda info: info["shards"][1].update(path="val/val-000000.zip"))
+        (built / VAL).rename(built / "val/val-000000.zip")
+        found = problems(built)
+        assert found[-1] == "val/val-000000.zip: val/val-000000.zip is no shard: the known suffixes are .parquet, .tar."
+
+    def test_row_count(self, built):
+        edit(built, lambda info: info["shards"][1].update(rows=4))
+        assert problems(built) == [f"{VAL}: it holds 3 samples, not 4 as dataset.json says."]
+
+    def test_in_the_wrong_split(self, built):
+        edit(built, lambda info: info["shards"][1].update(split="test"))
+        assert len(problems(built)) == 3
+        assert (
+            "row 0 (ffpp-real-c23-001-f000000-t0): a sample of the val split lies in a shard of the test split"
+            in (problems(built)[0])
+        )
+
+    def test_columns(self, built):
+        table = pq.read_table(built / VAL)
+        pq.write_table(table.drop_columns("score"), built / VAL)
+        edit(built, lambda info: info["shards"][1].update(described(built / VAL)))
+        assert problems(built) == [
+            f"{VAL}, row 0: val-000000.parquet does not have the columns of a shard: build it again."
+        ]
+
+
+class TestSamplesTable:
+    def rewrite(self, root: Path, change: Callable[[list[dict]], object]) -> None:
+        table = pq.read_table(root / SAMPLES_FILE)
+        rows = table.to_pylist()
+        change(rows)
+        pq.write_table(table.from_pylist(rows, table.schema), root / SAMPLES_FILE)
+
+    def test_missing_row(self, built):
+        self.rewrite(built, lambda rows: rows.pop(1))
+        assert problems(built) == [
+            "dataset.json: its counts by split and method are not those of samples.parquet.",
+            f"samples.parquet ({REAL}-f000012-t0): row 1 of {TRAIN} is not listed.",
+        ]
+
+    def test_extra_row(self, built):
+        extra = {"sample_id": f"{REAL}-f000099-t0", "row": 6}
+        self.rewrite(built, lambda rows: rows.insert(6, {**rows[0], **extra}))
+        assert problems(built) == [
+            "dataset.json: its counts by split and method are not those of samples.parquet.",
+            f"samples.parquet ({REAL}-f000099-t0): row 6 of {TRAIN} is listed but not there.",
+        ]
+
+    def test_row_listed_twice(self, built):
+        self.rewrite(built, lambda rows: rows.insert(0, rows[0]))
+        assert problems(built) == [
+            f"samples.parquet ({FIRST}): this sample_id is used 2 times.",
+            "dataset.json: its counts by split and method are not those of samples.parquet.",
+        ]
+
+    def test_changed_value(self, built):
+        self.rewrite(built, lambda rows: rows[2].update(frame_index=25))
+        assert problems(built) == [
+            f"samples.parquet ({REAL}-f000024-t0): frame_index is 25, and 24 in row 2 of {TRAIN}."
+        ]
+
+    def test_rows_of_a_shard_that_is_not_there(self, built):
+        self.rewrite(built, lambda rows: rows[8].update(shard="val/val-000009.parquet"))
+        assert problems(built) == [
+            "samples.parquet: 1 rows are of val/val-000009.parquet, which is not (or not here) in dataset.json.",
+            f"samples.parquet ({OTHER}-f000024-t0): row 2 of {VAL} is not listed.",
+        ]
+
+    def test_unknown_mask_kind(self, built):
+        self.rewrite(built, lambda rows: rows[8].update(mask_kind="magic"))
+        [problem] = problems(built)
+        assert problem.startswith("samples.parquet: it cannot be read: Column mask_kind holds 'magic'")
+
+
+class TestTables:
+    @pytest.mark.parametrize("name", [VIDEOS_FILE, SAMPLES_FILE, FACES_FILE, FAILURES_FILE])
+    @pytest.mark.parametrize("damage", ["missing", "garbage", "half", "column"])
+    def test_damaged_tables(self, built, name, damage):
+        path = built / name
+        if damage == "missing":
+            path.unlink()
+        elif damage == "garbage":
+            path.write_bytes(b"PAR1" + bytes(100) + b"PAR1")
+        elif damage == "half":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        else:
+            pq.write_table(pq.read_table(path).drop_columns("video_id"), path)
+        [problem] = problems(built)
+        assert problem.startswith(f"{name}: it cannot be read: ")
+
+    @pytest.mark.parametrize("name", [VIDEOS_FILE, SAMPLES_FILE, FACES_FILE, FAILURES_FILE])
+    def test_flipped_bytes_raise_nothing(self, built, name):
+        whole = (built / name).read_bytes()
+        rng = np.random.default_rng(2)
+        for position in rng.integers(0, len(whole), 40):
+            damaged = bytearray(whole)
+            damaged[position] ^= 1 << rng.integers(8)
+            (built / name).write_bytes(damaged)
+            verify(built, threads=1)
+
+    def test_dataset_json(self, built):
+        (built / DATASET_FILE).unlink()
+        [problem] = problems(built)
+        assert problem.startswith("dataset.json: ")
+        assert "has no dataset.json" in problem
+
+    def test_recipe_without_crop(self, built):
+        edit(built, lambda info: info["recipe"].pop("crop"))
+        assert problems(built) == ["dataset.json: its recipe does not say how faces were cropped."]
+
+    def test_failure_count(self, built):
+        edit(built, lambda info: info.update(failures=7))
+        assert problems(built) == ["dataset.json: it counts 7 failures, and failures.parquet has 1."]
+
+
+class TestVideos:
+    def test_subject_in_two_splits(self, tmp_path):
+        parts = Parts()
+        parts.videos[3] = dataclasses.replace(parts.videos[3], subject_ids=("ffpp-001",))
+        [problem] = problems(parts.write(tmp_path))
+        rule = "a subject is in one split only, unlike ffpp-001"
+        assert problem == f"videos.parquet: a rule is broken: {rule} ({OTHER}, {FACELESS})."
+
+    def test_video_in_two_splits(self, tmp_path):
+        parts = Parts()
+        parts.change(8, split="test")
+        assert problems(parts.write(tmp_path)) == [
+            f"samples.parquet: video {OTHER} is in more than one split: test, val."
+        ]
+
+    def test_video_listed_twice(self, tmp_path):
+        parts = Parts()
+        parts.videos.append(dataclasses.replace(parts.videos[3], path="other.mp4"))
+        [problem] = problems(parts.write(tmp_path))
+        assert problem.startswith(f"videos.parquet: a rule is broken: a video_id stands for one row ({FACELESS}")
+
+    def test_video_unaccounted_for(self, tmp_path):
+        parts = Parts()
+        parts.failures.clear()
+        assert problems(parts.write(tmp_path)) == [
+            f"videos.parquet: video {FACELESS} has neither samples nor a failure."
+        ]
+
+    def test_unknown_videos(self, tmp_path):
+        parts = Parts()
+        del parts.videos[2]
+        parts.failures.append(dataclasses.replace(parts.failures[0], video_id="nobody"))
+        parts.faces.append(dataclasses.replace(parts.faces[0], video_id="someone"))
+        assert problems(parts.write(tmp_path)) == [
+            f"samples.parquet: video {OTHER} is not in videos.parquet.",
+            "failures.parquet: video nobody is not in videos.parquet.",
+            "faces.parquet: video someone is not in videos.parquet.",
+        ]
+
+    def test_sample_unlike_its_video(self, tmp_path):
+        parts = Parts()
+        parts.change(7, quality="c40")
+        assert problems(parts.write(tmp_path)) == [
+            f"{VAL}, row 1 ({OTHER}-f000012-t0): quality is 'c40', and 'c23' for its video."
+        ]
+
+    def test_sample_id_used_twice(self, tmp_path):
+        parts = Parts()
+        parts.change(1, sample_id=FIRST)
+        assert problems(parts.write(tmp_path)) == [f"samples.parquet ({FIRST}): this sample_id is used 2 times."]
+
+
+def on_first(message: str) -> list[str]:
+    return [f"{TRAIN}, row 0 ({FIRST}): {message}."]
+
+
+def on_fake(message: str) -> list[str]:
+    return [f"{TRAIN}, row 3 ({FIRST_FAKE}): {message}."]
+
+
+class TestPictures:
+    def changed(self, tmp_path: Path, position: int, **changes: object) -> list[str]:
+        parts = Parts()
+        if image := changes.get("image"):
+            changes["image_sha256"] = hashlib.sha256(image).hexdigest()
+        parts.change(position, **changes)
+        return problems(parts.write(tmp_path))
+
+    @pytest.mark.parametrize(
+        ("pixels", "shape"),
+        [
+            (np.zeros((60, SIZE, 3), np.uint8), "64 x 60 with 3 channels of uint8"),
+            (np.zeros((SIZE, SIZE), np.uint8), "64 x 64 with 1 channels of uint8"),
+            (np.zeros((SIZE, SIZE, 4), np.uint8), "64 x 64 with 4 channels of uint8"),
+            (np.zeros((SIZE, SIZE, 3), np.uint16), "64 x 64 with 3 channels of uint16"),
+        ],
+    )
+    def test_size_of_pictures(self, tmp_path, pixels, shape):
+        message = f"the picture is {shape}, not 64 x 64 with 3 channels of uint8"
+        assert self.changed(tmp_path, 0, image=png(pixels)) == on_first(message)
+
+    def test_undecodable_picture(self, tmp_path):
+        assert self.changed(tmp_path, 0, image=b"\x89PNG and no more") == on_first("the picture cannot be decoded")
+
+    def test_hash_of_the_picture(self, tmp_path):
+        found = self.changed(tmp_path, 0, image_sha256="0" * 64)
+        assert found == on_first("the picture's sha256 is not the recorded one")
+
+    def test_undecodable_mask(self, tmp_path):
+        assert self.changed(tmp_path, 0, mask=b"no mask") == on_first("the mask cannot be decoded")
+
+    @pytest.mark.parametrize(
+        ("mask", "shape"),
+        [
+            (square_mask(32), "32 x 32 with 1 channels of uint8"),
+            (square_mask()[:, :63], "63 x 64 with 1 channels of uint8"),
+            (cv2.merge([square_mask()] * 3), "64 x 64 with 3 channels of uint8"),
+            (square_mask().astype(np.uint16), "64 x 64 with 1 channels of uint16"),
+        ],
+    )
+    def test_size_of_masks(self, tmp_path, mask, shape):
+        message = f"the mask is {shape}, not 64 x 64 with 1 channel of uint8"
+        assert self.changed(tmp_path, 3, mask=png(mask)) == on_fake(message)
+
+    def test_values_of_masks(self, tmp_path):
+        mask = square_mask()
+        mask[0, 0] = 7
+        assert self.changed(tmp_path, 3, mask=png(mask)) == on_fake("the mask has other values than 0 and 255")
+
+    def test_mask_of_a_real(self, tmp_path):
+        found = self.changed(tmp_path, 0, mask=png(square_mask()), mask_coverage=0.25)
+        assert found == on_first("the mask is not all zero, as it must be where mask_kind is zeros")
+
+    def test_mask_kind_of_a_real(self, tmp_path):
+        found = self.changed(tmp_path, 0, mask_kind=MaskKind.OFFICIAL)
+        assert found == on_first("mask_kind is official for label 0")
+
+    def test_fake_without_a_mask(self, tmp_path):
+        nothing = png(np.zeros((SIZE, SIZE), np.uint8))
+        kind = MaskKind.NONE
+        assert self.changed(tmp_path, 3, mask=nothing, mask_kind=kind, mask_coverage=None, mask_iou=None) == []
+        assert self.changed(tmp_path, 3, mask=nothing, mask_kind=kind, mask_coverage=0.0) == on_fake(
+            "mask_coverage is 0.0, and the mask's is None"
+        )
+
+    @pytest.mark.parametrize("coverage", [0.2501, 0.0])
+    def test_coverage(self, tmp_path, coverage):
+        [problem] = self.changed(tmp_path, 3, mask_coverage=coverage)
+        assert f"({FIRST_FAKE}): mask_coverage is {coverage}" in problem
+        assert problem.endswith("and the mask's is 0.25.")
+
+    def test_crop_size(self, tmp_path):
+        assert self.changed(tmp_path, 0, crop_size=65) == on_first("crop_size is 65, the recipe's is 64")
+
+
+class TestAffine:
+    """The fixture's box (100, 50)-(180, 130) fills the middle 80/104 of the crop."""
+
+    def check(self, tmp_path: Path, affine: tuple[float, ...], **crop: object) -> list[str]:
+        parts = Parts()
+        parts.recipe["crop"] = {**parts.recipe["crop"], **crop}
+        parts.change(0, affine=affine)
+        return problems(parts.write(tmp_path))
+
+    def shifted(self, pixels: float) -> tuple[float, ...]:
+        zoom = SIZE / 104
+        return (zoom, 0.0, -88 * zoom + pixels, 0.0, zoom, -38 * zoom)
+
+    def turned(self, degrees: float) -> tuple[float, ...]:
+        """Turns about the box's centre (140, 90), which stays in the middle of the crop."""
+        a, b = (f(math.radians(degrees)) * SIZE / 104 for f in (math.cos, math.sin))
+        return (a, -b, SIZE / 2 - 140 * a + 90 * b, b, a, SIZE / 2 - 140 * b - 90 * a)
+
+    @pytest.mark.parametrize(
+        "pixels", [0.0, 7.0, -7.0, 7.8]
+    )  # the margin is 12 * 64 / 104 = 7.38 pixels, and half of one
+    def test_boxes_inside(self, tmp_path, pixels):
+        assert self.check(tmp_path, self.shifted(pixels)) == []
+
+    @pytest.mark.parametrize("pixels", [8.0, -8.0, 500.0])
+    def test_boxes_outside(self, tmp_path, pixels):
+        [problem] = self.check(tmp_path, self.shifted(pixels))
+        low, high = 12 * 64 / 104 + pixels, 92 * 64 / 104 + pixels
+        message = f"it comes to lie at x {low:.1f} to {high:.1f}, y 7.4 to 56.6 of 0 to 64"
+        assert problem == on_first(f"affine does not map the box into the crop: {message}")[0]
+
+    def test_aligned_crops_hold_the_centre(self, tmp_path):
+        assert self.check(tmp_path, self.shifted(30.0), align="similarity") == []
+        assert self.check(tmp_path, self.turned(45), align="similarity") == []
+        [problem] = self.check(tmp_path, self.shifted(33.0), align="similarity")
+        assert "affine does not map the box's centre into the crop: it comes to lie at x 65.0" in problem
+
+    def test_crops_around_the_mask_hold_some_part(self, tmp_path):
+        assert self.check(tmp_path, self.shifted(56.0), around="mask") == []
+        [problem] = self.check(tmp_path, self.shifted(57.0), around="mask")
+        assert "affine does not map any part of the box into the crop: it comes to lie at x 64.4" in problem
+
+    def test_turned_boxes(self, tmp_path):
+        assert self.check(tmp_path, self.turned(5)) == []
+        [problem] = self.check(tmp_path, self.turned(45))
+        assert "affine does not map the box into the crop" in problem
+
+    @pytest.mark.parametrize(
+        "matrix", [(-1, 0, 0, 1), (1, 0, 0, -1), (0.7, 0.3, 0, 0.7), (0.6, 0, 0, 0.61), (0, 0, 0, 0), (0, 1, 1, 0)]
+    )
+    def test_no_similarity(self, tmp_path, matrix):
+        a, b, c, d = map(float, matrix)
+        affine = (a, b, 32 - 140 * a - 90 * b, c, d, 32 - 140 * c - 90 * d)
+        assert self.check(tmp_path, affine) == on_first("affine is not a similarity without reflection")
+
+    @pytest.mark.parametrize("number", [math.nan, math.inf])
+    def test_not_finite(self, tmp_path, number):
+        found = self.check(tmp_path, (0.6, 0.0, number, 0.0, 0.6, 0.0))
+        assert on_first("affine or bbox has a number that is not finite")[0] in found
+
+    def test_huge(self, tmp_path):
+        [problem] = self.check(tmp_path, (1e308, 0.0, 0.0, 0.0, 1e308, 0.0))
+        assert "affine does not map the box into the crop" in problem
+
+    def test_box_without_area(self, tmp_path):
+        parts = Parts()
+        parts.change(0, bbox=(180.0, 50.0, 100.0, 130.0))
+        assert problems(parts.write(tmp_path)) == on_first("bbox (180, 50, 100, 130) has no area")
+
+
+def edit(root: Path, change: Callable[[dict], object]) -> None:
+    """Change dataset.json."""
+    content = json.loads((root / DATASET_FILE).read_text())
+    change(content)
+    (root / DATASET_FILE).write_text(json.dumps(content))
+
+
+def described(path: Path) -> dict:
+    return {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

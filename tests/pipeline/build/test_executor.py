@@ -1,0 +1,201 @@
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import distributed
+import psutil
+import pytest
+
+from facemill import ConfigError, DetectorError
+from facemill.pipeline.build import executor as module
+from facemill.pipeline.build.executor import RETRIES, TASKS_PER_WORKER, Executor
+
+pytestmark = pytest.mark.timeout(300)
+
+WORKERS = 2
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Executor]:
+    with Executor(workers=WORKERS) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A scheduler that somebody runs."""
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs="CRITICAL"
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def double(task: int, number: int, threads: int) -> int:
+    return 2 * task
+
+
+def where(task: int, number: int, threads: int) -> tuple[int, int, int]:
+    time.sleep(0.2)  # so that both workers get some
+    return os.getpid(), number, threads
+
+
+def note_down(folder: Path) -> int:
+    """Which call this is, over all processes."""
+    (folder / f"{os.getpid()}-{time.monotonic_ns()}").touch()
+    return len(list(folder.iterdir()))
+
+
+def fail_once(folder: Path, number: int, threads: int) -> str:
+    if note_down(folder) == 1:
+        raise OSError("the disk hiccups")
+    return "done"
+
+
+def fail_always(folder: Path, number: int, threads: int) -> None:
+    note_down(folder)
+    raise LookupError("no such thing")
+
+
+def lack_weights(folder: Path, number: int, threads: int) -> None:
+    note_down(folder)
+    raise DetectorError("There are no weights.")
+
+
+def die_of_poison(task: Path | int, number: int, threads: int) -> int:
+    if isinstance(task, Path):
+        note_down(task)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+    time.sleep(0.2)
+    return task
+
+
+def wait_long(task: int, number: int, threads: int) -> None:
+    time.sleep(60)
+
+
+@dataclass
+class Foreign:
+    """Loads in this process only, as a task does whose workers have another version installed."""
+
+    home: int
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        if os.getpid() != state["home"]:
+            raise TypeError("what is this?")
+        self.__dict__ = state
+
+
+def test_every_task_ends_with_its_result(local: Executor) -> None:
+    outcomes = list(local.run(double, range(20)))
+    assert sorted((outcome.task, outcome.result) for outcome in outcomes) == [(n, 2 * n) for n in range(20)]
+    assert not any(outcome.killed or outcome.error for outcome in outcomes)
+    assert list(local.run(double, [])) == []
+
+
+def test_workers_are_processes_that_share_the_machine(local: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CPU_COUNT", 7)
+    places = {outcome.result for outcome in local.run(where, range(6))}
+    pids, numbers, threads = zip(*places, strict=True)
+    assert len(set(pids) - {os.getpid()}) == WORKERS
+    assert set(numbers) == {0, 1}
+    assert set(threads) == {3}
+
+
+def test_however_many_tasks_there_are_few_are_at_work(local: Executor) -> None:
+    taken = 0
+
+    def tasks() -> Iterator[int]:
+        nonlocal taken
+        for task in range(60):
+            taken += 1
+            yield task
+
+    for finished, _ in enumerate(local.run(double, tasks())):
+        assert taken - finished <= WORKERS * TASKS_PER_WORKER
+    assert (taken, finished) == (60, 59)
+
+
+def test_a_passing_error_is_got_over(local: Executor, tmp_path: Path) -> None:
+    (outcome,) = local.run(fail_once, [tmp_path])
+    assert (outcome.result, outcome.error) == ("done", None)
+
+
+def test_an_error_that_stays_is_reported(local: Executor, tmp_path: Path) -> None:
+    (outcome,) = local.run(fail_always, [tmp_path])
+    assert (outcome.task, outcome.result, outcome.killed) == (tmp_path, None, False)
+    assert isinstance(outcome.error, LookupError)
+    assert str(outcome.error) == "no such thing"
+    assert len(list(tmp_path.iterdir())) == 1 + RETRIES
+
+
+def test_an_error_of_facemills_own_is_not_tried_again(local: Executor, tmp_path: Path) -> None:
+    (outcome,) = local.run(lack_weights, [tmp_path])
+    assert isinstance(outcome.error, DetectorError)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_task_that_workers_cannot_load_is_reported(local: Executor) -> None:
+    (outcome,) = local.run(double, [Foreign(os.getpid())])
+    assert isinstance(outcome.error, TypeError)
+    assert str(outcome.error) == "what is this?"
+
+
+def test_a_task_that_kills_its_worker_twice_is_given_up_and_the_others_finish(local: Executor, tmp_path: Path) -> None:
+    outcomes = list(local.run(die_of_poison, [tmp_path, *range(10)]))
+    killed = [outcome for outcome in outcomes if outcome.killed]
+    assert [outcome.task for outcome in killed] == [tmp_path]
+    assert sorted(outcome.result for outcome in outcomes if not outcome.killed) == list(range(10))
+    assert len(list(tmp_path.iterdir())) == 2
+    assert [outcome.result for outcome in local.run(double, [4])] == [8]  # there are workers still
+
+
+def test_workers_do_not_hear_ctrl_c(local: Executor) -> None:
+    pids = {outcome.result[0] for outcome in local.run(where, range(6))}
+    for pid in pids:
+        os.kill(pid, signal.SIGINT)
+    assert {outcome.result[0] for outcome in local.run(where, range(6))} == pids
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_it_is_reachable_from_this_machine_only(local: Executor) -> None:
+    here = psutil.Process()
+    listening = [
+        connection.laddr.ip
+        for process in (here, *here.children(recursive=True))
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) > WORKERS
+    assert set(listening) == {"127.0.0.1"}
+
+
+def test_a_given_scheduler_is_used_and_left_running(address: str) -> None:
+    for _ in range(2):
+        with Executor(scheduler=address) as executor:
+            assert [outcome.result for outcome in executor.run(double, [1])] == [2]
+            (outcome,) = executor.run(where, [0])
+            assert outcome.result[1:] == (0, 1)
+
+
+def test_tasks_that_the_scheduler_forgets_are_errors(address: str) -> None:
+    with Executor(scheduler=address) as executor, distributed.Client(address, set_as_default=False) as other:
+        outcomes = executor.run(wait_long, [1])
+        timer = threading.Timer(1.0, other.restart)
+        timer.start()
+        (outcome,) = outcomes
+        timer.join()
+    assert not outcome.killed
+    assert "the scheduler forgot a task" in str(outcome.error)
+
+
+def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 0.5)
+    with pytest.raises(ConfigError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:1 .*check the address"):
+        Executor(scheduler="tcp://127.0.0.1:1").__enter__()
+    with pytest.raises(ConfigError, match="No Dask scheduler answers at nonsense://here"):
+        Executor(scheduler="nonsense://here").__enter__()

@@ -1,0 +1,58 @@
+import random
+
+from facemill.manifests import ClipGroup, VideoEntry, group_clips
+from facemill.pipeline.build.plan import plan_shards
+from facemill.pipeline.config.recipe import load_recipe
+
+
+def corpus(reals: int, fakes_each: int, split: str = "train") -> list[VideoEntry]:
+    entries = []
+    for number in range(reals):
+        shared = {"dataset": "x", "quality": "c23", "split": split, "root": "/data"}
+        real = VideoEntry(f"x-real-{split}-{number}", method="real", label=0, path=f"{split}{number}.mp4", **shared)
+        entries.append(real)
+        for fake in range(fakes_each):
+            name = f"x-fake{fake}-{split}-{number}"
+            entries.append(
+                VideoEntry(name, method=f"fake{fake}", label=1, path=f"{name}.mp4", source_id=real.video_id, **shared)
+            )
+    return entries
+
+
+def test_every_group_is_in_one_shard_of_its_own_split() -> None:
+    groups = group_clips(corpus(40, 2) + corpus(10, 2, "test"))
+    specs = plan_shards(groups, load_recipe("default", ["shards.samples_per_shard=500"]))
+    planned = [group.group_id for spec in specs for group in spec.groups]
+    assert sorted(planned) == sorted(group.group_id for group in groups)
+    assert all(group.split == spec.split for spec in specs for group in spec.groups)
+    assert [spec.shard_id for spec in specs][:2] == ["train-000000", "train-000001"]
+    sizes = [sum(32 * 3 for _ in spec.groups) for spec in specs if spec.split == "train"]
+    assert max(sizes) - min(sizes) <= 96
+    assert sum(sizes) / len(sizes) == 480
+
+
+def test_the_plan_does_not_depend_on_the_order_of_the_manifest_but_on_the_seed() -> None:
+    entries = corpus(30, 2)
+    recipe = load_recipe("default", ["shards.samples_per_shard=300"])
+    plan = plan_shards(group_clips(entries), recipe)
+    random.Random(1).shuffle(entries)
+    assert plan_shards(group_clips(entries), recipe) == plan
+    other = load_recipe("default", ["shards.samples_per_shard=300", "seed=1"])
+    assert plan_shards(group_clips(entries), other) != plan
+
+
+def test_fingerprints_tell_apart_what_changes_the_bytes() -> None:
+    recipe = load_recipe("default")
+    [spec] = plan_shards(group_clips(corpus(2, 1)), recipe)
+    [longer] = plan_shards(group_clips(corpus(3, 1)), recipe)
+    assert spec.fingerprint(recipe) == spec.fingerprint(load_recipe("default"))
+    assert spec.fingerprint(recipe) != longer.fingerprint(recipe)
+    assert spec.fingerprint(recipe) != spec.fingerprint(load_recipe("default", ["crop.size=64"]))
+
+
+def test_a_group_larger_than_a_shard_is_a_shard() -> None:
+    entries = corpus(1, 50)
+    [group] = group_clips(entries)
+    assert isinstance(group, ClipGroup)
+    [spec] = plan_shards([group], load_recipe("default", ["shards.samples_per_shard=10"]))
+    assert len(list(spec.groups[0].videos())) == 51

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from facemill import ConfigError
+from facemill.pipeline.config.recipe import available_recipes, load_recipe, parse_recipe
+
+
+@pytest.mark.parametrize("name", available_recipes())
+def test_every_shipped_recipe_loads_under_its_own_name(name: str) -> None:
+    assert load_recipe(name).name == name
+
+
+def test_the_papers_settings() -> None:
+    recipes = {name: load_recipe(name) for name in available_recipes()}
+    assert {name: recipe.crop.size for name, recipe in recipes.items()} == {
+        "default": 299, "lrl": 299, "mat": 380, "sola": 256, "sia": 299, "etd": 224,
+    }  # fmt: skip
+    assert recipes["lrl"].mask.threshold == 0.15
+    assert recipes["mat"].crop.align == "similarity"
+    assert (recipes["sola"].crop.around, recipes["sola"].crop.scale) == ("mask", 2.6)
+    assert (recipes["sia"].sample.strategy, recipes["sia"].sample.frames) == ("random", 50)
+    assert (recipes["etd"].sample.strategy, recipes["etd"].sample.every) == ("stride", 5)
+    assert recipes["default"].detect.detector == recipes["sia"].detect.detector == "mtcnn"
+
+
+def test_overrides_are_applied_in_order_and_read_as_yaml() -> None:
+    recipe = load_recipe("default", ["crop.size=380", "crop.size=64", "detect.max_side=null", "mask.threshold=auto"])
+    assert recipe.crop.size == 64
+    assert recipe.detect.max_side is None
+    assert recipe.mask.threshold == "auto"
+
+
+def test_changing_the_strategy_needs_its_options_only() -> None:
+    recipe = load_recipe("default", ["sample={strategy: stride, every: 3}"])
+    assert recipe.sample.frames is None
+    assert load_recipe("default", ["sample={strategy: all}"]).sample.strategy == "all"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"name": "x", "crop": {"sise": 3}}, r"'crop\.sise' \(did you mean 'size'\?\)"),
+        ({"name": "x", "corp": {}}, r"'corp' \(did you mean 'crop'\?\)"),
+        ({"name": "x", "crop": {"size": 0}}, r"'crop\.size' is wrong.*greater than 0"),
+        ({"name": "x", "sample": {"strategy": "stride"}}, "'stride' takes 'every'"),
+        ({"name": "x", "sample": {"strategy": "uniform", "every": 2}}, "'uniform' and 'random' take 'frames'"),
+        ({"name": "x", "mask": {"threshold": 1.5}}, "mask.threshold"),
+    ],
+)
+def test_a_bad_key_or_value_is_named(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_recipe(values)
+
+
+def test_a_recipe_file_and_what_is_none(tmp_path: Path) -> None:
+    page = tmp_path / "mine.yaml"
+    page.write_text("name: mine\ncrop: {size: 112}\n")
+    assert load_recipe(page).crop.size == 112
+    with pytest.raises(ConfigError, match=r"did you mean 'sola'"):
+        load_recipe("solar")
+    page.write_text("- just\n- a list\n")
+    with pytest.raises(ConfigError, match="not a YAML mapping"):
+        load_recipe(page)
+    with pytest.raises(ConfigError, match=r"section\.key=value"):
+        load_recipe("default", ["crop.size"])
+    with pytest.raises(ConfigError, match="plain value"):
+        load_recipe("default", ["crop.size.x=3"])

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from facemill.detectors.face import Face
+from facemill.pipeline.extract.track import Tracker, box_iou, largest_person, most_forged_person
+
+
+def face(x: float, y: float, side: float = 50.0) -> Face:
+    return Face(np.array([x, y, x + side, y + side], np.float32), 0.99, np.full((5, 2), x, np.float32))
+
+
+def test_two_people_keep_their_ids_while_they_move_and_the_list_is_shuffled() -> None:
+    tracker = Tracker()
+    for index in range(0, 60, 10):
+        left, right = face(100 + index * 2, 100), face(400 - index, 120)
+        order = [left, right] if index % 20 else [right, left]
+        tracker.update(index, order)
+    assert len(tracker.tracks) == 2
+    for track in tracker.tracks:
+        xs = [found.bbox[0] for found in track.faces.values()]
+        assert len(xs) == 6
+        assert np.all(np.diff(xs) > 0) or np.all(np.diff(xs) < 0)
+
+
+def test_crossing_people_are_told_apart_by_the_best_assignment() -> None:
+    tracker = Tracker()
+    first, second = tracker.update(0, [face(100, 100), face(160, 100)])
+    again = tracker.update(1, [face(162, 100), face(104, 100)])
+    assert again == [second, first]
+
+
+def test_a_short_absence_keeps_the_id_and_a_long_one_does_not() -> None:
+    tracker = Tracker()
+    [before] = tracker.update(0, [face(100, 100)])
+    for index in range(1, 5):
+        tracker.update(index, [])
+    assert tracker.update(5, [face(105, 100)]) == [before]
+    for index in range(6, 30):
+        tracker.update(index, [])
+    assert tracker.update(30, [face(105, 100)]) != [before]
+
+
+def test_a_face_elsewhere_or_of_another_size_is_somebody_else() -> None:
+    tracker = Tracker()
+    [before] = tracker.update(0, [face(100, 100)])
+    assert tracker.update(1, [face(400, 100)]) != [before]
+    assert tracker.update(2, [face(100, 100, side=150)]) != [before]
+
+
+def test_a_walker_is_followed_through_sparse_samples() -> None:
+    """At one sampled frame a second, boxes no longer overlap; the time between sightings allows for the way."""
+    tracker = Tracker()
+    for number in range(8):
+        tracker.update(number * 25, [face(50 + number * 110, 100)])
+    assert len(tracker.tracks) == 1
+
+
+def test_the_forged_person_is_not_the_biggest() -> None:
+    tracker = Tracker()
+    for index in range(5):
+        big, small = tracker.update(index, [face(10, 10, 200), face(400, 50, 60)])
+    assert largest_person(tracker.tracks) == {big.track_id}
+    assert most_forged_person(tracker.tracks, {big.track_id: 5.0, small.track_id: 90.0}) == {small.track_id}
+    assert most_forged_person(tracker.tracks, {}) == {big.track_id}
+    assert largest_person([]) == set()
+
+
+def test_after_a_cut_the_forged_person_is_found_again() -> None:
+    tracker = Tracker()
+    [before] = tracker.update(0, [face(10, 10, 60)])
+    tracker.update(1, [face(12, 10, 60)])
+    after, bystander = tracker.update(2, [face(400, 200, 180), face(700, 20, 100)])
+    difference = {before.track_id: 60.0, after.track_id: 25.0, bystander.track_id: 1.0}
+    assert most_forged_person(tracker.tracks, difference) == {before.track_id, after.track_id}
+
+
+def test_box_iou_by_counting_pixels() -> None:
+    boxes = np.array([[0, 0, 10, 10], [5, 5, 15, 20], [30, 30, 31, 31]], np.float64)
+    canvas = np.zeros((3, 40, 40), bool)
+    for layer, (x1, y1, x2, y2) in zip(canvas, boxes.astype(int), strict=True):
+        layer[y1:y2, x1:x2] = True
+    counted = [[(a & b).sum() / (a | b).sum() for b in canvas] for a in canvas]
+    assert box_iou(boxes, boxes) == pytest.approx(np.array(counted))
