@@ -7,23 +7,26 @@ from facemill.manifests.records import (
     ClipGroup,
     FailureRecord,
     FrameFaces,
+    LabelSource,
     MaskKind,
     Reason,
     SampleRecord,
     Stage,
     VideoEntry,
+    VideoFacts,
 )
 from facemill.manifests.scanning.contents import add_contents, find_changed
 from facemill.manifests.scanning.listing import locate
 from facemill.manifests.scanning.merge import Merged, merge
 from facemill.manifests.scanning.scan import from_globs, scan
 from facemill.manifests.scanning.scan_report import ScanReport
-from facemill.manifests.schemas import FACES, FAILURES, SAMPLES, VIDEOS, from_table, to_table
+from facemill.manifests.schemas import FACES, FACTS, FAILURES, SAMPLES, VIDEOS, from_table, to_table
 from facemill.manifests.validation import Violation, check, validate
 from facemill.manifests.videos import read_videos, write_videos
 
 __all__ = [
     "FACES",
+    "FACTS",
     "FAILURES",
     "LABELS",
     "SAMPLES",
@@ -32,6 +35,7 @@ __all__ = [
     "ClipGroup",
     "FailureRecord",
     "FrameFaces",
+    "LabelSource",
     "MaskKind",
     "Merged",
     "Reason",
@@ -39,6 +43,7 @@ __all__ = [
     "ScanReport",
     "Stage",
     "VideoEntry",
+    "VideoFacts",
     "Violation",
     "add_contents",
     "check",

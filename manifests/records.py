@@ -15,11 +15,13 @@ __all__ = [
     "ClipGroup",
     "FailureRecord",
     "FrameFaces",
+    "LabelSource",
     "MaskKind",
     "Reason",
     "SampleRecord",
     "Stage",
     "VideoEntry",
+    "VideoFacts",
 ]
 
 LABELS = ("real", "fake")
@@ -35,6 +37,15 @@ class MaskKind(StrEnum):
     OFFICIAL = "official"  # the dataset's own mask video
     ZEROS = "zeros"  # a real face: nothing was forged
     NONE = "none"  # a fake of which nobody knows where it was forged
+    UNRELIABLE = "unreliable"  # a difference that cannot be trusted: kept, but not for losses on masks
+
+
+class LabelSource(StrEnum):
+    """What says that a face is real or forged."""
+
+    VIDEO = "video"  # the label of its video
+    DIFFERENCE = "difference"  # the fake against its original, at this face in this frame
+    MASK = "mask"  # the dataset's ground-truth mask, likewise
 
 
 class Stage(StrEnum):
@@ -44,6 +55,7 @@ class Stage(StrEnum):
     DETECT = "detect"
     TRACK = "track"
     MASK = "mask"
+    LABEL = "label"
     FILTER = "filter"
     PROCESS = "process"
 
@@ -58,7 +70,14 @@ class Reason(StrEnum):
     DECODE_TIMEOUT = "decode_timeout"
     SIZE_MISMATCH = "size_mismatch"  # a fake's frames are not the size of its original's
     MISALIGNED = "misaligned"  # no offset lines a fake up with its original
+    UNMATCHED = "unmatched"  # a moment of the original that the fake lacks
     MASK_EMPTY = "mask_empty"
+    MASK_UNRELIABLE = "mask_unreliable"  # the fake differs from its original outside the face as well
+    UNFORGED = "unforged"  # faces of a fake that are as in its original
+    AMBIGUOUS = "ambiguous"  # several people in a fake, and nothing tells who of them is forged
+    TOO_BRIEF = "too_brief"  # a track seen in too few frames
+    LOW_SCORE = "low_score"  # a track whose detections are unsure
+    STILL_IMAGE = "still_image"  # a track that does not move: a picture of a face
     MASK_UNAVAILABLE = "mask_unavailable"  # the official mask cannot be read, or ends early
     NO_FACE = "no_face"
     TOO_SMALL = "too_small"
@@ -150,7 +169,10 @@ class SampleRecord:
         affine: 2x3 row-major, source point -> crop point (both in the convention of this module).
         crop_size: side of the square crop, pixels.
         mask_coverage: forged share of the crop, 0..1; None where `mask_kind` is `none`.
-        mask_iou: agreement of the difference mask with the official one, where both were asked for.
+        mask_iou: agreement, within the crop, of the difference mask with the official one, where both were asked for.
+        label_source: what says that this face in this frame is real or forged.
+        difference: how much the face differs from its original, in units of the noise that was to be expected; None
+            where it was not compared.
         shard: path of the shard below the dataset's folder.
         row: position in the shard, from 0.
         image_sha256: of the encoded picture, hex.
@@ -177,6 +199,8 @@ class SampleRecord:
     mask_kind: MaskKind
     mask_coverage: float | None
     mask_iou: float | None
+    label_source: LabelSource
+    difference: float | None
     shard: str
     row: int
     image_sha256: str
@@ -215,3 +239,27 @@ class FrameFaces:
     boxes: tuple[tuple[float, ...], ...]
     landmarks: tuple[tuple[float, ...], ...]
     scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What reading a video brought to light (a row of facts.parquet).
+
+    Attributes:
+        width, height: of the upright frames in square pixels.
+        frames: that the file really holds.
+        fps: mean frames per second.
+        cuts: first frame of each shot but the first; sought in videos in which faces are sought.
+        alignment: how a fake lies in time against its original (see `facemill.masks.PairAlignment`); None without one.
+        residual: mean luma difference outside the forged region, gray levels.
+    """
+
+    video_id: str
+    width: int
+    height: int
+    frames: int
+    fps: float
+    codec: str
+    cuts: tuple[int, ...]
+    alignment: str | None
+    residual: float | None

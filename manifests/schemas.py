@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from facemill import ManifestError
-from facemill.manifests.records import FailureRecord, FrameFaces, SampleRecord, VideoEntry
+from facemill.manifests.records import FailureRecord, FrameFaces, SampleRecord, VideoEntry, VideoFacts
 
-__all__ = ["FACES", "FAILURES", "SAMPLES", "VIDEOS", "conform", "from_table", "to_table"]
+__all__ = ["FACES", "FACTS", "FAILURES", "SAMPLES", "VIDEOS", "conform", "from_table", "to_table"]
 
-Record = TypeVar("Record", VideoEntry, SampleRecord, FailureRecord, FrameFaces)
+Record = TypeVar("Record", VideoEntry, SampleRecord, FailureRecord, FrameFaces, VideoFacts)
 
 
 def _required(name: str, kind: pa.DataType) -> "pa.Field[Any]":
@@ -76,6 +76,8 @@ SAMPLES = pa.schema(
         _required("mask_kind", pa.string()),
         pa.field("mask_coverage", pa.float32()),
         pa.field("mask_iou", pa.float32()),
+        _required("label_source", pa.string()),
+        pa.field("difference", pa.float32()),
         _required("shard", pa.string()),
         _required("row", pa.int32()),
         _required("image_sha256", pa.string()),
@@ -106,11 +108,27 @@ FACES = pa.schema(
 )
 """faces.parquet: a row per `FrameFaces`."""
 
+FACTS = pa.schema(
+    [
+        _required("video_id", pa.string()),
+        _required("width", pa.int32()),
+        _required("height", pa.int32()),
+        _required("frames", pa.int32()),
+        _required("fps", pa.float64()),
+        _required("codec", pa.string()),
+        _required("cuts", pa.list_(_required("item", pa.int32()))),
+        pa.field("alignment", pa.string()),
+        pa.field("residual", pa.float32()),
+    ]
+)
+"""facts.parquet: a row per `VideoFacts`."""
+
 _SCHEMAS: dict[type, pa.Schema] = {
     VideoEntry: VIDEOS,
     SampleRecord: SAMPLES,
     FailureRecord: FAILURES,
     FrameFaces: FACES,
+    VideoFacts: FACTS,
 }
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "CROISSANT_FILE",
     "DATASET_FILE",
     "FACES_FILE",
+    "FACTS_FILE",
     "FAILURES_FILE",
     "FORMAT_VERSION",
     "SAMPLES_FILE",
@@ -45,6 +46,7 @@ CROISSANT_FILE = "croissant.json"
 VIDEOS_FILE = "videos.parquet"
 SAMPLES_FILE = "samples.parquet"
 FACES_FILE = "faces.parquet"
+FACTS_FILE = "facts.parquet"
 FAILURES_FILE = "failures.parquet"
 STATE_FOLDER = "_state"
 

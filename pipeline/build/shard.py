@@ -16,11 +16,10 @@ from facemill.manifests import ClipGroup, FailureRecord, FrameFaces, Reason, Sam
 from facemill.manifests.shards.dataset import STATE_FOLDER
 from facemill.manifests.shards import SHARD_FORMATS, ShardWriter
 from facemill.manifests.storage import atomic_path
-from facemill.pipeline.extract.cut import Tools
 from facemill.pipeline.extract.faces import KnownFaces, load_detector, load_faces
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot
-from facemill.pipeline.extract.process import ClipResult, process_clip
-from facemill.pipeline.extract.read_ahead import BrokenGroup, ReadAhead
+from facemill.pipeline.extract.process import ClipResult, Tools, process_clip
+from facemill.pipeline.extract.prefetch import BrokenGroup, Prefetch
 from facemill.pipeline.build.state import ShardFile, ShardResult, load_result, save_result
 from facemill.pipeline.extract.stopwatch import Stopwatch
 
@@ -70,7 +69,7 @@ def clip_results(
         tools = Tools(job.recipe, detector, known, encoders, watch)
         healthy, poisoned = _without_poison(spec)
         yield ClipResult([], [], poisoned)
-        with ReadAhead(healthy, job.recipe, slot.threads) as stream:
+        with Prefetch(healthy, job.recipe, slot.threads) as stream:
             for item in stream:
                 if isinstance(item, FailureRecord):
                     yield ClipResult([], [], [item])
@@ -78,15 +77,15 @@ def clip_results(
                     video_ids = [video.video_id for video in item.group.videos()]
                     yield ClipResult([], [], _internal_errors(video_ids, item.error))
                 else:
-                    clip, windows = item
+                    clip, items = item
                     try:
-                        yield process_clip(clip, windows, tools)
+                        yield process_clip(clip, items, tools)
                     except NOBODYS_FAULT:
                         raise
                     except Exception as error:
-                        video_ids = [video.entry.video_id for video in clip.videos]
+                        video_ids = [video.video_id for video in clip.videos]
                         yield ClipResult([], [], _internal_errors(video_ids, error))
-                    for _ in windows:
+                    for _ in items:
                         pass  # what is left of a clip that broke
         watch.merge(stream.watch)
 

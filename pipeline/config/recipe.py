@@ -24,6 +24,7 @@ __all__ = [
     "DetectSettings",
     "EncodeSettings",
     "FilterSettings",
+    "LabelSettings",
     "MaskSettings",
     "Recipe",
     "SampleSettings",
@@ -96,7 +97,20 @@ class TrackSettings(Settings):
     """Whose faces are kept."""
 
     keep: Literal["forged", "largest", "all"] = "forged"
-    """`forged`: the person in whom a fake differs most from its original (`largest` where there is no pair)."""
+    """`forged`: everybody in whom a fake differs from its original; `largest` where nothing tells who that is."""
+    min_frames: Annotated[int, Field(ge=1)] = 3
+    """Sampled frames in which a face must be seen, of clips with four times as many: fewer are taken for a blob."""
+    min_mean_score: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Mean detection score of a track."""
+    drop_still: bool = True
+    """Leave out faces that never move while the picture around them does: paintings and posters."""
+
+
+class LabelSettings(Settings):
+    """What becomes of a fake's faces that do not differ from the original."""
+
+    unforged: Literal["drop", "keep_as_real", "keep_as_fake"] = "drop"
+    """`keep_as_fake` gives them the label of their video, whatever they show."""
 
 
 class CropSettings(Settings):
@@ -117,15 +131,14 @@ class MaskSettings(Settings):
 
     source: Literal["difference", "official", "both"] = "difference"
     """`both` stores the official mask and records its IoU with the difference."""
-    threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = 0.15
-    """On luma difference / 255; `auto` is calibrated on the pair's own noise outside the face."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = "auto"
+    """`auto`: one smooth region, found at the face's scale above the pair's own noise; a number: each pixel whose luma
+    difference / 255 exceeds it, as LRL has it (0.15), then opened, closed and filled."""
     open: Annotated[int, Field(ge=0)] = 1
     """Radius of the morphological opening, pixels; 0 for none."""
     close: Annotated[int, Field(ge=0)] = 2
     """Radius of the morphological closing, pixels; 0 for none."""
     fill_holes: bool = True
-    max_offset: Annotated[int, Field(ge=0)] = 4
-    """Frames by which a fake may run ahead of or behind its original."""
 
 
 class FilterSettings(Settings):
@@ -162,6 +175,7 @@ class Recipe(Settings):
     sample: SampleSettings = SampleSettings()
     detect: DetectSettings = DetectSettings()
     track: TrackSettings = TrackSettings()
+    label: LabelSettings = LabelSettings()
     crop: CropSettings = CropSettings()
     mask: MaskSettings = MaskSettings()
     filter: FilterSettings = FilterSettings()

@@ -1,34 +1,47 @@
-"""Reading a clip group: the real video and its fakes, opened, lined up and decoded side by side."""
+"""A clip: one video in which faces are sought, and the fakes that were made from it, read one after the other.
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+The lead is decoded first, every frame of it. Each fake follows on its own, with the frames that show the same moments
+by the time stamps of both files; when it has been read, the thumbnails of both tell whether they did. If not, it is
+read again with the right ones.
+"""
+
+import itertools
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
-from pathlib import Path
+from typing import Any
 
-import fsspec
 import numpy as np
+from facemill.pipeline.extract.cuts import find_cuts
 from numpy.typing import NDArray
 
 from facemill import VideoError
-from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage, VideoEntry, locate
-from facemill.manifests.sequences import is_sequence
-from facemill.masks import estimate_offset, thumbnail
-from facemill.pipeline.config.recipe import Recipe
-from facemill.pipeline.decode import Frame, SequenceReader, VideoReader
-from facemill.pipeline.extract.sample import sample_frames
+from facemill.manifests import FailureRecord, Reason, Stage, VideoEntry
+from facemill.masks import PairAlignment, Thumbnails, align_pair
+from facemill.pipeline.decode import Frame, Observer, Picture, SequenceReader, VideoReader, small_rgb, thumbnail_of
 
-__all__ = ["Clip", "ClipVideo", "FrameWindow", "open_clips"]
+__all__ = [
+    "Clip",
+    "ClipItem",
+    "ClipVideo",
+    "CropFrames",
+    "FakeFrames",
+    "FakeRead",
+    "FakeRestart",
+    "FrameReader",
+    "LeadWindow",
+]
 
 WINDOW_BYTES = 192 << 20
-"""Decoded frames of a window, over all videos of the clip: what keeps a worker's memory flat."""
-LONGEST_WINDOW = 32
-"""Frames of a window, per video, at most."""
-SHORT = 0.5
-"""A fake shorter than this share of its original is damaged: it does not shorten the others."""
+"""Decoded frames of a window of the lead, which are held until its fakes have been compared with them."""
+LONGEST_WINDOW = 64
+"""Frames of a window at most."""
+BATCH = 8
+"""Frames of a fake that are handed on at a time."""
+BETWEEN = 5
+"""Between two samples every so many frames are kept, small, for people who come near each other."""
+SMALL_SIDE = 480
+"""Longer side of the frames kept between samples, pixels."""
 
 FrameReader = VideoReader | SequenceReader
 
@@ -38,210 +51,274 @@ class ClipVideo:
     """One opened video of a clip.
 
     Attributes:
-        offset: frame of this video that shows the clip's frame 0.
-        file_bytes: size of the file; 0 for a sequence of pictures.
-        start: thumbnails [N, h, w] of its first frames, by which it is lined up with its original.
-        official: reader of the official mask video, where the recipe wants it and it can be read.
+        file_bytes: size of the file; 0 for a sequence of images.
+        ground_truth: reader of the dataset's own mask video, where the recipe wants it and it can be read.
+        shown: [frames of the lead], this video's frame that shows the same moment; -1 where it has none.
+        thumbnails: of the frames decoded so far, by index.
+        alignment: with the lead, of the last window that was read.
     """
 
     entry: VideoEntry
     reader: FrameReader
     file_bytes: int
-    start: NDArray[np.float32]
-    offset: int = 0
-    official: FrameReader | None = None
+    ground_truth: FrameReader | None = None
+    shown: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    thumbnails: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    alignment: PairAlignment | None = None
+
+    @property
+    def video_id(self) -> str:
+        return self.entry.video_id
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the upright frames."""
         return self.reader.info.height, self.reader.info.width
 
+    @property
+    def is_sequence(self) -> bool:
+        """Whether its frames are face crops already, so that no face is sought in them."""
+        return isinstance(self.reader, SequenceReader)
 
-@dataclass(slots=True)
-class FrameWindow:
-    """The same few sampled frames of every video of a clip.
+    def seen(self) -> Thumbnails:
+        """The thumbnails so far, for alignment."""
+        order = sorted(self.thumbnails)
+        times = self.reader.times if isinstance(self.reader, VideoReader) else np.zeros(self.reader.info.frame_count)
+        return Thumbnails(np.stack([self.thumbnails[i] for i in order]), np.array(order), times[order])
+
+
+@dataclass(frozen=True, slots=True)
+class LeadWindow:
+    """The next sampled frames of the lead.
 
     Attributes:
-        indices: frames, counted in the clip (a video's own index is this plus its offset).
-        frames: by `video_id`, as many as there are indices; `image` is None where one does not decode.
-        official: likewise, frames of the official mask videos.
+        indices: of the frames, in the lead.
+        frames: as many; `image` is None where one does not decode.
+        between: frames between the samples, shrunk, RGB, by index.
+        cuts: first frames of the shots that began so far, ascending.
+        ground_truth: frames of the lead's own mask video, if it is a fake that has one.
     """
 
     indices: list[int]
-    frames: dict[str, list[Frame]]
-    official: dict[str, list[Frame]]
+    frames: list[Frame]
+    between: dict[int, NDArray[np.uint8]]
+    cuts: list[int]
+    ground_truth: list[Frame | None]
+
+
+@dataclass(frozen=True, slots=True)
+class FakeFrames:
+    """Frames of a fake that show the same moments as frames of the lead's window, from `start` on.
+
+    Attributes:
+        frames: None where the fake has no frame of that moment.
+    """
+
+    video: ClipVideo
+    start: int
+    frames: list[Frame | None]
+    ground_truth: list[Frame | None]
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRestart:
+    """What was handed on of this fake's window showed other moments: forget it, it comes again."""
+
+    video: ClipVideo
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRead:
+    """A fake's window is complete.
+
+    Attributes:
+        refused: why it cannot be compared with the lead in this window; None if it can.
+    """
+
+    video: ClipVideo
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CropFrames:
+    """Frames of a video once more, for crops whose place depends on the masks of the whole clip.
+
+    Attributes:
+        start: number of the first among the clip's samples.
+    """
+
+    video: ClipVideo
+    start: int
+    frames: list[Frame | None]
+
+
+ClipItem = LeadWindow | FakeFrames | FakeRestart | FakeRead | CropFrames
 
 
 @dataclass(slots=True)
 class Clip:
-    """Videos that are processed together: one real video and the fakes that fit it, or a lone video.
+    """Videos that are processed together: a real video and its fakes, or a lone video.
 
     Attributes:
         lead: the video in which faces are sought: the real one, or the lone one.
-        fakes: fakes that line up with the lead.
-        indices: sampled frames, counted in the clip.
-        failures: videos that broke off while they were read; complete once the windows are.
+        fakes: those made from the lead.
+        indices: sampled frames of the lead.
+        reference: whether the lead only serves its fakes and gives no samples.
+        crops_later: whether crops wait for the masks of the whole clip, so that its videos are read once more.
+        failures: videos that broke off while they were read; complete once all items are.
+        alone: fakes that turned out not to follow the lead, to be read as clips of their own.
     """
 
     lead: ClipVideo
     fakes: list[ClipVideo]
     indices: NDArray[np.int64]
+    reference: bool = False
+    crops_later: bool = False
     failures: list[FailureRecord] = field(default_factory=list)
+    alone: list[ClipVideo] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)
 
     @property
     def videos(self) -> list[ClipVideo]:
         return [self.lead, *self.fakes]
 
-    @property
-    def cropped(self) -> bool:
-        """Whether its frames are face crops already, so that no face is sought in them: those of a sequence."""
-        return isinstance(self.lead.reader, SequenceReader)
+    def items(self) -> Iterator[ClipItem]:
+        """Read all videos, a window of the lead at a time, and each fake after it."""
+        between: dict[int, NDArray[np.uint8]] = {}
+        lead = self._frames(self.lead, self.indices, self._observe_lead(between), every=bool(self.fakes))
+        truth = self._ground_truth(self.lead, self.indices)
+        length = self._window_length()
+        streams = {fake.video_id: self._fake_streams(fake, 0) for fake in self.fakes}
+        for start in range(0, len(self.indices), length):
+            indices = self.indices[start : start + length].tolist()
+            frames = [frame for frame in islice(lead, len(indices)) if frame is not None]  # it has every one of its own
+            self.cuts = find_cuts(self.lead.seen()) if self.lead.thumbnails else []
+            yield LeadWindow(indices, frames, dict(between), self.cuts, list(islice(truth, len(indices))))
+            between.clear()
+            for fake in [fake for fake in self.fakes if fake not in self.alone]:
+                follows = yield from self._read_fake(fake, streams, start, len(indices))
+                if not follows and start == 0:  # nothing of it has been used yet
+                    self.alone.append(fake)
+        if self.crops_later:
+            yield from self._read_again()
 
-    def windows(self) -> Iterator[FrameWindow]:
-        """Decode all videos side by side, a window at a time, each from its start to its last wanted frame."""
-        frames = {
-            video.entry.video_id: _or_missing(video.reader, self._indices(video), partial(self._broke_off, video))
-            for video in self.videos
-        }
-        official = {
-            video.entry.video_id: _or_missing(video.official, self._indices(video))
-            for video in self.videos
-            if video.official is not None
-        }
-        step = self._window_length()
-        for start in range(0, len(self.indices), step):
-            indices = self.indices[start : start + step].tolist()
-            yield FrameWindow(indices, _take(frames, len(indices)), _take(official, len(indices)))
+    def _read_again(self) -> Iterator[CropFrames]:
+        for video in [video for video in self.videos if video not in self.alone]:
+            wanted = self.indices if video is self.lead else video.shown[self.indices]
+            frames = _frames_at(video.reader, wanted.tolist(), lambda error, missing: None)
+            for start in range(0, len(wanted), BATCH):
+                yield CropFrames(video, start, list(islice(frames, BATCH)))
 
-    def _broke_off(self, video: ClipVideo, error: VideoError, missing: int) -> None:
-        message = f"{error.message} ({missing} of {len(self.indices)} sampled frames were still to come.)"
-        self.failures.append(FailureRecord(video.entry.video_id, Stage.DECODE, Reason(error.reason), message, missing))
+    def _read_fake(
+        self, fake: ClipVideo, streams: dict[str, "_Streams"], start: int, count: int
+    ) -> Generator[ClipItem, None, bool]:
+        """Read a fake's share of a window, twice if need be; returns whether it follows the lead."""
+        for attempt in range(2):
+            frames, truth = streams[fake.video_id]
+            for position in range(0, count, BATCH):
+                size = min(BATCH, count - position)
+                yield FakeFrames(fake, position, list(islice(frames, size)), list(islice(truth, size)))
+            if not fake.thumbnails or not self.lead.thumbnails:
+                break
+            fake.alignment = align_pair(self.lead.seen(), fake.seen())
+            if fake.alignment.kind == "refused":
+                yield FakeRead(fake, refused=fake.alignment.reason)
+                return False
+            if attempt or not self._realign(fake, start, count):
+                break
+            streams[fake.video_id] = self._fake_streams(fake, start)
+            yield FakeRestart(fake)
+        yield FakeRead(fake)
+        return True
 
-    def _indices(self, video: ClipVideo) -> list[int]:
-        return [int(index) + video.offset for index in self.indices]
+    def _realign(self, fake: ClipVideo, start: int, count: int) -> bool:
+        """Correct which frames of a fake show what; returns whether that changes any of this window's."""
+        assert fake.alignment is not None
+        before = fake.shown[self.indices[start : start + count]]
+        fake.shown = fake.alignment.corrected(fake.shown)
+        return not np.array_equal(before, fake.shown[self.indices[start : start + count]])
+
+    def _fake_streams(self, fake: ClipVideo, start: int) -> "_Streams":
+        wanted = fake.shown[self.indices[start:]]
+
+        def observe(index: int, picture: Picture) -> None:
+            fake.thumbnails[index] = thumbnail_of(picture)
+
+        return self._frames(fake, wanted, observe), self._ground_truth(fake, wanted)
+
+    def _frames(
+        self, video: ClipVideo, wanted: NDArray[np.int64], observer: Observer, *, every: bool = False
+    ) -> Iterator[Frame | None]:
+        def broke_off(error: VideoError, missing: int) -> None:
+            message = f"{error.message} ({missing} of {len(self.indices)} sampled frames were still to come.)"
+            failure = FailureRecord(video.video_id, Stage.DECODE, Reason(error.reason), message, missing)
+            self.failures.append(failure)
+
+        return _frames_at(video.reader, wanted.tolist(), broke_off, observer=observer, every=every)
+
+    @staticmethod
+    def _ground_truth(video: ClipVideo, wanted: NDArray[np.int64]) -> Iterator[Frame | None]:
+        """Frames of its mask video; where that breaks off, or there is none, None."""
+        if video.ground_truth is None:
+            return itertools.repeat(None)
+        frames = _frames_at(video.ground_truth, wanted.tolist(), lambda error, missing: None)
+        return (None if frame is None or frame.image is None else frame for frame in frames)
+
+    def _observe_lead(self, between: dict[int, NDArray[np.uint8]]) -> Observer:
+        kept = _between_samples(self.indices)
+
+        def observe(index: int, picture: Picture) -> None:
+            self.lead.thumbnails[index] = thumbnail_of(picture)
+            if index in kept:
+                between[index] = small_rgb(picture, SMALL_SIDE)
+
+        return observe
 
     def _window_length(self) -> int:
-        readers = [reader for video in self.videos for reader in (video.reader, video.official) if reader is not None]
-        bytes_each = sum(3 * reader.info.height * reader.info.width for reader in readers)
-        return int(np.clip(WINDOW_BYTES // bytes_each, 1, LONGEST_WINDOW))
+        height, width = self.lead.shape
+        return int(np.clip(WINDOW_BYTES // (3 * height * width), 1, LONGEST_WINDOW))
 
 
-def open_clips(group: ClipGroup, recipe: Recipe, threads: int, resources: ExitStack) -> Iterator[Clip | FailureRecord]:
-    """Open a group's videos and line them up.
-
-    Yields a failure for each video that cannot be opened, and the clips that the others make: usually
-    one. Without its original, and where it does not fit it, a fake is a clip of its own. Everything opened
-    is closed by `resources`.
-    """
-    opened: list[ClipVideo] = []
-    for entry in group.videos():
-        try:
-            opened.append(_open_video(entry, recipe, threads, resources, in_pair=bool(group.real and group.fakes)))
-        except VideoError as error:
-            yield FailureRecord(entry.video_id, Stage.DECODE, Reason(error.reason), error.message)
-    real = next((video for video in opened if video.entry is group.real), None)
-    fakes = [video for video in opened if video is not real]
-    misfits = [] if real is None else _line_up(real, fakes, recipe.mask.max_offset)
-    yield from misfits
-    alone = {failure.video_id for failure in misfits}
-    if real is not None:
-        yield _sampled(real, [fake for fake in fakes if fake.entry.video_id not in alone], recipe)
-    for fake in fakes:
-        if real is None or fake.entry.video_id in alone:
-            yield _sampled(fake, [], recipe)
+_Streams = tuple[Iterator[Frame | None], Iterator[Frame | None]]
 
 
-def _open_video(entry: VideoEntry, recipe: Recipe, threads: int, resources: ExitStack, *, in_pair: bool) -> ClipVideo:
-    reader = _open_frames(entry.root, entry.path, recipe, threads, resources)
-    file_bytes = reader.path.stat().st_size if isinstance(reader, VideoReader) else 0
-    start = _first_thumbnails(reader, recipe.mask.max_offset if in_pair else 0)
-    video = ClipVideo(entry, reader, file_bytes, start)
-    if recipe.mask.source != "difference" and entry.mask_path is not None:
-        # Where it cannot be read, each of its frames is recorded as a mask that is not there.
-        with suppress(VideoError):
-            video.official = _open_frames(entry.root, entry.mask_path, recipe, threads, resources)
-    return video
+def _between_samples(indices: NDArray[np.int64]) -> frozenset[int]:
+    """Frames to look at between samples that lie further apart."""
+    steps = (np.arange(a + BETWEEN, b, BETWEEN) for a, b in itertools.pairwise(indices))
+    return frozenset(int(index) for step in steps for index in step)
 
 
-def _open_frames(root: str, path: str, recipe: Recipe, threads: int, resources: ExitStack) -> FrameReader:
-    location = locate(root, path)
-    if is_sequence(path) and not Path(location).is_file():  # the name of a video may lack a suffix too
-        return resources.enter_context(SequenceReader(root, path))
-    local = _local_copy(location, resources)
-    return resources.enter_context(VideoReader(local, recipe.decode, threads=threads))
+def _frames_at(
+    reader: FrameReader,
+    wanted: Sequence[int],
+    broke_off: Callable[[VideoError, int], None],
+    **observing: Any,
+) -> Iterator[Frame | None]:
+    """A frame for each wanted index; None for -1 and for an index before the last one.
 
-
-def _local_copy(location: str, resources: ExitStack) -> Path:
-    """Path of a video on this machine; a remote one is copied here for as long as its clip is open."""
-    if "://" not in location:
-        return Path(location)
-    folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="facemill-"))
-    path = Path(folder) / location.rpartition("/")[2]
-    try:
-        with fsspec.open(location) as remote, path.open("wb") as local:
-            shutil.copyfileobj(remote, local)
-    except (OSError, ImportError, ValueError) as error:
-        raise VideoError(Reason.MISSING_FILE, f"{location} cannot be fetched: {error}.") from error
-    return path
-
-
-def _line_up(real: ClipVideo, fakes: Sequence[ClipVideo], max_offset: int) -> list[FailureRecord]:
-    """Find by how many frames each fake is shifted against its original; returns those that do not fit it."""
-    misfits = []
-    for fake in fakes:
-        if fake.shape != real.shape:
-            (height, width), (real_height, real_width) = fake.shape, real.shape
-            message = f"Its frames are {width}x{height} and its original's {real_width}x{real_height}: it gets no mask."
-            misfits.append(FailureRecord(fake.entry.video_id, Stage.MASK, Reason.SIZE_MISMATCH, message))
-        elif min(len(real.start), len(fake.start)) > 2 * max_offset > 0:  # else too short to tell: 0
-            alignment = estimate_offset(real.start, fake.start, max_offset)
-            if alignment.aligned:
-                fake.offset = alignment.offset
-            else:
-                message = f"No offset up to {max_offset} frames lines it up with its original: it gets no mask."
-                misfits.append(FailureRecord(fake.entry.video_id, Stage.MASK, Reason.MISALIGNED, message))
-    return misfits
-
-
-def _first_thumbnails(reader: FrameReader, max_offset: int) -> NDArray[np.float32]:
-    """Thumbnails [N, h, w] of the first frames, up to the first that does not decode; none for offset 0."""
-    count = min(2 * max_offset + 4, reader.info.frame_count) if max_offset else 0
-    frames: list[NDArray[np.float32]] = []
-    for frame in reader.read(range(count)):
-        if frame.image is None:
-            break
-        frames.append(thumbnail(frame.image))
-    return np.stack(frames) if frames else np.empty((0, 1, 1), np.float32)
-
-
-def _sampled(lead: ClipVideo, fakes: Sequence[ClipVideo], recipe: Recipe) -> Clip:
-    frames = {video.entry.video_id: video.reader.info.frame_count for video in (lead, *fakes)}
-    present = frames[lead.entry.video_id]
-    sharing = [fake for fake in fakes if frames[fake.entry.video_id] >= SHORT * present]
-    start = max([0, *(-fake.offset for fake in fakes)])
-    end = min([present, *(frames[fake.entry.video_id] - fake.offset for fake in sharing)])
-    chosen = sample_frames(recipe.sample, max(0, end - start), seed=recipe.seed, group_id=lead.entry.video_id)
-    return Clip(lead, list(fakes), chosen + start)
-
-
-def _or_missing(
-    reader: FrameReader, indices: Sequence[int], broke_off: Callable[[VideoError, int], None] | None = None
-) -> Iterator[Frame]:
-    """A frame per index; past the video's end, or once it broke off, frames that do not decode.
+    Past the end of the video, or once it broke off, frames do not decode.
 
     Args:
         broke_off: called with the error and the number of frames that were still to come.
     """
-    done = 0
-    try:
-        for frame in reader.read([index for index in indices if index < reader.info.frame_count]):
-            yield frame
-            done += 1
-    except VideoError as error:
-        if broke_off is not None:
-            broke_off(error, len(indices) - done)
-    yield from (Frame(index, 0.0, None) for index in indices[done:])
-
-
-def _take(readers: dict[str, Iterator[Frame]], count: int) -> dict[str, list[Frame]]:
-    return {video_id: list(islice(frames, count)) for video_id, frames in readers.items()}
+    count = reader.info.frame_count
+    present = [index for index in wanted if 0 <= index < count]
+    ascending = [
+        index for index, least in zip(present, itertools.accumulate([-1, *present], max), strict=False) if index > least
+    ]
+    if isinstance(reader, SequenceReader):
+        frames = reader.read(ascending)
+    else:
+        frames = reader.read(ascending, **observing)
+    last: Frame | None = None
+    for done, index in enumerate(wanted):
+        if index < 0 or (last is not None and index < last.index):
+            yield None
+            continue
+        if index < count and (last is None or index != last.index):
+            try:
+                last = next(frames)
+            except VideoError as error:
+                broke_off(error, len(wanted) - done)
+                count = 0
+        yield last if last is not None and index == last.index else Frame(index, 0.0, None)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from facemill.pipeline.config.recipe import CropSettings
 
-__all__ = ["align_affine", "crop_image", "crop_mask", "mask_box", "square_affine"]
+__all__ = ["align_affine", "crop_image", "crop_mask", "mask_box", "pixel_centred", "square_affine"]
 
 # Where eyes, nose and mouth corners of an upright adult face lie in a unit square around the face box:
 # the proportions used for face recognition (ArcFace's 112-pixel template), which is a tight face box.
@@ -98,18 +98,18 @@ def crop_image(
     flags = cv2.INTER_LINEAR if finer > 1 else cv2.INTER_CUBIC
     side = size * finer
     border = cv2.BORDER_REPLICATE if repeat_edge else cv2.BORDER_CONSTANT
-    shifted = _pixel_centred(affine * finer)
+    shifted = pixel_centred(affine * finer)
     crop: NDArray[np.uint8] = cv2.warpAffine(frame, shifted, (side, side), flags=flags, borderMode=border)
     return crop if finer == 1 else cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def crop_mask(mask: NDArray[np.uint8], affine: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
     """Cut the crop [size, size] out of a mask [H, W] by nearest neighbour; beyond the frame it is 0."""
-    crop: NDArray[np.uint8] = cv2.warpAffine(mask, _pixel_centred(affine), (size, size), flags=cv2.INTER_NEAREST)
+    crop: NDArray[np.uint8] = cv2.warpAffine(mask, pixel_centred(affine), (size, size), flags=cv2.INTER_NEAREST)
     return crop
 
 
-def _pixel_centred(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+def pixel_centred(affine: NDArray[np.float64]) -> NDArray[np.float64]:
     """The same map between pixel indices, where OpenCV puts the centre of the first pixel at (0, 0)."""
     shifted = affine.copy()
     shifted[:, 2] += affine[:, :2].sum(axis=1) * 0.5 - 0.5

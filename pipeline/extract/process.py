@@ -1,19 +1,60 @@
-"""From a clip's decoded windows to its samples: find people, cut their faces, choose whose to keep."""
+"""From the items of a clip to its samples: find faces, compare fakes, crop, and choose whose crops to keep."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from hashlib import sha256
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
 
-from facemill.manifests import FailureRecord, FrameFaces, Reason, SampleRecord, Stage
+import numpy as np
+from numpy.typing import NDArray
+
+from facemill.detectors.face import Face, FaceDetector
+from facemill.manifests import FailureRecord, FrameFaces, LabelSource, MaskKind, Reason, VideoFacts
 from facemill.manifests.shards import EncodedSample
-from facemill.pipeline.config.recipe import CropSettings, TrackSettings
-from facemill.pipeline.extract.clip import Clip, ClipVideo, FrameWindow
-from facemill.pipeline.extract.cut import Candidate, Cutter, Tools, VideoTally
-from facemill.pipeline.extract.people import PeopleFinder
-from facemill.pipeline.extract.track import Track, largest_person, most_forged_person
+from facemill.pipeline.config.recipe import Recipe
+from facemill.pipeline.decode import Frame
+from facemill.pipeline.extract.clip import (
+    Clip,
+    ClipItem,
+    ClipVideo,
+    CropFrames,
+    FakeFrames,
+    FakeRead,
+    FakeRestart,
+    LeadWindow,
+)
+from facemill.pipeline.extract.comparison import Comparison, CropMask, Judgement
+from facemill.pipeline.extract.crop import crop_image
+from facemill.pipeline.extract.encode import encode_image, encode_mask
+from facemill.pipeline.extract.faces import KnownFaces
+from facemill.pipeline.extract.filters import reason_to_drop
+from facemill.pipeline.extract.framing import Framing, relative_box
+from facemill.pipeline.extract.keeping import Keeping
+from facemill.pipeline.extract.samples import Candidate, Crop, facts_of, sample_of
+from facemill.pipeline.extract.stopwatch import Stopwatch
+from facemill.pipeline.extract.tally import VideoTally
+from facemill.pipeline.extract.tracking import FaceTracking, TrackedFace, match_tracks
 
-__all__ = ["ClipResult", "process_clip"]
+__all__ = ["ClipResult", "Tools", "process_clip"]
+
+Key = tuple[int, int]  # position among the clip's samples, track id
+
+
+@dataclass(slots=True)
+class Tools:
+    """What a worker has at hand; all clips of a shard share it.
+
+    Attributes:
+        detector: hands out the face detector; never called while all faces are known.
+        known_faces: detections of an earlier build.
+        encoders: threads that encode crops while the next frames are looked at.
+    """
+
+    recipe: Recipe
+    detector: Callable[[], FaceDetector]
+    known_faces: KnownFaces
+    encoders: Executor
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
 
 @dataclass(slots=True)
@@ -23,112 +64,297 @@ class ClipResult:
     samples: list[EncodedSample]
     faces: list[FrameFaces]
     failures: list[FailureRecord]
+    facts: list[VideoFacts] = field(default_factory=list)
 
 
-def process_clip(clip: Clip, windows: Iterable[FrameWindow], tools: Tools) -> ClipResult:
-    """Turn a clip's windows into encoded samples, detections and failures."""
-    people = PeopleFinder(clip, tools.recipe.detect, tools.detector, tools.known_faces, tools.watch)
-    cutter = Cutter(clip, tools)
-    for window in windows:
-        cutter.cut(window, people.look(window))
-    wanted = _wanted_tracks(clip, people.tracks, cutter.tallies, tools.recipe.track)
-    samples: list[EncodedSample] = []
-    failures: list[FailureRecord] = list(clip.failures)
-    with tools.watch("encode"):  # what the encoders have not finished yet
-        for video in clip.videos:
-            video_id = video.entry.video_id
-            tally = cutter.tallies[video_id]
-            chosen = [candidate for candidate in tally.candidates if candidate.track_id in wanted[video_id]]
-            samples += [_sample(clip, video, candidate, tools.recipe.crop) for candidate in chosen]
-            broken_off = sum(failure.frames for failure in clip.failures if failure.video_id == video_id)
-            failures += _failures(video, tally, chosen, wanted[video_id], broken_off)
-    return ClipResult(samples, people.detections, failures)
+def process_clip(clip: Clip, items: Iterable[ClipItem], tools: Tools) -> ClipResult:
+    """Turn a clip's items into encoded samples, detections, failures and facts."""
+    work = _ClipWork(clip, tools)
+    for item in items:
+        work.take(item)
+    return work.result()
 
 
-def _wanted_tracks(
-    clip: Clip, tracks: list[Track], tallies: dict[str, VideoTally], settings: TrackSettings
-) -> dict[str, set[int]]:
-    """By video, the ids of the tracks to keep.
+class _Reading:
+    """What is gathered of one video in one window, until its faces can be judged."""
 
-    Each fake has its own forged person; of the original everybody is kept whom some fake forges.
+    def __init__(self, video: ClipVideo, recipe: Recipe, shape: tuple[int, int]) -> None:
+        self.video = video
+        self.comparison = Comparison(recipe.mask, recipe.label, shape)
+        self.crops: dict[Key, Crop] = {}
+        self.tally = VideoTally()
+
+
+class _ClipWork:
+    """Takes a clip's items one by one.
+
+    Positions number the clip's samples. Of a sequence of face crops every image is taken whole (in the smallest
+    square around it, with its edge repeated), whatever the recipe says of scale, alignment and centre.
     """
-    if settings.keep == "all":
-        everybody = {track.track_id for track in tracks}
-        return {video.entry.video_id: everybody for video in clip.videos}
-    if settings.keep == "largest" or not (clip.fakes or clip.lead.entry.label):
-        largest = largest_person(tracks)
-        return {video.entry.video_id: largest for video in clip.videos}
-    wanted = {
-        video.entry.video_id: most_forged_person(tracks, tallies[video.entry.video_id].evidence)
-        for video in (clip.fakes or [clip.lead])
-    }
-    return {clip.lead.entry.video_id: set().union(*wanted.values()), **wanted}
 
+    def __init__(self, clip: Clip, tools: Tools) -> None:
+        self.clip, self.tools, self.recipe, self.watch = clip, tools, tools.recipe, tools.watch
+        whole = {"scale": 1.0, "align": "none", "around": "face"} if clip.lead.is_sequence else {}
+        self.crop_settings = tools.recipe.crop.model_copy(update=whole)
+        self.tracking = FaceTracking(clip, tools.recipe, tools.detector, tools.known_faces, tools.watch)
+        self.keeping = Keeping(clip, tools.recipe.track)
+        self.tallies: dict[str, VideoTally] = defaultdict(VideoTally)
+        self.candidates: dict[str, list[Candidate]] = defaultdict(list)
+        self.comparisons: dict[str, list[tuple[range, Comparison]]] = defaultdict(list)
+        self.tracked: dict[int, list[TrackedFace]] = {}
+        self.own: dict[str, dict[int, list[TrackedFace]]] = defaultdict(dict)
+        self.dropped: dict[Key, Reason | None] = {}
+        self.window = LeadWindow([], [], {}, [], [])
+        self.start = 0
+        self.lead = self._reading(clip.lead)
+        self.fake: _Reading | None = None
+        self.framing = Framing(self.crop_settings, {}) if not clip.crops_later else None
 
-def _sample(clip: Clip, video: ClipVideo, candidate: Candidate, crop: CropSettings) -> EncodedSample:
-    entry, image = video.entry, candidate.image.result()
-    record = SampleRecord(
-        sample_id=f"{entry.video_id}-f{candidate.frame_index:06d}-t{candidate.track_id}",
-        video_id=entry.video_id,
-        dataset=entry.dataset,
-        method=entry.method,
-        label=entry.label,
-        quality=entry.quality,
-        split=entry.split,
-        source_id=entry.source_id,
-        subject_ids=entry.subject_ids,
-        frame_index=candidate.frame_index,
-        pts_s=candidate.pts_s,
-        pair_offset=None if video is clip.lead else video.offset,
-        track_id=candidate.track_id,
-        bbox=tuple(candidate.face.bbox.tolist()),
-        landmarks=tuple(candidate.face.landmarks.ravel().tolist()),
-        score=float(candidate.face.score),
-        affine=tuple(candidate.affine.ravel().tolist()),
-        crop_size=crop.size,
-        mask_kind=candidate.mask_kind,
-        mask_coverage=candidate.mask_coverage,
-        mask_iou=candidate.mask_iou,
-        shard="",
-        row=-1,
-        image_sha256=sha256(image).hexdigest(),
-    )
-    return EncodedSample(record, image, candidate.mask.result())
+    def take(self, item: ClipItem) -> None:
+        match item:
+            case LeadWindow():
+                self._take_lead(item)
+            case FakeFrames():
+                self._take_fake(item)
+            case FakeRestart():
+                self.fake = None
+            case FakeRead():
+                self._finish_fake(item)
+            case CropFrames():
+                self._crop_later(item)
 
+    # Measuring ------------------------------------------------------------------------------------------
 
-def _failures(
-    video: ClipVideo, tally: VideoTally, chosen: list[Candidate], wanted: set[int], broken_off: int
-) -> Iterator[FailureRecord]:
-    """Every sampled frame of a video that gave no sample, or no mask, by reason.
+    def _reading(self, video: ClipVideo) -> _Reading:
+        return _Reading(video, self.recipe, self.clip.lead.shape)
 
-    Args:
-        broken_off: frames that are missing because the video broke off, which is on record already.
-    """
-    video_id, info = video.entry.video_id, video.reader.info
-    sampled = tally.decoded + tally.undecoded
+    def _take_lead(self, window: LeadWindow) -> None:
+        self._finish_lead()
+        self.start += len(self.window.indices)
+        self.window, self.lead = window, self._reading(self.clip.lead)
+        followed = self.tracking.follow(window)
+        self.keeping.see(self.tracking.tracks, last=self.start + len(window.indices) == len(self.clip.indices))
+        for position, (frame, tracked) in enumerate(zip(window.frames, followed, strict=True), self.start):
+            self.tracked[position] = tracked
+            self._take_frame(self.lead, position, frame, None, window.ground_truth[position - self.start], tracked)
 
-    def failure(stage: Stage, reason: Reason, frames: int, what: str) -> FailureRecord:
-        return FailureRecord(video_id, stage, reason, f"{frames} of {sampled} sampled frames {what}.", frames)
+    def _take_fake(self, item: FakeFrames) -> None:
+        if self.fake is None:
+            self.fake = self._reading(item.video)
+        own = self._own_faces(item)
+        for number, (frame, truth) in enumerate(zip(item.frames, item.ground_truth, strict=True)):
+            place = item.start + number
+            real = self.window.frames[place]
+            position = self.start + place
+            tracked = self.tracked[position] if own is None else own[number]
+            if own is not None:
+                self.own[item.video.video_id][position] = tracked
+            self._take_frame(
+                self.fake, position, frame, real, truth, self._scaled(item.video, tracked, own is not None)
+            )
 
-    if not sampled:
-        message = f"It holds {info.frame_count} frames, none of which its clip group has in common."
-        yield FailureRecord(video_id, Stage.DECODE, Reason.TRUNCATED, message)
-    if undecoded := tally.undecoded - broken_off:
-        what = f"do not decode, or lie beyond the {info.frame_count} frames that the file holds"
-        yield failure(Stage.DECODE, Reason.TRUNCATED, undecoded, what)
-    elif (info.declared_frames or 0) > info.frame_count:
-        message = f"The file holds {info.frame_count} of the {info.declared_frames} frames that its header claims."
-        yield FailureRecord(video_id, Stage.DECODE, Reason.TRUNCATED, message)
-    if tally.orphaned:
-        yield failure(Stage.DETECT, Reason.TRUNCATED, tally.orphaned, "do not decode in its original")
-    dropped = Counter(reason for (track_id, _), reason in tally.dropped.items() if track_id in wanted)
-    for reason, frames in sorted(dropped.items()):
-        yield failure(Stage.FILTER, reason, frames, f"were dropped by the filter: {reason.replace('_', ' ')}")
-    with_face = {candidate.frame_index for candidate in chosen}
-    with_face.update(frame for track_id, frame in tally.dropped if track_id in wanted)
-    if faceless := tally.decoded - tally.orphaned - len(with_face):
-        yield failure(Stage.DETECT, Reason.NO_FACE, faceless, "do not show the face that is wanted")
-    if tally.without_mask:
-        yield failure(Stage.MASK, Reason.MASK_UNAVAILABLE, tally.without_mask, "have no official mask")
-    if empty := sum(candidate.mask_coverage == 0 for candidate in chosen if video.entry.label == 1):
-        yield failure(Stage.MASK, Reason.MASK_EMPTY, empty, "are fakes in whose crop the mask is empty")
+    def _own_faces(self, item: FakeFrames) -> list[list[TrackedFace]] | None:
+        """With `detect.on: each`, a fake's own faces on the lead's tracks."""
+        if self.recipe.detect.on != "each":
+            return None
+        found = self.tracking.detect(item.video, item.frames)
+        there = [self.tracked[self.start + item.start + number] for number in range(len(found))]
+        return [
+            match_tracks(self._scaled(item.video, tracked, False), faces)
+            for tracked, faces in zip(there, found, strict=True)
+        ]
+
+    def _take_frame(
+        self,
+        reading: _Reading,
+        position: int,
+        frame: Frame | None,
+        real: Frame | None,
+        truth: Frame | None,
+        tracked: list[TrackedFace],
+    ) -> None:
+        """Take in a frame of a video; `tracked` are its faces in its own pixels."""
+        tally = reading.tally
+        tally.sampled += 1
+        if frame is None:
+            tally.unmatched += 1
+            return
+        if frame.image is None:
+            tally.undecoded += 1
+            return
+        if real is not None and real.image is None:
+            tally.orphaned += 1
+            return
+        tally.decoded.add(frame.index)
+        if reading.video.entry.label == 1:
+            with self.watch("mask"):
+                original = None if real is None else real.image
+                given = None if truth is None else truth.image
+                reading.comparison.add(position, original, frame.image, given, self.tracked[position])
+        if self.framing is not None:
+            self._cut(reading, position, frame, frame.image, tracked, self.framing)
+
+    def _cut(
+        self,
+        reading: _Reading,
+        position: int,
+        frame: Frame,
+        image: NDArray[np.uint8],
+        tracked: list[TrackedFace],
+        framing: Framing,
+    ) -> None:
+        """Cut the faces out of a frame. The first video to show a face decides for all whether it is worth keeping."""
+        with self.watch("crop"):
+            for track_id, face in tracked:
+                if not self.keeping.may_keep(track_id):
+                    continue
+                affine = framing.affine(track_id, face)
+                cut = crop_image(image, affine, self.crop_settings.size, repeat_edge=self.clip.lead.is_sequence)
+                key = position, track_id
+                if key not in self.dropped:
+                    self.dropped[key] = reason_to_drop(face, cut, self.recipe.filter)
+                if (reason := self.dropped[key]) is None:
+                    reading.crops[key] = Crop(position, track_id, frame.index, frame.pts_s, face, affine, cut)
+                else:
+                    reading.tally.dropped[track_id, frame.index] = reason
+
+    def _scaled(self, video: ClipVideo, tracked: list[TrackedFace], already: bool) -> list[TrackedFace]:
+        """The lead's faces in the pixels of a fake of another size."""
+        scale = video.shape[0] / self.clip.lead.shape[0]
+        if already or scale == 1:
+            return tracked
+        factor = np.float32(scale)
+        return [(track, Face(face.bbox * factor, face.score, face.landmarks * factor)) for track, face in tracked]
+
+    # Judging --------------------------------------------------------------------------------------------
+
+    def _finish_fake(self, item: FakeRead) -> None:
+        reading, self.fake = self.fake, None
+        if reading is None:
+            return
+        if item.refused is not None:
+            if self.start:  # in the first window it becomes a clip of its own
+                self.tallies[item.video.video_id].refused(reading.tally, item.refused)
+            return
+        self._judge(reading)
+
+    def _finish_lead(self) -> None:
+        """Once its fakes were compared with it, the lead's window is done."""
+        if self.window.indices:
+            self._judge(self.lead)
+
+    def _judge(self, reading: _Reading) -> None:
+        video = reading.video
+        span = range(self.start, self.start + len(self.window.indices))
+        if video.entry.label == 1:
+            with self.watch("mask"):
+                judged = reading.comparison.judge()
+            if self.clip.crops_later:
+                self.comparisons[video.video_id].append((span, reading.comparison))
+            self.keeping.judged(video, judged)
+        self.tallies[video.video_id].add(reading.tally)
+        for crop in reading.crops.values():
+            self._candidate(video, crop, reading.comparison)
+
+    def _candidate(self, video: ClipVideo, crop: Crop, comparison: Comparison) -> None:
+        judgement = Judgement(0, LabelSource.VIDEO)
+        mask = CropMask(MaskKind.ZEROS, np.zeros(crop.image.shape[:2], np.uint8))
+        tally = self.tallies[video.video_id]
+        if video.entry.label == 1:
+            judgement = comparison.judged(crop.position, crop.track_id)
+            if judgement.label is None:
+                tally.unforged.add((crop.track_id, crop.frame_index))
+                return
+            if judgement.label == 1:
+                scale = video.shape[0] / self.clip.lead.shape[0]
+                in_lead = crop.affine * [[scale, scale, 1.0]]
+                with self.watch("mask"):
+                    mask = comparison.mask(crop.position, in_lead, self.crop_settings.size)
+                if self._misses_ground_truth(video, mask) and not comparison.has_ground_truth(crop.position):
+                    tally.without_mask.add((crop.track_id, crop.frame_index))
+        if not self.keeping.may_keep(crop.track_id) or (
+            video is self.clip.lead and not self.keeping.may_keep_lead(crop.track_id)
+        ):
+            return
+        coverage = None if mask.kind is MaskKind.NONE else float(np.count_nonzero(mask.mask)) / mask.mask.size
+        candidate = Candidate(
+            crop=crop,
+            judgement=judgement,
+            mask_kind=mask.kind,
+            mask_coverage=coverage,
+            mask_iou=mask.iou,
+            image=self.tools.encoders.submit(encode_image, crop.image, self.recipe.encode),
+            mask=self.tools.encoders.submit(encode_mask, mask.mask),
+        )
+        self.candidates[video.video_id].append(candidate)
+
+    def _misses_ground_truth(self, video: ClipVideo, mask: CropMask) -> bool:
+        """Whether a ground-truth mask was to be had, or nothing else could stand in for it."""
+        wanted = self.recipe.mask.source != "difference" and video.entry.mask_path is not None
+        return wanted or mask.kind is MaskKind.NONE
+
+    # Crops around masks ---------------------------------------------------------------------------------
+
+    def _crop_later(self, item: CropFrames) -> None:
+        """Cut faces once the masks of the whole clip are known."""
+        if self.framing is None:
+            self._finish_lead()
+            self.window = LeadWindow([], [], {}, [], [])
+            self.framing = Framing(self.crop_settings, self._forged_regions())
+        video = item.video
+        reading = self._reading(video)
+        for position, frame in enumerate(item.frames, item.start):
+            if frame is not None and frame.image is not None and self.tracked[position]:
+                tracked = self.own[video.video_id].get(position)
+                faces = self._scaled(video, self.tracked[position] if tracked is None else tracked, tracked is not None)
+                self._cut(reading, position, frame, frame.image, faces, self.framing)
+        self.tallies[video.video_id].dropped.update(reading.tally.dropped)
+        for crop in reading.crops.values():
+            comparison = next((c for span, c in self.comparisons[video.video_id] if crop.position in span), None)
+            if comparison is not None or video.entry.label == 0:
+                self._candidate(video, crop, comparison or reading.comparison)
+
+    def _forged_regions(self) -> Mapping[int, list[NDArray[np.float64]]]:
+        """By track, the union of all fakes' forged regions in each frame, relative to the face."""
+        regions: dict[int, list[NDArray[np.float64]]] = defaultdict(list)
+        for position, tracked in self.tracked.items():
+            for track_id, face in tracked:
+                boxes = [
+                    box
+                    for parts in self.comparisons.values()
+                    for span, comparison in parts
+                    if position in span and (box := comparison.box(position, track_id)) is not None
+                ]
+                if boxes:
+                    corners = np.stack(boxes)
+                    union = np.concatenate([corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)])
+                    regions[track_id].append(relative_box(union, face))
+        return regions
+
+    # The end --------------------------------------------------------------------------------------------
+
+    def result(self) -> ClipResult:
+        if self.framing is not None and not self.clip.crops_later:
+            self._finish_lead()
+        samples: list[EncodedSample] = []
+        failures = list(self.clip.failures)
+        with self.watch("encode"):  # what the encoders have not finished yet
+            for video in self.clip.videos:
+                if video in self.clip.alone or (video is self.clip.lead and self.clip.reference):
+                    continue
+                wanted = self.keeping.wanted(video)
+                chosen = [c for c in self.candidates[video.video_id] if c.crop.track_id in wanted]
+                samples += [sample_of(self.clip, video, candidate, self.crop_settings.size) for candidate in chosen]
+                failures += self._failures(video, chosen, wanted)
+        facts = [facts_of(self.clip, video) for video in self.clip.videos if video not in self.clip.alone]
+        return ClipResult(samples, self.tracking.detections, failures, facts)
+
+    def _failures(self, video: ClipVideo, chosen: list[Candidate], wanted: set[int]) -> Iterator[FailureRecord]:
+        tally = self.tallies[video.video_id]
+        tally.kept = {candidate.crop.frame_index for candidate in chosen}
+        fakes = [candidate for candidate in chosen if candidate.judgement.label == 1]
+        tally.empty = {c.crop.frame_index for c in fakes if c.mask_coverage == 0}
+        tally.unreliable = {c.crop.frame_index for c in fakes if c.mask_kind is MaskKind.UNRELIABLE}
+        broken_off = sum(failure.frames for failure in self.clip.failures if failure.video_id == video.video_id)
+        yield from tally.failures(video, wanted, broken_off)
+        yield from self.keeping.failures(video)

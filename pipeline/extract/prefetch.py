@@ -9,13 +9,14 @@ from types import TracebackType
 
 from facemill.manifests import ClipGroup, FailureRecord
 from facemill.pipeline.config.recipe import Recipe
-from facemill.pipeline.extract.clip import Clip, FrameWindow, open_clips
+from facemill.pipeline.extract.clip import Clip, ClipItem
+from facemill.pipeline.extract.opening import open_clips
 from facemill.pipeline.extract.stopwatch import Stopwatch
 
-__all__ = ["BrokenGroup", "ReadAhead"]
+__all__ = ["BrokenGroup", "Prefetch"]
 
-WINDOWS_AHEAD = 1
-"""Finished windows that wait; one more is in the making and one in use."""
+ITEMS_AHEAD = 1
+"""Finished items that wait; one more is in the making and one in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,13 @@ class _End:
     """Nothing more comes."""
 
 
-_Item = FailureRecord | Clip | FrameWindow | BrokenGroup | type[_End]
+_Item = FailureRecord | Clip | ClipItem | BrokenGroup | type[_End]
 
 
-class ReadAhead:
+class Prefetch:
     """Opens and decodes clip groups in order, in one background thread.
 
-    Iterating gives, group by group, failures to open and pairs of a clip and its windows; all windows of
+    Iterating gives, group by group, failures to open and pairs of a clip and its items; all items of
     a clip must be taken before the next item is asked for. Leaving the context stops the thread.
 
     Attributes:
@@ -46,12 +47,12 @@ class ReadAhead:
     def __init__(self, groups: Sequence[ClipGroup], recipe: Recipe, threads: int) -> None:
         self.watch = Stopwatch()
         self._groups, self._recipe, self._threads = groups, recipe, threads
-        self._queue: queue.Queue[_Item] = queue.Queue(WINDOWS_AHEAD)
+        self._queue: queue.Queue[_Item] = queue.Queue(ITEMS_AHEAD)
         self._stopped = threading.Event()
         self._pending: _Item | None = None
-        self._thread = threading.Thread(target=self._decode, name="read-ahead", daemon=True)
+        self._thread = threading.Thread(target=self._decode, name="prefetch", daemon=True)
 
-    def __enter__(self) -> "ReadAhead":
+    def __enter__(self) -> "Prefetch":
         self._thread.start()
         return self
 
@@ -61,15 +62,15 @@ class ReadAhead:
         self._stopped.set()
         self._thread.join()
 
-    def __iter__(self) -> Iterator[FailureRecord | BrokenGroup | tuple[Clip, Iterator[FrameWindow]]]:
+    def __iter__(self) -> Iterator[FailureRecord | BrokenGroup | tuple[Clip, Iterator[ClipItem]]]:
         while (item := self._next()) is not _End:
             if isinstance(item, Clip):
-                yield item, self._windows()
+                yield item, self._clip_items()
             elif isinstance(item, FailureRecord | BrokenGroup):
                 yield item
 
-    def _windows(self) -> Iterator[FrameWindow]:
-        while isinstance(item := self._next(), FrameWindow):
+    def _clip_items(self) -> Iterator[ClipItem]:
+        while isinstance(item := self._next(), ClipItem):
             yield item
         self._pending = item
 
@@ -95,7 +96,7 @@ class ReadAhead:
         for opened in open_clips(group, self._recipe, self._threads, resources):
             yield opened
             if isinstance(opened, Clip):
-                yield from opened.windows()
+                yield from opened.items()
 
     def _put(self, item: _Item) -> bool:
         """Hand an item over; false when nobody wants any more."""

@@ -1,0 +1,187 @@
+"""Comparing a fake with its original, or with the dataset's own masks: which faces are forged, and where."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facemill.detectors.face import Face
+from facemill.manifests import LabelSource, MaskKind
+from facemill.masks import (
+    FaceDifference,
+    FaceForgery,
+    find_forgeries,
+    luma_difference,
+    mask_from_difference,
+    mask_iou,
+    measure_faces,
+    official_mask,
+)
+from facemill.pipeline.config.recipe import LabelSettings, MaskSettings
+from facemill.pipeline.extract.crop import crop_mask, mask_box, pixel_centred
+from facemill.pipeline.extract.encode import encode_mask
+from facemill.pipeline.extract.tracking import TrackedFace
+
+__all__ = ["Comparison", "CropMask", "Judgement"]
+
+MARKED_SHARE = 0.02
+"""Share of a face's box that a ground-truth mask marks, from which on the face is forged."""
+
+Image = NDArray[np.uint8]
+Key = tuple[int, int]  # position in the window, track id
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a face of a fake is in one frame.
+
+    Attributes:
+        label: 1 forged, 0 a real face; None for a face that is left out, since the fake does not differ there.
+        source: what says so.
+        difference: forgery score against the original, noise = 1; None where there is nothing to compare with.
+    """
+
+    label: int | None
+    source: LabelSource
+    difference: float | None = None
+
+    @property
+    def is_forged(self) -> bool:
+        """Whether something better than the file's name says that this face is forged."""
+        return self.label == 1 and self.source != LabelSource.VIDEO
+
+
+@dataclass(frozen=True, slots=True)
+class CropMask:
+    """The mask of one crop: uint8 [S, S] of 0 and 255, where it comes from, and its IoU with the other source."""
+
+    kind: MaskKind
+    mask: Image
+    iou: float | None = None
+
+
+class Comparison:
+    """Gathers a fake's frames of one window, then judges its faces.
+
+    Boxes and masks are in pixels of the lead, to whose size a fake's frame is brought first.
+
+    Args:
+        shape: height and width of the lead's frames.
+    """
+
+    def __init__(self, settings: MaskSettings, labels: LabelSettings, shape: tuple[int, int]) -> None:
+        self._settings, self._labels, self._shape = settings, labels, shape
+        self._tracked: dict[int, list[TrackedFace]] = {}
+        self._measured: dict[int, dict[int, FaceDifference]] = defaultdict(dict)  # by track, by position
+        self._forgeries: dict[int, list[FaceForgery]] = defaultdict(list)  # by position
+        self._fixed: dict[int, bytes] = {}  # masks by the fixed threshold, PNG, by position
+        self._given: dict[int, bytes] = {}  # ground-truth masks, PNG, by position
+        self._judged: dict[Key, Judgement] = {}
+        self._boxes: dict[Key, NDArray[np.float64]] = {}
+
+    def add(
+        self, position: int, real: Image | None, fake: Image, truth: Image | None, tracked: Sequence[TrackedFace]
+    ) -> None:
+        """Take in a fake's frame, its original's (None where there is none), and the ground-truth mask's.
+
+        Args:
+            tracked: the faces in the frame.
+        """
+        self._tracked[position] = list(tracked)
+        height, width = self._shape
+        if truth is not None:
+            self._given[position] = encode_mask(official_mask(truth, height, width))
+        if real is None:
+            return
+        if fake.shape != real.shape:
+            fake = cv2.resize(fake, (width, height), interpolation=cv2.INTER_CUBIC)
+        measured = measure_faces(real, fake, [face.bbox for _, face in tracked])
+        for (track_id, _), difference in zip(tracked, measured, strict=True):
+            self._measured[track_id][position] = difference
+        if self._settings.threshold != "auto" and self._settings.source != "official":
+            mask = mask_from_difference(
+                luma_difference(real, fake),
+                threshold=self._settings.threshold,
+                open=self._settings.open,
+                close=self._settings.close,
+                fill_holes=self._settings.fill_holes,
+            )
+            self._fixed[position] = encode_mask(mask)
+
+    def judge(self) -> dict[Key, Judgement]:
+        """Judge every face that was taken in; masks and boxes are known from then on."""
+        for track_id, by_position in self._measured.items():
+            positions = sorted(by_position)
+            span = range(positions[0], positions[-1] + 1)
+            for position, forgery in zip(span, find_forgeries([by_position.get(p) for p in span]), strict=True):
+                if forgery is not None:
+                    self._forgeries[position].append(forgery)
+                    self._judged[position, track_id] = self._by_difference(forgery)
+                    if (box := forgery.box()) is not None:
+                        self._boxes[position, track_id] = box
+        for position, tracked in self._tracked.items():
+            given = _decoded(self._given[position]) if position in self._given else None
+            for track_id, face in tracked:
+                if given is not None and (box := mask_box(given, face.bbox)) is not None:
+                    self._boxes[position, track_id] = box.astype(np.float64)
+                if (position, track_id) not in self._judged:
+                    self._judged[position, track_id] = self._by_mask(given, face)
+        self._measured.clear()
+        return self._judged
+
+    def box(self, position: int, track_id: int) -> NDArray[np.float64] | None:
+        """Bounds (xyxy) of what was forged about a face; None where nothing was."""
+        return self._boxes.get((position, track_id))
+
+    def judged(self, position: int, track_id: int) -> Judgement:
+        """What a face is; known after `judge`."""
+        return self._judged[position, track_id]
+
+    def mask(self, position: int, affine: NDArray[np.float64], size: int) -> CropMask:
+        """The mask of a crop that `affine` [2, 3] cuts out of the lead's frame."""
+        given = crop_mask(_decoded(self._given[position]), affine, size) if position in self._given else None
+        derived = None if self._settings.source == "official" else self._derived(position, affine, size)
+        if given is not None:
+            return CropMask(MaskKind.OFFICIAL, given, None if derived is None else mask_iou(given, derived))
+        if derived is None:
+            return CropMask(MaskKind.NONE, np.zeros((size, size), np.uint8))
+        reliable = all(forgery.reliable for forgery in self._forgeries[position])
+        return CropMask(MaskKind.DIFFERENCE if reliable else MaskKind.UNRELIABLE, derived)
+
+    def has_ground_truth(self, position: int) -> bool:
+        return position in self._given
+
+    def _derived(self, position: int, affine: NDArray[np.float64], size: int) -> Image | None:
+        if position in self._fixed:
+            return crop_mask(_decoded(self._fixed[position]), affine, size)
+        if not self._forgeries[position]:
+            return None
+        # Whoever else is forged in the frame may reach into this crop.
+        warped = [forgery.warp(pixel_centred(affine), size) for forgery in self._forgeries[position]]
+        return np.maximum.reduce(warped)
+
+    def _by_difference(self, forgery: FaceForgery) -> Judgement:
+        if not forgery.reliable:
+            return Judgement(1, LabelSource.VIDEO, forgery.score)
+        return self._judgement(forgery.forged, LabelSource.DIFFERENCE, forgery.score)
+
+    def _by_mask(self, given: Image | None, face: Face) -> Judgement:
+        if given is None:
+            return Judgement(1, LabelSource.VIDEO)
+        x1, y1, x2, y2 = np.rint(face.bbox).astype(int).clip(0)
+        inside = given[y1:y2, x1:x2]
+        return self._judgement(bool(inside.size and (inside > 0).mean() >= MARKED_SHARE), LabelSource.MASK, None)
+
+    def _judgement(self, forged: bool, source: LabelSource, score: float | None) -> Judgement:
+        if forged:
+            return Judgement(1, source, score)
+        unforged = {"drop": (None, source), "keep_as_real": (0, source), "keep_as_fake": (1, LabelSource.VIDEO)}
+        return Judgement(*unforged[self._labels.unforged], score)
+
+
+def _decoded(mask: bytes) -> Image:
+    image: Image = cv2.imdecode(np.frombuffer(mask, np.uint8), cv2.IMREAD_GRAYSCALE)
+    return image

@@ -1,0 +1,100 @@
+"""Keeping: whose faces become samples."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from facemill.pipeline.extract.false_people import find_false_tracks
+
+from facemill.manifests import FailureRecord, LabelSource, Reason, Stage
+from facemill.pipeline.config.recipe import TrackSettings
+from facemill.pipeline.extract.clip import Clip, ClipVideo
+from facemill.pipeline.extract.comparison import Judgement
+from facemill.pipeline.extract.track import Track, largest_person
+
+__all__ = ["Keeping"]
+
+
+class Keeping:
+    """Chooses the tracks of one clip that are kept, by video.
+
+    `forged`: of a fake everybody in whom it differs from its original (or whom its ground-truth mask marks), of the
+    original everybody whom some fake forges. Where nothing tells who is forged, and in reals without fakes, the
+    largest and steadiest face. `largest`: that face everywhere. `all`: everybody; but of a fake of which only the
+    file's name is known, the largest alone, since the others may be bystanders.
+    """
+
+    def __init__(self, clip: Clip, settings: TrackSettings) -> None:
+        self._clip, self._settings = clip, settings
+        self._tracks: Sequence[Track] = ()
+        self._false: Mapping[int, Reason] = {}
+        self._complete = False
+        self._forged: dict[str, set[int]] = defaultdict(set)
+        self._by_name: dict[str, set[int]] = defaultdict(set)
+        """Tracks whose label is the file's, and nothing better."""
+
+    def see(self, tracks: Sequence[Track], *, last: bool) -> None:
+        """Take in all tracks so far; `last`, where no further one comes."""
+        self._tracks = tracks
+        self._complete = last
+        if last and not self._clip.lead.is_sequence:
+            self._false = find_false_tracks(tracks, len(self._clip.indices), self._settings)
+
+    def judged(self, video: ClipVideo, judgements: Mapping[tuple[int, int], Judgement]) -> None:
+        """Take in what each face of a fake is, by position and track."""
+        for (_, track_id), judgement in judgements.items():
+            if judgement.is_forged:
+                self._forged[video.video_id].add(track_id)
+            elif judgement.source == LabelSource.VIDEO:
+                self._by_name[video.video_id].add(track_id)
+
+    def may_keep(self, track_id: int) -> bool:
+        """False for a track of which it is known already that no video keeps it."""
+        if not self._complete:
+            return True
+        if self._settings.keep == "largest":
+            return track_id in self._largest()
+        return track_id not in self._false
+
+    def may_keep_lead(self, track_id: int) -> bool:
+        """Likewise, of the lead, once all of its fakes have been judged."""
+        return not self._complete or track_id in self.wanted(self._clip.lead)
+
+    def wanted(self, video: ClipVideo) -> set[int]:
+        """Ids of the tracks of a video that are kept."""
+        everybody = {track.track_id for track in self._tracks} - set(self._false)
+        forged = self._forged[video.video_id] & everybody
+        if self._settings.keep == "largest":
+            return self._largest()
+        if video.entry.label == 0:
+            fakes = [fake for fake in self._clip.fakes if fake not in self._clip.alone]
+            by_fakes = (
+                set().union(*(self.wanted(fake) for fake in fakes)) if self._settings.keep == "forged" else everybody
+            )
+            return by_fakes or self._largest()
+        if not forged and self._by_name[video.video_id]:
+            return self._largest()
+        return forged if self._settings.keep == "forged" else everybody
+
+    def failures(self, video: ClipVideo) -> Iterator[FailureRecord]:
+        """What is to be said of a video's tracks."""
+        if video is self._clip.lead:
+            by_reason: dict[Reason, list[int]] = defaultdict(list)
+            for track in self._tracks:
+                if track.track_id in self._false:
+                    by_reason[self._false[track.track_id]].append(len(track.faces))
+            for reason, faces in sorted(by_reason.items()):
+                message = f"{len(faces)} tracks ({sum(faces)} faces) were left out: {reason.replace('_', ' ')}."
+                yield FailureRecord(video.video_id, Stage.TRACK, reason, message, sum(faces))
+        others = self._beside(self._largest())
+        if video.entry.label == 1 and others and self._by_name[video.video_id] and not self._forged[video.video_id]:
+            message = f"Nothing tells which of {1 + len(others)} people is forged: only the largest face is kept."
+            yield FailureRecord(video.video_id, Stage.LABEL, Reason.AMBIGUOUS, message)
+
+    def _largest(self) -> set[int]:
+        return largest_person([track for track in self._tracks if track.track_id not in self._false])
+
+    def _beside(self, chosen: set[int]) -> set[int]:
+        """Tracks seen in the same frames as the chosen ones."""
+        frames = {frame for track in self._tracks if track.track_id in chosen for frame in track.faces}
+        left = [track for track in self._tracks if track.track_id not in chosen and track.track_id not in self._false]
+        return {track.track_id for track in left if not frames.isdisjoint(track.faces)}

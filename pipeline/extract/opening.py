@@ -1,0 +1,130 @@
+"""Opening a clip group: which of its videos can be read, and which belong together."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import fsspec
+import numpy as np
+from numpy.typing import NDArray
+
+from facemill import VideoError
+from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage, VideoEntry, locate
+from facemill.manifests.sequences import is_sequence
+from facemill.masks import match_by_time
+from facemill.pipeline.config.recipe import Recipe
+from facemill.pipeline.decode import SequenceReader, VideoReader
+from facemill.pipeline.extract.clip import Clip, ClipVideo, FrameReader
+from facemill.pipeline.extract.sample import sample_frames
+
+__all__ = ["open_clips"]
+
+SHORT = 0.5
+"""A fake under this share of its original's length is damaged: it does not shorten the others."""
+SAME_ASPECT = 0.01
+"""Relative difference of two frames' aspect ratios up to which they show the same picture at two sizes."""
+
+
+def open_clips(group: ClipGroup, recipe: Recipe, threads: int, resources: ExitStack) -> Iterator[Clip | FailureRecord]:
+    """Open a group's videos.
+
+    Yields a failure for each video that cannot be opened, and the clips that the others make: usually one. The items
+    of a clip must be taken before the next one is asked for: fakes that do not follow their original are found by
+    reading them, and are clips of their own then. Everything opened is closed by `resources`.
+    """
+    opened: list[ClipVideo] = []
+    for entry in group.videos():
+        try:
+            opened.append(_open_video(entry, recipe, threads, resources))
+        except VideoError as error:
+            yield FailureRecord(entry.video_id, Stage.DECODE, Reason(error.reason), error.message)
+    real = next((video for video in opened if video.entry is group.real), None)
+    alone = [video for video in opened if video is not real]
+    if real is not None:
+        misfits = {fake.video_id: failure for fake in alone if (failure := _misfit(real, fake)) is not None}
+        yield from misfits.values()
+        fakes = [fake for fake in alone if fake.video_id not in misfits]
+        for fake in fakes:
+            fake.shown = match_by_time(_times(real), _times(fake))
+        clip = _clip(real, fakes, recipe, reference=group.real_is_reference)
+        if fakes or not clip.reference:
+            yield clip
+        yield from (_misaligned(fake) for fake in clip.alone)
+        alone = [fake for fake in alone if fake.video_id in misfits or fake in clip.alone]
+    for fake in alone:
+        yield _clip(fake, [], recipe)
+
+
+def _open_video(entry: VideoEntry, recipe: Recipe, threads: int, resources: ExitStack) -> ClipVideo:
+    reader = _open_frames(entry.root, entry.path, recipe, threads, resources)
+    video = ClipVideo(entry, reader, reader.path.stat().st_size if isinstance(reader, VideoReader) else 0)
+    if recipe.mask.source != "difference" and entry.mask_path is not None:
+        # Where it cannot be read, each of its frames is recorded as a mask that is not there.
+        with suppress(VideoError):
+            video.ground_truth = _open_frames(entry.root, entry.mask_path, recipe, threads, resources)
+    return video
+
+
+def _open_frames(root: str, path: str, recipe: Recipe, threads: int, resources: ExitStack) -> FrameReader:
+    location = locate(root, path)
+    if is_sequence(path) and not Path(location).is_file():  # the name of a video may lack a suffix too
+        return resources.enter_context(SequenceReader(root, path))
+    local = _local_copy(location, resources)
+    return resources.enter_context(VideoReader(local, recipe.decode, threads=threads))
+
+
+def _local_copy(location: str, resources: ExitStack) -> Path:
+    """Path of a video on this machine; a remote one is copied here for as long as its clip is open."""
+    if "://" not in location:
+        return Path(location)
+    folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="facemill-"))
+    path = Path(folder) / location.rpartition("/")[2]
+    try:
+        with fsspec.open(location) as remote, path.open("wb") as local:
+            shutil.copyfileobj(remote, local)
+    except (OSError, ImportError, ValueError) as error:
+        raise VideoError(Reason.MISSING_FILE, f"{location} cannot be fetched: {error}.") from error
+    return path
+
+
+def _misfit(real: ClipVideo, fake: ClipVideo) -> FailureRecord | None:
+    """Why a fake's frames cannot be those of its original, seen from their shape alone."""
+    (height, width), (real_height, real_width) = fake.shape, real.shape
+    if abs(width * real_height / (height * real_width) - 1) <= SAME_ASPECT:
+        return None
+    message = f"Its frames are {width}x{height} and its original's {real_width}x{real_height}: it gets no mask."
+    return FailureRecord(fake.video_id, Stage.MASK, Reason.SIZE_MISMATCH, message)
+
+
+def _misaligned(fake: ClipVideo) -> FailureRecord:
+    why = fake.alignment.reason if fake.alignment is not None else "it has no frame in common with it"
+    message = f"It does not follow its original ({why}): it gets no mask."
+    return FailureRecord(fake.video_id, Stage.MASK, Reason.MISALIGNED, message)
+
+
+def _times(video: ClipVideo) -> NDArray[np.float64]:
+    """Seconds of every frame; a sequence of images has no clock, so that its frames count."""
+    if isinstance(video.reader, VideoReader):
+        return video.reader.times
+    return np.arange(video.reader.info.frame_count, dtype=np.float64)
+
+
+def _clip(lead: ClipVideo, fakes: list[ClipVideo], recipe: Recipe, *, reference: bool = False) -> Clip:
+    maskless = not fakes and lead.ground_truth is None
+    later = recipe.crop.around == "mask" and not lead.is_sequence and not maskless
+    return Clip(lead, fakes, _sampled(lead, fakes, recipe), reference=reference, crops_later=later)
+
+
+def _sampled(lead: ClipVideo, fakes: Sequence[ClipVideo], recipe: Recipe) -> NDArray[np.int64]:
+    """Sampled frames of the lead, within the span that its fakes share with it."""
+    shared = np.ones(lead.reader.info.frame_count, np.bool_)
+    for fake in fakes:
+        if np.count_nonzero(fake.shown >= 0) >= SHORT * len(shared):
+            shared &= fake.shown >= 0
+    span = np.flatnonzero(shared)
+    if not len(span):
+        return np.empty(0, np.int64)
+    length = int(span[-1] - span[0]) + 1
+    return sample_frames(recipe.sample, length, seed=recipe.seed, group_id=lead.video_id) + span[0]

@@ -1,0 +1,98 @@
+"""Samples in the making: crops, crops with their label, and the records that they become."""
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemill.detectors.face import Face
+from facemill.manifests import MaskKind, SampleRecord, VideoFacts
+from facemill.manifests.shards import EncodedSample
+from facemill.pipeline.extract.clip import Clip, ClipVideo
+from facemill.pipeline.extract.comparison import Judgement
+
+__all__ = ["Candidate", "Crop", "facts_of", "sample_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A face cut out of a frame, of which it is not yet known whether it is wanted."""
+
+    position: int
+    track_id: int
+    frame_index: int
+    pts_s: float
+    face: Face
+    affine: NDArray[np.float64]
+    image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A crop whose label is known and whose pixels are being encoded."""
+
+    crop: Crop
+    judgement: Judgement
+    mask_kind: MaskKind
+    mask_coverage: float | None
+    mask_iou: float | None
+    image: Future[bytes]
+    mask: Future[bytes]
+
+
+def sample_of(clip: Clip, video: ClipVideo, candidate: Candidate, size: int) -> EncodedSample:
+    """A candidate as a sample, once its pixels are encoded.
+
+    Args:
+        size: side of the crop, pixels.
+    """
+    entry, crop, image = video.entry, candidate.crop, candidate.image.result()
+    paired = video is not clip.lead
+    assert candidate.judgement.label is not None
+    record = SampleRecord(
+        sample_id=f"{entry.video_id}-f{crop.frame_index:06d}-t{crop.track_id}",
+        video_id=entry.video_id,
+        dataset=entry.dataset,
+        method=entry.method,
+        label=candidate.judgement.label,
+        quality=entry.quality,
+        split=entry.split,
+        source_id=entry.source_id,
+        subject_ids=entry.subject_ids,
+        frame_index=crop.frame_index,
+        pts_s=crop.pts_s,
+        pair_offset=crop.frame_index - int(clip.indices[crop.position]) if paired else None,
+        track_id=crop.track_id,
+        bbox=tuple(crop.face.bbox.tolist()),
+        landmarks=tuple(crop.face.landmarks.ravel().tolist()),
+        score=float(crop.face.score),
+        affine=tuple(crop.affine.ravel().tolist()),
+        crop_size=size,
+        mask_kind=candidate.mask_kind,
+        mask_coverage=candidate.mask_coverage,
+        mask_iou=candidate.mask_iou,
+        label_source=candidate.judgement.source,
+        difference=candidate.judgement.difference,
+        shard="",
+        row=-1,
+        image_sha256=sha256(image).hexdigest(),
+    )
+    return EncodedSample(record, image, candidate.mask.result())
+
+
+def facts_of(clip: Clip, video: ClipVideo) -> VideoFacts:
+    """What reading a video of a clip brought to light."""
+    info, alignment = video.reader.info, video.alignment
+    return VideoFacts(
+        video_id=video.video_id,
+        width=info.width,
+        height=info.height,
+        frames=info.frame_count,
+        fps=info.fps,
+        codec=info.codec,
+        cuts=tuple(clip.cuts) if video is clip.lead else (),
+        alignment=None if alignment is None else alignment.kind,
+        residual=None if alignment is None else alignment.residual,
+    )

@@ -1,0 +1,109 @@
+"""What became of a video's sampled frames: every one that gave no sample, or no mask, is accounted for by reason."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from facemill.manifests import FailureRecord, Reason, Stage
+from facemill.pipeline.extract.clip import ClipVideo
+
+__all__ = ["VideoTally"]
+
+FaceKey = tuple[int, int]  # track id, frame index
+
+
+@dataclass(slots=True)
+class VideoTally:
+    """Counts of one video's sampled frames.
+
+    Attributes:
+        sampled: frames that were asked for.
+        unmatched: moments of the original of which the fake has no frame.
+        undecoded: frames that do not decode.
+        orphaned: frames that decode, but not in the original, where faces are sought.
+        misaligned: frames in stretches in which the fake does not follow its original.
+        decoded: the others, by index.
+        dropped: faces that a filter dropped.
+        unforged: faces of a fake that are as in the original.
+        without_mask: faces of a fake without the mask that was asked for.
+        kept, empty, unreliable: frames with a sample, with an empty mask in a fake, with a mask not to be trusted.
+    """
+
+    sampled: int = 0
+    unmatched: int = 0
+    undecoded: int = 0
+    orphaned: int = 0
+    misaligned: int = 0
+    why_misaligned: str = ""
+    decoded: set[int] = field(default_factory=set)
+    dropped: dict[FaceKey, Reason] = field(default_factory=dict)
+    unforged: set[FaceKey] = field(default_factory=set)
+    without_mask: set[FaceKey] = field(default_factory=set)
+    kept: set[int] = field(default_factory=set)
+    empty: set[int] = field(default_factory=set)
+    unreliable: set[int] = field(default_factory=set)
+
+    def add(self, other: "VideoTally") -> None:
+        """Add the counts of another stretch of the video."""
+        self.sampled += other.sampled
+        self.unmatched += other.unmatched
+        self.undecoded += other.undecoded
+        self.orphaned += other.orphaned
+        self.decoded |= other.decoded
+        self.dropped.update(other.dropped)
+
+    def refused(self, other: "VideoTally", why: str) -> None:
+        """Count a stretch in which the fake does not follow its original."""
+        self.sampled += other.sampled
+        self.misaligned += other.sampled
+        self.why_misaligned = why
+
+    def failures(self, video: ClipVideo, wanted: set[int], broken_off: int) -> Iterator[FailureRecord]:
+        """Failure records for what gave no sample or no mask.
+
+        Args:
+            wanted: tracks of this video that are kept.
+            broken_off: frames that are missing because the video broke off, which is on record already.
+        """
+        video_id, info = video.video_id, video.reader.info
+
+        def failure(stage: Stage, reason: Reason, frames: int, what: str) -> FailureRecord:
+            return FailureRecord(video_id, stage, reason, f"{frames} of {self.sampled} sampled frames {what}.", frames)
+
+        if not self.sampled:
+            message = f"It holds {info.frame_count} frames, none of which its clip group has in common."
+            yield FailureRecord(video_id, Stage.DECODE, Reason.TRUNCATED, message)
+        if undecoded := self.undecoded - broken_off:
+            what = f"do not decode, or lie beyond the {info.frame_count} frames that the file holds"
+            yield failure(Stage.DECODE, Reason.TRUNCATED, undecoded, what)
+        elif (info.declared_frames or 0) > info.frame_count:
+            message = f"The file holds {info.frame_count} of the {info.declared_frames} frames that its header claims."
+            yield FailureRecord(video_id, Stage.DECODE, Reason.TRUNCATED, message)
+        if self.unmatched:
+            yield failure(Stage.DECODE, Reason.UNMATCHED, self.unmatched, "show a moment that this video lacks")
+        if self.misaligned:
+            what = f"lie where it does not follow its original ({self.why_misaligned})"
+            yield failure(Stage.MASK, Reason.MISALIGNED, self.misaligned, what)
+        if self.orphaned:
+            yield failure(Stage.DETECT, Reason.TRUNCATED, self.orphaned, "do not decode in its original")
+        by_reason: dict[Reason, set[int]] = defaultdict(set)
+        for (track_id, frame), reason in self.dropped.items():
+            if track_id in wanted:
+                by_reason[reason].add(frame)
+        for reason, frames in sorted(by_reason.items()):
+            lost = len(frames - self.kept)
+            if lost:
+                yield failure(Stage.FILTER, reason, lost, f"were dropped by the filter: {reason.replace('_', ' ')}")
+        unforged = {frame for _, frame in self.unforged} - self.kept
+        if unforged:
+            yield failure(Stage.LABEL, Reason.UNFORGED, len(unforged), "show no face that differs from the original")
+        faceless = self.decoded - self.kept - unforged - set().union(*by_reason.values())
+        if faceless:
+            yield failure(Stage.DETECT, Reason.NO_FACE, len(faceless), "do not show a face that is wanted")
+        if without := {frame for track, frame in self.without_mask if track in wanted} & self.kept:
+            yield failure(Stage.MASK, Reason.MASK_UNAVAILABLE, len(without), "have no mask")
+        if self.empty:
+            yield failure(Stage.MASK, Reason.MASK_EMPTY, len(self.empty), "are fakes in whose crop the mask is empty")
+        if self.unreliable:
+            what = "have a mask that cannot be trusted: the fake differs outside the face as well"
+            yield failure(Stage.MASK, Reason.MASK_UNRELIABLE, len(self.unreliable), what)

@@ -1,0 +1,102 @@
+"""Faces of a clip on their tracks: detections, known or new, linked over the lead and shared with its fakes."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from facemill.pipeline.extract.follow import Follower
+from scipy.optimize import linear_sum_assignment
+
+from facemill.detectors.face import Face, FaceDetector
+from facemill.manifests import FrameFaces
+from facemill.pipeline.config.recipe import Recipe
+from facemill.pipeline.decode import Frame
+from facemill.pipeline.extract.clip import Clip, ClipVideo, LeadWindow
+from facemill.pipeline.extract.faces import KnownFaces, detection_key, frame_faces, whole_picture
+from facemill.pipeline.extract.stopwatch import Stopwatch
+from facemill.pipeline.extract.track import Track, box_iou
+
+__all__ = ["FaceTracking", "TrackedFace"]
+
+SAME_FACE_IOU = 0.3
+"""A fake's own detection is the face of the track in whose box it lies, from this IoU on."""
+
+TrackedFace = tuple[int, Face]
+"""A track's id and its face in one frame."""
+
+
+class FaceTracking:
+    """Detects and links the faces of one clip.
+
+    Args:
+        detector: hands out the face detector; never called while all faces are known.
+        known_faces: detections of an earlier build.
+
+    Attributes:
+        detections: every frame's faces, known or new, in the order in which they were asked for; none of a clip
+            of face crops.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        recipe: Recipe,
+        detector: Callable[[], FaceDetector],
+        known_faces: KnownFaces,
+        watch: Stopwatch,
+    ) -> None:
+        self.clip, self.settings, self.watch = clip, recipe.detect, watch
+        self.detections: list[FrameFaces] = []
+        self._detector, self._known = detector, known_faces
+        self._follower = Follower(lambda images: detector().detect(list(images)))
+        self._crops = Track(0)
+
+    @property
+    def tracks(self) -> list[Track]:
+        """All tracks of the lead so far."""
+        return [self._crops] if self.clip.lead.is_sequence else self._follower.tracks
+
+    def follow(self, window: LeadWindow) -> list[list[TrackedFace]]:
+        """The lead's faces in each frame of the window. Where it consists of face crops, each is one face."""
+        if self.clip.lead.is_sequence:
+            return [self._whole(frame) for frame in window.frames]
+        found = self.detect(self.clip.lead, window.frames)
+        followed = []
+        with self.watch("track"):
+            for index, frame, faces in zip(window.indices, window.frames, found, strict=True):
+                tracks: Sequence[Track] = []
+                if frame.image is not None:
+                    tracks = self._follower.sample(index, frame.image, faces, window.between, window.cuts)
+                followed.append([(track.track_id, face) for track, face in zip(tracks, faces, strict=True)])
+        return followed
+
+    def detect(self, video: ClipVideo, frames: Sequence[Frame | None]) -> list[list[Face]]:
+        """Faces of each frame; none where a frame does not decode."""
+        settings = self.settings
+        key = detection_key(video.video_id, video.file_bytes, video.reader.info.frame_count, settings)
+        present = [frame for frame in frames if frame is not None and frame.image is not None]
+        faces = {frame.index: self._known[key, frame.index] for frame in present if (key, frame.index) in self._known}
+        unseen = list({frame.index: frame for frame in present if frame.index not in faces}.values())
+        if unseen:
+            detector = self._detector()
+            with self.watch("detect"):
+                new = detector.detect([frame.image for frame in unseen if frame.image is not None])
+            faces.update(zip((frame.index for frame in unseen), new, strict=True))
+        self.detections += [frame_faces(key, video.video_id, index, found) for index, found in faces.items()]
+        return [faces.get(frame.index, []) if frame is not None else [] for frame in frames]
+
+    def _whole(self, frame: Frame) -> list[TrackedFace]:
+        if frame.image is None:
+            return []
+        self._crops.faces[frame.index] = face = whole_picture(frame.image)
+        return [(0, face)]
+
+
+def match_tracks(tracked: Sequence[TrackedFace], faces: Sequence[Face]) -> list[TrackedFace]:
+    """Put a fake's own faces on the tracks of the original in whose boxes they lie."""
+    if not tracked or not faces:
+        return []
+    there = np.stack([face.bbox for _, face in tracked]).astype(np.float64)
+    here = np.stack([face.bbox for face in faces]).astype(np.float64)
+    iou = box_iou(there, here)
+    pairs = zip(*linear_sum_assignment(-iou), strict=True)
+    return [(tracked[row][0], faces[column]) for row, column in pairs if iou[row, column] >= SAME_FACE_IOU]
