@@ -6,15 +6,23 @@ ValueError. Nothing here needs torch.
 
 from facemill.masks.alignment import Alignment, estimate_offset, thumbnail
 from facemill.masks.difference import difference_mask, luma_difference, mask_from_difference, mask_iou, noise_threshold
+from facemill.masks.face_difference import FaceDifference, measure_face, measure_faces
+from facemill.masks.forgery import FORGED_SCORE, FaceForgery, find_forgeries
 from facemill.masks.official import official_mask
 
 __all__ = [
+    "FORGED_SCORE",
     "Alignment",
+    "FaceDifference",
+    "FaceForgery",
     "difference_mask",
     "estimate_offset",
+    "find_forgeries",
     "luma_difference",
     "mask_from_difference",
     "mask_iou",
+    "measure_face",
+    "measure_faces",
     "noise_threshold",
     "official_mask",
     "thumbnail",

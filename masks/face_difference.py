@@ -1,0 +1,214 @@
+"""What differs between a real frame and a fake about one face: a small grid in units of the face.
+
+The grid covers a square of `GROWTH` times the longer side of the face's box. Frames are uint8 RGB [H, W, 3], boxes
+xyxy in pixels of the frame.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["GRID", "GROWTH", "FaceDifference", "measure_face", "measure_faces"]
+
+GRID = 128  # cells along a side
+GROWTH = 2.0  # side of the grid, as a multiple of the longer side of the face's box
+FACE_MARGIN = 1.6  # nothing is forged outside of a face's box enlarged by this
+SAMPLES = 16384  # pixels of a frame, about, that are looked at outside the faces
+BLOCK = 4  # samples along a side of the blocks that gain and offset are fitted to
+LARGE_DIFFERENCE = 0.15 * 255
+CONTRAST = 2.0  # gray levels: where blocks differ by less than this, little is believed of a change of gain
+FEWEST_BLOCKS = 12
+
+Frame = NDArray[np.uint8]  # [H, W, 3] RGB
+Box = Sequence[float] | NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True)
+class FaceDifference:
+    """How a fake's frame differs from its original about one face.
+
+    Attributes:
+        grid: float16 [GRID, GRID, 3], fake minus real (signed RGB gray levels, gain and offset of the frame removed);
+            0 outside the frame.
+        luma: uint8 [GRID, GRID], of the real; 0 outside the frame.
+        own: bool [GRID, GRID], cells inside the frame that are nearer to this face than to any other.
+        left, top, side: the square that the grid covers, in pixels of the frame.
+        box: xyxy, the face, in pixels of the frame.
+        gain, offset: [3], fake = gain * real + offset outside the faces.
+        outside_share: share of the pixels outside all faces that differ by more than 0.15, gain and offset removed;
+            0 where there are none.
+    """
+
+    grid: NDArray[np.float16]
+    luma: NDArray[np.uint8]
+    own: NDArray[np.bool_]
+    left: int
+    top: int
+    side: int
+    box: tuple[float, float, float, float]
+    gain: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    outside_share: float
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """The affine [2, 3] from cells of the grid to pixels, both counted from the centre of the first."""
+        scale = self.side / GRID
+        shift = 0.5 * scale - 0.5
+        return np.array([[scale, 0, self.left + shift], [0, scale, self.top + shift]])
+
+
+def measure_face(real: Frame, fake: Frame, box: Box, others: Sequence[Box] = ()) -> FaceDifference:
+    """`measure_faces` for one face; `others` are the boxes of the other faces in the frame."""
+    return measure_faces(real, fake, [box], others)[0]
+
+
+def measure_faces(real: Frame, fake: Frame, boxes: Sequence[Box], others: Sequence[Box] = ()) -> list[FaceDifference]:
+    """Measure how a fake's frame differs from its original about each face.
+
+    Args:
+        real: uint8 RGB [H, W, 3].
+        fake: the frame made from it, of the same shape.
+        boxes: the faces to measure.
+        others: further faces in the frame, which may be forged too.
+
+    Returns:
+        One measurement for each of `boxes`.
+
+    Raises:
+        ValueError: the frames are not uint8 [H, W, 3] of one size, or a box is not four finite numbers.
+    """
+    _check(real, fake)
+    every = np.array([*boxes, *others], np.float64).reshape(-1, 4)
+    if not np.isfinite(every).all():
+        raise ValueError("A face box is not finite: pass xyxy in pixels.")
+    gain, offset, share = _outside(real, fake, every)
+    return [_measure(real, fake, every, index, gain, offset, share) for index in range(len(boxes))]
+
+
+def _measure(
+    real: Frame,
+    fake: Frame,
+    boxes: NDArray[np.float64],
+    index: int,
+    gain: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    share: float,
+) -> FaceDifference:
+    height, width = real.shape[:2]
+    x1, y1, x2, y2 = boxes[index]
+    side = max(round(GROWTH * max(x2 - x1, y2 - y1)), 4)
+    left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
+    ours, theirs = (_gridded(frame, left, top, side) for frame in (real, fake))
+    difference = cv2.subtract(theirs, ours, dtype=cv2.CV_32F)
+    if (gain != 1).any() or offset.any():
+        difference -= ours * (gain - 1) + offset
+    cells = (np.arange(GRID) + 0.5) * (side / GRID)
+    x, y = cells + left, cells + top
+    inside = np.outer((y >= 0) & (y < height), (x >= 0) & (x < width))
+    difference *= inside[..., None]
+    return FaceDifference(
+        grid=difference.astype(np.float16),
+        luma=cv2.cvtColor(ours, cv2.COLOR_RGB2GRAY),
+        own=inside & _nearest(x, y, boxes, index),
+        left=left,
+        top=top,
+        side=side,
+        box=(float(x1), float(y1), float(x2), float(y2)),
+        gain=gain,
+        offset=offset,
+        outside_share=share,
+    )
+
+
+def _gridded(frame: Frame, left: int, top: int, side: int) -> NDArray[np.uint8]:
+    """The square of a frame as uint8 [GRID, GRID, 3], averaged where it shrinks; 0 outside the frame."""
+    height, width = frame.shape[:2]
+    x1, y1, x2, y2 = (max(left, 0), max(top, 0), min(left + side, width), min(top + side, height))
+    if x2 <= x1 or y2 <= y1:
+        return np.zeros((GRID, GRID, 3), np.uint8)
+    square = frame[y1:y2, x1:x2]
+    if square.shape[:2] != (side, side):
+        square = cv2.copyMakeBorder(
+            square, y1 - top, top + side - y2, x1 - left, left + side - x2, cv2.BORDER_CONSTANT, value=(0, 0, 0)
+        )
+    while square.shape[0] >= 4 * GRID and square.shape[0] % 2 == 0:  # halving is many times faster than other areas
+        square = cv2.resize(square, (square.shape[1] // 2, square.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    kind = cv2.INTER_AREA if square.shape[0] > GRID else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(square, (GRID, GRID), interpolation=kind), np.uint8)
+
+
+def _nearest(
+    x: NDArray[np.float64], y: NDArray[np.float64], boxes: NDArray[np.float64], index: int
+) -> NDArray[np.bool_]:
+    """Cells that lie nearer to face `index` than to another, in units of each face's box."""
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    halves = np.maximum((boxes[:, 2:] - boxes[:, :2]) / 2, 1)
+
+    def distance(face: int) -> NDArray[np.float64]:
+        across, down = (x - centres[face, 0]) / halves[face, 0], (y - centres[face, 1]) / halves[face, 1]
+        return np.asarray((across * across)[None] + (down * down)[:, None])
+
+    nearest = np.ones((len(y), len(x)), np.bool_)
+    for other in range(len(boxes)):
+        if other != index:
+            nearest &= distance(index) <= distance(other)
+    return nearest
+
+
+def _outside(
+    real: Frame, fake: Frame, boxes: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    """Gain and offset of each channel outside all grown faces, and the share of pixels that differ much in spite of it.
+
+    Only some pixels, on a regular grid, are looked at.
+    """
+    stride = max(1, round((real.shape[0] * real.shape[1] / SAMPLES) ** 0.5))
+    ours, theirs = (np.ascontiguousarray(frame[::stride, ::stride]) for frame in (real, fake))
+    outside = np.ones(ours.shape[:2], np.uint8)
+    for x1, y1, x2, y2 in boxes:
+        grow = (FACE_MARGIN - 1) / 2 * max(x2 - x1, y2 - y1)
+        columns = slice(max(int((x1 - grow) // stride), 0), max(int((x2 + grow) // stride) + 1, 0))
+        rows = slice(max(int((y1 - grow) // stride), 0), max(int((y2 + grow) // stride) + 1, 0))
+        outside[rows, columns] = 0
+    size = (-(-ours.shape[1] // BLOCK), -(-ours.shape[0] // BLOCK))
+    free = cv2.resize(outside * np.uint8(255), size, interpolation=cv2.INTER_AREA) == 255
+    gain, offset = np.ones(3, np.float32), np.zeros(3, np.float32)
+    if np.count_nonzero(free) >= FEWEST_BLOCKS:
+        blocks = [
+            cv2.resize(frame, size, interpolation=cv2.INTER_AREA)[free].astype(np.float32) for frame in (ours, theirs)
+        ]
+        for channel in range(3):
+            gain[channel], offset[channel] = _fit(blocks[0][:, channel], blocks[1][:, channel])
+    levels = np.arange(256, dtype=np.float32)[:, None] * gain + offset  # [256, 3]
+    expected = cv2.LUT(ours, np.rint(levels).clip(0, 255).astype(np.uint8)[None])
+    luma = cv2.cvtColor(cv2.absdiff(expected, theirs), cv2.COLOR_RGB2GRAY)
+    pixels = int(np.count_nonzero(outside))
+    share = np.count_nonzero((luma > LARGE_DIFFERENCE) & (outside > 0)) / pixels if pixels else 0.0
+    return gain, offset, share
+
+
+def _fit(real: NDArray[np.float32], fake: NDArray[np.float32]) -> tuple[float, float]:
+    """Robust line fake = gain * real + offset: fitted, then fitted again to the three quarters that lie nearest."""
+    change = fake - real
+    kept = np.abs(change - np.median(change)) <= np.quantile(np.abs(change - np.median(change)), 0.75)
+    for _ in range(2):
+        x, y = real[kept], change[kept]
+        mean_x, mean_y = float(x.mean()), float(y.mean())
+        slope = float(((x - mean_x) * (y - mean_y)).mean() / (x.var() + CONTRAST**2))
+        residual = np.abs(change - mean_y - slope * (real - mean_x))
+        kept = residual <= np.quantile(residual, 0.75)
+    return 1 + slope, mean_y - slope * mean_x
+
+
+def _check(real: Frame, fake: Frame) -> None:
+    for name, frame in (("real", real), ("fake", fake)):
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
+            raise ValueError(f"The {name} frame is {frame.dtype} {list(frame.shape)}: pass uint8 RGB [H, W, 3].")
+    if real.shape != fake.shape:
+        raise ValueError(
+            f"Frames of {list(real.shape)} and {list(fake.shape)} cannot be compared: pair videos of one size."
+        )
