@@ -302,14 +302,11 @@ def _frames_at(
         broke_off: called with the error and the number of frames that were still to come.
     """
     count = reader.info.frame_count
-    present = [index for index in wanted if 0 <= index < count]
-    ascending = [
-        index for index, least in zip(present, itertools.accumulate([-1, *present], max), strict=False) if index > least
-    ]
-    if isinstance(reader, SequenceReader):
-        frames = reader.read(ascending)
-    else:
-        frames = reader.read(ascending, **observing)
+    ascending: list[int] = []
+    for index in wanted:
+        if (ascending[-1] if ascending else -1) < index < count:
+            ascending.append(index)
+    frames = reader.read(ascending) if isinstance(reader, SequenceReader) else reader.read(ascending, **observing)
     last: Frame | None = None
     for done, index in enumerate(wanted):
         if index < 0 or (last is not None and index < last.index):

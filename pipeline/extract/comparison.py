@@ -125,8 +125,8 @@ class Comparison:
         for position, tracked in self._tracked.items():
             given = _decoded(self._given[position]) if position in self._given else None
             for track_id, face in tracked:
-                if given is not None and (box := mask_box(given, face.bbox)) is not None:
-                    self._boxes[position, track_id] = box.astype(np.float64)
+                if given is not None and (marked := mask_box(given, face.bbox)) is not None:
+                    self._boxes[position, track_id] = marked.astype(np.float64)
                 if (position, track_id) not in self._judged:
                     self._judged[position, track_id] = self._by_mask(given, face)
         self._measured.clear()
@@ -161,7 +161,8 @@ class Comparison:
             return None
         # Whoever else is forged in the frame may reach into this crop.
         warped = [forgery.warp(pixel_centred(affine), size) for forgery in self._forgeries[position]]
-        return np.maximum.reduce(warped)
+        union: Image = np.maximum.reduce(warped)
+        return union
 
     def _by_difference(self, forgery: FaceForgery) -> Judgement:
         if not forgery.reliable:
@@ -183,5 +184,4 @@ class Comparison:
 
 
 def _decoded(mask: bytes) -> Image:
-    image: Image = cv2.imdecode(np.frombuffer(mask, np.uint8), cv2.IMREAD_GRAYSCALE)
-    return image
+    return np.asarray(cv2.imdecode(np.frombuffer(mask, np.uint8), cv2.IMREAD_GRAYSCALE), np.uint8)

@@ -66,11 +66,10 @@ class Keeping:
         if self._settings.keep == "largest":
             return self._largest()
         if video.entry.label == 0:
+            if self._settings.keep == "all":
+                return everybody
             fakes = [fake for fake in self._clip.fakes if fake not in self._clip.alone]
-            by_fakes = (
-                set().union(*(self.wanted(fake) for fake in fakes)) if self._settings.keep == "forged" else everybody
-            )
-            return by_fakes or self._largest()
+            return set().union(*map(self.wanted, fakes)) or self._largest()
         if not forged and self._by_name[video.video_id]:
             return self._largest()
         return forged if self._settings.keep == "forged" else everybody

@@ -149,9 +149,8 @@ class _ClipWork:
             tracked = self.tracked[position] if own is None else own[number]
             if own is not None:
                 self.own[item.video.video_id][position] = tracked
-            self._take_frame(
-                self.fake, position, frame, real, truth, self._scaled(item.video, tracked, own is not None)
-            )
+            in_fake = tracked if own is not None else self._scaled(item.video, tracked)
+            self._take_frame(self.fake, position, frame, real, truth, in_fake)
 
     def _own_faces(self, item: FakeFrames) -> list[list[TrackedFace]] | None:
         """With `detect.on: each`, a fake's own faces on the lead's tracks."""
@@ -160,8 +159,7 @@ class _ClipWork:
         found = self.tracking.detect(item.video, item.frames)
         there = [self.tracked[self.start + item.start + number] for number in range(len(found))]
         return [
-            match_tracks(self._scaled(item.video, tracked, False), faces)
-            for tracked, faces in zip(there, found, strict=True)
+            match_tracks(self._scaled(item.video, tracked), faces) for tracked, faces in zip(there, found, strict=True)
         ]
 
     def _take_frame(
@@ -218,10 +216,10 @@ class _ClipWork:
                 else:
                     reading.tally.dropped[track_id, frame.index] = reason
 
-    def _scaled(self, video: ClipVideo, tracked: list[TrackedFace], already: bool) -> list[TrackedFace]:
+    def _scaled(self, video: ClipVideo, tracked: list[TrackedFace]) -> list[TrackedFace]:
         """The lead's faces in the pixels of a fake of another size."""
         scale = video.shape[0] / self.clip.lead.shape[0]
-        if already or scale == 1:
+        if scale == 1:
             return tracked
         factor = np.float32(scale)
         return [(track, Face(face.bbox * factor, face.score, face.landmarks * factor)) for track, face in tracked]
@@ -272,9 +270,9 @@ class _ClipWork:
                     mask = comparison.mask(crop.position, in_lead, self.crop_settings.size)
                 if self._misses_ground_truth(video, mask) and not comparison.has_ground_truth(crop.position):
                     tally.without_mask.add((crop.track_id, crop.frame_index))
-        if not self.keeping.may_keep(crop.track_id) or (
-            video is self.clip.lead and not self.keeping.may_keep_lead(crop.track_id)
-        ):
+        if not self.keeping.may_keep(crop.track_id):
+            return
+        if video is self.clip.lead and not self.keeping.may_keep_lead(crop.track_id):
             return
         coverage = None if mask.kind is MaskKind.NONE else float(np.count_nonzero(mask.mask)) / mask.mask.size
         candidate = Candidate(
@@ -305,8 +303,9 @@ class _ClipWork:
         reading = self._reading(video)
         for position, frame in enumerate(item.frames, item.start):
             if frame is not None and frame.image is not None and self.tracked[position]:
-                tracked = self.own[video.video_id].get(position)
-                faces = self._scaled(video, self.tracked[position] if tracked is None else tracked, tracked is not None)
+                faces = self.own[video.video_id].get(position)
+                if faces is None:
+                    faces = self._scaled(video, self.tracked[position])
                 self._cut(reading, position, frame, frame.image, faces, self.framing)
         self.tallies[video.video_id].dropped.update(reading.tally.dropped)
         for crop in reading.crops.values():

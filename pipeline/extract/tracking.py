@@ -15,7 +15,7 @@ from facemill.pipeline.extract.faces import KnownFaces, detection_key, frame_fac
 from facemill.pipeline.extract.stopwatch import Stopwatch
 from facemill.pipeline.extract.track import Track, box_iou
 
-__all__ = ["FaceTracking", "TrackedFace"]
+__all__ = ["FaceTracking", "TrackedFace", "match_tracks"]
 
 SAME_FACE_IOU = 0.3
 """A fake's own detection is the face of the track in whose box it lies, from this IoU on."""
