@@ -8,17 +8,27 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from facemill.detectors.face import Face
+from facemill.pipeline.extract.appearance import unlikeness
 
 __all__ = ["Track", "Tracker", "box_iou", "largest_person", "most_forged_person"]
 
 MAX_GAP = 8
 """Sampled frames for which a person may be out of sight and still keep their id."""
-MAX_STEP, STEP_PER_FRAME = 1.0, 0.1
-"""Longest way of a box's centre between two sightings, in box sides: so much, and more for each frame between."""
-MAX_GROWTH, GROWTH_PER_FRAME = 2.0, 0.05
-"""Largest ratio of a box's sizes in two sightings, likewise."""
+LIMIT, LIMIT_LATE, LATE = 6.0, 4.0, 25
+"""Cost at which a face is rather somebody new: after one frame, and from `LATE` frames on."""
+STEP, STEP_PER_FRAME, MAX_STEP = 0.15, 0.12, 3.0
+"""Standard deviation of a box's centre from where it is expected, in box sides: at once, more a frame, at most."""
+GROWTH, GROWTH_PER_FRAME, MAX_GROWTH = 0.12, 0.01, 0.4
+"""Standard deviation of the logarithm of a box's size, likewise."""
+LIKE, LIKE_DEVIATION = 0.32, 0.1
+"""What descriptors of one person mostly differ by, and the standard deviation beyond."""
+LOOKS = 8
+"""Descriptors that are remembered of a person."""
 LIKENESS = 0.5
 """Tracks that never meet are one person's from this ratio of their means on: a cut of the film parted them."""
+
+Looks = Sequence[NDArray[np.float32]]
+"""A descriptor (see `facemill.pipeline.extract.appearance`) for each face."""
 
 
 @dataclass(slots=True)
@@ -44,45 +54,105 @@ class Track:
         return float(((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sum())
 
 
+@dataclass(slots=True)
+class _Trail:
+    """Where a person was last seen, in sampled frames or between them, and what they look like."""
+
+    sightings: list[tuple[int, NDArray[np.float64]]]  # the last two: frame and box
+    looks: list[NDArray[np.float32]]
+    track: Track | None = None
+    missed: int = 0  # sampled frames since they were last seen
+
+    def expected(self, frame_index: int) -> list[NDArray[np.float64]]:
+        """Centres where the person may be: where they were, and where their last movement leads."""
+        (before, box), (last, now) = self.sightings[0], self.sightings[-1]
+        here = (now[:2] + now[2:]) / 2
+        if last == before:
+            return [here]
+        # A movement is trusted for as long again as it was seen.
+        onward = min(frame_index - last, last - before) / (last - before)
+        return [here, here + onward * (here - (box[:2] + box[2:]) / 2)]
+
+    def saw(self, frame_index: int, box: NDArray[np.float64], look: NDArray[np.float32] | None) -> None:
+        self.sightings = [self.sightings[-1], (frame_index, box)]
+        self.missed = 0
+        if look is not None:
+            self.looks = [*self.looks, look][-LOOKS:]
+
+
 class Tracker:
     """Links faces frame by frame: feed it the sampled frames in order, then read `tracks`.
 
-    Between a track's last sighting and a new face the cost is `1 - IoU + step`, `step` being the way of
-    the centre over the box's longer side, so that sparse sampling (boxes that no longer overlap) still
-    links; the assignment of all faces to all tracks is optimal (Hungarian).
+    The cost of a link is the negative logarithm of a Gaussian likelihood of the face's place, size and look, given
+    what was last seen of the person. The assignment is the cheapest one in which every face and every person
+    may also stay without a partner, at a price: one newcomer does not shift everybody else.
+
+    Attributes:
+        tracks: everybody seen in a sampled frame, by ascending id.
     """
 
     def __init__(self) -> None:
         self.tracks: list[Track] = []
-        self._missed: list[int] = []  # sampled frames since each track was last seen
+        self._trails: list[_Trail] = []  # of those who may be seen again
 
-    def update(self, frame_index: int, faces: Sequence[Face]) -> list[Track]:
-        """Take in one frame's faces; returns the track of each face, in the order given."""
-        open_tracks = [number for number, missed in enumerate(self._missed) if missed <= MAX_GAP]
-        self._missed = [missed + 1 for missed in self._missed]
-        assigned = self._assign(frame_index, open_tracks, faces)
+    def update(self, frame_index: int, faces: Sequence[Face], looks: Looks | None = None) -> list[Track]:
+        """Take in a sampled frame's faces, with a descriptor each; returns the track of each face, in the order given."""
+        self._trails = [trail for trail in self._trails if trail.missed <= MAX_GAP]
+        for trail in self._trails:
+            trail.missed += 1
         result = []
-        for position, face in enumerate(faces):
-            number = assigned.get(position)
-            if number is None:
-                number = len(self.tracks)
-                self.tracks.append(Track(number))
-                self._missed.append(0)
-            self.tracks[number].faces[frame_index] = face
-            self._missed[number] = 0
-            result.append(self.tracks[number])
+        for trail, face in zip(self._see(frame_index, faces, looks), faces, strict=True):
+            if trail.track is None:
+                trail.track = Track(len(self.tracks))
+                self.tracks.append(trail.track)
+            trail.track.faces[frame_index] = face
+            result.append(trail.track)
         return result
 
-    def _assign(self, frame_index: int, open_tracks: list[int], faces: Sequence[Face]) -> dict[int, int]:
-        """Track number by position in `faces`, for the faces that continue a track."""
-        if not open_tracks or not faces:
+    def glance(self, frame_index: int, faces: Sequence[Face], looks: Looks | None = None) -> None:
+        """Take in the faces of a frame between two sampled ones: they are followed, but no part of any track."""
+        self._see(frame_index, faces, looks)
+
+    def cut(self) -> None:
+        """End all tracks: another shot begins."""
+        self._trails = []
+
+    def ambiguous(self, frame_index: int, faces: Sequence[Face], looks: Looks | None = None) -> bool:
+        """Whether frames in between should be looked at before `update`: somebody's link is missing or not the only one."""
+        present = [trail.missed == 0 for trail in self._trails]
+        if not faces or not any(present):
+            return False
+        cost, limit = _link_cost(self._trails, frame_index, faces, looks)
+        thinkable = cost < limit
+        return bool((thinkable.sum(axis=0) != 1).any() or (thinkable[present].sum(axis=1) != 1).any())
+
+    def _see(self, frame_index: int, faces: Sequence[Face], looks: Looks | None) -> list[_Trail]:
+        """The trail of each face, new or continued."""
+        assigned = self._assign(frame_index, faces, looks)
+        result = []
+        for position, face in enumerate(faces):
+            box, look = face.bbox.astype(np.float64), None if looks is None else looks[position]
+            if position in assigned:
+                trail = self._trails[assigned[position]]
+                trail.saw(frame_index, box, look)
+            else:
+                trail = _Trail([(frame_index, box)], [] if look is None else [look])
+            result.append(trail)
+        self._trails += [trail for position, trail in enumerate(result) if position not in assigned]
+        return result
+
+    def _assign(self, frame_index: int, faces: Sequence[Face], looks: Looks | None) -> dict[int, int]:
+        """Position of the trail by position in `faces`, for the faces that continue one."""
+        if not self._trails or not faces:
             return {}
-        before = np.stack([self.tracks[number].last.bbox for number in open_tracks]).astype(np.float64)
-        now = np.stack([face.bbox for face in faces]).astype(np.float64)
-        elapsed = np.array([frame_index - self.tracks[number].last_seen for number in open_tracks])
-        cost, feasible = _link_cost(before, now, elapsed)
-        rows, columns = linear_sum_assignment(np.where(feasible, cost, 1e6))
-        return {int(c): open_tracks[r] for r, c in zip(rows, columns, strict=True) if feasible[r, c]}
+        cost, limit = _link_cost(self._trails, frame_index, faces, looks)
+        # One more column for each trail, which stands for no face: the price of not linking.
+        rows, columns = linear_sum_assignment(
+            np.hstack([np.minimum(cost - limit, 1e6), np.zeros((len(cost), len(cost)))])
+        )
+        return {
+            int(c): int(r) for r, c in zip(rows, columns, strict=True) if c < len(faces) and cost[r, c] < limit[r, 0]
+        }
 
 
 def box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -97,17 +167,27 @@ def box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def _link_cost(
-    before: NDArray[np.float64], now: NDArray[np.float64], elapsed: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Cost [N, M] of linking boxes [N, 4], `elapsed` [N] frames ago, to boxes [M, 4], and which links are thinkable."""
-    sides = [np.max(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (before, now)]
-    centres = [(boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (before, now)]
-    way = np.linalg.norm(centres[0][:, None] - centres[1][None, :], axis=2)
-    larger, smaller = np.maximum.outer(*sides), np.minimum.outer(*sides)
-    step, growth = way / np.maximum(larger, 1e-9), larger / np.maximum(smaller, 1e-9)
-    near = step <= MAX_STEP + STEP_PER_FRAME * elapsed[:, None]
-    alike = growth <= MAX_GROWTH + GROWTH_PER_FRAME * elapsed[:, None]
-    return 1 - box_iou(before, now) + step, near & alike
+    trails: Sequence[_Trail], frame_index: int, faces: Sequence[Face], looks: Looks | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cost [N, M] of linking faces to trails, and the cost [N, 1] from which on they are not linked."""
+    elapsed = np.array([[frame_index - trail.sightings[-1][0]] for trail in trails])  # [N, 1]
+    before = np.stack([trail.sightings[-1][1] for trail in trails])
+    now = np.stack([face.bbox for face in faces]).astype(np.float64)
+    sides = [np.maximum((boxes[:, 2:] - boxes[:, :2]).max(axis=1), 1e-9) for boxes in (before, now)]
+    centres = (now[:, :2] + now[:, 2:]) / 2
+    ways = [
+        np.linalg.norm(np.stack(trail.expected(frame_index))[:, None] - centres, axis=2).min(axis=0) for trail in trails
+    ]
+    step = np.stack(ways) / np.maximum.outer(*sides)
+    growth = np.log(np.divide.outer(*sides))
+    cost = (step / np.minimum(STEP + STEP_PER_FRAME * elapsed, MAX_STEP)) ** 2
+    cost += (growth / np.minimum(GROWTH + GROWTH_PER_FRAME * elapsed, MAX_GROWTH)) ** 2
+    if looks is not None:
+        now_looks = np.stack(looks)
+        unlike = [unlikeness(np.stack(trail.looks), now_looks).min(axis=0) for trail in trails]
+        cost += (np.maximum(np.stack(unlike) - LIKE, 0) / LIKE_DEVIATION) ** 2
+    limit = LIMIT + (LIMIT_LATE - LIMIT) * np.minimum(elapsed / LATE, 1)
+    return cost / 2, limit
 
 
 def largest_person(tracks: Sequence[Track]) -> set[int]:

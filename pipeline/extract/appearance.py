@@ -1,0 +1,88 @@
+"""What a face and its surroundings look like, in a few numbers: tells the people of one shot apart."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facemill.detectors.face import Face
+
+__all__ = ["describe", "unlikeness"]
+
+# Where the five landmarks of an upright face lie in the unit square of its box (ArcFace's template).
+TEMPLATE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]]) / 112.0
+WIDE, REACH = 48, 3.0
+"""Side of the aligned image of a face with hair and clothes: pixels, and face sides that they cover."""
+CORE = 32
+"""Side of the aligned image of the face alone, in pixels."""
+CELLS = 6
+"""Cells of the wide image along each side, of which each gives its mean colour."""
+SHAPE_WEIGHT, COLOUR_SCALE = 0.6, 60.0
+"""Weight of the gradients, and the difference of colours (CIELAB) that weighs as much as 1."""
+
+# What lies beside the head is background, which changes while the person moves.
+_CELL_WEIGHTS = np.array(
+    [
+        [0, 0, 0.3, 0.3, 0, 0],
+        [0, 0.3, 1, 1, 0.3, 0],
+        [0, 0.5, 1, 1, 0.5, 0],
+        [0, 0.5, 1, 1, 0.5, 0],
+        [0, 0.6, 1, 1, 0.6, 0],
+        [0.2, 0.8, 1, 1, 0.8, 0.2],
+    ]
+)
+
+
+def describe(image: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
+    """Descriptor [d] of a face in an RGB image [H, W, 3]: gradients of the aligned face, colours around it.
+
+    Descriptors are compared with `unlikeness`. What lies beyond the image counts as its nearest pixels.
+    """
+    wide = _aligned(image, face)
+    lab = cv2.cvtColor(wide.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    cell = WIDE // CELLS
+    colours = lab.reshape(CELLS, cell, CELLS, cell, 3).mean(axis=(1, 3))  # [6, 6, 3]
+    weights = np.sqrt(_CELL_WEIGHTS / _CELL_WEIGHTS.sum())[..., None] * [0.6, 1, 1]
+    margin = (WIDE - round(WIDE / REACH * 1.3)) // 2
+    core = cv2.resize(cv2.cvtColor(wide, cv2.COLOR_RGB2GRAY)[margin:-margin, margin:-margin], (CORE, CORE))
+    return np.concatenate([_shape(core) * SHAPE_WEIGHT, (colours * weights).ravel() / COLOUR_SCALE]).astype(np.float32)
+
+
+def unlikeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Distances [N, M] of descriptors [N, d] and [M, d]."""
+    difference = a[:, None].astype(np.float64) - b[None]
+    return np.asarray(np.sqrt((difference**2).sum(axis=2)))
+
+
+def _shape(core: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Unit vector [4 * 8 * 8]: mean strength of the brightness' rise in four directions, in each of 8 by 8 cells."""
+    smooth = cv2.GaussianBlur(core, (0, 0), 1.5).astype(np.float32)
+    rows, columns = np.gradient(smooth)
+    rises = np.maximum(np.stack([rows, -rows, columns, -columns]), 0)
+    cell = CORE // 8
+    cells = np.sqrt(rises.reshape(4, 8, cell, 8, cell).mean(axis=(2, 4)))
+    return np.asarray(cells.ravel() / max(float(np.linalg.norm(cells)), 1e-6), np.float32)
+
+
+def _aligned(image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
+    """Upright RGB image [WIDE, WIDE, 3] of the face's surroundings."""
+    x1, y1, x2, y2 = (float(v) for v in face.bbox)
+    side = max(x2 - x1, y2 - y1, 1.0)
+    centre, angle = np.array([(x1 + x2) / 2, (y1 + y2) / 2]), 0.0
+    eyes = face.landmarks[1] - face.landmarks[0]
+    if np.hypot(*eyes) > 0.1 * side:
+        angle = float(np.clip(np.arctan2(eyes[1], eyes[0]), -0.8, 0.8))
+    zoom = WIDE / (REACH * side)
+    shrink = min(1.0, 1.5 * zoom)  # what is shrunk first is not aliased by the warp
+    half = REACH * side * 0.75
+    low = np.clip(np.floor(centre - half), 0, np.array(image.shape[1::-1]) - 1).astype(int)
+    high = np.maximum(np.clip(np.ceil(centre + half), 1, image.shape[1::-1]).astype(int), low + 1)
+    part = image[low[1] : high[1], low[0] : high[0]]
+    size = np.maximum(np.rint(np.array(part.shape[1::-1]) * shrink), 1).astype(int)
+    part = cv2.resize(part, size.tolist(), interpolation=cv2.INTER_AREA)
+    scale = size / (high - low)
+    cosine, sine = np.cos(angle) * zoom, np.sin(angle) * zoom
+    matrix = np.array([[cosine, sine], [-sine, cosine]]) / scale
+    shift = WIDE / 2 - matrix @ ((centre - low) * scale)
+    affine = np.column_stack([matrix, shift])
+    warped = cv2.warpAffine(np.ascontiguousarray(part), affine, (WIDE, WIDE), borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(warped, np.uint8)
