@@ -1,138 +1,312 @@
-"""Whether a fake runs in step with its original, and if not, by how many frames it is off.
+"""Which frame of its original every frame of a fake shows.
 
-A forged face, and compression, differ in every frame; motion is what tells one frame from the next. So the
-two clips' deviations from their own mean picture are compared: a forgery that stays in place cancels, and a
-clip that stands still has nothing to say. What that leaves is told apart by the plain difference.
+The first guess is by time stamps. Then thumbnails of both whole clips are compared: forged faces and compression differ
+in every frame, but the rest of the picture, where it moves, tells one frame from the next. Missing, repeated and shifted
+frames are found by the best path through time; clips that do not belong together are refused.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Alignment", "estimate_offset", "thumbnail"]
+from facemill.masks.block_match import Blocks, band_costs, best_path, fit_levels, split_blocks
 
-THUMBNAIL_SIDE = 96  # longer side, pixels
+__all__ = ["AlignmentKind", "PairAlignment", "Thumbnails", "align_pair", "match_by_time"]
 
-UNFORGED_SHARE = 0.7  # of the pixels, those that fit best at any offset, are compared
-SHORTEST_OVERLAP = 3  # frames
+MAX_OFFSET = 40  # frames
+LEAST_REACH = 8  # frames: offsets this far are compared in any case, to see that the one taken is the best
 
-# Measured on real clips at crf 16 to 40, swapped, forged, shifted, mirrored and cut elsewhere.
-SAME_MOTION = 0.5  # pairs in step reached 0.30, others started at 0.65
-CLEAR_GAIN = 0.8  # an offset must bring the motion residual below this share of that at offset 0
-STILL_MOTION = 0.5  # gray levels: less motion than this drowns in the noise of strong compression
-SAME_STILL = 2.5  # gray levels: residual of pairs that stand still
-SAME_PICTURE = 10.0  # gray levels: residual of moving pairs; 3.7 was seen in step, 10 in another cut
+# Measured on real and composed pairs: see the table in the tests.
+STRUCTURED = 4.0  # gray levels: standard deviation within a block that shows something
+AGREEING = 0.2  # share of a block's variance that may differ where both show the same
+AGREEING_SHARE = 0.4  # of the structured blocks: a forgery covers up to 40 % of the frame, and they gather there
+MOVING = 1.5  # gray levels: standard deviation in time of a block that moves
+SAME_MOTION = 0.5  # 0: both move alike, 1: nothing in common
+MOTION_SHARE = 0.4  # of the moving blocks have to move alike
+ALIKE = 0.05  # cost by which two real frames fit a fake frame equally well
+ODD = 8.0  # times the usual squared difference: another picture
+ODD_LEVELS = 3.0  # gray levels: but less than this is never another picture
+SAME_RATE = 0.005
+LONGEST_CHECK = 256  # frames by which a clip is judged
 
-Clip = NDArray[np.float32]  # [N, h, w] or, flattened to pixels, [N, P]
+
+class AlignmentKind(StrEnum):
+    """How a fake follows its original in time."""
+
+    IN_STEP = "in_step"
+    SHIFTED = "shifted"  # by the same number of frames throughout
+    PIECEWISE = "piecewise"  # frames are missing, repeated or added in between
+    RATE = "rate"  # both files say different frame rates: frames are matched by time
+    UNKNOWN = "unknown"  # nothing to see by which it could be told
+    REFUSED = "refused"  # it shows something else
 
 
-@dataclass(frozen=True, slots=True)
-class Alignment:
-    """How a fake lies in time against its original.
+@dataclass(frozen=True, slots=True, eq=False)
+class Thumbnails:
+    """Small luma images of those frames of a video that were decoded.
 
     Attributes:
-        offset: fake frame = real frame + offset; 0 where no other offset is clearly better.
-        residual: mean absolute luma difference at that offset outside the forged region, gray levels.
-        aligned: whether the fake follows its original at that offset.
+        frames: uint8 [K, h, w], upright, square pixels.
+        indices: int64 [K], ascending: which frames of the video these are.
+        times: float64 [N], seconds: when each frame of the whole video is shown, ascending.
     """
 
-    offset: int
-    residual: float
-    aligned: bool
+    frames: NDArray[np.uint8]
+    indices: NDArray[np.int64]
+    times: NDArray[np.float64]
 
 
-def thumbnail(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The luma of an RGB frame [H, W, 3], shrunk to a longer side of 96 pixels (never enlarged).
+@dataclass(frozen=True, slots=True, eq=False)
+class PairAlignment:
+    """Which frames of a fake and its original show the same moment.
 
-    Returns:
-        float32 [h, w], gray levels.
-
-    Raises:
-        ValueError: the frame is not uint8 [H, W, 3].
+    Attributes:
+        kind: how the one follows the other.
+        real_of: int64 [M], for each frame of the fake the real frame that it shows; -1 for none.
+        fake_of: int64 [N], for each frame of the original the fake frame that shows it; -1 for none.
+        alike: bool [M], whether the real frames before and after it would fit a fake frame as well.
+        offsets: (first fake frame, offset) of each stretch in step; fake frame = real frame + offset, where the real
+            frame was already matched by time.
+        residual: root mean squared luma difference outside what is forged, gray levels of the thumbnails.
+        gain, level: `gain * fake + level` has the real's contrast and brightness.
+        reason: why it was refused, or is unknown; empty otherwise.
     """
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
-        raise ValueError(f"The frame is {frame.dtype} {list(frame.shape)}: pass uint8 RGB [H, W, 3].")
-    height, width = frame.shape[:2]
-    scale = min(1.0, THUMBNAIL_SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    luma = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY).astype(np.float32)
-    small: NDArray[np.float32] = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
-    return small
+
+    kind: AlignmentKind
+    real_of: NDArray[np.int64]
+    fake_of: NDArray[np.int64]
+    alike: NDArray[np.bool_]
+    offsets: list[tuple[int, int]] = field(default_factory=list)
+    residual: float = 0.0
+    gain: float = 1.0
+    level: float = 0.0
+    reason: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether masks may be made of it."""
+        return self.kind not in (AlignmentKind.REFUSED, AlignmentKind.UNKNOWN)
+
+    def fake_frame_of(self, real_index: int) -> int | None:
+        """The fake frame that shows a real one; None where there is none."""
+        fake = int(self.fake_of[real_index])
+        return None if fake < 0 else fake
+
+    def real_frame_of(self, fake_index: int) -> int | None:
+        """The real frame that a fake one shows; None where there is none."""
+        real = int(self.real_of[fake_index])
+        return None if real < 0 else real
 
 
-def estimate_offset(real: NDArray[np.floating], fake: NDArray[np.floating], max_offset: int) -> Alignment:
-    """Find the offset at which a fake follows its original.
+def match_by_time(real_times: NDArray[np.float64], fake_times: NDArray[np.float64]) -> NDArray[np.int64]:
+    """For each real frame the fake frame nearest in time, counted from each clip's own first frame.
 
     Args:
-        real: thumbnails [N, h, w] of the first frames of a real video; `3 * max_offset` are enough.
-        fake: thumbnails [M, h, w] of the first frames of a video made from it.
-        max_offset: greatest offset looked for, either way, frames. Offsets at which fewer than
-            half of the frames (or fewer than three) would overlap are not tried.
+        real_times, fake_times: seconds, ascending, [N] and [M].
+
+    Returns:
+        int64 [N]; -1 where no fake frame lies within half a frame (of the slower clip).
+    """
+    if not len(real_times) or not len(fake_times):
+        return np.full(len(real_times), -1, np.int64)
+    own, other = real_times - real_times[0], fake_times - fake_times[0]
+    nearest = _nearest(other, own)
+    half = max(_frame_time(own), _frame_time(other)) / 2
+    matched = np.abs(other[nearest] - own) <= half * (1 + 1e-6) + 1e-6
+    return np.where(matched, nearest, -1)
+
+
+def align_pair(real: Thumbnails, fake: Thumbnails, max_offset: int = MAX_OFFSET) -> PairAlignment:
+    """Find the real frame that every frame of a fake shows.
+
+    Args:
+        real: best of every frame of the original.
+        fake: of as many frames of the fake as were decoded; the others are placed between them.
+        max_offset: frames, beyond what the time stamps say, by which frames may be off.
 
     Raises:
-        ValueError: the clips are not [N, h, w] of one size, one is empty, or `max_offset` is negative.
+        ValueError: arrays that do not fit each other, or `max_offset` is negative.
     """
-    if real.ndim != 3 or fake.ndim != 3 or real.shape[1:] != fake.shape[1:] or real.size == 0 or fake.size == 0:
-        raise ValueError(f"Clips of {list(real.shape)} and {list(fake.shape)} cannot be aligned: pass [N, h, w] each.")
+    for clip in (real, fake):
+        if clip.frames.ndim != 3 or len(clip.frames) != len(clip.indices) or clip.frames.dtype != np.uint8:
+            raise ValueError(f"Thumbnails {clip.frames.dtype} {list(clip.frames.shape)}: pass uint8 [K, h, w].")
     if max_offset < 0:
         raise ValueError(f"max_offset {max_offset} is negative: pass the greatest offset to look for.")
-    original = real.reshape(len(real), -1).astype(np.float32)  # [N, P]
-    forged = fake.reshape(len(fake), -1).astype(np.float32)  # [M, P]
-    offsets = _offsets(len(original), len(forged), max_offset)
-    unforged = _unforged_pixels(original, forged, offsets)
-    original, forged = original[:, unforged], forged[:, unforged]
-
-    pairs = {offset: _overlap(original, forged, offset) for offset in offsets}
-    motion = {offset: _motion_residual(*pair) for offset, pair in pairs.items()}
-    best = min(offsets, key=lambda offset: (motion[offset], abs(offset)))
-    moves_alike = motion[best] <= SAME_MOTION
-    chosen = best if moves_alike and _clearly_better(original, forged, best, motion[best]) else 0
-    residual = float(np.abs(np.subtract(*pairs[chosen])).mean())
-    if moves_alike:
-        return Alignment(chosen, residual, aligned=residual <= SAME_PICTURE)
-    return Alignment(chosen, residual, aligned=residual <= SAME_STILL and _motion(original) <= STILL_MOTION)
+    if not len(real.frames) or not len(fake.frames):
+        return _without(AlignmentKind.UNKNOWN, real, fake, "no frame of it, or of its original, decodes")
+    frames = _same_size(fake.frames, real.frames.shape[1:])
+    if frames is None:
+        sizes = " and ".join(f"{clip.frames.shape[2]}:{clip.frames.shape[1]}" for clip in (fake, real))
+        return _without(AlignmentKind.REFUSED, real, fake, f"the sides of its frames and its original's are as {sizes}")
+    return _Comparison(real, Thumbnails(frames, fake.indices, fake.times), max_offset).alignment()
 
 
-def _offsets(real_frames: int, fake_frames: int, max_offset: int) -> list[int]:
-    """Offsets with enough overlap, 0 always among them."""
-    shorter = min(real_frames, fake_frames)
-    needed = max(SHORTEST_OVERLAP, (shorter + 1) // 2)
+class _Comparison:
+    """Two clips whose thumbnails are of one size."""
 
-    def overlap(offset: int) -> int:
-        return min(real_frames, fake_frames - offset) - max(0, -offset)
+    def __init__(self, real: Thumbnails, fake: Thumbnails, max_offset: int) -> None:
+        self.real, self.fake, self.max_offset = real, fake, max_offset
+        self.reach = max(max_offset, LEAST_REACH)
+        count = len(real.times)
+        frames = np.zeros((count, *real.frames.shape[1:]), np.uint8)
+        frames[real.indices] = real.frames
+        present = np.zeros(count, bool)
+        present[real.indices] = True
+        self.originals = split_blocks(frames, present)
+        forged = split_blocks(fake.frames, np.ones(len(fake.frames), bool))
+        self.predicted = _predict(real.times, fake.times)  # [M]
+        self.clocks_differ = abs(_frame_time(real.times) / (_frame_time(fake.times) or 1) - 1) > SAME_RATE
+        self.gain, self.level = self._levels(forged)
+        self.forged = Blocks(self.gain * forged.pixels + np.float32(self.level), forged.present)
 
-    return [offset for offset in range(-max_offset, max_offset + 1) if offset == 0 or overlap(offset) >= needed]
+    def alignment(self) -> PairAlignment:
+        expected = self.predicted[self.fake.indices]
+        costs = band_costs(self.originals, self.forged, expected, self.reach)
+        path = best_path(costs, clocks_differ=self.clocks_differ)
+        offsets = path - self.reach
+        matched = expected + offsets  # [K]
+        inside = (matched >= 0) & (matched < len(self.real.times))
+        inside[inside] = self.originals.present[matched[inside]]
+        if not inside.any():
+            return self._refused("no frame of it lies within its original")
+        squares, reason, kind = self._judge(np.flatnonzero(inside), matched[inside])
+        if reason:
+            return _without(kind, self.real, self.fake, reason)
+        usual = float(np.median(squares))
+        odd = np.zeros(len(offsets), bool)
+        odd[inside] = squares > np.maximum(ODD * usual, ODD_LEVELS**2)
+        if odd.sum() > 0.5 * inside.sum():
+            return self._refused(f"{odd.sum()} of {inside.sum()} frames compared show something else")
+        largest = int(offsets[inside & ~odd][np.abs(offsets[inside & ~odd]).argmax()])
+        if abs(largest) > self.max_offset and not self._still(costs):
+            return self._refused(f"it is off by {abs(largest)} frames, and mask.max_offset is {self.max_offset}")
+        return self._spread(offsets, ~inside | odd, _looks_alike(costs, path), float(np.sqrt(usual)))
+
+    def _levels(self, forged: Blocks) -> tuple[float, float]:
+        """By the mean pictures of both clips, which hardly depend on how they lie in time."""
+        shown = self.originals.pixels[:, self.originals.present]
+        return fit_levels(shown.mean(axis=1).ravel(), forged.pixels.mean(axis=1).ravel())
+
+    def _still(self, costs: NDArray[np.float32]) -> bool:
+        return bool(np.median(np.ptp(costs, axis=1)) < ALIKE)
+
+    def _judge(
+        self, rows: NDArray[np.int64], matched: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], str, AlignmentKind]:
+        """Squared difference of each matched frame outside what is forged; why they are no pair, if they are none."""
+        step = -(-len(rows) // LONGEST_CHECK)
+        shown = self.originals.pixels[:, matched]  # [B, n, P]
+        difference = self.forged.pixels[:, rows] - shown
+        squares = np.square(difference).mean(axis=2)  # [B, n]
+        contrast = np.median(shown[:, ::step].var(axis=2), axis=1)  # [B]
+        usual = np.median(squares, axis=1)
+        structured = contrast > STRUCTURED**2
+        agreeing = usual <= AGREEING * contrast + 2 * 1.0
+        if structured.sum() < max(1, len(structured) // 12):
+            return (
+                squares.mean(axis=0),
+                "its original shows nothing by which frames could be told",
+                AlignmentKind.UNKNOWN,
+            )
+        share = float((structured & agreeing).sum() / structured.sum())
+        if share < AGREEING_SHARE:
+            reason = f"only {100 * share:.0f} % of the picture resembles its original"
+            return squares.mean(axis=0), reason, AlignmentKind.REFUSED
+        kept = squares[agreeing].mean(axis=0)
+        if len(rows) >= 3:
+            moved, of_fake = shown[:, ::step], self.forged.pixels[:, rows][:, ::step]
+            moved = moved - moved.mean(axis=1, keepdims=True)
+            of_fake = of_fake - of_fake.mean(axis=1, keepdims=True)
+            energy = np.square(moved).mean(axis=(1, 2)), np.square(of_fake).mean(axis=(1, 2))
+            noise = float(np.median(kept))
+            moving = np.minimum(*energy) * 0 + np.maximum(*energy) > max(MOVING**2, 2 * noise)
+            if moving.sum() >= max(2, len(moving) // 24):
+                unlike = np.square(moved - of_fake).mean(axis=(1, 2))[moving] / (energy[0] + energy[1])[moving]
+                typical = float(np.quantile(unlike, MOTION_SHARE))
+                if typical > SAME_MOTION:
+                    reason = f"it does not move as its original does ({typical:.2f} of the motion differs)"
+                    return kept, reason, AlignmentKind.REFUSED
+        return kept, "", AlignmentKind.IN_STEP
+
+    def _spread(
+        self, offsets: NDArray[np.int64], unmatched: NDArray[np.bool_], alike: NDArray[np.bool_], residual: float
+    ) -> PairAlignment:
+        """From the fake frames that were compared to all frames of both clips."""
+        count, total = len(self.real.times), len(self.fake.times)
+        every = np.arange(total)
+        before = np.clip(np.searchsorted(self.fake.indices, every, side="right") - 1, 0, None)
+        after = np.clip(np.searchsorted(self.fake.indices, every, side="left"), None, len(offsets) - 1)
+        real_of = self.predicted + offsets[before]
+        # Between two stretches nobody saw where the one ends.
+        unknown = (offsets[before] != offsets[after]) & ~(alike[before] & alike[after])
+        if self.clocks_differ:
+            unknown &= np.abs(offsets[before] - offsets[after]) > 1
+        unknown |= unmatched[before] | unmatched[after]
+        real_of = np.where(unknown | (real_of < 0) | (real_of >= count), -1, real_of)
+        fake_of = np.full(count, -1, np.int64)
+        shown = np.flatnonzero(real_of >= 0)
+        fake_of[real_of[shown][::-1]] = shown[::-1]  # the first of several
+        good = np.flatnonzero(~unmatched)
+        turns = good[np.flatnonzero(np.diff(offsets[good], prepend=offsets[good[0]] - 1))]
+        stretches = [(int(self.fake.indices[turn]), -int(offsets[turn])) for turn in turns]
+        if self.clocks_differ:
+            kind = AlignmentKind.RATE
+        elif len(stretches) > 1:
+            kind = AlignmentKind.PIECEWISE
+        else:
+            kind = AlignmentKind.SHIFTED if stretches[0][1] else AlignmentKind.IN_STEP
+        return PairAlignment(
+            kind, real_of, fake_of, alike[before] & alike[after], stretches, residual, self.gain, self.level
+        )
+
+    def _refused(self, reason: str) -> PairAlignment:
+        return _without(AlignmentKind.REFUSED, self.real, self.fake, reason)
 
 
-def _overlap(real: Clip, fake: Clip, offset: int) -> tuple[Clip, Clip]:
-    """The frames of both clips [N, P] that show the same moment if `offset` is right."""
-    first, last = max(0, -offset), min(len(real), len(fake) - offset)
-    return real[first:last], fake[first + offset : last + offset]
+def _without(kind: AlignmentKind, real: Thumbnails, fake: Thumbnails, reason: str) -> PairAlignment:
+    count, total = len(real.times), len(fake.times)
+    return PairAlignment(
+        kind, np.full(total, -1, np.int64), np.full(count, -1, np.int64), np.zeros(total, bool), reason=reason
+    )
 
 
-def _unforged_pixels(real: Clip, fake: Clip, offsets: list[int]) -> NDArray[np.bool_]:
-    """Pixels [P] that some offset explains well: the same set for all offsets, so that these stay comparable."""
-    misfits = [np.abs(np.subtract(*_overlap(real, fake, offset))).mean(axis=0) for offset in offsets]
-    misfit = np.min(misfits, axis=0)  # [P]
-    unforged: NDArray[np.bool_] = misfit <= np.quantile(misfit, UNFORGED_SHARE)
-    return unforged
+def _same_size(frames: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """Thumbnails of the size wanted; None where they differ by more than rounding."""
+    if frames.shape[1:] == shape:
+        return frames
+    if max(abs(own - other) for own, other in zip(frames.shape[1:], shape, strict=True)) > 1:
+        return None
+    return np.stack([cv2.resize(frame, shape[::-1], interpolation=cv2.INTER_LINEAR) for frame in frames])
 
 
-def _motion_residual(real: Clip, fake: Clip) -> float:
-    """0 where both clips [N, P] move alike, about 1 where their motions have nothing in common (or are none)."""
-    moving, forged_moving = real - real.mean(axis=0), fake - fake.mean(axis=0)
-    energy = float(np.square(moving).sum() + np.square(forged_moving).sum())
-    return float(np.square(moving - forged_moving).sum()) / energy if energy > 0 else 1.0
+def _predict(real_times: NDArray[np.float64], fake_times: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Real frame nearest in time to each fake frame; before the start and past the end, as many frames outside."""
+    own, other = real_times - real_times[0], fake_times - fake_times[0]
+    frame_time = _frame_time(own) or _frame_time(other) or 1.0
+    beyond = np.rint(np.maximum(other - own[-1], 0) / frame_time).astype(np.int64)
+    return _nearest(own, other) + beyond
 
 
-def _clearly_better(real: Clip, fake: Clip, offset: int, residual: float) -> bool:
-    """Whether `offset` beats offset 0 on the very frames of the original that it was judged by."""
-    first, last = max(0, -offset), min(len(real), len(fake) - offset, len(fake))
-    return residual < CLEAR_GAIN * _motion_residual(real[first:last], fake[first:last])
+def _nearest(sorted_times: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Index of the nearest of `sorted_times` to each of `times`; the earlier of two as near."""
+    after = np.clip(np.searchsorted(sorted_times, times), 1, max(1, len(sorted_times) - 1))
+    if len(sorted_times) == 1:
+        return np.zeros(len(times), np.int64)
+    earlier = times - sorted_times[after - 1] <= sorted_times[after] - times + 1e-9
+    return (after - earlier).astype(np.int64)
 
 
-def _motion(clip: Clip) -> float:
-    """Root mean square deviation of a clip [N, P] from its mean picture, gray levels."""
-    return float(np.sqrt(np.square(clip - clip.mean(axis=0)).mean()))
+def _frame_time(times: NDArray[np.float64]) -> float:
+    """Usual time between two frames, seconds; 0 for a single one."""
+    return float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+
+
+def _looks_alike(costs: NDArray[np.float32], path: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the real frames on both sides fit as well as that of the path [K]."""
+    rows = np.arange(len(path))
+    sides = [costs[rows, np.clip(path + step, 0, costs.shape[1] - 1)] for step in (-1, 1)]
+    alike: NDArray[np.bool_] = np.maximum(*sides) - costs[rows, path] < ALIKE
+    return alike

@@ -1,7 +1,17 @@
 """Exact frames by index, from any video that FFmpeg reads and from sequences of pictures."""
 
 from facemill.pipeline.decode.frame import Frame, VideoInfo
+from facemill.pipeline.decode.picture import Observer, Picture, small_rgb, thumbnail_of
 from facemill.pipeline.decode.reader import VideoReader
 from facemill.pipeline.decode.sequence import SequenceReader
 
-__all__ = ["Frame", "SequenceReader", "VideoInfo", "VideoReader"]
+__all__ = [
+    "Frame",
+    "Observer",
+    "Picture",
+    "SequenceReader",
+    "VideoInfo",
+    "VideoReader",
+    "small_rgb",
+    "thumbnail_of",
+]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from facemill import VideoError
 from facemill.manifests.records import Reason
 from facemill.pipeline.decode.frame import Frame
+from facemill.pipeline.decode.picture import Observer, picture_of
 from facemill.pipeline.decode.probe import Probe
 from facemill.pipeline.decode.source import Deadline
 
@@ -46,17 +47,31 @@ def check_decord_fits(path: Path, probed: Probe, deadline: Deadline, threads: in
 
 
 def read_with_decord(
-    path: Path, probed: Probe, indices: Sequence[int], deadline: Deadline, threads: int
+    path: Path,
+    probed: Probe,
+    indices: Sequence[int],
+    deadline: Deadline,
+    threads: int,
+    *,
+    observer: Observer | None = None,
+    every: bool = False,
 ) -> Iterator[Frame]:
-    """Frames from the start on, until the last of `indices`.
+    """Frames from the start on, until the last of `indices`; if `every`, to the end of the file.
 
     Raises:
         VideoError: unreadable, where decord fails on a frame; decode_timeout.
     """
-    with _Abandonable(_images(path, threads, indices), path, deadline) as images:
+    wanted = frozenset(indices)
+    end = probed.info.frame_count if every else max(indices, default=-1) + 1
+    shown = range(end) if observer is not None else indices
+    with _Abandonable(_images(path, threads, shown), path, deadline) as images:
         images.next()
-        for index in indices:
-            yield Frame(index, probed.timeline.seconds(index, probed.info.fps), images.next())
+        for index in shown:
+            image = images.next()
+            if observer is not None:
+                observer(index, picture_of(image))
+            if index in wanted:
+                yield Frame(index, probed.timeline.seconds(index, probed.info.fps), image)
 
 
 def _images(path: Path, threads: int, indices: Sequence[int]) -> Iterator[int | NDArray[np.uint8]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -19,12 +20,14 @@ class VideoInfo:
         declared_frames: how many of them the header claims; None where it claims nothing. More than
             `frame_count` means that the end of the file is missing.
         fps: mean frames per second; 0 where the file has one frame or no clock.
-        width: pixels, of the upright first frame.
-        height: pixels, of the upright first frame.
+        width: pixels, of the upright first frame in square pixels.
+        height: pixels, of the upright first frame in square pixels.
         rotation: degrees by which coded pictures are turned clockwise for display: 0, 90, 180 or 270.
         variable_rate: whether frames are unevenly spaced in time.
         codec: FFmpeg's name of the compression, such as `h264`.
         pix_fmt: FFmpeg's name of the coded pixel layout, such as `yuv420p10le`.
+        coded_width, coded_height: pixels, as coded: before square pixels are made of them and they are turned.
+        pixel_aspect: width of a coded pixel / its height.
     """
 
     frame_count: int
@@ -36,6 +39,9 @@ class VideoInfo:
     variable_rate: bool
     codec: str
     pix_fmt: str
+    coded_width: int = 0
+    coded_height: int = 0
+    pixel_aspect: Fraction = Fraction(1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -30,7 +30,7 @@ class Orientation:
         return 180 if self.flip_y else 0
 
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """[H, W, 3] as coded -> [H', W', 3] upright."""
+        """[H, W] or [H, W, 3] as coded -> upright."""
         # OpenCV turns pictures several times faster than NumPy copies a transposed view.
         if self.transpose:
             image = cv2.transpose(image)

@@ -10,6 +10,7 @@ from facemill.manifests.records import Reason
 from facemill.pipeline.decode.frame import VideoInfo
 from facemill.pipeline.decode.nal import is_disposable, length_size
 from facemill.pipeline.decode.orientation import Orientation, orientation_of
+from facemill.pipeline.decode.picture import square_size
 from facemill.pipeline.decode.source import Deadline, decode, demux, open_video
 from facemill.pipeline.decode.timeline import Timeline, measured_fps, varies
 
@@ -18,6 +19,9 @@ __all__ = ["Probe", "probe"]
 # Codecs of which every packet shows exactly one picture. Others hide pictures (VP8), pack two in a
 # packet or none (MPEG-4 Part 2), so that only decoding tells.
 _ONE_PICTURE_A_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "libdav1d", "ffv1", "mjpeg", "prores"})
+
+WIDEST_PIXEL = Fraction(4)
+"""Width of a pixel / its height, or the reverse, beyond which a file is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,9 @@ def _describe(timeline: Timeline, declared: int | None, first: Any, stream: Any)
     known = [time * timeline.time_base for time in timeline.pts if time is not None]
     times = known if len(known) == len(timeline.pts) and known == sorted(known) else []
     orientation = orientation_of(first)
-    width, height = (first.height, first.width) if orientation.transpose else (first.width, first.height)
+    aspect = _pixel_aspect(stream)
+    size = square_size(first.width, first.height, aspect)
+    width, height = size[::-1] if orientation.transpose else size
     info = VideoInfo(
         frame_count=len(timeline.pts),
         declared_frames=declared,
@@ -131,8 +137,28 @@ def _describe(timeline: Timeline, declared: int | None, first: Any, stream: Any)
         variable_rate=varies(times, timeline.time_base),
         codec=stream.codec_context.codec.canonical_name,
         pix_fmt=first.format.name,
+        coded_width=first.width,
+        coded_height=first.height,
+        pixel_aspect=aspect,
     )
     return Probe(info, timeline, orientation, stream.container.format.name)
+
+
+def _pixel_aspect(stream: Any) -> Fraction:
+    """As the container says, or else the codec; square where neither does.
+
+    Raises:
+        VideoError: unreadable, for an absurd one.
+    """
+    aspect = Fraction(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
+    if aspect <= 0:
+        return Fraction(1)
+    if not 1 / WIDEST_PIXEL <= aspect <= WIDEST_PIXEL:
+        raise VideoError(
+            Reason.UNREADABLE,
+            f"{stream.container.name} says that its pixels are {aspect} as wide as high: set its sample aspect ratio.",
+        )
+    return aspect
 
 
 def _fps(measured: float, declared: Fraction | None) -> float:

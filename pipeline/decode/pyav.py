@@ -6,14 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import av
 
 from facemill import VideoError
 from facemill.manifests.records import Reason
 from facemill.pipeline.decode.damage import DamageTracker
 from facemill.pipeline.decode.frame import Frame
-from facemill.pipeline.decode.orientation import orientation_of
+from facemill.pipeline.decode.picture import Observer, Picture, rgb_of
 from facemill.pipeline.decode.probe import Probe
 from facemill.pipeline.decode.source import Deadline, decode, demux, open_video
 
@@ -24,40 +23,71 @@ _PATIENCE = 32
 
 
 def read_with_pyav(
-    path: Path, probed: Probe, indices: Sequence[int], deadline: Deadline, threads: int, *, skip: bool = True
+    path: Path,
+    probed: Probe,
+    indices: Sequence[int],
+    deadline: Deadline,
+    threads: int,
+    *,
+    observer: Observer | None = None,
+    every: bool = False,
+    skip: bool = True,
 ) -> Iterator[Frame]:
     """Decode from the start until the last of `indices` came out; only those become RGB.
 
     Args:
         path: the file that was probed.
         indices: ascending, unique, each below the frame count.
-        deadline: restarted whenever a picture came out of the decoder, or a frame was handed out.
+        deadline: restarted whenever a packet was read, a picture came out, or a frame was handed out.
         threads: of the decoder.
-        skip: leave out packets of pictures that nobody asked for and no other picture needs.
+        observer: sees every intact picture that is decoded on the way, in display order, once.
+        every: decode all pictures, to the end of the file; otherwise those that nobody asked for and no other
+            picture needs are left out.
+        skip: whether any may be left out.
 
     Raises:
-        VideoError: what `open_video` raises.
+        VideoError: what `open_video` raises; unreadable, where a picture cannot be converted.
     """
     deadline.restart()
-    remaining = deque(indices)
+    timeline = probed.timeline
+    due = indices
+    if observer is not None:
+        end = len(timeline.pts) if every else max(indices, default=-1) + 1
+        spared = frozenset() if every else timeline.disposable.difference(indices)
+        due = [index for index in range(end) if index not in spared]
+    remaining = deque(due)
+    wanted = frozenset(indices)
+    for index, frame in _decode(path, probed, remaining, deadline, threads, skip=skip and not every):
+        picture = None if frame is None else Picture(frame, probed.info.pixel_aspect)
+        if observer is not None and picture is not None:
+            observer(index, picture)
+        if index in wanted:
+            yield _frame(path, probed, index, picture)
+            deadline.restart()
+
+
+def _decode(
+    path: Path, probed: Probe, remaining: deque[int], deadline: Deadline, threads: int, *, skip: bool
+) -> Iterator[tuple[int, Any]]:
+    """The `remaining` indices, which it empties, and the picture of each; None where there is no intact one."""
     if probed.timeline.by_pts:
         # What is missing may be missing because of what was left out, or of an error in another thread.
         with suppress(_DamagedError):
-            yield from _read_by_pts(path, probed, remaining, deadline, threads, skip=skip, strict=True)
-        yield from _read_by_pts(path, probed, remaining, deadline, threads=1, skip=False, strict=False)
+            yield from _decode_by_pts(path, probed, remaining, deadline, threads, skip=skip, strict=True)
+        yield from _decode_by_pts(path, probed, remaining, deadline, threads=1, skip=False, strict=False)
     else:
-        yield from _read_by_counting(path, probed, remaining, deadline)
-    yield from (_frame(path, probed, index, None) for index in remaining)
+        yield from _decode_by_counting(path, remaining, deadline)
+    yield from ((index, None) for index in remaining)
 
 
 class _DamagedError(Exception):
     """A picture did not come out intact."""
 
 
-def _read_by_pts(
+def _decode_by_pts(
     path: Path, probed: Probe, remaining: deque[int], deadline: Deadline, threads: int, *, skip: bool, strict: bool
-) -> Iterator[Frame]:
-    """Hand out, and remove from `remaining`, frame after frame; if `strict`, stop where one is not intact."""
+) -> Iterator[tuple[int, Any]]:
+    """Hand out, and remove from `remaining`, picture after picture; if `strict`, stop where one is not intact."""
     if not remaining:
         return
     timeline = probed.timeline
@@ -89,13 +119,12 @@ def _read_by_pts(
                     judged[index] = picture if intact else None
             while remaining and remaining[0] in judged:
                 index = remaining.popleft()
-                yield _frame(path, probed, index, judged.pop(index))
-                deadline.restart()
+                yield index, judged.pop(index)
             if not remaining:
                 return
 
 
-def _read_by_counting(path: Path, probed: Probe, remaining: deque[int], deadline: Deadline) -> Iterator[Frame]:
+def _decode_by_counting(path: Path, remaining: deque[int], deadline: Deadline) -> Iterator[tuple[int, Any]]:
     """As the probe counted: one thread, nothing left out; after damage, nothing is intact until a keyframe."""
     index = 0
     intact = True
@@ -107,16 +136,20 @@ def _read_by_counting(path: Path, probed: Probe, remaining: deque[int], deadline
                 deadline.restart()
                 intact = not picture.is_corrupt and (intact or picture.key_frame)
                 if remaining and index == remaining[0]:
-                    yield _frame(path, probed, remaining.popleft(), picture if intact else None)
-                    deadline.restart()
+                    yield remaining.popleft(), picture if intact else None
                 index += 1
             if not remaining:
                 return
 
 
-def _frame(path: Path, probed: Probe, index: int, picture: Any) -> Frame:
+def _frame(path: Path, probed: Probe, index: int, picture: Picture | None) -> Frame:
     info = probed.info
-    image = None if picture is None else _upright_rgb(picture)
+    try:
+        image = None if picture is None else rgb_of(picture)
+    except (av.error.FFmpegError, OSError, ValueError) as error:  # a layout or matrix that FFmpeg cannot convert
+        raise VideoError(
+            Reason.UNREADABLE, f"Frame {index} of {path} cannot be turned into RGB ({error}): convert the file."
+        ) from error
     if image is not None and image.shape[:2] != (info.height, info.width):
         raise VideoError(
             Reason.UNREADABLE,
@@ -124,9 +157,3 @@ def _frame(path: Path, probed: Probe, index: int, picture: Any) -> Frame:
             "cut the file where its size changes.",
         )
     return Frame(index, probed.timeline.seconds(index, info.fps), image)
-
-
-def _upright_rgb(picture: Any) -> NDArray[np.uint8]:
-    # One thread: as many as there are cores, FFmpeg's choice, is slower and takes them from others.
-    rgb: NDArray[np.uint8] = picture.to_ndarray(format="rgb24", threads=1)
-    return orientation_of(picture).apply(np.ascontiguousarray(rgb))

@@ -5,9 +5,13 @@ from pathlib import Path
 from types import TracebackType
 from weakref import WeakSet
 
+import numpy as np
+from numpy.typing import NDArray
+
 from facemill.pipeline.config.recipe import DecodeSettings
 from facemill.pipeline.decode.decord_backend import check_decord_fits, read_with_decord
 from facemill.pipeline.decode.frame import Frame, check_indices
+from facemill.pipeline.decode.picture import Observer
 from facemill.pipeline.decode.probe import probe
 from facemill.pipeline.decode.pyav import read_with_pyav
 from facemill.pipeline.decode.source import Deadline
@@ -45,11 +49,21 @@ class VideoReader:
         if settings.backend == "decord":
             check_decord_fits(self.path, self._probe, deadline, threads)
 
-    def read(self, indices: Sequence[int]) -> Iterator[Frame]:
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Presentation time [frame_count] of every frame, seconds; at a constant rate where the file gives none."""
+        timeline, fps = self._probe.timeline, self.info.fps
+        return np.array([timeline.seconds(index, fps) for index in range(self.info.frame_count)], np.float64)
+
+    def read(self, indices: Sequence[int], *, observer: Observer | None = None, every: bool = False) -> Iterator[Frame]:
         """One frame per index, in order, decoded as they are asked for; every call starts anew.
 
         Args:
             indices: ascending, without repetition, each from 0 to `info.frame_count - 1`.
+            observer: called for every intact picture that is decoded on the way, wanted or not, in display
+                order and before its frame is handed out. Pictures that nobody asked for and no other picture
+                needs are not decoded.
+            every: decode those, too, and go on to the end of the file.
 
         Raises:
             ValueError: at once, for indices that are not as above, or a closed reader.
@@ -60,7 +74,9 @@ class VideoReader:
             raise ValueError(f"The reader of {self.path} is closed: open a new one.")
         chosen = check_indices(indices, self.info.frame_count)
         backend = read_with_decord if self._settings.backend == "decord" else read_with_pyav
-        frames = backend(self.path, self._probe, chosen, self._deadline(), self._threads)
+        frames = backend(
+            self.path, self._probe, chosen, self._deadline(), self._threads, observer=observer, every=every
+        )
         self._reads.add(frames)
         return frames
 

@@ -18,6 +18,7 @@ from facemill.manifests.records import Reason
 from facemill.manifests.scanning.listing import list_files, locate, open_file
 from facemill.manifests.sequences import is_picture, read_archive, split_archive
 from facemill.pipeline.decode.frame import Frame, VideoInfo, check_indices
+from facemill.pipeline.decode.picture import Observer, picture_of
 
 __all__ = ["SequenceReader"]
 
@@ -57,11 +58,18 @@ class SequenceReader:
             self.close()
             raise
 
-    def read(self, indices: Sequence[int]) -> Iterator[Frame]:
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """[frame_count]: a sequence has no clock, so its frames are counted."""
+        return np.arange(self.info.frame_count, dtype=np.float64)
+
+    def read(self, indices: Sequence[int], *, observer: Observer | None = None, every: bool = False) -> Iterator[Frame]:
         """One frame per index, in order, decoded as they are asked for; every call starts anew.
 
         Args:
             indices: ascending, without repetition, each from 0 to `info.frame_count - 1`.
+            observer: called for every intact picture that is decoded, before its frame is handed out.
+            every: decode all pictures.
 
         Raises:
             ValueError: at once, for indices that are not as above, or a closed reader.
@@ -69,7 +77,8 @@ class SequenceReader:
         """
         if self._kept.closed:
             raise ValueError(f"The reader of {self.path} is closed: open a new one.")
-        return map(self._frame, check_indices(indices, self.info.frame_count))
+        chosen = check_indices(indices, self.info.frame_count)
+        return self._frames(chosen, observer, range(self.info.frame_count) if every else chosen)
 
     def close(self) -> None:
         """Remove what was kept of an archive."""
@@ -124,6 +133,15 @@ class SequenceReader:
             codec="image2",  # FFmpeg's name for pictures in files of their own
             pix_fmt="rgb24",
         )
+
+    def _frames(self, indices: list[int], observer: Observer | None, decoded: Sequence[int]) -> Iterator[Frame]:
+        wanted = frozenset(indices)
+        for index in decoded:
+            frame = self._frame(index)
+            if observer is not None and frame.image is not None:
+                observer(index, picture_of(frame.image))
+            if index in wanted:
+                yield frame
 
     def _frame(self, index: int) -> Frame:
         image = _decode(self._pictures[index])

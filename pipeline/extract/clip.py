@@ -84,7 +84,7 @@ class ClipVideo:
         """The thumbnails so far, for alignment."""
         order = sorted(self.thumbnails)
         times = self.reader.times if isinstance(self.reader, VideoReader) else np.zeros(self.reader.info.frame_count)
-        return Thumbnails(np.stack([self.thumbnails[i] for i in order]), np.array(order), times[order])
+        return Thumbnails(np.stack([self.thumbnails[i] for i in order]), np.array(order, np.int64), times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ class Clip:
             if not fake.thumbnails or not self.lead.thumbnails:
                 break
             fake.alignment = align_pair(self.lead.seen(), fake.seen())
-            if fake.alignment.kind == "refused":
+            if not fake.alignment.usable:
                 yield FakeRead(fake, refused=fake.alignment.reason)
                 return False
             if attempt or not self._realign(fake, start, count):
@@ -234,9 +234,14 @@ class Clip:
     def _realign(self, fake: ClipVideo, start: int, count: int) -> bool:
         """Correct which frames of a fake show what; returns whether that changes any of this window's."""
         assert fake.alignment is not None
-        before = fake.shown[self.indices[start : start + count]]
-        fake.shown = fake.alignment.corrected(fake.shown)
-        return not np.array_equal(before, fake.shown[self.indices[start : start + count]])
+        sampled = self.indices[start : start + count]
+        before, after = fake.shown[sampled], fake.alignment.fake_of[sampled]
+        # Where nothing moves, one frame is as right as the next.
+        settled = (before >= 0) & fake.alignment.alike[before]
+        wrong = (before != after) & ~settled
+        if wrong.any():
+            fake.shown = fake.alignment.fake_of
+        return bool(wrong.any())
 
     def _fake_streams(self, fake: ClipVideo, start: int) -> "_Streams":
         wanted = fake.shown[self.indices[start:]]

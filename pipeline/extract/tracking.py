@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from facemill.pipeline.extract.follow import Follower
 from scipy.optimize import linear_sum_assignment
 
 from facemill.detectors.face import Face, FaceDetector
@@ -12,6 +11,7 @@ from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.decode import Frame
 from facemill.pipeline.extract.clip import Clip, ClipVideo, LeadWindow
 from facemill.pipeline.extract.faces import KnownFaces, detection_key, frame_faces, whole_picture
+from facemill.pipeline.extract.follow import Follower
 from facemill.pipeline.extract.stopwatch import Stopwatch
 from facemill.pipeline.extract.track import Track, box_iou
 

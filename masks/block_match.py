@@ -1,0 +1,149 @@
+"""How well frames of two clips fit each other, block by block, and the best way through time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Blocks", "band_costs", "best_path", "fit_levels", "split_blocks"]
+
+BLOCK_SIDE = 12  # pixels of a thumbnail
+FLOOR = 1.0
+"""Squared gray levels of difference that mean nothing: they are added to every block's difference."""
+CHUNK = 64  # fake frames compared at once
+JUMP = 0.6
+"""Price of a jump in time: as much as the mean log difference of one frame that does not fit at all."""
+TICK = 0.05
+"""Price of a step by one frame where the two clocks differ, so that such steps are expected."""
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blocks:
+    """Thumbnails cut into blocks.
+
+    Attributes:
+        pixels: [B, N, P], gray levels about some common level.
+        present: [N], frames that are there.
+    """
+
+    pixels: Array
+    present: NDArray[np.bool_]
+
+    def energy(self) -> Array:
+        """Sum of squares over each block [B, N]."""
+        return np.einsum("bnp,bnp->bn", self.pixels, self.pixels)
+
+
+def split_blocks(frames: NDArray[np.uint8], present: NDArray[np.bool_]) -> Blocks:
+    """Cut frames [N, h, w] into blocks of 12 x 12; what is left over at the edges is cut off."""
+    height, width = frames.shape[1:]
+    side = min(BLOCK_SIDE, height, width)
+    rows, columns = height // side, width // side
+    top, left = (height - rows * side) // 2, (width - columns * side) // 2
+    inner = frames[:, top : top + rows * side, left : left + columns * side]
+    tiles = inner.reshape(len(frames), rows, side, columns, side).transpose(1, 3, 0, 2, 4)
+    pixels = tiles.reshape(rows * columns, len(frames), side * side).astype(np.float32)
+    return Blocks(pixels - np.float32(128), present)
+
+
+def fit_levels(real: NDArray[np.floating], fake: NDArray[np.floating]) -> tuple[float, float]:
+    """Gain and level with which `gain * fake + level` fits `real` best, outside what is forged.
+
+    Args:
+        real, fake: pixels [P] that correspond; those that fit worst have no say.
+
+    Returns:
+        Gain and level; 1 and 0 where no pair of them within reason fits.
+    """
+    gain, level = 1.0, 0.0
+    for _ in range(6):
+        misfit = np.abs(gain * fake + level - real)
+        kept = misfit <= np.quantile(misfit, 0.6)
+        spread = float(fake[kept].std())
+        if spread < 1:
+            break
+        covariance = float(((fake[kept] - fake[kept].mean()) * (real[kept] - real[kept].mean())).mean())
+        gain = float(np.clip(covariance / spread**2, 0.75, 1.33))
+        level = float(np.clip(real[kept].mean() - gain * fake[kept].mean(), -60, 60))
+    return gain, level
+
+
+def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: int) -> Array:
+    """Cost [K, 2 * reach + 1] of each fake frame showing the real frame `predicted + offset`.
+
+    It is the logarithm of a block's mean squared difference, averaged over the blocks: a forged block, which fits
+    nowhere, has as little to say as one that stands still and fits everywhere. Real frames that are missing, or before
+    the start or after the end, cost as much as the others do on average.
+
+    Args:
+        real, fake: of N and K frames.
+        predicted: real frame [K] expected in each fake one, ascending; may lie outside 0..N-1.
+        reach: greatest offset, frames.
+    """
+    count = len(real.present)
+    real_energy, fake_energy = real.energy(), fake.energy()
+    pixels = real.pixels.shape[2]
+    costs = np.full((len(predicted), 2 * reach + 1), np.nan, np.float32)
+    offsets = np.arange(-reach, reach + 1)
+    breaks = np.flatnonzero(np.diff(predicted) > CHUNK) + 1
+    starts = np.union1d(np.arange(0, len(predicted), CHUNK), breaks)
+    for start, end in zip(starts, [*starts[1:], len(predicted)], strict=True):
+        rows = predicted[start:end]
+        first, last = np.clip([rows.min() - reach, rows.max() + reach + 1], 0, count)
+        if first == last:
+            continue
+        squares = fake.pixels[:, start:end] @ real.pixels[:, first:last].transpose(0, 2, 1)  # [B, k, n]
+        squares *= -2
+        squares += fake_energy[:, start:end, None]
+        squares += real_energy[:, None, first:last]
+        np.maximum(squares, 0, out=squares)
+        squares /= pixels
+        squares += np.float32(FLOOR)
+        fits = np.log(squares, out=squares).mean(axis=0)  # [k, n]
+        wanted = rows[:, None] + offsets
+        inside = (wanted >= first) & (wanted < last)
+        inside &= real.present[np.clip(wanted, 0, count - 1)]
+        chosen = np.take_along_axis(fits, np.clip(wanted - first, 0, last - first - 1), axis=1)
+        costs[start:end] = np.where(inside, chosen, np.nan)
+    missing = np.isnan(costs)
+    known = (~missing).sum(axis=1)
+    mean = np.where(missing, 0, costs).sum(axis=1) / np.maximum(known, 1)
+    return np.where(missing, mean[:, None], costs).astype(np.float32)
+
+
+def best_path(costs: Array, *, clocks_differ: bool) -> NDArray[np.int64]:
+    """The column of each row [K] for which costs and the price of changing the column are least together."""
+    rows, columns = costs.shape
+    # Where all look alike the column nearest to the middle is taken.
+    tie = 1e-4 * np.abs(np.arange(columns) - columns // 2)
+    step = TICK if clocks_differ else JUMP
+    came_from = np.empty((rows, columns), np.int32)
+    here = np.arange(columns)
+    total = costs[0] + tie
+    for row in range(rows):
+        if row == 0:
+            came_from[0] = here
+            continue
+        best = int(total.argmin())
+        origin = here.copy()
+        price = total.copy()
+        for shift in (1, -1):
+            moved = np.full(columns, np.inf, np.float64)
+            if shift == 1:
+                moved[1:] = total[:-1] + step
+            else:
+                moved[:-1] = total[1:] + step
+            better = moved < price
+            price[better], origin[better] = moved[better], here[better] - shift
+        jump = total[best] + JUMP
+        far = jump < price
+        price[far], origin[far] = jump, best
+        came_from[row] = origin
+        total = price + costs[row] + tie
+    path = np.empty(rows, np.int64)
+    path[-1] = int(total.argmin())
+    for row in range(rows - 1, 0, -1):
+        path[row - 1] = came_from[row, path[row]]
+    return path
