@@ -3,6 +3,7 @@
 from facemill.manifests.grouping import group_clips
 from facemill.manifests.records import (
     LABELS,
+    REFERENCE,
     SPLITS,
     ClipGroup,
     FailureRecord,
@@ -21,7 +22,7 @@ from facemill.manifests.scanning.merge import Merged, merge
 from facemill.manifests.scanning.scan import from_globs, scan
 from facemill.manifests.scanning.scan_report import ScanReport
 from facemill.manifests.schemas import FACES, FACTS, FAILURES, SAMPLES, VIDEOS, from_table, to_table
-from facemill.manifests.validation import Violation, check, validate
+from facemill.manifests.validation import Violation, check, shared_subjects, validate
 from facemill.manifests.videos import read_videos, write_videos
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "FACTS",
     "FAILURES",
     "LABELS",
+    "REFERENCE",
     "SAMPLES",
     "SPLITS",
     "VIDEOS",
@@ -55,6 +57,7 @@ __all__ = [
     "merge",
     "read_videos",
     "scan",
+    "shared_subjects",
     "to_table",
     "validate",
     "write_videos",

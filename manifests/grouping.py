@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from operator import attrgetter
 
-from facemill.manifests.records import ClipGroup, VideoEntry
+from facemill.manifests.records import REFERENCE, ClipGroup, VideoEntry
 
 __all__ = ["group_clips"]
 
@@ -12,19 +12,20 @@ __all__ = ["group_clips"]
 def group_clips(entries: Iterable[VideoEntry]) -> list[ClipGroup]:
     """One group per pristine video with the fakes made from it, and one per fake without its original.
 
-    Groups are sorted by `group_id` and fakes by `video_id`: the order of the entries does not matter.
+    The fakes of a split that is not their original's are a group of their own: it stands in both, and gives
+    samples in that of its own split only. Groups are sorted by `group_id` and fakes by `video_id`: the order of
+    the entries does not matter.
     """
     ordered = sorted(entries, key=attrgetter("video_id"))
     reals = {entry.video_id: entry for entry in ordered if entry.label == 0}
-    fakes: dict[str, list[VideoEntry]] = defaultdict(list)
-    alone = []
+    fakes: dict[tuple[VideoEntry, str], list[VideoEntry]] = defaultdict(list)
+    groups = []
     for entry in ordered:
-        if entry.label == 0:
-            continue
-        if entry.source_id in reals:
-            fakes[entry.source_id].append(entry)
-        else:
-            alone.append(entry)
-    groups = [ClipGroup(real, tuple(fakes.get(video_id, ()))) for video_id, real in reals.items()]
-    groups += [ClipGroup(None, (fake,)) for fake in alone]
+        if entry.label == 0 and entry.split != REFERENCE:
+            fakes[entry, entry.split] += ()  # a group though it may have no fakes
+        elif entry.label == 1 and entry.source_id in reals:
+            fakes[reals[entry.source_id], entry.split].append(entry)
+        elif entry.label == 1:
+            groups.append(ClipGroup(None, (entry,)))
+    groups += [ClipGroup(real, tuple(made)) for (real, _), made in fakes.items()]
     return sorted(groups, key=attrgetter("group_id"))

@@ -5,12 +5,13 @@ Coordinates are pixels of the upright source frame, origin at its top-left corne
 a point is where the centre of the top-left pixel is `(0.5, 0.5)`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 __all__ = [
     "LABELS",
+    "REFERENCE",
     "SPLITS",
     "ClipGroup",
     "FailureRecord",
@@ -28,6 +29,9 @@ LABELS = ("real", "fake")
 """Class names by label: 0 is real and 1 is fake, everywhere."""
 
 SPLITS = ("train", "val", "test")
+
+REFERENCE = "reference"
+"""Split of a pristine video that belongs to no split: it is read beside its fakes and gives no samples."""
 
 
 class MaskKind(StrEnum):
@@ -96,7 +100,7 @@ class VideoEntry:
         method: the forgery method, `real` for a pristine video.
         label: 0 real, 1 fake.
         quality: `raw`, `c23`, `c40`, or `native` where the dataset knows no compression levels.
-        split: `train`, `val` or `test`.
+        split: `train`, `val` or `test`; `REFERENCE` for the original of a fake that was itself left out.
         root: folder or fsspec URL that `path` and `mask_path` are relative to.
         path: POSIX path of the video below `root`; of a sequence of pictures its folder, which may be
             inside an archive (see `facemill.manifests.sequences`).
@@ -126,9 +130,10 @@ class VideoEntry:
 
 @dataclass(frozen=True, slots=True)
 class ClipGroup:
-    """One pristine video and every fake made from it in the same quality: decoded together.
+    """One pristine video and the fakes of one split made from it in the same quality: decoded together.
 
-    A fake without its original, and a real video without fakes, are groups of one.
+    A fake without its original, and a real video without fakes, are groups of one. Fakes of another split than
+    their original's are a group of their own, in which the original is read as a reference only.
     """
 
     real: VideoEntry | None
@@ -136,18 +141,38 @@ class ClipGroup:
 
     @property
     def group_id(self) -> str:
-        """The `video_id` of the pristine video, or of the lone fake."""
-        return next(self.videos()).video_id
+        """Unique among groups: the `video_id` of the pristine video or of the lone fake, `<video_id>/<split>`
+        where the pristine video is a reference.
+        """
+        first = next(self.videos()).video_id
+        return f"{first}/{self.split}" if self.real_is_reference else first
 
     @property
     def split(self) -> str:
-        return next(self.videos()).split
+        """The split of the videos that give samples."""
+        return (self.fakes[-1] if self.fakes else next(self.videos())).split
+
+    @property
+    def real_is_reference(self) -> bool:
+        """Whether faces and masks are found with the pristine video, but it gives no samples here."""
+        return self.real is not None and self.real.split != self.split
 
     def videos(self) -> Iterator[VideoEntry]:
-        """The pristine video first, then the fakes."""
+        """Every video that is read: the pristine video first, then the fakes."""
         if self.real is not None:
             yield self.real
         yield from self.fakes
+
+    def sampled(self) -> Iterator[VideoEntry]:
+        """Every video that gives samples: all but a reference."""
+        return (video for video in self.videos() if not (self.real_is_reference and video is self.real))
+
+    def without(self, video_ids: Container[str]) -> "ClipGroup | None":
+        """The group less these videos; None where no other gives samples."""
+        real = None if self.real is None or self.real.video_id in video_ids else self.real
+        fakes = tuple(fake for fake in self.fakes if fake.video_id not in video_ids)
+        nobody = not fakes and (real is None or self.real_is_reference)
+        return None if nobody else ClipGroup(real, fakes)
 
 
 @dataclass(frozen=True, slots=True)

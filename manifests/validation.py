@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from facemill import ManifestError
-from facemill.manifests.records import LABELS, SPLITS, VideoEntry
+from facemill.manifests.records import LABELS, REFERENCE, SPLITS, VideoEntry
 
-__all__ = ["Violation", "check", "validate"]
+__all__ = ["Violation", "check", "shared_subjects", "validate"]
 
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]+")
 _SHOWN = 5  # rows named in an error message
@@ -16,18 +16,14 @@ _SHOWN = 5  # rows named in an error message
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule, in words, and the rows that break it; where it is about subjects, these too."""
+    """A rule, in words, and the rows that break it."""
 
     rule: str
     sentence: str
     video_ids: tuple[str, ...]
-    subjects: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        if not self.video_ids:
-            return self.sentence
-        subjects = f", unlike {_shorten(self.subjects)}" if self.subjects else ""
-        return f"{self.sentence}{subjects} ({_shorten(self.video_ids)})"
+        return f"{self.sentence} ({_shorten(self.video_ids)})" if self.video_ids else self.sentence
 
 
 def validate(entries: Sequence[VideoEntry]) -> list[Violation]:
@@ -35,11 +31,7 @@ def validate(entries: Sequence[VideoEntry]) -> list[Violation]:
     if not entries:
         return [Violation("not_empty", "a manifest holds at least one video", ())]
     found = ((rule, sentence, tuple(broken_by(entries))) for rule, (sentence, broken_by) in _RULES.items())
-    return [
-        Violation(rule, sentence, ids, tuple(sorted(_shared_subjects(entries))) if rule == "subject_split" else ())
-        for rule, sentence, ids in found
-        if ids
-    ]
+    return [Violation(rule, sentence, ids) for rule, sentence, ids in found if ids]
 
 
 def check(entries: Sequence[VideoEntry]) -> None:
@@ -50,6 +42,19 @@ def check(entries: Sequence[VideoEntry]) -> None:
     """
     if violations := validate(entries):
         raise ManifestError(f"The manifest breaks its rules: {'; '.join(map(str, violations))}.")
+
+
+def shared_subjects(entries: Iterable[VideoEntry]) -> list[str]:
+    """Subjects whose videos give samples in more than one split, sorted: allowed, since official splits have such."""
+    first: dict[str, str] = {}
+    shared = {
+        subject
+        for entry in entries
+        if entry.split != REFERENCE
+        for subject in entry.subject_ids
+        if first.setdefault(subject, entry.split) != entry.split
+    }
+    return sorted(shared)
 
 
 def _repeated_ids(entries: Sequence[VideoEntry]) -> Iterator[str]:
@@ -68,7 +73,10 @@ def _odd_labels(entries: Sequence[VideoEntry]) -> Iterator[str]:
 
 
 def _unknown_splits(entries: Sequence[VideoEntry]) -> Iterator[str]:
-    return (entry.video_id for entry in entries if entry.split not in SPLITS)
+    originals = {entry.source_id for entry in entries}
+    for entry in entries:
+        if entry.split not in SPLITS and (entry.split != REFERENCE or entry.video_id not in originals):
+            yield entry.video_id
 
 
 def _reals_with_source(entries: Sequence[VideoEntry]) -> Iterator[str]:
@@ -82,32 +90,11 @@ def _unknown_sources(entries: Sequence[VideoEntry]) -> Iterator[str]:
             yield entry.video_id
 
 
-def _pairs_that_differ(what: Callable[[VideoEntry], str]) -> Callable[[Sequence[VideoEntry]], Iterator[str]]:
-    """A rule that a fake and its original agree in `what`."""
-
-    def broken_by(entries: Sequence[VideoEntry]) -> Iterator[str]:
-        reals = {entry.video_id: what(entry) for entry in entries if entry.label == 0}
-        for entry in entries:
-            if entry.source_id in reals and reals[entry.source_id] != what(entry):
-                yield entry.video_id
-
-    return broken_by
-
-
-def _shared_subjects(entries: Sequence[VideoEntry]) -> set[str]:
-    """Subjects that are in more than one split."""
-    first: dict[str, str] = {}
-    return {
-        subject
-        for entry in entries
-        for subject in entry.subject_ids
-        if first.setdefault(subject, entry.split) != entry.split
-    }
-
-
-def _shared_between_splits(entries: Sequence[VideoEntry]) -> Iterator[str]:
-    shared = _shared_subjects(entries)
-    return (entry.video_id for entry in entries if shared and not shared.isdisjoint(entry.subject_ids))
+def _pairs_across_qualities(entries: Sequence[VideoEntry]) -> Iterator[str]:
+    reals = {entry.video_id: entry.quality for entry in entries if entry.label == 0}
+    for entry in entries:
+        if entry.source_id in reals and reals[entry.source_id] != entry.quality:
+            yield entry.video_id
 
 
 def _repeated_files(entries: Sequence[VideoEntry]) -> Iterator[str]:
@@ -134,12 +121,10 @@ _RULES: dict[str, tuple[str, Callable[[Sequence[VideoEntry]], Iterable[str]]]] =
     "unique_id": ("a video_id stands for one row", _repeated_ids),
     "id_characters": ("a video_id is made of letters, digits, '_' and '-'", _odd_ids),
     "label": ("a label is 0 where the method is 'real', and 1 otherwise", _odd_labels),
-    "split": (f"a split is one of {', '.join(SPLITS)}", _unknown_splits),
+    "split": (f"a split is one of {', '.join(SPLITS)}; of the original of a fake also {REFERENCE}", _unknown_splits),
     "real_source": ("a real video has no source_id", _reals_with_source),
     "known_source": ("a source_id names a real video of the manifest", _unknown_sources),
-    "pair_quality": ("a fake has the quality of its original", _pairs_that_differ(lambda entry: entry.quality)),
-    "pair_split": ("a fake is in the split of its original", _pairs_that_differ(lambda entry: entry.split)),
-    "subject_split": ("a subject is in one split only", _shared_between_splits),
+    "pair_quality": ("a fake has the quality of its original", _pairs_across_qualities),
     "unique_file": ("a file stands in one row", _repeated_files),
     "relative_path": ("a path is relative to the root, with '/' and without '..'", _odd_paths),
 }

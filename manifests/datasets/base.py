@@ -29,7 +29,7 @@ class DatasetAdapter(ABC):
     published: ClassVar[Mapping[Count, int]] = {}
     """The authors' counts by dataset, method and split; see `Count` for what stands for all splits and all fakes."""
     lacks_val: ClassVar[bool] = False
-    """There is train and test only: what shows a test subject leaves train, and val is carved from the rest."""
+    """There is train and test only: val is carved from train."""
     linked: ClassVar[bool] = False
     """Swaps tie nearly everybody together: a split by identity deals subjects, and leaves out fakes between splits."""
 

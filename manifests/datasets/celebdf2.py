@@ -26,10 +26,10 @@ class CelebDF2(DatasetAdapter):
     `videos` in each.
     Names: `id<target>_<clip>.mp4`, `<number>.mp4` and `id<target>_id<source>_<clip>.mp4`.
     Pairs: a fake's original is `Celeb-real/id<target>_<clip>.mp4`. Who is seen in YouTube-real nobody knows.
-    Splits: `List_of_testing_videos.txt`, lines of a label (1 is real and 0 is fake) and a path, is test. It
-    shows nearly every celebrity, so hardly a fake shares nobody with it: what does is left out of train, and
-    val is carved from the rest. To train on this dataset, split it by identity: subjects are dealt, and
-    fakes that join two splits are left out.
+    Splits: `List_of_testing_videos.txt`, lines of a label (1 is real and 0 is fake) and a path, is test; val is
+    carved from the rest, so that nobody seen in it is seen in train. Test shows nearly every celebrity, so with
+    `--subjects-apart` hardly a fake is left to train on. By identity, subjects are dealt, and fakes that join
+    two splits are left out.
     Published: 590 + 300 reals and 5639 fakes; 178 and 340 of them are test.
     """
 

@@ -27,8 +27,8 @@ class DFDCPreview(DatasetAdapter):
     Layout: `dataset.json`, by path; `original_videos/<target>/` and `method_{A,B}/<target>/<target>_<letter>/`.
     Names: `<target>_<letter>_<take>.mp4` and `<swapped>_<target>_<letter>_<take>.mp4`.
     Pairs: a fake's original is `<target>_<letter>_<take>.mp4` below `original_videos`; some are not published.
-    Splits: `set` of `dataset.json`, train or test; what shows a test subject is left out of train, and val
-    is carved from the rest. By identity, subjects are dealt, and fakes that join two splits are left out.
+    Splits: `set` of `dataset.json`, train or test; val is carved from train, so that nobody seen in it is seen in
+    train. By identity, subjects are dealt, and fakes that join two splits are left out.
     Published: 1131 reals and 4119 fakes.
     """
 

@@ -2,21 +2,20 @@
 
 Two rules. Where swaps stay within small families, whole families are dealt. Where they tie nearly everybody
 together (Celeb-DF, DFD), that would put all of it into one split: there, subjects are dealt, and the
-fakes that join subjects of two splits are left out.
+fakes that join subjects of two splits are left out, or follow whom they show.
 """
 
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations, compress
-from operator import not_
+from itertools import combinations
 
 from facemill import ManifestError
-from facemill.manifests.records import SPLITS, VideoEntry
+from facemill.manifests.records import REFERENCE, SPLITS, VideoEntry
 from facemill.manifests.scanning.splits import Shares
 
-__all__ = ["assign", "assign_subjects", "without_test_subjects"]
+__all__ = ["assign", "assign_subjects", "keep_subjects_apart"]
 
 FamilyOf = Callable[[VideoEntry], str | None]
 """What else than subjects and originals keeps videos together; None for nothing."""
@@ -46,13 +45,16 @@ def assign(
 
 
 def assign_subjects(
-    entries: Sequence[VideoEntry], shares: Shares, seed: int = 0
+    entries: Sequence[VideoEntry], shares: Shares, seed: int = 0, *, whole: bool = False
 ) -> tuple[list[VideoEntry], list[VideoEntry]]:
     """Give every subject a split; return the videos of subjects of one split, and those left out.
 
     The smallest split grows around a subject drawn from `seed`, always by whoever shares most videos with
     those already in it, until it has its share; then the next; the largest takes the rest. So few
     videos are left out. Videos of nobody known are dealt last, to where their method lacks.
+
+    Args:
+        whole: leave out nothing: a fake that joins two splits goes where its first subject is, who is seen in it.
 
     Raises:
         ManifestError: there are fewer subjects (or videos of nobody known) than splits asked for.
@@ -64,10 +66,10 @@ def assign_subjects(
         among = {split_of[subject] for subject in entry.subject_ids}
         if not among:
             strangers.append(entry)
-        elif len(among) > 1:
+        elif len(among) > 1 and not whole:
             left_out.append(entry)
         else:
-            kept.append(replace(entry, split=among.pop()))
+            kept.append(replace(entry, split=split_of[entry.subject_ids[0]]))
     lack = _Lack([*kept, *strangers], splits)
     for entry in kept:
         lack.take(entry.split, [entry])
@@ -81,11 +83,17 @@ def assign_subjects(
     return kept, left_out
 
 
-def without_test_subjects(entries: Sequence[VideoEntry]) -> tuple[list[VideoEntry], list[VideoEntry]]:
-    """The entries without videos of train or val that show a subject of test; and those videos."""
-    tested = {subject for entry in entries if entry.split == "test" for subject in entry.subject_ids}
-    leaks = [entry.split != "test" and not tested.isdisjoint(entry.subject_ids) for entry in entries]
-    return list(compress(entries, map(not_, leaks))), list(compress(entries, leaks))
+def keep_subjects_apart(entries: Sequence[VideoEntry]) -> tuple[list[VideoEntry], list[VideoEntry]]:
+    """The entries without videos of train or val that show a subject of test, or of train one of val; and those."""
+    kept, left_out = [], []
+    later: set[str] = set()
+    for split in (REFERENCE, *reversed(SPLITS)):
+        mine = [entry for entry in entries if entry.split == split]
+        clean = [entry for entry in mine if later.isdisjoint(entry.subject_ids)]
+        left_out += [entry for entry in mine if not later.isdisjoint(entry.subject_ids)]
+        kept += clean
+        later |= {subject for entry in clean for subject in entry.subject_ids if split != REFERENCE}
+    return kept, left_out
 
 
 class _Lack:

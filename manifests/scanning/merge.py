@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from facemill import ManifestError
-from facemill.manifests.records import VideoEntry
+from facemill.manifests.records import REFERENCE, VideoEntry
 from facemill.manifests.scanning.contents import read_contents, size_of
 from facemill.manifests.scanning.listing import locate
-from facemill.manifests.validation import check
+from facemill.manifests.validation import check, shared_subjects
 
 __all__ = ["Merged", "merge"]
 
@@ -36,6 +36,7 @@ class Merged:
             "left out, the same video as": [f"{left} = {kept}" for left, kept in self.duplicates],
             "given another id": [f"{place} -> {video_id}" for place, video_id in self.renamed.items()],
         }
+        kinds["SUBJECTS IN TWO SPLITS"] = shared_subjects(self.entries)
         return [f"{kind}: {len(told)} ({_shorten(told)})" for kind, told in kinds.items() if told]
 
 
@@ -51,7 +52,7 @@ def merge(manifests: Sequence[Sequence[VideoEntry]], *, drop_duplicates: bool = 
 
     Raises:
         ManifestError: the same video twice (or once real and once fake), a video of unknown size that is not
-            there to be compared, or a manifest that breaks a rule, such as a subject in two splits.
+            there to be compared, or a manifest that breaks a rule.
     """
     numbered = [(number, entry) for number, entries in enumerate(manifests) for entry in entries]
     same_as = _find_duplicates(numbered)
@@ -92,7 +93,7 @@ def _find_duplicates(numbered: Sequence[tuple[int, VideoEntry]]) -> dict[int, in
             by_content[told].append(position)
     same_as: dict[int, int] = {}
     for positions in by_content.values():
-        first, *others = positions
+        first, *others = sorted(positions, key=lambda position: numbered[position][1].split == REFERENCE)
         for late in others:
             if numbered[late][0] != numbered[first][0]:
                 _refuse_contradiction(numbered[first][1], numbered[late][1])

@@ -5,10 +5,10 @@ from operator import attrgetter
 from facemill import ManifestError
 from facemill.manifests.datasets import DatasetAdapter, get
 from facemill.manifests.datasets.globs import Globs
-from facemill.manifests.records import VideoEntry
-from facemill.manifests.scanning.identity_splits import assign, assign_subjects, without_test_subjects
+from facemill.manifests.records import REFERENCE, VideoEntry
+from facemill.manifests.scanning.identity_splits import assign, assign_subjects, keep_subjects_apart
 from facemill.manifests.scanning.scan_report import ScanReport
-from facemill.manifests.scanning.splits import OFFICIAL, Shares, assign_from_table, parse_split, unpair
+from facemill.manifests.scanning.splits import OFFICIAL, Shares, add_references, assign_from_table, parse_split
 from facemill.manifests.validation import check
 
 __all__ = ["from_globs", "scan"]
@@ -18,7 +18,13 @@ _VAL_OF_TRAIN: Shares = (90, 10, 0)
 
 
 def scan(
-    dataset: str | DatasetAdapter, root: str, *, quality: str | None = None, split: str = "official", seed: int = 0
+    dataset: str | DatasetAdapter,
+    root: str,
+    *,
+    quality: str | None = None,
+    split: str = "official",
+    seed: int = 0,
+    subjects_apart: bool = False,
 ) -> ScanReport:
     """Find the videos below `root`, pair them and split them; names are listed, videos never opened.
 
@@ -28,6 +34,8 @@ def scan(
         quality: keep this quality only; may be left out where the root holds one.
         split: `official`, `identity:80/10/10`, `all-train`, `all-val`, `all-test`, or a table of splits.
         seed: of a split by identity, and of the val that is carved where a dataset has none.
+        subjects_apart: leave videos out of train and val, so that an official split, or a table's, has no subject
+            in two splits. A split by identity has none anyhow.
 
     Raises:
         ConfigError: unknown dataset or split option.
@@ -38,50 +46,61 @@ def scan(
     report = adapter.find(root, quality, official=rule == OFFICIAL)
     if not report.entries:
         raise ManifestError(_nothing_found(adapter, report))
+    found = report.entries
     if not isinstance(rule, str):
-        _split_by_identity(report, adapter, rule, seed)
-    elif rule != OFFICIAL:
-        assign_from_table(report, rule)
-    elif adapter.lacks_val:
-        _carve_val(report, adapter, seed)
-    report.entries = unpair(report.entries, report)
+        report.entries = _by_identity(report, found, adapter, rule, seed)
+    else:
+        if rule != OFFICIAL:
+            assign_from_table(report, rule)
+        if subjects_apart:
+            report.entries, left_out = keep_subjects_apart(report.entries)
+            _leave_out(report, left_out)
+        if rule == OFFICIAL and adapter.lacks_val:
+            _carve_val(report, adapter, seed, subjects_apart=subjects_apart)
+    add_references(report, found)
     report.entries.sort(key=attrgetter("video_id"))
     check(report.entries)
     return report
 
 
-def _split_by_identity(report: ScanReport, adapter: DatasetAdapter, shares: Shares, seed: int) -> None:
-    if adapter.linked and max(shares) < 100:
-        kept, left_out = assign_subjects(report.entries, shares, seed)
-        _leave_out(report, kept, left_out)
-    else:
-        report.entries = assign(report.entries, shares, seed, family_of=adapter.family)
+def _by_identity(
+    report: ScanReport, entries: list[VideoEntry], adapter: DatasetAdapter, shares: Shares, seed: int
+) -> list[VideoEntry]:
+    """The entries with a split by identity, less those left out."""
+    if not adapter.linked or max(shares) == 100:
+        return assign(entries, shares, seed, family_of=adapter.family)
+    kept, left_out = assign_subjects(entries, shares, seed)
+    _leave_out(report, left_out)
+    return kept
 
 
-def _carve_val(report: ScanReport, adapter: DatasetAdapter, seed: int) -> None:
-    """Make train and test share nobody, and give a part of train to val."""
-    entries, left_out = without_test_subjects(report.entries)
-    test = [entry for entry in entries if entry.split == "test"]
-    _leave_out(report, [entry for entry in entries if entry.split != "test"], left_out)
+def _carve_val(report: ScanReport, adapter: DatasetAdapter, seed: int, *, subjects_apart: bool) -> None:
+    """Give a part of train to val, by identity: as far as that goes, if nothing may be left out."""
+    train = [entry for entry in report.entries if entry.split == "train"]
+    others = [entry for entry in report.entries if entry.split != "train"]
     try:
-        _split_by_identity(report, adapter, _VAL_OF_TRAIN, seed)
+        if adapter.linked and not subjects_apart:
+            train, _ = assign_subjects(train, _VAL_OF_TRAIN, seed, whole=True)
+        else:
+            train = _by_identity(report, train, adapter, _VAL_OF_TRAIN, seed)
     except ManifestError:
         report.notes.append("Too few subjects are left in train to carve val from: val is empty.")
-    report.entries += test
+    report.entries = train + others
 
 
-def _leave_out(report: ScanReport, kept: list[VideoEntry], left_out: list[VideoEntry]) -> None:
-    report.entries = kept
-    report.crossing = sorted([*report.crossing, *(entry.path for entry in left_out)])
+def _leave_out(report: ScanReport, entries: list[VideoEntry]) -> None:
+    report.crossing = sorted([*report.crossing, *(entry.path for entry in entries if entry.split != REFERENCE)])
 
 
-def from_globs(root: str, real_glob: str, fake_glob: str, *, split: str, seed: int = 0) -> ScanReport:
+def from_globs(
+    root: str, real_glob: str, fake_glob: str, *, split: str, seed: int = 0, subjects_apart: bool = False
+) -> ScanReport:
     """Scan any folder by two patterns relative to `root`, such as `real/**/*.mp4`; nothing is paired.
 
     Raises:
         As `scan`; there is no official split.
     """
-    return scan(Globs(real_glob, fake_glob), root, split=split, seed=seed)
+    return scan(Globs(real_glob, fake_glob), root, split=split, seed=seed, subjects_apart=subjects_apart)
 
 
 def _nothing_found(adapter: DatasetAdapter, report: ScanReport) -> str:

@@ -1,10 +1,11 @@
 """What a scan found, against what the dataset's authors published."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from facemill.manifests.records import SPLITS, VideoEntry
+from facemill.manifests.validation import shared_subjects
 
 __all__ = ["ALL_FAKES", "ALL_SPLITS", "Count", "ScanReport"]
 
@@ -28,9 +29,10 @@ class ScanReport:
         published: the authors' counts by dataset, method and split; empty where there are none.
         entries: the videos, sorted by `video_id`.
         missing: paths that a pair, a split file or a table asks for and that are not there.
-        unpaired: paths of fakes whose original is not there, or was left out; they are among the entries.
+        unpaired: paths of fakes whose original is not there; they are among the entries.
         unsplit: paths of videos left out, because the split files name them in no split, or in two.
-        crossing: paths of videos left out, because they show subjects of another split.
+        crossing: paths of videos left out, because they show subjects of another split. Of both, originals of
+            fakes that were kept are still among the entries, as references.
         duplicate: paths left out, because another file is the same video.
         unreadable: paths of archives that are damaged or unsafe, of which nothing is among the entries; and of
             videos that could not be read to be hashed, which are.
@@ -60,11 +62,23 @@ class ScanReport:
         return Counter((entry.dataset, entry.method, entry.split) for entry in self.entries)
 
     def lines(self) -> list[str]:
-        """The report as text: a table of counts, then problems and notes, one a line."""
+        """The report as text: a table of counts, then problems, notes and what splits share, one a line."""
         rows = [_HEADER, *self._rows()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         table = ["  ".join(_cells(row, widths)).rstrip() for row in rows]
-        return [*table, *self._problems(), *self.notes]
+        return [*table, *self._problems(), *self.notes, *self._across_splits()]
+
+    def _across_splits(self) -> Iterator[str]:
+        split_of = {entry.video_id: entry.split for entry in self.entries}
+        away = sum(split_of.get(entry.source_id or "", entry.split) != entry.split for entry in self.entries)
+        if away:
+            yield f"fakes whose original is in another split, or in none, and is read as reference only: {away}"
+        if shared := shared_subjects(self.entries):
+            everybody = {subject for entry in self.entries for subject in entry.subject_ids}
+            yield (
+                f"SUBJECTS IN TWO SPLITS: {len(shared)} of {len(everybody)} ({_names(shared)}). The split stays whole; "
+                "--subjects-apart leaves out the videos of train and val that show them."
+            )
 
     def _rows(self) -> list[tuple[str, ...]]:
         found = self.found
@@ -109,5 +123,9 @@ def _cells(row: tuple[str, ...], widths: list[int]) -> list[str]:
 
 
 def _shorten(paths: list[str]) -> str:
-    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-    return f"{len(paths)} ({', '.join(paths[:_SHOWN])}{more})"
+    return f"{len(paths)} ({_names(paths)})"
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"

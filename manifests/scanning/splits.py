@@ -1,15 +1,15 @@
 """Train, val and test: what `--split` may ask for, and a split that a table of one's own tells."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from facemill import ConfigError, ManifestError
-from facemill.manifests.records import SPLITS, VideoEntry
+from facemill.manifests.records import REFERENCE, SPLITS, VideoEntry
 from facemill.manifests.scanning.scan_report import ScanReport
 from facemill.manifests.tables import read_table
 
-__all__ = ["OFFICIAL", "Shares", "assign_from_table", "parse_split", "unpair"]
+__all__ = ["OFFICIAL", "Shares", "add_references", "assign_from_table", "parse_split"]
 
 OFFICIAL = "official"
 Shares = tuple[int, int, int]
@@ -69,18 +69,18 @@ def assign_from_table(report: ScanReport, place: str) -> None:
     report.entries = kept
 
 
-def unpair(entries: Sequence[VideoEntry], report: ScanReport) -> list[VideoEntry]:
-    """The entries, where a fake whose original was left out stands alone, and is reported."""
-    reals = {entry.video_id for entry in entries if entry.label == 0}
-    paired = []
-    for entry in entries:
-        if entry.source_id is not None and entry.source_id not in reals:
-            report.unpaired.append(entry.path)
-            entry = replace(entry, source_id=None)
-        paired.append(entry)
-    left = {entry.path for entry in entries}
+def add_references(report: ScanReport, found: Iterable[VideoEntry]) -> None:
+    """Keep the originals of fakes, where a split left them out, as references; and no other references.
+
+    Args:
+        found: every video, before some were left out.
+    """
+    report.entries = [entry for entry in report.entries if entry.split != REFERENCE]
+    kept = {entry.video_id for entry in report.entries}
+    wanted = {entry.source_id for entry in report.entries} - kept
+    report.entries += [replace(entry, split=REFERENCE) for entry in found if entry.video_id in wanted]
+    left = {entry.path for entry in report.entries}
     report.unpaired = [path for path in report.unpaired if path in left]
-    return paired
 
 
 def _read_splits(place: str) -> dict[str, str]:

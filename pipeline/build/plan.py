@@ -34,12 +34,18 @@ class ShardSpec:
 
     @property
     def video_ids(self) -> frozenset[str]:
-        """Ids of all of its videos."""
+        """Ids of all videos that are read."""
         return frozenset(video.video_id for group in self.groups for video in group.videos())
+
+    @property
+    def sampled_ids(self) -> frozenset[str]:
+        """Ids of the videos that give samples: a reference does so in another shard, or nowhere."""
+        return frozenset(video.video_id for group in self.groups for video in group.sampled())
 
     def fingerprint(self, recipe: Recipe) -> str:
         """SHA-256 of what decides the shard's bytes: a committed shard is only good for this very work."""
-        groups = [[asdict(video) for video in group.videos()] for group in self.groups]
+        # A root that has moved holds the same videos still.
+        groups = [[{**asdict(video), "root": None} for video in group.videos()] for group in self.groups]
         work = json.dumps([self.shard_id, recipe.build_values(), groups], sort_keys=True)
         return hashlib.sha256(work.encode()).hexdigest()
 
@@ -90,7 +96,7 @@ def _plan_split(split: str, groups: list[ClipGroup], recipe: Recipe) -> Iterable
     prefix = f"{recipe.seed}/".encode()
     groups.sort(key=lambda group: hashlib.blake2b(prefix + group.group_id.encode(), digest_size=16).digest())
     frames = expected_frames(recipe.sample)
-    sizes = [frames * (len(group.fakes) + (group.real is not None)) for group in groups]
+    sizes = [frames * len([*group.sampled()]) for group in groups]
     total = sum(sizes)
     count = max(1, round(total / recipe.shards.samples_per_shard))
     shards: dict[int, list[ClipGroup]] = defaultdict(list)

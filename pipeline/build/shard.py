@@ -104,10 +104,8 @@ def _without_poison(spec: ShardSpec) -> tuple[list[ClipGroup], list[FailureRecor
             for video in group.videos()
             if video.video_id in spec.poisonous
         ]
-        real = None if group.real is None or group.real.video_id in spec.poisonous else group.real
-        fakes = tuple(fake for fake in group.fakes if fake.video_id not in spec.poisonous)
-        if real is not None or fakes:
-            groups.append(ClipGroup(real, fakes))
+        if (healthy := group.without(spec.poisonous)) is not None:
+            groups.append(healthy)
     return groups, failures
 
 
@@ -144,8 +142,8 @@ class _Records:
             shard=ShardFile.of(out, shard, len(self.samples)) if self.samples else None,
             samples=samples,
             faces=faces,
-            videos=len(spec.video_ids),
-            barren=len(spec.video_ids - {record.video_id for record in self.samples}),
+            videos=len(spec.sampled_ids),
+            barren=len(spec.sampled_ids - {record.video_id for record in self.samples}),
             failures=tuple(self.failures),
             timings=dict(watch.seconds),
         )

@@ -35,6 +35,9 @@ def scan(
         ),
     ] = "official",
     seed: Annotated[int, typer.Option(help="Seed of an identity split.")] = 0,
+    subjects_apart: Annotated[
+        bool, typer.Option("--subjects-apart", help="Leave out videos of train and val that show a subject of test.")
+    ] = False,
     real: Annotated[
         str | None, typer.Option(help="For csv on a folder: pattern of the real videos.", metavar="GLOB")
     ] = None,
@@ -49,9 +52,9 @@ def scan(
     if (real is None) != (fake is None) or (real is not None and dataset != "csv"):
         raise ConfigError("--real and --fake go together, with the dataset csv and a folder.")
     if real is not None and fake is not None:
-        report = manifests.from_globs(root, real, fake, split=split, seed=seed)
+        report = manifests.from_globs(root, real, fake, split=split, seed=seed, subjects_apart=subjects_apart)
     else:
-        report = manifests.scan(dataset, root, quality=quality, split=split, seed=seed)
+        report = manifests.scan(dataset, root, quality=quality, split=split, seed=seed, subjects_apart=subjects_apart)
     if hashed:
         with progress("hashing", len(report.entries)) as advance:
             manifests.add_contents(report, on_videos=advance)

@@ -113,6 +113,31 @@ def celebdf(root: Path) -> str:
     return str(root)
 
 
+def celebdf2_release(root: Path) -> str:
+    """A tree of Celeb-DF v2's published shape: 59 celebrities, 590 + 300 reals and 5639 fakes in groups of about ten
+    celebrities, and a test list of 108 + 70 reals and 340 fakes, which shows 56 celebrities, of whose originals
+    106 are test.
+    """
+    clips = [(celebrity, clip) for clip in range(10) for celebrity in range(59)]
+    reals = [f"Celeb-real/id{celebrity}_{clip:04d}.mp4" for celebrity, clip in clips]
+    youtube = [f"YouTube-real/{number:05d}.mp4" for number in range(300)]
+    swaps = [(a, b, clip) for a, clip in clips for b in range(59) if a // 10 == b // 10 and a != b]
+    fakes = [f"Celeb-synthesis/id{a}_id{b}_{clip:04d}.mp4" for a, b, clip in swaps]
+    extra = [f"Celeb-synthesis/id{a}_id{(a + 10) % 59}_{clip:04d}.mp4" for a, clip in clips]
+    fakes = [*fakes, *extra][:5639]
+    tested = {(celebrity, clip) for celebrity, clip in clips if celebrity < 56 and clip < 2}
+    tested -= {(55, 0), (54, 0), (53, 0), (52, 0)}  # 108: the last four show one clip
+    listed = [f"Celeb-real/id{a}_{clip:04d}.mp4" for a, clip in sorted(tested)]
+    mine = [(a, b, clip) for a, b, clip in swaps if a < 56 and b < 56]
+    within = [swap for swap in mine if (swap[0], swap[2]) in tested][:106]
+    across = [swap for swap in mine if (swap[0], swap[2]) not in tested][-234:]
+    listed_fakes = [f"Celeb-synthesis/id{a}_id{b}_{clip:04d}.mp4" for a, b, clip in within + across]
+    touch(root, [*reals, *youtube, *fakes])
+    lines = [f"1 {path}" for path in (*listed, *youtube[:70])] + [f"0 {path}" for path in listed_fakes]
+    (root / "List_of_testing_videos.txt").write_text("\n".join([*lines, ""]))
+    return str(root)
+
+
 def dfdc_part(root: Path, part: int, originals: Iterable[str]) -> None:
     """A part of training: two fakes of each original."""
     folder = root / f"dfdc_train_part_{part}"

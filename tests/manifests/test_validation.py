@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from facemill import ManifestError
-from facemill.manifests import VideoEntry, check, validate
+from facemill.manifests import REFERENCE, VideoEntry, check, shared_subjects, validate
 
 
 def manifest() -> list[VideoEntry]:
@@ -35,8 +35,8 @@ def test_a_sound_manifest_passes():
         (2, {"source_id": "gone"}, {"known_source": ("c",)}),
         (2, {"source_id": "c"}, {"known_source": ("c",)}),
         (2, {"quality": "c40"}, {"pair_quality": ("c",)}),
-        (2, {"split": "test", "subject_ids": ()}, {"pair_split": ("c",)}),
-        (1, {"split": "test", "subject_ids": ("d-9", "d-3")}, {"subject_split": ("b", "c")}),
+        (1, {"split": "reference"}, {"split": ("b",)}),
+        (2, {"split": "reference"}, {"split": ("c",)}),
         (1, {"path": "a.mp4"}, {"unique_file": ("a", "b")}),
         (1, {"path": "/a.mp4"}, {"relative_path": ("b",)}),
         (1, {"path": "x/../a.mp4"}, {"relative_path": ("b",)}),
@@ -62,12 +62,24 @@ def test_a_fake_without_its_original_is_allowed():
     assert validate(entries) == []
 
 
-def test_subjects_in_two_splits_are_named():
+@pytest.mark.parametrize("split", ["val", "test", REFERENCE])
+def test_an_original_may_be_in_another_split_or_only_a_reference(split):
+    entries = manifest()
+    entries[0] = replace(entries[0], split=split)
+    assert validate(entries) == []
+
+
+def test_subjects_in_two_splits_are_named_and_allowed():
     entries = manifest()
     entries[1] = replace(entries[1], split="test", subject_ids=("d-3", "d-1"))
-    (violation,) = validate(entries)
-    assert violation.subjects == ("d-1", "d-3")
-    assert str(violation) == "a subject is in one split only, unlike d-1, d-3 (a, b, c)"
+    assert shared_subjects(entries) == ["d-1", "d-3"]
+    assert validate(entries) == []
+
+
+def test_a_reference_gives_no_samples_and_so_shares_nobody():
+    entries = manifest()
+    entries[0] = replace(entries[0], split=REFERENCE)
+    assert shared_subjects(entries) == []
 
 
 def test_an_empty_manifest_is_refused():
@@ -80,5 +92,8 @@ def test_check_names_every_broken_rule_and_the_first_rows():
     entries[0] = replace(entries[0], path="/x")
     with pytest.raises(ManifestError) as caught:
         check(entries)
-    assert "a split is one of train, val, test (v0, v1, v2, v3, v4 and 2 more)" in str(caught.value)
+    assert (
+        "a split is one of train, val, test; of the original of a fake also reference (v0, v1, v2, v3, v4 and 2 more)"
+        in str(caught.value)
+    )
     assert "'/' and without '..' (v0)" in str(caught.value)

@@ -31,8 +31,8 @@ def test_a_manifest_that_breaks_a_rule_is_not_written(tmp_path):
     path = tmp_path / "videos.parquet"
     write_videos(ENTRIES, path)
     before = path.read_bytes()
-    with pytest.raises(ManifestError, match="in the split of its original"):
-        write_videos([ENTRIES[0], replace(ENTRIES[1], split="test")], path)
+    with pytest.raises(ManifestError, match="has the quality of its original"):
+        write_videos([ENTRIES[0], replace(ENTRIES[1], quality="c40")], path)
     assert path.read_bytes() == before
 
 

@@ -7,7 +7,7 @@ import fsspec
 import pytest
 
 from facemill import ConfigError, ManifestError
-from facemill.manifests import SPLITS, locate, scan, validate
+from facemill.manifests import REFERENCE, SPLITS, group_clips, locate, scan, shared_subjects, validate
 from facemill.manifests.datasets import available, get, register
 from facemill.manifests.datasets.base import choose_quality, make_video_id
 from facemill.manifests.scanning.scan_report import ALL_SPLITS
@@ -69,8 +69,35 @@ def test_splits_by_identity(name, root):
     report = scan(name, root, split="identity:40/30/30")
     assert {entry.split for entry in report.entries} == set(SPLITS)
     assert validate(report.entries) == []
+    assert shared_subjects(report.entries) == []
     assert report.entries == scan(name, root, split="identity:40/30/30").entries
     assert any(report.entries != scan(name, root, split="identity:40/30/30", seed=seed).entries for seed in range(1, 9))
+
+
+def test_the_official_split_is_kept_whole(name, root):
+    everything = scan(name, root, split="all-test").entries
+    report = scan(name, root)
+    assert [entry.video_id for entry in report.entries] == [entry.video_id for entry in everything]
+    assert report.crossing == []
+
+
+def test_subjects_apart_leaves_out_what_shows_them_and_no_mask(name, root):
+    report = scan(name, root, subjects_apart=True)
+    assert validate(report.entries) == []
+    assert shared_subjects(report.entries) == []
+    whole = {entry.video_id: entry for entry in scan(name, root).entries}
+    assert {entry.source_id for entry in report.entries} - {None} <= {entry.video_id for entry in report.entries}
+    assert all(entry.source_id == whole[entry.video_id].source_id for entry in report.entries)
+
+
+def test_every_fake_is_read_beside_its_original(name, root):
+    for split in ("official", "identity:40/30/30"):
+        groups = group_clips(scan(name, root, split=split).entries)
+        sampled = [video.video_id for group in groups for video in group.sampled()]
+        assert len(sampled) == len(set(sampled))
+        for group in groups:
+            assert all(fake.source_id is None or group.real is not None for fake in group.fakes)
+            assert {video.split for video in group.sampled()} == {group.split}
 
 
 def test_goes_into_one_split_as_a_whole(name, root):
@@ -85,7 +112,7 @@ def test_no_video_is_lost_in_silence(name, root, split):
     if name in ("csv", "dfdcp", "dfdc", "ffpp") and split == "identity":
         split = "identity:34/33/33"  # few families
     report = scan(name, root, split=split)
-    kept = [entry.path for entry in report.entries]
+    kept = [entry.path for entry in report.entries if entry.split != REFERENCE]
     assert sorted([*kept, *report.crossing, *report.unsplit]) == sorted(everything)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from facemill import ManifestError
-from facemill.manifests import VideoEntry, add_contents, merge, scan
+from facemill.manifests import REFERENCE, VideoEntry, add_contents, merge, scan
 
 
 @pytest.fixture
@@ -70,17 +70,24 @@ def test_the_same_manifest_twice_is_the_same_videos(corpus):
     assert merge([one, one], drop_duplicates=True).entries == one
 
 
-def test_a_video_kept_in_one_split_leaves_no_fake_in_another(corpus):
+def test_a_video_kept_in_one_split_is_a_reference_for_its_fakes_in_another(corpus):
     one, other = corpus("one", "train", a=b"same"), corpus("other", "test", c=b"same", fake_c=b"fake")
-    with pytest.raises(ManifestError, match="in the split of its original"):
-        merge([one.entries, other.entries], drop_duplicates=True)
+    merged = merge([one.entries, other.entries], drop_duplicates=True)
+    assert [(entry.path, entry.split) for entry in merged.entries] == [("fake_c.mp4", "test"), ("a.mp4", "train")]
 
 
-def test_a_subject_in_two_splits_is_refused(corpus):
+def test_a_video_is_kept_in_its_split_rather_than_as_a_reference(corpus):
+    one, other = corpus("one", "test", a=b"same", fake_a=b"22"), corpus("other", "train", c=b"same")
+    aside = [replace(entry, split=REFERENCE) if entry.label == 0 else entry for entry in one.entries]
+    merged = merge([aside, other.entries], drop_duplicates=True)
+    assert [(entry.path, entry.split) for entry in merged.entries] == [("fake_a.mp4", "test"), ("c.mp4", "train")]
+    assert merged.entries[0].source_id == merged.entries[1].video_id
+
+
+def test_a_subject_in_two_splits_is_told_in_one_loud_line(corpus):
     one, other = corpus("one", "train", a=b"1"), corpus("other", "test", a=b"2")
     leaking = [replace(entry, subject_ids=one.entries[0].subject_ids) for entry in other.entries]
-    with pytest.raises(ManifestError, match="in one split only, unlike corpus-one-a "):
-        merge([one.entries, leaking])
+    assert merge([one.entries, leaking]).lines()[-1] == "SUBJECTS IN TWO SPLITS: 1 (corpus-one-a)"
 
 
 def test_real_here_and_fake_there_is_a_contradiction(corpus):

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facemill import ConfigError, ManifestError
-from facemill.manifests import SPLITS, ScanReport, VideoEntry, scan, validate
-from facemill.manifests.scanning.identity_splits import assign, assign_subjects, without_test_subjects
-from facemill.manifests.scanning.splits import assign_from_table, parse_split, unpair
+from facemill.manifests import REFERENCE, SPLITS, ScanReport, VideoEntry, scan, shared_subjects, validate
+from facemill.manifests.scanning.identity_splits import assign, assign_subjects, keep_subjects_apart
+from facemill.manifests.scanning.splits import add_references, assign_from_table, parse_split
 from tests.manifests.dataset_trees import touch
 
 
@@ -117,17 +117,20 @@ def test_too_few_subjects_are_refused():
         assign_subjects(swaps([[1, 2]]), (80, 10, 10))
 
 
-def test_train_and_val_lose_what_shows_a_subject_of_test():
+def test_apart_train_and_val_lose_what_shows_a_subject_of_test_and_train_what_shows_one_of_val():
     entries = [
         replace(entry("a", None, "d-1"), split="test"),
         replace(entry("b", None, "d-1"), split="train"),
         replace(entry("c", None, "d-2", "d-1", label=1), split="val"),
         replace(entry("e", None, "d-2"), split="val"),
         replace(entry("f", None), split="train"),
+        replace(entry("g", None, "d-2"), split="train"),
+        replace(entry("h", None, "d-1"), split=REFERENCE),
     ]
-    kept, left_out = without_test_subjects(entries)
-    assert [e.video_id for e in kept] == ["a", "e", "f"]
-    assert [e.video_id for e in left_out] == ["b", "c"]
+    kept, left_out = keep_subjects_apart(entries)
+    assert sorted(e.video_id for e in kept) == ["a", "e", "f", "h"]
+    assert sorted(e.video_id for e in left_out) == ["b", "c", "g"]
+    assert shared_subjects(kept) == []
 
 
 def test_the_seed_draws_who_goes_where():
@@ -192,9 +195,15 @@ def test_a_table_names_what_is_not_there_and_leaves_out_the_rest(report, tmp_pat
     assert [(e.video_id, e.split) for e in report.entries] == [("c", "test")]
     assert report.missing == ["ghost", "zz"]
     assert report.unsplit == ["a.mp4", "b.mp4"]
-    (alone,) = unpair(report.entries, report)
-    assert alone.source_id is None
-    assert report.unpaired == ["c.mp4"]
+
+
+def test_the_original_of_a_fake_that_a_table_names_is_kept_as_reference(report, tmp_path):
+    found = report.entries
+    assign_from_table(report, write(tmp_path / "s.csv", "video_id,split\nc,test\n"))
+    add_references(report, found)
+    assert {e.video_id: (e.split, e.source_id) for e in report.entries} == {"c": ("test", "a"), "a": (REFERENCE, None)}
+    assert report.unpaired == []
+    assert "fakes whose original is in another split, or in none, and is read as reference only: 1" in report.lines()
 
 
 @pytest.mark.parametrize(
@@ -212,10 +221,15 @@ def test_a_table_that_makes_no_sense_is_refused(report, tmp_path, text, message)
         assign_from_table(report, write(tmp_path / "s.csv", text))
 
 
-def test_a_table_that_leaks_is_refused_with_the_subjects_named(tmp_path):
+def test_a_table_that_puts_subjects_into_two_splits_is_followed_in_one_loud_line(tmp_path):
     rows = ["path,label,subject", "a.mp4,0,ann", "b.mp4,0,ann;bob", "c.mp4,0,eve"]
     touch(tmp_path, ["a.mp4", "b.mp4", "c.mp4"])
     corpus = write(tmp_path / "corpus.csv", "\n".join(rows))
     table = write(tmp_path / "s.csv", "path,split\na.mp4,train\nb.mp4,test\nc.mp4,test\n")
-    with pytest.raises(ManifestError, match="in one split only, unlike corpus-ann \\("):
-        scan("csv", corpus, split=table)
+    report = scan("csv", corpus, split=table)
+    (loud,) = [line for line in report.lines() if line.startswith("SUBJECTS IN TWO SPLITS: 1 of 3 (corpus-ann).")]
+    assert "--subjects-apart" in loud
+    apart = scan("csv", corpus, split=table, subjects_apart=True)
+    assert [e.path for e in apart.entries] == ["b.mp4", "c.mp4"]
+    assert apart.crossing == ["a.mp4"]
+    assert not any("TWO SPLITS" in line for line in apart.lines())

@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 from facemill.manifests import ClipGroup, VideoEntry, group_clips
 from facemill.pipeline.build.plan import plan_shards
@@ -48,6 +49,27 @@ def test_fingerprints_tell_apart_what_changes_the_bytes() -> None:
     assert spec.fingerprint(recipe) == spec.fingerprint(load_recipe("default"))
     assert spec.fingerprint(recipe) != longer.fingerprint(recipe)
     assert spec.fingerprint(recipe) != spec.fingerprint(load_recipe("default", ["crop.size=64"]))
+
+
+def test_a_reference_is_read_in_its_fakes_shard_and_counts_for_no_samples_there() -> None:
+    entries = corpus(4, 3)
+    entries = [replace(entry, split="test") if entry.method == "fake2" else entry for entry in entries]
+    specs = plan_shards(group_clips(entries), load_recipe("default", ["shards.samples_per_shard=192"]))
+    for spec in specs:
+        assert all(group.split == spec.split for group in spec.groups)
+        assert spec.sampled_ids == {entry.video_id for entry in entries if entry.split == spec.split} & spec.video_ids
+    test = [spec for spec in specs if spec.split == "test"]
+    assert len(test) == 1  # 4 x 32 samples, not 8 x 32
+    assert {video.method for group in test[0].groups for video in group.videos()} == {"real", "fake2"}
+    sampled = [video_id for spec in specs for video_id in spec.sampled_ids]
+    assert sorted(sampled) == sorted(entry.video_id for entry in entries)
+
+
+def test_a_root_that_moved_holds_the_same_work() -> None:
+    recipe = load_recipe("default")
+    [spec] = plan_shards(group_clips(corpus(2, 1)), recipe)
+    [moved] = plan_shards(group_clips(replace(entry, root="/mnt") for entry in corpus(2, 1)), recipe)
+    assert spec.fingerprint(recipe) == moved.fingerprint(recipe)
 
 
 def test_a_group_larger_than_a_shard_is_a_shard() -> None:
