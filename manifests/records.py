@@ -15,6 +15,7 @@ __all__ = [
     "SPLITS",
     "ClipGroup",
     "FailureRecord",
+    "Fault",
     "FrameFaces",
     "LabelSource",
     "MaskKind",
@@ -64,14 +65,45 @@ class Stage(StrEnum):
     PROCESS = "process"
 
 
-class Reason(StrEnum):
-    """Why a video, or some of its frames, gave no sample."""
+class Fault(StrEnum):
+    """What has to change before a failed video can give samples."""
 
-    MISSING_FILE = "missing_file"
+    FILE = "file"  # the video: the failure is final
+    ENVIRONMENT = "environment"  # a disk, the network, memory, access rights
+    FACEMILL = "facemill"  # the program
+
+
+class Reason(StrEnum):
+    """Why a video, or some of its frames, gave no sample; and whose fault that is.
+
+    Attributes:
+        fault: the video's own where a member says nothing else.
+    """
+
+    fault: Fault
+
+    def __new__(cls, code: str, fault: Fault = Fault.FILE) -> "Reason":
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.fault = fault
+        return member
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same command tries again what failed for this reason: all but what lies in the file."""
+        return self.fault is not Fault.FILE
+
+    MISSING_FILE = "missing_file", Fault.ENVIRONMENT
+    NO_ACCESS = "no_access", Fault.ENVIRONMENT
+    NOT_FETCHED = "not_fetched", Fault.ENVIRONMENT  # a remote file: network, credentials, a missing package
+    SYSTEM_ERROR = "system_error", Fault.ENVIRONMENT  # such as a disk's read error, or too many open files
+    OUT_OF_MEMORY = "out_of_memory", Fault.ENVIRONMENT
+    DECODE_TIMEOUT = "decode_timeout", Fault.ENVIRONMENT
+    WORKER_KILLED = "worker_killed", Fault.ENVIRONMENT  # the process was killed while it read this video or its group
+    WORKER_CRASHED = "worker_crashed"  # reading this video crashes the process
     UNREADABLE = "unreadable"
     NO_VIDEO_STREAM = "no_video_stream"
     TRUNCATED = "truncated"
-    DECODE_TIMEOUT = "decode_timeout"
     SIZE_MISMATCH = "size_mismatch"  # a fake's frames are not the size of its original's
     MISALIGNED = "misaligned"  # no offset lines a fake up with its original
     UNMATCHED = "unmatched"  # a moment of the original that the fake lacks
@@ -86,8 +118,7 @@ class Reason(StrEnum):
     NO_FACE = "no_face"
     TOO_SMALL = "too_small"
     BLURRED = "blurred"
-    WORKER_KILLED = "worker_killed"  # reading this video killed the worker process
-    INTERNAL_ERROR = "internal_error"
+    INTERNAL_ERROR = "internal_error", Fault.FACEMILL
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +268,7 @@ class FailureRecord:
 
     Attributes:
         frames: how many frames are concerned; 0 where it is the whole video.
+        retryable: whether the same command tries it again; follows from the reason, whatever is passed.
     """
 
     video_id: str
@@ -244,6 +276,10 @@ class FailureRecord:
     reason: Reason
     message: str
     frames: int = 0
+    retryable: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "retryable", self.reason.retryable)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ FAILURES = pa.schema(
         _required("reason", pa.string()),
         _required("message", pa.string()),
         _required("frames", pa.int32()),
+        _required("retryable", pa.bool_()),
     ]
 )
 """failures.parquet: a row per `FailureRecord`."""

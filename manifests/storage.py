@@ -1,16 +1,21 @@
 """Files that are either whole or not there: written under a temporary name, synced, then renamed."""
 
+import errno
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["TEMPORARY_SUFFIX", "atomic_path", "sha256_of", "write_atomically"]
+__all__ = ["TEMPORARY_SUFFIX", "atomic_path", "sha256_of", "target_of", "write_atomically"]
 
 TEMPORARY_SUFFIX = ".tmp"
 """End of the names of unfinished files; what a killed process leaves behind may be deleted by it."""
+
+
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}" + re.escape(TEMPORARY_SUFFIX))
 
 
 @contextmanager
@@ -31,6 +36,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     _sync(path.parent)
 
 
+def target_of(temporary: Path) -> str | None:
+    """Name of the file that was to be made of an unfinished one; None for a name that `atomic_path` does not give."""
+    named = _TEMPORARY.fullmatch(temporary.name)
+    return None if named is None else named[1]
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a small file: after a crash it is the old one or the new one, never half of it."""
     with atomic_path(path) as temporary:
@@ -48,5 +59,9 @@ def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems (SMB, FUSE) cannot flush folders: the rename has succeeded all the same.
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
     finally:
         os.close(descriptor)

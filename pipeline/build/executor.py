@@ -3,12 +3,15 @@
 import itertools
 import logging
 import pickle
+import secrets
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 from zlib import crc32
@@ -20,7 +23,7 @@ from distributed.scheduler import KilledWorker
 
 from facemill import ConfigError, FacemillError
 
-__all__ = ["Executor", "Outcome"]
+__all__ = ["Executor", "Outcome", "tell"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -30,6 +33,9 @@ TASKS_PER_WORKER = 2
 RETRIES = 2
 """Further tries of a task that ends in an exception, other than an error of facemill's own."""
 CONNECT_TIMEOUT_S = 30
+LOOK_EVERY_S = 10.0
+NO_WORKERS_S = 120.0
+"""Longest time without any worker."""
 
 SETTINGS = {
     # A task is given up when its worker has died twice.
@@ -76,6 +82,7 @@ class Executor:
         self._scheduler, self._report = scheduler, performance_report
         self._resources = ExitStack()
         self._client: Any = None
+        self._chosen: list[str] | None = None  # addresses of the workers that get work; None: all
 
     def __enter__(self) -> "Executor":
         with ExitStack() as resources:
@@ -93,29 +100,66 @@ class Executor:
         self._resources.close()
 
     def run(
-        self, function: Callable[[Task, int, int], Result], tasks: Iterable[Task]
+        self,
+        function: Callable[[Task, int, int], Result],
+        tasks: Iterable[Task],
+        on_message: Callable[[Any], None] = lambda message: None,
     ) -> Iterator[Outcome[Task, Result]]:
         """Call `function(task, worker_number, threads)` on the workers; outcomes come as they end, in any order.
 
         However many tasks there are, the scheduler holds no more than a few for each worker.
+
+        Args:
+            on_message: called with whatever a task says by `tell`; what it raises ends the run.
+
+        Raises:
+            ConfigError: if there is no worker any more, and none comes back in time.
         """
         waiting = iter(tasks)
         at_work: dict[Any, Task] = {}
-        futures = distributed.as_completed()
+        events: SimpleQueue[Any] = SimpleQueue()
+        topic = f"facemill-{secrets.token_hex(8)}"
+        self._client.subscribe_topic(topic, lambda event: events.put(event[1]["told"]))
 
         def fill() -> None:
             for task in itertools.islice(waiting, max(0, self._window() - len(at_work))):
                 # Pickled here, since a worker goes silent where Dask cannot load what it is sent.
                 work = pickle.dumps((function, task))
-                future = self._client.submit(_call, work, self._threads(), pure=False, retries=RETRIES)
+                future = self._client.submit(
+                    _call, work, self._threads(), topic, pure=False, retries=RETRIES, workers=self._chosen
+                )
                 at_work[future] = task
-                futures.add(future)
+                future.add_done_callback(events.put)
 
-        fill()
-        for future in futures:
-            yield _outcome(at_work.pop(future), future)
-            future.release()
+        try:
             fill()
+            while at_work:
+                event = self._next_event(events)
+                if isinstance(event, distributed.Future):
+                    yield _outcome(at_work.pop(event), event)
+                    event.release()
+                    fill()
+                else:
+                    on_message(event)
+        finally:
+            self._client.unsubscribe_topic(topic)
+
+    def _next_event(self, events: SimpleQueue[Any]) -> Any:
+        """What happens next; looks from time to time whether anybody is there to make it happen."""
+        alone_since: float | None = None
+        while True:
+            try:
+                return events.get(timeout=LOOK_EVERY_S)
+            except Empty:
+                if self._client.scheduler_info(n_workers=-1)["workers"]:
+                    alone_since = None
+                    continue
+            alone_since = alone_since or time.monotonic()
+            if time.monotonic() - alone_since >= NO_WORKERS_S:
+                raise ConfigError(
+                    f"There has been no worker for {NO_WORKERS_S:g} s: look at the workers' logs, start some, and run "
+                    "the same command again."
+                )
 
     def _connect(self, resources: ExitStack) -> Any:
         if self._scheduler is None:
@@ -127,6 +171,7 @@ class Executor:
                     memory_limit=0,  # windows bound the memory; a pause or a kill by Dask would only be in the way
                     dashboard_address="127.0.0.1:0",  # any free port; None would claim 8787 and warn where it is taken
                     silence_logs="CRITICAL",  # what matters comes as an outcome
+                    security=_own_security(),
                 )
             return distributed.Client(resources.enter_context(cluster))
         try:
@@ -172,6 +217,14 @@ def _outcome(task: Task, future: Any) -> Outcome[Task, Any]:
         return Outcome(task, error=error)
 
 
+def _own_security() -> Any:
+    """Credentials of this cluster alone: without them, any user of the machine could run code in its processes."""
+    try:
+        return distributed.Security.temporary()
+    except ImportError as error:
+        raise ConfigError("Workers on this machine need the package cryptography: pip install cryptography.") from error
+
+
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
     """Threads started inside, and processes started by them at any time, never see Ctrl-C.
@@ -199,7 +252,18 @@ def _quiet_event_loop() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _call(work: bytes, threads: int) -> Any:
+def tell(message: Any) -> None:
+    """Say something to whoever runs the task that calls this: any plain value. Elsewhere, nothing happens."""
+    if _topic:
+        distributed.get_worker().log_event(_topic, {"told": message})
+
+
+_topic = ""
+
+
+def _call(work: bytes, threads: int, topic: str) -> Any:
+    global _topic
+    _topic = topic
     function, task = pickle.loads(work)
     worker = distributed.get_worker()
     number = worker.name if isinstance(worker.name, int) else crc32(worker.address.encode())

@@ -1,10 +1,10 @@
 """The main job: a manifest and a recipe in, a checked dataset of face crops out. Killed anywhere, it resumes."""
 
 import hashlib
-import json
 import platform
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +14,7 @@ import av
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from facemill import ConfigError, DatasetError, FacemillError, __version__
+from facemill import DatasetError, FacemillError, __version__
 from facemill.manifests import FailureRecord, VideoEntry, group_clips, read_videos, schemas, write_videos
 from facemill.manifests.shards.card import dataset_card
 from facemill.manifests.shards.croissant import croissant_metadata
@@ -23,6 +23,7 @@ from facemill.manifests.shards.dataset import (
     CROISSANT_FILE,
     DATASET_FILE,
     FACES_FILE,
+    FACTS_FILE,
     FAILURES_FILE,
     SAMPLES_FILE,
     VIDEOS_FILE,
@@ -31,19 +32,33 @@ from facemill.manifests.shards.dataset import (
     count_samples,
     write_dataset,
 )
-from facemill.manifests.storage import TEMPORARY_SUFFIX, atomic_path, write_atomically
-from facemill.pipeline.build.executor import Executor, Outcome
-from facemill.pipeline.build.isolate import find_poison
+from facemill.manifests.records import SPLITS
+from facemill.manifests.storage import TEMPORARY_SUFFIX, atomic_path, target_of, write_atomically
+from facemill.manifests.validation import check
+from facemill.pipeline.build.claim import BUILD_FILE, RUN_FILE, claim
+from facemill.pipeline.build.early_stop import EarlyStop
+from facemill.pipeline.build.executor import Executor, Outcome, tell
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot, plan_shards
 from facemill.pipeline.config.recipe import Recipe
-from facemill.pipeline.build.state import ShardResult, load_result, state_folder
+from facemill.pipeline.build.state import GroupDone, ShardResult, load_final, state_folder
 
-__all__ = ["BuildReport", "build"]
+__all__ = ["BuildReport", "Watcher", "build"]
 
 Result = TypeVar("Result")
 
 MERGED_ROWS = 50_000
 """Rows of a row group of samples.parquet and faces.parquet, about."""
+
+OWN_FILES = re.compile(
+    "|".join(
+        [
+            *map(re.escape, (DATASET_FILE, CARD_FILE, CROISSANT_FILE)),
+            *map(re.escape, (VIDEOS_FILE, SAMPLES_FILE, FACES_FILE, FAILURES_FILE, BUILD_FILE, RUN_FILE)),
+            rf"({'|'.join(SPLITS)})-\d{{6,}}(\.samples|\.faces)?\.\w+",
+        ]
+    )
+)
+"""Names of the files that a build writes."""
 
 VERSIONED = (
     "decord",
@@ -80,6 +95,19 @@ class BuildReport:
         return self.barren / self.videos
 
 
+class Watcher:
+    """Is told how a build goes; this one takes no notice."""
+
+    def begin(self, videos: int) -> None:
+        """There are `videos` in all."""
+
+    def group(self, done: GroupDone) -> None:
+        """A worker is through with a clip group."""
+
+    def shard(self, result: ShardResult, *, built: bool) -> None:
+        """A shard is committed, now (`built`) or by an earlier run."""
+
+
 def build(
     videos: Path | Sequence[VideoEntry],
     recipe: Recipe,
@@ -90,7 +118,8 @@ def build(
     device: str = "auto",
     faces: Path | None = None,
     performance_report: Path | None = None,
-    on_result: Callable[[ShardResult, int], None] = lambda result, videos: None,
+    retry_failed: bool = False,
+    watcher: Watcher | None = None,
 ) -> BuildReport:
     """Build a dataset of face crops; call it again with the same arguments to resume a build that was killed.
 
@@ -100,64 +129,82 @@ def build(
         workers, scheduler, performance_report: see `Executor`.
         device: see `BuildJob`.
         faces: folder of an earlier build whose detections are reused.
-        on_result: called after each shard with its result and the number of videos in all.
+        retry_failed: try again also the shards in which a video failed by its own fault.
+        watcher: is told how it goes.
 
     Raises:
         ManifestError: the manifest cannot be read or breaks a rule.
-        ConfigError: `out` holds another build, or the scheduler cannot be reached.
+        ConfigError: `out` holds another build or cannot be written to, another run is at work there, the scheduler
+            cannot be reached, or most of the first videos fail for one reason of the environment's.
         DetectorError: the detector's weights are missing.
         DatasetError: `faces` cannot be read, or a shard fails again and again for no fault of a video.
     """
     entries = read_videos(videos) if isinstance(videos, Path) else list(videos)
     if faces is not None and not (faces / FACES_FILE).is_file():
         raise DatasetError(f"There is no {faces / FACES_FILE}: give --faces the folder of a finished build.")
-    out = out.absolute()
-    _claim(out, entries, recipe)
-    job = BuildJob(out, recipe, None if faces is None else faces.absolute(), device)
+    if not isinstance(videos, Path):
+        check(entries)
+    out, faces = out.absolute(), None if faces is None else faces.absolute()
+    watcher = watcher or Watcher()
     specs = plan_shards(group_clips(entries), recipe)
     results: dict[str, ShardResult] = {}
     gpus = _count_gpus(device)
-    with Executor(workers=workers, scheduler=scheduler, gpus=gpus, performance_report=performance_report) as executor:
-        (out / DATASET_FILE).unlink(missing_ok=True)  # it says that a dataset is whole
-        for result in _run(executor, specs, job):
-            results[result.shard_id] = result
-            on_result(result, len(entries))
-    return _finish(out, entries, recipe, [results[spec.shard_id] for spec in specs])
+    with claim(out, _identity(entries, recipe)) as run:
+        write_videos(entries, out / VIDEOS_FILE)
+        job = BuildJob(out, recipe, faces, device, retry_failed, run)
+        watcher.begin(len(entries))
+        with Executor(
+            workers=workers, scheduler=scheduler, gpus=gpus, performance_report=performance_report
+        ) as executor:
+            for result, built in _run(executor, specs, job, _Listener(watcher, EarlyStop(len(entries)))):
+                results[result.shard_id] = result
+                watcher.shard(result, built=built)
+        return _finish(out, entries, recipe, [results[spec.shard_id] for spec in specs])
 
 
 # Running ----------------------------------------------------------------------------------------------
 
 
-def _run(executor: Executor, specs: list[ShardSpec], job: BuildJob) -> Iterator[ShardResult]:
-    """Build every shard; those that kill workers are taken apart and built without the poisonous videos."""
-    killed = yield from _attempt(executor, specs, job)
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    """Hands on what workers tell."""
+
+    watcher: Watcher
+    early_stop: EarlyStop
+
+    def __call__(self, message: dict[str, Any]) -> None:
+        done = GroupDone(**message)
+        self.watcher.group(done)
+        self.early_stop(done)
+
+
+def _run(
+    executor: Executor, specs: list[ShardSpec], job: BuildJob, listener: _Listener
+) -> Iterator[tuple[ShardResult, bool]]:
+    """Build every shard; those that kill workers once more, with each clip group in a process of its own.
+
+    Yields each result, and whether this run made it.
+    """
+    killed = yield from _attempt(executor, specs, job, listener)
+    killed = yield from _attempt(executor, [replace(spec, isolated=True) for spec in killed], job, listener)
     if killed:
-        killed = yield from _attempt(executor, _without_poison(executor, killed, job), job)
-    # What still kills workers although none of its videos does so alone is given up, on the record.
-    killed = yield from _attempt(executor, [replace(spec, poisonous=spec.video_ids) for spec in killed], job)
-    if killed:
-        raise DatasetError(f"Workers die of shard {killed[0].shard_id} before they read a video: look at their logs.")
+        raise DatasetError(
+            f"Workers die of shard {killed[0].shard_id}, though not of its videos: look at their logs, and at their "
+            "memory limit."
+        )
 
 
 def _attempt(
-    executor: Executor, specs: list[ShardSpec], job: BuildJob
-) -> Generator[ShardResult, None, list[ShardSpec]]:
+    executor: Executor, specs: list[ShardSpec], job: BuildJob, listener: _Listener
+) -> Generator[tuple[ShardResult, bool], None, list[ShardSpec]]:
     """Yield the results of the shards that can be built; returns those that killed their workers."""
     killed = []
-    for outcome in executor.run(partial(_build_on_worker, job), specs):
+    for outcome in executor.run(partial(_build_on_worker, job), specs, listener):
         if outcome.killed:
             killed.append(outcome.task)
         else:
             yield _result(outcome)
     return killed
-
-
-def _without_poison(executor: Executor, killed: list[ShardSpec], job: BuildJob) -> list[ShardSpec]:
-    """The shards without the videos that kill workers; all of a shard's, where even looking for them kills."""
-    return [
-        replace(outcome.task, poisonous=outcome.task.video_ids if outcome.killed else _result(outcome))
-        for outcome in executor.run(partial(_find_poison_on_worker, job), killed)
-    ]
 
 
 def _result(outcome: Outcome[ShardSpec, Result]) -> Result:
@@ -176,18 +223,14 @@ def _result(outcome: Outcome[ShardSpec, Result]) -> Result:
     ) from outcome.error
 
 
-def _build_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) -> ShardResult:
+def _build_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) -> tuple[ShardResult, bool]:
     # First, and without torch, which takes seconds to import: most of a resumed build is committed.
-    done = load_result(job.out, spec.shard_id, spec.fingerprint(job.recipe))
+    done = load_final(job.out, spec.shard_id, spec.fingerprint(job.recipe), retry_failed=job.retry_failed)
     if done is not None:
-        return done
+        return done, False
     from facemill.pipeline.build.shard import build_shard
 
-    return build_shard(spec, job, Slot(number, threads))
-
-
-def _find_poison_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) -> frozenset[str]:
-    return find_poison(spec, job)
+    return build_shard(spec, job, Slot(number, threads), lambda done: tell(asdict(done))), True
 
 
 def _count_gpus(device: str) -> int:
@@ -202,34 +245,13 @@ def _count_gpus(device: str) -> int:
 # Before and after -------------------------------------------------------------------------------------
 
 
-def _claim(out: Path, entries: list[VideoEntry], recipe: Recipe) -> None:
-    """Take a folder for this build, or find that it already is this build's.
-
-    Raises:
-        ConfigError: if it is another build's, or holds anything else.
-        ManifestError: the entries break a rule.
-    """
-    claim = _identity(entries, recipe)
-    path = state_folder(out) / "build.json"
-    if path.is_file():
-        before = json.loads(path.read_bytes())
-        if different := [what for what in claim if before.get(what) != claim[what]]:
-            fault = " and another ".join(different)
-            raise ConfigError(f"{out} holds a build with another {fault}: choose another --out, or delete the folder.")
-    elif out.is_dir() and any(child != state_folder(out) for child in out.iterdir()):
-        raise ConfigError(f"{out} is not empty and holds no build: choose another --out.")
-    else:
-        write_atomically(path, json.dumps(claim, indent=1).encode())
-    write_videos(entries, out / VIDEOS_FILE)
-
-
 def _identity(entries: list[VideoEntry], recipe: Recipe) -> dict[str, Any]:
     """What must not change between the runs of one build, since it may show in the bytes."""
     videos = hashlib.sha256()
     for entry in entries:
         videos.update(repr(entry).encode())
     return {
-        "recipe": recipe.build_values(),
+        "recipe": recipe.work_values(),
         "manifest": videos.hexdigest(),
         "weights file": recipe.detect.weights_digest(),
         "version of facemill or its libraries": {"facemill": __version__, **_versions()},
@@ -240,9 +262,15 @@ def _finish(out: Path, entries: list[VideoEntry], recipe: Recipe, results: list[
     """Merge the shards' tables in the order of the plan and write what speaks of the whole; dataset.json last."""
     _merge((out / result.samples.path for result in results), schemas.SAMPLES, out / SAMPLES_FILE)
     _merge((out / result.faces.path for result in results), schemas.FACES, out / FACES_FILE)
-    failures: list[FailureRecord] = [failure for result in results for failure in result.failures]
-    with atomic_path(out / FAILURES_FILE) as temporary:
-        pq.write_table(schemas.to_table(failures, schemas.FAILURES), temporary)
+    # A reference is read in several shards.
+    failures = list(dict.fromkeys(failure for result in results for failure in result.failures))
+    facts = list({row.video_id: row for result in results for row in result.facts}.values())
+    for path, table in (
+        (out / FAILURES_FILE, schemas.to_table(failures, schemas.FAILURES)),
+        (out / FACTS_FILE, schemas.to_table(facts, schemas.FACTS)),
+    ):
+        with atomic_path(path) as temporary:
+            pq.write_table(table, temporary)
     shards = [(result.split, result.shard) for result in results if result.shard is not None]
     info = DatasetInfo(
         recipe=recipe.build_values(),
@@ -253,8 +281,7 @@ def _finish(out: Path, entries: list[VideoEntry], recipe: Recipe, results: list[
     )
     write_atomically(out / CARD_FILE, dataset_card(info).encode())
     write_atomically(out / CROISSANT_FILE, croissant_metadata(info, out).encode())
-    for leftover in out.rglob(f".*{TEMPORARY_SUFFIX}"):
-        leftover.unlink(missing_ok=True)
+    _sweep(out)
     write_dataset(out, info)
     return BuildReport(
         out=out,
@@ -264,6 +291,14 @@ def _finish(out: Path, entries: list[VideoEntry], recipe: Recipe, results: list[
         shards=len(shards),
         failures=len(failures),
     )
+
+
+def _sweep(out: Path) -> None:
+    """Delete what killed processes left half-written of a build's own files, and nothing else."""
+    for folder in (out, state_folder(out), *(out / split for split in SPLITS)):
+        for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+            if OWN_FILES.fullmatch(target_of(path) or ""):
+                path.unlink(missing_ok=True)
 
 
 def _merge(tables: Iterable[Path], schema: pa.Schema, target: Path) -> None:

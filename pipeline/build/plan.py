@@ -24,13 +24,13 @@ class ShardSpec:
     Attributes:
         shard_id: `<split>-<number>`, such as `train-000017`.
         groups: what the shard is made of, in the order in which it is written.
-        poisonous: ids of videos known to kill the process that reads them: recorded, never opened.
+        isolated: whether each clip group is processed in a process of its own, since the shard has killed workers.
     """
 
     shard_id: str
     split: str
     groups: tuple[ClipGroup, ...]
-    poisonous: frozenset[str] = frozenset()
+    isolated: bool = False
 
     @property
     def video_ids(self) -> frozenset[str]:
@@ -46,7 +46,7 @@ class ShardSpec:
         """SHA-256 of what decides the shard's bytes: a committed shard is only good for this very work."""
         # A root that has moved holds the same videos still.
         groups = [[{**asdict(video), "root": None} for video in group.videos()] for group in self.groups]
-        work = json.dumps([self.shard_id, recipe.build_values(), groups], sort_keys=True)
+        work = json.dumps([self.shard_id, recipe.work_values(), groups], sort_keys=True)
         return hashlib.sha256(work.encode()).hexdigest()
 
 
@@ -58,12 +58,16 @@ class BuildJob:
         out: the dataset's folder, seen by every worker.
         faces: folder of an earlier build whose detections are reused.
         device: `cpu`, `cuda`, `cuda:1`, or `auto` for a GPU where there is one.
+        retry_failed: also try again what failed by the videos' own fault.
+        run: id of this run; work goes on for as long as the state folder names it (`facemill.pipeline.build.claim`). None: always.
     """
 
     out: Path
     recipe: Recipe
     faces: Path | None = None
     device: str = "auto"
+    retry_failed: bool = False
+    run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections import Counter, defaultdict
+from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
@@ -12,10 +14,10 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
-from facemill.pipeline.build.state import ShardResult
+from facemill.pipeline.build.job import Watcher
+from facemill.pipeline.build.state import GroupDone, ShardResult
 
 __all__ = ["BuildProgress"]
 
@@ -23,12 +25,19 @@ LINE_EVERY_S = 10.0
 """Seconds between two plain lines."""
 
 
-class BuildProgress:
-    """Shows videos, faces, faces per second, failures and time left. A context; call it with each shard's result."""
+class BuildProgress(Watcher):
+    """Shows videos, faces, faces per second, failures and time left, of this run alone. A context.
 
-    def __init__(self, console: Console | None = None) -> None:
+    Args:
+        quiet: show nothing.
+    """
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
         self.console = console or Console(stderr=True)
-        self.videos = self.faces = self.failures = 0
+        self.total = self.earlier = self._told = 0
+        self._open: dict[str, Counter[str]] = defaultdict(Counter)  # of shards under way
+        self._closed: Counter[str] = Counter()  # of shards that this run has committed
+        self._quiet = quiet
         self._start = self._last_line = time.monotonic()
         self._bar = Progress(
             SpinnerColumn(),
@@ -37,11 +46,11 @@ class BuildProgress:
             MofNCompleteColumn(),
             TextColumn("videos  {task.fields[detail]}"),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=quiet or not self.console.is_terminal,
         )
-        self._task = self._bar.add_task("build", total=None, detail="starting workers")
+        self._task = self._bar.add_task("build", total=None, detail="starting workers", left="")
 
     def __enter__(self) -> "BuildProgress":
         self._bar.start()
@@ -52,18 +61,39 @@ class BuildProgress:
     ) -> None:
         self._bar.stop()
 
-    def __call__(self, result: ShardResult, videos: int) -> None:
-        """Take in a finished shard; `videos` is the number of videos in all."""
-        self.videos += result.videos
-        self.faces += result.rows
-        self.failures += len(result.failures)
-        self._bar.update(self._task, total=videos, completed=self.videos, detail=self._detail())
-        now = time.monotonic()
-        if not self.console.is_terminal and (now - self._last_line >= LINE_EVERY_S or self.videos == videos):
-            self._last_line = now
-            left = (now - self._start) * (videos - self.videos) / self.videos
-            print(f"{self.videos}/{videos} videos  {self._detail()}  {left:.0f} s left", file=sys.stderr, flush=True)
+    def begin(self, videos: int) -> None:
+        self.total = videos
 
-    def _detail(self) -> str:
-        rate = self.faces / max(time.monotonic() - self._start, 1e-3)
-        return f"{self.faces} faces  {rate:.1f} faces/s  {self.failures} failures"
+    def group(self, done: GroupDone) -> None:
+        self._open[done.shard_id].update(videos=done.videos, faces=done.samples, failures=done.failures)
+        self._show()
+
+    def shard(self, result: ShardResult, *, built: bool) -> None:
+        under_way = self._open.pop(result.shard_id, Counter())
+        if built:
+            self._closed.update(under_way)
+        self.earlier += result.videos - (under_way["videos"] if built else 0)
+        self._show()
+
+    def counts(self) -> Counter[str]:
+        """Videos, faces and failures that this run has come to so far."""
+        return sum(self._open.values(), self._closed.copy())
+
+    def seconds_left(self) -> float | None:
+        """At the pace of this run so far; None where there is no telling yet."""
+        done = self.counts()["videos"]
+        left = self.total - self.earlier - done
+        return (time.monotonic() - self._start) * left / done if done else 0.0 if not left else None
+
+    def _show(self) -> None:
+        counts, seconds = self.counts(), self.seconds_left()
+        done = min(self.total, self.earlier + counts["videos"])
+        rate = counts["faces"] / max(time.monotonic() - self._start, 1e-3)
+        detail = f"{counts['faces']} faces  {rate:.1f} faces/s  {counts['failures']} failures"
+        left = "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
+        self._bar.update(self._task, total=self.total, completed=done, detail=detail, left=left)
+        now = time.monotonic()
+        plain = not (self._quiet or self.console.is_terminal)
+        if plain and (now - self._last_line >= LINE_EVERY_S or done == self.total > self._told):
+            self._last_line, self._told = now, done
+            print(f"{done}/{self.total} videos  {detail}  {left}", file=sys.stderr, flush=True)

@@ -1,112 +1,199 @@
 """Building one shard: the unit of work, of commit and of retry. Free of Dask."""
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import cv2
 import pyarrow.parquet as pq
 import torch
 
-from facemill import FacemillError
-from facemill.manifests import ClipGroup, FailureRecord, FrameFaces, Reason, SampleRecord, Stage, schemas
-from facemill.manifests.shards.dataset import STATE_FOLDER
+from facemill import ConfigError, FacemillError, VideoError
+from facemill.manifests import ClipGroup, FailureRecord, FrameFaces, Reason, SampleRecord, Stage, VideoEntry, VideoFacts, schemas
+from facemill.manifests.blame import reason_of_error
+from facemill.manifests.shards.dataset import DATASET_FILE, STATE_FOLDER
+from facemill.manifests.records import Fault
 from facemill.manifests.shards import SHARD_FORMATS, ShardWriter
-from facemill.manifests.storage import atomic_path
+from facemill.manifests.storage import atomic_path, sha256_of
+from facemill.pipeline.build.claim import check_running
+from facemill.pipeline.build.earlier import EarlierShard
 from facemill.pipeline.extract.faces import KnownFaces, load_detector, load_faces
+from facemill.pipeline.build.isolate import isolated_results
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot
 from facemill.pipeline.extract.process import ClipResult, Tools, process_clip
 from facemill.pipeline.extract.prefetch import BrokenGroup, Prefetch
-from facemill.pipeline.build.state import ShardFile, ShardResult, load_result, save_result
+from facemill.pipeline.build.state import GroupDone, ShardFile, ShardResult, load_result, save_result
 from facemill.pipeline.extract.stopwatch import Stopwatch
 
-__all__ = ["build_shard", "clip_results", "resolve_device"]
+__all__ = ["build_shard", "clip_results", "known_faces", "merged", "resolve_device"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT_BLOCK_BYTES = 32 << 20
 """Blocks up to this size stay with the process: what glibc arrives at by itself where nobody interferes."""
-NOBODYS_FAULT = (FacemillError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
-"""No video's fault: a missing weights file, a GPU that fell ill. The shard is tried again, or the run ends."""
 
 
-def build_shard(spec: ShardSpec, job: BuildJob, slot: Slot | None = None) -> ShardResult:
-    """Build a shard and commit it; a shard that is committed and whole is left as it is.
+def build_shard(
+    spec: ShardSpec, job: BuildJob, slot: Slot | None = None, tell: Callable[[GroupDone], None] = lambda done: None
+) -> ShardResult:
+    """Build a shard and commit it; a shard whose committed result is final is left as it is.
+
+    Of a shard that was committed before, only groups are processed anew in which something is damaged or to be
+    tried again. What is good of a group stays where the environment has since taken its videos away.
 
     Its files are written under temporary names and renamed when they are complete; the result, written
     last, is the commit mark. Equal work gives equal bytes.
 
+    Args:
+        tell: called after each group that was processed.
+
     Raises:
-        FacemillError: for what is no video's fault, such as missing weights.
+        FacemillError: for what is no video's fault, such as missing weights, a missing root, or a stop of the build.
     """
     fingerprint = spec.fingerprint(job.recipe)
-    done = load_result(job.out, spec.shard_id, fingerprint)
-    if done is not None:
-        return done
-    known = _known_faces(spec, job)
+    before = load_result(job.out, spec.shard_id, fingerprint)
+    if before is not None and before.is_final(job.out, retry_failed=job.retry_failed):
+        return before
     shard_format = SHARD_FORMATS[job.recipe.shards.format]
     shard = f"{spec.split}/{spec.shard_id}{shard_format.suffix}"
     records = _Records()
     watch = Stopwatch()
-    with atomic_path(job.out / shard) as temporary, shard_format.open_writer(temporary, shard) as writer:
-        for part in clip_results(spec, job, slot or Slot(), known, watch):
-            with watch("write"):
-                records.add(part, writer)
+    changed = False
+    with suppress(_Unchanged), atomic_path(job.out / shard) as temporary:
+        with shard_format.open_writer(temporary, shard) as writer:
+            for part in _results(spec, job, slot or Slot(), before, watch, tell):
+                with watch("write"):
+                    records.add(part, writer)
+                check_running(job.out, job.run)
+        if before is not None and before.is_whole(job.out) and records.equal(before, temporary):
+            raise _Unchanged
+        (job.out / DATASET_FILE).unlink(missing_ok=True)  # it says that a dataset is whole
+        changed = True
+    if before is not None and not changed:
+        return before
     result = records.commit(spec, job.out, shard, fingerprint, watch)
     save_result(job.out, result)
     return result
 
 
+class _Unchanged(Exception):  # noqa: N818, no error: it keeps a new file from replacing an equal one
+    pass
+
+
+def _results(
+    spec: ShardSpec,
+    job: BuildJob,
+    slot: Slot,
+    before: ShardResult | None,
+    watch: Stopwatch,
+    tell: Callable[[GroupDone], None],
+) -> Iterator[ClipResult]:
+    """The result of each group, in order: new, or what an earlier run has of it."""
+    earlier = None if before is None else EarlierShard(job.out, before)
+    groups = [g for g in spec.groups if earlier is None or not earlier.is_final(g, retry_failed=job.retry_failed)]
+    _check_roots(groups)
+    anew = replace(spec, groups=tuple(groups))
+    stream = (
+        isolated_results(anew, job) if spec.isolated else clip_results(anew, job, slot, known_faces(anew, job), watch)
+    )
+    made = groupby(stream, key=itemgetter(0))
+    wanted = {group.group_id for group in groups}
+    for group in spec.groups:
+        if earlier is not None and group.group_id not in wanted:
+            yield earlier.result(group)
+            continue
+        _, parts = next(made)
+        result = merged(part for _, part in parts)
+        tell(_group_done(spec, group, result))
+        yield result if earlier is None else earlier.better(group, result)
+
+
 def clip_results(
     spec: ShardSpec, job: BuildJob, slot: Slot, known: KnownFaces, watch: Stopwatch
-) -> Iterator[ClipResult]:
-    """Process a shard's clip groups in order. Whatever breaks is a failure of the videos concerned."""
+) -> Iterator[tuple[str, ClipResult]]:
+    """Process a shard's clip groups in order; yields what each gives, in one part or several, with the group's id.
+
+    Whatever breaks is a failure of the videos concerned.
+    """
     _settle_process()
+    group_of = {video.video_id: group.group_id for group in spec.groups for video in group.videos()}
     detector = partial(load_detector, job.recipe.detect, resolve_device(job.device, slot.number))
     with ThreadPoolExecutor(1, "encode") as encoders:
         tools = Tools(job.recipe, detector, known, encoders, watch)
-        healthy, poisoned = _without_poison(spec)
-        yield ClipResult([], [], poisoned)
-        with Prefetch(healthy, job.recipe, slot.threads) as stream:
+        with Prefetch(spec.groups, job.recipe, slot.threads) as stream:
             for item in stream:
                 if isinstance(item, FailureRecord):
-                    yield ClipResult([], [], [item])
+                    yield group_of[item.video_id], ClipResult([], [], [item])
                 elif isinstance(item, BrokenGroup):
-                    video_ids = [video.video_id for video in item.group.videos()]
-                    yield ClipResult([], [], _internal_errors(video_ids, item.error))
+                    yield item.group.group_id, _broken(list(item.group.videos()), item.error)
                 else:
                     clip, items = item
+                    videos = [video.entry for video in clip.videos]
                     try:
-                        yield process_clip(clip, items, tools)
-                    except NOBODYS_FAULT:
-                        raise
+                        result = process_clip(clip, items, tools)
                     except Exception as error:
-                        video_ids = [video.video_id for video in clip.videos]
-                        yield ClipResult([], [], _internal_errors(video_ids, error))
+                        result = _broken(videos, error)
+                    yield group_of[videos[0].video_id], result
                     for _ in items:
                         pass  # what is left of a clip that broke
         watch.merge(stream.watch)
 
 
-def _without_poison(spec: ShardSpec) -> tuple[list[ClipGroup], list[FailureRecord]]:
-    """A shard's groups less the videos that kill workers, and the failures that say so."""
-    groups, failures = [], []
-    for group in spec.groups:
-        failures += [
-            FailureRecord(
-                video.video_id,
-                Stage.PROCESS,
-                Reason.WORKER_KILLED,
-                "The process that reads this video is killed by it.",
-            )
-            for video in group.videos()
-            if video.video_id in spec.poisonous
-        ]
-        if (healthy := group.without(spec.poisonous)) is not None:
-            groups.append(healthy)
-    return groups, failures
+def merged(parts: Iterable[ClipResult]) -> ClipResult:
+    """Several parts of a group as one."""
+    whole = ClipResult([], [], [])
+    for part in parts:
+        whole.samples += part.samples
+        whole.faces += part.faces
+        whole.failures += part.failures
+        whole.facts += part.facts
+    return whole
+
+
+def known_faces(spec: ShardSpec, job: BuildJob) -> KnownFaces:
+    """Detections of an earlier build in the shard's videos."""
+    return {} if job.faces is None else load_faces(job.faces, spec.video_ids, spec.shard_id)
+
+
+def _broken(videos: Sequence[VideoEntry], error: Exception) -> ClipResult:
+    """The failures of videos in which an exception came up, by whose fault it is.
+
+    Raises:
+        FacemillError: the exception itself, where it is no video's fault and ends the run.
+    """
+    if isinstance(error, VideoError):
+        reason, message = Reason(error.reason), error.message
+    elif isinstance(error, FacemillError | torch.AcceleratorError):  # missing weights, a GPU that fell ill
+        raise error
+    else:
+        fault = f"{type(error).__name__}: {error}"
+        reason = reason_of_error(error) or Reason.INTERNAL_ERROR
+        whose = "facemill itself" if reason is Reason.INTERNAL_ERROR else "The system"
+        advice = "please report it" if reason is Reason.INTERNAL_ERROR else "it is tried again by the same command"
+        message = f"{whose} failed on this clip group ({fault}): {advice}."
+    return ClipResult([], [], [FailureRecord(video.video_id, Stage.PROCESS, reason, message) for video in videos])
+
+
+def _check_roots(groups: Iterable[ClipGroup]) -> None:
+    for root in sorted({video.root for group in groups for video in group.videos()}):
+        if "://" not in root and not Path(root).exists():
+            raise ConfigError(f"There is no {root}, where the manifest's videos should be: mount it, or scan anew.")
+
+
+def _group_done(spec: ShardSpec, group: ClipGroup, result: ClipResult) -> GroupDone:
+    sampled = {sample.record.video_id for sample in result.samples}
+    blocked = {
+        failure.video_id: (failure.reason.value, failure.message)
+        for failure in result.failures
+        if failure.reason.fault is Fault.ENVIRONMENT and failure.video_id not in sampled
+    }
+    videos = sum(1 for _ in group.sampled())
+    return GroupDone(spec.shard_id, videos, len(result.samples), len(result.failures), tuple(blocked.values()))
 
 
 class _Records:
@@ -116,11 +203,18 @@ class _Records:
         self.samples: list[SampleRecord] = []
         self.faces: list[FrameFaces] = []
         self.failures: list[FailureRecord] = []
+        self.facts: list[VideoFacts] = []
 
     def add(self, result: ClipResult, writer: ShardWriter) -> None:
         self.samples += [writer.write(sample) for sample in result.samples]
         self.faces += result.faces
         self.failures += result.failures
+        self.facts += result.facts
+
+    def equal(self, before: ShardResult, shard: Path) -> bool:
+        """Whether an earlier run came to the same: its failures, and its shard byte for byte."""
+        same = tuple(self.failures) == before.failures and len(self.samples) == before.rows
+        return same and (before.shard is None or sha256_of(shard) == before.shard.sha256)
 
     def commit(self, spec: ShardSpec, out: Path, shard: str, fingerprint: str, watch: Stopwatch) -> ShardResult:
         """Write the tables beside the finished shard and describe all of it."""
@@ -146,18 +240,8 @@ class _Records:
             barren=len(spec.sampled_ids - {record.video_id for record in self.samples}),
             failures=tuple(self.failures),
             timings=dict(watch.seconds),
+            facts=tuple(self.facts),
         )
-
-
-def _known_faces(spec: ShardSpec, job: BuildJob) -> KnownFaces:
-    if job.faces is None:
-        return {}
-    return load_faces(job.faces, spec.video_ids, spec.shard_id)
-
-
-def _internal_errors(video_ids: list[str], error: Exception) -> list[FailureRecord]:
-    message = f"facemill itself failed on this clip group ({type(error).__name__}: {error}): please report it."
-    return [FailureRecord(video_id, Stage.PROCESS, Reason.INTERNAL_ERROR, message) for video_id in video_ids]
 
 
 def _settle_process() -> None:

@@ -5,11 +5,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from facemill.manifests import FailureRecord, Reason, Stage
+from facemill.manifests import FailureRecord, Reason, Stage, VideoFacts
 from facemill.manifests.shards.dataset import STATE_FOLDER
 from facemill.manifests.storage import sha256_of, write_atomically
 
-__all__ = ["ShardFile", "ShardResult", "load_result", "save_result", "state_folder"]
+__all__ = [
+    "GroupDone",
+    "ShardFile",
+    "ShardResult",
+    "committed_results",
+    "load_final",
+    "load_result",
+    "save_result",
+    "state_folder",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,7 @@ class ShardResult:
         videos: how many videos it was made of.
         barren: how many of them gave no sample.
         timings: seconds by stage.
+        facts: of its videos.
     """
 
     shard_id: str
@@ -61,6 +71,7 @@ class ShardResult:
     barren: int
     failures: tuple[FailureRecord, ...]
     timings: dict[str, float] = field(default_factory=dict)
+    facts: tuple[VideoFacts, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -71,10 +82,40 @@ class ShardResult:
         """Whether every file it speaks of is there, byte for byte."""
         return all(file.is_whole(root) for file in (self.shard, self.samples, self.faces) if file is not None)
 
+    def is_final(self, root: Path, *, retry_failed: bool = False) -> bool:
+        """Whether nothing is left to do: its files are whole, and no failure is to be tried again.
+
+        Args:
+            retry_failed: videos without a sample are tried again, whosever fault that is.
+        """
+        again = any(failure.retryable for failure in self.failures) or (retry_failed and self.barren > 0)
+        return not again and self.is_whole(root)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDone:
+    """What a worker tells of a clip group as soon as it is through with it.
+
+    Attributes:
+        videos, samples, failures: how many.
+        blocked: reason and message for each video that failed as a whole by no fault of its own.
+    """
+
+    shard_id: str
+    videos: int
+    samples: int
+    failures: int
+    blocked: tuple[tuple[str, str], ...] = ()
+
 
 def state_folder(root: Path) -> Path:
     """Where a dataset's state is kept."""
     return root / STATE_FOLDER
+
+
+def committed_results(root: Path) -> list[Path]:
+    """Files of the shards' results, by name."""
+    return sorted(state_folder(root).glob("*-[0-9]*.json"))
 
 
 def save_result(root: Path, result: ShardResult) -> None:
@@ -84,17 +125,19 @@ def save_result(root: Path, result: ShardResult) -> None:
 
 
 def load_result(root: Path, shard_id: str, fingerprint: str) -> ShardResult | None:
-    """The committed result of this very work, if its files are still whole; else None.
-
-    What failed inside facemill is tried again.
-    """
+    """The committed result of this very work, be its files whole or not; None where there is none."""
     path = state_folder(root) / f"{shard_id}.json"
     try:
         result = _parse(json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    sound = all(failure.reason is not Reason.INTERNAL_ERROR for failure in result.failures)
-    return result if sound and result.fingerprint == fingerprint and result.is_whole(root) else None
+    return result if result.fingerprint == fingerprint else None
+
+
+def load_final(root: Path, shard_id: str, fingerprint: str, *, retry_failed: bool = False) -> ShardResult | None:
+    """The committed result of this very work, if it is final; else None."""
+    result = load_result(root, shard_id, fingerprint)
+    return result if result is not None and result.is_final(root, retry_failed=retry_failed) else None
 
 
 def _parse(values: dict[str, Any]) -> ShardResult:
@@ -103,4 +146,5 @@ def _parse(values: dict[str, Any]) -> ShardResult:
         FailureRecord(**{**row, "stage": Stage(row["stage"]), "reason": Reason(row["reason"])})
         for row in values["failures"]
     )
-    return ShardResult(**{**values, **files, "failures": failures})
+    facts = tuple(VideoFacts(**{**row, "cuts": tuple(row["cuts"])}) for row in values["facts"])
+    return ShardResult(**{**values, **files, "failures": failures, "facts": facts})

@@ -53,7 +53,7 @@ def build(
             device=device,
             faces=faces,
             performance_report=performance_report,
-            on_result=shown,
+            watcher=shown,
         )
     _tell(report, max_failure_rate)
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from facemill import ConfigError
 from facemill.manifests.storage import sha256_of
-from facemill.pipeline.config.settings import Positive, Settings
+from facemill.pipeline.config.settings import BYTES_STAY, Positive, Settings
 from facemill.pipeline.config.train_settings import TrainSettings
 
 __all__ = [
@@ -43,7 +43,7 @@ class DecodeSettings(Settings):
 
     backend: Literal["auto", "pyav", "decord"] = "auto"
     """`auto` is PyAV: the exact one, and the faster one in the project's own benchmark."""
-    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    timeout_s: Annotated[float, Field(gt=0, json_schema_extra=BYTES_STAY)] = 120.0
     """Longest time in which the decoder may give no picture, in seconds, before the video is given up."""
 
 
@@ -83,7 +83,7 @@ class DetectSettings(Settings):
     max_side: Positive | None = 640
     """Frames whose longer side exceeds this are shrunk for detection; null for never."""
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.9
-    batch: Positive = 32
+    batch: Annotated[Positive, Field(json_schema_extra=BYTES_STAY)] = 32
     """Frames a forward pass, at most."""
     weights: Path | None = None
     """Weights file; null for the one that comes with, or is fetched by, the detector's package."""
@@ -186,6 +186,13 @@ class Recipe(Settings):
     def build_values(self) -> dict[str, Any]:
         """What decides a dataset's bytes, as plain values: everything but `train`."""
         return self.model_dump(mode="json", exclude={"train"})
+
+    def work_values(self) -> dict[str, Any]:
+        """`build_values` without the settings that may differ between the runs of one build."""
+        sections = {name: value for name, value in self if name != "train"}
+        return {
+            name: value.deciding_values() if isinstance(value, Settings) else value for name, value in sections.items()
+        }
 
 
 def available_recipes() -> list[str]:

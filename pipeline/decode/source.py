@@ -1,5 +1,6 @@
 """Opening a file with FFmpeg, and its packets and pictures: errors told apart, waits bounded."""
 
+import errno
 import stat
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import av
 
 from facemill import VideoError
+from facemill.manifests.blame import reason_of_error
 from facemill.manifests.records import Reason
 
 __all__ = ["Deadline", "decode", "demux", "open_video"]
@@ -96,13 +98,24 @@ def _check_file(path: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         raise VideoError(Reason.MISSING_FILE, f"There is no file {path}: check the manifest's root.") from None
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise _no_access(path, error) from None
     # A named pipe would block the open for ever.
     if not stat.S_ISREG(mode):
         raise VideoError(Reason.UNREADABLE, f"{path} is not a regular file: give the path of a video.")
+    try:  # FFmpeg's own errors do not tell the system's from the file's
+        path.open("rb").close()
+    except OSError as error:
+        raise _no_access(path, error) from None
+
+
+def _no_access(path: Path, error: OSError) -> VideoError:
+    reason = reason_of_error(error) or Reason.UNREADABLE
+    return VideoError(reason, f"{path} cannot be opened ({error.strerror}): it is tried again by the same command.")
 
 
 def _unreadable(path: Path, error: Exception) -> VideoError:
+    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO):
+        return _no_access(path, error)  # type: ignore[arg-type]
     why = getattr(error, "strerror", None) or str(error)
     return VideoError(
         Reason.UNREADABLE, f"FFmpeg cannot read {path} ({why}): replace the file, it is damaged or no video."

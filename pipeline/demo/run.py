@@ -58,7 +58,7 @@ def run_demo(out: Path, *, workers: int | None = None, console: Console | None =
     console.print(f"[bold]2[/]  scanned: {len(scanned.entries)} videos of quality {QUALITY} in {out / MANIFEST}")
     with BuildProgress() as progress:
         report = build(
-            out / MANIFEST, load_recipe("default", OVERRIDES), out / SHARDS, workers=workers, on_result=progress
+            out / MANIFEST, load_recipe("default", OVERRIDES), out / SHARDS, workers=workers, watcher=progress
         )
     console.print(f"[bold]3[/]  built: {report.samples} face crops in {report.shards} shards in {report.out}")
     checked = verify(out / SHARDS)

@@ -17,7 +17,7 @@ import os, signal, av
 open_video = av.open
 def open_or_die(file, *args, **options):
     if os.path.basename(str(file)) == "poison.mp4":
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGSEGV)
     return open_video(file, *args, **options)
 av.open = open_or_die
 """
@@ -50,7 +50,7 @@ def test_poison_is_recorded_and_all_else_is_kept(manifest: Path, deadly: dict[st
     assert "Traceback" not in ended.err
     failures: list[FailureRecord] = from_table(pq.read_table(out / "failures.parquet"), FailureRecord)
     ids = {Path(video.path).stem: video.video_id for video in read_videos(videos)}
-    assert [(failure.video_id, failure.reason) for failure in failures] == [(ids["poison"], Reason.WORKER_KILLED)]
+    assert [(failure.video_id, failure.reason) for failure in failures] == [(ids["poison"], Reason.WORKER_CRASHED)]
     samples: list[SampleRecord] = from_table(pq.read_table(out / "samples.parquet"), SampleRecord)
     per_video = {name: sum(sample.video_id == video_id for sample in samples) for name, video_id in ids.items()}
     assert per_video == {"poison": 0, "beside": 4, "apart": 4}

@@ -97,6 +97,7 @@ def test_enums_and_tuples_are_restored():
 
 def test_an_unknown_code_is_refused():
     table = pa.table({"video_id": ["v"], "stage": ["lunch"], "reason": ["no_face"], "message": [""], "frames": [0]})
+    table = table.append_column("retryable", pa.array([False]))
     with pytest.raises(ManifestError, match=r"'lunch'.*decode, detect"):
         from_table(table, FailureRecord)
 

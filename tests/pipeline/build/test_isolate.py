@@ -1,13 +1,16 @@
 import pickle
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from facemill.manifests import ClipGroup, VideoEntry
+from facemill import DetectorError
+from facemill.manifests import ClipGroup, FrameFaces, Reason, VideoEntry
 from facemill.pipeline.build import isolate
-from facemill.pipeline.build.isolate import find_poison
+from facemill.pipeline.build.isolate import isolated_results
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
+from facemill.pipeline.extract.process import ClipResult
 from facemill.pipeline.config.recipe import load_recipe
 
 
@@ -32,38 +35,69 @@ GROUPS = (
 )
 
 
-def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deadly: set[frozenset[str]]) -> tuple[set[str], list[str]]:
-    """Poison found where processes die that get one of `deadly` sets of videos, and what was tried."""
+Deaths = dict[frozenset[str], signal.Signals]
+
+
+def isolated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deadly: Deaths
+) -> tuple[dict[str, Reason], list[str], list[str]]:
+    """What is recorded where processes die that get one of `deadly` sets of videos; what is sampled; what was tried."""
     tried = []
 
     def run(command: list[str], *, input: bytes, **options: object) -> subprocess.CompletedProcess[bytes]:
         spec, _ = pickle.loads(input)
-        videos = frozenset(video.video_id for group in spec.groups for video in group.videos())
-        tried.append("+".join(sorted(videos)))
-        return subprocess.CompletedProcess(command, -9 if any(some <= videos for some in deadly) else 1)
+        (group,) = spec.groups
+        videos = [video.video_id for video in group.videos()]
+        tried.append("+".join(videos))
+        for some, death in deadly.items():
+            if some <= set(videos):
+                return subprocess.CompletedProcess(command, -death, b"", b"")
+        faces = [FrameFaces("key", video_id, 0, (), (), ()) for video_id in videos]
+        return subprocess.CompletedProcess(command, 0, pickle.dumps(ClipResult([], faces, [])), b"")
 
     monkeypatch.setattr(isolate.subprocess, "run", run)
     job = BuildJob(tmp_path, load_recipe("default"))
-    return set(find_poison(ShardSpec("train-000000", "train", GROUPS), job)), tried
+    results = [result for _, result in isolated_results(ShardSpec("train-000000", "train", GROUPS), job)]
+    failures = {failure.video_id: failure.reason for result in results for failure in result.failures}
+    return failures, [frame.video_id for result in results for frame in result.faces], tried
 
 
-def test_of_a_deadly_group_the_deadly_video_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    poison, tried = named(tmp_path, monkeypatch, {frozenset({"fake1"})})
-    assert poison == {"fake1"}
-    assert tried == ["fake1+fake2+real", "real", "fake1", "fake2", "healthy", "alone"]
+def test_of_a_deadly_group_the_deadly_video_is_left_out_and_the_rest_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures, kept, tried = isolated(tmp_path, monkeypatch, {frozenset({"fake1"}): signal.SIGSEGV})
+    assert failures == {"fake1": Reason.WORKER_CRASHED}
+    assert kept == ["real", "fake2", "healthy", "alone"]
+    assert tried == ["real+fake1+fake2", "real", "fake1", "fake2", "real+fake2", "healthy", "alone"]
 
 
-def test_videos_that_kill_only_together_are_all_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    poison, _ = named(tmp_path, monkeypatch, {frozenset({"real", "fake2"})})
-    assert poison == {"real", "fake1", "fake2"}
+def test_videos_that_kill_only_together_are_recorded_and_their_shard_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where memory runs out: no file's fault, so that all are tried again."""
+    failures, kept, _ = isolated(tmp_path, monkeypatch, {frozenset({"real", "fake2"}): signal.SIGKILL})
+    assert failures == dict.fromkeys(("real", "fake1", "fake2"), Reason.WORKER_KILLED)
+    assert all(reason.retryable for reason in failures.values())
+    assert kept == ["healthy", "alone"]
 
 
 def test_a_lone_video_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    poison, tried = named(tmp_path, monkeypatch, {frozenset({"alone"})})
-    assert poison == {"alone"}
+    failures, kept, tried = isolated(tmp_path, monkeypatch, {frozenset({"alone"}): signal.SIGABRT})
+    assert failures == {"alone": Reason.WORKER_CRASHED}
     assert tried.count("alone") == 1
+    assert "alone" not in kept
 
 
-def test_an_ordinary_failure_of_the_process_is_no_poison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    poison, _ = named(tmp_path, monkeypatch, set())
-    assert poison == set()
+def test_the_real_process_gives_the_failures_of_files_that_are_not_there(tmp_path: Path) -> None:
+    spec = ShardSpec("train-000000", "train", GROUPS[1:2])
+    ((group_id, result),) = isolated_results(spec, BuildJob(tmp_path, load_recipe("default"), device="cpu"))
+    assert group_id == "healthy"
+    assert [failure.reason for failure in result.failures] == [Reason.MISSING_FILE]
+
+
+def test_what_is_no_videos_fault_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = pickle.dumps(DetectorError("There are no weights."))
+    ended = subprocess.CompletedProcess([], 0, answer, b"")
+    monkeypatch.setattr(isolate.subprocess, "run", lambda command, **options: ended)
+    with pytest.raises(DetectorError, match="no weights"):
+        list(isolated_results(ShardSpec("train-000000", "train", GROUPS), BuildJob(tmp_path, load_recipe("default"))))

@@ -1,0 +1,110 @@
+"""What an earlier run left of a shard: the groups that need not be processed again, and what is better than nothing."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from facemill import FacemillError
+from facemill.manifests import ClipGroup, FailureRecord, FrameFaces, SampleRecord, schemas
+from facemill.manifests.shards.sample_checks import CropRules, check_sample
+from facemill.manifests.shards import EncodedSample, format_of
+from facemill.pipeline.extract.process import ClipResult
+from facemill.pipeline.build.state import ShardFile, ShardResult
+
+__all__ = ["EarlierShard"]
+
+Record = TypeVar("Record", SampleRecord, FrameFaces)
+Item = TypeVar("Item")
+
+
+class EarlierShard:
+    """A committed shard whose files may be damaged since.
+
+    A sample is good where the shard is whole; otherwise where its record is as in the table of samples, and its
+    picture and mask are as the record says.
+    """
+
+    def __init__(self, root: Path, result: ShardResult) -> None:
+        listed = _read_table(root, result.samples, SampleRecord)
+        faces = _read_table(root, result.faces, FrameFaces)
+        self._samples = _by_video(_good_samples(root, result, listed), lambda sample: sample.record.video_id)
+        self._faces = _by_video(faces or (), lambda frame: frame.video_id)
+        self._failures = _by_video(result.failures, lambda failure: failure.video_id)
+        self._facts = _by_video(result.facts, lambda facts: facts.video_id)
+        good = Counter({video_id: len(samples) for video_id, samples in self._samples.items()})
+        self._listed = good if listed is None else Counter(record.video_id for record in listed)
+        self._readable = faces is not None and (listed is not None or good.total() == result.rows)
+
+    def is_final(self, group: ClipGroup, *, retry_failed: bool) -> bool:
+        """Whether the group's samples are all there and none of its failures is to be tried again."""
+        ids = [video.video_id for video in group.videos()]
+        barren = any(not self._samples[video.video_id] for video in group.sampled())
+        again = any(failure.retryable for video_id in ids for failure in self._failures[video_id])
+        whole = not any(self._lost(video_id) for video_id in ids)
+        return self._readable and whole and not again and not (retry_failed and barren)
+
+    def result(self, group: ClipGroup) -> ClipResult:
+        """The group's good samples, its detections and its failures."""
+        ids = [video.video_id for video in group.videos()]
+        return ClipResult(
+            [sample for video_id in ids for sample in self._samples[video_id]],
+            [frame for video_id in ids for frame in self._faces[video_id]],
+            [failure for video_id in ids for failure in self._failures[video_id]],
+            [facts for video_id in ids for facts in self._facts[video_id]],
+        )
+
+    def better(self, group: ClipGroup, new: ClipResult) -> ClipResult:
+        """The new result; or the earlier one, if the environment has since taken away a video that gave more then."""
+        now = Counter(sample.record.video_id for sample in new.samples)
+        taken = [f for f in new.failures if f.retryable and now[f.video_id] < len(self._samples[f.video_id])]
+        if not taken:
+            return new
+        earlier = self.result(group)
+        lost = [
+            self._missing(failure) for failure in new.failures if failure.retryable and self._lost(failure.video_id)
+        ]
+        return replace(earlier, failures=[*earlier.failures, *lost])
+
+    def _lost(self, video_id: str) -> int:
+        """Samples of a video that were committed and are not good any more."""
+        return self._listed[video_id] - len(self._samples[video_id])
+
+    def _missing(self, failure: FailureRecord) -> FailureRecord:
+        lost, kept = self._lost(failure.video_id), len(self._samples[failure.video_id])
+        message = f"{lost} samples of an earlier run are damaged, {kept} are kept: {failure.message}"
+        return replace(failure, message=message, frames=lost)
+
+
+def _read_table(root: Path, file: ShardFile, record_class: type[Record]) -> list[Record] | None:
+    if not file.is_whole(root):
+        return None
+    return schemas.from_table(pq.read_table(root / file.path), record_class)
+
+
+def _good_samples(root: Path, result: ShardResult, listed: list[SampleRecord] | None) -> Iterator[EncodedSample]:
+    """Samples in the shard's order, up to where it cannot be read any further."""
+    if result.shard is None:
+        return
+    whole = result.shard.is_whole(root)
+    known = {record.sample_id: record for record in listed or ()}
+    with suppress(FacemillError, OSError, pa.ArrowException, ValueError):
+        for sample in format_of(result.shard.path).read(root / result.shard.path):
+            if whole or (known.get(sample.record.sample_id) == sample.record and _is_sound(sample)):
+                yield sample
+
+
+def _is_sound(sample: EncodedSample) -> bool:
+    return not any(check_sample(sample, CropRules(sample.record.crop_size, "part")))
+
+
+def _by_video(items: Iterable[Item], video_id: Callable[[Item], str]) -> dict[str, list[Item]]:
+    found: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        found[video_id(item)].append(item)
+    return found

@@ -1,0 +1,87 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from facemill import ConfigError, DatasetError
+from facemill.pipeline.build.claim import check_running, claim
+
+HOLD = "import sys; from pathlib import Path; from pipeline.claim import claim\n"
+HOLD += "with claim(Path(sys.argv[1]), {'recipe': 1}): print('held', flush=True); sys.stdin.read()"
+
+
+def commit_something(out: Path) -> None:
+    (out / "_state" / "train-000000.json").write_text("{}")
+
+
+def test_a_second_run_is_refused_until_the_first_one_dies(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError, match="Another build is at work in"), claim(out, {"recipe": 1}):
+            pass
+        first.kill()
+        first.wait()
+        with claim(out, {"recipe": 1}):
+            pass
+
+
+def test_a_run_that_made_nothing_claims_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), claim(tmp_path, {"recipe": 1}):
+        raise RuntimeError("There are no weights.")
+    with claim(tmp_path, {"recipe": 2}):
+        commit_something(tmp_path)
+    with pytest.raises(ConfigError, match="holds a build with another recipe: choose"), claim(tmp_path, {"recipe": 1}):
+        pass
+
+
+def test_workers_see_when_their_run_is_over(tmp_path: Path) -> None:
+    with claim(tmp_path, {}) as run:
+        check_running(tmp_path, run)
+        with pytest.raises(DatasetError, match="was stopped"):
+            check_running(tmp_path, "another")
+    with pytest.raises(DatasetError, match="was stopped"):
+        check_running(tmp_path, run)
+    check_running(tmp_path, None)  # somebody builds a shard without any run
+
+
+@pytest.mark.parametrize("content", ["[1", "[]", "7", '"text"'])
+def test_a_damaged_claim_is_one_sentence(tmp_path: Path, content: str) -> None:
+    with claim(tmp_path, {}):
+        commit_something(tmp_path)
+    (tmp_path / "_state" / "build.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"build\.json is damaged"), claim(tmp_path, {}):
+        pass
+
+
+def test_places_that_cannot_be_written_to(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    long = tmp_path / ("x" * 300)
+    for out in (file, file / "below", long):
+        with pytest.raises(ConfigError, match="cannot be written to"), claim(out, {}):
+            pass
+    assert file.read_text() == "mine"
+    if os.geteuid():
+        locked = tmp_path / "locked"
+        locked.mkdir(mode=0o500)
+        with pytest.raises(ConfigError, match="cannot be written to"), claim(locked / "out", {}):
+            pass
+
+
+def test_other_things_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="is not empty and holds no build"), claim(tmp_path, {}):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_the_claim_is_readable(tmp_path: Path) -> None:
+    with claim(tmp_path, {"recipe": {"size": 1}}):
+        assert json.loads((tmp_path / "_state" / "build.json").read_text()) == {"recipe": {"size": 1}}

@@ -1,0 +1,193 @@
+"""What a second run of a shard does: what the environment did is tried again, and what was good is never lost."""
+
+import json
+import os
+import resource
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from facemill import ConfigError, DatasetError
+from facemill.manifests import ClipGroup, Reason
+from facemill.pipeline import shard as module
+from facemill.pipeline.build.plan import BuildJob, ShardSpec
+from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.build.state import ShardResult
+from tests.pipeline.conftest import MarkDetector, film
+from tests.pipeline.build.test_shard import BIG, AddVideo, pair, reasons, run, samples
+
+RECIPE = load_recipe("default", ["crop.size=96", "sample.frames=6"])
+
+pytestmark = pytest.mark.usefixtures("mark_detector")
+
+
+@pytest.fixture
+def groups(add_video: AddVideo) -> list[ClipGroup]:
+    """A real with its fake, and two lone videos."""
+    return [
+        pair(add_video),
+        *(ClipGroup(add_video(name, film([BIG], 12, seed=n))) for n, name in enumerate(("left", "right"), 1)),
+    ]
+
+
+def counts(out: Path, result: ShardResult) -> Counter[str]:
+    return Counter(sample.record.video_id for sample in samples(out, result))
+
+
+def moved(tmp_path: Path, name: str) -> Path:
+    """Take a video away; rename the returned path to bring it back."""
+    return (tmp_path / "data" / f"{name}.mp4").rename(tmp_path / f"{name}.mp4")
+
+
+def damage(path: Path, sample_bytes: bytes) -> None:
+    """Flip a byte in the midst of a picture."""
+    data = bytearray(path.read_bytes())
+    data[data.index(sample_bytes) + len(sample_bytes) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_missing_file_is_tried_again_and_only_its_group_is_processed(
+    groups: list[ClipGroup], tmp_path: Path, mark_detector: MarkDetector
+) -> None:
+    whole = run(tmp_path / "whole", *groups)
+    away = moved(tmp_path, "left")
+    first = run(tmp_path / "out", *groups)
+    assert [(f.video_id, f.reason, f.retryable) for f in first.failures] == [("left", Reason.MISSING_FILE, True)]
+    assert not first.is_final(tmp_path / "out")
+    away.rename(tmp_path / "data" / "left.mp4")
+    seen = mark_detector.frames_seen
+    second = run(tmp_path / "out", *groups)
+    assert mark_detector.frames_seen == seen + 6
+    assert second.failures == ()
+    assert (second.shard, second.samples, second.faces) == (whole.shard, whole.samples, whole.faces)
+    assert second.is_final(tmp_path / "out")
+
+
+def test_a_file_that_is_no_video_is_tried_again_when_asked(
+    groups: list[ClipGroup], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = (tmp_path / "data" / "left.mp4").read_bytes()
+    (tmp_path / "data" / "left.mp4").write_bytes(b"half a download")
+    first = run(tmp_path / "out", *groups)
+    assert reasons(first) == {"left": {Reason.UNREADABLE}}
+    (tmp_path / "data" / "left.mp4").write_bytes(good)
+    assert run(tmp_path / "out", *groups) == first
+    assert run(tmp_path / "out", *groups, retry_failed=True).failures == ()
+
+
+def test_what_the_second_run_cannot_read_any_more_stays(groups: list[ClipGroup], tmp_path: Path) -> None:
+    away = moved(tmp_path, "left")
+    run(tmp_path / "out", *groups)
+    away.rename(tmp_path / "data" / "left.mp4")
+    moved(tmp_path, "real")
+    moved(tmp_path, "right")
+    second = run(tmp_path / "out", *groups)
+    assert counts(tmp_path / "out", second) == dict.fromkeys(("real", "fake", "left", "right"), 6)
+    assert second.failures == ()
+
+
+@pytest.mark.parametrize("shard_format", ["parquet", "webdataset"])
+def test_of_a_damaged_shard_whose_sources_are_gone_the_good_samples_stay(
+    groups: list[ClipGroup], tmp_path: Path, shard_format: str
+) -> None:
+    sets, out = [f"shards.format={shard_format}"], tmp_path / "out"
+    whole = run(out, *groups, sets=sets)
+    intact = (out / whole.shard.path).read_bytes()
+    hit = samples(out, whole)[-2]
+    assert hit.record.video_id == "right"
+    damage(out / whole.shard.path, hit.image)
+    aways = {name: moved(tmp_path, name) for name in ("real", "fake", "left", "right")}
+    left = run(out, *groups, sets=sets)
+    assert counts(out, left) == {"real": 6, "fake": 6, "left": 6, "right": 5}
+    assert [(f.video_id, f.reason, f.frames) for f in left.failures] == [("right", Reason.MISSING_FILE, 1)]
+    assert "1 samples of an earlier run are damaged, 5 are kept" in left.failures[0].message
+    assert run(out, *groups, sets=sets) == left  # and nothing more is lost
+    for name, away in aways.items():
+        away.rename(tmp_path / "data" / f"{name}.mp4")
+    again = run(out, *groups, sets=sets)
+    assert again.failures == ()
+    assert (out / again.shard.path).read_bytes() == intact
+
+
+def test_a_damaged_table_is_made_again(groups: list[ClipGroup], tmp_path: Path) -> None:
+    whole = run(tmp_path / "out", *groups)
+    for table in (whole.samples, whole.faces):
+        (tmp_path / "out" / table.path).write_bytes(b"rubbish")
+        assert run(tmp_path / "out", *groups) == whole_but_for_timings(whole, tmp_path / "out")
+
+
+def whole_but_for_timings(result: ShardResult, out: Path) -> ShardResult:
+    """The result with the times of the last run."""
+    committed = json.loads((out / "_state" / f"{result.shard_id}.json").read_text())
+    return ShardResult(**{**{name: getattr(result, name) for name in committed}, "timings": committed["timings"]})
+
+
+def test_dataset_json_goes_only_when_a_shard_is_replaced(groups: list[ClipGroup], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    away = moved(tmp_path, "left")
+    result = run(out, *groups)
+    (out / "dataset.json").write_text("{}")
+    before = (out / result.shard.path).stat().st_mtime_ns
+    run(out, *groups)  # the same failure again
+    assert (out / "dataset.json").is_file()
+    assert (out / result.shard.path).stat().st_mtime_ns == before
+    away.rename(tmp_path / "data" / "left.mp4")
+    run(out, *groups)
+    assert not (out / "dataset.json").exists()
+
+
+@pytest.mark.parametrize("where", ["process", "read"])
+def test_running_out_of_memory_is_no_videos_fault(
+    groups: list[ClipGroup], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def hungry(*args: object, **options: object) -> Iterator[object]:
+        raise MemoryError
+
+    name = {"process": "facemill.pipeline.build.shard.process_clip", "read": "facemill.pipeline.extract.read_ahead.open_clips"}[where]
+    monkeypatch.setattr(name, hungry)
+    result = run(tmp_path / "out", *groups)
+    assert reasons(result) == {name: {Reason.OUT_OF_MEMORY} for name in ("real", "fake", "left", "right")}
+    monkeypatch.undo()
+    assert not result.is_final(tmp_path / "out")
+
+
+def test_too_many_open_files_is_no_videos_fault(groups: list[ClipGroup], tmp_path: Path) -> None:
+    from facemill.pipeline.decode import VideoReader
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as held:  # noqa: PTH123, its number tells how many files are open
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held.fileno() + 1, hard))
+        try:
+            with pytest.raises(module.VideoError) as caught:
+                VideoReader(tmp_path / "data" / "left.mp4")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.reason is Reason.SYSTEM_ERROR
+
+
+def test_a_root_that_is_not_there_stops_the_work(groups: list[ClipGroup], tmp_path: Path) -> None:
+    (tmp_path / "data").rename(tmp_path / "unmounted")
+    with pytest.raises(ConfigError, match=r"There is no .*data, where the manifest's videos should be: mount it"):
+        run(tmp_path / "out", *groups)
+    assert not list((tmp_path / "out").rglob("*.*"))
+
+
+def test_work_ends_between_two_groups_when_the_run_is_over(groups: list[ClipGroup], tmp_path: Path) -> None:
+    """As where the driver is gone: the folder names another run, or none."""
+    out = tmp_path / "out"
+    (out / "_state").mkdir(parents=True)
+    (out / "_state" / "run").write_text("mine")
+    done = []
+
+    def stop_after_one(group: object) -> None:
+        done.append(group)
+        (out / "_state" / "run").write_text("another")
+
+    spec = ShardSpec("train-000000", "train", tuple(groups))
+    job = BuildJob(out, RECIPE, run="mine")
+    with pytest.raises(DatasetError, match="was stopped"):
+        module.build_shard(spec, job, tell=stop_after_one)
+    assert len(done) == 1
+    assert not list(out.rglob("*.json"))
