@@ -1,7 +1,8 @@
 """Following people through a video: cuts, what faces look like, and frames between the samples, in one place."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,11 @@ class Follower:
     """Follows people over the sampled frames of one video, which are given in order.
 
     Args:
-        cuts: the first frame of each shot but the first: no track crosses one.
         detect: finds the faces of RGB images; asked only for frames between samples, where links are ambiguous.
     """
 
-    def __init__(self, cuts: Sequence[int], detect: Callable[[Sequence[Image]], Sequence[Sequence[Face]]]) -> None:
-        self._cuts, self._detect = sorted(cuts), detect
+    def __init__(self, detect: Callable[[Sequence[Image]], Sequence[Sequence[Face]]]) -> None:
+        self._detect = detect
         self._tracker = Tracker()
         self._last = -1
 
@@ -34,31 +34,32 @@ class Follower:
         return self._tracker.tracks
 
     def sample(
-        self, frame_index: int, image: Image, faces: Sequence[Face], between: Sequence[tuple[int, Image]] = ()
+        self,
+        frame_index: int,
+        image: Image,
+        faces: Sequence[Face],
+        between: Mapping[int, Image] = MappingProxyType({}),
+        cuts: Sequence[int] = (),
     ) -> list[Track]:
         """Take in a sampled frame.
 
         Args:
             image: RGB [H, W, 3].
             faces: its faces, in pixels of `image`.
-            between: frames since the last sample, by ascending index; they may be shrunk.
+            between: frames between samples by index; they may be shrunk.
+            cuts: the first frame of each shot but the first, ascending: no track crosses one.
 
         Returns:
             The track of each face, in the order given.
         """
         looks = [describe(image, face) for face in faces]
-        first = self._shot(frame_index)
-        if first > self._last:
+        if bisect_right(cuts, frame_index) > bisect_right(cuts, self._last):
             self._tracker.cut()
         elif self._tracker.ambiguous(frame_index, faces, looks):
-            self._look_between(image.shape[1], [(index, small) for index, small in between if index < frame_index])
+            since = [(index, small) for index, small in sorted(between.items()) if self._last < index < frame_index]
+            self._look_between(image.shape[1], since)
         self._last = frame_index
         return self._tracker.update(frame_index, faces, looks)
-
-    def _shot(self, frame_index: int) -> int:
-        """First frame of the shot that a frame lies in."""
-        position = bisect_right(self._cuts, frame_index)
-        return self._cuts[position - 1] if position else 0
 
     def _look_between(self, width: int, between: Sequence[tuple[int, Image]]) -> None:
         images = [small for _, small in between]

@@ -13,7 +13,7 @@ import pytest
 from facemill import DetectorError, VideoError
 from facemill.manifests import ClipGroup, MaskKind, Reason, SampleRecord, VideoEntry, from_table
 from facemill.manifests.shards import EncodedSample, format_of
-from facemill.pipeline.extract import cut
+from facemill.pipeline.extract import process
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.build.shard import build_shard
@@ -372,13 +372,13 @@ def test_what_breaks_inside_costs_its_own_clip_only(
             raise ArithmeticError("cannot")
         return cut_out(frame, *rest, **options)
 
-    monkeypatch.setattr(cut, "crop_image", fragile)
+    monkeypatch.setattr(process, "crop_image", fragile)
     cursed = add_video("cursed", film([BIG], FRAMES)[:, :180])
     result = run(tmp_path / "out", ClipGroup(cursed), pair(add_video))
     assert reasons(result) == {"cursed": {Reason.INTERNAL_ERROR}}
     assert "ArithmeticError: cannot" in result.failures[0].message
     assert len(samples(tmp_path / "out", result)) == 12
-    monkeypatch.setattr(cut, "crop_image", cut_out)  # mended: the shard is tried again
+    monkeypatch.setattr(process, "crop_image", cut_out)  # mended: the shard is tried again
     assert run(tmp_path / "out", ClipGroup(cursed), pair(add_video)).failures == ()
 
 
