@@ -192,7 +192,7 @@ class Clip:
         for start in range(0, len(self.indices), length):
             indices = self.indices[start : start + length].tolist()
             frames = [frame for frame in islice(lead, len(indices)) if frame is not None]  # it has every one of its own
-            self.cuts = find_cuts(self.lead.seen()) if self.lead.thumbnails else []
+            self.cuts = self._find_cuts()
             yield LeadWindow(indices, frames, dict(between), self.cuts, list(islice(truth, len(indices))))
             between.clear()
             for fake in [fake for fake in self.fakes if fake not in self.alone]:
@@ -201,6 +201,12 @@ class Clip:
                     self.alone.append(fake)
         if self.crops_later:
             yield from self._read_again()
+
+    def _find_cuts(self) -> list[int]:
+        if not self.lead.thumbnails:
+            return []
+        seen = self.lead.seen()
+        return [int(seen.indices[position]) for position in find_cuts(seen.frames)]
 
     def _read_again(self) -> Iterator[CropFrames]:
         for video in [video for video in self.videos if video not in self.alone]:

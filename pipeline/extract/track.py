@@ -12,16 +12,18 @@ from facemill.pipeline.extract.appearance import unlikeness
 
 __all__ = ["Track", "Tracker", "box_iou", "largest_person", "most_forged_person"]
 
-MAX_GAP = 8
-"""Sampled frames for which a person may be out of sight and still keep their id."""
-LIMIT, LIMIT_LATE, LATE = 6.0, 4.0, 25
+MAX_GAP, MAX_GAP_FRAMES = 8, 100
+"""Sampled frames, and frames of the video, for which a person may be out of sight and still keep their id."""
+LIMIT, LIMIT_LATE, LATE = 6.0, 4.0, 10
 """Cost at which a face is rather somebody new: after one frame, and from `LATE` frames on."""
 STEP, STEP_PER_FRAME, MAX_STEP = 0.15, 0.12, 3.0
 """Standard deviation of a box's centre from where it is expected, in box sides: at once, more a frame, at most."""
 GROWTH, GROWTH_PER_FRAME, MAX_GROWTH = 0.12, 0.01, 0.4
 """Standard deviation of the logarithm of a box's size, likewise."""
-LIKE, LIKE_DEVIATION = 0.32, 0.1
+LIKE, LIKE_DEVIATION = 0.32, 0.055
 """What descriptors of one person mostly differ by, and the standard deviation beyond."""
+NEIGHBOURHOOD = 0.4
+"""How far, in box sides, a descriptor looks beyond the box for the most part."""
 LOOKS = 8
 """Descriptors that are remembered of a person."""
 LIKENESS = 0.5
@@ -73,6 +75,9 @@ class _Trail:
         onward = min(frame_index - last, last - before) / (last - before)
         return [here, here + onward * (here - (box[:2] + box[2:]) / 2)]
 
+    def lost(self, frame_index: int) -> bool:
+        return self.missed > MAX_GAP and frame_index - self.sightings[-1][0] > MAX_GAP_FRAMES
+
     def saw(self, frame_index: int, box: NDArray[np.float64], look: NDArray[np.float32] | None) -> None:
         self.sightings = [self.sightings[-1], (frame_index, box)]
         self.missed = 0
@@ -97,7 +102,7 @@ class Tracker:
 
     def update(self, frame_index: int, faces: Sequence[Face], looks: Looks | None = None) -> list[Track]:
         """Take in a sampled frame's faces, with a descriptor each; returns the track of each face, in the order given."""
-        self._trails = [trail for trail in self._trails if trail.missed <= MAX_GAP]
+        self._trails = [trail for trail in self._trails if not trail.lost(frame_index)]
         for trail in self._trails:
             trail.missed += 1
         result = []
@@ -130,11 +135,13 @@ class Tracker:
         """The trail of each face, new or continued."""
         assigned = self._assign(frame_index, faces, looks)
         result = []
+        apart = _apart(faces)
         for position, face in enumerate(faces):
             box, look = face.bbox.astype(np.float64), None if looks is None else looks[position]
             if position in assigned:
                 trail = self._trails[assigned[position]]
-                trail.saw(frame_index, box, look)
+                # Who stands before or beside somebody lends them their look.
+                trail.saw(frame_index, box, look if apart[position] or not trail.looks else None)
             else:
                 trail = _Trail([(frame_index, box)], [] if look is None else [look])
             result.append(trail)
@@ -147,12 +154,9 @@ class Tracker:
             return {}
         cost, limit = _link_cost(self._trails, frame_index, faces, looks)
         # One more column for each trail, which stands for no face: the price of not linking.
-        rows, columns = linear_sum_assignment(
-            np.hstack([np.minimum(cost - limit, 1e6), np.zeros((len(cost), len(cost)))])
-        )
-        return {
-            int(c): int(r) for r, c in zip(rows, columns, strict=True) if c < len(faces) and cost[r, c] < limit[r, 0]
-        }
+        gain = np.hstack([np.minimum(cost - limit, 1e6), np.zeros((len(cost), len(cost)))])
+        pairs = zip(*linear_sum_assignment(gain), strict=True)
+        return {int(column): int(row) for row, column in pairs if column < len(faces) and gain[row, column] < 0}
 
 
 def box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -164,6 +168,17 @@ def box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float6
     union: NDArray[np.float64] = area_a[:, None] + area_b[None, :] - intersection
     iou: NDArray[np.float64] = intersection / np.maximum(union, 1e-9)
     return iou
+
+
+def _apart(faces: Sequence[Face]) -> NDArray[np.bool_]:
+    """Which faces have no other one close by: not within the surroundings that a descriptor sees."""
+    boxes = np.array([face.bbox for face in faces], np.float64).reshape(-1, 4)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    around = np.hstack([boxes[:, :2] - NEIGHBOURHOOD * sides, boxes[:, 2:] + NEIGHBOURHOOD * sides])
+    close = box_iou(around, boxes) > 0
+    np.fill_diagonal(close, False)
+    apart: NDArray[np.bool_] = ~close.any(axis=1)
+    return apart
 
 
 def _link_cost(

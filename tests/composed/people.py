@@ -144,8 +144,8 @@ class Scene:
             area = max((x2 - x1) * (y2 - y1), 1)
             if (inside.size - inside.sum()) / area >= 0.65:
                 seen[person.name] = face
-            cover = cv2.warpAffine(pose.alpha, matrix, (width, height), flags=cv2.INTER_LINEAR)
-            hidden |= cover > 0.5
+            rows, columns, opacity = _spread(pose.alpha, matrix, self.size)
+            hidden[rows, columns] |= opacity > 0.5
         return {person.name: seen[person.name] for person in self.people if person.name in seen}
 
     def _pose(self, person: Person, index: int) -> Pose:
@@ -154,19 +154,28 @@ class Scene:
         phase = 0 if person.name in self.still else index // 3 % max(2 * count - 2, 1)
         return person.poses[phase if phase < count else 2 * count - 2 - phase]
 
-    @staticmethod
-    def _draw(frame: np.ndarray, pose: Pose, place: tuple[float, float, float]) -> None:
-        height, width = frame.shape[:2]
+    def _draw(self, frame: np.ndarray, pose: Pose, place: tuple[float, float, float]) -> None:
         matrix = _matrix(pose, place)
-        if matrix[0, 0] < 0.7:  # a strong shrink would alias
-            shrunk = cv2.resize(pose.image, None, fx=matrix[0, 0], fy=matrix[0, 0], interpolation=cv2.INTER_AREA)
-            alpha = cv2.resize(pose.alpha, shrunk.shape[1::-1], interpolation=cv2.INTER_AREA)
+        image, alpha = pose.image, pose.alpha
+        if (zoom := matrix[0, 0]) < 0.7:  # a strong shrink would alias
+            image, alpha = (cv2.resize(a, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA) for a in (image, alpha))
             matrix = np.array([[1, 0, matrix[0, 2]], [0, 1, matrix[1, 2]]])
-        else:
-            shrunk, alpha = pose.image, pose.alpha
-        drawn = cv2.warpAffine(shrunk, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-        opacity = cv2.warpAffine(alpha, matrix, (width, height))[..., None]
-        frame += opacity * (drawn - frame)
+        rows, columns, opacity = _spread(alpha, matrix, self.size)
+        part = frame[rows, columns]
+        part += opacity[..., None] * (_spread(image, matrix, self.size)[2] - part)
+
+
+def _spread(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice, np.ndarray]:
+    """An image moved by a matrix [2, 3], and the rows and columns of the frame that it covers."""
+    height, width = image.shape[:2]
+    low = np.clip(np.floor(matrix[:, 2]), 0, size[::-1]).astype(int)
+    high = np.clip(np.ceil(matrix[:, :2] @ [width, height] + matrix[:, 2]), low, size[::-1]).astype(int)
+    rows, columns = slice(low[1], high[1]), slice(low[0], high[0])
+    if (high == low).any():
+        return rows, columns, np.zeros((high[1] - low[1], high[0] - low[0], *image.shape[2:]), np.float32)
+    moved = np.column_stack([matrix[:, :2], matrix[:, 2] - low])
+    border = cv2.BORDER_REPLICATE if image.ndim == 3 else cv2.BORDER_CONSTANT
+    return rows, columns, cv2.warpAffine(image, moved, (high - low).tolist(), borderMode=border).astype(np.float32)
 
 
 def _matrix(pose: Pose, place: tuple[float, float, float]) -> np.ndarray:

@@ -1,0 +1,150 @@
+"""Where one shot ends and another begins, seen from thumbnails of all frames of a video."""
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["find_cuts"]
+
+GRID = 24
+"""Longer side of the images by which frames are first compared, in pixels."""
+PLAIN = 3.0
+"""Standard deviation in gray levels below which a frame shows nothing (black, white): it belongs to any shot."""
+ALIKE = 0.8
+"""Frames whose correlation is at least this show one shot, without a closer look."""
+FOUND = 0.6
+"""Correlation from which on a part of one frame is found again in another, wherever it lies there."""
+FLASH = 6
+"""Frames for which a shot may be interrupted, by a flash or a damaged frame, and still be the same one."""
+DISSOLVES = (6, 10, 16, 24)
+"""Half lengths, in frames, of the dissolves that are looked for."""
+BLEND, UNLIKE = 0.9, 0.5
+"""Part of a frame's variance that two others, themselves correlated less than `UNLIKE`, explain as a blend."""
+
+Frames = NDArray[np.float32]
+
+
+def find_cuts(thumbnails: NDArray[np.uint8]) -> list[int]:
+    """First frame of every shot but the first one.
+
+    Hard cuts and dissolves are cuts (of a dissolve, its middle); flashes, pans, zooms, shaking cameras and fades to
+    black that lead back to the same shot are not.
+
+    Args:
+        thumbnails: brightness of all decoded frames in display order [N, h, w], the longer side 64 to 96 pixels.
+    """
+    if len(thumbnails) < 2:
+        return []
+    small, norms = _small(thumbnails)
+    visible = np.flatnonzero(norms >= PLAIN)  # numbers of the frames that show something
+    hard = _hard_cuts(thumbnails, small, visible)
+    soft = [
+        middle
+        for low, high in pairwise([0, *hard, len(thumbnails)])
+        for middle in _dissolves(thumbnails, small, norms, low, high)
+    ]
+    return sorted({*hard, *soft})
+
+
+def _small(thumbnails: NDArray[np.uint8]) -> tuple[Frames, NDArray[np.float32]]:
+    """Coarse images of zero mean [N, d] and their standard deviations [N]."""
+    height, width = thumbnails.shape[1:]
+    scale = GRID / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    coarse = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in thumbnails])
+    flat = coarse.reshape(len(coarse), -1).astype(np.float32)
+    flat -= flat.mean(axis=1, keepdims=True)
+    return flat, flat.std(axis=1)
+
+
+def _correlation(a: Frames, b: Frames) -> NDArray[np.float32]:
+    """Of each of the images [N, d] with its partner, -1..1 [N]."""
+    product = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    return np.asarray((a * b).sum(axis=1) / np.maximum(product, 1e-6))
+
+
+def _hard_cuts(thumbnails: NDArray[np.uint8], small: Frames, visible: NDArray[np.intp]) -> list[int]:
+    cuts: list[int] = []
+    if not len(visible):
+        return cuts
+    likeness = _correlation(small[visible[:-1]], small[visible[1:]])
+    position = 0
+    for candidate in np.flatnonzero(likeness < ALIKE):
+        if candidate < position:
+            continue
+        before = visible[candidate]
+        # A flash is over after a few frames, and what was there before is there again.
+        after = visible[candidate + 1 : candidate + 2 + FLASH]
+        back = next((step for step, frame in enumerate(after) if _same_shot(thumbnails, small, before, frame)), None)
+        if back is None:
+            cuts.append(int(after[0]))
+        position = candidate + 1 + (back or 0)
+    return cuts
+
+
+def _same_shot(thumbnails: NDArray[np.uint8], small: Frames, first: int, second: int) -> bool:
+    if _correlation(small[[first]], small[[second]])[0] >= ALIKE:
+        return True
+    return _displaced(thumbnails[first], thumbnails[second]) >= FOUND
+
+
+def _displaced(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
+    """Best correlation of some part of the second thumbnail with the first, wherever it lies there."""
+    first, second = _details(first), _details(second)
+    height, width = second.shape
+    tall, wide = round(height * 0.6), round(width * 0.6)
+    best = -1.0
+    for top in (0, (height - tall) // 2, height - tall):
+        for left in (0, (width - wide) // 2, width - wide):
+            part = second[top : top + tall, left : left + wide]
+            if part.std() > PLAIN:
+                best = max(best, float(cv2.matchTemplate(first, part, cv2.TM_CCOEFF_NORMED).max()))
+    return best
+
+
+def _details(thumbnail: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A thumbnail without its coarse brightness, which much the same in many shots."""
+    image = thumbnail.astype(np.float32)
+    fine = cv2.GaussianBlur(image, (0, 0), 1.0) - cv2.GaussianBlur(image, (0, 0), 8.0)
+    return np.asarray(fine / max(float(fine.std()), 1.0) * 20, np.float32)
+
+
+def _dissolves(
+    thumbnails: NDArray[np.uint8], small: Frames, norms: NDArray[np.float32], low: int, high: int
+) -> list[int]:
+    """Middles of the dissolves inside the frames `low` to `high`: all between two unlike frames is a blend of them."""
+    found: list[tuple[float, int, int]] = []
+    shot = small[low:high]
+    for half in DISSOLVES:
+        if high - low <= 2 * half:
+            continue
+        count = len(shot) - 2 * half
+        start, end = shot[:count], shot[2 * half :]
+        unlike = (_correlation(start, end) < UNLIKE) & (norms[low : high - 2 * half] >= PLAIN)
+        unlike &= norms[low + 2 * half : high] >= PLAIN
+        quality, shares = _blends(start, end, [shot[half * k // 2 :][:count] for k in (1, 2, 3)])
+        rising = (np.diff(shares, axis=0) > 0.05).all(axis=0) & (np.abs(shares[1] - 0.5) < 0.2)
+        for position in np.flatnonzero(unlike & rising & (quality > BLEND)):
+            found.append((float(quality[position]), low + int(position) + half, half))
+    middles: list[int] = []
+    for _, middle, half in sorted(found, reverse=True):
+        apart = all(abs(middle - other) > 2 * DISSOLVES[-1] for other in middles)
+        if apart and _displaced(thumbnails[middle - half], thumbnails[middle + half]) < FOUND:
+            middles.append(middle)
+    return middles
+
+
+def _blends(start: Frames, end: Frames, between: list[Frames]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How well frames are blends of `start` and `end`: least part of variance explained [N], share of `end` [3, N]."""
+    ss, ee, se = ((a * b).sum(axis=1) for a, b in ((start, start), (end, end), (start, end)))
+    determinant = np.maximum(ss * ee - se * se, 1e-3)
+    qualities, shares = [], []
+    for frame in between:
+        fs, fe, ff = ((frame * other).sum(axis=1) for other in (start, end, frame))
+        a, b = (fs * ee - fe * se) / determinant, (fe * ss - fs * se) / determinant
+        explained = (a * fs + b * fe) / np.maximum(ff, 1e-3)
+        qualities.append(np.where((a > -0.1) & (b > -0.1) & (np.abs(a + b - 1) < 0.25), explained, 0.0))
+        shares.append(b / np.maximum(a + b, 1e-3))
+    return np.min(qualities, axis=0), np.stack(shares)
