@@ -12,13 +12,13 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from facemill.pipeline.extract.cuts import find_cuts
 from numpy.typing import NDArray
 
 from facemill import VideoError
 from facemill.manifests import FailureRecord, Reason, Stage, VideoEntry
-from facemill.masks import PairAlignment, Thumbnails, align_pair
+from facemill.masks import AlignmentKind, PairAlignment, Thumbnails, align_pair
 from facemill.pipeline.decode import Frame, Observer, Picture, SequenceReader, VideoReader, small_rgb, thumbnail_of
+from facemill.pipeline.extract.cuts import find_cuts
 
 __all__ = [
     "Clip",
@@ -195,10 +195,13 @@ class Clip:
             self.cuts = self._find_cuts()
             yield LeadWindow(indices, frames, dict(between), self.cuts, list(islice(truth, len(indices))))
             between.clear()
+            if start == 0 and all(frame.image is None for frame in frames):
+                self.alone = list(self.fakes)
             for fake in [fake for fake in self.fakes if fake not in self.alone]:
                 follows = yield from self._read_fake(fake, streams, start, len(indices))
                 if not follows and start == 0:  # nothing of it has been used yet
                     self.alone.append(fake)
+                    self.failures = [failure for failure in self.failures if failure.video_id != fake.video_id]
         if self.crops_later:
             yield from self._read_again()
 
@@ -227,7 +230,8 @@ class Clip:
             if not fake.thumbnails or not self.lead.thumbnails:
                 break
             fake.alignment = align_pair(self.lead.seen(), fake.seen())
-            if not fake.alignment.usable:
+            last = start + count == len(self.indices)
+            if fake.alignment.kind == AlignmentKind.REFUSED or (last and not fake.alignment.usable):
                 yield FakeRead(fake, refused=fake.alignment.reason)
                 return False
             if attempt or not self._realign(fake, start, count):

@@ -99,8 +99,8 @@ def _misfit(real: ClipVideo, fake: ClipVideo) -> FailureRecord | None:
 
 
 def _misaligned(fake: ClipVideo) -> FailureRecord:
-    why = fake.alignment.reason if fake.alignment is not None else "it has no frame in common with it"
-    message = f"It does not follow its original ({why}): it gets no mask."
+    why = fake.alignment.reason if fake.alignment is not None else "of which no sampled frame decodes"
+    message = f"It cannot be compared with its original ({why}): it gets no mask."
     return FailureRecord(fake.video_id, Stage.MASK, Reason.MISALIGNED, message)
 
 

@@ -289,7 +289,7 @@ class _ClipWork:
     def _misses_ground_truth(self, video: ClipVideo, mask: CropMask) -> bool:
         """Whether a ground-truth mask was to be had, or nothing else could stand in for it."""
         wanted = self.recipe.mask.source != "difference" and video.entry.mask_path is not None
-        return wanted or mask.kind is MaskKind.NONE
+        return wanted or (mask.kind is MaskKind.NONE and not video.is_sequence)
 
     # Crops around masks ---------------------------------------------------------------------------------
 

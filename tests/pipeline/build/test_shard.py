@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from facemill import DetectorError, VideoError
-from facemill.manifests import ClipGroup, MaskKind, Reason, SampleRecord, VideoEntry, from_table
+from facemill.manifests import ClipGroup, LabelSource, MaskKind, Reason, SampleRecord, VideoEntry, from_table
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.pipeline.extract import process
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
@@ -72,7 +72,7 @@ def pair(add_video: AddVideo, **fake: object) -> ClipGroup:
 def test_real_and_fake_share_frames_boxes_and_affines_and_the_mask_is_exact(
     add_video: AddVideo, tmp_path: Path
 ) -> None:
-    result = run(tmp_path / "out", pair(add_video))
+    result = run(tmp_path / "out", pair(add_video), sets=["mask.threshold=0.15"])
     found = samples(tmp_path / "out", result)
     reals, fakes = found[:6], found[6:]
     assert [s.record.label for s in found] == [0] * 6 + [1] * 6
@@ -113,7 +113,14 @@ def test_of_two_people_the_forged_one_is_kept_even_if_smaller(add_video: AddVide
     largest = samples(tmp_path / "b", run(tmp_path / "b", ClipGroup(real, (fake,)), sets=["track.keep=largest"]))
     assert all(s.record.bbox[2] - s.record.bbox[0] > 80 for s in largest)
     everyone = samples(tmp_path / "c", run(tmp_path / "c", ClipGroup(real, (fake,)), sets=["track.keep=all"]))
-    assert len(everyone) == 24
+    assert Counter(s.record.label for s in everyone) == {0: 12, 1: 6}
+    sets = ["track.keep=all", "label.unforged=keep_as_real"]
+    labelled = samples(tmp_path / "d", run(tmp_path / "d", ClipGroup(real, (fake,)), sets=sets))
+    assert Counter((s.record.video_id, s.record.label, s.record.label_source) for s in labelled) == {
+        ("real", 0, LabelSource.VIDEO): 12,
+        ("fake", 0, LabelSource.DIFFERENCE): 6,
+        ("fake", 1, LabelSource.DIFFERENCE): 6,
+    }
 
 
 def test_when_fakes_forge_different_people_the_real_is_kept_for_both(add_video: AddVideo, tmp_path: Path) -> None:
@@ -129,20 +136,22 @@ def test_a_shifted_fake_is_lined_up_and_its_mask_stays_exact(add_video: AddVideo
     mover = Actor(20, 60, side=110, dx=3)
     real = add_video("real", film([mover], 24))
     fake = add_video("fake", film([mover], 22, forged=0, start=2), 1, source_id="real")  # lacks the first two frames
-    found = samples(tmp_path / "out", run(tmp_path / "out", ClipGroup(real, (fake,))))
+    found = samples(tmp_path / "out", run(tmp_path / "out", ClipGroup(real, (fake,)), sets=["mask.threshold=0.15"]))
     assert {s.record.pair_offset for s in found} == {None, -2}
     for sample in found[6:]:
         assert iou(picture(sample.mask) > 0, known_mask(sample, mover, sample.record.frame_index + 2)) > 0.85
 
 
-def test_a_fake_of_something_else_gets_no_mask_and_says_so(add_video: AddVideo, tmp_path: Path) -> None:
+def test_a_fake_of_something_else_or_of_another_shape_gets_no_mask_and_says_so(add_video: AddVideo, tmp_path: Path) -> None:
     real = add_video("real", film([BIG], FRAMES))
     other = add_video("other", film([Actor(150, 80, side=90, dy=-2)], FRAMES, seed=5), 1, source_id="real")
     small = add_video("small", film([BIG], FRAMES, forged=0)[:, ::2, ::2], 1, source_id="real")
-    result = run(tmp_path / "out", ClipGroup(real, (other, small)))
+    wide = add_video("wide", film([BIG], FRAMES, forged=0)[:, ::2], 1, source_id="real")
+    result = run(tmp_path / "out", ClipGroup(real, (other, small, wide)))
     kinds = {s.record.video_id: s.record.mask_kind for s in samples(tmp_path / "out", result)}
-    assert kinds == {"real": MaskKind.ZEROS, "other": MaskKind.NONE, "small": MaskKind.NONE}
-    assert reasons(result) == {"other": {Reason.MISALIGNED}, "small": {Reason.SIZE_MISMATCH}}
+    assert kinds == {"real": MaskKind.ZEROS, "other": MaskKind.NONE, "small": MaskKind.DIFFERENCE, "wide": MaskKind.NONE}
+    without = Reason.MASK_UNAVAILABLE
+    assert reasons(result) == {"other": {Reason.MISALIGNED, without}, "wide": {Reason.SIZE_MISMATCH, without}}
 
 
 def test_without_its_original_a_fake_is_processed_alone(add_video: AddVideo, tmp_path: Path) -> None:
@@ -152,7 +161,7 @@ def test_without_its_original_a_fake_is_processed_alone(add_video: AddVideo, tmp
     found = samples(tmp_path / "out", result)
     assert [s.record.mask_kind for s in found] == [MaskKind.NONE] * 6
     assert {s.record.mask_coverage for s in found} == {None}
-    assert reasons(result) == {"real": {Reason.UNREADABLE}}
+    assert reasons(result) == {"real": {Reason.UNREADABLE}, "fake": {Reason.MASK_UNAVAILABLE}}
     assert (result.videos, result.barren) == (2, 1)
 
 
@@ -164,7 +173,7 @@ def test_a_short_fake_does_not_shorten_the_others(add_video: AddVideo, tmp_path:
     for sample in samples(tmp_path / "out", result):
         frames.setdefault(sample.record.video_id, []).append(sample.record.frame_index)
     assert frames == {"real": [0, 4, 8, 11, 15, 19], "fake": [0, 4, 8, 11, 15, 19], "stump": [0, 4]}
-    assert reasons(result) == {"stump": {Reason.TRUNCATED}}
+    assert reasons(result) == {"stump": {Reason.UNMATCHED}}
 
 
 def test_a_real_shorter_than_its_fakes_sets_the_length(add_video: AddVideo, tmp_path: Path) -> None:
@@ -177,17 +186,17 @@ def test_a_real_shorter_than_its_fakes_sets_the_length(add_video: AddVideo, tmp_
 
 
 @pytest.mark.parametrize("broken", ["real", "fake"])
-@pytest.mark.parametrize("after", [3, 15])
+@pytest.mark.parametrize("after", [0, 15])
 def test_a_video_that_breaks_off_costs_nobody_else(
     add_video: AddVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, after: int
 ) -> None:
-    """A decoder that gives up, while the pair is lined up or later on."""
+    """A decoder that gives up, at once or later on."""
     from facemill.pipeline.decode import VideoReader
 
     read = VideoReader.read
 
-    def breaking(self: VideoReader, indices: Sequence[int]):
-        for frame in read(self, indices):
+    def breaking(self: VideoReader, indices: Sequence[int], **options: object):
+        for frame in read(self, indices, **options):
             if self.path.stem == broken and frame.index >= after:
                 raise VideoError(Reason.DECODE_TIMEOUT, "No frame came within 1 s.")
             yield frame
@@ -197,17 +206,22 @@ def test_a_video_that_breaks_off_costs_nobody_else(
     other = add_video("other", film([BIG], FRAMES, forged=0), 1, source_id="real")
     result = run(tmp_path / "out", ClipGroup(group.real, (*group.fakes, other)))
     counts = Counter(s.record.video_id for s in samples(tmp_path / "out", result))
-    if after == 3:  # before anything could be sampled of it
-        assert reasons(result) == {broken: {Reason.DECODE_TIMEOUT}}
-        assert counts == {name: 6 for name in ("real", "fake", "other") if name != broken}
+    found = reasons(result)
+    assert Reason.DECODE_TIMEOUT in found[broken]
+    assert all(Reason.DECODE_TIMEOUT not in why for name, why in found.items() if name != broken)
+    if after == 0 and broken == "real":  # its fakes are read alone, with faces of their own
+        assert counts == {"fake": 6, "other": 6}
+        assert {s.record.label_source for s in samples(tmp_path / "out", result)} == {LabelSource.VIDEO}
+    elif after == 0:
+        assert counts == {"real": 6, "other": 6}
     elif broken == "fake":
-        assert reasons(result) == {"fake": {Reason.DECODE_TIMEOUT}}
         assert counts == {"real": 6, "fake": 4, "other": 6}
         assert [failure.frames for failure in result.failures] == [2]
     else:
-        truncated = {name: {Reason.TRUNCATED} for name in ("fake", "other")}
-        assert reasons(result) == {"real": {Reason.DECODE_TIMEOUT}, **truncated}
         assert counts == {"real": 4, "fake": 4, "other": 4}
+        assert {name: why for name, why in found.items() if name != broken} == {
+            name: {Reason.TRUNCATED} for name in ("fake", "other")
+        }
 
 
 def test_filters_judge_a_face_once_for_real_and_fake(add_video: AddVideo, tmp_path: Path) -> None:
@@ -242,12 +256,15 @@ def test_a_video_without_a_face_and_a_small_face_are_recorded(add_video: AddVide
     assert {failure.frames for failure in result.failures} == {6}
 
 
-def test_an_unchanged_fake_has_an_empty_mask_on_the_record(add_video: AddVideo, tmp_path: Path) -> None:
+def test_an_unchanged_fake_gives_no_fakes_and_says_so(add_video: AddVideo, tmp_path: Path) -> None:
     real = add_video("real", film([BIG], FRAMES))
     fake = add_video("fake", film([BIG], FRAMES), 1, source_id="real")
     result = run(tmp_path / "out", ClipGroup(real, (fake,)))
-    assert reasons(result) == {"fake": {Reason.MASK_EMPTY}}
-    assert len(samples(tmp_path / "out", result)) == 12
+    assert reasons(result) == {"fake": {Reason.UNFORGED}}
+    assert {s.record.video_id for s in samples(tmp_path / "out", result)} == {"real"}
+    kept = run(tmp_path / "kept", ClipGroup(real, (fake,)), sets=["label.unforged=keep_as_fake"])
+    assert reasons(kept) == {"fake": {Reason.MASK_EMPTY}}
+    assert len(samples(tmp_path / "kept", kept)) == 12
 
 
 def test_crops_around_the_mask(add_video: AddVideo, tmp_path: Path) -> None:
@@ -272,7 +289,7 @@ def official(tmp_path: Path, frames: int) -> str:
 def test_official_masks_and_both(add_video: AddVideo, tmp_path: Path) -> None:
     group = pair(add_video, mask_path=official(tmp_path, FRAMES))
     only = samples(tmp_path / "a", run(tmp_path / "a", group, sets=["mask.source=official"]))[6:]
-    both = samples(tmp_path / "b", run(tmp_path / "b", group, sets=["mask.source=both"]))[6:]
+    both = samples(tmp_path / "b", run(tmp_path / "b", group, sets=["mask.source=both", "mask.threshold=0.15"]))[6:]
     assert [s.mask for s in only] == [s.mask for s in both]
     for sample in both:
         assert sample.record.mask_kind is MaskKind.OFFICIAL
@@ -365,7 +382,7 @@ def test_both_formats_hold_the_same_samples(add_video: AddVideo, tmp_path: Path)
 def test_what_breaks_inside_costs_its_own_clip_only(
     add_video: AddVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_out = cut.crop_image
+    cut_out = process.crop_image
 
     def fragile(frame: np.ndarray, *rest: object, **options: object) -> np.ndarray:
         if frame.shape[0] < 200:
@@ -382,10 +399,14 @@ def test_what_breaks_inside_costs_its_own_clip_only(
     assert run(tmp_path / "out", ClipGroup(cursed), pair(add_video)).failures == ()
 
 
-def test_windows_do_not_show_in_the_result(
+def test_windows_do_not_show_in_what_is_sampled(
     add_video: AddVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     group = pair(add_video)
-    whole = run(tmp_path / "a", group)
-    monkeypatch.setattr("facemill.pipeline.extract.clip.WINDOW_BYTES", 1)  # a frame a window
-    assert run(tmp_path / "b", group).shard == whole.shard
+    whole = samples(tmp_path / "a", run(tmp_path / "a", group))
+    monkeypatch.setattr("facemill.pipeline.extract.clip.LONGEST_WINDOW", 2)
+    parts = samples(tmp_path / "b", run(tmp_path / "b", group))
+    assert [(s.image, s.record.sample_id, s.record.label_source) for s in parts] == [
+        (s.image, s.record.sample_id, s.record.label_source) for s in whole
+    ]
+    assert all(iou(picture(a.mask) > 0, picture(b.mask) > 0) > 0.9 for a, b in zip(parts[6:], whole[6:], strict=True))
