@@ -98,6 +98,8 @@ def evaluate(
             precision=precision,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
+    if result.warning:
+        typer.echo(f"Note: {result.warning}", err=True)
     console.print(metrics_table(result.metrics))
     if robustness:
         console.print(robustness_table(result.metrics))

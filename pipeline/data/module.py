@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
@@ -79,6 +80,11 @@ class FaceDataModule(LightningDataModule):  # type: ignore[misc]  # it has no ty
     def train_labels(self) -> NDArray[np.int64]:
         """Labels of the training samples by their index, [N]."""
         return self._train.labels
+
+    @property
+    def val_samples(self) -> pa.Table:
+        """The validation samples' rows of samples.parquet, by their index."""
+        return self._val.samples
 
     def train_dataloader(self) -> EpochLoader:
         """Shuffled and balanced; without the last batch where it is not full, unless there is no other."""

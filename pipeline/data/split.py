@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -17,7 +18,7 @@ from facemill.manifests.schemas import SAMPLES, conform
 from facemill.manifests.shards.dataset import SAMPLES_FILE, read_dataset
 from facemill.pipeline.data.frames import choose_crops
 
-__all__ = ["Roots", "Split", "open_split"]
+__all__ = ["Roots", "Split", "describe_sample", "open_split"]
 
 Roots = Path | str | Sequence[Path | str]
 """The folder of a built dataset, or several whose samples are used together."""
@@ -69,23 +70,31 @@ def open_split(roots: Roots, split: str, *, frames: int | None = None, every: in
             crops differ in size.
     """
     folders = [Path(roots)] if isinstance(roots, Path | str) else [Path(root) for root in roots]
-    tables, paths = [], []
+    tables, positions = [], []
+    shards: dict[Path, int] = {}
     for folder in folders:
         table = _rows(folder, split)
         table = table.filter(pa.array(choose_crops(table, frames=frames, every=every, seed=seed)))
         tables.append(table)
-        paths += [folder / shard for shard in table["shard"].to_numpy()]
+        shard = table["shard"].combine_chunks().dictionary_encode()
+        numbers = [shards.setdefault(folder / str(name), len(shards)) for name in shard.dictionary.to_pylist()]
+        positions.append(np.array(numbers, np.int64)[shard.indices.to_numpy()])
     samples = pa.concat_tables(tables).combine_chunks()
-    shards = {path: number for number, path in enumerate(dict.fromkeys(paths))}
     return Split(
         samples,
         tuple(shards),
-        np.array([shards[path] for path in paths], np.int64),
+        np.concatenate(positions),
         samples["row"].to_numpy().astype(np.int64),
         samples["label"].to_numpy().astype(np.int64),
         samples["mask_kind"].to_numpy() != MaskKind.NONE.value,
         _crop_size(samples, folders),
     )
+
+
+def describe_sample(samples: pa.Table, index: int) -> str:
+    """Which crop a row of samples.parquet is, for messages."""
+    [row] = samples.select(["dataset", "video_id", "frame_index"]).slice(index, 1).to_pylist()
+    return f"frame {row['frame_index']} of video {row['video_id']} of {row['dataset']}"
 
 
 def _rows(folder: Path, split: str) -> pa.Table:
@@ -95,14 +104,14 @@ def _rows(folder: Path, split: str) -> pa.Table:
         samples = conform(pq.read_table(folder / SAMPLES_FILE), SAMPLES)
     except (ManifestError, pa.ArrowException, OSError) as error:
         raise DatasetError(f"{folder / SAMPLES_FILE} cannot be read ({error}): build the dataset again.") from None
-    splits = samples["split"].to_numpy()
-    if split not in splits:
-        there = ", ".join(dict.fromkeys(splits)) or "no split at all"
+    chosen = samples.filter(pc.field("split") == split)
+    if not chosen.num_rows:
+        there = ", ".join(map(str, samples["split"].unique().to_pylist())) or "no split at all"
         raise DatasetError(
             f"{folder} has no samples of split {split!r}, it has {there}: build it from a manifest with that "
             "split, such as one of `facemill scan --split identity:80/10/10`."
         )
-    return samples.filter(pa.array(splits == split))
+    return chosen
 
 
 def _crop_size(samples: pa.Table, folders: Sequence[Path]) -> int:

@@ -14,6 +14,7 @@ from facemill import ConfigError
 from facemill.detectors.forgery import ForgeryDetector
 from facemill.manifests.storage import atomic_path
 from facemill.pipeline.data import FaceDataset, StreamingFaces, open_faces
+from facemill.pipeline.data.overlap import count_seen_videos, read_part
 from facemill.pipeline.evaluate.corruptions import Corruption, all_corruptions
 from facemill.pipeline.evaluate.metrics import score_videos
 from facemill.pipeline.evaluate.report import build_report, write_report
@@ -21,7 +22,7 @@ from facemill.pipeline.evaluate.scores import NO_CORRUPTION
 from facemill.pipeline.evaluate.scoring import score_faces
 from facemill.pipeline.figures.plots import draw_roc, draw_scores
 from facemill.pipeline.train.device import choose_device, count_readers
-from facemill.pipeline.train.run_folder import load_run
+from facemill.pipeline.train.run_folder import load_run, read_trained_on
 
 __all__ = ["METRICS_FILE", "SCORES_FILE", "Evaluation", "evaluate"]
 
@@ -35,11 +36,14 @@ class Evaluation:
 
     Attributes:
         out: folder of scores.parquet, metrics.json and the plots.
-        metrics: the content of metrics.json: see `facemill.pipeline.evaluate.report.build_report`.
+        metrics: the content of metrics.json: see `facemill.pipeline.evaluate.report.build_report`. `videos_trained_on` is how
+            many of the videos the run was trained or validated on; None for a run that has kept no list.
+        warning: one sentence about these videos; None where there are none.
     """
 
     out: Path
     metrics: dict[str, Any]
+    warning: str | None
 
 
 def evaluate(
@@ -78,6 +82,7 @@ def evaluate(
     detector, config = load_run(run, chosen)
     datasets = [open_faces(folder, split, masks=False) for folder in data]
     _refuse_shared_samples(data, datasets)
+    seen, warning = _seen_videos(run, data, split)
     conditions = [None, *all_corruptions()] if robustness else [None]
     total = len(conditions) * sum(faces.samples.num_rows for faces in datasets)
     done = 0
@@ -113,8 +118,21 @@ def evaluate(
     for unit, rows in (("frames", frames), ("videos", score_videos(frames))):
         draw_roc(rows, out / f"roc-{unit}.png", title=f"{config.detector}: {unit} of {split}")
         draw_scores(rows, out / f"scores-{unit}.png", title=f"{config.detector}: {unit} of {split}")
-    write_report({"run": str(run), "detector": config.detector, "split": split, **metrics}, out / METRICS_FILE)
-    return Evaluation(out, metrics)
+    about = {"run": str(run), "detector": config.detector, "split": split, "videos_trained_on": seen}
+    write_report({**about, **metrics}, out / METRICS_FILE)
+    return Evaluation(out, {**metrics, "videos_trained_on": seen}, warning)
+
+
+def _seen_videos(run: Path, data: Sequence[Path], split: str) -> tuple[int | None, str | None]:
+    """How many videos of the split the run has seen, and a sentence where there are any."""
+    trained_on = read_trained_on(run)
+    if trained_on is None:
+        return None, f"{run} keeps no list of what it was trained on: whether it knows these videos cannot be told."
+    contents = pa.concat_tables([read_part(folder, split).contents for folder in data])
+    seen, first = count_seen_videos(contents, trained_on)
+    if not seen:
+        return 0, None
+    return seen, f"The run was trained or validated on {seen} of these videos, {first} among them."
 
 
 def _refuse_shared_samples(folders: Sequence[Path], datasets: Sequence[FaceDataset | StreamingFaces]) -> None:

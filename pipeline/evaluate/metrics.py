@@ -1,6 +1,7 @@
 """How well scores tell fakes from reals: per frame and per video, overall, per dataset and per method.
 
-A score is the probability of fake, 0..1; a label is 0 for real and 1 for fake.
+A score is the probability of fake, 0..1; a label is 0 for real and 1 for fake. What ranks (AUC, EER, AP and the ROC
+curve) goes by log-odds, since scores tie at 1.0 from log-odds of 37 on; ACC and log loss go by scores.
 """
 
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from torchmetrics.functional.classification import (
     binary_average_precision,
     binary_roc,
 )
+
+from facemill.pipeline.train.auroc import ranks
 
 __all__ = [
     "DatasetGroup",
@@ -75,25 +78,34 @@ class MethodGroup:
     rows: pa.Table
 
 
-def compute_metrics(scores: ArrayLike, labels: ArrayLike) -> Metrics:
-    """Metrics of scores in 0..1 [N] against labels [N]; all None where a score is not finite."""
+def compute_metrics(scores: ArrayLike, labels: ArrayLike, logits: ArrayLike | None = None) -> Metrics:
+    """Metrics of scores in 0..1 [N] against labels [N]; all None where a score is not finite.
+
+    Args:
+        logits: log-odds [N], to rank by; without them scores are.
+    """
     values, truth = np.asarray(scores, np.float64), np.asarray(labels, np.int64)
     fakes = int(truth.sum())
     reals = len(truth) - fakes
     acc = auc = eer = ap = log_loss = None
     if len(values) and np.isfinite(values).all():
-        preds, target = torch.tensor(values), torch.tensor(truth)  # copies: Arrow's arrays are read-only
-        acc, log_loss = float(binary_accuracy(preds, target)), _log_loss(values, truth)
+        target = torch.tensor(truth)  # a copy: Arrow's arrays are read-only
+        acc, log_loss = float(binary_accuracy(torch.tensor(values), target)), _log_loss(values, truth)
         if reals and fakes:
+            ranking = values if logits is None else np.asarray(logits, np.float64)
+            preds = ranks(torch.tensor(ranking))
             auc, ap = float(binary_auroc(preds, target)), float(binary_average_precision(preds, target))
-            eer = _equal_error_rate(*roc_curve(values, truth))
+            eer = _equal_error_rate(*roc_curve(ranking, truth))
     return Metrics(reals, fakes, acc, auc, eer, ap, log_loss)
 
 
-def roc_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
-    """False and true positive rates [K] at all thresholds, from (0, 0) to (1, 1); needs both classes."""
-    preds, target = torch.tensor(scores, dtype=torch.float64), torch.tensor(labels, dtype=torch.int64)
-    fpr, tpr, _ = binary_roc(preds, target)
+def roc_curve(ranking: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
+    """False and true positive rates [K] at all thresholds of scores or log-odds [N], from (0, 0) to (1, 1).
+
+    Needs both classes.
+    """
+    preds, target = torch.tensor(ranking, dtype=torch.float64), torch.tensor(labels, dtype=torch.int64)
+    fpr, tpr, _ = binary_roc(ranks(preds), target)
     return fpr.double().numpy(), tpr.double().numpy()
 
 
@@ -101,15 +113,23 @@ def score_videos(frames: pa.Table) -> pa.Table:
     """A row per video, its score the mean of its frames': in order of first appearance.
 
     A `video_id` names a video within a dataset, quality, split, method and label only; each corruption of a video is
-    a row of its own.
+    a row of its own. A video's log-odds are those of its score, computed from its frames' log-odds, so that they
+    rank videos as their scores do and go on to do so where scores are all 1.0.
 
     Returns:
-        columns dataset, quality, split, method, label, video_id, corruption, severity, score, frames.
+        columns dataset, quality, split, method, label, video_id, corruption, severity, score, logit, frames.
     """
     keys = ["dataset", "quality", "split", "method", "label", "video_id", "corruption", "severity"]
     # One thread, or rows come in any order.
-    grouped = frames.group_by(keys, use_threads=False).aggregate([("score", "mean"), ("score", "count")])
-    return grouped.rename_columns([*keys, "score", "frames"])
+    grouped = frames.group_by(keys, use_threads=False).aggregate(
+        [("score", "mean"), ("score", "count"), ("logit", "list")]
+    )
+    logits = grouped["logit_list"].combine_chunks()
+    starts, values = logits.offsets.to_numpy()[:-1], logits.values.to_numpy()
+    # log(mean of p) - log(mean of 1 - p), where log p = -log(1 + exp(-logit)); the counts cancel out.
+    fake, real = (np.logaddexp.reduceat(-np.logaddexp(0, sign * values), starts) for sign in (-1, 1))
+    videos = grouped.select([*keys, "score_mean"]).append_column("logit", pa.array(fake - real))
+    return videos.append_column("frames", grouped["score_count"]).rename_columns([*keys, "score", "logit", "frames"])
 
 
 def split_datasets(rows: pa.Table) -> Iterator[DatasetGroup]:

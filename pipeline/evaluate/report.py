@@ -121,7 +121,7 @@ def _corruption_rows(rows: pa.Table) -> Iterator[Report]:
 
 
 def _metrics(rows: pa.Table) -> Metrics:
-    return compute_metrics(rows["score"].to_numpy(), rows["label"].to_numpy())
+    return compute_metrics(rows["score"].to_numpy(), rows["label"].to_numpy(), rows["logit"].to_numpy())
 
 
 def _line_names(report: Report) -> list[str]:

@@ -25,7 +25,7 @@ SCORES = pa.schema(
         _required("split", pa.string()),
         _required("frame_index", pa.int32()),
         _required("track_id", pa.int32()),
-        _required("logit", pa.float32()),
+        _required("logit", pa.float64()),
         _required("score", pa.float64()),
         _required("corruption", pa.string()),
         _required("severity", pa.int8()),
@@ -33,6 +33,6 @@ SCORES = pa.schema(
 )
 """scores.parquet: a row per face crop and corruption.
 
-`logit` is the log-odds of fake and `score` its probability, in float64 so that sure scores keep their order;
+`logit` is the log-odds of fake, by which crops are ranked, and `score` its probability;
 `corruption` is `none` and `severity` 0 for crops as they are. The rest is as in samples.parquet.
 """

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
+from facemill import DetectorError
 from facemill.detectors.forgery import ForgeryDetector
 from facemill.pipeline.data import FaceDataset, FaceLoader, RawBatch, StreamingFaces, prepare
+from facemill.pipeline.data.split import describe_sample
 from facemill.pipeline.evaluate.corruptions import Corruption, corrupt
 from facemill.pipeline.evaluate.scores import COPIED, NO_CORRUPTION, SCORES
 
@@ -42,6 +44,9 @@ def score_faces(
 
     Returns:
         a table of `SCORES`, a row per sample, in the order of `faces.samples`.
+
+    Raises:
+        DetectorError: for an output that is not finite, naming the sample.
     """
     device = torch.device(device)
     detector.to(device).eval()
@@ -53,7 +58,7 @@ def score_faces(
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 logit = detector(images).logit
             rows.append(raw.index)
-            logits.append(logit.float().cpu())
+            logits.append(logit.double().cpu())
             if on_progress is not None:
                 on_progress(len(raw))
     return _to_table(faces.samples, torch.cat(rows).numpy(), torch.cat(logits).numpy(), corruption)
@@ -67,13 +72,16 @@ def _images(raw: RawBatch, detector: ForgeryDetector, corruption: Corruption | N
 
 
 def _to_table(
-    samples: pa.Table, rows: NDArray[np.int64], logits: NDArray[np.float32], corruption: Corruption | None
+    samples: pa.Table, rows: NDArray[np.int64], logits: NDArray[np.float64], corruption: Corruption | None
 ) -> pa.Table:
+    if not np.isfinite(logits).all():
+        sample = describe_sample(samples, int(rows[~np.isfinite(logits)].min()))
+        raise DetectorError(f"The detector's output for {sample} is not finite: train it again, or say float32.")
     order = np.argsort(rows, kind="stable")  # streams give samples in an order of their own
     logits = logits[order]
     table = samples.select(COPIED).take(rows[order])
     columns: dict[str, Any] = dict(zip(table.column_names, table.columns, strict=True))
-    columns |= {"logit": logits, "score": expit(logits.astype(np.float64))}
+    columns |= {"logit": logits, "score": expit(logits)}
     columns["corruption"] = [NO_CORRUPTION if corruption is None else corruption.name] * len(rows)
     columns["severity"] = [0 if corruption is None else corruption.severity] * len(rows)
     return pa.table(columns, schema=SCORES)

@@ -55,6 +55,8 @@ def run_experiment(
     evaluation = evaluate(
         out / "run", test, out / "evaluation", robustness=experiment.robustness, device=device, workers=workers
     )
+    if evaluation.warning:
+        yield f"Note: {evaluation.warning}"
     yield f"paper  trained on {experiment.trained_on}, tested on {experiment.tested_on}"
     yield from (f"paper  {metric}: {figure:g}" for metric, figure in experiment.figures.items())
     yield f"ours   trained on {_names(data)}, tested on {_names(test)}"

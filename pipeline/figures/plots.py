@@ -64,10 +64,10 @@ def draw_scores(rows: pa.Table, path: Path, *, title: str) -> None:
 
 def _draw_curve(axes: Axes, rows: pa.Table, name: str, **style: Any) -> None:
     """Nothing, where a curve is undefined."""
-    scores, labels = rows["score"].to_numpy(), rows["label"].to_numpy()
-    auc = compute_metrics(scores, labels).auc
+    logits, labels = rows["logit"].to_numpy(), rows["label"].to_numpy()
+    auc = compute_metrics(rows["score"].to_numpy(), labels, logits).auc
     if auc is not None:
-        axes.plot(*roc_curve(scores, labels), label=f"{name}  AUC {auc:.3f}", **style)
+        axes.plot(*roc_curve(logits, labels), label=f"{name}  AUC {auc:.3f}", **style)
 
 
 def _save(draw: Callable[[Axes], None], path: Path, title: str, inches: tuple[float, float]) -> None:

@@ -3,30 +3,35 @@
 import json
 import logging
 import signal
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
-from safetensors.torch import save_file
 
-from facemill import ConfigError
+from facemill import ConfigError, DatasetError, FacemillError
 from facemill.detectors.forgery import create, options_of
-from facemill.manifests.shards.dataset import DATASET_FILE
-from facemill.manifests.storage import atomic_path, sha256_of, write_atomically
+from facemill.manifests.shards.dataset import DATASET_FILE, read_dataset
+from facemill.manifests.storage import sha256_of
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.data import FaceDataModule, open_faces
+from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_shared
 from facemill.pipeline.train.checkpoints import AtomicCheckpoints, RunCheckpoints
 from facemill.pipeline.train.device import choose_device, count_readers
 from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.pipeline.train.module import ForgeryModule
+from facemill.pipeline.train.release import release, try_release
 from facemill.pipeline.train.run_folder import (
     BEST_CHECKPOINT,
     CONFIG_FILE,
@@ -34,10 +39,10 @@ from facemill.pipeline.train.run_folder import (
     LOG_FILE,
     LOGS_FOLDER,
     METRICS_FILE,
-    MODEL_FILE,
     RunConfig,
     read_config,
     write_config,
+    write_trained_on,
 )
 
 __all__ = ["TrainReport", "train"]
@@ -92,23 +97,38 @@ def train(
         progress: show a progress bar.
 
     Raises:
-        ConfigError: for unknown names or options, or an `out` that holds another run.
-        DatasetError: for a dataset that is unfinished, damaged or lacks a split.
+        ConfigError: for unknown names or options, datasets or splits that share samples, an `out` that holds
+            another run, or a loss or an output in validation that is not finite.
+        DatasetError: for a dataset that is unfinished, damaged, or lacks a split or a class in it.
+        DetectorError: for a detector whose weights cannot be saved, or that scores otherwise when they are loaded.
     """
     config = _configure(detector, data, recipe)
-    on_gpu = choose_device(device).type == "cuda"
+    trained_on = _check_data(data, config)
+    chosen = choose_device(device)
+    on_gpu = chosen.type == "cuda"
     if resume and (out / METRICS_FILE).is_file():
         _claim(out, config, resume=True)
         return _report(out)
     # Everything that can be refused is refused before the folder is claimed.
     torch.manual_seed(config.seed)  # of the first weights
-    model = ForgeryModule(create(detector, **config.options), config.train, seed=config.seed, compiled=compiled)
+    count = devices or (torch.cuda.device_count() if on_gpu else 1)
+    model = ForgeryModule(
+        create(detector, **config.options),
+        config.train,
+        seed=config.seed,
+        compiled=compiled,
+        synchronised=on_gpu and count > 1,
+    )
+    if rank_zero_only.rank == 0:
+        try_release(model.detector, config)
     if on_gpu:
         model = model.to(memory_format=torch.channels_last)
     # Lightning starts the further processes of a DDP run by this same call; the first has claimed the folder.
     _claim(out, config, resume=resume or rank_zero_only.rank > 0)
+    if rank_zero_only.rank == 0:
+        write_trained_on(out, trained_on)
     with _lightning_quiet():
-        trainer = _trainer(out, config, device=device, devices=devices, progress=progress)
+        trainer = _trainer(out, config, on_gpu=on_gpu, devices=count, progress=progress)
         faces = FaceDataModule(
             data,
             settings=config.train.model_copy(update={"batch": _per_device(config.train.batch, trainer.world_size)}),
@@ -122,16 +142,22 @@ def train(
         except SystemExit:  # what Lightning makes of Ctrl-C, with further ones ignored
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from None
+    failure = None
     if trainer.is_global_zero:
-        _release(out, model)
-    trainer.strategy.barrier()
+        try:
+            release(out, model, config, next(iter(faces.val_dataloader())), chosen)
+        except FacemillError as error:
+            failure = error
+    failure = trainer.strategy.broadcast(failure)  # the other ranks wait here, and fail too
+    if failure is not None:
+        raise failure
     return _report(out)
 
 
 def _configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
     options = options_of(detector, recipe.train.model)
-    for split in ("train", "val"):
-        open_faces(data, split, masks=False)
+    for folder in data:
+        read_dataset(folder)
     return RunConfig(
         detector=detector,
         options=options.model_dump(mode="json"),
@@ -140,6 +166,29 @@ def _configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig
         data=tuple(str(folder.absolute()) for folder in data),
         dataset_sha256=tuple(sha256_of(folder / DATASET_FILE) for folder in data),
     )
+
+
+def _check_data(data: Sequence[Path], config: RunConfig) -> pa.Table:
+    """Refuse data that training or its validation would be wrong on; returns what identifies the samples used."""
+    s = config.train
+    opened = {
+        "train": open_faces(data, "train", frames=s.frames, every=s.every, seed=config.seed, masks=False),
+        "val": open_faces(data, "val", masks=False),
+    }
+    for split, faces in opened.items():
+        reals, fakes = np.bincount(faces.labels, minlength=2).tolist()
+        if not reals or not fakes:
+            raise DatasetError(
+                f"Split {split} of {', '.join(map(str, data))} has {reals} reals and {fakes} fakes, and training needs "
+                "both, as does the AUC by which the best weights are chosen: add the other class."
+            )
+    parts = [read_part(folder, split) for folder in data for split in opened]
+    refuse_shared(parts)
+    if (warning := check_subjects(parts)) and rank_zero_only.rank == 0:
+        print(f"Note: {warning}", file=sys.stderr)
+    used = pa.concat_tables([part.contents for part in parts])
+    samples = pa.concat_tables([faces.samples.select(["sample_id"]) for faces in opened.values()])["sample_id"]
+    return used.filter(pc.is_in(used["sample_id"], value_set=samples.combine_chunks()))
 
 
 def _claim(out: Path, config: RunConfig, *, resume: bool) -> None:
@@ -172,10 +221,8 @@ def _per_device(batch: int, devices: int) -> int:
     return batch // devices
 
 
-def _trainer(out: Path, config: RunConfig, *, device: str, devices: int | None, progress: bool) -> Trainer:
-    on_gpu = choose_device(device).type == "cuda"
+def _trainer(out: Path, config: RunConfig, *, on_gpu: bool, devices: int, progress: bool) -> Trainer:
     bf16 = config.train.precision == "bf16" or (config.train.precision == "auto" and on_gpu)
-    count = devices or (torch.cuda.device_count() if on_gpu else 1)
     bar = progress and Console().is_terminal
     log = EpochLog(out / LOG_FILE, print if progress and not bar else None)
     callbacks = [log, RunCheckpoints(log, last=out / LAST_CHECKPOINT, best=out / BEST_CHECKPOINT)]
@@ -183,8 +230,8 @@ def _trainer(out: Path, config: RunConfig, *, device: str, devices: int | None, 
         callbacks.append(RichProgressBar())
     return Trainer(
         accelerator="cuda" if on_gpu else "cpu",
-        devices=count,
-        strategy="ddp" if count > 1 else "auto",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
         precision="bf16-mixed" if bf16 else "32-true",
         max_epochs=config.train.epochs,
         accumulate_grad_batches=config.train.accumulate,
@@ -196,25 +243,8 @@ def _trainer(out: Path, config: RunConfig, *, device: str, devices: int | None, 
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         benchmark=on_gpu,  # crops all have one size: cuDNN's search for the fastest kernels pays
-        sync_batchnorm=on_gpu and count > 1,  # a recipe's batch is that of all devices together
         use_distributed_sampler=False,  # the data module's own samplers know the ranks, and keep the balance
     )
-
-
-def _release(out: Path, model: ForgeryModule) -> None:
-    """Write model.safetensors from the best checkpoint, then metrics.json."""
-    checkpoint = torch.load(out / BEST_CHECKPOINT, "cpu", weights_only=True)
-    state = {
-        key.removeprefix("detector."): value.contiguous()
-        for key, value in checkpoint["state_dict"].items()
-        if key.startswith("detector.")
-    }
-    model.detector.load_state_dict(state)
-    with atomic_path(out / MODEL_FILE) as temporary:
-        save_file(state, temporary)
-    rows = checkpoint["callbacks"][EpochLog.__qualname__]["rows"]
-    content = {"epochs": model.settings.epochs, **rows[checkpoint["epoch"]]}
-    write_atomically(out / METRICS_FILE, f"{json.dumps(content, indent=2)}\n".encode())
 
 
 def _report(out: Path) -> TrainReport:

@@ -7,17 +7,27 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import StepLR
-from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
+from torchmetrics.classification import BinaryAccuracy
 
+from facemill import ConfigError
 from facemill.detectors.forgery import ForgeryDetector
 from facemill.detectors.forgery.base import classification_loss
 from facemill.pipeline.config.train_settings import OptimizerSettings, TrainSettings
 from facemill.pipeline.data import Augmentation, RawBatch, prepare
+from facemill.pipeline.data.split import describe_sample
+from facemill.pipeline.train.auroc import RankedAUROC
 
-__all__ = ["ForgeryModule"]
+__all__ = ["FIRST_LOGITS", "ForgeryModule"]
+
+FIRST_LOGITS = "first_validation_logits"
+"""Key of a checkpoint: the log-odds [B], float32, of rank 0's first validation batch, as they were logged."""
+
+_NONE = 2**62
+"""More than any sample's index."""
 
 
 class ForgeryModule(LightningModule):  # type: ignore[misc]  # it has no types
@@ -25,21 +35,34 @@ class ForgeryModule(LightningModule):  # type: ignore[misc]  # it has no types
 
     Randomness starts anew at every step from (seed, epoch, step, rank): a run that goes on from the end of an
     epoch does what an undisturbed one would have done, whatever else has drawn numbers meanwhile.
+
+    Args:
+        detector: is changed in place where `compiled` or `synchronised`.
+        synchronised: batch normalisation over all ranks: a recipe's batch is that of all devices together.
     """
 
     def __init__(
-        self, detector: ForgeryDetector, settings: TrainSettings, *, seed: int, compiled: bool = False
+        self,
+        detector: ForgeryDetector,
+        settings: TrainSettings,
+        *,
+        seed: int,
+        compiled: bool = False,
+        synchronised: bool = False,
     ) -> None:
         super().__init__()
-        self.detector = detector
+        # By timm and not by PyTorch (or Lightning), which drops the activations that timm keeps in its norm layers.
+        self.detector: ForgeryDetector = convert_sync_batchnorm(detector) if synchronised else detector
         self.settings = settings
         self.seed = seed
         self.augmentation = Augmentation(settings.augment, seed=seed)
-        self.auc = BinaryAUROC()
+        self.auc = RankedAUROC()
         self.accuracy = BinaryAccuracy()
         self._dealt_labels: Tensor | None = None
+        self._first_logits = torch.empty(0)
+        self._unsound = torch.tensor(_NONE)
         if compiled:
-            detector.compile()  # in place: what a loss calls is compiled too, and names in checkpoints stay
+            self.detector.compile()  # in place: what a loss calls is compiled too, and names in checkpoints stay
 
     def on_fit_start(self) -> None:
         if self.settings.shuffle_labels:
@@ -65,10 +88,15 @@ class ForgeryModule(LightningModule):  # type: ignore[misc]  # it has no types
         """Channels last on a GPU, as its tensor cores want them."""
         return images.contiguous(memory_format=torch.channels_last) if images.is_cuda else images
 
-    def validation_step(self, raw: RawBatch, _: int) -> None:
+    def validation_step(self, raw: RawBatch, step: int) -> None:
         batch = prepare(raw, self.detector.input_spec)
         logit = self.detector(self._laid_out(batch.images)).logit
         labels = raw.labels
+        if step == 0:
+            self._first_logits = logit.float().cpu()
+            self._unsound = torch.full((), _NONE, device=self.device)
+        # Looked at once an epoch, since looking at a number makes a GPU wait.
+        self._unsound = torch.minimum(self._unsound, raw.index.where(~logit.isfinite(), _NONE).min())
         self.judge(logit, labels)
         self.log("val_loss", classification_loss(logit, batch.labels), batch_size=len(labels), sync_dist=True)
         self.log("val_auc", self.auc, prog_bar=True, batch_size=len(labels))
@@ -76,11 +104,20 @@ class ForgeryModule(LightningModule):  # type: ignore[misc]  # it has no types
 
     def judge(self, logit: Tensor, labels: Tensor) -> None:
         """Take a validation batch's log-odds [B] into account."""
-        # In float64: bf16 scores tie where they are sure, and torchmetrics takes logits that happen to lie between
-        # 0 and 1 for probabilities.
-        score = logit.double().sigmoid()
-        self.auc.update(score, labels)
-        self.accuracy.update(score, labels)
+        self.auc.update(logit, labels)
+        self.accuracy.update(logit > 0, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        first = int(self.all_gather(self._unsound).min())
+        if first < _NONE:
+            sample = describe_sample(self.trainer.datamodule.val_samples, first)
+            raise ConfigError(
+                f"The detector's output for {sample} is not finite in the validation of epoch "
+                f"{self.current_epoch + 1}: lower train.optimizer.lr, or say train.precision=float32."
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[FIRST_LOGITS] = self._first_logits
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Optimizer | LightningOptimizer, optimizer_closure: Any = None

@@ -1,25 +1,28 @@
 """A training run's folder: the names of its files, and reading a finished run back.
 
-config.json       what was asked for: detector, options, settings, data
-checkpoints/      last.ckpt to go on from, best.ckpt by validation AUC
-log.csv           a row per epoch: learning rate, training loss and its terms, validation metrics
-logs/             the same as events for TensorBoard
-model.safetensors the best weights, for release
-metrics.json      of the best epoch; written last, and says by being there that the run is finished
+config.json         what was asked for: detector, options, settings, data
+trained_on.parquet  ids and image hashes of the samples of train and val, and their videos' content hashes
+checkpoints/        last.ckpt to go on from, best.ckpt by validation AUC
+log.csv             a row per epoch: learning rate, training loss and its terms, validation metrics
+logs/               the same as events for TensorBoard
+model.safetensors   the best weights, for release
+metrics.json        of the best epoch; written last, and says by being there that the run is finished
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_model
 
 from facemill import ConfigError, DetectorError, __version__
 from facemill.detectors.forgery import ForgeryDetector, create
-from facemill.manifests.storage import write_atomically
+from facemill.manifests.storage import atomic_path, write_atomically
 from facemill.pipeline.config.settings import Settings
 from facemill.pipeline.config.train_settings import TrainSettings
 
@@ -31,15 +34,20 @@ __all__ = [
     "LOG_FILE",
     "METRICS_FILE",
     "MODEL_FILE",
+    "TRAINED_ON_FILE",
     "RunConfig",
+    "load_detector",
     "load_run",
     "read_config",
+    "read_trained_on",
     "write_config",
+    "write_trained_on",
 ]
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.json"
 MODEL_FILE = "model.safetensors"
+TRAINED_ON_FILE = "trained_on.parquet"
 LOG_FILE = "log.csv"
 LOGS_FOLDER = "logs"
 LAST_CHECKPOINT = "checkpoints/last.ckpt"
@@ -84,6 +92,18 @@ def read_config(run: Path) -> RunConfig:
         raise ConfigError(f"{path} is damaged ({fault}): train again.") from None
 
 
+def write_trained_on(run: Path, contents: pa.Table) -> None:
+    """Write what identifies the samples of a run: rows of `facemill.pipeline.data.overlap.Part.contents`."""
+    with atomic_path(run / TRAINED_ON_FILE) as temporary:
+        pq.write_table(contents.drop_columns(["subject_ids"]), temporary, compression="zstd")
+
+
+def read_trained_on(run: Path) -> pa.Table | None:
+    """Read what `write_trained_on` wrote; None for a run that has kept no such list."""
+    path = run / TRAINED_ON_FILE
+    return pq.read_table(path) if path.is_file() else None
+
+
 def load_run(run: Path, device: torch.device | str = "cpu") -> tuple[ForgeryDetector, RunConfig]:
     """A finished run's detector with its best weights, in eval mode, on a device.
 
@@ -95,11 +115,20 @@ def load_run(run: Path, device: torch.device | str = "cpu") -> tuple[ForgeryDete
     path = run / MODEL_FILE
     if not path.is_file():
         raise ConfigError(f"The run in {run} has not finished: go on with it by `facemill train … --resume` first.")
+    return load_detector(config, path).to(device).eval(), config
+
+
+def load_detector(config: RunConfig, weights: Path) -> ForgeryDetector:
+    """A run's detector, made anew, with released weights, on the CPU.
+
+    Raises:
+        DetectorError: for weights that are damaged or another detector's.
+    """
     # All weights come from the run: those the backbone once started from are not asked for again.
     detector = create(config.detector, **{**config.options, "pretrained": False, "weights": None})
     try:
-        detector.load_state_dict(load_file(path))
+        load_model(detector, weights)
     except (SafetensorError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DetectorError(f"{path} cannot be loaded ({reason}): train again.") from None
-    return detector.to(device).eval(), config
+        reason = " ".join(str(error).split())
+        raise DetectorError(f"{weights} cannot be loaded ({reason}): train again.") from None
+    return detector

@@ -20,7 +20,9 @@ def frame(video: str, score: float, *, method: str = "real", **fields: Any) -> d
         "corruption": "none",
         "severity": 0,
     }
-    own = {"video_id": video, "method": method, "label": int(method != "real"), "score": score, "logit": 0.0}
+    with np.errstate(divide="ignore"):
+        logit = float(np.log(score) - np.log1p(-score))
+    own = {"video_id": video, "method": method, "label": int(method != "real"), "score": score, "logit": logit}
     return defaults | own | fields
 
 

@@ -5,9 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import interp1d
 from scipy.optimize import brentq
+from scipy.special import expit
 from sklearn import metrics as sk
 
 from facemill.pipeline.evaluate.metrics import compute_metrics, roc_curve, score_videos, split_datasets, split_methods
+from facemill.pipeline.evaluate.report import build_report
 from tests.pipeline.evaluate.score_rows import frame, frames
 
 # Few distinct values, so that scores tie within and across the classes.
@@ -63,6 +65,45 @@ def test_perfect_and_inverted_scores():
     assert (right.acc, right.auc, right.eer, right.ap) == (1, 1, 0, 1)
     wrong = compute_metrics([0.9, 0.8, 0.3, 0.2, 0.1], labels)
     assert (wrong.acc, wrong.auc, wrong.eer) == (0, 0, 1)
+
+
+def of_logit(name: str, logit: float, **fields) -> dict:
+    return frame(name, float(expit(logit)), logit=logit, **fields)
+
+
+def test_sure_scores_are_ranked_by_their_log_odds():
+    """From 37 on every score is 1.0."""
+    reals, fakes = np.linspace(38, 40, 9), np.linspace(41, 60, 20)
+    labels = [0] * len(reals) + [1] * len(fakes)
+    logits = np.concatenate([reals, fakes])
+    scores = expit(logits)
+    assert set(scores) == {1.0}
+    assert compute_metrics(scores, labels).auc == 0.5
+    found = compute_metrics(scores, labels, logits)
+    assert (found.auc, found.eer, found.ap) == (1, 0, 1)
+    assert found.acc == pytest.approx(20 / 29)
+    inverted = compute_metrics(scores, labels, -logits)
+    assert (inverted.auc, inverted.eer) == (0, 1)
+    rows = frames(
+        *(of_logit(f"r{n}", logit) for n, logit in enumerate(reals)),
+        *(of_logit(f"f{n}", logit, method="swap") for n, logit in enumerate(fakes)),
+    )
+    report = build_report(rows)
+    assert report["frame"]["overall"]["auc"] == report["video"]["overall"]["auc"] == 1
+    assert roc_curve(logits, labels)[0][-10] == 0  # no false positive before every fake is found
+
+
+def test_a_video_s_log_odds_are_those_of_its_score():
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 3, 30)
+    videos = score_videos(frames(*(of_logit(f"v{n % 7}", float(logit)) for n, logit in enumerate(logits))))
+    assert expit(videos["logit"].to_numpy()) == pytest.approx(videos["score"].to_numpy(), abs=1e-12)
+    # One doubtful frame decides about a video, as it does about the mean, however sure the others are.
+    doubtful, sure = score_videos(frames(of_logit("a", 50), of_logit("a", 900), of_logit("b", 51), of_logit("b", 51)))[
+        "logit"
+    ].to_pylist()
+    assert doubtful == pytest.approx(50 + np.log(2), abs=1e-9)  # of two frames, one is not quite sure
+    assert sure == pytest.approx(51, abs=1e-9)
 
 
 def test_curve_runs_from_corner_to_corner():

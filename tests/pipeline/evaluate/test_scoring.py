@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from facemill import DetectorError
 from facemill.detectors.forgery import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec
 from facemill.pipeline.data import open_faces
 from facemill.pipeline.evaluate.corruptions import Corruption
@@ -83,3 +84,12 @@ def test_mixed_precision_and_progress(dataset, scores):
     rows = score_faces(Brightness(), open_faces(dataset, "train"), batch=4, precision="bf16", on_progress=done.append)
     assert done == [4, 2]
     assert rows["logit"].to_numpy() == pytest.approx(scores["logit"].to_numpy(), abs=1)
+
+
+def test_an_output_that_is_not_finite_is_an_error_that_names_the_sample(dataset):
+    class Breaking(Brightness):
+        def forward(self, images: Tensor) -> ForgeryOutput:
+            return ForgeryOutput(super().forward(images).logit * torch.tensor([1.0, torch.nan, torch.inf]))
+
+    with pytest.raises(DetectorError, match="frame 12 of video ffpp-real-c23-000 of ffpp is not finite"):
+        score_faces(Breaking(), open_faces(dataset, "train"), batch=3)

@@ -52,7 +52,7 @@ def test_several_datasets_and_corruptions_have_lines_of_their_own(
 
     def judge(run: Path, data: list[Path], out: Path, *, robustness: bool, **_: object) -> Evaluation:
         asked.append(robustness)
-        return Evaluation(out, report)
+        return Evaluation(out, report, None)
 
     monkeypatch.setattr("facemill.pipeline.train.train", lambda *args, **kwargs: None)
     monkeypatch.setattr("facemill.pipeline.evaluate.evaluate", judge)

@@ -149,7 +149,7 @@ def test_validation_auc_is_exact_whatever_range_and_precision_the_scores_have() 
     module = ForgeryModule(create("resnet18", size=64), RECIPE.train, seed=0)
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 2, (512,), generator=generator)
-    for scale, kind in ((0.05, torch.float32), (6.0, torch.bfloat16)):
+    for scale, kind in ((0.05, torch.float32), (6.0, torch.bfloat16), (60.0, torch.float32)):
         logits = (scale * (labels + torch.rand(512, generator=generator))).to(kind)
         module.auc.reset()
         for start in range(0, 512, 4):

@@ -1,0 +1,121 @@
+"""What datasets, splits and finished runs have in common: samples, images, videos, subjects."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from facemill import ConfigError
+from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE
+
+__all__ = ["Part", "check_subjects", "count_seen_videos", "read_part", "refuse_shared"]
+
+_COLUMNS = ["split", "dataset", "video_id", "sample_id", "image_sha256", "subject_ids"]
+_KEYS = {
+    "video": ["dataset", "video_id"],
+    "video file": ["content_hash"],
+    "sample": ["dataset", "sample_id"],
+    "image": ["image_sha256"],
+}
+"""What must not be the same, and the columns by which it is told."""
+
+
+class Part(NamedTuple):
+    """A split of a dataset.
+
+    Attributes:
+        contents: what identifies its samples, a row each: columns split, dataset, video_id, sample_id, image_sha256,
+            subject_ids, content_hash (of the video's file, null where it is not known).
+    """
+
+    root: Path
+    split: str
+    contents: pa.Table
+
+
+def read_part(root: Path, split: str) -> Part:
+    """Read what identifies a split's samples, and nothing else of them."""
+    samples = pq.read_table(root / SAMPLES_FILE, columns=_COLUMNS, filters=pc.field("split") == split)
+    hashes: pa.Array[Any] = pa.nulls(len(samples), pa.string())
+    if (root / VIDEOS_FILE).is_file():
+        videos = pq.read_table(root / VIDEOS_FILE, columns=["video_id", "content_hash"])
+        rows: Any = pc.index_in(samples["video_id"], value_set=videos["video_id"].combine_chunks())
+        hashes = videos["content_hash"].combine_chunks().take(rows.combine_chunks())
+    return Part(root, split, samples.append_column("content_hash", hashes))
+
+
+def refuse_shared(parts: Sequence[Part]) -> None:
+    """Refuse parts that share a video, by id or content, a sample, or an image to the byte.
+
+    Raises:
+        ConfigError: names the first that is in two parts, these, and how many there are.
+    """
+    together = pa.concat_tables(
+        [part.contents.append_column("part", pa.repeat(n, len(part.contents))) for n, part in enumerate(parts)]
+    )
+    places = [f"split {part.split} of {part.root}" for part in parts]
+    for what, keys in _KEYS.items():
+        known = together.filter(pc.is_valid(together[keys[-1]]))
+        groups = known.group_by(keys).aggregate([("part", "min"), ("part", "max")])
+        shared = groups.filter(pc.field("part_min") != pc.field("part_max"))
+        if shared.num_rows:
+            first = shared.sort_by([("part_min", "ascending"), *((key, "ascending") for key in keys)]).slice(0, 1)
+            [row] = first.to_pylist()
+            more = f" (and {shared.num_rows - 1} more)" if shared.num_rows > 1 else ""
+            raise ConfigError(
+                f"The {what} {' '.join(row[key] for key in keys)}{more} is both in {places[row['part_min']]} and in "
+                f"{places[row['part_max']]}: leave one of them out, or scan and build with splits that share no video."
+            )
+
+
+def check_subjects(parts: Sequence[Part]) -> str | None:
+    """Find subjects that are both in train and in val.
+
+    Several datasets' own official splits have such subjects: that is told. Where every dataset for itself keeps
+    them apart, and they meet between two datasets, it is a mistake.
+
+    Args:
+        parts: train and val of each dataset.
+
+    Returns:
+        one sentence, where a dataset's own splits share subjects; None where there are none.
+
+    Raises:
+        ConfigError: where subjects are shared between datasets only.
+    """
+    known = {part[:2]: _subjects(part.contents) for part in parts}
+    roots = sorted({part.root for part in parts})
+    trained, judged = (set[str]().union(*(known[root, split] for root in roots)) for split in ("train", "val"))
+    shared = sorted(trained & judged)
+    if not shared:
+        return None
+    found = f"{len(shared)} subjects, {shared[0]} among them, are both in train and in val"
+    if all(known[root, "train"].isdisjoint(known[root, "val"]) for root in roots):
+        raise ConfigError(
+            f"{found}, though each of {', '.join(map(str, roots))} keeps its own apart: build them "
+            "with the same splits, or train on one of them."
+        )
+    return f"{found}: validation says less about unknown faces."
+
+
+def count_seen_videos(contents: pa.Table, trained_on: pa.Table) -> tuple[int, str | None]:
+    """Count the videos of a part's contents that a run has trained or validated on, and name the first of them."""
+    seen = pc.is_in(_video_keys(contents), value_set=_video_keys(trained_on))
+    for column in ("content_hash", "image_sha256"):
+        known = trained_on[column].combine_chunks().drop_null()
+        seen = pc.or_(seen, pc.is_in(contents[column], value_set=known))
+    videos = pc.unique(_video_keys(contents.filter(seen)))
+    return len(videos), str(videos[0]) if len(videos) else None
+
+
+def _video_keys(contents: pa.Table) -> "pa.Array[Any]":
+    names: Any = (contents["dataset"], contents["video_id"])  # the type stubs know joins of plain arrays only
+    keys: pa.ChunkedArray[Any] = pc.binary_join_element_wise(*names, " ")
+    return keys.combine_chunks()
+
+
+def _subjects(contents: pa.Table) -> set[str]:
+    return {str(subject) for subject in pc.unique(pc.list_flatten(contents["subject_ids"])).to_pylist()}

@@ -1,0 +1,86 @@
+"""The best weights of a run as a file, which must score as the network in training did."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from safetensors.torch import save_model
+from torch import Tensor
+
+from facemill import DetectorError
+from facemill.detectors.forgery import ForgeryDetector
+from facemill.manifests.storage import atomic_path, write_atomically
+from facemill.pipeline.data import RawBatch, prepare
+from facemill.pipeline.train.epoch_log import EpochLog
+from facemill.pipeline.train.module import FIRST_LOGITS, ForgeryModule
+from facemill.pipeline.train.run_folder import BEST_CHECKPOINT, METRICS_FILE, MODEL_FILE, RunConfig, load_detector
+
+__all__ = ["release", "try_release"]
+
+_SAME_NETWORK = 1e-3
+"""Largest difference, plus this share of the log-odds, of two copies of a network on one device."""
+_AS_LOGGED = 5e-2
+"""The same against what training logged: with TF32, a GPU's kernels differ from one moment to another."""
+
+
+def try_release(detector: ForgeryDetector, config: RunConfig) -> None:
+    """Save and load the weights once, before they are worth anything.
+
+    Raises:
+        DetectorError: for weights that cannot be saved, or not loaded into a new detector.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / MODEL_FILE
+        _save(detector, path)
+        load_detector(config, path)
+
+
+def release(out: Path, module: ForgeryModule, config: RunConfig, raw: RawBatch, device: torch.device) -> None:
+    """Write model.safetensors from the best checkpoint, then metrics.json.
+
+    Args:
+        module: as trained; its detector gets the best weights.
+        raw: rank 0's first validation batch.
+        device: where the weights were trained.
+
+    Raises:
+        DetectorError: for weights that score that batch otherwise in a new detector.
+    """
+    checkpoint = torch.load(out / BEST_CHECKPOINT, "cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    expected = [(_judge(module.detector, raw, device), _SAME_NETWORK)]
+    if module.trainer.precision == "32-true":  # bf16's log-odds are too coarse to compare with
+        expected.append((checkpoint[FIRST_LOGITS], _AS_LOGGED))
+    with atomic_path(out / MODEL_FILE) as temporary:
+        _save(module.detector, temporary)
+        found = _judge(load_detector(config, temporary), raw, device)
+        for logits, tolerance in expected:
+            if not torch.allclose(found, logits, rtol=tolerance, atol=tolerance):
+                worst = int((found - logits).abs().nan_to_num(torch.inf).argmax())
+                raise DetectorError(
+                    f"The best weights of {out} give other scores in a new {config.detector} than they had in training "
+                    f"(log-odds {found[worst]:.4g} instead of {logits[worst]:.4g}), and are not released: the "
+                    "detector depends on something that its state dict does not hold, or was changed for training."
+                )
+    rows = checkpoint["callbacks"][EpochLog.__qualname__]["rows"]
+    content = {"epochs": module.settings.epochs, **rows[checkpoint["epoch"]]}
+    write_atomically(out / METRICS_FILE, f"{json.dumps(content, indent=2)}\n".encode())
+
+
+def _save(detector: ForgeryDetector, path: Path) -> None:
+    try:
+        save_model(detector, str(path))  # which saves tied weights once
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise DetectorError(f"The detector's weights cannot be saved as safetensors: {reason}.") from None
+
+
+@torch.no_grad()
+def _judge(detector: ForgeryDetector, raw: RawBatch, device: torch.device) -> Tensor:
+    """Log-odds [B], float32, on the CPU."""
+    detector.to(device).eval()
+    if device.type == "cuda":
+        detector.to(memory_format=torch.channels_last)  # as in training
+    logit: Tensor = detector(prepare(raw.to(device), detector.input_spec).images).logit
+    return logit.float().cpu()

@@ -1,0 +1,45 @@
+"""What training makes of a detector."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from timm.layers import BatchNormAct2d
+
+from facemill.detectors.forgery import available, create
+from facemill.pipeline.config.train_settings import TrainSettings
+from facemill.pipeline.train.module import ForgeryModule
+from tests.detectors.forgery.test_contract import SMALL, images_of
+
+BACKBONES: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in available()),
+    *(("etd", {"backbone": name, "width": None}) for name in ("tf_efficientnet_b0", "mobilenetv1_100")),
+    *(("sia", {"backbone": name}) for name in ("mobilenetv2_100", "tf_efficientnet_b0", "legacy_xception")),
+    *(("mat", {"backbone": name}) for name in ("tf_efficientnet_b4", "legacy_xception")),
+    *(("lrl", {"backbone": name}) for name in ("tf_efficientnet_b4", "legacy_xception")),
+    *(("sola", {"backbone": name, "width": None}) for name in ("resnet50", "resnet101")),
+]
+"""Every detector, and every backbone that its paper's tables name."""
+
+
+@pytest.mark.parametrize(("name", "options"), BACKBONES, ids=str)
+@torch.no_grad()
+def test_norms_over_all_ranks_leave_the_network_as_it_is(name: str, options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    detector = create(name, **{**SMALL[name], **options}).eval()
+    for norm in detector.modules():
+        if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm):
+            norm.running_mean.normal_(0, 0.1)
+            norm.running_var.uniform_(0.8, 1.2)
+    images = images_of(detector, 2)
+    before = detector(images).logit
+    by_torch = torch.nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(detector))
+    activated = sum(isinstance(module, BatchNormAct2d) for module in detector.modules())
+    trained = ForgeryModule(detector, TrainSettings(), seed=0, synchronised=True).detector
+    kinds = {type(module) for module in trained.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)}
+    assert all(issubclass(kind, torch.nn.SyncBatchNorm) for kind in kinds)
+    assert kinds
+    torch.testing.assert_close(trained(images).logit, before, rtol=0, atol=1e-6)
+    # PyTorch's own conversion, which Lightning would use, drops the activations that timm keeps in norm layers.
+    assert torch.allclose(by_torch(images).logit, before, rtol=0, atol=1e-6) == (activated == 0)

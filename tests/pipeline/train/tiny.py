@@ -1,0 +1,49 @@
+"""Detectors of a few weights, for what training does whatever the network."""
+
+from typing import Any
+
+import pytest
+import torch
+from timm.layers import BatchNormAct2d
+from torch import Tensor, nn
+
+from facemill.detectors.forgery import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec, registry
+from facemill.pipeline.config.recipe import Recipe, load_recipe
+
+__all__ = ["Tiny", "recipe", "use"]
+
+
+class TinyOptions(ForgeryOptions):
+    size: int = 16
+    backbone: str = "none"
+
+
+class Tiny(ForgeryDetector):
+    """A convolution, a norm with its activation inside as timm's are, and a classifier of averages."""
+
+    options_type = TinyOptions
+
+    def __init__(self, options: TinyOptions) -> None:
+        super().__init__(options)
+        self.input_spec = InputSpec(options.size)
+        self.conv = nn.Conv2d(3, 4, 3, stride=2)
+        self.norm = BatchNormAct2d(4)
+        self.head = nn.Linear(4, 1)
+
+    @property
+    def cam_layer(self) -> nn.Module:
+        return self.norm
+
+    def forward(self, images: Tensor) -> ForgeryOutput:
+        return ForgeryOutput(self.head(self.norm(self.conv(images)).mean((2, 3))).squeeze(1))
+
+
+def use(monkeypatch: pytest.MonkeyPatch, detector: type[ForgeryDetector]) -> str:
+    """Register a detector for the time of a test; returns its name."""
+    monkeypatch.setitem(registry._DETECTORS, "tiny", (detector, {}))
+    torch.manual_seed(0)
+    return "tiny"
+
+
+def recipe(*settings: Any) -> Recipe:
+    return load_recipe("default", ["train.batch=10", "train.epochs=2", *settings])
