@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench format lock clean
+.PHONY: setup demo test check bench format lock upgrade test-install test-lowest clean
 
 # The stamp is newer than what it was made from: a second call installs nothing.
 setup: .venv/.installed
@@ -36,10 +36,41 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Names, versions and hashes; no addresses.
+# Names, versions and hashes; no addresses. `lock` keeps every version that still fits, `upgrade` takes the newest.
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --all-extras --generate-hashes --no-emit-index-url --no-header
 lock: setup
-	$(BIN)/uv pip compile pyproject.toml --universal --all-extras --generate-hashes --no-emit-index-url --no-header \
-		--upgrade --output-file requirements.lock
+	$(COMPILE) --output-file requirements.lock
+
+upgrade: setup
+	$(COMPILE) --upgrade --output-file requirements.lock
+
+# What users get, without the lock: the wheel with its newest dependencies, on every Python, and used outside the checkout.
+# Plain pip resolves once; uv, told to read no configuration, resolves for the other Pythons and installs from its cache.
+EXTRAS := --extra train --extra export --extra demo --extra dashboard --extra lmdb
+WHEELS_ONLY := --python-platform x86_64-unknown-linux-gnu --only-binary :all:
+
+test-install: setup
+	rm -rf build/install
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/install .
+	for version in 3.11 3.12 3.13 3.14; do \
+		$(BIN)/uv --no-config pip compile --quiet pyproject.toml $(EXTRAS) $(WHEELS_ONLY) --python-version $$version \
+			--output-file build/install/newest-$$version.txt >/dev/null || exit 1; \
+	done
+	$(PYTHON) -m venv build/install/venv
+	build/install/venv/bin/python -m pip install --quiet --dry-run "$$(echo build/install/facemill-*.whl)[train]"
+	$(BIN)/uv --no-config pip install --quiet --python build/install/venv "$$(echo build/install/facemill-*.whl)[demo]"
+	cd "$$(mktemp --directory)" && $(CURDIR)/build/install/venv/bin/facemill demo --no-train --out demo-out
+
+# The oldest releases that pyproject.toml allows, on the oldest Python: the tests that take no minutes.
+test-lowest: setup
+	rm -rf build/lowest
+	mkdir -p build/lowest
+	$(BIN)/uv --no-config pip compile --quiet pyproject.toml $(EXTRAS) --python-version 3.11 --resolution lowest-direct \
+		--output-file build/lowest/requirements.txt >/dev/null
+	$(BIN)/uv --no-config venv --quiet --python 3.11 build/lowest/venv
+	$(BIN)/uv --no-config pip install --quiet --python build/lowest/venv --requirements build/lowest/requirements.txt \
+		--editable '.[dev]'
+	build/lowest/venv/bin/python -m pytest -m "not slow and not gpu"
 
 clean:
 	rm -rf .venv demo-out bench-out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -26,6 +26,8 @@ class DatasetAdapter(ABC):
     """
 
     name: ClassVar[str]
+    link: ClassVar[str | None] = None
+    """Page of its authors, where it is asked for."""
     published: ClassVar[Mapping[Count, int]] = {}
     """The authors' counts by dataset, method and split; see `Count` for what stands for all splits and all fakes."""
     lacks_val: ClassVar[bool] = False
@@ -53,7 +55,12 @@ class DatasetAdapter(ABC):
     @property
     def summary(self) -> str:
         """The dataset in a line."""
-        return (inspect.getdoc(type(self)) or self.name).partition("\n")[0]
+        return self.description.partition("\n")[0]
+
+    @property
+    def description(self) -> str:
+        """Layout, names, pairs, splits and published counts: the class docstring."""
+        return (inspect.getdoc(type(self)) or self.name).partition("\n\nAttributes:")[0]
 
 
 def make_video_id(dataset: str, method: str, quality: str, path: str, stem: str | None = None) -> str:

@@ -17,6 +17,7 @@ class CelebDF1(CelebDF2):
     """
 
     name = "celebdf1"
+    link = "https://github.com/yuezunli/celeb-deepfakeforensics"
     published: ClassVar = {
         ("celebdf1", "real", "train"): 370,
         ("celebdf1", "real", "test"): 38,

@@ -34,6 +34,7 @@ class CelebDF2(DatasetAdapter):
     """
 
     name = "celebdf2"
+    link = "https://github.com/yuezunli/celeb-deepfakeforensics"
     lacks_val = True
     linked = True
     published: ClassVar = {

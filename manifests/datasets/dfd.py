@@ -34,6 +34,7 @@ class DeepFakeDetection(DatasetAdapter):
     """
 
     name = "dfd"
+    link = "https://github.com/ondyari/FaceForensics"
     linked = True
     published: ClassVar = {("dfd", "real", "test"): 363, ("dfd", _METHOD, "test"): 3068}
 

@@ -45,6 +45,7 @@ class DFDC(DatasetAdapter):
 
     parts: Mapping[str, range] = field(default_factory=_usual_parts)
     name = "dfdc"
+    link = "https://ai.meta.com/datasets/dfdc"
     published: ClassVar = {
         ("dfdc", "real", ALL_SPLITS): 19154,
         ("dfdc", "fake", ALL_SPLITS): 100_000,

@@ -33,6 +33,7 @@ class DFDCPreview(DatasetAdapter):
     """
 
     name = "dfdcp"
+    link = "https://ai.meta.com/datasets/dfdc"
     lacks_val = True
     linked = True
     published: ClassVar = {("dfdcp", "real", ALL_SPLITS): 1131, ("dfdcp", ALL_FAKES, ALL_SPLITS): 4119}

@@ -40,6 +40,7 @@ class FaceForensics(DatasetAdapter):
     """
 
     name = "ffpp"
+    link = "https://github.com/ondyari/FaceForensics"
     published: ClassVar = {
         ("ffpp", method, split): count
         for method in ("real", *_METHODS)

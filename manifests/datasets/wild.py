@@ -35,6 +35,7 @@ class WildDeepfake(DatasetAdapter):
     """
 
     name = "wild"
+    link = "https://github.com/OpenTAI/wild-deepfake"
     lacks_val = True
     published: ClassVar = {("wild", "real", ALL_SPLITS): 3805, ("wild", "fake", ALL_SPLITS): 3509}
 

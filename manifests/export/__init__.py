@@ -5,11 +5,14 @@ from pathlib import Path
 
 from facemill import ConfigError
 from facemill.manifests.export.base import Exporter, ExportReport
-from facemill.manifests.export.deepfakebench import export_deepfakebench
+from facemill.manifests.export.deepfakebench import export_deepfakebench, export_deepfakebench_lmdb
 
 __all__ = ["EXPORTERS", "ExportReport", "Exporter", "export"]
 
-EXPORTERS: dict[str, Exporter] = {"deepfakebench": export_deepfakebench}
+EXPORTERS: dict[str, Exporter] = {
+    "deepfakebench": export_deepfakebench,
+    "deepfakebench-lmdb": export_deepfakebench_lmdb,
+}
 """Every export by the name that `facemill export --to` takes."""
 
 

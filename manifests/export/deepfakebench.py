@@ -8,14 +8,22 @@ dataset_json/FaceForensics++.json  FF-DF.json  …
 Its loader finds masks and landmarks by replacing `frames` in a picture's path, and takes those that are not there for
 zeros. Points are pixels of the crop, the centre of the first one at (0, 0) as in dlib and OpenCV.
 
+Its loader can also read pictures from LMDB environments, whose keys are the paths in the JSON files:
+
+lmdb/FaceForensics++_lmdb/data.mdb
+
+It then asks for a mask of every picture, and reads it in colour, which is what its LRL needs.
+
 Yan et al., DeepfakeBench, NeurIPS 2023, https://github.com/SCLBD/DeepfakeBench
 """
 
 import io
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +36,7 @@ from numpy.typing import NDArray
 from facemill import ConfigError, DatasetError
 from facemill.manifests.export.base import ExportReport, claim, export_shards
 from facemill.manifests.export.deepfakebench_names import BenchDataset, VideoNames, identify, is_known_label
+from facemill.manifests.export.deepfakebench_notes import detector_notes
 from facemill.manifests.records import SPLITS, MaskKind, SampleRecord, VideoEntry
 from facemill.manifests.shards import EncodedSample
 from facemill.manifests.shards.base import image_suffix
@@ -35,12 +44,15 @@ from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE, read_da
 from facemill.manifests.storage import write_atomically
 from facemill.manifests.videos import read_videos
 
-__all__ = ["PREFIX", "export_deepfakebench"]
+__all__ = ["PREFIX", "export_deepfakebench", "export_deepfakebench_lmdb"]
 
 PREFIX = "./datasets/rgb"
 """Where DeepfakeBench's own instructions put its pictures, seen from its folder, in which training is started."""
 
 JSON_FOLDER = "dataset_json"
+LMDB_FOLDER = "lmdb"
+LMDB_SIZE = 1 << 40
+"""Bytes that an environment may grow to: address space, not disk."""
 C40_PAGES = ("FaceForensics++", "FF-DF", "FF-F2F", "FF-FS", "FF-NT")
 """JSON files that its loader also knows with `_c40` behind the name, whatever the configured compression."""
 ZERO_MASKS = (MaskKind.ZEROS, MaskKind.NONE)
@@ -83,30 +95,55 @@ class Clip:
 Clips = dict[tuple[str, int], Clip]
 """Clips by video_id and track."""
 
+Put = Callable[[Clip, str, bytes], None]
+"""Stores the content of a path below the root."""
+
 
 def export_deepfakebench(
     folder: Path, out: Path, *, prefix: str | None, threads: int, on_samples: Callable[[int], None]
 ) -> ExportReport:
     """As `Exporter`; the JSON files are written last. `prefix` is `PREFIX` unless told."""
+    return _export(folder, out, prefix=prefix, threads=threads, on_samples=on_samples, lmdb=False)
+
+
+def export_deepfakebench_lmdb(
+    folder: Path, out: Path, *, prefix: str | None, threads: int, on_samples: Callable[[int], None]
+) -> ExportReport:
+    """As `export_deepfakebench`, with pictures and masks in LMDB environments instead of files.
+
+    A killed export goes on; after a power cut the environments may be damaged, and `out` must be made anew.
+
+    Raises:
+        ConfigError: also if the package lmdb is not installed, or a path is longer than a key may be.
+    """
+    if find_spec("lmdb") is None:
+        raise ConfigError('This export needs the package lmdb: pip install "facemill[lmdb]".')
+    return _export(folder, out, prefix=prefix, threads=threads, on_samples=on_samples, lmdb=True)
+
+
+def _export(
+    folder: Path, out: Path, *, prefix: str | None, threads: int, on_samples: Callable[[int], None], lmdb: bool
+) -> ExportReport:
     prefix = _checked(PREFIX if prefix is None else prefix)
     info = read_dataset(folder)
     clips = _find_clips(folder)
-    claim(folder, out, "deepfakebench")
+    claim(folder, out, "deepfakebench-lmdb" if lmdb else "deepfakebench")
+    with _open_environments(out, clips.values(), prefix) if lmdb else _open_folder(out) as put:
 
-    def write(sample: EncodedSample) -> None:
-        clip = clips.get((sample.record.video_id, sample.record.track_id))
-        if clip is None:
-            raise DatasetError(f"{SAMPLES_FILE} does not list {sample.record.sample_id}: run `facemill verify`.")
-        _write_sample(out, clip, sample)
+        def write(sample: EncodedSample) -> None:
+            clip = clips.get((sample.record.video_id, sample.record.track_id))
+            if clip is None:
+                raise DatasetError(f"{SAMPLES_FILE} does not list {sample.record.sample_id}: run `facemill verify`.")
+            _write_sample(put, clip, sample, lmdb=lmdb)
 
-    export_shards(folder, out, info.shards, write, threads=threads, on_samples=on_samples)
+        export_shards(folder, out, info.shards, write, threads=threads, on_samples=on_samples)
     for name, page in _pages(clips.values(), prefix):
         write_atomically(out / JSON_FOLDER / f"{name}.json", json.dumps(page).encode())
     return ExportReport(
         out=out,
         samples=sum(shard.rows for shard in info.shards),
         videos=len({video_id for video_id, _ in clips}),
-        notes=tuple(_notes(out, list(clips.values()), prefix)),
+        notes=tuple(_notes(out, list(clips.values()), prefix, lmdb=lmdb)),
     )
 
 
@@ -167,20 +204,52 @@ def _find_frames(samples: Path) -> dict[tuple[str, int], dict[int, bool]]:
 # Pictures ---------------------------------------------------------------------------------------------
 
 
-def _write_sample(out: Path, clip: Clip, sample: EncodedSample) -> None:
+def _write_sample(put: Put, clip: Clip, sample: EncodedSample, *, lmdb: bool) -> None:
     frame = sample.record.frame_index
-    _write(out / clip.path("frames", frame), _as_png(sample.image))
-    if sample.record.mask_kind not in ZERO_MASKS:
-        _write(out / clip.path("masks", frame), sample.mask)
-    if any(sample.record.landmarks):
+    put(clip, clip.path("frames", frame), _as_png(sample.image))
+    if lmdb or sample.record.mask_kind not in ZERO_MASKS:
+        put(clip, clip.path("masks", frame), sample.mask)
+    if not lmdb and any(sample.record.landmarks):  # an environment's landmarks must be 81 points
         content = io.BytesIO()
         np.save(content, _crop_landmarks(sample.record))
-        _write(out / clip.path("landmarks", frame, ".npy"), content.getvalue())
+        put(clip, clip.path("landmarks", frame, ".npy"), content.getvalue())
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+@contextmanager
+def _open_folder(out: Path) -> Iterator[Put]:
+    """Every content becomes a file."""
+
+    def put(clip: Clip, path: str, content: bytes) -> None:
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_bytes(content)
+
+    yield put
+
+
+@contextmanager
+def _open_environments(out: Path, clips: Iterable[Clip], prefix: str) -> Iterator[Put]:
+    """Every content becomes a value, in the environment that the loader opens for the clip's dataset."""
+    import lmdb
+
+    with ExitStack() as stack:
+        environments: dict[str, Any] = {}
+        for clip in clips:
+            if clip.bench.folder not in environments:
+                folder = out / LMDB_FOLDER / f"{clip.bench.folder}_lmdb"
+                folder.mkdir(parents=True, exist_ok=True)
+                # Synced once a shard, by `export_shards`, and not at each of many small transactions.
+                environment = lmdb.open(str(folder), map_size=LMDB_SIZE, sync=False)
+                environments[clip.bench.folder] = stack.enter_context(environment)
+
+        def put(clip: Clip, path: str, content: bytes) -> None:
+            key = f"{prefix}/{path}".encode()
+            environment = environments[clip.bench.folder]
+            if len(key) > environment.max_key_size():
+                raise ConfigError(f"{path} is too long for a key of LMDB: export to deepfakebench instead.")
+            with environment.begin(write=True) as transaction:
+                transaction.put(key, content)
+
+        yield put
 
 
 def _as_png(image: bytes) -> bytes:
@@ -233,10 +302,11 @@ def _page(clips: list[Clip], prefix: str) -> dict[str, Any]:
     return page
 
 
-def _notes(out: Path, clips: list[Clip], prefix: str) -> Iterable[str]:
+def _notes(out: Path, clips: list[Clip], prefix: str, *, lmdb: bool) -> Iterable[str]:
     """What to set in DeepfakeBench before it reads this."""
+    storage = f"lmdb: true, lmdb_dir: {prefix}/{LMDB_FOLDER}" if lmdb else "lmdb: false"
     yield (
-        f"Make {prefix}, seen from DeepfakeBench's folder, a link to {out.absolute()}, and set lmdb: false and "
+        f"Make {prefix}, seen from DeepfakeBench's folder, a link to {out.absolute()}, and set {storage} and "
         f"dataset_json_folder: {prefix}/{JSON_FOLDER} in its configuration."
     )
     if levels := sorted({clip.video.quality for clip in clips if clip.bench.has_levels}):
@@ -245,7 +315,4 @@ def _notes(out: Path, clips: list[Clip], prefix: str) -> Iterable[str]:
     if unknown:
         lines = ", ".join(f"{name}: {label}" for name, label in sorted(unknown.items()))
         yield f"Add to label_dict in its train_config.yaml and test_config.yaml: {lines}."
-    yield (
-        "Landmarks are 5 points in pixels of the crop (set resolution to its side): detectors that blend faces inside "
-        "dlib's 81 points, such as SBI or Face X-ray, need landmarks of their own."
-    )
+    yield from detector_notes(lmdb=lmdb)

@@ -64,7 +64,7 @@ VERSIONED = (
     "decord",
     "facenet-pytorch",
     "numpy",
-    "opencv-python-headless",
+    "opencv-contrib-python-headless",
     "pyarrow",
     "retina-face",
     "torch",

@@ -7,7 +7,21 @@ import typer
 
 from facemill.pipeline.commands.shared import Out
 
-__all__ = ["demo", "detectors", "recipes"]
+__all__ = ["datasets", "demo", "detectors", "recipes"]
+
+
+def datasets(name: Annotated[str | None, typer.Argument(help="Show this dataset's layout and link.")] = None) -> None:
+    """List the datasets that `scan` knows, or show one's folder layout, file names, pairs, splits and link."""
+    from facemill.manifests.datasets import available, get
+
+    if name is None:
+        for known in available():
+            typer.echo(f"{known:<9} {get(known).summary}")
+        return
+    adapter = get(name)
+    typer.echo(adapter.description)
+    if adapter.link is not None:
+        typer.echo(f"\nAsk its authors for the files: {adapter.link}")
 
 
 def recipes(name: Annotated[str | None, typer.Argument(help="Show this recipe in full.")] = None) -> None:
@@ -45,9 +59,11 @@ def detectors(name: Annotated[str | None, typer.Argument(help="Show this forgery
 
 
 def demo(
-    out: Out = Path("demo-out"), workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None
+    out: Out = Path("demo-out"),
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
+    train: Annotated[bool, typer.Option(help="Train and evaluate, which needs the train extra.")] = True,
 ) -> None:
     """Make a small corpus, build and verify shards, train a small detector on them, evaluate it, draw pictures."""
     from facemill.pipeline.demo import run_demo
 
-    run_demo(out, workers=workers)
+    run_demo(out, workers=workers, training=train)

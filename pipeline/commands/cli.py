@@ -27,7 +27,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     *(manifest.merge, manifest.check),
     *(dataset.build, dataset.verify, dataset.inspect, dataset.report, dataset.export),
     *(training.train, training.evaluate, training.explain),
-    *(about.recipes, about.detectors, about.demo),
+    *(about.datasets, about.recipes, about.detectors, about.demo),
 )
 app.command(cls=manifest.ScanCommand)(manifest.scan)
 for _command in _COMMANDS:

@@ -13,12 +13,8 @@ from facemill.manifests.shards.verify import verify
 from facemill.pipeline.build.job import build
 from facemill.pipeline.build.progress import BuildProgress
 from facemill.pipeline.config.recipe import load_recipe
-from facemill.pipeline.data import open_faces
 from facemill.pipeline.demo.corpus import make_corpus
-from facemill.pipeline.evaluate import evaluate, metrics_table
-from facemill.pipeline.figures.explain import draw_explanations
 from facemill.pipeline.figures.report import draw_contact_sheet
-from facemill.pipeline.train import load_run, train
 
 __all__ = ["run_demo"]
 
@@ -36,10 +32,13 @@ RUN, EVALUATION = "run", "evaluation"
 MARK = ".facemill-demo"
 
 
-def run_demo(out: Path, *, workers: int | None = None, console: Console | None = None) -> None:
+def run_demo(out: Path, *, workers: int | None = None, training: bool = True, console: Console | None = None) -> None:
     """Make a FaceForensics++-shaped corpus below `out`, build and verify shards, train on them and evaluate.
 
     Called again, it takes up what is there already, as every build does.
+
+    Args:
+        training: train and evaluate, which needs the train extra; else stop before.
 
     Raises:
         ConfigError: `out` holds something else than a demo, or scikit-image is not installed.
@@ -69,7 +68,8 @@ def run_demo(out: Path, *, workers: int | None = None, console: Console | None =
     console.print("[bold]4[/]  verified: every byte, picture, mask, affine and split")
     draw_contact_sheet(out / SHARDS, out / SHEET)
     console.print(_table(read_dataset(out / SHARDS).counts))
-    _train(out, console)
+    if training:
+        _train(out, console)
     console.print(f"Done in {time.monotonic() - start:.0f} s. Look at the pictures:")
     for picture in sorted(out.rglob("*.png")):
         if not picture.is_relative_to(corpus):
@@ -77,6 +77,12 @@ def run_demo(out: Path, *, workers: int | None = None, console: Console | None =
 
 
 def _train(out: Path, console: Console) -> None:
+    # Late: these need the train extra, and the steps before do not.
+    from facemill.pipeline.data import open_faces
+    from facemill.pipeline.evaluate import evaluate, metrics_table
+    from facemill.pipeline.figures.explain import draw_explanations
+    from facemill.pipeline.train import load_run, train
+
     shards, run = out / SHARDS, out / RUN
     report = train(DETECTOR, [shards], run, load_recipe(DETECTOR, TRAINING), resume=True, device="cpu")
     console.print(

@@ -9,14 +9,15 @@ import pytest
 import yaml
 
 from facemill import __version__
+from facemill.manifests.datasets import available
 from facemill.pipeline.config.recipe import available_recipes, load_recipe
 from tests.integration.command import facemill
 
 pytestmark = pytest.mark.timeout(120)
 
 COMMANDS = (
-    *("scan", "merge", "check", "build", "verify", "inspect", "report", "recipes", "detectors"),
-    *("train", "evaluate", "explain", "experiments", "demo"),
+    *("scan", "merge", "check", "build", "verify", "inspect", "report", "export"),
+    *("train", "evaluate", "explain", "experiments", "datasets", "recipes", "detectors", "demo"),
 )
 HELP = "import sys; sys.argv = ['facemill', *{args}]; from facemill.pipeline.commands.cli import main; main()"
 
@@ -70,6 +71,17 @@ def test_recipes_are_listed_and_shown_in_full() -> None:
     assert {"default", "lrl", "mat", "sola", "sia", "etd"} <= set(listed)
     shown = facemill("recipes", "lrl")
     assert yaml.safe_load(shown.out) == load_recipe("lrl").model_dump(mode="json")
+
+
+def test_datasets_are_listed_and_shown_with_layout_and_link() -> None:
+    listed = {line.split()[0] for line in facemill("datasets").out.splitlines()}
+    assert listed == set(available())
+    for name, link in (("ffpp", "github.com/ondyari/FaceForensics"), ("celebdf2", "yuezunli/celeb-deepfakeforensics")):
+        shown = facemill("datasets", name).out
+        assert "Layout: `" in shown
+        assert shown.splitlines()[-1].startswith("Ask its authors for the files: https://")
+        assert link in shown
+    assert "`source` is the path or the stem of the original" in facemill("datasets", "csv").out
 
 
 def test_detectors_are_listed() -> None:

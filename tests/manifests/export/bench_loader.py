@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
+import lmdb
 import numpy as np
 
 WITH_LEVELS = {"FF-DF", "FF-F2F", "FF-FS", "FF-NT", "FaceForensics++", "DeepFakeDetection", "FaceShifter"}
@@ -39,6 +40,27 @@ def load(
 ) -> list[BenchSample]:
     """Everything that training (`mode` train) or testing on the dataset of this name would see, unresized."""
     return [_load(path, label, video) for path, label, video in _walk(name, mode, json_folder, compression, labels)]
+
+
+def load_lrl(
+    name: str, mode: str, *, json_folder: str, lmdb_folder: str, compression: str = "c23"
+) -> list[tuple[str, int, np.ndarray, np.ndarray]]:
+    """Video, label, image and mask [1, H, W] in 0..1 of all that its LRL sees: it takes the mean of three channels.
+
+    Pictures come from an LMDB environment named after the dataset, by a frame's path and what `masks` makes of it.
+    """
+    folder = f"{'FaceForensics++' if name in WITH_LEVELS else name}_lmdb"
+    found = []
+    environment = lmdb.open(os.path.join(lmdb_folder, folder), create=False, readonly=True, lock=False)  # noqa: PTH118
+    with environment, environment.begin() as transaction:
+        for path, label, video in _walk(name, mode, json_folder, compression, None):
+            image, mask = (
+                cv2.imdecode(np.frombuffer(transaction.get(key.encode()), np.uint8), cv2.IMREAD_COLOR)
+                for key in (path, path.replace("frames", "masks"))
+            )
+            mask = np.expand_dims(mask / 255, axis=2)
+            found.append((video, label, image, mask.squeeze(2).transpose(2, 0, 1).mean(axis=0, keepdims=True)))
+    return found
 
 
 def _walk(

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import sys
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +17,7 @@ from facemill.manifests.export import export
 from facemill.manifests.records import MaskKind, VideoEntry
 from facemill.manifests.shards import SHARD_FORMATS, EncodedSample
 from tests.integration.command import facemill
-from tests.manifests.export.bench_loader import BenchSample, load
+from tests.manifests.export.bench_loader import LABEL_DICT, BenchSample, load, load_lrl
 from tests.manifests.small_dataset import Parts, make_sample
 
 FRAMES = (0, 12, 1003)
@@ -235,6 +237,87 @@ def test_other_pictures_become_png(tmp_path, out, bench):
     [item] = bench.load("FaceForensics++")
     assert Path(item.path).read_bytes().startswith(b"\x89PNG")
     assert np.array_equal(item.image, cv2.imdecode(np.frombuffer(jpeg.image, np.uint8), cv2.IMREAD_COLOR))
+
+
+class TestLmdb:
+    @pytest.mark.parametrize(
+        ("name", "videos"),
+        [
+            ("FF-DF", {"FF-real_000": FAMILY[0], "FF-DF_000_003": FAMILY[3]}),
+            ("mine", {"mine_Real_a": entry("mine-1", "real", "a.mp4", dataset="mine", quality="native")}),
+        ],
+    )
+    def test_its_lrl_reads_a_mask_of_every_picture(self, tmp_path, out, bench, monkeypatch, name, videos):
+        monkeypatch.setitem(LABEL_DICT, "mine_Real", 0)
+        export(write(tmp_path / "built", list(videos.values())), out, "deepfakebench-lmdb")
+        found = load_lrl(name, "train", json_folder=bench.json_folder, lmdb_folder="./datasets/rgb/lmdb")
+        assert {video for video, *_ in found} == set(videos)
+        for video, of_video in groupby(found, key=lambda item: item[0]):
+            for (_, label, image, mask), frame in zip(of_video, FRAMES, strict=True):
+                sample = make_sample(videos[video], frame)
+                assert label == videos[video].label
+                assert np.array_equal(image, cv2.imdecode(np.frombuffer(sample.image, np.uint8), cv2.IMREAD_COLOR))
+                expected = cv2.imdecode(np.frombuffer(sample.mask, np.uint8), cv2.IMREAD_GRAYSCALE)
+                np.testing.assert_allclose(mask[0], expected / 255)
+                assert mask.any() == (label == 1)
+        assert {path.name for path in out.iterdir()} == {"_export", "dataset_json", "lmdb"}
+
+    def test_an_interrupted_export_goes_on(self, tmp_path, out, bench):
+        def interrupt(samples: int) -> None:
+            raise KeyboardInterrupt
+
+        built = write(tmp_path / "built", FAMILY)
+        with pytest.raises(KeyboardInterrupt):
+            export(built, out, "deepfakebench-lmdb", threads=1, on_samples=interrupt)
+        with pytest.raises(ConfigError, match="holds another export"):
+            export(built, out, "deepfakebench")
+        export(built, out, "deepfakebench-lmdb")
+        for page, samples in (("FaceForensics++", 9), ("FF-F2F", 6)):
+            found = load_lrl(page, "train", json_folder=bench.json_folder, lmdb_folder="./datasets/rgb/lmdb")
+            assert len(found) == samples
+
+    def test_a_path_longer_than_a_key_may_be(self, tmp_path, out):
+        video = entry("mine-1", "real", f"{'/'.join(['x' * 200] * 3)}/a.mp4", dataset="mine", quality="native")
+        with pytest.raises(ConfigError, match="too long for a key"):
+            export(write(tmp_path / "built", [video]), out, "deepfakebench-lmdb")
+
+    def test_without_the_package_the_folder_is_left_alone(self, tmp_path, out, monkeypatch):
+        monkeypatch.setitem(sys.modules, "lmdb", None)
+        with pytest.raises(ConfigError, match=r"facemill\[lmdb\]"):
+            export(write(tmp_path / "built", FAMILY), out, "deepfakebench-lmdb")
+        assert not out.exists()
+
+
+DETECTORS = (
+    *(
+        "altfreezing",
+        "capsule_net",
+        "clip",
+        "core",
+        "effort",
+        "efficientnetb4",
+        "f3net",
+        "facexray",
+        "ffd",
+        "ftcn",
+        "fwa",
+    ),
+    *("i3d", "iid", "lrl", "lsda", "meso4", "meso4Inception", "multi_attention", "pcl_xception", "recce", "resnet34"),
+    *("rfm", "sbi", "sia", "sladd", "spsl", "srm", "stil", "tall", "timesformer", "ucf", "uia_vit", "videomae"),
+    *("xception", "xclip"),
+)
+"""Every one that it registers."""
+
+
+@pytest.mark.parametrize("to", ["deepfakebench", "deepfakebench-lmdb"])
+def test_the_notes_speak_of_each_of_its_detectors_once(tmp_path, out, to):
+    notes = export(write(tmp_path / "built", FAMILY[:1]), out, to).notes
+    for name in DETECTORS:
+        assert len(re.findall(rf"(?<![\w-]){name}(?!\w)", " ".join(notes))) == 1, name
+    [points] = [note for note in notes if "81 points" in note]
+    assert all(name in points for name in ("facexray", "sbi", "sladd"))
+    [lrl] = [note for note in notes if note.startswith("lrl")]
+    assert ("rotate_prob: 0" in lrl) == (to == "deepfakebench-lmdb")
 
 
 class TestResuming:

@@ -35,6 +35,11 @@ def test_a_run_holds_all_that_is_promised(finished: TrainReport) -> None:
     assert not [name for name in present if name.endswith(".tmp")]
 
 
+def test_the_weights_may_be_read_by_whoever_may_read_the_rest_of_the_run(finished: TrainReport) -> None:
+    modes = {name: (finished.run / name).stat().st_mode for name in ("model.safetensors", "metrics.json")}
+    assert modes["model.safetensors"] == modes["metrics.json"]
+
+
 def test_the_log_has_a_row_per_epoch_with_losses_metrics_and_rate(finished: TrainReport) -> None:
     rows = log_of(finished.run)
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
