@@ -1,7 +1,9 @@
 """Reading tables that people write: CSV or Parquet, every value as text."""
 
+import codecs
+import csv
+import io
 from collections.abc import Sequence
-from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,31 +15,48 @@ from facemill.manifests.scanning.listing import open_file
 
 __all__ = ["read_table"]
 
+_DELIMITERS = (",", ";", "\t", "|")  # the first where the header has none
+
 
 def read_table(place: str, columns: Sequence[str], required: set[str]) -> list[dict[str, str | None]]:
     """The table's rows; every one of `columns` is there, as text or None, and others are passed over.
 
+    Names of columns may differ in case, and they and values in the spaces around them.
+
     Args:
-        place: local path or fsspec URL, `.parquet` or else a CSV.
+        place: local path or fsspec URL, `.parquet` or else a CSV, with commas, semicolons, tabs or bars.
 
     Raises:
         ManifestError: the file cannot be read, or lacks a required column.
     """
     try:
         with open_file(place) as file:
-            table = pq.read_table(file) if place.lower().endswith(".parquet") else _read_csv(file, columns)
-        if lacking := sorted(required - set(table.column_names)):
+            table = pq.read_table(file) if place.lower().endswith(".parquet") else _read_csv(file.read())
+        found = [name.strip().lower() for name in table.column_names]
+        if twice := sorted({name for name in found if found.count(name) > 1 and name in columns}):
+            raise ManifestError(f"{place} has the column {' and '.join(twice)} twice: keep one.")
+        if lacking := sorted(required - set(found)):
             wanted = " and ".join(sorted(required, key=list(columns).index))
-            raise ManifestError(f"{place} lacks the column {' and '.join(lacking)}: it needs {wanted}.")
-        known = [name for name in columns if name in table.column_names]
-        values = [pc.cast(table[name], pa.string()).to_pylist() for name in known]
+            raise ManifestError(
+                f"{place} lacks the column {' and '.join(lacking)}: it has {', '.join(found)}, and needs {wanted}."
+            )
+        known = [name for name in columns if name in found]
+        texts = [pc.utf8_trim_whitespace(pc.cast(table.column(found.index(name)), pa.string())) for name in known]
     except (pa.ArrowException, OSError) as error:
         raise ManifestError(f"{place} is not a readable table ({error}): give a CSV or Parquet file.") from error
+    values = [[value or None for value in column.to_pylist()] for column in texts]
     return [dict.fromkeys(columns) | dict(zip(known, row, strict=True)) for row in zip(*values, strict=True)]
 
 
-def _read_csv(file: IO[bytes], columns: Sequence[str]) -> pa.Table:
-    as_text = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(columns, pa.string()), null_values=[""], strings_can_be_null=True
+def _read_csv(content: bytes) -> pa.Table:
+    """The table, every value as text; the delimiter is what the header has most of."""
+    header = content.removeprefix(codecs.BOM_UTF8).partition(b"\n")[0].decode(errors="replace").strip("\r")
+    delimiter = max(_DELIMITERS, key=header.count)
+    names = next(csv.reader([header], delimiter=delimiter), [])
+    return pyarrow.csv.read_csv(
+        io.BytesIO(content),
+        parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
+        ),
     )
-    return pyarrow.csv.read_csv(file, convert_options=as_text)

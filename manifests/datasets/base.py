@@ -2,17 +2,20 @@
 
 import hashlib
 import inspect
+import posixpath
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import ClassVar
 
 from facemill import ManifestError
 from facemill.manifests.records import VideoEntry
 from facemill.manifests.scanning.scan_report import Count, ScanReport
+from facemill.manifests.sequences import is_picture
 
-__all__ = ["UNASSIGNED", "DatasetAdapter", "choose_quality", "make_video_id"]
+__all__ = ["UNASSIGNED", "DatasetAdapter", "choose_quality", "make_video_id", "make_video_ids", "picture_folder"]
 
 UNASSIGNED = ""
 """Split of an entry until it is given one."""
@@ -73,7 +76,26 @@ def make_video_id(dataset: str, method: str, quality: str, path: str, stem: str 
     cleaned = re.sub(r"[^A-Za-z0-9_-]", "_", wanted)
     if cleaned == wanted:
         return wanted
-    return f"{cleaned}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+    return f"{cleaned}-{_digest(path)}"
+
+
+def make_video_ids(dataset: str, names: Sequence[tuple[str, str, str, str]]) -> list[str]:
+    """An id for each (method, quality, path, stem), as `make_video_id`, and none twice for distinct paths.
+
+    Where two would coincide (`a.mov` beside `a.mkv`, or a hyphen within a method), both end in eight hex digits of
+    their path's SHA-256.
+    """
+    ids = [make_video_id(dataset, *name) for name in names]
+    counts = Counter(ids)
+    return [
+        video_id if counts[video_id] == 1 else f"{video_id}-{_digest(path)}"
+        for video_id, (_, _, path, _) in zip(ids, names, strict=True)
+    ]
+
+
+def picture_folder(path: str) -> str | None:
+    """The folder of a picture; None of a video."""
+    return posixpath.dirname(path) if is_picture(path) else None
 
 
 def choose_quality(present: Iterable[str], asked: str | None) -> str:
@@ -88,3 +110,7 @@ def choose_quality(present: Iterable[str], asked: str | None) -> str:
     if asked is None and len(known) > 1:
         raise ManifestError(f"The root holds several qualities: choose one with --quality {'|'.join(known)}.")
     return asked or known[0]
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(path.encode()).hexdigest()[:8]

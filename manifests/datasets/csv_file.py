@@ -1,27 +1,30 @@
 """Any corpus that a table describes."""
 
-import posixpath
+import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from facemill import ManifestError
-from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter, choose_quality, make_video_id
+from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter, choose_quality, make_video_ids, picture_folder
+from facemill.manifests.datasets.table_paths import TablePaths
 from facemill.manifests.records import SPLITS, VideoEntry
-from facemill.manifests.scanning.listing import is_video, list_files
+from facemill.manifests.scanning.listing import Listing, is_video, list_folders_of, one_form
 from facemill.manifests.scanning.scan_report import ScanReport
+from facemill.manifests.scanning.splits import split_named
 from facemill.manifests.tables import read_table
 
 __all__ = ["CsvFile"]
 
 _COLUMNS = ("path", "label", "method", "source", "split", "subject", "quality", "mask")
-_LABELS = {"0": 0, "real": 0, "1": 1, "fake": 1}
+_LABELS = dict.fromkeys(("0", "0.0", "false", "real", "original", "pristine"), 0)
+_LABELS |= dict.fromkeys(("1", "1.0", "true", "fake", "forged", "manipulated"), 1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row of the table, its paths relative to the root."""
+    """A row of the table; `path`, `mask` and `source_path` are relative to the root, `source` may be a stem."""
 
     path: str
     label: int
@@ -29,6 +32,7 @@ class _Row:
     quality: str
     split: str
     source: str | None
+    source_path: str | None
     subjects: tuple[str, ...]
     mask: str | None
 
@@ -39,9 +43,11 @@ class CsvFile(DatasetAdapter):
 
     Layout: columns `path` and `label` (0/1 or real/fake), and where known `method` (`fake` unless
     told), `source`, `split`, `subject` (several separated by `;` or `|`), `quality` (`native` unless
-    told) and `mask`. Paths are relative to the table's folder, or to `folder`.
+    told) and `mask`. Paths are absolute, or relative to the table's folder or to `folder`; only the folders that
+    they lie in are listed.
     Pairs: `source` is the path or the stem of the original, in the same quality.
-    Splits: the `split` column. Published: nothing.
+    Splits: the `split` column. By identity, by `subject` and `source`; pictures of a folder stay together.
+    Published: nothing.
 
     Attributes:
         folder: where the videos are, as a local folder or fsspec URL; None for the table's folder.
@@ -53,13 +59,17 @@ class CsvFile(DatasetAdapter):
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`, where `root` is the table."""
         lines = read_table(root, _COLUMNS, {"path", "label"})
-        listing = list_files(self.folder or _parent(root))
-        rows = [_parse(line, number, listing.root) for number, line in enumerate(lines, start=1)]
+        base = self.folder or _parent(root)
+        base = base if "://" in base else os.path.abspath(Path(base).expanduser())  # noqa: PTH100, without `..` too
+        paths = TablePaths(base, [path for line in lines for path in (line["path"], line["mask"]) if path])
+        rows = [_parse(line, number, paths) for number, line in enumerate(lines, start=1)]
         if official and (without := [number for number, row in enumerate(rows, start=1) if row.split not in SPLITS]):
             raise ManifestError(
                 f"Row {without[0]} of {root} (and {len(without) - 1} more) has no split of {', '.join(SPLITS)}: "
                 "fill in a split column, or pass --split identity:80/10/10."
             )
+        listing = list_folders_of(paths.root, [path for row in rows for path in (row.path, row.mask) if path])
+        rows = [_as_on_disk(row, listing) for row in rows]
         report = ScanReport(listing.root, self.published)
         named = {row.path for row in rows} | {row.mask for row in rows}
         report.unknown = [path for path in listing.paths if path not in named and is_video(path)]
@@ -72,9 +82,14 @@ class CsvFile(DatasetAdapter):
         report.entries = _entries([row for row in rows if row.path in listing.present], dataset, official, report)
         return report
 
+    def family(self, entry: VideoEntry) -> str | None:
+        """The folder of pictures, which are mostly frames of one clip."""
+        return picture_folder(entry.path)
+
 
 def _entries(rows: list[_Row], dataset: str, official: bool, report: ScanReport) -> list[VideoEntry]:
-    ids = {row.path: make_video_id(dataset, row.method, row.quality, row.path, _without_suffix(row)) for row in rows}
+    names = [(row.method, row.quality, row.path, _without_suffix(row)) for row in rows]
+    ids = {row.path: video_id for row, video_id in zip(rows, make_video_ids(dataset, names), strict=True)}
     originals = _Originals(rows)
     missing = set(report.missing)
     entries = []
@@ -104,20 +119,20 @@ class _Originals:
     """Real videos by quality and path, and by quality and stem where only one has it."""
 
     def __init__(self, rows: Iterable[_Row]) -> None:
-        self._by_path: set[tuple[str, str]] = set()
+        self._by_path: dict[tuple[str, str], str] = {}
         self._by_stem: dict[tuple[str, str], str | None] = {}
         for row in rows:
             if row.label == 0:
-                stem = (row.quality, PurePosixPath(row.path).stem)
-                self._by_path.add((row.quality, row.path))
+                stem = (row.quality, one_form(PurePosixPath(row.path).stem))
+                self._by_path[row.quality, one_form(row.path)] = row.path
                 self._by_stem[stem] = None if stem in self._by_stem else row.path
 
     def of(self, row: _Row) -> str | None:
         """Path of the original of a fake; None where it names none, or none that is here."""
-        if row.source is None:
+        if row.source is None or row.source_path is None:
             return None
-        path = posixpath.normpath(row.source)
-        return path if (row.quality, path) in self._by_path else self._by_stem.get((row.quality, row.source))
+        by_path = self._by_path.get((row.quality, one_form(row.source_path)))
+        return by_path or self._by_stem.get((row.quality, one_form(row.source)))
 
 
 def _unique(rows: Iterable[_Row], report: ScanReport) -> list[_Row]:
@@ -135,31 +150,30 @@ def _unique(rows: Iterable[_Row], report: ScanReport) -> list[_Row]:
     return list(kept.values())
 
 
-def _parse(line: dict[str, str | None], number: int, root: str) -> _Row:
-    label = _LABELS.get((line["label"] or "").strip().lower())
-    path, mask = _relative(line["path"], root), _relative(line["mask"], root)
+def _parse(line: dict[str, str | None], number: int, paths: TablePaths) -> _Row:
+    label = _LABELS.get((line["label"] or "").lower())
+    path, source, mask = line["path"], line["source"] if label == 1 else None, line["mask"]
     if label is None:
         raise ManifestError(f"Row {number} has the label {line['label']!r}: write 0 or real, 1 or fake.")
-    if path is None or path.startswith(("/", "..")):
-        raise ManifestError(
-            f"Row {number} has the path {line['path']!r}, which is not below {root}: give a root above it."
-        )
+    if path is None:
+        raise ManifestError(f"Row {number} has no path: write where the video is.")
     subjects = (subject.strip() for subject in re.split(r"[;|]", line["subject"] or ""))
     return _Row(
-        path=path,
+        path=paths.relative(path),
         label=label,
         method="real" if label == 0 else line["method"] or "fake",
         quality=line["quality"] or "native",
-        split=(line["split"] or "").strip().lower(),
-        source=line["source"] if label == 1 else None,
+        split=split_named(line["split"]),
+        source=source,
+        source_path=source and paths.relative(source),
         subjects=tuple(subject for subject in subjects if subject),
-        mask=mask,
+        mask=mask and paths.relative(mask),
     )
 
 
-def _relative(path: str | None, root: str) -> str | None:
-    """The path in its plainest form; an absolute one below the root is made relative."""
-    return posixpath.normpath(path.removeprefix(f"{root.rstrip('/')}/")) if path else None
+def _as_on_disk(row: _Row, listing: Listing) -> _Row:
+    mask = None if row.mask is None else listing.find(row.mask) or row.mask
+    return replace(row, path=listing.find(row.path) or row.path, mask=mask)
 
 
 def _without_suffix(row: _Row) -> str:
@@ -168,4 +182,4 @@ def _without_suffix(row: _Row) -> str:
 
 
 def _parent(place: str) -> str:
-    return place.rpartition("/")[0] if "://" in place else str(Path(place).absolute().parent)
+    return place.rpartition("/")[0] if "://" in place else str(Path(place).parent)

@@ -58,13 +58,15 @@ class DFDC(DatasetAdapter):
         listing = list_files(root)
         report = ScanReport(listing.root, self.published)
         drafts: list[Draft] = []
+        labelled: dict[str, str] = {}  # tables of folders that are no part; labels.csv says what metadata.json does
         for path in listing.paths:
             if match := _PART.fullmatch(path):
                 drafts += _part(listing, path, int(match["part"]), self._split_of(int(match["part"])))
-            elif PurePosixPath(path).name == "metadata.json":
-                drafts += _test_metadata(listing, path)
-            elif PurePosixPath(path).name == "labels.csv":
-                drafts += _test_labels(listing, path)
+            elif PurePosixPath(path).name in ("labels.csv", "metadata.json"):
+                labelled.setdefault(posixpath.dirname(path), path)
+        for folder, table in labelled.items():
+            prefix = "test" if len(labelled) == 1 else folder or "test"
+            drafts += (_test_labels if table.endswith(".csv") else _test_metadata)(listing, table, prefix)
         described = {draft.path for draft in drafts}
         report.missing = sorted(described - listing.present)
         report.unknown = [path for path in listing.paths if path not in described and is_video(path)]
@@ -95,20 +97,20 @@ def _part(listing: Listing, metadata: str, part: int, split: str) -> Iterator[Dr
         )
 
 
-def _test_metadata(listing: Listing, metadata: str) -> Iterator[Draft]:
+def _test_metadata(listing: Listing, metadata: str, prefix: str) -> Iterator[Draft]:
     for file, row in read_json_table(listing, metadata).items():
         method = _method(row.get("label", row.get("is_fake")), file, metadata)
         split = UNASSIGNED if row.get("split") == "train" else "test"
-        yield Draft(posixpath.join(posixpath.dirname(metadata), file), method, _name("test", file), split=split)
+        yield Draft(posixpath.join(posixpath.dirname(metadata), file), method, _name(prefix, file), split=split)
 
 
-def _test_labels(listing: Listing, labels: str) -> Iterator[Draft]:
+def _test_labels(listing: Listing, labels: str, prefix: str) -> Iterator[Draft]:
     rows = csv.DictReader(io.StringIO(listing.read_text(labels)))
     if not {"filename", "label"} <= set(rows.fieldnames or ()):
         raise ManifestError(f"{labels} lacks the columns filename and label: restore the file.")
     for row in rows:
         path = posixpath.join(posixpath.dirname(labels), row["filename"])
-        yield Draft(path, _method(row["label"], row["filename"], labels), _name("test", row["filename"]), split="test")
+        yield Draft(path, _method(row["label"], row["filename"], labels), _name(prefix, row["filename"]), split="test")
 
 
 def _method(label: object, file: str, place: str) -> str:

@@ -1,13 +1,14 @@
 """Any folder, by two patterns."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from facemill import ManifestError
-from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter, make_video_id
+from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter, make_video_ids, picture_folder
 from facemill.manifests.records import VideoEntry
-from facemill.manifests.scanning.listing import is_video, list_files
+from facemill.manifests.scanning.listing import is_video, list_files, one_form
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["Globs"]
@@ -17,7 +18,8 @@ __all__ = ["Globs"]
 class Globs(DatasetAdapter):
     """Real and fake videos by patterns relative to the root; the entries' dataset is the root's name.
 
-    Nobody knows pairs, subjects or an official split. It needs its patterns, so it is not registered.
+    Nobody knows pairs, subjects or an official split; pictures of a folder stay together. It needs its patterns, so
+    it is not registered.
 
     Attributes:
         real, fake: patterns in which `*` stays within a folder and `**` does not.
@@ -35,7 +37,7 @@ class Globs(DatasetAdapter):
             raise ManifestError("A folder has no official split: pass --split identity:80/10/10, or all-test.")
         listing = list_files(root)
         matches = [
-            [path for path in listing.paths if re.fullmatch(glob_translate(pattern), path)]
+            [path for path in listing.paths if re.fullmatch(glob_translate(one_form(pattern)), one_form(path))]
             for pattern in (self.real, self.fake)
         ]
         for pattern, paths in zip((self.real, self.fake), matches, strict=True):
@@ -48,22 +50,30 @@ class Globs(DatasetAdapter):
         report = ScanReport(listing.root, self.published)
         dataset = re.sub(r"[^A-Za-z0-9_-]", "_", PurePosixPath(listing.root).name)
         for label, paths in enumerate(matches):
-            report.entries += [_entry(dataset, label, quality or "native", listing.root, path) for path in paths]
+            report.entries += _entries(dataset, label, quality or "native", listing.root, paths)
         known = {entry.path for entry in report.entries}
         report.unknown = [path for path in listing.paths if path not in known and is_video(path)]
         return report
 
+    def family(self, entry: VideoEntry) -> str | None:
+        """The folder of pictures, which are mostly frames of one clip."""
+        return picture_folder(entry.path)
 
-def _entry(dataset: str, label: int, quality: str, root: str, path: str) -> VideoEntry:
+
+def _entries(dataset: str, label: int, quality: str, root: str, paths: Sequence[str]) -> list[VideoEntry]:
     method = ("real", "fake")[label]
-    stem = str(PurePosixPath(path).with_suffix(""))  # the whole path: a stem may come back in another folder
-    return VideoEntry(
-        video_id=make_video_id(dataset, method, quality, path, stem),
-        dataset=dataset,
-        method=method,
-        label=label,
-        quality=quality,
-        split=UNASSIGNED,
-        root=root,
-        path=path,
-    )
+    # The whole path: a stem may come back in another folder.
+    names = [(method, quality, path, str(PurePosixPath(path).with_suffix(""))) for path in paths]
+    return [
+        VideoEntry(
+            video_id=video_id,
+            dataset=dataset,
+            method=method,
+            label=label,
+            quality=quality,
+            split=UNASSIGNED,
+            root=root,
+            path=path,
+        )
+        for video_id, path in zip(make_video_ids(dataset, names), paths, strict=True)
+    ]

@@ -1,16 +1,19 @@
 """The names of the files below a dataset's root: a local folder or any fsspec URL."""
 
 import os
-from collections.abc import Iterator
+import posixpath
+import unicodedata
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, NoReturn
 
 from facemill import ManifestError
 
-__all__ = ["Listing", "is_video", "list_files", "locate", "open_file"]
+__all__ = ["Listing", "is_video", "list_files", "list_folders_of", "locate", "one_form", "open_file"]
 
 _VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 
@@ -18,6 +21,11 @@ _VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".
 def is_video(path: str) -> bool:
     """Whether the name is a video's."""
     return PurePosixPath(path).suffix.lower() in _VIDEO_SUFFIXES
+
+
+def one_form(name: str) -> str:
+    """The name in one Unicode form, by which names that look alike are compared: macOS stores `e` and an accent."""
+    return unicodedata.normalize("NFC", name)
 
 
 def locate(root: str, path: str) -> str:
@@ -47,6 +55,14 @@ class Listing:
     def present(self) -> frozenset[str]:
         """`paths`, to ask whether one is there."""
         return frozenset(self.paths)
+
+    def find(self, path: str) -> str | None:
+        """The path as it is here, which may be of another Unicode form; None where it is not."""
+        return path if path in self.present else self._by_form.get(one_form(path))
+
+    @cached_property
+    def _by_form(self) -> dict[str, str]:
+        return {one_form(path): path for path in self.paths}
 
     def read_text(self, path: str) -> str:
         """The text of a small file, such as a list of splits.
@@ -80,34 +96,85 @@ def open_file(place: str) -> Iterator[IO[bytes]]:
 
 
 def list_files(root: str | Path) -> Listing:
-    """List every file below `root`, by name only; links to folders are followed.
+    """List every file below `root`, by name only; links to folders are followed, each folder being listed once.
 
     Raises:
-        ManifestError: there is no such folder.
+        ManifestError: there is no such folder, or one that may not be listed.
     """
     root = str(root)
     if "://" in root:
         return Listing(root, tuple(sorted(_walk_url(root))))
-    folder = Path(root).expanduser().absolute()
-    if not folder.is_dir():
-        raise ManifestError(f"There is no folder {folder}: give the dataset's root, as a folder or an fsspec URL.")
+    folder = _existing(root)
     return Listing(str(folder), tuple(sorted(_walk_folder(str(folder)))))
 
 
+def list_folders_of(root: str, paths: Iterable[str]) -> Listing:
+    """List only the folders that `paths` (relative to `root`) lie in, and nothing below them.
+
+    Raises:
+        ManifestError: as `list_files`.
+    """
+    folders = sorted({posixpath.dirname(path) for path in paths})
+    if "://" in root:
+        return Listing(root, tuple(sorted(path for folder in folders for path in _names_at_url(root, folder))))
+    top = _existing(root)
+    found = {name for folder in folders for name in _names_in(top, folder)}
+    return Listing(str(top), tuple(sorted(found)))
+
+
+def _existing(root: str) -> Path:
+    folder = Path(root).expanduser().absolute()
+    if not folder.is_dir():
+        raise ManifestError(f"There is no folder {folder}: give the dataset's root, as a folder or an fsspec URL.")
+    return folder
+
+
 def _walk_folder(root: str) -> Iterator[str]:
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not _leads_back(folder, name)]
-        prefix = folder[len(root) :].strip("/")
-        for name in files:
-            path = f"{prefix}/{name}" if prefix else name
-            # A name that is not UTF-8 cannot stand in Parquet: it is listed so that it can be reported.
-            yield path.encode(errors="backslashreplace").decode()
+    """Folders that lie here before those that are linked, so that a link never hides where a file really is."""
+    seen: set[tuple[int, int]] = set()
+    tops = deque([root])
+    while tops:
+        for folder, subfolders, files in os.walk(tops.popleft(), onerror=_refuse):
+            status = os.stat(folder)  # noqa: PTH116, once per folder of a large dataset
+            if (status.st_dev, status.st_ino) in seen:
+                subfolders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            subfolders[:] = sorted({*subfolders} - {"lost+found"})  # of a file system's own, for root only
+            tops.extend(place for name in subfolders if os.path.islink(place := os.path.join(folder, name)))  # noqa: PTH114, PTH118
+            prefix = folder[len(root) :].strip("/")
+            yield from (_printable(f"{prefix}/{name}" if prefix else name) for name in files)
 
 
-def _leads_back(folder: str, name: str) -> bool:
-    """Whether the subfolder is a link to a folder above itself, which would never end."""
-    link = Path(folder, name)
-    return link.is_symlink() and Path(folder).resolve().is_relative_to(link.resolve())
+def _names_in(root: Path, folder: str) -> Iterator[str]:
+    there = _as_on_disk(root, folder)
+    try:
+        names = os.listdir(root / there) if there is not None else []  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        _refuse(error)
+    yield from (_printable(f"{there}/{name}" if there else name) for name in names)
+
+
+def _as_on_disk(root: Path, folder: str) -> str | None:
+    """The folder's path in the Unicode form in which it is on disk; None where it is not there."""
+    if (root / folder).is_dir():
+        return folder
+    parent, _, name = folder.rpartition("/")
+    wanted = one_form(folder)
+    return next((path for path in _names_in(root, parent) if one_form(path) == wanted), None) if name else None
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise ManifestError(
+        f"{error.filename} cannot be listed ({error.strerror}): allow that, or its videos would be passed over."
+    ) from error
+
+
+def _printable(path: str) -> str:
+    """A name that is not UTF-8 cannot stand in Parquet: it is listed so that it can be reported."""
+    return path.encode(errors="backslashreplace").decode()
 
 
 def _walk_url(url: str) -> Iterator[str]:
@@ -122,3 +189,18 @@ def _walk_url(url: str) -> Iterator[str]:
         ) from error
     for name in names:
         yield name.removeprefix(root).lstrip("/")
+
+
+def _names_at_url(url: str, folder: str) -> Iterator[str]:
+    from fsspec.core import url_to_fs
+
+    try:
+        filesystem, root = url_to_fs(url)
+        names = filesystem.ls(posixpath.join(root, folder), detail=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (ImportError, OSError, ValueError) as error:
+        raise ManifestError(
+            f"{url} cannot be listed ({error}): check the URL and that its package is there."
+        ) from error
+    yield from (posixpath.join(folder, posixpath.basename(name.rstrip("/"))) for name in names)

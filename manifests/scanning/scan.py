@@ -9,6 +9,7 @@ from facemill.manifests.records import REFERENCE, VideoEntry
 from facemill.manifests.scanning.identity_splits import assign, assign_subjects, keep_subjects_apart
 from facemill.manifests.scanning.scan_report import ScanReport
 from facemill.manifests.scanning.splits import OFFICIAL, Shares, add_references, assign_from_table, parse_split
+from facemill.manifests.subjects import name_subjects, what_is_unknown
 from facemill.manifests.validation import check
 
 __all__ = ["from_globs", "scan"]
@@ -25,6 +26,7 @@ def scan(
     split: str = "official",
     seed: int = 0,
     subjects_apart: bool = False,
+    subject: str | None = None,
 ) -> ScanReport:
     """Find the videos below `root`, pair them and split them; names are listed, videos never opened.
 
@@ -36,18 +38,25 @@ def scan(
         seed: of a split by identity, and of the val that is carved where a dataset has none.
         subjects_apart: leave videos out of train and val, so that an official split, or a table's, has no subject
             in two splits. A split by identity has none anyhow.
+        subject: regular expression that names the subjects of a video by what it matches in its path (each group
+            that it has, every time that it matches), where the dataset does not name them.
 
     Raises:
-        ConfigError: unknown dataset or split option.
-        ManifestError: no videos, an ambiguous quality, no official split, or videos that break a rule.
+        ConfigError: unknown dataset or split option, or a `subject` that names nobody.
+        ManifestError: no videos, an ambiguous quality, no official split, a split by identity where nothing tells
+            who is seen, or videos that break a rule.
     """
     rule = parse_split(split)
     adapter = get(dataset) if isinstance(dataset, str) else dataset
     report = adapter.find(root, quality, official=rule == OFFICIAL)
     if not report.entries:
         raise ManifestError(_nothing_found(adapter, report))
+    if subject is not None:
+        report.entries = name_subjects(report.entries, subject)
     found = report.entries
     if not isinstance(rule, str):
+        if max(rule) < 100:
+            report.notes += what_is_unknown(found, adapter.family)
         report.entries = _by_identity(report, found, adapter, rule, seed)
     else:
         if rule != OFFICIAL:
@@ -93,14 +102,22 @@ def _leave_out(report: ScanReport, entries: list[VideoEntry]) -> None:
 
 
 def from_globs(
-    root: str, real_glob: str, fake_glob: str, *, split: str, seed: int = 0, subjects_apart: bool = False
+    root: str,
+    real_glob: str,
+    fake_glob: str,
+    *,
+    split: str,
+    seed: int = 0,
+    subjects_apart: bool = False,
+    subject: str | None = None,
 ) -> ScanReport:
     """Scan any folder by two patterns relative to `root`, such as `real/**/*.mp4`; nothing is paired.
 
     Raises:
         As `scan`; there is no official split.
     """
-    return scan(Globs(real_glob, fake_glob), root, split=split, seed=seed, subjects_apart=subjects_apart)
+    adapter = Globs(real_glob, fake_glob)
+    return scan(adapter, root, split=split, seed=seed, subjects_apart=subjects_apart, subject=subject)
 
 
 def _nothing_found(adapter: DatasetAdapter, report: ScanReport) -> str:

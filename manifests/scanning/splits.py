@@ -6,16 +6,18 @@ from dataclasses import replace
 
 from facemill import ConfigError, ManifestError
 from facemill.manifests.records import REFERENCE, SPLITS, VideoEntry
+from facemill.manifests.scanning.listing import one_form
 from facemill.manifests.scanning.scan_report import ScanReport
 from facemill.manifests.tables import read_table
 
-__all__ = ["OFFICIAL", "Shares", "add_references", "assign_from_table", "parse_split"]
+__all__ = ["OFFICIAL", "Shares", "add_references", "assign_from_table", "parse_split", "split_named"]
 
 OFFICIAL = "official"
 Shares = tuple[int, int, int]
 """Percent of the videos that train, val and test get."""
 
 _USUAL: Shares = (80, 10, 10)
+_NAMES = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
 _COLUMNS = ("video_id", "path", "split")
 
 
@@ -46,6 +48,12 @@ def parse_split(option: str) -> Shares | str:
     )
 
 
+def split_named(text: str | None) -> str:
+    """The split that a table's word means, such as `validation`; the word itself where it means none."""
+    word = (text or "").strip().lower()
+    return _NAMES.get(word, word)
+
+
 def assign_from_table(report: ScanReport, place: str) -> None:
     """Give every entry the split that the table tells; those that it does not name are left out as unsplit.
 
@@ -55,11 +63,11 @@ def assign_from_table(report: ScanReport, place: str) -> None:
         ManifestError: the table cannot be read, names no videos or other splits, or contradicts itself.
     """
     split_of = _read_splits(place)
-    names = {name for entry in report.entries for name in (entry.video_id, entry.path)}
+    names = {name for entry in report.entries for name in (entry.video_id, one_form(entry.path))}
     report.missing = sorted({*report.missing, *(split_of.keys() - names)})
     kept = []
     for entry in report.entries:
-        told = {split_of[name] for name in (entry.video_id, entry.path) if name in split_of}
+        told = {split_of[name] for name in (entry.video_id, one_form(entry.path)) if name in split_of}
         if len(told) > 1:
             raise ManifestError(f"{place} puts {entry.path} into {' and '.join(sorted(told))}: keep one row.")
         if told:
@@ -87,7 +95,7 @@ def _read_splits(place: str) -> dict[str, str]:
     """Splits by id or path."""
     split_of: dict[str, str] = {}
     for number, row in enumerate(read_table(place, _COLUMNS, {"split"}), start=1):
-        name, split = row["video_id"] or row["path"], (row["split"] or "").strip().lower()
+        name, split = one_form(row["video_id"] or row["path"] or "") or None, split_named(row["split"])
         if name is None or split not in SPLITS:
             raise ManifestError(
                 f"Row {number} of {place} is not a video_id or path with a split of {', '.join(SPLITS)}: mend it."

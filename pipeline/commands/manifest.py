@@ -38,6 +38,13 @@ def scan(
     subjects_apart: Annotated[
         bool, typer.Option("--subjects-apart", help="Leave out videos of train and val that show a subject of test.")
     ] = False,
+    subject: Annotated[
+        str | None,
+        typer.Option(help="Pattern that names subjects by what it matches in a path.", metavar="REGEX"),
+    ] = None,
+    folder: Annotated[
+        str | None, typer.Option("--root", help="For csv: where relative paths start, if not at the table.")
+    ] = None,
     real: Annotated[
         str | None, typer.Option(help="For csv on a folder: pattern of the real videos.", metavar="GLOB")
     ] = None,
@@ -48,13 +55,18 @@ def scan(
 ) -> None:
     """List a dataset's videos, pair fakes with originals, and write the manifest."""
     from facemill import manifests
+    from facemill.manifests.datasets.csv_file import CsvFile
 
     if (real is None) != (fake is None) or (real is not None and dataset != "csv"):
         raise ConfigError("--real and --fake go together, with the dataset csv and a folder.")
+    if folder is not None and (dataset != "csv" or real is not None):
+        raise ConfigError("--root goes with the dataset csv and a table.")
+    how: dict[str, Any] = {"split": split, "seed": seed, "subjects_apart": subjects_apart, "subject": subject}
     if real is not None and fake is not None:
-        report = manifests.from_globs(root, real, fake, split=split, seed=seed, subjects_apart=subjects_apart)
+        report = manifests.from_globs(root, real, fake, **how)
     else:
-        report = manifests.scan(dataset, root, quality=quality, split=split, seed=seed, subjects_apart=subjects_apart)
+        adapter = dataset if folder is None else CsvFile(folder=folder)
+        report = manifests.scan(adapter, root, quality=quality, **how)
     if hashed:
         with progress("hashing", len(report.entries)) as advance:
             manifests.add_contents(report, on_videos=advance)

@@ -192,7 +192,7 @@ def csv(root: Path) -> str:
     for split, person in (("train", "ann"), ("val", "bob"), ("test", "eve")):
         rows += [f"real/{person}.mp4,0,,,{split},{person}", f"fake/{person}.mp4,FAKE,swap,{person},{split},{person}"]
     touch(root, [row.partition(",")[0] for row in rows[1:]])
-    touch(root, ["stray.mp4"])
+    touch(root, ["fake/stray.mp4"])  # beside videos of the table: nothing else is listed
     (root / "corpus.csv").write_text("\n".join(rows))
     return str(root / "corpus.csv")
 

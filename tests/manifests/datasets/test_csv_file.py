@@ -1,9 +1,13 @@
+import os
+import unicodedata
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from facemill import ManifestError
-from facemill.manifests import scan
+from facemill.manifests import locate, scan
 from facemill.manifests.datasets.csv_file import CsvFile
 from tests.manifests.dataset_trees import touch
 
@@ -119,9 +123,13 @@ def test_parquet_of_any_types(tmp_path):
         ("path\na.mp4\n", "lacks the column label"),
         ("", "not a readable table"),
         ("path,label\na.mp4,maybe\n", "Row 1 has the label 'maybe'"),
-        ("path,label\n,0\n", "Row 1 has the path None"),
-        ("path,label\n../a.mp4,0\n", "not below"),
-        ("path,label\n/etc/a.mp4,0\n", "not below"),
+        ("path,label\n,0\n", "Row 1 has no path"),
+        ("path,label\na.mp4,0\ns3://b/a.mp4,1\n", "several file systems"),
+        (
+            "path,lable, Split \na.mp4,0,train\n",
+            "lacks the column label: it has path, lable, split, and needs path and",
+        ),
+        ("Path,path,label\na.mp4,a.mp4,0\n", "has the column path twice"),
         ("path,label,split\na.mp4,0,train\na.mp4,1,train\n", "twice"),
         ("path,label,split\ngone.mp4,0,train\n", "No csv videos.*1 missing"),
     ],
@@ -141,3 +149,136 @@ def test_a_subject_in_two_splits_is_kept_so_in_one_loud_line(table):
 def test_a_table_that_is_not_there(tmp_path):
     with pytest.raises(ManifestError, match=r"corpus\.csv is not a readable table"):
         scan("csv", str(tmp_path / "corpus.csv"))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_whatever_a_spreadsheet_saves_is_read(tmp_path, delimiter, end, mark):
+    touch(tmp_path, ["a b.mp4", "f.mp4"])
+    lines = [
+        ("Path", " LABEL ", "Source", "split"),
+        ("a b.mp4", "Original", "", "Training"),
+        ("f.mp4", " 1.0", "a b.mp4 ", "validation"),
+    ]
+    text = mark + "".join(delimiter.join(line) + end for line in lines)
+    (tmp_path / "corpus.csv").write_bytes(text.encode())
+    entries = by_path(scan("csv", str(tmp_path / "corpus.csv")))
+    assert {path: (entry.label, entry.split) for path, entry in entries.items()} == {
+        "a b.mp4": (0, "train"),
+        "f.mp4": (1, "val"),
+    }
+    assert entries["f.mp4"].source_id == entries["a b.mp4"].video_id
+
+
+@pytest.mark.parametrize(
+    ("words", "label"),
+    [("0 0.0 False REAL original pristine", 0), ("1 1.0 True Fake forged manipulated", 1)],
+)
+def test_words_for_labels(table, words, label):
+    files = [f"{number}.mp4" for number in range(6)]
+    rows = "".join(f"{file},{word}\n" for file, word in zip(files, words.split(), strict=True))
+    entries = scan("csv", table(f"path,label\n{rows}", *files), split="all-test").entries
+    assert [entry.label for entry in entries] == [label] * 6
+
+
+@pytest.mark.parametrize("labels", [[False, True], [0.0, 1.0]])
+def test_labels_of_a_parquet_table_may_be_of_any_type(tmp_path, labels):
+    touch(tmp_path, ["a.mp4", "b.mp4"])
+    pq.write_table(pa.table({"path": ["a.mp4", "b.mp4"], "label": labels}), tmp_path / "corpus.parquet")
+    entries = by_path(scan("csv", str(tmp_path / "corpus.parquet"), split="all-test"))
+    assert [entries[path].label for path in ("a.mp4", "b.mp4")] == [0, 1]
+
+
+def test_absolute_paths_may_lie_anywhere(table, tmp_path):
+    touch(tmp_path / "disk one", ["real/a.mp4"])
+    touch(tmp_path / "disk two", ["fake/b.mp4", "m/b.mp4"])
+    one, two = tmp_path / "disk one", tmp_path / "disk two"
+    path = table(f"path,label,source,mask\n{one}/real/a.mp4,0,,\n{two}/fake/b.mp4,1,{one}/real/a.mp4,{two}/m/b.mp4\n")
+    (tmp_path / "tables").mkdir()
+    moved = (tmp_path / "corpus.csv").rename(tmp_path / "tables/corpus.csv")
+    assert path != str(moved)
+    report = scan("csv", str(moved), split="all-test")
+    assert {locate(entry.root, entry.path) for entry in report.entries} == {f"{one}/real/a.mp4", f"{two}/fake/b.mp4"}
+    (fake,) = [entry for entry in report.entries if entry.label == 1]
+    assert locate(fake.root, fake.mask_path) == f"{two}/m/b.mp4"
+    assert fake.source_id is not None
+    assert report.missing == report.unpaired == []
+
+
+def test_absolute_paths_and_sources_below_the_table_are_as_relative_ones(table, tmp_path):
+    rows = [("r/1.mp4", 0, ""), ("f/1.mp4", 1, "r/1.mp4")]
+    relative = "".join(f"{path},{label},{source}\n" for path, label, source in rows)
+    absolute = "".join(f"{tmp_path}/{path},{label},{source and tmp_path / source}\n" for path, label, source in rows)
+    expected = scan("csv", table(f"path,label,source\n{relative}", "r/1.mp4", "f/1.mp4"), split="all-test").entries
+    assert expected[0].source_id is not None
+    assert scan("csv", table(f"path,label,source\n{absolute}"), split="all-test").entries == expected
+
+
+def test_paths_above_the_table(table, tmp_path):
+    touch(tmp_path, ["videos/a.mp4", "lists/corpus.csv"])
+    (tmp_path / "lists/corpus.csv").write_text("path,label\n../videos/a.mp4,0\n")
+    (entry,) = scan("csv", str(tmp_path / "lists/corpus.csv"), split="all-test").entries
+    assert (entry.root, entry.path) == (str(tmp_path / "videos"), "a.mp4")
+
+
+def test_only_folders_that_the_table_names_are_listed(table, tmp_path, monkeypatch):
+    path = table("path,label\nr/a.mp4,0\n", "r/a.mp4", "r/deep/x.mp4", "r/b.mp4", "elsewhere/c.mp4")
+    listed = []
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: listed.append(str(folder)) or listdir(folder))
+    monkeypatch.setattr(os, "walk", None)
+    report = scan("csv", path, split="all-test")
+    assert listed == [str(tmp_path / "r")]
+    assert report.unknown == ["r/b.mp4"]
+
+
+@pytest.mark.parametrize(("written", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_in_another_unicode_form_are_the_same_names(table, tmp_path, written, on_disk):
+    text = "path,label,source,mask\nréal/ä.mp4,0,,\nréal/ö.mp4,1,réal/ä.mp4,réal/m/ü.mp4\n"
+    files = [unicodedata.normalize(on_disk, name) for name in ("réal/ä.mp4", "réal/ö.mp4", "réal/m/ü.mp4")]
+    report = scan("csv", table(unicodedata.normalize(written, text), *files), split="all-test")
+    assert report.missing == report.unknown == report.unpaired == []
+    for entry in report.entries:
+        assert Path(locate(entry.root, entry.path)).is_file()
+    (fake,) = [entry for entry in report.entries if entry.label == 1]
+    assert Path(locate(fake.root, fake.mask_path)).is_file()
+    assert fake.source_id is not None
+
+
+@pytest.mark.parametrize(
+    "rows",
+    ["h264.mov,1,sw,q\nh264.mkv,1,sw,q\n", "c.mp4,1,sw,q-p\np-c.mp4,1,sw,q\n", "c.mp4,1,sw-q,p\nx/c.mp4,1,sw,q-p\n"],
+)
+def test_ids_that_would_run_together_are_told_apart(table, rows):
+    files = [row.partition(",")[0] for row in rows.split()]
+    entries = scan("csv", table(f"path,label,method,quality\n{rows}", *files), split="all-test").entries
+    assert len({entry.video_id for entry in entries}) == 2
+
+
+def test_pictures_of_a_folder_stay_together(table):
+    files = [f"clip{clip}/{frame:03d}.png" for clip in range(9) for frame in range(5)]
+    report = scan(
+        "csv", table("path,label\n" + "".join(f"{file},0\n" for file in files), *files), split="identity:40/30/30"
+    )
+    for clip in range(9):
+        assert len({entry.split for entry in report.entries if entry.path.startswith(f"clip{clip}/")}) == 1
+    assert {entry.split for entry in report.entries} == {"train", "val", "test"}
+    assert report.notes[0].startswith("No subjects are known")
+
+
+def test_where_nothing_is_known_identity_is_refused(table):
+    text = "path,label\n" + "".join(f"{n}.mp4,{n % 2}\n" for n in range(20))
+    path = table(text, *(f"{n}.mp4" for n in range(20)))
+    with pytest.raises(ManifestError, match=r"Nothing tells who is seen.*--subject"):
+        scan("csv", path, split="identity")
+    assert len(scan("csv", path, split="all-test").entries) == 20
+
+
+def test_pairs_alone_are_something_to_go_by(table):
+    text = "path,label,source\n" + "".join(f"r{n}.mp4,0,\nf{n}.mp4,1,r{n}\n" for n in range(10)) + "x.mp4,0,\n"
+    names = [f"{letter}{n}.mp4" for letter in "rf" for n in range(10)]
+    report = scan("csv", table(text, *names, "x.mp4"), split="identity:40/30/30")
+    split_of = {entry.path: entry.split for entry in report.entries}
+    assert all(split_of[f"r{n}.mp4"] == split_of[f"f{n}.mp4"] for n in range(10))
+    assert report.notes[1] == "1 videos show nobody known and are dealt one by one."

@@ -84,6 +84,24 @@ def test_the_test_set_by_metadata(tmp_path, real, fake):
     assert [(entry.label, entry.split) for entry in scan("dfdc", str(tmp_path)).entries] == [(1, "test"), (0, "test")]
 
 
+def test_a_test_folder_with_both_tables_holds_each_video_once(tmp_path):
+    touch(tmp_path, ["test/a.mp4", "test/b.mp4"])
+    (tmp_path / "test/labels.csv").write_text("filename,label\na.mp4,0\nb.mp4,1\n")
+    write_json(tmp_path / "test/metadata.json", {"a.mp4": {"is_fake": 0}, "b.mp4": {"is_fake": 1}})
+    report = scan("dfdc", str(tmp_path))
+    assert [entry.video_id for entry in report.entries] == ["dfdc-fake-native-test_b", "dfdc-real-native-test_a"]
+    assert report.duplicate == []
+
+
+def test_two_labelled_folders_with_the_same_names_are_two_sets_of_videos(tmp_path):
+    for folder in ("private", "public"):
+        touch(tmp_path, [f"{folder}/a.mp4", f"{folder}/b.mp4"])
+        (tmp_path / folder / "labels.csv").write_text("filename,label\na.mp4,0\nb.mp4,1\n")
+    report = scan("dfdc", str(tmp_path))
+    assert len({entry.video_id for entry in report.entries}) == 4
+    assert report.duplicate == []
+
+
 def test_training_videos_outside_of_parts_are_in_no_split(tmp_path):
     dfdc(tmp_path)
     sample = {"label": "REAL", "split": "train"}

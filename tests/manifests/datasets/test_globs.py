@@ -1,6 +1,8 @@
+import unicodedata
+
 import pytest
 
-from facemill import ManifestError
+from facemill import ConfigError, ManifestError
 from facemill.manifests import from_globs
 from tests.manifests.dataset_trees import touch
 
@@ -42,3 +44,65 @@ def test_a_star_stays_within_a_folder(root):
 def test_patterns_that_make_no_sense_are_refused(root, real, fake, split, message):
     with pytest.raises(ManifestError, match=message):
         from_globs(root, real, fake, split=split)
+
+
+@pytest.fixture
+def swaps(tmp_path):
+    """Reals 000 to 019 and fakes of neighbours, `000_001` and `001_000`, and so on."""
+    touch(tmp_path, [f"real/{n:03d}.mp4" for n in range(20)])
+    touch(tmp_path, [f"fake/{a:03d}_{a ^ 1:03d}.mp4" for a in range(20)])
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize("pattern", [r"\d{3}", r"(\d{3})(?:_(\d{3}))?\.mp4$"])
+def test_a_pattern_names_subjects_so_that_no_identity_is_in_two_splits(swaps, pattern):
+    report = from_globs(swaps, "real/*", "fake/*", split="identity:40/30/30", subject=pattern)
+    split_of = {entry.path: entry.split for entry in report.entries}
+    assert set(split_of.values()) == {"train", "val", "test"}
+    for a in range(20):
+        same = {
+            split_of[f"real/{a:03d}.mp4"],
+            split_of[f"real/{a ^ 1:03d}.mp4"],
+            split_of[f"fake/{a:03d}_{a ^ 1:03d}.mp4"],
+        }
+        assert len(same) == 1
+    assert report.notes == []
+
+
+def test_without_it_identity_is_refused(swaps):
+    with pytest.raises(ManifestError, match=r"Nothing tells who is seen.*--subject"):
+        from_globs(swaps, "real/*", "fake/*", split="identity:80/10/10")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"), [("(", "no regular expression"), ("nobody", "matches in no path, such as ")]
+)
+def test_patterns_for_subjects_that_make_no_sense_are_refused(swaps, pattern, message):
+    with pytest.raises(ConfigError, match=message):
+        from_globs(swaps, "real/*", "fake/*", split="identity", subject=pattern)
+
+
+def test_frames_of_a_clip_stay_together(tmp_path):
+    touch(
+        tmp_path,
+        [f"{label}/{clip}/{frame:03d}.jpg" for label in ("real", "fake") for clip in range(8) for frame in range(6)],
+    )
+    report = from_globs(str(tmp_path), "real/**/*.jpg", "fake/**/*.jpg", split="identity:50/25/25")
+    folders = {}
+    for entry in report.entries:
+        folders.setdefault(entry.path.rpartition("/")[0], set()).add(entry.split)
+    assert all(len(splits) == 1 for splits in folders.values())
+    assert report.notes
+
+
+def test_one_name_with_two_suffixes_is_two_videos(tmp_path):
+    touch(tmp_path, ["fake/h264.mov", "fake/h264.mkv", "real/a.mp4"])
+    entries = from_globs(str(tmp_path), "real/*", "fake/*", split="all-test").entries
+    assert len({entry.video_id for entry in entries}) == 3
+
+
+def test_a_pattern_in_another_unicode_form_matches(tmp_path):
+    touch(tmp_path, [unicodedata.normalize("NFD", "réal/1.mp4"), "fake/2.mp4"])
+    assert (
+        len(from_globs(str(tmp_path), unicodedata.normalize("NFC", "réal/*"), "fake/*", split="all-test").entries) == 2
+    )

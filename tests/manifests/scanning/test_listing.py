@@ -1,10 +1,12 @@
+import errno
 import os
+import unicodedata
 
 import fsspec
 import pytest
 
 from facemill import ManifestError
-from facemill.manifests.scanning.listing import list_files, locate
+from facemill.manifests.scanning.listing import list_files, list_folders_of, locate
 from tests.manifests.dataset_trees import touch
 
 
@@ -64,3 +66,59 @@ def test_text_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "train.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ManifestError, match=r"train\.json cannot be read"):
         list_files(tmp_path).read_text("train.json")
+
+
+def test_folders_that_link_to_each_other_are_listed_once(tmp_path):
+    touch(tmp_path, ["a/1.mp4", "b/2.mp4", "c/d/3.mp4"])
+    for folder, other in (("a", "b"), ("b", "a"), ("c/d", "c"), ("c", "a")):
+        for number in range(2):
+            (tmp_path / folder / f"to {other} {number}").symlink_to(tmp_path / other)
+    assert list_files(tmp_path).paths == ("a/1.mp4", "b/2.mp4", "c/d/3.mp4")
+
+
+def test_a_linked_folder_is_listed_once_where_it_really_lies(tmp_path):
+    touch(tmp_path, ["z/1.mp4"])
+    (tmp_path / "a").symlink_to(tmp_path / "z")
+    assert list_files(tmp_path).paths == ("z/1.mp4",)
+
+
+def refuse(folder):
+    """A stand-in for `os.scandir` that may not list the folder; tests may run as root, who may."""
+    scandir = os.scandir
+
+    def scan(path="."):
+        if os.fspath(path) == str(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(path)
+
+    return scan
+
+
+@pytest.mark.parametrize("folder", ["", "locked"])
+def test_a_folder_that_may_not_be_listed_is_an_error(tmp_path, monkeypatch, folder):
+    touch(tmp_path, ["a.mp4", "locked/b.mp4"])
+    monkeypatch.setattr(os, "scandir", refuse(tmp_path / folder))
+    with pytest.raises(ManifestError, match=rf"{tmp_path / folder} cannot be listed \(Permission denied\)"):
+        list_files(tmp_path)
+
+
+def test_a_folder_of_a_table_that_may_not_be_listed_is_an_error(tmp_path, monkeypatch):
+    def listdir(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    touch(tmp_path, ["locked/b.mp4"])
+    monkeypatch.setattr(os, "listdir", listdir)
+    with pytest.raises(ManifestError, match=r"locked cannot be listed \(Permission denied\)"):
+        list_folders_of(str(tmp_path), ["locked/b.mp4"])
+
+
+def test_folders_of_paths_hold_what_is_beside_them_only(tmp_path):
+    touch(tmp_path, ["a/1.mp4", "a/2.mp4", "a/deep/3.mp4", "b/4.mp4"])
+    assert list_folders_of(str(tmp_path), ["a/1.mp4", "gone/x.mp4"]).paths == ("a/1.mp4", "a/2.mp4", "a/deep")
+
+
+def test_a_name_is_found_in_its_other_unicode_form(tmp_path):
+    touch(tmp_path, [unicodedata.normalize("NFD", "ä/é.mp4")])
+    listing = list_folders_of(str(tmp_path), ["ä/é.mp4"])
+    assert listing.find(unicodedata.normalize("NFC", "ä/é.mp4")) == unicodedata.normalize("NFD", "ä/é.mp4")
+    assert listing.find("ä/e.mp4") is None

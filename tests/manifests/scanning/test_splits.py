@@ -209,7 +209,7 @@ def test_the_original_of_a_fake_that_a_table_names_is_kept_as_reference(report, 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("video_id\na\n", "lacks the column split: it needs split"),
+        ("video_id\na\n", "lacks the column split: it has video_id, and needs split"),
         ("video_id,split\na,dev\n", "Row 1 of"),
         ("video_id,split\na,train\n,val\n", "Row 2 of"),
         ("video_id,split\na,train\na,val\n", "puts a into train and val"),
