@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["GRID", "GROWTH", "FaceDifference", "measure_face", "measure_faces"]
+__all__ = ["FACE_CELLS", "GRID", "FaceDifference", "measure_face", "measure_faces"]
 
 GRID = 128  # cells along a side
 GROWTH = 2.0  # side of the grid, as a multiple of the longer side of the face's box
+FACE_CELLS = GRID / GROWTH  # longer side of the face's box, cells
 FACE_MARGIN = 1.6  # nothing is forged outside of a face's box enlarged by this
 SAMPLES = 16384  # pixels of a frame, about, that are looked at outside the faces
 BLOCK = 4  # samples along a side of the blocks that gain and offset are fitted to
@@ -59,6 +60,14 @@ class FaceDifference:
         scale = self.side / GRID
         shift = 0.5 * scale - 0.5
         return np.array([[scale, 0, self.left + shift], [0, scale, self.top + shift]])
+
+    def distance(self, step: int = 1) -> NDArray[np.float32]:
+        """Of each cell (or every `step`-th) from the middle of the face: 1 on the ellipse that fills the box."""
+        x1, y1, x2, y2 = self.box
+        cells = (np.arange(0, GRID, step) + 0.5) * (self.side / GRID)
+        x = (cells + self.left - (x1 + x2) / 2) / max((x2 - x1) / 2, 1)
+        y = (cells + self.top - (y1 + y2) / 2) / max((y2 - y1) / 2, 1)
+        return np.sqrt(x[None] ** 2 + y[:, None] ** 2).astype(np.float32)
 
 
 def measure_face(real: Frame, fake: Frame, box: Box, others: Sequence[Box] = ()) -> FaceDifference:

@@ -1,0 +1,54 @@
+"""How much coding noise to expect of a pair, by texture: learnt from the cells about a face that nobody forged."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facemill.masks.face_difference import FACE_CELLS, FaceDifference
+
+__all__ = ["NoiseTable"]
+
+AREA = 0.05 * FACE_CELLS  # sigma of the neighbourhood that texture is measured in
+BINS = 8  # of texture, each with as many free cells
+FEWEST = 50  # free cells of a bin
+
+
+class NoiseTable:
+    """The texture of every cell of a track, and which cells show noise alone.
+
+    Args:
+        measured: the T measurements of a track.
+        step: every which cell is looked at, along both sides.
+        free: bool [T, g, g], cells outside the face.
+        otherwise: taken for them where there are too few, as when a face fills the frame.
+    """
+
+    def __init__(
+        self, measured: Sequence[FaceDifference], step: int, *, free: NDArray[np.bool_], otherwise: NDArray[np.bool_]
+    ) -> None:
+        self.step = step
+        self._texture = np.stack([_texture(one)[::step, ::step] for one in measured])  # [T, g, g]
+        self._free = free if np.count_nonzero(free) >= FEWEST * BINS else otherwise
+        textures = self._texture[self._free]
+        if textures.size:
+            edges = np.quantile(textures, np.linspace(0, 1, BINS + 1))[1:-1]
+            self._bins = np.searchsorted(edges, textures)
+            self._counts = np.maximum(np.bincount(self._bins, minlength=BINS), 1)
+            self._centres = np.maximum.accumulate(np.bincount(self._bins, textures, BINS) / self._counts)
+
+    def expected(self, energy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The mean energy to expect of each cell, [T, g, g], given what there is [T, g, g]; 0 where no cell is free."""
+        values = energy[self._free]
+        if not values.size:
+            return np.zeros_like(energy)
+        means = np.bincount(self._bins, values, BINS) / self._counts
+        rising = np.maximum.accumulate(means)  # noise does not fall with texture
+        return np.interp(self._texture, self._centres, rising).astype(np.float32)
+
+
+def _texture(one: FaceDifference) -> NDArray[np.float32]:
+    """Root mean square slope of the real's luma about each cell, gray levels per cell."""
+    across, down = (cv2.Sobel(one.luma, cv2.CV_32F, dx, dy, scale=1 / 8) for dx, dy in ((1, 0), (0, 1)))
+    return np.sqrt(cv2.GaussianBlur(across * across + down * down, (0, 0), AREA))
