@@ -1,8 +1,8 @@
 """Which frame of its original every frame of a fake shows.
 
-The first guess is by time stamps. Then thumbnails of both whole clips are compared: forged faces and compression differ
-in every frame, but the rest of the picture, where it moves, tells one frame from the next. Missing, repeated and shifted
-frames are found by the best path through time; clips that do not belong together are refused.
+The first guess is by time stamps. Then thumbnails of both whole clips are compared: forged faces and compression
+differ in every frame, but the rest of the picture, where it moves, tells one frame from the next. Missing, repeated
+and shifted frames are found by the best path through time; clips that do not belong together are refused.
 """
 
 from dataclasses import dataclass, field
@@ -11,8 +11,9 @@ from enum import StrEnum
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
 
-from facemill.masks.block_match import Blocks, band_costs, best_path, fit_levels, split_blocks
+from facemill.masks.block_match import JUMP, Blocks, band_costs, best_path, fit_levels, split_blocks
 
 __all__ = ["AlignmentKind", "PairAlignment", "Thumbnails", "align_pair", "match_by_time"]
 
@@ -23,6 +24,7 @@ LEAST_REACH = 8  # frames: offsets this far are compared in any case, to see tha
 STRUCTURED = 4.0  # gray levels: standard deviation within a block that shows something
 AGREEING = 0.2  # share of a block's variance that may differ where both show the same
 AGREEING_SHARE = 0.4  # of the structured blocks: a forgery covers up to 40 % of the frame, and they gather there
+NOISE = 2.0  # squared gray levels by which any block may differ
 MOVING = 1.5  # gray levels: standard deviation in time of a block that moves
 SAME_MOTION = 0.5  # 0: both move alike, 1: nothing in common
 MOTION_SHARE = 0.4  # of the moving blocks have to move alike
@@ -30,6 +32,8 @@ ALIKE = 0.05  # cost by which two real frames fit a fake frame equally well
 ODD = 8.0  # times the usual squared difference: another picture
 ODD_LEVELS = 3.0  # gray levels: but less than this is never another picture
 SAME_RATE = 0.005
+ROUNDINGS = np.linspace(-1, 1, 25)  # parts of a frame
+STRETCHES = 4, 25  # as many stretches in step as are believed, and one more for so many frames
 LONGEST_CHECK = 256  # frames by which a clip is judged
 
 
@@ -159,6 +163,7 @@ class _Comparison:
         forged = split_blocks(fake.frames, np.ones(len(fake.frames), bool))
         self.predicted = _predict(real.times, fake.times)  # [M]
         self.clocks_differ = abs(_frame_time(real.times) / (_frame_time(fake.times) or 1) - 1) > SAME_RATE
+        self.unsure = np.zeros(len(fake.times), bool)
         self.gain, self.level = self._levels(forged)
         self.forged = Blocks(self.gain * forged.pixels + np.float32(self.level), forged.present)
 
@@ -166,6 +171,10 @@ class _Comparison:
         expected = self.predicted[self.fake.indices]
         costs = band_costs(self.originals, self.forged, expected, self.reach)
         path = best_path(costs, clocks_differ=self.clocks_differ)
+        if self.clocks_differ:
+            costs = self._match_rounding(costs, path)
+            expected = self.predicted[self.fake.indices]
+            path = best_path(costs, clocks_differ=True)
         offsets = path - self.reach
         matched = expected + offsets  # [K]
         inside = (matched >= 0) & (matched < len(self.real.times))
@@ -180,10 +189,31 @@ class _Comparison:
         odd[inside] = squares > np.maximum(ODD * usual, ODD_LEVELS**2)
         if odd.sum() > 0.5 * inside.sum():
             return self._refused(f"{odd.sum()} of {inside.sum()} frames compared show something else")
-        largest = int(offsets[inside & ~odd][np.abs(offsets[inside & ~odd]).argmax()])
-        if abs(largest) > self.max_offset and not self._still(costs):
-            return self._refused(f"it is off by {abs(largest)} frames, and mask.max_offset is {self.max_offset}")
+        good = inside & ~odd
+        if (np.diff(matched[good]) < -1).sum() > 1:
+            return self._refused("its frames are in another order")
+        turns = np.count_nonzero(np.diff(offsets[good]))
+        if not self.clocks_differ and turns >= STRETCHES[0] + len(expected) / STRETCHES[1]:
+            return self._refused(f"it falls out of step {turns} times in {len(expected)} frames")
+        largest = int(np.abs(offsets[good]).max())
+        if largest > self.max_offset and not self._still(costs):
+            return self._refused(f"it is off by {largest} frames, more than the {self.max_offset} that are allowed")
         return self._spread(offsets, ~inside | odd, _looks_alike(costs, path), float(np.sqrt(usual)))
+
+    def _match_rounding(self, costs: NDArray[np.float32], path: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Predict anew, with the part of a frame by which whoever changed the rate rounded; the costs of that."""
+        frame_time = _frame_time(self.real.times)
+        smooth = median_filter(path, size=min(15, len(path)), mode="nearest")
+        rows, last = np.arange(len(path)), costs.shape[1] - 1
+        guesses = np.stack([_predict(self.real.times, self.fake.times, late * frame_time) for late in ROUNDINGS])
+        moved = (guesses - self.predicted)[:, self.fake.indices]  # [guesses, K]
+        total = costs[rows, np.clip(smooth + moved, 0, last)].sum(axis=1)
+        chosen = int(total.argmin())
+        # Frames that were not decoded may be placed only where all guesses that fit as well agree.
+        as_good = guesses[total <= total[chosen] + JUMP / 2]
+        self.unsure = (as_good != guesses[chosen]).any(axis=0)
+        self.predicted = guesses[chosen]
+        return np.take_along_axis(costs, np.clip(np.arange(last + 1) + moved[chosen][:, None], 0, last), axis=1)
 
     def _levels(self, forged: Blocks) -> tuple[float, float]:
         """By the mean pictures of both clips, which hardly depend on how they lie in time."""
@@ -195,40 +225,26 @@ class _Comparison:
 
     def _judge(
         self, rows: NDArray[np.int64], matched: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], str, AlignmentKind]:
-        """Squared difference of each matched frame outside what is forged; why they are no pair, if they are none."""
+    ) -> tuple[NDArray[np.float32], str, AlignmentKind]:
+        """Squared difference [n] of matched frames outside what is forged; why they are no pair, if they are none."""
         step = -(-len(rows) // LONGEST_CHECK)
-        shown = self.originals.pixels[:, matched]  # [B, n, P]
-        difference = self.forged.pixels[:, rows] - shown
-        squares = np.square(difference).mean(axis=2)  # [B, n]
-        contrast = np.median(shown[:, ::step].var(axis=2), axis=1)  # [B]
-        usual = np.median(squares, axis=1)
+        shown, fakes = self.originals.pixels[:, matched], self.forged.pixels[:, rows]  # [B, n, P]
+        squares = np.square(fakes - shown).mean(axis=2)  # [B, n]
+        shown, fakes = shown[:, ::step], fakes[:, ::step]
+        contrast = np.median(shown.var(axis=2), axis=1)  # [B]
         structured = contrast > STRUCTURED**2
-        agreeing = usual <= AGREEING * contrast + 2 * 1.0
+        agreeing = np.median(squares, axis=1) <= AGREEING * contrast + NOISE
         if structured.sum() < max(1, len(structured) // 12):
-            return (
-                squares.mean(axis=0),
-                "its original shows nothing by which frames could be told",
-                AlignmentKind.UNKNOWN,
-            )
+            return squares[0], "its original shows too little to tell its frames apart", AlignmentKind.UNKNOWN
         share = float((structured & agreeing).sum() / structured.sum())
         if share < AGREEING_SHARE:
             reason = f"only {100 * share:.0f} % of the picture resembles its original"
-            return squares.mean(axis=0), reason, AlignmentKind.REFUSED
+            return squares[0], reason, AlignmentKind.REFUSED
         kept = squares[agreeing].mean(axis=0)
-        if len(rows) >= 3:
-            moved, of_fake = shown[:, ::step], self.forged.pixels[:, rows][:, ::step]
-            moved = moved - moved.mean(axis=1, keepdims=True)
-            of_fake = of_fake - of_fake.mean(axis=1, keepdims=True)
-            energy = np.square(moved).mean(axis=(1, 2)), np.square(of_fake).mean(axis=(1, 2))
-            noise = float(np.median(kept))
-            moving = np.minimum(*energy) * 0 + np.maximum(*energy) > max(MOVING**2, 2 * noise)
-            if moving.sum() >= max(2, len(moving) // 24):
-                unlike = np.square(moved - of_fake).mean(axis=(1, 2))[moving] / (energy[0] + energy[1])[moving]
-                typical = float(np.quantile(unlike, MOTION_SHARE))
-                if typical > SAME_MOTION:
-                    reason = f"it does not move as its original does ({typical:.2f} of the motion differs)"
-                    return kept, reason, AlignmentKind.REFUSED
+        unlike = _unlike_motion(shown, fakes, float(np.median(kept)))
+        if unlike > SAME_MOTION:
+            reason = f"it does not move as its original does: {100 * unlike:.0f} % of the motion differs"
+            return kept, reason, AlignmentKind.REFUSED
         return kept, "", AlignmentKind.IN_STEP
 
     def _spread(
@@ -242,8 +258,7 @@ class _Comparison:
         real_of = self.predicted + offsets[before]
         # Between two stretches nobody saw where the one ends.
         unknown = (offsets[before] != offsets[after]) & ~(alike[before] & alike[after])
-        if self.clocks_differ:
-            unknown &= np.abs(offsets[before] - offsets[after]) > 1
+        unknown |= self.unsure & (before != after) & ~(alike[before] & alike[after])
         unknown |= unmatched[before] | unmatched[after]
         real_of = np.where(unknown | (real_of < 0) | (real_of >= count), -1, real_of)
         fake_of = np.full(count, -1, np.int64)
@@ -266,6 +281,17 @@ class _Comparison:
         return _without(AlignmentKind.REFUSED, self.real, self.fake, reason)
 
 
+def _unlike_motion(real: NDArray[np.float32], fake: NDArray[np.float32], noise: float) -> float:
+    """0 where blocks [B, n, P] that move do so alike, about 1 where they have nothing in common; 0 if none moves."""
+    real, fake = real - real.mean(axis=1, keepdims=True), fake - fake.mean(axis=1, keepdims=True)
+    energy = np.square(real).mean(axis=(1, 2)), np.square(fake).mean(axis=(1, 2))
+    moving = np.maximum(*energy) > max(MOVING**2, 2 * noise)
+    if moving.sum() < max(2, len(moving) // 24):
+        return 0.0
+    unlike = np.square(real - fake).mean(axis=(1, 2))[moving] / (energy[0] + energy[1])[moving]
+    return float(np.quantile(unlike, MOTION_SHARE))
+
+
 def _without(kind: AlignmentKind, real: Thumbnails, fake: Thumbnails, reason: str) -> PairAlignment:
     count, total = len(real.times), len(fake.times)
     return PairAlignment(
@@ -282,9 +308,11 @@ def _same_size(frames: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.
     return np.stack([cv2.resize(frame, shape[::-1], interpolation=cv2.INTER_LINEAR) for frame in frames])
 
 
-def _predict(real_times: NDArray[np.float64], fake_times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Real frame nearest in time to each fake frame; before the start and past the end, as many frames outside."""
-    own, other = real_times - real_times[0], fake_times - fake_times[0]
+def _predict(real_times: NDArray[np.float64], fake_times: NDArray[np.float64], late: float = 0.0) -> NDArray[np.int64]:
+    """Real frame nearest in time to each fake frame, if that is `late` by so many seconds; past the end, as many
+    frames outside.
+    """
+    own, other = real_times - real_times[0], fake_times - fake_times[0] + late
     frame_time = _frame_time(own) or _frame_time(other) or 1.0
     beyond = np.rint(np.maximum(other - own[-1], 0) / frame_time).astype(np.int64)
     return _nearest(own, other) + beyond
@@ -295,8 +323,9 @@ def _nearest(sorted_times: NDArray[np.float64], times: NDArray[np.float64]) -> N
     after = np.clip(np.searchsorted(sorted_times, times), 1, max(1, len(sorted_times) - 1))
     if len(sorted_times) == 1:
         return np.zeros(len(times), np.int64)
-    earlier = times - sorted_times[after - 1] <= sorted_times[after] - times + 1e-9
-    return (after - earlier).astype(np.int64)
+    earlier: NDArray[np.bool_] = times - sorted_times[after - 1] <= sorted_times[after] - times + 1e-9
+    nearest: NDArray[np.int64] = np.where(earlier, after - 1, after)
+    return nearest
 
 
 def _frame_time(times: NDArray[np.float64]) -> float:

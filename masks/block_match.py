@@ -13,6 +13,8 @@ FLOOR = 1.0
 CHUNK = 64  # fake frames compared at once
 JUMP = 0.6
 """Price of a jump in time: as much as the mean log difference of one frame that does not fit at all."""
+ABSENT = 0.15
+"""Price of a frame that shows nothing of the original, beside the cost of the one that it resembles most."""
 TICK = 0.05
 """Price of a step by one frame where the two clocks differ, so that such steps are expected."""
 
@@ -33,7 +35,8 @@ class Blocks:
 
     def energy(self) -> Array:
         """Sum of squares over each block [B, N]."""
-        return np.einsum("bnp,bnp->bn", self.pixels, self.pixels)
+        energy: Array = np.einsum("bnp,bnp->bn", self.pixels, self.pixels)
+        return energy
 
 
 def split_blocks(frames: NDArray[np.uint8], present: NDArray[np.bool_]) -> Blocks:
@@ -75,7 +78,7 @@ def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: 
 
     It is the logarithm of a block's mean squared difference, averaged over the blocks: a forged block, which fits
     nowhere, has as little to say as one that stands still and fits everywhere. Real frames that are missing, or before
-    the start or after the end, cost as much as the others do on average.
+    the start or after the end, cost a little more than the best of the others.
 
     Args:
         real, fake: of N and K frames.
@@ -108,9 +111,10 @@ def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: 
         chosen = np.take_along_axis(fits, np.clip(wanted - first, 0, last - first - 1), axis=1)
         costs[start:end] = np.where(inside, chosen, np.nan)
     missing = np.isnan(costs)
-    known = (~missing).sum(axis=1)
-    mean = np.where(missing, 0, costs).sum(axis=1) / np.maximum(known, 1)
-    return np.where(missing, mean[:, None], costs).astype(np.float32)
+    least = np.where(missing, np.inf, costs).min(axis=1)
+    least[~np.isfinite(least)] = 0
+    filled: Array = np.where(missing, least[:, None] + np.float32(ABSENT), costs)
+    return filled
 
 
 def best_path(costs: Array, *, clocks_differ: bool) -> NDArray[np.int64]:
