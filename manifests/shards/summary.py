@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from facemill import DatasetError
 from facemill.manifests.records import SPLITS
-from facemill.manifests.schemas import FAILURES, SAMPLES
-from facemill.manifests.shards.dataset import FAILURES_FILE, SAMPLES_FILE, STATE_FOLDER, read_dataset
+from facemill.manifests.schemas import FAILURES, SAMPLES, VIDEOS
+from facemill.manifests.shards.dataset import FAILURES_FILE, SAMPLES_FILE, STATE_FOLDER, VIDEOS_FILE, read_dataset
 
 __all__ = ["FailureCount", "MaskCount", "SampleCount", "Summary", "SummaryTable", "summarise"]
 
@@ -62,12 +62,23 @@ class Summary:
     Attributes:
         samples: by split, method and quality; splits in their usual order, reals first.
         seconds: time spent by stage, summed over all shards (and so over all workers), longest first.
+        videos: how many the manifest lists.
     """
 
     samples: tuple[SampleCount, ...]
     masks: tuple[MaskCount, ...]
     failures: tuple[FailureCount, ...]
     seconds: dict[str, float]
+    videos: int = 0
+
+    def verdict(self) -> str | None:
+        """What there is to say of a dataset that is empty, or of which most videos gave no sample; else None."""
+        sampled = sum(count.videos for count in self.samples)
+        if 2 * sampled >= max(self.videos, 1):
+            return None
+        why = f"; most often for {self.failures[0].reason}" if self.failures else ""
+        what = "The dataset is empty" if not sampled else "Most videos gave no sample"
+        return f"{what}: {self.videos - sampled:,} of {self.videos:,} videos failed{why}."
 
     def tables(self) -> list[SummaryTable]:
         """The summary as text; parts about which there is nothing to say are left out."""
@@ -107,7 +118,9 @@ def summarise(root: Path) -> Summary:
     columns = ["split", "method", "quality", "video_id", "mask_kind", "mask_coverage"]
     samples = _columns(root / SAMPLES_FILE, SAMPLES, columns)
     failures = _columns(root / FAILURES_FILE, FAILURES, ["stage", "reason", "video_id", "frames"])
-    return Summary(_count_samples(samples), _count_masks(samples), _count_failures(failures), _sum_timings(root))
+    videos = len(_columns(root / VIDEOS_FILE, VIDEOS, ["video_id"]))
+    counts = _count_samples(samples), _count_masks(samples), _count_failures(failures)
+    return Summary(*counts, _sum_timings(root), videos)
 
 
 def _count_samples(samples: pa.Table) -> tuple[SampleCount, ...]:

@@ -42,6 +42,8 @@ SETTINGS = {
     "distributed.scheduler.allowed-failures": 1,
     # Tasks wait with the scheduler, not with workers: a dying worker takes none but its own with it.
     "distributed.scheduler.worker-saturation": 1.0,
+    # A killed worker is replaced, however long that takes on a busy machine; after 15 s Dask would give its place up.
+    "distributed.deploy.lost-worker-timeout": "1h",
     "distributed.admin.tick.limit": "1m",  # a worker that decodes holds the GIL at times: not worth a warning
 }
 

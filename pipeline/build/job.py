@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import re
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -80,6 +81,7 @@ class BuildReport:
     Attributes:
         barren: videos that gave no sample; each is in failures.parquet with the reason.
         failures: rows of failures.parquet.
+        retryable: how many of them the same command tries again, by reason.
     """
 
     out: Path
@@ -88,6 +90,7 @@ class BuildReport:
     samples: int
     shards: int
     failures: int
+    retryable: dict[str, int]
 
     @property
     def failure_rate(self) -> float:
@@ -290,6 +293,7 @@ def _finish(out: Path, entries: list[VideoEntry], recipe: Recipe, results: list[
         samples=sum(result.rows for result in results),
         shards=len(shards),
         failures=len(failures),
+        retryable=dict(Counter(failure.reason.value for failure in failures if failure.retryable)),
     )
 
 

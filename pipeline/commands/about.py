@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from facemill.pipeline.commands.shared import Out
+from facemill.pipeline.commands.printing import echo, echo_json
+from facemill.pipeline.commands.shared import AsJson, Out
 
 __all__ = ["datasets", "demo", "detectors", "recipes"]
 
@@ -24,14 +25,20 @@ def datasets(name: Annotated[str | None, typer.Argument(help="Show this dataset'
         typer.echo(f"\nAsk its authors for the files: {adapter.link}")
 
 
-def recipes(name: Annotated[str | None, typer.Argument(help="Show this recipe in full.")] = None) -> None:
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show this recipe in full.")] = None, as_json: AsJson = False
+) -> None:
     """List the recipes, or show one with every value resolved."""
     import yaml
 
     from facemill.pipeline.config.recipe import available_recipes, load_recipe
 
+    if as_json:
+        names = available_recipes() if name is None else [name]
+        echo_json([load_recipe(known).model_dump(mode="json") for known in names])
+        return
     if name is not None:
-        typer.echo(yaml.safe_dump(load_recipe(name).model_dump(mode="json"), sort_keys=False))
+        typer.echo(yaml.safe_dump(load_recipe(name).model_dump(mode="json"), sort_keys=False))  # YAML escapes
         return
     for known in available_recipes():
         page = load_recipe(known)
@@ -40,22 +47,30 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Show this recipe in
         )
         sampling = " ".join(str(v) for v in page.sample.model_dump(exclude_none=True).values())
         crop = f"{page.crop.size} px, {page.crop.scale:g} x {page.crop.around}, align {page.crop.align}"
-        typer.echo(f"{known:<8} {sampling:<11} {detector:<20} {crop:<38} {page.paper or ''}".rstrip())
+        echo(f"{known:<8} {sampling:<11} {detector:<20} {crop:<38} {page.paper or ''}".rstrip())
 
 
-def detectors(name: Annotated[str | None, typer.Argument(help="Show this forgery detector's options.")] = None) -> None:
+def detectors(
+    name: Annotated[str | None, typer.Argument(help="Show this forgery detector's options.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the face detectors and the forgery detectors, or show one forgery detector's options."""
     from facemill.detectors import face, forgery
 
     if name is not None:
         for option in forgery.describe_options(name):
-            typer.echo(option)
+            echo(option)
+        return
+    if as_json:
+        found = {known: forgery.options_of(known) for known in forgery.available()}
+        listed = {known: {"size": options.size, "backbone": options.backbone} for known, options in found.items()}
+        echo_json({"face": {known: face.variants(known) for known in face.available()}, "forgery": listed})
         return
     for known in face.available():
-        typer.echo(f"face     {known:<16} {', '.join(face.variants(known))}".rstrip())
+        echo(f"face     {known:<16} {', '.join(face.variants(known))}".rstrip())
     for known in forgery.available():
         options = forgery.options_of(known)
-        typer.echo(f"forgery  {known:<16} {options.size} px, {options.backbone}")
+        echo(f"forgery  {known:<16} {options.size} px, {options.backbone}")
 
 
 def demo(

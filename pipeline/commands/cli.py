@@ -9,6 +9,8 @@ import typer
 
 from facemill import FacemillError, __version__
 from facemill.pipeline.commands import about, dataset, manifest, training
+from facemill.pipeline.commands.interrupts import interrupts
+from facemill.pipeline.commands.printing import echo
 from facemill.pipeline.commands.shared import Exit
 
 __all__ = ["app", "main"]
@@ -19,7 +21,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 internal error, 2 wrong usage or input, 3 too many failures or a damaged dataset, "
     "4 interrupted (run the same command again to go on).",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -59,22 +61,32 @@ def _options(
 def _end(code: Exit, message: str) -> NoReturn:
     if _debug:
         traceback.print_exc()
-    typer.echo(message, err=True)
+    echo(message, err=True)
     sys.exit(code)
 
 
 def main() -> None:
     """Entry point: every error is one sentence, and every ending has its exit code."""
+    interrupts.listen()
     try:
         app()
     except SystemExit as ending:
-        if ending.code == TYPER_INTERRUPTED:
-            _end(Exit.INTERRUPTED, "Interrupted: what is committed is safe, run the same command again to go on.")
+        if ending.code == TYPER_INTERRUPTED or (interrupts.heard and ending.code):
+            _end(Exit.INTERRUPTED, interrupts.advice)
         raise
-    except FacemillError as error:
-        _end(Exit.USAGE, f"Error: {error}")
-    except ModuleNotFoundError as error:
-        _end(Exit.USAGE, f'Error: this command needs the package {error.name}: pip install "facemill[train,demo]".')
-    except Exception as error:
-        fault = f"{type(error).__name__}: {error}"
-        _end(Exit.INTERNAL_ERROR, f"Internal error ({fault}): run `facemill --debug …` and report what it prints.")
+    except BaseException as error:
+        if interrupts.heard or isinstance(error, KeyboardInterrupt):
+            _end(Exit.INTERRUPTED, interrupts.advice)
+        _end(*_ending(error))
+
+
+def _ending(error: BaseException) -> tuple[Exit, str]:
+    """The exit code and the sentence for an error."""
+    if isinstance(error, FacemillError):
+        return Exit.USAGE, f"Error: {error}"
+    if isinstance(error, ModuleNotFoundError):
+        return Exit.USAGE, f'Error: this command needs the package {error.name}: pip install "facemill[train,demo]".'
+    if isinstance(error, OSError) and error.filename is not None:
+        return Exit.USAGE, f"Error: {error.filename}: {error.strerror}."
+    fault = f"{type(error).__name__}: {error}"
+    return Exit.INTERNAL_ERROR, f"Internal error ({fault}): run `facemill --debug …` and report what it prints."

@@ -1,12 +1,15 @@
 """The commands on datasets: building them, and what can be done with a built one."""
 
-import signal
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facemill.pipeline.commands.shared import Built, Exit, Out, Overrides, progress
+from facemill import ConfigError
+from facemill.pipeline.commands.places import free_file, local_path
+from facemill.pipeline.commands.printing import echo, echo_json, echo_table
+from facemill.pipeline.commands.shared import AsJson, Built, Exit, MayOverwrite, Out, Overrides, Quiet, progress
 
 if TYPE_CHECKING:
     from facemill.pipeline.build.job import BuildReport
@@ -15,8 +18,10 @@ __all__ = ["build", "export", "inspect", "report", "verify"]
 
 
 def build(
-    videos: Annotated[Path, typer.Argument(help="Manifest, as `facemill scan` writes it.")],
-    out: Annotated[Path, typer.Option(help="Folder of the dataset. Run again with the same to resume.")],
+    videos: Annotated[Path, typer.Argument(help="Manifest, as `facemill scan` writes it.", parser=local_path)],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the dataset. Run again with the same to resume.", parser=local_path)
+    ],
     recipe: Annotated[str, typer.Option(help="Name of a recipe (see `facemill recipes`) or a YAML file.")] = "default",
     overrides: Overrides = None,
     shard_format: Annotated[
@@ -27,11 +32,19 @@ def build(
         str | None, typer.Option(help="Dask scheduler to use instead, such as tcp://host:8786.")
     ] = None,
     device: Annotated[str, typer.Option(help="For face detection: auto, cpu, cuda or cuda:N.")] = "auto",
-    faces: Annotated[Path | None, typer.Option(help="Earlier build whose face detections to reuse.")] = None,
+    faces: Annotated[
+        Path | None, typer.Option(help="Earlier build whose face detections to reuse.", parser=local_path)
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again also videos that failed by their own fault.")
+    ] = False,
     max_failure_rate: Annotated[
         float, typer.Option(min=0, max=1, help="Share of videos that may give no sample before the exit code says so.")
     ] = 0.05,
-    performance_report: Annotated[Path | None, typer.Option(help="Save Dask's own HTML report here.")] = None,
+    performance_report: Annotated[
+        Path | None, typer.Option(help="Save Dask's own HTML report here.", parser=local_path)
+    ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Build a dataset of face crops with masks. Killed at any moment, the same command resumes it."""
     from facemill.pipeline.build.job import build as run
@@ -42,8 +55,7 @@ def build(
     if shard_format is not None:
         changes.append(f"shards.format={shard_format}")
     settings = load_recipe(recipe, changes)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with BuildProgress() as shown:
+    with BuildProgress(quiet=quiet) as shown:
         report = run(
             videos,
             settings,
@@ -53,27 +65,35 @@ def build(
             device=device,
             faces=faces,
             performance_report=performance_report,
+            retry_failed=retry_failed,
             watcher=shown,
         )
     _tell(report, max_failure_rate)
 
 
-def verify(folder: Built, threads: Annotated[int, typer.Option(min=1, help="Shards read at once.")] = 2) -> None:
+def verify(
+    folder: Built,
+    threads: Annotated[int, typer.Option(min=1, help="Shards read at once.")] = 2,
+    as_json: AsJson = False,
+) -> None:
     """Re-read a dataset and check everything: bytes, pictures, masks, geometry, splits, completeness."""
     from facemill.manifests.shards.verify import verify as run
 
     checked = run(folder, threads=threads)
-    for problem in checked.problems:
-        typer.echo(str(problem))
-    what = f"{checked.samples} samples in {checked.shards} shards, {checked.videos} videos"
-    typer.echo(f"{what}: {len(checked.problems)} problems")
+    if as_json:
+        echo_json({**asdict(checked), "ok": checked.ok})
+    else:
+        for problem in checked.problems:
+            echo(problem)
+        what = f"{checked.samples} samples in {checked.shards} shards, {checked.videos} videos"
+        echo(f"{what}: {len(checked.problems)} problems")
     if not checked.ok:
         raise typer.Exit(Exit.TOO_MANY_FAILURES)
 
 
 def export(
     folder: Built,
-    out: Annotated[Path, typer.Option(help="New folder. Run again with the same to go on.")],
+    out: Annotated[Path, typer.Option(help="New folder. Run again with the same to go on.", parser=local_path)],
     to: Annotated[str, typer.Option(help="Whose training is to read it: deepfakebench.")] = "deepfakebench",
     prefix: Annotated[
         str | None, typer.Option(help="What its paths begin with: --out as that training sees it.", metavar="PATH")
@@ -87,44 +107,50 @@ def export(
     samples = sum(shard.rows for shard in read_dataset(folder).shards)
     with progress("exporting", samples) as advance:
         report = run(folder, out, to, prefix=prefix, threads=threads, on_samples=advance)
-    typer.echo(f"{report.samples} samples of {report.videos} videos -> {report.out}")
+    echo(f"{report.samples} samples of {report.videos} videos -> {report.out}")
     for note in report.notes:
-        typer.echo(note)
+        echo(note)
 
 
-def inspect(folder: Built) -> None:
+def inspect(folder: Built, as_json: AsJson = False) -> None:
     """Show what a dataset holds, what failed and why, and where the time went."""
-    from rich.console import Console
-    from rich.table import Table
-
     from facemill.manifests.shards.summary import summarise
 
-    for part in summarise(folder).tables():
-        table = Table(*part.columns, title=part.title, title_justify="left")
-        for row in part.rows:
-            table.add_row(*row)
-        Console().print(table)
+    summary = summarise(folder)
+    if as_json:
+        echo_json({**asdict(summary), "verdict": summary.verdict()})
+        return
+    for part in summary.tables():
+        echo_table(part.title, part.columns, part.rows)
+    if verdict := summary.verdict():
+        echo(verdict)
 
 
-def report(folder: Built, out: Out = Path("contact-sheet.png"), rows: int = 8) -> None:
+def report(folder: Built, out: Out = Path("contact-sheet.png"), rows: int = 8, overwrite: MayOverwrite = False) -> None:
     """Draw a contact sheet: real crop, fake crop, mask over the fake."""
     from facemill.pipeline.figures.report import draw_contact_sheet
 
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"{out} does not end in .png: give the name of a picture.")
+    free_file(out, overwrite=overwrite, is_own=lambda path: path.read_bytes()[:4] == b"\x89PNG")
     draw_contact_sheet(folder, out, rows=rows)
-    typer.echo(f"contact sheet -> {out}")
+    echo(f"contact sheet -> {out}")
 
 
 def _tell(report: "BuildReport", max_failure_rate: float) -> None:
-    typer.echo(
+    echo(
         f"{report.samples} samples of {report.videos - report.barren} videos in {report.shards} shards -> {report.out}"
     )
     if report.failures:
-        typer.echo(
+        echo(
             f"{report.failures} failures recorded, {report.barren} videos without a sample: "
             f"see failures.parquet, or `facemill inspect {report.out}`."
         )
+    if report.retryable:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(report.retryable.items()))
+        echo(f"Not final, since no video's fault: {reasons}. Mend that, and the same command tries them again.")
     if report.failure_rate > max_failure_rate:
-        typer.echo(
+        echo(
             f"{report.failure_rate:.1%} of the videos gave no sample: --max-failure-rate is {max_failure_rate:.1%}.",
             err=True,
         )

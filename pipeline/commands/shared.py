@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Built", "Exit", "Out", "Overrides", "progress"]
+from facemill.pipeline.commands.places import Overwrite, local_path
+
+__all__ = ["AsJson", "Built", "Exit", "MayOverwrite", "Out", "Overrides", "Quiet", "progress"]
 
 
 class Exit(IntEnum):
@@ -21,8 +23,11 @@ class Exit(IntEnum):
     INTERRUPTED = 4
 
 
-Out = Annotated[Path, typer.Option(help="Where to write.")]
-Built = Annotated[Path, typer.Argument(help="Folder of a built dataset.", metavar="DIR")]
+Out = Annotated[Path, typer.Option(help="Where to write.", parser=local_path, metavar="PATH")]
+Built = Annotated[Path, typer.Argument(help="Folder of a built dataset.", metavar="DIR", parser=local_path)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+MayOverwrite = Annotated[bool, Overwrite]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a recipe value; may be repeated.", metavar="KEY=VALUE")
 ]

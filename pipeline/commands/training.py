@@ -1,18 +1,22 @@
 """The commands that train and judge forgery detectors."""
 
-import signal
+import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from facemill import ConfigError
-from facemill.pipeline.commands.shared import Exit, Overrides
+from facemill.pipeline.commands.interrupts import interrupts
+from facemill.pipeline.commands.places import free_folder, local_path
+from facemill.pipeline.commands.printing import echo, echo_json
+from facemill.pipeline.commands.shared import AsJson, MayOverwrite, Overrides
 
 __all__ = ["evaluate", "experiments", "explain", "train"]
 
-_Data = Annotated[list[Path], typer.Argument(help="Folders of built datasets.", metavar="DIR...")]
-_Run = Annotated[Path, typer.Argument(help="Folder of a finished training run.", metavar="RUN")]
+_Data = Annotated[list[Path], typer.Argument(help="Folders of built datasets.", metavar="DIR...", parser=local_path)]
+_Run = Annotated[Path, typer.Argument(help="Folder of a finished training run.", metavar="RUN", parser=local_path)]
 _Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 _Workers = Annotated[
     int | None, typer.Option(min=0, help="Processes that read data, a device; by default what the machine bears.")
@@ -24,7 +28,7 @@ _Split = Annotated[str, typer.Option(help="Split: train, val or test.")]
 def train(
     detector: Annotated[str, typer.Argument(help="A forgery detector: see `facemill detectors`.")],
     data: _Data,
-    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.", parser=local_path)],
     recipe: Annotated[
         str | None, typer.Option(help="Recipe whose train section is used; by default the detector's own.")
     ] = None,
@@ -38,35 +42,36 @@ def train(
     """Train a forgery detector; the weights of the best validation AUC are kept. Killed, --resume goes on."""
     from facemill.pipeline.config.recipe import available_recipes, load_recipe
     from facemill.pipeline.train import train as run
+    from facemill.pipeline.train.run_folder import CONFIG_FILE
 
     page = recipe or (detector if detector in available_recipes() else "default")
     settings = load_recipe(page, overrides or ())
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        report = run(
-            detector,
-            data,
-            out,
-            settings,
-            resume=resume,
-            device=device,
-            devices=devices,
-            workers=workers,
-            compiled=compiled,
-        )
-    except KeyboardInterrupt:
-        typer.echo("Interrupted: the same command with --resume goes on from the last finished epoch.", err=True)
-        raise typer.Exit(Exit.INTERRUPTED) from None
+    interrupts.advice = "Interrupted: the same command with --resume goes on from the last finished epoch."
+    if not (resume or "LOCAL_RANK" in os.environ):  # the first process of a DDP run has looked
+        if (out / CONFIG_FILE).exists():
+            raise ConfigError(f"{out} holds a training run: add --resume to go on with it, or choose another --out.")
+        free_folder(out, is_own=lambda folder: False)
+    report = run(
+        detector,
+        data,
+        out,
+        settings,
+        resume=resume,
+        device=device,
+        devices=devices,
+        workers=workers,
+        compiled=compiled,
+    )
     if not report.spokesman:
         return
     shown = ", ".join(f"{name} {value:.4f}" for name, value in report.metrics.items() if name.startswith("val_"))
-    typer.echo(f"best of {report.epochs} epochs is {report.best_epoch + 1}: {shown} -> {report.run}")
+    echo(f"best of {report.epochs} epochs is {report.best_epoch + 1}: {shown} -> {report.run}")
 
 
 def evaluate(
     run: _Run,
     data: _Data,
-    out: Annotated[Path, typer.Option(help="Folder for scores, metrics and plots.")],
+    out: Annotated[Path, typer.Option(help="Folder for scores, metrics and plots.", parser=local_path)],
     split: _Split = "test",
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Also under contrast, saturation and compression in five levels.")
@@ -75,6 +80,7 @@ def evaluate(
     device: _Device = "auto",
     workers: _Workers = None,
     precision: Annotated[Precision, typer.Option(help="bf16 is faster on a GPU.")] = "float32",
+    overwrite: MayOverwrite = False,
 ) -> None:
     """Score a split with a trained detector: metrics per frame and per video, per method and dataset, and plots."""
     from rich.console import Console
@@ -82,7 +88,15 @@ def evaluate(
 
     from facemill.pipeline.evaluate import evaluate as judge
     from facemill.pipeline.evaluate import metrics_table, robustness_table
+    from facemill.pipeline.evaluate.evaluation import SCORES_FILE
+    from facemill.pipeline.train.run_folder import CONFIG_FILE
 
+    interrupts.advice = "Interrupted: nothing was written, run the same command again."
+    free_folder(
+        out,
+        overwrite=overwrite,
+        is_own=lambda folder: (folder / SCORES_FILE).is_file() and not (folder / CONFIG_FILE).exists(),
+    )
     console = Console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring")
@@ -103,17 +117,18 @@ def evaluate(
     console.print(metrics_table(result.metrics))
     if robustness:
         console.print(robustness_table(result.metrics))
-    typer.echo(f"scores, metrics and plots -> {out}")
+    echo(f"scores, metrics and plots -> {out}")
 
 
 def explain(
     run: _Run,
     data: _Data,
-    out: Annotated[Path, typer.Option(help="Folder for the contact sheets.")],
+    out: Annotated[Path, typer.Option(help="Folder for the contact sheets.", parser=local_path)],
     split: _Split = "test",
     samples: Annotated[int, typer.Option(min=1, help="Crops shown, spread over the methods.")] = 12,
     seed: Annotated[int, typer.Option(help="Seed of their choice.")] = 0,
     device: _Device = "auto",
+    overwrite: MayOverwrite = False,
 ) -> None:
     """Draw where a trained detector looks: Grad-CAM, and the maps of its own paper, over crops."""
     from facemill.pipeline.data import open_faces
@@ -121,12 +136,22 @@ def explain(
     from facemill.pipeline.train import load_run
     from facemill.pipeline.train.device import choose_device
 
+    free_folder(
+        out,
+        overwrite=overwrite,
+        is_own=lambda folder: all(
+            path.name.startswith("explanations-") for path in folder.rglob("*") if path.is_file()
+        ),
+    )
+    names = [folder.resolve().name for folder in data]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"Two datasets have one name ({', '.join(names)}): explain them one at a time.")
     detector, _ = load_run(run)
-    for folder in data:
-        into = out / folder.name if len(data) > 1 else out
+    for folder, name in zip(data, names, strict=True):
+        into = out / name if len(data) > 1 else out
         faces = open_faces(folder, split)
         for sheet in draw_explanations(detector, faces, into, rows=samples, seed=seed, device=choose_device(device)):
-            typer.echo(f"contact sheet -> {sheet}")
+            echo(f"contact sheet -> {sheet}")
 
 
 experiments = typer.Typer(help="The rows of the papers' tables, as named sets of options.", no_args_is_help=True)
@@ -135,6 +160,7 @@ experiments = typer.Typer(help="The rows of the papers' tables, as named sets of
 @experiments.command("list")
 def list_experiments(
     prefix: Annotated[str, typer.Argument(help="Only names that begin so, such as mat/table5.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """List the experiments with the papers' figures."""
     from facemill.pipeline.experiments import all_experiments
@@ -142,8 +168,11 @@ def list_experiments(
     chosen = [experiment for experiment in all_experiments() if experiment.name.startswith(prefix)]
     if not chosen:
         raise ConfigError(f"No experiment begins with {prefix!r}: see `facemill experiments list`.")
+    if as_json:
+        echo_json([asdict(experiment) for experiment in chosen])
+        return
     for experiment in chosen:
-        typer.echo(f"{experiment.name:<44} {experiment.summary()}")
+        echo(f"{experiment.name:<44} {experiment.summary()}")
 
 
 @experiments.command("show")
@@ -152,16 +181,19 @@ def show_experiment(name: Annotated[str, typer.Argument(help="Name of an experim
     from facemill.pipeline.experiments import find_experiment
 
     for line in find_experiment(name).lines():
-        typer.echo(line)
+        echo(line)
 
 
 @experiments.command("run")
 def run_experiment(
     name: Annotated[str, typer.Argument(help="Name of an experiment.")],
-    data: Annotated[list[Path], typer.Argument(help="Built datasets to train on.", metavar="DIR...")],
-    out: Annotated[Path, typer.Option(help="Folder for the run and its evaluation.")],
+    data: Annotated[
+        list[Path], typer.Argument(help="Built datasets to train on.", metavar="DIR...", parser=local_path)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the run and its evaluation.", parser=local_path)],
     test: Annotated[
-        list[Path] | None, typer.Option(help="Built dataset to test on, where another; may be repeated.")
+        list[Path] | None,
+        typer.Option(help="Built dataset to test on, where another; may be repeated.", parser=local_path),
     ] = None,
     overrides: Overrides = None,
     device: _Device = "auto",
@@ -170,6 +202,5 @@ def run_experiment(
     """Train and evaluate one row of a paper's table, and print the paper's figure beside ours."""
     from facemill.pipeline.experiments import run_experiment as run
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for line in run(name, data, out, test=test or data, overrides=overrides or (), device=device, workers=workers):
-        typer.echo(line)
+        echo(line)

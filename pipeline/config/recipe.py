@@ -263,14 +263,29 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    location = [str(part) for part in first["loc"]]
+    faults = error.errors()
+    first = faults[0]
+    location = _keys_of(first["loc"])
     dotted = ".".join(location) or "the recipe"
     if first["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
         hint = _nearest(location[-1], known)
         return f"Unknown recipe key {dotted!r}{hint}: known keys here are {', '.join(known)}."
-    return f"Recipe key {dotted!r} is wrong: {first['msg']}, got {first['input']!r}."
+    told = [fault["msg"].removeprefix("Value error, ") for fault in faults if _keys_of(fault["loc"]) == location]
+    return f"Recipe key {dotted!r} is wrong: {', or '.join(told)}, got {first['input']!r}."
+
+
+def _keys_of(location: Iterable[int | str]) -> list[str]:
+    """A place in the recipe's page; below a plain value, pydantic names the member of a union that it tried."""
+    model: type[BaseModel] = Recipe
+    keys: list[str] = []
+    for part in map(str, location):
+        keys.append(part)
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        model = annotation
+    return keys
 
 
 def _fields_at(location: list[str]) -> list[str]:

@@ -1,0 +1,36 @@
+"""Ending on Ctrl-C and SIGTERM: exit code 4 and the line that says how to go on, whatever else breaks on the way."""
+
+import signal
+from types import FrameType
+from typing import NoReturn
+
+__all__ = ["Interrupts", "interrupts"]
+
+
+class Interrupts:
+    """SIGTERM is heard like Ctrl-C from `listen` on.
+
+    Other processes that the signal ends as well (readers of training data, workers) may bring down the main thread by
+    errors of their own, sooner or later than by KeyboardInterrupt: `heard` tells why, all the same.
+
+    Attributes:
+        advice: the line of the command that runs.
+    """
+
+    def __init__(self) -> None:
+        self.heard = False
+        self.advice = "Interrupted: what is committed is safe, run the same command again to go on."
+
+    def listen(self) -> None:
+        """Listen to SIGTERM and Ctrl-C in this process; processes that it starts by fork are left as they were."""
+        signal.signal(signal.SIGTERM, self._stop)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell's background job stays one
+            signal.signal(signal.SIGINT, self._stop)
+
+    def _stop(self, number: int, frame: FrameType | None) -> NoReturn:
+        self.heard = True
+        raise KeyboardInterrupt
+
+
+interrupts = Interrupts()
+"""Those of this process, which runs one command."""

@@ -1,0 +1,36 @@
+"""The one place that prints: text from files and users is shown harmlessly, whatever is in it."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+
+__all__ = ["echo", "echo_json", "echo_table", "shown"]
+
+
+def shown(text: object) -> str:
+    """Text as it may go to a terminal: what does not print (escapes, line ends, marks of direction) is spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def echo(line: object, *, err: bool = False) -> None:
+    """Print a line."""
+    typer.echo(shown(line), err=err)
+
+
+def echo_json(value: Any) -> None:
+    """Print plain values as JSON, in ASCII."""
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def echo_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; nothing in its cells is taken for markup."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, title=Text(shown(title)), title_justify="left")
+    for row in rows:
+        table.add_row(*(Text(shown(cell)) for cell in row))
+    Console().print(table)
