@@ -185,6 +185,8 @@ def _record(number: int, label: int, image: bytes) -> SampleRecord:
         mask_kind=MaskKind.DIFFERENCE if label else MaskKind.ZEROS,
         mask_coverage=0.0,
         mask_iou=None,
+        label_source="video",
+        difference=None,
         shard="",
         row=-1,
         image_sha256=hashlib.sha256(image).hexdigest(),

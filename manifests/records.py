@@ -214,8 +214,8 @@ class SampleRecord:
         sample_id: `<video_id>-f<frame>-t<track>`, unique in the dataset.
         frame_index: index in display order, from 0, in this video.
         pts_s: presentation time of the frame, seconds; 0 in a sequence of pictures, which has no clock.
-        pair_offset: frames by which a fake runs behind its original (fake frame = real frame +
-            offset); None where there is no pair.
+        pair_offset: frame of the fake minus the frame of its original that shows the same moment; None where
+            there is no pair.
         track_id: the person, the same in a real video and in its fakes.
         bbox: face box, source pixels, xyxy.
         landmarks: 5 points (x, y), source pixels: viewer-left eye, viewer-right eye, nose,

@@ -124,6 +124,9 @@ FACTS = pa.schema(
 )
 """facts.parquet: a row per `VideoFacts`."""
 
+ADDED: dict[str, str | None] = {"label_source": "video", "difference": None}
+"""Columns of samples that format version 1 does not have, and what stands there when it is read."""
+
 _SCHEMAS: dict[type, pa.Schema] = {
     VideoEntry: VIDEOS,
     SampleRecord: SAMPLES,
@@ -159,7 +162,7 @@ def from_table(table: pa.Table, record_class: type[Record]) -> list[Record]:
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The columns of `schema`, in its order and types; other columns are left out.
+    """The columns of `schema`, in its order and types; other columns are left out, those of `ADDED` filled in.
 
     Types of the same kind are converted (pandas writes int64 and large_string), others refused.
 
@@ -167,12 +170,18 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
         ManifestError: names every column that is missing, mistyped, or null where none may be.
     """
     faults = []
+    for name in ADDED.keys() & set(schema.names) - set(table.column_names):
+        filled = pa.repeat(pa.scalar(ADDED[name], schema.field(name).type), len(table))
+        table = table.append_column(name, filled)
     for field in schema:
         if field.name not in table.column_names:
             faults.append(f"{field.name} is missing")
             continue
         column = table[field.name]
-        if _kind(column.type) != _kind(field.type) and not (field.nullable and pa.types.is_null(column.type)):
+        # Other libraries know no vectors, only lists; a list of another length is refused by the cast below.
+        vector = isinstance(field.type, pa.FixedSizeListType) and _kind(column.type).startswith("list of ")
+        wanted = _kind(pa.list_(field.type.value_type)) if vector else _kind(field.type)
+        if _kind(column.type) != wanted and not (field.nullable and pa.types.is_null(column.type)):
             faults.append(f"{field.name} is {column.type} instead of {field.type}")
         elif column.null_count and not field.nullable:
             faults.append(f"{field.name} has {column.null_count} nulls")

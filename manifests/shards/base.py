@@ -65,6 +65,14 @@ class ShardFormat(ABC):
             DatasetError: where the file is damaged; samples before the damage have been yielded.
         """
 
+    def layout_faults(self, path: Path) -> Iterator[str]:
+        """What a whole file has that `open_writer` would not write, a sentence each; samples are not read.
+
+        Raises:
+            tarfile.TarError, OSError: where `read` raises too.
+        """
+        return iter(())
+
 
 def placed(sample: EncodedSample, shard: str, row: int) -> SampleRecord:
     """The sample's record with its place filled in and its numbers as wide as files keep them.

@@ -38,7 +38,9 @@ __all__ = [
     "write_dataset",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 2 says of each sample where its label comes from; version 1 is still read (see `schemas.ADDED`)."""
+READ_VERSIONS = (1, FORMAT_VERSION)
 
 DATASET_FILE = "dataset.json"
 CARD_FILE = "README.md"
@@ -91,6 +93,7 @@ class DatasetInfo:
         shards: in the order in which samples.parquet lists their samples.
         failures: rows of failures.parquet.
         facemill: version of facemill that built the dataset.
+        format_version: of the dataset's files.
     """
 
     recipe: Mapping[str, Any]
@@ -99,6 +102,7 @@ class DatasetInfo:
     shards: tuple[ShardInfo, ...]
     failures: int
     facemill: str = __version__
+    format_version: int = FORMAT_VERSION
 
 
 def count_samples(samples: pa.Table) -> Counts:
@@ -123,7 +127,7 @@ def _split_order(split: str) -> tuple[int, str]:
 
 def write_dataset(root: Path, info: DatasetInfo) -> None:
     """Write dataset.json, atomically; it comes last, and says by being there that the dataset is whole."""
-    content = {"format_version": FORMAT_VERSION, **asdict(info)}
+    content = {"format_version": info.format_version, **asdict(info)}
     text = json.dumps(content, indent=2, allow_nan=False)
     write_atomically(root / DATASET_FILE, f"{text}\n".encode())
 
@@ -136,22 +140,29 @@ def read_dataset(root: Path) -> DatasetInfo:
     """
     path = root / DATASET_FILE
     try:
-        content = json.loads(path.read_bytes())
+        if path.exists() and not path.is_file():
+            raise ValueError("it is not a regular file")
+        text = path.read_bytes()
+        content = json.loads(text, parse_constant=_refuse_constant)
     except (FileNotFoundError, NotADirectoryError):
         raise DatasetError(
             f"{root} has no {DATASET_FILE}: give the folder of a finished build, or run the build again to finish it."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path} cannot be read ({error}): run the build again.") from None
-    version = content.pop("format_version", None) if isinstance(content, dict) else None
-    if version != FORMAT_VERSION:
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version not in READ_VERSIONS or isinstance(version, bool):
         raise DatasetError(
-            f"{path} has format version {version}, and this facemill ({__version__}) reads {FORMAT_VERSION}: "
+            f"{path} has format version {version}, and this facemill ({__version__}) reads up to {FORMAT_VERSION}: "
             "use the facemill that built it, or build it again."
         )
     try:
-        return TypeAdapter(DatasetInfo).validate_python(content)
+        return TypeAdapter(DatasetInfo).validate_json(text, strict=True)
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"])
         raise DatasetError(f"{path} is damaged ({where}: {fault['msg']}): run the build again.") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")

@@ -1,31 +1,84 @@
-"""What must be true of a dataset as a whole: splits that share nothing, and no video unaccounted for."""
+"""What must be true of a dataset as a whole: splits that share nothing, no video unaccounted for, true counts."""
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence, Set
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
+from facemill.manifests.checks.sample_rows import RecipeFacts, Rows
 from facemill.manifests.problem import Problem
-from facemill.manifests.records import REFERENCE, FailureRecord, VideoEntry
+from facemill.manifests.records import REFERENCE, MaskKind, Reason, Stage, VideoEntry
+from facemill.manifests.shards import SHARD_FORMATS
 from facemill.manifests.shards.dataset import (
     DATASET_FILE,
     FAILURES_FILE,
     SAMPLES_FILE,
+    STATE_FOLDER,
     VIDEOS_FILE,
     DatasetInfo,
     count_samples,
 )
 from facemill.manifests.validation import validate
 
-__all__ = ["SAMPLE_COLUMNS", "check_counts", "check_ids", "check_manifest", "check_splits", "unknown_videos"]
+__all__ = [
+    "check_accounts",
+    "check_counts",
+    "check_empty_masks",
+    "check_failures",
+    "check_manifest",
+    "check_order",
+    "check_shard_list",
+    "check_splits",
+    "unknown_videos",
+]
 
-SAMPLE_COLUMNS = ["sample_id", "video_id", "split", "method"]
-"""The columns of samples.parquet that these checks look at, all rows at once."""
+pc: Any = pyarrow.compute
+"""Untyped: the stubs know no columns of two types, and no nulls."""
+
+SHARD_PATH = re.compile(r"(train|val|test)/\1-[0-9]{6,12}(\.[a-z]+)")
+BARREN = {
+    Reason.MISSING_FILE,
+    Reason.UNREADABLE,
+    Reason.NO_VIDEO_STREAM,
+    Reason.WORKER_KILLED,
+    Reason.INTERNAL_ERROR,
+    Reason.NO_FACE,
+}
+"""Reasons for which a whole video gives no sample; of a video that ends early, or gets no mask, some are kept."""
+
+
+def check_shard_list(root: Path, info: DatasetInfo, recipe: RecipeFacts) -> Iterator[Problem]:
+    """dataset.json lists every shard once, by a path that a build gives it, and no other file is there."""
+    suffix = SHARD_FORMATS[recipe.shards.format].suffix
+    for path, times in Counter(shard.path for shard in info.shards).items():
+        if times > 1:
+            yield Problem(DATASET_FILE, f"it lists the shard {path} {times} times", check="shard_twice")
+    for shard in info.shards:
+        named = SHARD_PATH.fullmatch(shard.path)
+        if named is None or named[1] != shard.split:
+            message = f"a shard of split {shard.split} is called {shard.path[:200]!r}: that is no shard's path"
+            yield Problem(DATASET_FILE, message, check="shard_path")
+        elif named[2] != suffix:
+            message = f"the recipe writes {recipe.shards.format} shards, which end in {suffix}"
+            yield Problem(shard.path, message, check="shard_format")
+        if min(shard.rows, shard.bytes) < 0:
+            yield Problem(DATASET_FILE, f"it counts less than nothing in {shard.path[:200]}", check="shard_counts")
+    known = {shard.path for shard in info.shards}
+    suffixes = {shard_format.suffix for shard_format in SHARD_FORMATS.values()}
+    for file in sorted(root.glob("*/*")):
+        name = file.relative_to(root).as_posix()
+        if file.suffix in suffixes and file.parent.name != STATE_FOLDER and name not in known:
+            yield Problem(name, f"{DATASET_FILE} does not list this shard", check="shard_unlisted")
 
 
 def check_manifest(videos: Sequence[VideoEntry]) -> Iterator[Problem]:
-    """The manifest keeps its rules."""
-    return (Problem(VIDEOS_FILE, f"a rule is broken: {violation}") for violation in validate(videos))
+    """The manifest keeps its rules, the one that a subject is in one split only among them."""
+    for violation in validate(videos):
+        yield Problem(VIDEOS_FILE, f"a rule is broken: {violation}", check=f"manifest_{violation.rule}")
 
 
 def check_splits(videos: Sequence[VideoEntry], samples: pa.Table) -> Iterator[Problem]:
@@ -37,32 +90,83 @@ def check_splits(videos: Sequence[VideoEntry], samples: pa.Table) -> Iterator[Pr
     for video_id, found in sorted(splits_of.items()):
         splits = sorted(found | {assigned.get(video_id, min(found))})
         if len(splits) > 1:
-            yield Problem(SAMPLES_FILE, f"video {video_id} is in more than one split: {', '.join(splits)}")
+            message = f"video {video_id} is in more than one split: {', '.join(splits)}"
+            yield Problem(SAMPLES_FILE, message, check="video_split")
 
 
-def check_ids(videos: Sequence[VideoEntry], failures: Sequence[FailureRecord], samples: pa.Table) -> Iterator[Problem]:
-    """No two samples share an id; every video has samples or a failure, and nothing else has."""
-    repeated = samples.group_by("sample_id").aggregate([([], "count_all")]).filter(pc.field("count_all") > 1)
-    for row in repeated.sort_by("sample_id").to_pylist():
-        yield Problem(SAMPLES_FILE, f"this sample_id is used {row['count_all']} times", sample_id=row["sample_id"])
+def check_order(info: DatasetInfo, samples: pa.Table) -> Iterator[Problem]:
+    """samples.parquet has the rows of dataset.json's shards, shard by shard and row by row."""
+    paths = {path: number for number, path in enumerate(dict.fromkeys(shard.path for shard in info.shards))}
+    for row in samples.group_by("shard").aggregate([([], "count_all")]).sort_by("shard").to_pylist():
+        if row["shard"] not in paths:
+            message = f"{row['count_all']} rows are of {row['shard'][:200]}, which is not in {DATASET_FILE}"
+            yield Problem(SAMPLES_FILE, message, check="shard_known")
+    shard = pc.fill_null(pc.index_in(samples["shard"], value_set=pa.array(paths, pa.string())), len(paths))
+    place = pc.add(pc.multiply(pc.cast(shard, pa.int64()), 1 << 32), samples["row"]).to_numpy()
+    if (falls := place[1:] < place[:-1]).any():
+        message = f"its rows are not in the order of the shards and their rows: {falls.sum()} stand after a later one"
+        yield Problem(SAMPLES_FILE, message, int(falls.argmax()) + 1, check="order")
+
+
+def check_accounts(videos: Sequence[VideoEntry], failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:
+    """Every video has samples or a failure, and nothing else has."""
     known = {video.video_id for video in videos}
-    sampled = {str(video_id) for video_id in pc.unique(samples["video_id"]).to_pylist()}
-    failed = {failure.video_id for failure in failures}
+    sampled, failed = (_words(table["video_id"]) for table in (samples, failures))
     for file, found in ((SAMPLES_FILE, sampled), (FAILURES_FILE, failed)):
         yield from unknown_videos(file, found, known)
     owed = {video.video_id for video in videos if video.split != REFERENCE}
     for video_id in sorted(owed - sampled - failed):
-        yield Problem(VIDEOS_FILE, f"video {video_id} has neither samples nor a failure")
+        message = f"video {video_id} has neither samples nor a failure"
+        yield Problem(VIDEOS_FILE, message, check="video_accounted")
 
 
 def unknown_videos(file: str, found: Set[str], known: Set[str]) -> Iterator[Problem]:
     """Videos that a file speaks of and the manifest does not know."""
-    return (Problem(file, f"video {video_id} is not in {VIDEOS_FILE}") for video_id in sorted(found - known))
+    for video_id in sorted(found - known):
+        yield Problem(file, f"video {video_id} is not in {VIDEOS_FILE}", check="video_known")
 
 
-def check_counts(info: DatasetInfo, failures: Sequence[FailureRecord], samples: pa.Table) -> Iterator[Problem]:
+def check_failures(failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:
+    """Each failure stands there once, by a known name, and no video failed as a whole and gave samples."""
+    sampled, seen = _words(samples["video_id"]), set()
+    for row, failure in enumerate(failures.to_pylist()):
+        what = f"{failure['reason']} of video {failure['video_id']}"
+        if (values := tuple(failure.values())) in seen:
+            yield Problem(FAILURES_FILE, f"{what} stands there twice", row, check="failure_twice")
+        seen.add(values)
+        if failure["stage"] not in set(Stage) or failure["reason"] not in set(Reason):
+            message = f"{failure['stage']} and {failure['reason']} are not a stage and a reason"
+            yield Problem(FAILURES_FILE, message, row, check="failure_names")
+        if failure["frames"] < 0:
+            message = f"{what} concerns {failure['frames']} frames, which is below 0"
+            yield Problem(FAILURES_FILE, message, row, check="failure_frames")
+        if failure["frames"] == 0 and failure["reason"] in BARREN and failure["video_id"] in sampled:
+            message = f"{what} is of the whole video, which has samples"
+            yield Problem(FAILURES_FILE, message, row, check="failure_samples")
+
+
+def check_empty_masks(rows: Rows, failures: pa.Table) -> Iterator[Problem]:
+    """Of each fake no more masks are empty than failures.parquet says."""
+    empty = rows.equal("label", 1) & (rows.numbers("mask_coverage") == 0)
+    empty &= ~rows.equal("mask_kind", MaskKind.UNRELIABLE)
+    found = Counter(rows["video_id"].filter(pa.array(empty)).to_pylist())
+    recorded: Counter[str] = Counter()
+    for failure in failures.filter(pc.field("reason") == Reason.MASK_EMPTY.value).to_pylist():
+        recorded[failure["video_id"]] += failure["frames"]
+    for video_id, count in sorted((found - recorded).items()):
+        message = f"{count} more samples of the fake {video_id} have an empty mask than {FAILURES_FILE} says"
+        yield Problem(SAMPLES_FILE, message, check="mask_empty")
+
+
+def check_counts(info: DatasetInfo, failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:
     """dataset.json counts what is there."""
     if len(failures) != info.failures:
-        yield Problem(DATASET_FILE, f"it counts {info.failures} failures, and {FAILURES_FILE} has {len(failures)}")
+        message = f"it counts {info.failures} failures, and {FAILURES_FILE} has {len(failures)}"
+        yield Problem(DATASET_FILE, message, check="failure_count")
     if info.counts != count_samples(samples):
-        yield Problem(DATASET_FILE, f"its counts by split and method are not those of {SAMPLES_FILE}")
+        message = f"its counts by split and method are not those of {SAMPLES_FILE}"
+        yield Problem(DATASET_FILE, message, check="sample_counts")
+
+
+def _words(column: "pa.ChunkedArray") -> set[str]:  # type: ignore[type-arg]
+    return {str(word) for word in pc.unique(column).to_pylist()}

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from facemill import DatasetError, ManifestError
+from facemill.manifests.checks.bounded import CELL_BYTES, check_cells, most_bytes, open_parquet
 from facemill.manifests.records import LABELS, SampleRecord
-from facemill.manifests.schemas import SAMPLES, from_table, to_table
+from facemill.manifests.schemas import ADDED, SAMPLES, from_table, to_table
 from facemill.manifests.shards.base import EncodedSample, ShardFormat, image_suffix, placed
 
 __all__ = ["PARQUET_SAMPLES", "ROWS_PER_GROUP", "ParquetShards"]
@@ -24,6 +25,8 @@ PAGE_ROWS = 8
 ROWS_PER_READ = 32
 READ_BUFFER = 1 << 20
 """Streaming holds so many samples, and so many bytes of a column, at a time."""
+READ_BYTES = 256 << 20
+"""Most that the values of a batch may come to, where some other library wrote each once for many rows."""
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -66,16 +69,34 @@ class ParquetShards(ShardFormat):
 
     def read(self, path: Path) -> Iterator[EncodedSample]:
         try:
-            with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_BUFFER) as file:
-                if not file.schema_arrow.equals(PARQUET_SAMPLES):
-                    raise DatasetError(f"{path.name} does not have the columns of a shard: build it again.")
-                for batch in file.iter_batches(ROWS_PER_READ):
+            with open_parquet(path, buffer_size=READ_BUFFER) as file:
+                missing = sorted(set(PARQUET_SAMPLES.names) - set(file.schema_arrow.names) - ADDED.keys())
+                if missing:
+                    raise DatasetError(f"{path.name} lacks the columns {', '.join(missing)}: build it again.")
+                for batch in file.iter_batches(_rows_per_read(file)):
                     records = from_table(pa.Table.from_batches([batch]), SampleRecord)
                     pictures = (pc.struct_field(batch.column(name), "bytes") for name in ("image", "mask"))
                     for record, image, mask in zip(records, *pictures, strict=True):
                         yield EncodedSample(record, image.as_py() or b"", mask.as_py() or b"")
-        except (ManifestError, pa.ArrowException, OSError, ValueError) as error:
+        except (ManifestError, pa.ArrowException, OSError, ValueError, TypeError) as error:
             raise DatasetError(f"{path.name} cannot be read as Parquet ({error}): build it again.") from error
+
+
+def _rows_per_read(file: pq.ParquetFile) -> int:
+    """Rows of a batch, so that it fits into memory whatever the file holds.
+
+    Raises:
+        ValueError: for values that are larger than a sample's can be.
+    """
+    pictures = frozenset(("image", "mask"))
+    check_cells(file, CELL_BYTES, frozenset(PARQUET_SAMPLES.names) - pictures)
+    sides = pc.max(file.read(["crop_size"], use_threads=False)["crop_size"]).as_py() or 0
+    check_cells(file, most_bytes(sides), pictures)
+    # What a dictionary holds once may stand in every row of the batch.
+    chunks = (g.column(c) for g in map(file.metadata.row_group, range(file.metadata.num_row_groups))
+              for c in range(g.num_columns))  # fmt: skip
+    largest = max((chunk.total_uncompressed_size for chunk in chunks if chunk.has_dictionary_page), default=1)
+    return max(1, min(ROWS_PER_READ, READ_BYTES // max(largest, 1)))
 
 
 class _ParquetWriter:

@@ -1,133 +1,131 @@
-"""What must be true of one sample by itself: its picture, its mask and its affine.
+"""What must be true of one sample's stored bytes: its picture, and its mask.
 
 Each check returns sentences about what is wrong, none for a sound sample, whatever bytes it is given.
 """
 
 import hashlib
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facemill import DatasetError
+from facemill.manifests.checks.bounded import LARGEST_SIDE, picture_size
 from facemill.manifests.records import MaskKind, SampleRecord
-from facemill.manifests.shards.base import EncodedSample
+from facemill.manifests.shards.base import EncodedSample, image_suffix
 
-__all__ = ["CropRules", "check_sample"]
+__all__ = ["THUMBNAIL", "PictureCheck"]
 
-HALF_PIXEL = 0.5
-"""How far outside the crop a point may be mapped, in crop pixels."""
-SIMILARITY = 1e-4
-"""How far a similarity's matrix may be from (a -b; b a), as a share of its scale."""
 COVERAGE = 1e-6
 """Rounding of a share of pixels to float32."""
+THUMBNAIL = 8
+"""Side of the thumbnails that appearance is compared by, pixels."""
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+
+Fault = tuple[str, str]
+"""Name of a check, and what it says."""
 
 
-@dataclass(frozen=True, slots=True)
-class CropRules:
-    """What the recipe promises of every crop.
+@dataclass(slots=True)
+class PictureCheck:
+    """Decodes the pictures of one shard, each once.
 
     Attributes:
-        size: side of the crop, pixels.
-        holds: what of the face box lies in the crop: all of it, at least its centre, or some part.
+        size: side of every crop, pixels.
+        encoding: `png`, `jpeg` or `webp`, as the recipe has it.
+        thumbnails: of the pictures so far, uint8 [THUMBNAIL, THUMBNAIL, 3] each; black where one cannot be decoded.
     """
 
     size: int
-    holds: Literal["box", "centre", "part"]
+    encoding: str
+    thumbnails: list[NDArray[np.uint8]] = field(default_factory=list)
+
+    def faults(self, sample: EncodedSample) -> Iterator[Fault]:
+        """Everything that is wrong with a sample's picture and mask."""
+        yield from self._check_image(sample)
+        yield from self._check_mask(sample.record, sample.mask)
+
+    def stacked(self, count: int) -> NDArray[np.uint8]:
+        """The thumbnails of so many samples, [count, THUMBNAIL, THUMBNAIL, 3]; black where one was not reached."""
+        found = np.zeros((count, THUMBNAIL, THUMBNAIL, 3), np.uint8)
+        for place, thumbnail in zip(found, self.thumbnails, strict=False):
+            place[:] = thumbnail
+        return found
+
+    def _check_image(self, sample: EncodedSample) -> Iterator[Fault]:
+        if hashlib.sha256(sample.image).hexdigest() != sample.record.image_sha256:
+            yield "image_sha256", "the picture's sha256 is not the recorded one"
+        image = self._decoded(sample.image)
+        self.thumbnails.append(_thumbnail(image))
+        if image is None:
+            yield "image_decodes", f"the picture {self._why_not(sample.image)}"
+        elif image.shape != (self.size, self.size, 3) or image.dtype != np.uint8:
+            yield "image_shape", f"the picture is {_shape(image)}, not {self._expected('3 channels')}"
+        if image is not None and _suffix(sample.image) != SUFFIXES[self.encoding]:
+            yield (
+                "image_format",
+                f"the picture is a {_suffix(sample.image)[1:]}, the recipe's are {self.encoding}",
+            )
+
+    def _check_mask(self, record: SampleRecord, encoded: bytes) -> Iterator[Fault]:
+        mask = self._decoded(encoded)
+        if mask is None:
+            yield "mask_decodes", f"the mask {self._why_not(encoded)}"
+            return
+        if _suffix(encoded) != ".png":
+            yield "mask_format", f"the mask is a {_suffix(encoded)[1:]}, not a png"
+        if mask.shape != (self.size, self.size) or mask.dtype != np.uint8:
+            yield "mask_shape", f"the mask is {_shape(mask)}, not {self._expected('1 channel')}"
+            return
+        forged = mask == 255
+        if not np.all(forged | (mask == 0)):
+            yield "mask_values", "the mask has other values than 0 and 255"
+        if record.mask_kind in (MaskKind.ZEROS, MaskKind.NONE) and mask.any():
+            yield "mask_zero", f"the mask is not all zero, as it must be where mask_kind is {record.mask_kind}"
+        coverage, recorded = float(forged.mean()), record.mask_coverage
+        if recorded is not None and not abs(recorded - coverage) <= COVERAGE:
+            yield "mask_area", f"mask_coverage is {recorded:.6g}, and the mask's is {coverage:.6g}"
+
+    def _decoded(self, picture: bytes) -> NDArray[np.generic] | None:
+        """The pixels [H, W] or [H, W, channels] of an encoded picture; None where it is none, or far too large."""
+        shape = picture_size(picture)
+        if shape is None or max(shape) > self._largest():
+            return None
+        try:
+            pixels: NDArray[np.generic] | None = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:  # raised for some damaged headers
+            return None
+        return pixels
+
+    def _largest(self) -> int:
+        """Side beyond which a picture is not decoded: wrong sizes are told by the header, absurd ones cost memory."""
+        return min(max(2 * self.size, 1024), LARGEST_SIDE)
+
+    def _why_not(self, picture: bytes) -> str:
+        shape = picture_size(picture)
+        if shape is not None and max(shape) > self._largest():
+            return f"is {shape[0]} x {shape[1]}, not {self.size} x {self.size}"
+        return "cannot be decoded"
+
+    def _expected(self, channels: str) -> str:
+        return f"{self.size} x {self.size} with {channels} of uint8"
 
 
-def check_sample(sample: EncodedSample, rules: CropRules) -> Iterator[str]:
-    """Everything that is wrong with a sample, a sentence each."""
-    record = sample.record
-    if record.crop_size != rules.size:
-        yield f"crop_size is {record.crop_size}, the recipe's is {rules.size}"
-    yield from _check_image(sample, rules.size)
-    yield from _check_mask(sample, rules.size)
-    yield from _check_affine(record, rules)
-
-
-def _check_image(sample: EncodedSample, size: int) -> Iterator[str]:
-    if hashlib.sha256(sample.image).hexdigest() != sample.record.image_sha256:
-        yield "the picture's sha256 is not the recorded one"
-    image = _decoded(sample.image)
-    if image is None:
-        yield "the picture cannot be decoded"
-    elif image.shape != (size, size, 3) or image.dtype != np.uint8:
-        yield f"the picture is {_shape(image)}, not {size} x {size} with 3 channels of uint8"
-
-
-def _check_mask(sample: EncodedSample, size: int) -> Iterator[str]:
-    record, mask = sample.record, _decoded(sample.mask)
-    if mask is None:
-        yield "the mask cannot be decoded"
-        return
-    if mask.shape != (size, size) or mask.dtype != np.uint8:
-        yield f"the mask is {_shape(mask)}, not {size} x {size} with 1 channel of uint8"
-        return
-    forged = mask == 255
-    if not np.all(forged | (mask == 0)):
-        yield "the mask has other values than 0 and 255"
-    if (record.label == 0) != (record.mask_kind is MaskKind.ZEROS):
-        yield f"mask_kind is {record.mask_kind} for label {record.label}"
-    if record.mask_kind in (MaskKind.ZEROS, MaskKind.NONE) and mask.any():
-        yield f"the mask is not all zero, as it must be where mask_kind is {record.mask_kind}"
-    coverage = None if record.mask_kind is MaskKind.NONE else float(forged.mean())
-    if not _close(record.mask_coverage, coverage):
-        yield f"mask_coverage is {_rounded(record.mask_coverage)}, and the mask's is {_rounded(coverage)}"
-
-
-def _close(recorded: float | None, actual: float | None) -> bool:
-    if recorded is None or actual is None:
-        return recorded is actual
-    return abs(recorded - actual) <= COVERAGE
-
-
-def _rounded(coverage: float | None) -> float | None:
-    return None if coverage is None else round(coverage, 6)
-
-
-def _check_affine(record: SampleRecord, rules: CropRules) -> Iterator[str]:
-    affine, (x1, y1, x2, y2) = np.array(record.affine).reshape(2, 3), record.bbox
-    if not np.isfinite([*record.affine, *record.bbox]).all():
-        yield "affine or bbox has a number that is not finite"
-        return
-    (a, b, _), (c, d, _) = affine.tolist()
-    zoom = math.hypot(a, c)
-    if zoom == 0 or max(abs(a - d), abs(b + c)) > SIMILARITY * zoom:
-        yield "affine is not a similarity without reflection"
-        return
-    if not (x1 < x2 and y1 < y2):
-        yield f"bbox ({x1:g}, {y1:g}, {x2:g}, {y2:g}) has no area"
-        return
-    with np.errstate(over="ignore", invalid="ignore"):
-        corners = np.array([(x1, y1), (x2, y1), (x1, y2), (x2, y2)]) @ affine[:, :2].T + affine[:, 2]  # crop pixels
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        low, high = (corners.mean(axis=0),) * 2 if rules.holds == "centre" else (low, high)
-        inside = bool((low >= -HALF_PIXEL).all() and (high <= rules.size + HALF_PIXEL).all())
-        touches = bool((low < rules.size).all() and (high > 0).all())
-    if not (touches if rules.holds == "part" else inside):
-        (left, top), (right, bottom) = low, high
-        what = {"box": "the box", "centre": "the box's centre", "part": "any part of the box"}[rules.holds]
-        yield (
-            f"affine does not map {what} into the crop: it comes to lie at x {left:.1f} to {right:.1f}, "
-            f"y {top:.1f} to {bottom:.1f} of 0 to {rules.size}"
-        )
-
-
-def _decoded(picture: bytes) -> NDArray[np.generic] | None:
-    """The pixels [H, W] or [H, W, channels] of an encoded picture; None where it is none."""
-    if not picture:
-        return None
+def _suffix(picture: bytes) -> str:
     try:
-        pixels: NDArray[np.generic] | None = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:  # raised, for instance, for a header that claims an absurd size
-        return None
-    return pixels
+        return image_suffix(picture)
+    except DatasetError:
+        return ".?"
 
 
 def _shape(pixels: NDArray[np.generic]) -> str:
     height, width, *channels = pixels.shape
     return f"{width} x {height} with {channels[0] if channels else 1} channels of {pixels.dtype}"
+
+
+def _thumbnail(image: NDArray[np.generic] | None) -> NDArray[np.uint8]:
+    if image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        return np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)
+    return np.asarray(cv2.resize(image, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA), np.uint8)

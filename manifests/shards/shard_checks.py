@@ -1,112 +1,137 @@
 """What must be true of one shard: its bytes, its samples, and that samples.parquet says the same of them."""
 
-import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
 
 from facemill import DatasetError
-from facemill.manifests.problem import Problem
-from facemill.manifests.records import SampleRecord, VideoEntry
-from facemill.manifests.shards import EncodedSample, format_of
+from facemill.manifests.checks.bounded import CELL_BYTES, most_bytes
+from facemill.manifests.checks.sample_rows import RecipeFacts, differs
+from facemill.manifests.problem import SHOWN, Problem
+from facemill.manifests.records import SampleRecord
+from facemill.manifests.schemas import SAMPLES, to_table
+from facemill.manifests.shards import format_of
 from facemill.manifests.shards.dataset import SAMPLES_FILE, ShardInfo
-from facemill.manifests.shards.sample_checks import CropRules, check_sample
+from facemill.manifests.shards.sample_checks import PictureCheck
 from facemill.manifests.storage import sha256_of
 
 __all__ = ["ShardFindings", "check_shard"]
 
-VIDEO_FIELDS = ("dataset", "method", "label", "quality", "source_id", "subject_ids")
-"""What a sample repeats of its video; `split` is compared once per video, for the dataset as a whole."""
+pc: Any = pyarrow.compute
+"""Untyped: the stubs know no columns of two types, and no nulls."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardFindings:
-    """What is wrong with a shard, and how many of its samples could be read."""
+    """What is wrong with a shard, and what could be read of it.
+
+    Attributes:
+        samples: the records, rows of samples.parquet.
+        thumbnails: of the pictures, uint8 [N, THUMBNAIL, THUMBNAIL, 3].
+    """
 
     problems: list[Problem]
-    samples: int
+    samples: pa.Table
+    thumbnails: NDArray[np.uint8]
 
 
-def check_shard(
-    root: Path,
-    shard: ShardInfo,
-    listed: Sequence[SampleRecord] | None,
-    videos: Mapping[str, VideoEntry],
-    rules: CropRules,
-) -> ShardFindings:
-    """Read a shard from end to end, one sample at a time.
+def check_shard(root: Path, shard: ShardInfo, listed: pa.Table | None, recipe: RecipeFacts) -> ShardFindings:
+    """Read a shard from end to end, one sample at a time; nothing is raised, whatever it holds.
 
     Args:
         root: the dataset's folder.
-        listed: the shard's rows of samples.parquet, in order; None where that file cannot be read.
-        videos: the manifest by video_id; samples of videos that are not in it are not compared with it.
+        listed: the shard's rows of samples.parquet; None where that file cannot be read.
     """
-    path = root / shard.path
+    problems: list[Problem] = []
+    records: list[SampleRecord] = []
+    pictures = PictureCheck(recipe.crop.size, recipe.encode.format)
+    try:
+        problems += _check_file(root / shard.path, shard, recipe)
+        for row, sample in enumerate(format_of(shard.path).read(root / shard.path)):
+            records.append(sample.record)
+            sample_id = sample.record.sample_id
+            problems += (Problem(shard.path, text, row, sample_id, name) for name, text in pictures.faults(sample))
+        if len(records) != shard.rows:
+            message = f"it holds {len(records)} samples, not {shard.rows} as dataset.json says"
+            problems.append(Problem(shard.path, message, check="shard_rows"))
+        layout = format_of(shard.path).layout_faults(root / shard.path)
+        problems += (Problem(shard.path, message, check="shard_layout") for message in layout)
+    except Exception as error:
+        told = isinstance(error, DatasetError | tarfile.TarError | OSError)
+        message = str(error).removesuffix(".") if told else f"it cannot be checked ({type(error).__name__}: {error})"
+        row_reached = len(records) if (root / shard.path).is_file() else None
+        problems.append(Problem(shard.path, message, row_reached, check="shard_readable"))
+        listed = None  # what is not there is missing because of this
+    samples = to_table(records, SAMPLES)
+    problems += _check_places(samples, shard)
+    if listed is not None:
+        problems += _compare(shard.path, samples, listed)
+    return ShardFindings(problems, samples, pictures.stacked(len(records)))
+
+
+def _check_file(path: Path, shard: ShardInfo, recipe: RecipeFacts) -> Iterator[Problem]:
     if not path.is_file():
-        return ShardFindings([Problem(shard.path, "the shard is missing")], 0)
-    try:
-        problems = [Problem(shard.path, message) for message in _check_file(path, shard)]
-        samples = format_of(shard.path).read(path)
-    except (DatasetError, OSError) as error:
-        return ShardFindings([Problem(shard.path, _sentence(error))], 0)
-    missing = None if listed is None else {record.row: record for record in listed}
-    row = 0
-    try:
-        for sample in samples:
-            messages = _check_row(sample, row, shard, videos, rules)
-            problems += [Problem(shard.path, message, row, sample.record.sample_id) for message in messages]
-            if missing is not None:
-                problems += _compare(shard.path, row, sample.record, missing.pop(row, None))
-            row += 1
-    except DatasetError as error:
-        problems.append(Problem(shard.path, _sentence(error), row))
-        return ShardFindings(problems, row)
-    if row != shard.rows:
-        problems.append(Problem(shard.path, f"it holds {row} samples, not {shard.rows} as dataset.json says"))
-    for record in (missing or {}).values():
-        message = f"row {record.row} of {shard.path} is listed but not there"
-        problems.append(Problem(SAMPLES_FILE, message, sample_id=record.sample_id))
-    return ShardFindings(problems, row)
-
-
-def _check_file(path: Path, shard: ShardInfo) -> Iterator[str]:
-    size = path.stat().st_size
+        raise DatasetError("the shard is missing")
+    size, most = path.stat().st_size, (shard.rows + 1) * 2 * (most_bytes(recipe.crop.size) + CELL_BYTES)
     if size != shard.bytes:
-        yield f"its size is {size} bytes, not {shard.bytes} as dataset.json says"
-    elif sha256_of(path) != shard.sha256:
-        yield "its sha256 is not the one in dataset.json: bytes have changed"
+        message = f"its size is {size} bytes, not {shard.bytes} as dataset.json says"
+        yield Problem(shard.path, message, check="shard_size")
+    if size > most:
+        raise DatasetError(f"it has {size} bytes, more than the {most} that its {shard.rows} samples can need")
+    if size == shard.bytes and sha256_of(path) != shard.sha256:
+        message = "its sha256 is not the one in dataset.json: bytes have changed"
+        yield Problem(shard.path, message, check="shard_sha256")
 
 
-def _check_row(
-    sample: EncodedSample, row: int, shard: ShardInfo, videos: Mapping[str, VideoEntry], rules: CropRules
-) -> Iterator[str]:
-    record = sample.record
-    if (record.shard, record.row) != (shard.path, row):
-        yield f"its record places it at row {record.row} of {record.shard}"
-    if record.split != shard.split:
-        yield f"a sample of the {record.split} split lies in a shard of the {shard.split} split"
-    video = videos.get(record.video_id)
-    if video is not None:
-        for name in VIDEO_FIELDS:
-            if getattr(record, name) != getattr(video, name):
-                yield f"{name} is {getattr(record, name)!r}, and {getattr(video, name)!r} for its video"
-    yield from check_sample(sample, rules)
+def _check_places(samples: pa.Table, shard: ShardInfo) -> Iterator[Problem]:
+    """Each record says where it lies, and lies in a shard of its split."""
+    row = pa.array(np.arange(len(samples), dtype=np.int32))
+    path = pa.repeat(shard.path, len(samples))
+    elsewhere = differs(samples["row"], row) | differs(samples["shard"], path)
+    yield from _rows(shard.path, "place", samples, elsewhere, "its record places it at row {row} of {shard}")
+    split = differs(samples["split"], pa.repeat(shard.split, len(samples)))
+    message = f"a sample of the {{split}} split lies in a shard of the {shard.split} split"
+    yield from _rows(shard.path, "shard_split", samples, split, message)
 
 
-def _compare(shard: str, row: int, found: SampleRecord, listed: SampleRecord | None) -> list[Problem]:
-    """Problems of samples.parquet: a sample that it does not list, or lists with other values."""
-    if listed is None:
-        return [Problem(SAMPLES_FILE, f"row {row} of {shard} is not listed", sample_id=found.sample_id)]
-    return [
-        Problem(
-            SAMPLES_FILE,
-            f"{name} is {getattr(listed, name)!r}, and {getattr(found, name)!r} in row {row} of {shard}",
-            sample_id=found.sample_id,
-        )
-        for name in (field.name for field in dataclasses.fields(SampleRecord))
-        if getattr(listed, name) != getattr(found, name)
-    ]
+def _compare(shard: str, found: pa.Table, listed: pa.Table) -> Iterator[Problem]:
+    """Problems of samples.parquet: samples that it does not list, lists without reason, or with other values."""
+    at = pc.index_in(found["sample_id"], value_set=listed["sample_id"]).combine_chunks()
+    unlisted = np.asarray(at.is_null())
+    yield from _rows(SAMPLES_FILE, "listed", found, unlisted, f"row {{row}} of {shard} is not listed", by_row=False)
+    there = pc.is_in(listed["sample_id"], value_set=found["sample_id"]).to_numpy()
+    message = f"row {{row}} of {shard} is listed but not there"
+    yield from _rows(SAMPLES_FILE, "there", listed, ~there, message, by_row=False)
+    found, same = found.filter(pa.array(~unlisted)), listed.take(at.drop_null())
+    for name in SAMPLES.names:
+        other = differs(found[name], same[name])
+        message = f"{name} is {{listed!r}}, and {{{name}!r}} in row {{row}} of {shard}"
+        yield from _rows(SAMPLES_FILE, f"listed_{name}", found, other, message, by_row=False, listed=same[name])
 
 
-def _sentence(error: Exception) -> str:
-    return str(error).removesuffix(".")
+def _rows(
+    file: str,
+    check: str,
+    samples: pa.Table,
+    broken: NDArray[np.bool_],
+    message: str,
+    *,
+    by_row: bool = True,
+    listed: "pa.ChunkedArray | None" = None,  # type: ignore[type-arg]
+) -> Iterator[Problem]:
+    """A problem for each broken row; of more than a few, the first stands for all."""
+    positions = np.flatnonzero(broken)
+    shown = positions if len(positions) <= SHOWN else positions[:1]
+    for position in shown.tolist():
+        [row] = samples.slice(position, 1).to_pylist()
+        other = None if listed is None else listed[position].as_py()
+        text = message.format(**{**row, "listed": other})
+        more = len(positions) - len(shown)
+        yield Problem(file, text, position if by_row else None, row["sample_id"], check, more)

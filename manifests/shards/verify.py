@@ -1,175 +1,200 @@
-"""Verification: re-reads a built dataset from end to end and lists everything that is wrong with it."""
+"""Verification: re-reads a built dataset from end to end and lists everything that is wrong with it.
+
+The rules are in `row_checks` and `group_checks` (rows of samples.parquet), `sample_checks` (pictures),
+`shard_checks` (shards beside samples.parquet), `dataset_checks` and `side_checks` (files beside each other);
+what is possible but odd is in `plausibility`.
+"""
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, groupby
-from operator import attrgetter
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import pyarrow.compute
 
 from facemill import DatasetError, ManifestError
-from facemill.manifests.problem import Problem, VerifyReport
-from facemill.manifests.records import FailureRecord, SampleRecord, VideoEntry
-from facemill.manifests.schemas import FACES, SAMPLES, conform, from_table
-from facemill.manifests.shards import SHARD_FORMATS
+from facemill.manifests.checks.bounded import read_table
+from facemill.manifests.checks.group_checks import GROUP_CHECKS
+from facemill.manifests.checks.plausibility import Thumbnails, implausible
+from facemill.manifests.checks.row_checks import check_rows
+from facemill.manifests.checks.sample_rows import RecipeFacts, Rows, recipe_facts
+from facemill.manifests.checks.side_checks import check_documents, check_faces, check_faces_of_samples, check_state
+from facemill.manifests.problem import Problem, VerifyReport, condense
+from facemill.manifests.records import VideoEntry
+from facemill.manifests.schemas import ADDED, FACES, FAILURES, SAMPLES, VIDEOS, from_table
 from facemill.manifests.shards.dataset import (
     DATASET_FILE,
     FACES_FILE,
     FAILURES_FILE,
     SAMPLES_FILE,
-    STATE_FOLDER,
     VIDEOS_FILE,
     DatasetInfo,
     ShardInfo,
     read_dataset,
 )
 from facemill.manifests.shards.dataset_checks import (
-    SAMPLE_COLUMNS,
+    SHARD_PATH,
+    check_accounts,
     check_counts,
-    check_ids,
+    check_empty_masks,
+    check_failures,
     check_manifest,
+    check_order,
+    check_shard_list,
     check_splits,
     unknown_videos,
 )
-from facemill.manifests.shards.sample_checks import CropRules
 from facemill.manifests.shards.shard_checks import ShardFindings, check_shard
 
 __all__ = ["Problem", "VerifyReport", "verify"]
 
-Record = TypeVar("Record", VideoEntry, FailureRecord)
+pc: Any = pyarrow.compute
+"""Untyped: the stubs know no columns of two types, and no nulls."""
 
-Listed = Iterator[tuple[ShardInfo, list[SampleRecord] | None]]
-
-BATCH = 8192
-"""Rows of a table that are turned into records at once."""
-UNREADABLE = (ManifestError, pa.ArrowException, OSError, ValueError)
+UNREADABLE = (ManifestError, pa.ArrowException, OSError, ValueError, TypeError, LookupError, MemoryError)
 """What reading a damaged table raises."""
 
 
 def verify(root: Path, *, threads: int | None = None) -> VerifyReport:
     """Re-read everything below `root`; damage is reported, never raised.
 
-    Memory holds a few samples a thread, the rows of the shards under way, the manifest, and the samples' ids.
+    Memory holds samples.parquet and faces.parquet as Arrow tables, the manifest, a thumbnail of 192 bytes for each
+    sample, and a few samples a thread.
 
     Args:
         threads: shards read at once; as many as there are processors unless told.
     """
     try:
         info = read_dataset(root)
-        rules = _crop_rules(info)
+        recipe = recipe_facts(info.recipe)
     except DatasetError as error:
-        return VerifyReport((Problem(DATASET_FILE, str(error).removesuffix(".")),))
-    problems: list[Problem] = []
-    videos = _read(root / VIDEOS_FILE, VideoEntry, problems)
-    if videos is not None:
-        problems += check_manifest(videos)
-    failures = _read(root / FAILURES_FILE, FailureRecord, problems)
-    samples = _sample_columns(root, problems)
-    if videos is not None and failures is not None and samples is not None:
-        problems += check_splits(videos, samples)
-        problems += check_ids(videos, failures, samples)
-        problems += check_counts(info, failures, samples)
-    by_id = {video.video_id: video for video in videos or ()}
-    _check_faces(root, by_id, problems)
-    problems += _unlisted_shards(root, info)
-    listed = _listed_records(root, info.shards, problems) if samples is not None else ((s, None) for s in info.shards)
-    found = list(_check_shards(root, listed, by_id, rules, threads or os.cpu_count() or 1))
-    problems += chain.from_iterable(findings.problems for findings in found)
-    return VerifyReport(tuple(problems), len(found), sum(findings.samples for findings in found), len(by_id))
+        return VerifyReport((Problem(DATASET_FILE, str(error).removesuffix("."), check="dataset_json"),))
+    except Exception as error:
+        return VerifyReport((_unchecked(DATASET_FILE, error),))
+    return _Verification(root, info, recipe).run(threads or os.cpu_count() or 1)
 
 
-def _crop_rules(info: DatasetInfo) -> CropRules:
-    try:
-        crop = info.recipe["crop"]
-        around_face: Literal["box", "centre"] = "box" if crop["align"] == "none" else "centre"
-        return CropRules(int(crop["size"]), "part" if crop["around"] == "mask" else around_face)
-    except (KeyError, TypeError, ValueError):
-        raise DatasetError("its recipe does not say how faces were cropped") from None
+class _Verification:
+    """One run over a dataset whose dataset.json can be read."""
+
+    def __init__(self, root: Path, info: DatasetInfo, recipe: RecipeFacts) -> None:
+        self.root, self.info, self.recipe = root, info, recipe
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def run(self, threads: int) -> VerifyReport:
+        videos, samples, failures, faces = (
+            self._table(name, schema)
+            for name, schema in (
+                (VIDEOS_FILE, VIDEOS), (SAMPLES_FILE, SAMPLES), (FAILURES_FILE, FAILURES), (FACES_FILE, FACES),
+            )
+        )  # fmt: skip
+        entries: list[VideoEntry] = [] if videos is None else from_table(videos, VideoEntry)
+        self._check(DATASET_FILE, lambda: check_shard_list(self.root, self.info, self.recipe))
+        if videos is not None:
+            self._check(VIDEOS_FILE, lambda: check_manifest(entries))
+        if samples is not None:
+            self._check(SAMPLES_FILE, lambda: check_splits(entries, samples))
+            self._check(SAMPLES_FILE, lambda: check_order(self.info, samples))
+        if samples is not None and failures is not None:
+            self._check(DATASET_FILE, lambda: check_counts(self.info, failures, samples))
+            self._check(FAILURES_FILE, lambda: check_failures(failures, samples))
+            if videos is not None:
+                self._check(VIDEOS_FILE, lambda: check_accounts(entries, failures, samples))
+        if faces is not None:
+            self._check(FACES_FILE, lambda: check_faces(faces))
+            if videos is not None:
+                self._check(FACES_FILE, lambda: self._check_face_videos(faces, entries))
+        self._check(DATASET_FILE, lambda: check_state(self.root, self.info, samples, faces, failures))
+        found = self._check_shards(samples, threads)
+        self._check_samples(samples, videos, failures, faces, found)
+        self._check(DATASET_FILE, lambda: check_documents(self.root, self.info))
+        counts = len(found), sum(len(findings.samples) for findings in found), len({v.video_id for v in entries})
+        return VerifyReport(condense(self.problems), *counts, condense(self.warnings))
+
+    def _check(self, file: str, check: Callable[[], Iterable[Problem]], *, warn: bool = False) -> None:
+        """Take in what a check finds; one that breaks on a damaged file is itself a finding."""
+        findings = self.warnings if warn else self.problems
+        try:
+            findings.extend(check())
+        except Exception as error:
+            self.problems.append(_unchecked(file, error))
+
+    def _table(self, name: str, schema: pa.Schema) -> pa.Table | None:
+        """All rows of a table; None, and a problem, where it cannot be read."""
+        try:
+            table = read_table(self.root / name, schema)
+            if self.info.format_version > 1 and schema is SAMPLES:
+                self._refuse_filled(name)
+            return table
+        except UNREADABLE as error:
+            message = f"it cannot be read: {str(error).removesuffix('.')}"
+            self.problems.append(Problem(name, message, check="table_readable"))
+            return None
+
+    def _refuse_filled(self, name: str) -> None:
+        """Only datasets of version 1 may lack the columns that came with version 2."""
+        import pyarrow.parquet as pq
+
+        if lacking := sorted(ADDED.keys() - set(pq.read_schema(self.root / name).names)):
+            raise ValueError(f"{' and '.join(lacking)} is missing")
+
+    def _check_face_videos(self, faces: pa.Table, entries: list[VideoEntry]) -> Iterator[Problem]:
+        found = {str(video_id) for video_id in pc.unique(faces["video_id"]).to_pylist()}
+        return unknown_videos(FACES_FILE, found, {entry.video_id for entry in entries})
+
+    def _check_shards(self, samples: pa.Table | None, threads: int) -> list[ShardFindings]:
+        """Read the shards in parallel, in order; no more are under way than there are threads, and one waiting."""
+        shards = list({shard.path: shard for shard in self.info.shards if SHARD_PATH.fullmatch(shard.path)}.values())
+        listed = _rows_by_shard(samples, shards)
+        found: list[ShardFindings] = []
+        running: deque[Future[ShardFindings]] = deque()
+        with ThreadPoolExecutor(threads) as pool:
+            for shard in shards:
+                running.append(pool.submit(check_shard, self.root, shard, listed.get(shard.path), self.recipe))
+                if len(running) > threads:
+                    found.append(running.popleft().result())
+            found += [future.result() for future in running]
+        for findings in found:
+            self.problems += findings.problems
+        return found
+
+    def _check_samples(
+        self,
+        samples: pa.Table | None,
+        videos: pa.Table | None,
+        failures: pa.Table | None,
+        faces: pa.Table | None,
+        found: list[ShardFindings],
+    ) -> None:
+        """Check the rows of samples.parquet, or of the shards where it cannot be read."""
+        if samples is None:
+            samples = pa.concat_tables([SAMPLES.empty_table(), *(findings.samples for findings in found)])
+        rows = Rows(samples, VIDEOS.empty_table() if videos is None else videos, self.recipe)
+        self._check(SAMPLES_FILE, lambda: check_rows(rows))
+        self._check(SAMPLES_FILE, lambda: check_rows(rows, GROUP_CHECKS))
+        if failures is not None:
+            self._check(SAMPLES_FILE, lambda: check_empty_masks(rows, failures))
+        if faces is not None:
+            self._check(FACES_FILE, lambda: check_faces_of_samples(rows, faces))
+        thumbnails = Thumbnails.of([(findings.samples, findings.thumbnails) for findings in found], rows)
+        self._check(SAMPLES_FILE, lambda: implausible(rows, videos, thumbnails), warn=True)
 
 
-def _read(path: Path, record_class: type[Record], problems: list[Problem]) -> list[Record] | None:
-    """All records of a table; None, and a problem, where it cannot be read."""
-    try:
-        with pq.ParquetFile(path) as file:
-            return from_table(file.read(), record_class)
-    except UNREADABLE as error:
-        problems.append(_unreadable(path.name, error))
-        return None
+def _rows_by_shard(samples: pa.Table | None, shards: list[ShardInfo]) -> dict[str, pa.Table]:
+    """The rows of samples.parquet by shard."""
+    if samples is None:
+        return {}
+    places = pc.index_in(samples["shard"], value_set=pa.array([shard.path for shard in shards], pa.string()))
+    numbers = np.asarray(pc.fill_null(places, -1).to_numpy())
+    order = np.argsort(numbers, kind="stable")
+    starts = np.searchsorted(numbers[order], np.arange(len(shards) + 1))
+    return {shard.path: samples.take(order[starts[number] : starts[number + 1]]) for number, shard in enumerate(shards)}
 
 
-def _sample_columns(root: Path, problems: list[Problem]) -> pa.Table | None:
-    """The few columns of samples.parquet that are looked at for the dataset as a whole."""
-    try:
-        with pq.ParquetFile(root / SAMPLES_FILE) as file:
-            schema = pa.schema([SAMPLES.field(name) for name in SAMPLE_COLUMNS])
-            return conform(file.read(SAMPLE_COLUMNS), schema)
-    except UNREADABLE as error:
-        problems.append(_unreadable(SAMPLES_FILE, error))
-        return None
-
-
-def _check_faces(root: Path, videos: Mapping[str, VideoEntry], problems: list[Problem]) -> None:
-    """The kept detections can be read, and are of videos of the manifest."""
-    found: set[str] = set()
-    try:
-        with pq.ParquetFile(root / FACES_FILE, pre_buffer=False) as file:
-            for batch in file.iter_batches(BATCH):
-                table = conform(pa.Table.from_batches([batch]), FACES)
-                found.update(map(str, pc.unique(table["video_id"]).to_pylist()))
-    except UNREADABLE as error:
-        problems.append(_unreadable(FACES_FILE, error))
-    if videos:
-        problems += unknown_videos(FACES_FILE, found, videos.keys())
-
-
-def _unlisted_shards(root: Path, info: DatasetInfo) -> Iterator[Problem]:
-    known = {shard.path for shard in info.shards}
-    suffixes = {shard_format.suffix for shard_format in SHARD_FORMATS.values()}
-    for path in sorted(root.glob("*/*")):
-        shard = path.relative_to(root).as_posix()
-        if path.suffix in suffixes and path.parent.name != STATE_FOLDER and shard not in known:
-            yield Problem(shard, f"{DATASET_FILE} does not list this shard")
-
-
-def _listed_records(root: Path, shards: Iterable[ShardInfo], problems: list[Problem]) -> Listed:
-    """Each shard with its rows of samples.parquet, streamed: rows of a shard stand together there."""
-    waiting = {shard.path: shard for shard in shards}
-    rest: list[SampleRecord] | None = []  # what is known of shards that samples.parquet does not mention: no rows
-    try:
-        with pq.ParquetFile(root / SAMPLES_FILE, pre_buffer=False) as file:
-            batches = (pa.Table.from_batches([batch]) for batch in file.iter_batches(BATCH))
-            rows = chain.from_iterable(from_table(batch, SampleRecord) for batch in batches)
-            for path, records in groupby(rows, attrgetter("shard")):
-                if shard := waiting.pop(path, None):
-                    yield shard, list(records)
-                else:
-                    message = f"{len(list(records))} rows are of {path}, which is not (or not here) in {DATASET_FILE}"
-                    problems.append(Problem(SAMPLES_FILE, message))
-    except UNREADABLE as error:
-        problems.append(_unreadable(SAMPLES_FILE, error))
-        rest = None
-    yield from ((shard, rest) for shard in waiting.values())
-
-
-def _check_shards(
-    root: Path, listed: Listed, videos: Mapping[str, VideoEntry], rules: CropRules, threads: int
-) -> Iterator[ShardFindings]:
-    """Check shards in parallel, in order; no more of them are under way than there are threads, and one waiting."""
-    running: deque[Future[ShardFindings]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for shard, records in listed:
-            running.append(pool.submit(check_shard, root, shard, records, videos, rules))
-            if len(running) > threads:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-
-
-def _unreadable(file: str, error: Exception) -> Problem:
-    return Problem(file, f"it cannot be read: {str(error).removesuffix('.')}")
+def _unchecked(file: str, error: Exception) -> Problem:
+    return Problem(file, f"it cannot be checked ({type(error).__name__}: {error})", check="checked")

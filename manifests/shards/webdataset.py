@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from facemill import DatasetError, ManifestError
+from facemill.manifests.checks.bounded import CELL_BYTES, most_bytes
 from facemill.manifests.records import SampleRecord
-from facemill.manifests.schemas import SAMPLES, from_table
+from facemill.manifests.schemas import ADDED, SAMPLES, from_table
 from facemill.manifests.shards.base import EncodedSample, ShardFormat, image_suffix, placed
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["WebDatasetShards"]
 
 OWNER = "facemill"
+MODE = 0o444
 PICTURES = ("png", "jpg", "webp")
+ORDER = (("json",), ("mask.png",), PICTURES)
+"""Parts of a sample, as they follow each other."""
 
 
 class WebDatasetShards(ShardFormat):
@@ -44,12 +48,32 @@ class WebDatasetShards(ShardFormat):
 
     def read(self, path: Path) -> Iterator[EncodedSample]:
         try:
+            if path.exists() and not path.is_file():
+                raise ValueError("it is not a regular file")
             with tarfile.open(path, "r:") as tar:
+                keys: set[str] = set()
                 for key, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
-                    yield _sample(key, {m.name.partition(".")[2]: _content(tar, m) for m in members})
+                    if key in keys:
+                        raise ValueError(f"sample {key} comes twice")
+                    keys.add(key)
+                    yield _sample(tar, key, list(members))
                 _check_end(path, tar)
         except (tarfile.TarError, ManifestError, pa.ArrowException, OSError, OverflowError, ValueError) as error:
             raise DatasetError(f"{path.name} cannot be read as a tar of samples ({error}): build it again.") from error
+
+    def layout_faults(self, path: Path) -> Iterator[str]:
+        with tarfile.open(path, "r:") as tar, path.open("rb") as file:
+            for position, member in enumerate(tar):
+                expected = ORDER[position % len(ORDER)]
+                if member.name.partition(".")[2] not in expected:
+                    yield f"{member.name} stands where a .{expected[0]} should"
+                if (about := (member.uname, member.gname, member.mode, member.mtime)) != (OWNER, OWNER, MODE, 0):
+                    yield f"{member.name} has the owner, group, mode and time {about}, not {(OWNER, OWNER, MODE, 0)}"
+            file.seek(tar.offset)
+            while block := file.read(1 << 20):
+                if block.count(0) != len(block):
+                    yield "something follows the end of the archive"
+                    return
 
 
 class _TarShardWriter:
@@ -80,26 +104,37 @@ def _to_json(record: SampleRecord) -> bytes:
 
 
 def _from_json(text: bytes) -> SampleRecord:
-    values = json.loads(text)
+    try:
+        values = json.loads(text)
+    except RecursionError:
+        raise ValueError("a sample's JSON is nested too deeply") from None
     if not isinstance(values, dict):
         raise ValueError("a sample's JSON is no record")
     if unknown := sorted(values.keys() - set(SAMPLES.names)):
         raise ValueError(f"unknown fields {', '.join(unknown)}")
-    [record] = from_table(pa.Table.from_pylist([{"subject_ids": [], **values}], SAMPLES), SampleRecord)
+    values = {**ADDED, "subject_ids": [], **values}
+    [record] = from_table(pa.Table.from_pylist([values], SAMPLES), SampleRecord)
     return record
 
 
-def _sample(key: str, files: dict[str, bytes]) -> EncodedSample:
-    picture = next((suffix for suffix in PICTURES if suffix in files), None)
-    if picture is None or set(files) != {"json", "mask.png", picture}:
-        raise ValueError(f"sample {key} is made of {', '.join(sorted(files))}")
-    return EncodedSample(_from_json(files["json"]), files[picture], files["mask.png"])
+def _sample(tar: tarfile.TarFile, key: str, members: list[tarfile.TarInfo]) -> EncodedSample:
+    parts = {member.name.partition(".")[2]: member for member in members}
+    picture = next((suffix for suffix in PICTURES if suffix in parts), None)
+    if picture is None or set(parts) != {"json", "mask.png", picture} or len(members) != len(parts):
+        raise ValueError(f"sample {key} is made of {', '.join(member.name for member in members)}")
+    record = _from_json(_content(tar, parts["json"], CELL_BYTES))
+    if record.sample_id != key:
+        raise ValueError(f"sample {key} calls itself {record.sample_id}")
+    image, mask = (_content(tar, parts[part], most_bytes(record.crop_size)) for part in (picture, "mask.png"))
+    return EncodedSample(record, image, mask)
 
 
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member) if member.isreg() else None
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, most: int) -> bytes:
+    file = tar.extractfile(member) if member.isreg() and not member.issparse() else None
     if file is None:
         raise ValueError(f"{member.name} is not a plain file")
+    if member.size > most:
+        raise ValueError(f"{member.name} has {member.size} bytes, more than the {most} that it can need")
     return file.read()
 
 

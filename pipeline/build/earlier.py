@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from facemill import FacemillError
 from facemill.manifests import ClipGroup, FailureRecord, FrameFaces, SampleRecord, schemas
-from facemill.manifests.shards.sample_checks import CropRules, check_sample
+from facemill.manifests.shards.sample_checks import PictureCheck
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.pipeline.extract.process import ClipResult
 from facemill.pipeline.build.state import ShardFile, ShardResult
@@ -30,10 +30,10 @@ class EarlierShard:
     picture and mask are as the record says.
     """
 
-    def __init__(self, root: Path, result: ShardResult) -> None:
+    def __init__(self, root: Path, result: ShardResult, encoding: str) -> None:
         listed = _read_table(root, result.samples, SampleRecord)
         faces = _read_table(root, result.faces, FrameFaces)
-        self._samples = _by_video(_good_samples(root, result, listed), lambda sample: sample.record.video_id)
+        self._samples = _by_video(_good_samples(root, result, listed, encoding), lambda sample: sample.record.video_id)
         self._faces = _by_video(faces or (), lambda frame: frame.video_id)
         self._failures = _by_video(result.failures, lambda failure: failure.video_id)
         self._facts = _by_video(result.facts, lambda facts: facts.video_id)
@@ -87,7 +87,7 @@ def _read_table(root: Path, file: ShardFile, record_class: type[Record]) -> list
     return schemas.from_table(pq.read_table(root / file.path), record_class)
 
 
-def _good_samples(root: Path, result: ShardResult, listed: list[SampleRecord] | None) -> Iterator[EncodedSample]:
+def _good_samples(root: Path, result: ShardResult, listed: list[SampleRecord] | None, encoding: str) -> Iterator[EncodedSample]:
     """Samples in the shard's order, up to where it cannot be read any further."""
     if result.shard is None:
         return
@@ -95,12 +95,12 @@ def _good_samples(root: Path, result: ShardResult, listed: list[SampleRecord] | 
     known = {record.sample_id: record for record in listed or ()}
     with suppress(FacemillError, OSError, pa.ArrowException, ValueError):
         for sample in format_of(result.shard.path).read(root / result.shard.path):
-            if whole or (known.get(sample.record.sample_id) == sample.record and _is_sound(sample)):
+            if whole or (known.get(sample.record.sample_id) == sample.record and _is_sound(sample, encoding)):
                 yield sample
 
 
-def _is_sound(sample: EncodedSample) -> bool:
-    return not any(check_sample(sample, CropRules(sample.record.crop_size, "part")))
+def _is_sound(sample: EncodedSample, encoding: str) -> bool:
+    return not any(PictureCheck(sample.record.crop_size, encoding).faults(sample))
 
 
 def _by_video(items: Iterable[Item], video_id: Callable[[Item], str]) -> dict[str, list[Item]]:

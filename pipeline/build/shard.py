@@ -94,7 +94,7 @@ def _results(
     tell: Callable[[GroupDone], None],
 ) -> Iterator[ClipResult]:
     """The result of each group, in order: new, or what an earlier run has of it."""
-    earlier = None if before is None else EarlierShard(job.out, before)
+    earlier = None if before is None else EarlierShard(job.out, before, job.recipe.encode.format)
     groups = [g for g in spec.groups if earlier is None or not earlier.is_final(g, retry_failed=job.retry_failed)]
     _check_roots(groups)
     anew = replace(spec, groups=tuple(groups))

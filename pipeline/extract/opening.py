@@ -127,4 +127,5 @@ def _sampled(lead: ClipVideo, fakes: Sequence[ClipVideo], recipe: Recipe) -> NDA
     if not len(span):
         return np.empty(0, np.int64)
     length = int(span[-1] - span[0]) + 1
-    return sample_frames(recipe.sample, length, seed=recipe.seed, group_id=lead.video_id) + span[0]
+    chosen = sample_frames(recipe.sample, length, seed=recipe.seed, group_id=lead.video_id)
+    return np.asarray(chosen + span[0], np.int64)

@@ -13,11 +13,14 @@ from facemill.manifests.records import FailureRecord, FrameFaces, MaskKind, Reas
 from facemill.manifests.schemas import FACES, FAILURES, SAMPLES, VIDEOS, to_table
 from facemill.manifests.shards import SHARD_FORMATS, EncodedSample
 from facemill.manifests.shards.card import dataset_card
+from facemill.manifests.shards.croissant import croissant_metadata
 from facemill.manifests.shards.dataset import (
     CARD_FILE,
+    CROISSANT_FILE,
     FACES_FILE,
     FAILURES_FILE,
     SAMPLES_FILE,
+    STATE_FOLDER,
     VIDEOS_FILE,
     DatasetInfo,
     ShardInfo,
@@ -25,12 +28,18 @@ from facemill.manifests.shards.dataset import (
     write_dataset,
 )
 from facemill.manifests.storage import sha256_of
+from facemill.pipeline.build.state import ShardFile, ShardResult, save_result
 
 SIZE = 64
 RECIPE = {
     "name": "small",
     "paper": None,
+    "seed": 0,
+    "sample": {"strategy": "uniform", "frames": 32, "every": None},
+    "detect": {"detector": "mtcnn", "on": "pristine", "min_score": 0.9},
     "crop": {"size": SIZE, "scale": 1.3, "align": "none", "around": "face"},
+    "mask": {"source": "both", "threshold": "auto"},
+    "filter": {"min_face": 40.0, "min_sharpness": 0.0},
     "encode": {"format": "png", "quality": 95},
     "shards": {"format": "parquet", "samples_per_shard": 6},
 }
@@ -48,9 +57,14 @@ def square_mask(size: int = SIZE) -> np.ndarray:
 
 
 def make_sample(video: VideoEntry, frame: int, *, suffix: str = ".png") -> EncodedSample:
-    """A crop of noise: the face box (100, 50)-(180, 130) in the middle of a square of 104 pixels."""
-    rng = np.random.default_rng([frame, *video.video_id.encode()])
-    image = cv2.imencode(suffix, rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8))[1].tobytes()
+    """A crop of a coloured pattern of its own, the same in all frames but for noise.
+
+    The face box (100, 50)-(180, 130) lies in the middle of a square of 104 pixels.
+    """
+    pattern = np.random.default_rng([*video.video_id.encode()]).integers(40, 216, (4, 4, 3), dtype=np.uint8)
+    noise = np.random.default_rng([frame, *video.video_id.encode()]).integers(-40, 41, (SIZE, SIZE, 3))
+    pixels = cv2.resize(pattern, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST) + noise
+    image = cv2.imencode(suffix, pixels.astype(np.uint8))[1].tobytes()
     zoom = SIZE / 104
     record = SampleRecord(
         sample_id=f"{video.video_id}-f{frame:06d}-t0",
@@ -59,7 +73,7 @@ def make_sample(video: VideoEntry, frame: int, *, suffix: str = ".png") -> Encod
         subject_ids=video.subject_ids,
         frame_index=frame,
         pts_s=frame / 25,
-        pair_offset=None if video.label == 0 else 1,
+        pair_offset=None if video.source_id is None else 0,
         track_id=0,
         bbox=(100.0, 50.0, 180.0, 130.0),
         landmarks=(120.0, 80.0, 160.0, 80.0, 140.0, 95.0, 125.0, 110.0, 155.0, 110.0),
@@ -68,7 +82,9 @@ def make_sample(video: VideoEntry, frame: int, *, suffix: str = ".png") -> Encod
         crop_size=SIZE,
         mask_kind=MaskKind.ZEROS if video.label == 0 else MaskKind.DIFFERENCE,
         mask_coverage=0.25 * video.label,
-        mask_iou=None if video.label == 0 else 0.9,
+        mask_iou=None,
+        label_source="video" if video.source_id is None else "difference",
+        difference=None if video.source_id is None else 12.5,
         shard="",
         row=-1,
         image_sha256=hashlib.sha256(image).hexdigest(),
@@ -105,8 +121,15 @@ def _failures() -> list[FailureRecord]:
 
 
 def _faces() -> list[FrameFaces]:
-    sample = make_sample(make_videos()[0], 0).record
-    return [FrameFaces("0" * 16, sample.video_id, 0, (sample.bbox,), (sample.landmarks,), (sample.score,))]
+    """What the detector saw in the pristine videos: the face, and in some frames a bystander before or after it."""
+    found = []
+    for video in (make_videos()[0], make_videos()[2]):
+        for frame, count in ((0, 1), (12, 2), (24, 3)):
+            sample = make_sample(video, frame).record
+            faces = [(sample.bbox, sample.landmarks, sample.score)] * count
+            faces[: count - 1] = [((5.0, 5.0, 60.0, 60.0), sample.landmarks, 0.95)] * (count - 1)
+            found.append(FrameFaces("0" * 16, video.video_id, frame, *zip(*faces, strict=True)))
+    return found
 
 
 @dataclass
@@ -127,7 +150,8 @@ class Parts:
         record = dataclasses.replace(old.record, **fields)
         self.samples[position] = EncodedSample(record, image or old.image, mask or old.mask)
 
-    def write(self, root: Path, format_name: str = "parquet") -> Path:
+    def write(self, root: Path, format_name: str = "parquet", *, state: bool = False) -> Path:
+        """Write everything, with hashes and counts of what there is; with the state of its build where asked for."""
         root.mkdir(parents=True, exist_ok=True)
         shards, records = [], []
         for split in dict.fromkeys(sample.record.split for sample in self.samples):
@@ -147,8 +171,27 @@ class Parts:
         recipe = {**self.recipe, "shards": {"format": format_name, "samples_per_shard": 6}}
         info = DatasetInfo(recipe, {"av": "18.0"}, count_samples(samples), tuple(shards), len(self.failures))
         (root / CARD_FILE).write_text(dataset_card(info))
+        (root / CROISSANT_FILE).write_text(croissant_metadata(info, root))
         write_dataset(root, info)
+        if state:
+            self._write_state(root, info, records)
         return root
+
+    def _write_state(self, root: Path, info: DatasetInfo, records: list[SampleRecord]) -> None:
+        """The results of the shards, as the build leaves them; faces and failures go with the first one."""
+        (root / STATE_FOLDER).mkdir(exist_ok=True)
+        for number, shard in enumerate(info.shards):
+            shard_id = Path(shard.path).stem
+            rows = to_table([record for record in records if record.shard == shard.path], SAMPLES)
+            faces = to_table([] if number else self.faces, FACES)
+            files = []
+            for name, table in ((SAMPLES_FILE, rows), (FACES_FILE, faces)):
+                path = f"{STATE_FOLDER}/{shard_id}.{name}"
+                pq.write_table(table, root / path)
+                files.append(ShardFile.of(root, path, len(table)))
+            failures = () if number else tuple(self.failures)
+            of_shard = ShardFile.of(root, shard.path, shard.rows)
+            save_result(root, ShardResult(shard_id, shard.split, "f" * 64, of_shard, *files, 1, 0, failures))
 
 
 def write_shard(

@@ -12,7 +12,7 @@ import pytest
 from facemill import VideoError
 from facemill.manifests import ClipGroup, MaskKind, Reason, Stage, VideoEntry
 from facemill.manifests.shards import EncodedSample, format_of
-from facemill.manifests.shards.sample_checks import CropRules, check_sample
+from facemill.manifests.shards.sample_checks import PictureCheck
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
 from facemill.pipeline.build.shard import build_shard
 from facemill.pipeline.build.state import ShardResult
@@ -234,7 +234,7 @@ def test_every_picture_is_a_sample_whole_whatever_the_recipe_says_of_crops(tmp_p
         assert (record.landmarks, record.score, record.pts_s, record.track_id) == ((0,) * 10, 0, 0, 0)
         kind, coverage = (MaskKind.NONE, None) if record.label else (MaskKind.ZEROS, 0)
         assert (record.mask_kind, record.mask_coverage) == (kind, coverage)
-        assert list(check_sample(sample, CropRules(SIZE, "box"))) == []
+        assert list(PictureCheck(SIZE, "png").faults(sample)) == []
     assert result.faces.rows == 0
 
 
@@ -253,7 +253,7 @@ def test_a_picture_that_is_not_square_stays_in_proportion(tmp_path: Path) -> Non
     _, (sample,) = run(tmp_path / "out", tall, sets=["crop.size=200"])
     assert sample.record.bbox == (0, 0, 100, 200)
     assert np.array_equal(opened(sample)[:, 50:150], drawn(1, 200, 100))
-    assert list(check_sample(sample, CropRules(200, "box"))) == []
+    assert list(PictureCheck(200, "png").faults(sample)) == []
 
 
 def test_folders_and_archives_give_the_same(tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""What must be true of rows of samples.parquet together: those of one video, one track or one picture."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
+
+from facemill.manifests.checks.row_checks import RowCheck
+from facemill.manifests.checks.sample_rows import Rows
+
+__all__ = ["GROUP_CHECKS"]
+
+pc: Any = pyarrow.compute
+"""Untyped: the stubs know no columns of two types, and no nulls."""
+
+Mask = NDArray[np.bool_]
+
+
+def _repeated_ids(rows: Rows) -> Mask:
+    """The first row of each sample_id that is used more than once."""
+    return _first_of(_codes(rows["sample_id"]), _uses(rows) > 1)
+
+
+def _uses(rows: Rows) -> NDArray[np.int64]:
+    codes = _codes(rows["sample_id"])
+    return np.bincount(codes)[codes] if len(codes) else codes
+
+
+def _earlier(rows: Rows) -> Mask:
+    """Rows whose time is before that of an earlier frame of the same video."""
+    order = np.lexsort((rows.numbers("frame_index"), rows.video_codes))
+    video, time = rows.video_codes[order], rows.numbers("pts_s")[order]
+    broken = np.zeros(len(rows), bool)
+    broken[order[1:]] = (video[1:] == video[:-1]) & (time[1:] < time[:-1])
+    return broken
+
+
+def _frames(rows: Rows) -> NDArray[np.int64]:
+    """How many frames each row's video has samples of, [N]."""
+    pairs = np.unique(np.stack([rows.video_codes, rows.numbers("frame_index")]), axis=1)
+    return np.bincount(pairs[0], minlength=1)[rows.video_codes] if len(rows) else rows.video_codes
+
+
+def _too_many_frames(rows: Rows) -> Mask:
+    most = rows.recipe.sample.frames
+    return _first_of(rows.video_codes, _frames(rows) > (most or np.inf))
+
+
+def _in_two_splits(rows: Rows) -> Mask:
+    """All rows but the first ones of each picture that two splits have."""
+    picture, split = _codes(rows["image_sha256"]), _codes(rows["split"])
+    pairs = np.unique(np.stack([picture, split]), axis=1)
+    return _first_of(picture, np.bincount(pairs[0], minlength=1)[picture] > 1) if len(rows) else np.zeros(0, bool)
+
+
+def _other_splits(rows: Rows) -> dict[str, Any]:
+    both = rows.table.select(["image_sha256", "split", "sample_id"]).group_by("image_sha256")
+    found = both.aggregate([("split", "distinct")])
+    at = pc.index_in(rows["image_sha256"], value_set=found["image_sha256"])
+    splits = found["split_distinct"].take(at)
+    return {"splits": _Joined(splits)}
+
+
+class _Joined:
+    """Lists of words, each as one text."""
+
+    def __init__(self, column: "pa.ChunkedArray[Any]") -> None:
+        self._column = column
+
+    def __getitem__(self, position: int) -> str:
+        return " and ".join(sorted(self._column[position].as_py()))
+
+
+def _codes(column: Any) -> NDArray[np.int64]:
+    encoded: Any = pc.dictionary_encode(column.combine_chunks())
+    return np.asarray(encoded.indices.to_numpy(), np.int64)
+
+
+def _first_of(group: NDArray[np.int64], broken: Mask) -> Mask:
+    """Of each group with a broken row, its first broken row."""
+    first = np.zeros(len(group), bool)
+    positions = np.flatnonzero(broken)
+    first[positions[np.unique(group[positions], return_index=True)[1]]] = True
+    return first
+
+
+GROUP_CHECKS: tuple[RowCheck, ...] = (
+    RowCheck("unique_id", "this sample_id is used {uses} times", _repeated_ids, lambda rows: {"uses": _uses(rows)}),
+    RowCheck("times_rise", "pts_s is {pts_s:g}, less than that of an earlier frame of its video", _earlier),
+    RowCheck("frames", "its video has samples of {frames} frames, and the recipe takes {recipe.sample.frames} at most",
+             _too_many_frames, lambda rows: {"frames": _frames(rows)}),
+    RowCheck("picture_split", "its very picture is in more than one split: {splits}", _in_two_splits, _other_splits),
+)  # fmt: skip
+"""Every rule for rows together, as `row_checks` has them for single rows."""

@@ -1,0 +1,268 @@
+"""What is possible but not plausible in a dataset: each finding is a warning, for a person to look at.
+
+A check is a function of all rows, as in `row_checks`; the bounds below are what it takes for odd.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from facemill.manifests.checks.crop_geometry import corners_in_crop
+from facemill.manifests.checks.sample_rows import Rows
+from facemill.manifests.problem import Problem
+from facemill.manifests.records import MaskKind
+from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE
+from facemill.manifests.shards.sample_checks import THUMBNAIL
+
+__all__ = ["Thumbnails", "auc", "implausible"]
+
+pc: Any = pyarrow.compute
+"""Untyped: the stubs know no columns of two types, and no nulls."""
+
+Mask = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+FULL = 0.98
+"""Share of the crop from which on a mask is called full."""
+FAINT = 0.01
+"""Median share of the crop below which a method's masks are called empty."""
+OUTLIER_SIGMAS, OUTLIER_FACTOR, LEAST_VIDEOS = 4.0, 3.0, 5
+"""A video's coverage is far from its method's where it is so many robust deviations, and this factor, away from the
+median; methods of fewer videos tell nothing."""
+SIZE_JUMP = 2.0
+"""Factor between the face boxes of consecutive samples of a track."""
+APPEARANCE_JUMP = 0.2
+"""Correlation of the thumbnails of consecutive samples of a track below which they show different things."""
+AUC_BOUND, AUC_SIGMAS = 0.1, 3.0
+"""How far from 0.5 an AUC may be: so much, and so many standard deviations of that many videos' AUC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnails:
+    """Thumbnails of the samples' pictures, for the rows of a table.
+
+    Attributes:
+        pixels: uint8 [N, P]; zeros where there is none.
+    """
+
+    pixels: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, shards: "list[tuple[pa.Table, NDArray[np.uint8]]]", rows: Rows) -> "Thumbnails":
+        """Bring the thumbnails of the shards' samples into the order of the rows."""
+        ids = pa.chunked_array([samples["sample_id"].combine_chunks() for samples, _ in shards], pa.string())
+        stacked = [thumbnails.reshape(-1, 3 * THUMBNAIL**2) for _, thumbnails in shards]
+        black = np.zeros((1, 3 * THUMBNAIL**2), np.uint8)
+        at = np.asarray(pc.fill_null(pc.index_in(rows["sample_id"], value_set=ids), -1).to_numpy(), np.int64)
+        return cls(np.concatenate([*stacked, black])[at])
+
+    def alike(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> Floats:
+        """Correlation of the pictures at two lists of positions; 1 where one of them is missing."""
+        found = np.ones(len(left))
+        for start in range(0, len(left), 1 << 16):
+            part = slice(start, start + (1 << 16))
+            a, b = (self.pixels[positions[part]].astype(np.float32) for positions in (left, right))
+            shown = a.any(axis=1) & b.any(axis=1)
+            a, b = (pixels - pixels.mean(axis=1, keepdims=True) for pixels in (a, b))
+            norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+            found[part] = np.where(shown, (a * b).sum(axis=1) / np.maximum(norms, 1e-6), 1.0)
+        return found
+
+
+def implausible(rows: Rows, videos: pa.Table | None, thumbnails: Thumbnails) -> Iterator[Problem]:
+    """Everything that is odd about the rows."""
+    if not len(rows):
+        return
+    yield from _empty_and_full_masks(rows)
+    yield from _coverage(rows)
+    yield from _faint_methods(rows)
+    yield from _same_pictures(rows)
+    yield from _jumps(rows, thumbnails)
+    yield from _predictors(rows)
+    if videos is not None:
+        yield from _same_files(videos)
+
+
+# Masks ------------------------------------------------------------------------------------------------
+
+
+def _masked(rows: Rows) -> Mask:
+    """Fakes whose mask was found and can be trusted."""
+    known = rows.equal("mask_kind", MaskKind.DIFFERENCE) | rows.equal("mask_kind", MaskKind.OFFICIAL)
+    return rows.equal("label", 1) & known
+
+
+def _empty_and_full_masks(rows: Rows) -> Iterator[Problem]:
+    """One warning for each video."""
+    coverage = rows.numbers("mask_coverage")
+    for check, what, odd in (("empty_masks", "empty", coverage == 0), ("full_masks", "full", coverage >= FULL)):
+        masked = _masked(rows)
+        counts = np.bincount(rows.video_codes[masked & odd], minlength=rows.video_codes.max() + 1)
+        totals = np.bincount(rows.video_codes[masked], minlength=len(counts))
+        for position in _first_rows(rows.video_codes, counts > 0):
+            video = rows.video_codes[position]
+            message = f"{counts[video]} of {totals[video]} masks of the fake {_word(rows, 'video_id', position)}"
+            yield Problem(SAMPLES_FILE, f"{message} are {what}", check=check)
+
+
+def _video_coverage(rows: Rows) -> tuple[NDArray[np.int64], Floats]:
+    """First row of each video with masks, and the video's median coverage."""
+    masked = np.flatnonzero(_masked(rows))
+    coverage, video = rows.numbers("mask_coverage")[masked], rows.video_codes[masked]
+    order = np.lexsort((coverage, video))
+    starts = np.flatnonzero(np.diff(video[order], prepend=-1))
+    counts = np.diff(starts, append=len(order))
+    return masked[order[starts]], coverage[order[starts + counts // 2]].astype(np.float64)
+
+
+def _coverage(rows: Rows) -> Iterator[Problem]:
+    """Videos whose masks are much larger or smaller than those of their method's other videos."""
+    positions, medians = _video_coverage(rows)
+    methods = rows["method"].to_numpy()[positions]
+    logs = np.log(medians + FAINT / 2)  # empty masks are all equally far from others
+    for method in dict.fromkeys(methods):
+        members = np.flatnonzero(methods == method)
+        if len(members) < LEAST_VIDEOS:
+            continue
+        off = logs[members] - np.median(logs[members])
+        spread = 1.4826 * np.median(np.abs(off))
+        bound = max(OUTLIER_SIGMAS * spread, np.log(OUTLIER_FACTOR))
+        usual = np.median(medians[members])
+        for member in members[np.abs(off) > bound]:
+            video = _word(rows, "video_id", positions[member])
+            message = (
+                f"the masks of video {video} cover {medians[member]:.1%} of the crop, those of {method} {usual:.1%}"
+            )
+            yield Problem(SAMPLES_FILE, message, check="coverage_outlier")
+
+
+def _faint_methods(rows: Rows) -> Iterator[Problem]:
+    positions, medians = _video_coverage(rows)
+    methods = rows["method"].to_numpy()[positions]
+    for method in dict.fromkeys(methods):
+        if (usual := float(np.median(medians[methods == method]))) < FAINT:
+            message = f"the masks of method {method} cover {usual:.2%} of the crop in the median video"
+            yield Problem(SAMPLES_FILE, message, check="faint_method")
+
+
+# Pictures ---------------------------------------------------------------------------------------------
+
+
+def _same_pictures(rows: Rows) -> Iterator[Problem]:
+    """Reals that show the very picture of a fake."""
+    real = rows.equal("label", 0)
+    hashes = rows["image_sha256"]
+    of_fakes = hashes.filter(pa.array(~real))
+    shared = np.asarray(pc.is_in(hashes, value_set=of_fakes).to_numpy()) & real
+    for position in _first_rows(rows.video_codes, _any_by(rows.video_codes, shared)):
+        count = int((shared & (rows.video_codes == rows.video_codes[position])).sum())
+        message = (
+            f"{count} pictures of the real {_word(rows, 'video_id', position)} are, byte for byte, those of a fake"
+        )
+        yield Problem(SAMPLES_FILE, message, check="real_is_fake")
+
+
+def _same_files(videos: pa.Table) -> Iterator[Problem]:
+    """Real videos whose file is that of a fake."""
+    real = pc.equal(videos["label"], 0)
+    of_fakes = videos.filter(pc.invert(real))["content_hash"].drop_null()
+    shared = videos.filter(pc.and_(real, pc.is_in(videos["content_hash"], value_set=of_fakes)))
+    for video_id in shared["video_id"].to_pylist():
+        yield Problem(
+            VIDEOS_FILE, f"the file of the real video {video_id} is that of a fake", check="real_file_is_fake"
+        )
+
+
+def _jumps(rows: Rows, thumbnails: Thumbnails) -> Iterator[Problem]:
+    """Tracks in which the next sample shows another size or another face: one warning for each track and kind."""
+    order = np.lexsort((rows.numbers("frame_index"), rows.tracks))
+    before, after = order[:-1], order[1:]
+    same = (rows.tracks[before] == rows.tracks[after]) & ~rows.cropped[before]
+    before, after = before[same], after[same]
+    boxes = rows.numbers("bbox").astype(np.float64)
+    side = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(axis=1), 1e-9)
+    ratio = np.maximum(side[before] / side[after], side[after] / side[before])
+    alike = thumbnails.alike(before, after)
+    for check, odd, figure, what in (
+        ("size_jump", ratio > SIZE_JUMP, ratio, "the face grows or shrinks {0:.1f}-fold"),
+        ("appearance_jump", alike < APPEARANCE_JUMP, alike, "the picture changes (correlation {0:.2f})"),
+    ):
+        for place in _first_rows(rows.tracks[after], _any_by(rows.tracks[after], odd), odd):
+            position = after[place]
+            frame = rows.numbers("frame_index")[before[place]]
+            message = f"from frame {frame} of its track to this one {what.format(figure[place])}"
+            row, sample = rows.numbers("row")[position], _word(rows, "sample_id", position)
+            yield Problem(_word(rows, "shard", position), message, int(row), sample, check=check)
+
+
+# What gives the label away ----------------------------------------------------------------------------
+
+
+def auc(values: Floats, positive: Mask) -> float:
+    """Area under the ROC curve of telling the positives by their greater values; ties count half."""
+    count = int(positive.sum())
+    above = rankdata(values)[positive].sum() - count * (count + 1) / 2
+    return float(above / (count * (len(values) - count)))
+
+
+def _predictors(rows: Rows) -> Iterator[Problem]:
+    """Crop geometry from which the label can be told, by split and method of the fakes."""
+    label, methods, splits = rows.numbers("label"), rows["method"].to_numpy(), rows["split"].to_numpy()
+    features = _geometry(rows)
+    for split in dict.fromkeys(splits):
+        real = (splits == split) & (label == 0)
+        for method in dict.fromkeys(methods[(splits == split) & (label == 1)]):
+            fake = (splits == split) & (label == 1) & (methods == method)
+            videos = [len(np.unique(rows.video_codes[some])) for some in (real, fake)]
+            if min(videos) < LEAST_VIDEOS:
+                continue
+            deviation = np.sqrt((sum(videos) + 1) / (12 * videos[0] * videos[1]))  # of the AUC of as many videos
+            bound = max(AUC_BOUND, AUC_SIGMAS * deviation)
+            for name, values in features.items():
+                found = auc(values[real | fake], fake[real | fake])
+                if abs(found - 0.5) > bound:
+                    message = f"{name} tells {method} from real in {split}: AUC {found:.2f}, beyond 0.5 ± {bound:.2f}"
+                    yield Problem(SAMPLES_FILE, message, check="geometry_tells")
+
+
+def _geometry(rows: Rows) -> dict[str, Floats]:
+    """What a detector could learn without looking at any pixel, [N] each; to three digits, so that ties are ties."""
+    boxes, affine = rows.numbers("bbox").astype(np.float64), rows.numbers("affine")
+    with np.errstate(all="ignore"):
+        side = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+        zoom = np.hypot(affine[:, 0], affine[:, 3])
+        centre = corners_in_crop(affine, boxes).mean(axis=1) / rows.numbers("crop_size")[:, None]
+        found = {
+            "the size of the crop in faces": rows.numbers("crop_size") / zoom / side,
+            "the face's horizontal place in the crop": centre[:, 0],
+            "the face's vertical place in the crop": centre[:, 1],
+            "the size of the face": side,
+        }
+    return {name: np.nan_to_num(np.round(values, 3)) for name, values in found.items()}
+
+
+# ------------------------------------------------------------------------------------------------------
+
+
+def _first_rows(group: NDArray[np.int64], wanted: Mask, rows: Mask | None = None) -> list[int]:
+    """The first position of each wanted group; of those among `rows` only, where they are given."""
+    positions = np.arange(len(group)) if rows is None else np.flatnonzero(rows)
+    codes, first = np.unique(group[positions], return_index=True)
+    return [int(position) for code, position in zip(codes, positions[first], strict=True) if wanted[code]]
+
+
+def _any_by(group: NDArray[np.int64], rows: Mask) -> Mask:
+    """For each group's number, whether one of its rows is among `rows`."""
+    found = np.zeros(int(group.max(initial=-1)) + 1, bool)
+    found[group[rows]] = True
+    return found
+
+
+def _word(rows: Rows, name: str, position: int) -> str:
+    return str(rows[name][int(position)].as_py())

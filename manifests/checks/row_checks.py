@@ -1,0 +1,321 @@
+"""What must be true of each row of samples.parquet: beside its recipe, its video, and its original's sample.
+
+A check is a name, a sentence for a row that breaks it, and a function of all rows at once.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
+
+from facemill.manifests.checks.crop_geometry import aligned_affines, corners_in_crop, square_affines
+from facemill.manifests.checks.sample_rows import Rows, differs
+from facemill.manifests.problem import SHOWN, Problem
+from facemill.manifests.records import MaskKind
+
+__all__ = ["ROW_CHECKS", "RowCheck", "check_rows", "row_problems"]
+
+pc: Any = pyarrow.compute
+"""Untyped: the stubs know no columns of two types, and no nulls."""
+
+Mask = Any  # NDArray[np.bool_], [N]: too deep for the inference of types
+
+HALF_PIXEL = 0.5
+"""How far outside the crop a point may be mapped, and how far from where the recipe says, in crop pixels."""
+SIMILARITY = 1e-4
+"""How far a similarity's matrix may be from (a -b; b a), as a share of its scale."""
+LANDMARK_MARGIN = 0.5
+"""How far outside its box a landmark may lie, in sides of the box: profiles reach over the edge."""
+MIRRORED = -0.05
+"""Area from eyes to mouth, as a share of the box, below which left and right are swapped; profiles are near 0."""
+LABEL_SOURCES = ("video", "difference", "mask")
+KINDS: dict[str, tuple[str, ...]] = {
+    "difference": (MaskKind.DIFFERENCE, MaskKind.ZEROS, MaskKind.NONE, MaskKind.UNRELIABLE),
+    "official": (MaskKind.OFFICIAL, MaskKind.ZEROS, MaskKind.NONE, MaskKind.UNRELIABLE),
+    "both": tuple(MaskKind),
+}
+"""Kinds of masks that there may be, by the recipe's `mask.source`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowCheck:
+    """A rule for rows.
+
+    Attributes:
+        sentence: what a broken row says of itself; its values stand in by name, the recipe's as `{recipe.…}`.
+        broken: which rows break the rule, [N].
+        extra: more values for the sentence, by name, each [N].
+    """
+
+    name: str
+    sentence: str
+    broken: Callable[[Rows], Mask]
+    extra: Callable[[Rows], dict[str, Any]] = lambda rows: {}
+
+
+def check_rows(rows: Rows, checks: "tuple[RowCheck, ...] | None" = None) -> Iterator[Problem]:
+    """Everything that is wrong with the rows, check by check."""
+    with np.errstate(all="ignore"):
+        for check in ROW_CHECKS if checks is None else checks:
+            yield from row_problems(rows, check)
+
+
+def row_problems(rows: Rows, check: RowCheck) -> Iterator[Problem]:
+    """The rows that break one rule; of more than a few, the first stands for all."""
+    broken = np.flatnonzero(check.broken(rows))
+    if not len(broken):
+        return
+    extra = check.extra(rows)
+    shown = broken if len(broken) <= SHOWN else broken[:1]
+    for position in shown.tolist():
+        row = rows.values(position)
+        values = {**row, **{name: column[position] for name, column in extra.items()}, "recipe": rows.recipe}
+        message = check.sentence.format(**values)
+        yield Problem(row["shard"], message, row["row"], row["sample_id"], check.name, len(broken) - len(shown))
+
+
+# Names and numbers ------------------------------------------------------------------------------------
+
+
+def _odd_id(rows: Rows) -> Mask:
+    frame, track = (pc.cast(rows[name], pa.string()) for name in ("frame_index", "track_id"))
+    expected = pc.binary_join_element_wise(rows["video_id"], "-f", pc.utf8_lpad(frame, 6, "0"), "-t", track, "")
+    return differs(rows["sample_id"], expected)
+
+
+def _outside(name: str, low: float, high: float) -> Callable[[Rows], Mask]:
+    """A rule that a number, where there is one, lies in a range; what is not finite does not."""
+
+    def broken(rows: Rows) -> Mask:
+        values = rows.numbers(name)
+        return rows.known(name) & ~((values >= low) & (values <= high))
+
+    return broken
+
+
+def _not_finite(name: str) -> Callable[[Rows], Mask]:
+    return lambda rows: ~np.isfinite(rows.numbers(name)).all(axis=1)
+
+
+def _unlike_video(name: str) -> Callable[[Rows], Mask]:
+    return lambda rows: (rows.video_row >= 0) & differs(rows[name], rows.of_video(name))
+
+
+def _video_value(name: str) -> Callable[[Rows], dict[str, Any]]:
+    return lambda rows: {"expected": _Plain(rows.of_video(name))}
+
+
+def _odd_label(rows: Rows) -> Mask:
+    """A face may be real in a fake video where its pixels say so; nothing is fake in a real one."""
+    unforged = rows.equal("label", 0) & ~rows.equal("label_source", "video")
+    return _unlike_video("label")(rows) & ~unforged
+
+
+# Faces and crops --------------------------------------------------------------------------------------
+
+
+def _sides(rows: Rows) -> NDArray[np.float64]:
+    """Width and height of the boxes, [N, 2]."""
+    box = rows.numbers("bbox").astype(np.float64)
+    return np.asarray(box[:, 2:] - box[:, :2])
+
+
+def _landmarks_off(rows: Rows) -> Mask:
+    box, points = rows.numbers("bbox"), rows.numbers("landmarks").reshape(-1, 5, 2)
+    margin = LANDMARK_MARGIN * _sides(rows)
+    off = (points < (box[:, :2] - margin)[:, None]) | (points > (box[:, 2:] + margin)[:, None])
+    return ~rows.cropped & np.asarray(off.any(axis=(1, 2)))
+
+
+def _landmarks_swapped(rows: Rows) -> Mask:
+    """From eyes to mouth is a quarter turn from left to right, whichever way the face is turned in the picture."""
+    left_eye, right_eye, nose, left, right = np.moveaxis(rows.numbers("landmarks").reshape(-1, 5, 2), 1, 0)
+    down = (left + right - left_eye - right_eye) / 2
+    area = _sides(rows).prod(axis=1)
+    swapped = np.zeros(len(rows), bool)
+    for across in (right_eye - left_eye, right - left):
+        swapped |= across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0] < MIRRORED * area
+    along = ((nose - (left_eye + right_eye) / 2) * down).sum(axis=1) / np.maximum((down**2).sum(axis=1), 1e-9)
+    return ~rows.cropped & (swapped | (along < -0.5) | (along > 1.5))
+
+
+def _no_similarity(rows: Rows) -> Mask:
+    a, b, _, c, d, _ = rows.numbers("affine").T
+    zoom = np.hypot(a, c)
+    return ~((zoom > 0) & (np.maximum(abs(a - d), abs(b + c)) <= SIMILARITY * zoom))
+
+
+def _in_crop(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The first and last point in the crop, [N, 2] each, of what the crop must hold of the box."""
+    corners = corners_in_crop(rows.numbers("affine"), rows.numbers("bbox").astype(np.float64))
+    if _holds(rows) == "the box's centre":
+        corners = corners.mean(axis=1, keepdims=True)
+    return corners.min(axis=1), corners.max(axis=1)
+
+
+def _holds(rows: Rows) -> str:
+    crop = rows.recipe.crop
+    if crop.around == "mask":
+        return "any part of the box"
+    return "the box" if crop.align == "none" else "the box's centre"
+
+
+def _box_outside(rows: Rows) -> Mask:
+    (low, high), size = _in_crop(rows), rows.recipe.crop.size
+    if rows.recipe.crop.around == "mask":
+        return ~((low < size) & (high > 0)).all(axis=1)
+    return ~((low >= -HALF_PIXEL) & (high <= size + HALF_PIXEL)).all(axis=1)
+
+
+def _where_in_crop(rows: Rows) -> dict[str, Any]:
+    (left, top), (right, bottom) = (points.T for points in _in_crop(rows))
+    return {"what": [_holds(rows)] * len(rows), "left": left, "top": top, "right": right, "bottom": bottom}
+
+
+def _crop_error(rows: Rows) -> NDArray[np.float64]:
+    """How far the crop lies from where the recipe puts it, in crop pixels, [N]; NaN where no recipe tells."""
+    crop, boxes = rows.recipe.crop, rows.numbers("bbox").astype(np.float64)
+    if crop.align == "similarity":
+        expected = aligned_affines(rows.numbers("landmarks").astype(np.float64), crop.scale, crop.size)
+    else:
+        expected = square_affines(boxes, crop.scale, crop.size)
+    whole = square_affines(boxes, 1.0, crop.size)
+    expected = np.where(rows.cropped[:, None], whole, expected)
+    off = corners_in_crop(rows.numbers("affine") - expected, boxes)
+    error = np.asarray(np.hypot(off[..., 0], off[..., 1]).max(axis=1))
+    return np.where(rows.cropped | (crop.around == "face"), error, np.nan)
+
+
+# Originals --------------------------------------------------------------------------------------------
+
+
+def _pairless(rows: Rows) -> Mask:
+    """An offset that leads to no sample of the original."""
+    return rows.known("pair_offset") & ~rows.paired
+
+
+def _unlike_original(name: str) -> Callable[[Rows], Mask]:
+    def broken(rows: Rows) -> Mask:
+        if rows.recipe.detect.on == "each":  # a fake has its own faces then
+            return np.zeros(len(rows), bool)
+        off = np.abs(rows.numbers(name) - rows.of_original(name))
+        return np.asarray(~(off <= 1e-6 * np.maximum(np.abs(rows.numbers(name)), 1)).all(axis=1))
+
+    return broken
+
+
+def _same_picture(rows: Rows) -> Mask:
+    hashes = rows["image_sha256"]
+    return rows.paired & rows.equal("label", 1) & ~differs(hashes, hashes.take(pa.array(np.maximum(rows.original, 0))))
+
+
+# Masks ------------------------------------------------------------------------------------------------
+
+
+def _odd_kind(rows: Rows) -> Mask:
+    return rows.equal("label", 0) != rows.equal("mask_kind", MaskKind.ZEROS)
+
+
+def _excluded_kind(rows: Rows) -> Mask:
+    return ~np.isin(rows["mask_kind"].to_numpy(), KINDS[rows.recipe.mask.source])
+
+
+def _odd_coverage(rows: Rows) -> Mask:
+    zeros = rows.equal("mask_kind", MaskKind.ZEROS)
+    covered = zeros & (rows.numbers("mask_coverage") > 0)
+    return (rows.known("mask_coverage") == rows.equal("mask_kind", MaskKind.NONE)) | covered
+
+
+def _odd_iou(rows: Rows) -> Mask:
+    possible = rows.equal("mask_kind", MaskKind.OFFICIAL) & (rows.recipe.mask.source == "both")
+    return rows.known("mask_iou") & ~possible
+
+
+def _frame_missing(rows: Rows) -> Mask:
+    """Of a real video sampled by stride, every sampled frame is a multiple of it."""
+    every = rows.recipe.sample.every
+    if rows.recipe.sample.strategy != "stride" or every is None:
+        return np.zeros(len(rows), bool)
+    alone = rows.equal("label", 0) & ~rows.known("source_id")
+    in_step = rows.numbers("frame_index") % every
+    first = np.full(int(rows.video_codes.max(initial=-1)) + 1, every)
+    np.minimum.at(first, rows.video_codes, in_step)
+    return alone & (in_step != first[rows.video_codes])
+
+
+ROW_CHECKS: tuple[RowCheck, ...] = (
+    RowCheck("crop_size", "crop_size is {crop_size}, the recipe's is {recipe.crop.size}",
+             lambda rows: ~rows.equal("crop_size", rows.recipe.crop.size)),
+    RowCheck("sample_id", "its sample_id is not made of its video {video_id}, frame {frame_index} and track {track_id}",
+             _odd_id),
+    *(
+        RowCheck(f"video_{name}", f"{name} is {{{name}!r}}, and {{expected!r}} for its video", _unlike_video(name),
+                 _video_value(name))
+        for name in ("dataset", "method", "quality", "source_id", "subject_ids")
+    ),
+    RowCheck("video_label", "label is {label} by its {label_source}, and {expected} for its video", _odd_label,
+             _video_value("label")),
+    RowCheck("label_source", f"label_source is {{label_source!r}}, none of {', '.join(LABEL_SOURCES)}",
+             lambda rows: ~np.isin(rows["label_source"].to_numpy(), LABEL_SOURCES)),
+    RowCheck("frame_index", "frame_index is {frame_index}, which is below 0", _outside("frame_index", 0, np.inf)),
+    RowCheck("stride", "frame_index is {frame_index}, which is no step of {recipe.sample.every}", _frame_missing),
+    RowCheck("track_id", "track_id is {track_id}, which is below 0", _outside("track_id", 0, np.inf)),
+    RowCheck("pts_s", "pts_s is {pts_s:g}, which is no time of a video", _outside("pts_s", -1, 1e7)),
+    RowCheck("score", "score is {score:g}, which is not from 0 to 1", _outside("score", 0, 1)),
+    RowCheck("min_score", "score is {score:g}, below the recipe's {recipe.detect.min_score:g}",
+             lambda rows: ~rows.cropped & (rows.numbers("score") < rows.recipe.detect.min_score - 1e-6)),
+    RowCheck("difference", "difference is {difference}, which is below 0", _outside("difference", 0, 1e30)),
+    RowCheck("difference_of", "difference is {difference:g}, where there is no original to differ from",
+             lambda rows: rows.known("difference") & ~rows.known("pair_offset")),
+    RowCheck("difference_label", "label_source is 'difference', and there is none",
+             lambda rows: rows.equal("label_source", "difference") & ~rows.known("difference")),
+    RowCheck("bbox_finite", "bbox has a number that is not finite", _not_finite("bbox")),
+    RowCheck("bbox_area", "bbox {bbox} has no area", lambda rows: ~(_sides(rows) > 0).all(axis=1)),
+    RowCheck("bbox_frame", "bbox {bbox} lies outside the frame",
+             lambda rows: (rows.numbers("bbox")[:, :2] + rows.numbers("bbox")[:, 2:] < 0).any(axis=1)),
+    RowCheck("min_face", "its face of {side:g} pixels is below the recipe's min_face {recipe.filter.min_face:g}",
+             lambda rows: ~rows.cropped & ~rows.known("source_id")
+             & (_sides(rows).min(axis=1) < rows.recipe.filter.min_face - 1e-3),
+             lambda rows: {"side": _sides(rows).min(axis=1)}),
+    RowCheck("landmarks_finite", "landmarks has a number that is not finite", _not_finite("landmarks")),
+    RowCheck("landmarks_box", "a landmark lies outside the face box", _landmarks_off),
+    RowCheck("landmarks_order", "the landmarks are not in order: left and right, or eyes, nose and mouth, are swapped",
+             _landmarks_swapped),
+    RowCheck("affine_finite", "affine has a number that is not finite", _not_finite("affine")),
+    RowCheck("affine_similarity", "affine is not a similarity without reflection", _no_similarity),
+    RowCheck("affine_box", "affine does not map {what} into the crop: it comes to lie at x {left:.1f} to {right:.1f}, "
+             "y {top:.1f} to {bottom:.1f} of 0 to {recipe.crop.size}", _box_outside, _where_in_crop),
+    RowCheck("affine_recipe", "affine is not the recipe's: the crop is off by {off:.1f} pixels",
+             lambda rows: _crop_error(rows) > HALF_PIXEL, lambda rows: {"off": _crop_error(rows)}),
+    RowCheck("pair", "its original {source_id} has no sample of the frame that pair_offset {pair_offset} leads to",
+             _pairless),
+    *(
+        RowCheck(f"pair_{name}", f"{name} is not that of its original's sample", _unlike_original(name))
+        for name in ("bbox", "landmarks", "affine")
+    ),
+    RowCheck("pair_picture", "its picture is the one of its original, and its label is fake", _same_picture),
+    RowCheck("mask_kind", "mask_kind is {mask_kind} for label {label}", _odd_kind),
+    RowCheck("mask_source", "mask_kind is {mask_kind}, which the recipe's mask.source {recipe.mask.source} excludes",
+             _excluded_kind),
+    RowCheck("mask_coverage", "mask_coverage is {mask_coverage} for mask_kind {mask_kind}", _odd_coverage),
+    RowCheck("coverage_range", "mask_coverage is {mask_coverage:g}, which is not from 0 to 1",
+             _outside("mask_coverage", 0, 1)),
+    RowCheck("mask_iou", "mask_iou is {mask_iou:g}, where no two masks were asked for", _odd_iou),
+    RowCheck("iou_range", "mask_iou is {mask_iou:g}, which is not from 0 to 1", _outside("mask_iou", 0, 1)),
+)  # fmt: skip
+"""Every rule for single rows."""
+
+
+class _Plain:
+    """A column whose values are Python's."""
+
+    def __init__(self, column: Any) -> None:
+        self._column = column
+
+    def __getitem__(self, position: int) -> Any:
+        value = self._column[position].as_py()
+        return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,219 @@
+"""The rows of samples.parquet as columns, beside those of their videos and of their originals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
+from pydantic import PositiveInt, TypeAdapter, ValidationError
+
+from facemill import DatasetError
+
+__all__ = ["RecipeFacts", "Rows", "differs", "recipe_facts"]
+
+pc: Any = pyarrow.compute
+"""Untyped: the stubs know no columns of two types, and no nulls."""
+
+Column = Any  # pa.ChunkedArray or pa.Array: the stubs know no common type
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    strategy: str
+    frames: PositiveInt | None
+    every: PositiveInt | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Detect:
+    on: Literal["pristine", "each"]
+    min_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Crop:
+    size: PositiveInt
+    scale: float
+    align: Literal["none", "similarity"]
+    around: Literal["face", "mask"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Mask:
+    source: Literal["difference", "official", "both"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    min_face: float
+    min_sharpness: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Encode:
+    format: Literal["png", "jpeg", "webp"]
+    quality: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Shards:
+    format: Literal["parquet", "webdataset"]
+    samples_per_shard: PositiveInt
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeFacts:
+    """What the recipe says that shows in the samples; its other keys are the build's business."""
+
+    name: str
+    seed: int
+    sample: _Sample
+    detect: _Detect
+    crop: _Crop
+    mask: _Mask
+    filter: _Filter
+    encode: _Encode
+    shards: _Shards
+
+
+def recipe_facts(recipe: Mapping[str, Any]) -> RecipeFacts:
+    """Take the facts out of a dataset's recipe.
+
+    Raises:
+        DatasetError: names the first key that is missing or has an impossible value.
+    """
+    try:
+        return TypeAdapter(RecipeFacts).validate_python(dict(recipe), strict=False)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        raise DatasetError(f"its recipe is not complete ({where}: {fault['msg']})") from None
+
+
+class Rows:
+    """Samples by column, with the values of each one's video and of its original beside them.
+
+    Args:
+        samples: rows of samples.parquet.
+        videos: rows of videos.parquet.
+    """
+
+    def __init__(self, samples: pa.Table, videos: pa.Table, recipe: RecipeFacts) -> None:
+        self.table, self.recipe, self._videos = samples.combine_chunks(), recipe, videos.combine_chunks()
+        self.numbers = cache(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, name: str) -> Column:
+        return self.table[name]
+
+    def _numbers(self, name: str) -> NDArray[Any]:
+        """A column [N], or of vectors [N, size]; nulls are NaN."""
+        column = self.table[name].combine_chunks()
+        if isinstance(column, pa.FixedSizeListArray):
+            return np.asarray(column.flatten().to_numpy()).reshape(-1, column.type.list_size)
+        return np.asarray(column.to_numpy(zero_copy_only=False))
+
+    def equal(self, name: str, value: str | int) -> Mask:
+        """Whether the column is the value, [N]."""
+        return _mask(pc.equal(self.table[name], value))
+
+    def known(self, name: str) -> Mask:
+        """Whether the column is not null, [N]."""
+        return _mask(pc.is_valid(self.table[name]))
+
+    @cached_property
+    def video_row(self) -> NDArray[np.int64]:
+        """Row of each sample's video in videos.parquet, -1 where it is not there, [N]."""
+        return _places(self.table["video_id"], self._videos["video_id"])
+
+    @cached_property
+    def original(self) -> NDArray[np.int64]:
+        """Position of the sample of the same face and moment in the original, -1 where there is none, [N]."""
+        frame = pc.subtract(self.table["frame_index"], self.table["pair_offset"])
+        return _places(
+            _key(self.table["source_id"], frame, self.table["track_id"]),
+            _key(self.table["video_id"], self.table["frame_index"], self.table["track_id"]),
+        )
+
+    @cached_property
+    def paired(self) -> Mask:
+        """Whether a sample has an original here, [N]."""
+        return self.original >= 0
+
+    @cached_property
+    def cropped(self) -> Mask:
+        """Whether a sample was a face crop before, in which no detector looked, [N]."""
+        return np.asarray(~self.numbers("landmarks").any(axis=1) & (self.numbers("score") == 0))
+
+    @cached_property
+    def tracks(self) -> NDArray[np.int64]:
+        """A number for each video and track, [N]."""
+        keys = pc.binary_join_element_wise(self["video_id"], pc.cast(self["track_id"], pa.string()), "/")
+        return _codes(keys)
+
+    @cached_property
+    def video_codes(self) -> NDArray[np.int64]:
+        """A number for each video, [N]."""
+        return _codes(self["video_id"])
+
+    def of_video(self, name: str) -> Column:
+        """A column of each sample's video, null where the video is unknown."""
+        return pc.take(self._videos[name], pa.array(self.video_row, mask=self.video_row < 0))
+
+    def of_original(self, name: str) -> NDArray[Any]:
+        """Numbers of each sample's original; of the sample itself where it has none."""
+        return np.asarray(self.numbers(name)[np.where(self.paired, self.original, np.arange(len(self)))])
+
+    def values(self, position: int) -> dict[str, Any]:
+        """A row by name, for messages."""
+        [row] = self.table.slice(position, 1).to_pylist()
+        return dict(row)
+
+
+def differs(left: Column, right: Column) -> Mask:
+    """Where two columns of equal type differ, nulls being equal to nulls, [N]."""
+    left, right = _scalars(left), _scalars(right)
+    if isinstance(left, np.ndarray):
+        return np.asarray(~((left == right) | ((left != left) & (right != right))).all(axis=1), bool)
+    if pa.types.is_floating(left.type):  # NaN equals NaN here
+        nan = pc.and_(pc.fill_null(pc.is_nan(left), False), pc.fill_null(pc.is_nan(right), False))
+        return _mask(pc.and_not(_unequal(left, right), nan))
+    return _mask(_unequal(left, right))
+
+
+def _unequal(left: Column, right: Column) -> Column:
+    return pc.fill_null(pc.not_equal(left, right), pc.xor(pc.is_null(left), pc.is_null(right)))
+
+
+def _scalars(column: Column) -> Column:
+    """Vectors as [N, size], lists of words as one word each."""
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(column, pa.FixedSizeListArray):
+        return np.asarray(column.flatten().to_numpy()).reshape(-1, column.type.list_size)
+    return pc.binary_join(column.cast(pa.list_(pa.string())), "\x1f") if isinstance(column, pa.ListArray) else column
+
+
+def _key(video: Column, frame: Column, track: Column) -> Column:
+    return pc.binary_join_element_wise(video, pc.cast(frame, pa.string()), pc.cast(track, pa.string()), "/")
+
+
+def _places(values: Column, among: Column) -> NDArray[np.int64]:
+    found = pc.index_in(values, value_set=among, skip_nulls=True)
+    return np.asarray(pc.fill_null(found, -1).to_numpy(), np.int64)
+
+
+def _codes(values: Column) -> NDArray[np.int64]:
+    combined = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    encoded: Any = pc.dictionary_encode(combined)
+    return np.asarray(encoded.indices.to_numpy(), np.int64)
+
+
+def _mask(values: Column) -> Mask:
+    return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), bool)

@@ -1,0 +1,198 @@
+"""What must be true of the files beside the samples: kept faces, the build's state, the card and croissant.json."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from facemill import __version__
+from facemill.manifests.checks.bounded import read_table
+from facemill.manifests.checks.row_checks import RowCheck, check_rows
+from facemill.manifests.checks.sample_rows import Rows
+from facemill.manifests.problem import Problem
+from facemill.manifests.records import SPLITS
+from facemill.manifests.schemas import FACES, SAMPLES
+from facemill.manifests.shards.card import dataset_card
+from facemill.manifests.shards.croissant import croissant_metadata
+from facemill.manifests.shards.dataset import (
+    CARD_FILE,
+    CROISSANT_FILE,
+    DATASET_FILE,
+    FACES_FILE,
+    FAILURES_FILE,
+    SAMPLES_FILE,
+    STATE_FOLDER,
+    DatasetInfo,
+)
+from facemill.manifests.storage import sha256_of
+
+__all__ = ["check_documents", "check_faces", "check_faces_of_samples", "check_state"]
+
+pc: Any = pyarrow.compute
+"""Untyped: the stubs know no columns of two types, and no nulls."""
+
+SAME_BOX = 0.01
+"""How far a sample's box may be from the detected one, pixels of the frame."""
+LONGEST_DOCUMENT = 64 << 20
+"""Bytes of a JSON or Markdown file beyond which it is not read."""
+
+
+def check_faces(faces: pa.Table) -> Iterator[Problem]:
+    """Each frame is there once, with as many boxes as landmarks and scores, all of them numbers in range."""
+    counts = [pc.list_value_length(faces[name]).to_numpy() for name in ("boxes", "landmarks", "scores")]
+    yield from _faces(faces, "faces_counts", "boxes, landmarks and scores are not equally many",
+                      (counts[0] != counts[1]) | (counts[0] != counts[2]))  # fmt: skip
+    scores = pc.list_flatten(faces["scores"]).to_numpy()
+    owner = pc.list_parent_indices(faces["scores"]).to_numpy()
+    odd = np.zeros(len(faces), bool)
+    odd[owner[~((scores >= 0) & (scores <= 1))]] = True
+    for name in ("boxes", "landmarks"):
+        numbers = pc.list_flatten(pc.list_flatten(faces[name])).to_numpy()
+        width = FACES.field(name).type.value_type.list_size
+        finite = np.isfinite(numbers).reshape(-1, width).all(axis=1)
+        odd[pc.list_parent_indices(faces[name]).to_numpy()[~finite]] = True
+    yield from _faces(faces, "faces_numbers", "a score is not from 0 to 1, or a coordinate is not finite", odd)
+    yield from _faces(faces, "faces_frame", "frame_index is below 0", faces["frame_index"].to_numpy() < 0)
+    keys = pc.binary_join_element_wise(faces["video_id"], pc.cast(faces["frame_index"], pa.string()), "/")
+    encoded: Any = pc.dictionary_encode(keys.combine_chunks())
+    codes = encoded.indices.to_numpy()
+    again = np.ones(len(faces), bool)
+    again[np.unique(codes, return_index=True)[1]] = False
+    yield from _faces(faces, "faces_twice", "this frame of its video stands there twice", again)
+
+
+def _faces(faces: pa.Table, check: str, message: str, broken: "np.ndarray[Any, Any]") -> Iterator[Problem]:
+    positions = np.flatnonzero(broken)
+    for position in positions[:1].tolist():
+        video, frame = faces["video_id"][position].as_py(), faces["frame_index"][position].as_py()
+        text = f"frame {frame} of video {video}: {message}"
+        yield Problem(FACES_FILE, text, position, check=check, more=len(positions) - 1)
+
+
+def check_faces_of_samples(rows: Rows, faces: pa.Table) -> Iterator[Problem]:
+    """The box of every sample whose own video was looked at is one that the detector saw in that frame."""
+    seen = pc.binary_join_element_wise(faces["video_id"], pc.cast(faces["frame_index"], pa.string()), "/")
+    wanted = pc.binary_join_element_wise(rows["video_id"], pc.cast(rows["frame_index"], pa.string()), "/")
+    at = np.asarray(pc.fill_null(pc.index_in(wanted, value_set=seen), -1).to_numpy(), np.int64)
+    looked_at = ~rows.cropped & (~rows.known("pair_offset") | (rows.recipe.detect.on == "each"))
+    there = np.flatnonzero(looked_at & (at >= 0))
+    counts = pc.list_value_length(faces["boxes"]).to_numpy().astype(np.int64)
+    first = np.concatenate([[0], np.cumsum(counts)])  # of each frame, the position of its first box among all
+    boxes = pc.list_flatten(pc.list_flatten(faces["boxes"])).to_numpy().reshape(-1, 4)
+    sample = np.repeat(there, counts[at[there]])  # a row for each pair of a sample and a box of its frame
+    step = np.arange(len(sample)) - np.repeat(np.cumsum(counts[at[there]]) - counts[at[there]], counts[at[there]])
+    equal = (np.abs(boxes[first[at[sample]] + step] - rows.numbers("bbox")[sample]) <= SAME_BOX).all(axis=1)
+    known = np.zeros(len(rows), bool)
+    known[sample[equal]] = True
+    yield from check_rows(rows, (
+        RowCheck("faces_looked", f"{FACES_FILE} has no row for its frame", lambda rows: looked_at & (at < 0)),
+        RowCheck("faces_box", f"{FACES_FILE} has no face with its box in its frame",
+                 lambda rows: looked_at & (at >= 0) & ~known),
+    ))  # fmt: skip
+
+
+# State ------------------------------------------------------------------------------------------------
+
+
+def check_state(
+    root: Path, info: DatasetInfo, samples: pa.Table | None, faces: pa.Table | None, failures: pa.Table | None
+) -> Iterator[Problem]:
+    """Where the build's state is still there, it and dataset.json speak of the same shards, tables and failures."""
+    found = (root / STATE_FOLDER).glob("*-*.json")
+    paths = sorted(found, key=lambda path: (_split_order(path.stem.partition("-")[0]), path.name))
+    if not paths:
+        return
+    failed: list[Any] = []
+    for path in paths:
+        name = f"{STATE_FOLDER}/{path.name}"
+        try:
+            result = json.loads(_content(path))
+            failed += result["failures"]
+            yield from _check_result(root, info, name, result)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            yield Problem(name, f"it is no shard's result ({type(error).__name__}: {error})", check="state_readable")
+    stems = [path.stem for path in paths]
+    for stem in sorted({Path(shard.path).stem for shard in info.shards} - set(stems)):
+        yield Problem(STATE_FOLDER, f"it has no result for the shard {stem[:200]}", check="state_missing")
+    if failures is not None and failures.to_pylist() != failed:
+        message = f"it does not hold the failures of the shards' results in {STATE_FOLDER}, in the order of the shards"
+        yield Problem(FAILURES_FILE, message, check="state_failures")
+    for file, table, schema in ((SAMPLES_FILE, samples, SAMPLES), (FACES_FILE, faces, FACES)):
+        parts = [root / STATE_FOLDER / f"{stem}.{file}" for stem in stems]
+        if table is not None and not _is_made_of(table, parts, schema):
+            message = f"it does not hold the rows of the shards' tables in {STATE_FOLDER}, in the order of the shards"
+            yield Problem(file, message, check="state_merged")
+
+
+def _check_result(root: Path, info: DatasetInfo, name: str, result: dict[str, Any]) -> Iterator[Problem]:
+    known = {shard.path: (shard.rows, shard.bytes, shard.sha256) for shard in info.shards}
+    shard = result["shard"]
+    if shard and known.get(shard["path"]) != (shard["rows"], shard["bytes"], shard["sha256"]):
+        message = f"{DATASET_FILE} does not say the same of the shard {str(shard['path'])[:200]}"
+        yield Problem(name, message, check="state_shard")
+    for file in (result["samples"], result["faces"]):
+        path = root / STATE_FOLDER / Path(file["path"]).name  # never outside, whatever the result says
+        if not path.is_file() or (path.stat().st_size, sha256_of(path)) != (file["bytes"], file["sha256"]):
+            message = f"its table {STATE_FOLDER}/{path.name} is missing or has changed"
+            yield Problem(name, message, check="state_table")
+
+
+def _is_made_of(table: pa.Table, parts: list[Path], schema: pa.Schema) -> bool:
+    """Whether the table's rows are those of the parts, one after the other."""
+    start = 0
+    for path in parts:
+        try:
+            part = read_table(path, schema)
+        except Exception:  # which `_check_result` has told
+            return False
+        if not table.slice(start, len(part)).equals(part):
+            return False
+        start += len(part)
+    return start == len(table)
+
+
+# Documents --------------------------------------------------------------------------------------------
+
+
+def check_documents(root: Path, info: DatasetInfo) -> Iterator[Problem]:
+    """The card and croissant.json say what this facemill would say, whatever else was added to them."""
+    if info.facemill != __version__:
+        return  # another version has other words
+    try:
+        lines = set(_content(root / CARD_FILE).decode("utf-8").splitlines())
+        lost = [line for line in dataset_card(info).splitlines() if line not in lines]
+        if lost:
+            message = f"it lacks the line {lost[0]!r}"
+            yield Problem(CARD_FILE, message, check="card", more=len(lost) - 1)
+    except Exception as error:
+        yield Problem(CARD_FILE, f"it cannot be read or made ({error})", check="card")
+    try:
+        found, expected = json.loads(_content(root / CROISSANT_FILE)), json.loads(croissant_metadata(info, root))
+        changed = [key for key, value in expected.items() if found.get(key) != value]
+        if changed:
+            message = f"{', '.join(changed)} is not what {DATASET_FILE} and the files give"
+            yield Problem(CROISSANT_FILE, message, check="croissant")
+    except Exception as error:
+        yield Problem(CROISSANT_FILE, f"it cannot be read or made ({error})", check="croissant")
+
+
+def _split_order(split: str) -> int:
+    return SPLITS.index(split) if split in SPLITS else len(SPLITS)
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a regular file of modest size.
+
+    Raises:
+        OSError: where it cannot be read.
+        ValueError: where it is something else.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a regular file")
+    if path.stat().st_size > LONGEST_DOCUMENT:
+        raise ValueError(f"it has {path.stat().st_size} bytes")
+    return path.read_bytes()
