@@ -9,7 +9,7 @@ import pytest
 from facemill import ConfigError, DatasetError
 from facemill.pipeline.build.claim import check_running, claim
 
-HOLD = "import sys; from pathlib import Path; from pipeline.claim import claim\n"
+HOLD = "import sys; from pathlib import Path; from facemill.pipeline.build.claim import claim\n"
 HOLD += "with claim(Path(sys.argv[1]), {'recipe': 1}): print('held', flush=True); sys.stdin.read()"
 
 
