@@ -20,8 +20,13 @@ FLASH = 6
 """Frames for which a shot may be interrupted, by a flash or a damaged frame, and still be the same one."""
 DISSOLVES = (6, 10, 16, 24)
 """Half lengths, in frames, of the dissolves that are looked for."""
-BLEND, UNLIKE = 0.9, 0.5
+BLEND, UNLIKE = 0.68, 0.5
 """Part of a frame's variance that two others, themselves correlated less than `UNLIKE`, explain as a blend."""
+
+ZOOMS = (1.0, 1.15, 1.33, 1.6)
+"""Ratios of size at which the ends of a dissolve are compared."""
+PAN = 3
+"""Frames over which a pan is told from a dissolve."""
 
 Frames = NDArray[np.float32]
 
@@ -87,21 +92,40 @@ def _hard_cuts(thumbnails: NDArray[np.uint8], small: Frames, visible: NDArray[np
 def _same_shot(thumbnails: NDArray[np.uint8], small: Frames, first: int, second: int) -> bool:
     if _correlation(small[[first]], small[[second]])[0] >= ALIKE:
         return True
-    return _displaced(thumbnails[first], thumbnails[second]) >= FOUND
+    return _displaced(thumbnails[first], thumbnails[second])[0] >= FOUND
 
 
-def _displaced(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
-    """Best correlation of some part of the second thumbnail with the first, wherever it lies there."""
+def _displaced(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[float, NDArray[np.float64]]:
+    """Best correlation of some part of the second thumbnail with the first, and how far off (x, y) it lies there."""
     first, second = _details(first), _details(second)
     height, width = second.shape
     tall, wide = round(height * 0.6), round(width * 0.6)
-    best = -1.0
+    best, shift = -1.0, np.zeros(2)
     for top in (0, (height - tall) // 2, height - tall):
         for left in (0, (width - wide) // 2, width - wide):
             part = second[top : top + tall, left : left + wide]
             if part.std() > PLAIN:
-                best = max(best, float(cv2.matchTemplate(first, part, cv2.TM_CCOEFF_NORMED).max()))
-    return best
+                _, likeness, _, place = cv2.minMaxLoc(cv2.matchTemplate(first, part, cv2.TM_CCOEFF_NORMED))
+                if likeness > best:
+                    best, shift = float(likeness), np.subtract(place, (left, top)).astype(np.float64)
+    return best, shift
+
+
+def _zooms(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
+    """Whether the second thumbnail shows the first one's scene, as large or larger."""
+    height, width = first.shape
+    for zoom in ZOOMS:
+        top, left = (round(side * (1 - 1 / zoom) / 2) for side in (height, width))
+        centre = cv2.resize(first[top : height - top, left : width - left], (width, height))
+        if _displaced(centre, second)[0] >= FOUND:
+            return True
+    return False
+
+
+def _pans(thumbnails: NDArray[np.uint8], middle: int) -> bool:
+    """Whether what is seen at a frame comes from one side and leaves at the other."""
+    (likeness, coming), (other, going) = (_displaced(thumbnails[middle + k], thumbnails[middle]) for k in (-PAN, PAN))
+    return min(likeness, other) > FOUND and float(coming @ going) < 0 and min(map(np.linalg.norm, (coming, going))) >= 2
 
 
 def _details(thumbnail: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -131,13 +155,14 @@ def _dissolves(
     middles: list[int] = []
     for _, middle, half in sorted(found, reverse=True):
         apart = all(abs(middle - other) > 2 * DISSOLVES[-1] for other in middles)
-        if apart and _displaced(thumbnails[middle - half], thumbnails[middle + half]) < FOUND:
+        ends = thumbnails[middle - half], thumbnails[middle + half]
+        if apart and not _zooms(*ends) and not _zooms(*ends[::-1]) and not _pans(thumbnails, middle):
             middles.append(middle)
     return middles
 
 
 def _blends(start: Frames, end: Frames, between: list[Frames]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """How well frames are blends of `start` and `end`: least part of variance explained [N], share of `end` [3, N]."""
+    """How well frames are blends of `start` and `end`: mean part of variance explained [N], share of `end` [3, N]."""
     ss, ee, se = ((a * b).sum(axis=1) for a, b in ((start, start), (end, end), (start, end)))
     determinant = np.maximum(ss * ee - se * se, 1e-3)
     qualities, shares = [], []
@@ -145,6 +170,6 @@ def _blends(start: Frames, end: Frames, between: list[Frames]) -> tuple[NDArray[
         fs, fe, ff = ((frame * other).sum(axis=1) for other in (start, end, frame))
         a, b = (fs * ee - fe * se) / determinant, (fe * ss - fs * se) / determinant
         explained = (a * fs + b * fe) / np.maximum(ff, 1e-3)
-        qualities.append(np.where((a > -0.1) & (b > -0.1) & (np.abs(a + b - 1) < 0.25), explained, 0.0))
+        qualities.append(np.where(np.abs(a + b - 1) < 0.45, explained, 0.0))
         shares.append(b / np.maximum(a + b, 1e-3))
-    return np.min(qualities, axis=0), np.stack(shares)
+    return np.mean(qualities, axis=0), np.stack(shares)
