@@ -115,11 +115,18 @@ class LossTerms:
 
     Attributes:
         total: scalar, what is minimised.
-        terms: each term by name, a mean and before its weight; for logs.
+        terms: each term by name, a mean and before its weight; for logs, where `loss` is the total's name.
+
+    Raises:
+        ValueError: for a term named `loss`.
     """
 
     total: Tensor
     terms: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        if "loss" in self.terms:
+            raise ValueError("A term named 'loss' would overwrite the total in logs: name it after what it measures.")
 
 
 def classification_loss(logit: Tensor, labels: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ class TrainSettings(Settings):
     batch: Positive = 32
     """Crops a step, over all devices together, before accumulation."""
     accumulate: Positive = 1
-    """Steps whose gradients are summed before the weights move."""
+    """Steps whose gradients are averaged before the weights move."""
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     precision: Literal["auto", "float32", "bf16"] = "auto"

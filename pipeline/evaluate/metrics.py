@@ -6,6 +6,7 @@ curve) goes by log-odds, since scores tie at 1.0 from log-odds of 37 on; ACC and
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -124,7 +125,7 @@ def score_videos(frames: pa.Table) -> pa.Table:
     grouped = frames.group_by(keys, use_threads=False).aggregate(
         [("score", "mean"), ("score", "count"), ("logit", "list")]
     )
-    logits = grouped["logit_list"].combine_chunks()
+    logits: Any = grouped["logit_list"].combine_chunks()  # a ListArray
     starts, values = logits.offsets.to_numpy()[:-1], logits.values.to_numpy()
     # log(mean of p) - log(mean of 1 - p), where log p = -log(1 + exp(-logit)); the counts cancel out.
     fake, real = (np.logaddexp.reduceat(-np.logaddexp(0, sign * values), starts) for sign in (-1, 1))

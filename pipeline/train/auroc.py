@@ -12,7 +12,8 @@ __all__ = ["RankedAUROC", "ranks"]
 def ranks(values: Tensor) -> Tensor:
     """Numbers in 0..1, float64 [N], of the order and ties of `values` [N]: torchmetrics takes these as they are."""
     distinct, place = torch.unique(values, return_inverse=True)
-    return place.double() / len(distinct)
+    scaled: Tensor = place.double() / len(distinct)
+    return scaled
 
 
 class RankedAUROC(Metric):  # type: ignore[misc]  # it has no types

@@ -74,7 +74,8 @@ class EpochLog(Callback):  # type: ignore[misc]  # it has no types
 
     def _write(self) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
+        names = dict.fromkeys(name for row in self.rows for name in row)  # a term of the loss may begin later
+        writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         write_atomically(self._path, text.getvalue().encode())

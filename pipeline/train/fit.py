@@ -28,7 +28,7 @@ from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.data import FaceDataModule, open_faces
 from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_shared
 from facemill.pipeline.train.checkpoints import AtomicCheckpoints, RunCheckpoints
-from facemill.pipeline.train.device import choose_device, count_readers
+from facemill.pipeline.train.device import choose_device, count_processes, count_readers
 from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.pipeline.train.module import ForgeryModule
 from facemill.pipeline.train.release import release, try_release
@@ -90,7 +90,8 @@ def train(
         recipe: its `train` section and seed are what counts.
         resume: go on with the run that is in `out`; where there is none, start it.
         device: `auto`, `cpu` or `cuda`.
-        devices: how many GPUs (DDP), or processes on a CPU; None for all GPUs, or one process.
+        devices: how many GPUs (DDP) of a node, or processes on a CPU; None for all GPUs, or one process, or as many
+            as torchrun or srun has started.
         workers: processes that read data, per device; 0 to read in the training process, None for what the
             machine bears.
         compiled: run the detector through `torch.compile`.
@@ -111,28 +112,29 @@ def train(
         return _report(out)
     # Everything that can be refused is refused before the folder is claimed.
     torch.manual_seed(config.seed)  # of the first weights
-    count = devices or (torch.cuda.device_count() if on_gpu else 1)
+    nodes, count = count_processes(devices, on_gpu=on_gpu)
     model = ForgeryModule(
         create(detector, **config.options),
         config.train,
         seed=config.seed,
         compiled=compiled,
-        synchronised=on_gpu and count > 1,
+        synchronised=on_gpu and nodes * count > 1,
     )
     if rank_zero_only.rank == 0:
         try_release(model.detector, config)
     if on_gpu:
         model = model.to(memory_format=torch.channels_last)
-    # Lightning starts the further processes of a DDP run by this same call; the first has claimed the folder.
-    _claim(out, config, resume=resume or rank_zero_only.rank > 0)
+    # The first process of a distributed run claims the folder, whoever else comes before it; the others wait for it
+    # when they join in `fit`.
     if rank_zero_only.rank == 0:
+        _claim(out, config, resume=resume)
         write_trained_on(out, trained_on)
     with _lightning_quiet():
-        trainer = _trainer(out, config, on_gpu=on_gpu, devices=count, progress=progress)
+        trainer = _trainer(out, config, on_gpu=on_gpu, nodes=nodes, devices=count, progress=progress)
         faces = FaceDataModule(
             data,
             settings=config.train.model_copy(update={"batch": _per_device(config.train.batch, trainer.world_size)}),
-            workers=count_readers(trainer.world_size) if workers is None else workers,
+            workers=count_readers(count) if workers is None else workers,
             seed=config.seed,
             masks=model.detector.uses_masks,
         )
@@ -221,7 +223,7 @@ def _per_device(batch: int, devices: int) -> int:
     return batch // devices
 
 
-def _trainer(out: Path, config: RunConfig, *, on_gpu: bool, devices: int, progress: bool) -> Trainer:
+def _trainer(out: Path, config: RunConfig, *, on_gpu: bool, nodes: int, devices: int, progress: bool) -> Trainer:
     bf16 = config.train.precision == "bf16" or (config.train.precision == "auto" and on_gpu)
     bar = progress and Console().is_terminal
     log = EpochLog(out / LOG_FILE, print if progress and not bar else None)
@@ -230,8 +232,9 @@ def _trainer(out: Path, config: RunConfig, *, on_gpu: bool, devices: int, progre
         callbacks.append(RichProgressBar())
     return Trainer(
         accelerator="cuda" if on_gpu else "cpu",
+        num_nodes=nodes,
         devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
+        strategy="ddp" if nodes * devices > 1 else "auto",
         precision="bf16-mixed" if bf16 else "32-true",
         max_epochs=config.train.epochs,
         accumulate_grad_batches=config.train.accumulate,
