@@ -16,6 +16,7 @@ from facemill.manifests.records import (
     VideoEntry,
     VideoFacts,
 )
+from facemill.manifests.roots import check_roots
 from facemill.manifests.scanning.contents import add_contents, find_changed
 from facemill.manifests.scanning.listing import locate
 from facemill.manifests.scanning.merge import Merged, merge
@@ -49,6 +50,7 @@ __all__ = [
     "Violation",
     "add_contents",
     "check",
+    "check_roots",
     "find_changed",
     "from_globs",
     "from_table",

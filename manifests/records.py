@@ -132,7 +132,8 @@ class VideoEntry:
         label: 0 real, 1 fake.
         quality: `raw`, `c23`, `c40`, or `native` where the dataset knows no compression levels.
         split: `train`, `val` or `test`; `REFERENCE` for the original of a fake that was itself left out.
-        root: folder or fsspec URL that `path` and `mask_path` are relative to.
+        root: absolute folder or fsspec URL that `path` and `mask_path` are relative to; a mere name where a shared
+            manifest was read and nobody told where that is (see `facemill.manifests.roots`).
         path: POSIX path of the video below `root`; of a sequence of pictures its folder, which may be
             inside an archive (see `facemill.manifests.sequences`).
         source_id: `video_id` of the pristine video that a fake was made from; None for a real

@@ -153,7 +153,7 @@ def build(
     results: dict[str, ShardResult] = {}
     gpus = _count_gpus(device)
     with claim(out, _identity(entries, recipe)) as run:
-        write_videos(entries, out / VIDEOS_FILE)
+        write_videos(entries, out / VIDEOS_FILE, places=False)
         job = BuildJob(out, recipe, faces, device, retry_failed, run)
         watcher.begin(len(entries))
         with Executor(
@@ -252,7 +252,7 @@ def _identity(entries: list[VideoEntry], recipe: Recipe) -> dict[str, Any]:
     """What must not change between the runs of one build, since it may show in the bytes."""
     videos = hashlib.sha256()
     for entry in entries:
-        videos.update(repr(entry).encode())
+        videos.update(repr(replace(entry, root="")).encode())  # a root that has moved holds the same videos still
     return {
         "recipe": recipe.work_values(),
         "manifest": videos.hexdigest(),

@@ -93,11 +93,18 @@ def merge(
     typer.echo(f"{len(merged.entries)} videos -> {out}")
 
 
-def check(videos: Annotated[Path, typer.Argument(help="Manifest, as `facemill scan --hash` writes it.")]) -> None:
+def check(
+    videos: Annotated[Path, typer.Argument(help="Manifest, as `facemill scan --hash` writes it.")],
+    roots: Annotated[
+        list[str] | None,
+        typer.Option("--root", help="Where its videos are now; of several roots, each by name.", metavar="[NAME=]DIR"),
+    ] = None,
+) -> None:
     """Read the videos of a hashed manifest again, and tell which are gone or have changed."""
     from facemill import manifests
 
-    entries = manifests.read_videos(videos)
+    entries = manifests.read_videos(videos, roots or ())
+    manifests.check_roots(entries)
     with progress("checking", len(entries)) as advance:
         changes = manifests.find_changed(entries, on_videos=advance)
     for change in changes:

@@ -7,6 +7,7 @@ import pytest
 
 from facemill import ManifestError
 from facemill.manifests import VIDEOS, VideoEntry, read_videos, to_table, write_videos
+from facemill.manifests.videos import SUBJECTS_NOTE
 
 ENTRIES = [
     VideoEntry("a", "d", "real", 0, "c23", "train", "/r", "a.mp4", None, ("d-1",)),
@@ -24,7 +25,14 @@ def test_equal_entries_give_equal_bytes_and_nothing_else(tmp_path):
     for name in ("one", "two"):
         write_videos(ENTRIES, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "one.roots.json", "two", "two.roots.json"]
+
+
+@pytest.mark.parametrize(("split", "note"), [("train", "0 of 2 subjects"), ("test", "1 of 2 subjects")])
+def test_the_file_notes_how_many_subjects_are_in_two_splits(tmp_path, split, note):
+    write_videos([ENTRIES[0], replace(ENTRIES[1], split=split)], tmp_path / "videos.parquet")
+    told = pq.read_schema(tmp_path / "videos.parquet").metadata[SUBJECTS_NOTE].decode()
+    assert told == f"{note} are in more than one split"
 
 
 def test_a_manifest_that_breaks_a_rule_is_not_written(tmp_path):
