@@ -5,6 +5,7 @@ import logging
 import pickle
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 from zlib import crc32
 
+import cloudpickle  # type: ignore[import-untyped]
 import dask
 import distributed
 from dask.system import CPU_COUNT
@@ -27,6 +29,7 @@ __all__ = ["Executor", "Outcome", "tell"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Description = TypeVar("Description")
 
 TASKS_PER_WORKER = 2
 """Tasks in the scheduler's hands for each worker: one at work and one that waits."""
@@ -146,6 +149,36 @@ class Executor:
         finally:
             self._client.unsubscribe_topic(topic)
 
+    def choose_workers(
+        self,
+        describe: Callable[..., Description],
+        *arguments: Any,
+        choose: Callable[[dict[str, Description]], list[str]],
+    ) -> None:
+        """Ask the workers of somebody's scheduler what they are, and use those that `choose` gives.
+
+        Args:
+            describe: sent by value with all of its module: workers may not have it. Called with `arguments`.
+            choose: gets what they say, by address, and gives the addresses of those that may work.
+
+        Raises:
+            ConfigError: if they do not answer.
+        """
+        if self._scheduler is None:
+            return  # they are this very installation
+        module = sys.modules[describe.__module__]
+        cloudpickle.register_pickle_by_value(module)
+        try:
+            told = self._client.run(describe, *arguments)
+        except Exception as error:
+            raise ConfigError(
+                f"The workers of {self._scheduler} do not answer ({error}): look at their logs."
+            ) from error
+        finally:
+            cloudpickle.unregister_pickle_by_value(module)
+        chosen = choose(told)
+        self._chosen = chosen if len(chosen) < len(told) else None
+
     def _next_event(self, events: SimpleQueue[Any]) -> Any:
         """What happens next; looks from time to time whether anybody is there to make it happen."""
         alone_since: float | None = None
@@ -165,6 +198,7 @@ class Executor:
 
     def _connect(self, resources: ExitStack) -> Any:
         if self._scheduler is None:
+            resources.enter_context(_main_module_untold())
             with _deaf_to_interrupts():
                 cluster = distributed.LocalCluster(
                     n_workers=self.workers,
@@ -178,10 +212,11 @@ class Executor:
             return distributed.Client(resources.enter_context(cluster))
         try:
             client = distributed.Client(self._scheduler, timeout=CONNECT_TIMEOUT_S)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever a server says that is none, or wants other credentials
             raise ConfigError(
-                f"No Dask scheduler answers at {self._scheduler} ({error}): check the address, or leave "
-                "--scheduler out to run on this machine."
+                f"No Dask scheduler answers at {self._scheduler} ({type(error).__name__}: {error}): check the address, "
+                "and for tls:// the certificates (Dask's settings distributed.comm.tls); or leave --scheduler out to "
+                "run on this machine."
             ) from error
         try:
             client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
@@ -225,6 +260,21 @@ def _own_security() -> Any:
         return distributed.Security.temporary()
     except ImportError as error:
         raise ConfigError("Workers on this machine need the package cryptography: pip install cryptography.") from error
+
+
+@contextmanager
+def _main_module_untold() -> Iterator[None]:
+    """Processes started inside do not import this one's main module, as multiprocessing otherwise has them do.
+
+    They need nothing of it, and a script without `if __name__ == "__main__"` would start itself over in each.
+    """
+    main = sys.modules["__main__"]
+    before = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
+    vars(main).update(dict.fromkeys(before))
+    try:
+        yield
+    finally:
+        vars(main).update(before)
 
 
 @contextmanager

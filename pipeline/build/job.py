@@ -15,7 +15,7 @@ import av
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from facemill import DatasetError, FacemillError, __version__
+from facemill import ConfigError, DatasetError, FacemillError, __version__
 from facemill.manifests import FailureRecord, VideoEntry, group_clips, read_videos, schemas, write_videos
 from facemill.manifests.shards.card import dataset_card
 from facemill.manifests.shards.croissant import croissant_metadata
@@ -42,6 +42,7 @@ from facemill.pipeline.build.executor import Executor, Outcome, tell
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot, plan_shards
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.build.state import GroupDone, ShardResult, load_final, state_folder
+from facemill.pipeline.build.worker_check import describe, fit_workers
 
 __all__ = ["BuildReport", "Watcher", "build"]
 
@@ -104,6 +105,9 @@ class Watcher:
     def begin(self, videos: int) -> None:
         """There are `videos` in all."""
 
+    def warn(self, line: str) -> None:
+        """Something that the user should know, and that does not end the build."""
+
     def group(self, done: GroupDone) -> None:
         """A worker is through with a clip group."""
 
@@ -159,6 +163,7 @@ def build(
         with Executor(
             workers=workers, scheduler=scheduler, gpus=gpus, performance_report=performance_report
         ) as executor:
+            _check_workers(executor, entries, recipe, job, watcher)
             for result, built in _run(executor, specs, job, _Listener(watcher, EarlyStop(len(entries)))):
                 results[result.shard_id] = result
                 watcher.shard(result, built=built)
@@ -166,6 +171,28 @@ def build(
 
 
 # Running ----------------------------------------------------------------------------------------------
+
+
+def _check_workers(
+    executor: Executor, entries: Sequence[VideoEntry], recipe: Recipe, job: BuildJob, watcher: Watcher
+) -> None:
+    """Refuse workers that would give other bytes, and leave out those that do not see a folder."""
+    roots = sorted({entry.root for entry in entries})
+    weights = None if recipe.detect.weights is None else str(recipe.detect.weights)
+    packages = ("facemill", "av", *VERSIONED)
+    seen: tuple[Any, ...] = packages, weights, roots, str(state_folder(job.out) / RUN_FILE), job.run
+
+    def choose(told: dict[str, dict[str, Any]]) -> list[str]:
+        fit, lines, difference = fit_workers(describe(*seen)["versions"], told)
+        if difference is not None:
+            raise ConfigError(difference)
+        if not fit:
+            raise ConfigError(f"No worker can work: {' '.join(lines)}")
+        for line in lines:
+            watcher.warn(line)
+        return fit
+
+    executor.choose_workers(describe, *seen, choose=choose)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.text import Text
 
 from facemill.pipeline.build.job import Watcher
 from facemill.pipeline.build.state import GroupDone, ShardResult
@@ -63,6 +64,9 @@ class BuildProgress(Watcher):
 
     def begin(self, videos: int) -> None:
         self.total = videos
+
+    def warn(self, line: str) -> None:
+        self.console.print(Text(line))
 
     def group(self, done: GroupDone) -> None:
         self._open[done.shard_id].update(videos=done.videos, faces=done.samples, failures=done.failures)

@@ -1,9 +1,12 @@
+import errno
 import hashlib
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from facemill.manifests.storage import TEMPORARY_SUFFIX, atomic_path, sha256_of, write_atomically
+from facemill.manifests.storage import TEMPORARY_SUFFIX, atomic_path, sha256_of, target_of, write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -50,3 +53,35 @@ def test_two_writers_of_one_file_do_not_mix(tmp_path):
 def test_write_and_hash(tmp_path):
     write_atomically(tmp_path / "file.bin", b"abc")
     assert sha256_of(tmp_path / "file.bin") == hashlib.sha256(b"abc").hexdigest()
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_flush_folders_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    flush = os.fsync
+
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, "cannot")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    write_atomically(tmp_path / "file", b"whole")
+    assert (tmp_path / "file").read_bytes() == b"whole"
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.EIO, "a bad disk")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="a bad disk"):
+        write_atomically(tmp_path / "file", b"other")
+    assert (tmp_path / "file").read_bytes() == b"whole"
+
+
+def test_the_target_of_a_temporary_name_is_told(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "a.b.parquet") as temporary:
+        assert target_of(temporary) == "a.b.parquet"
+        temporary.touch()
+    assert target_of(Path(".notes.tmp")) is None
+    assert target_of(Path("a.0badcafe.tmp")) is None

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ import pytest
 
 from facemill import ConfigError, DetectorError
 from facemill.pipeline.build import executor as module
-from facemill.pipeline.build.executor import RETRIES, TASKS_PER_WORKER, Executor
+from facemill.pipeline.build.executor import RETRIES, TASKS_PER_WORKER, Executor, tell
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -72,6 +74,11 @@ def die_of_poison(task: Path | int, number: int, threads: int) -> int:
         raise AssertionError
     time.sleep(0.2)
     return task
+
+
+def talk(task: int, number: int, threads: int) -> None:
+    tell({"task": task})
+    time.sleep(1)  # longer than what it says is under way
 
 
 def wait_long(task: int, number: int, threads: int) -> None:
@@ -172,6 +179,47 @@ def test_it_is_reachable_from_this_machine_only(local: Executor) -> None:
     ]
     assert len(listening) > WORKERS
     assert set(listening) == {"127.0.0.1"}
+
+
+def test_nobody_else_gets_in(local: Executor) -> None:
+    """Neither in plain TCP nor with credentials of one's own."""
+    address = local._client.scheduler.address
+    assert address.startswith("tls://127.0.0.1:")
+    for wrong, security in ((address.replace("tls", "tcp"), None), (address, distributed.Security.temporary())):
+        with pytest.raises(OSError, match="Timed out|reset by peer|closed"):
+            distributed.Client(wrong, security=security, timeout=2, set_as_default=False)
+    assert [outcome.result for outcome in local.run(double, [3])] == [6]
+
+
+def test_what_tasks_tell_is_heard(local: Executor) -> None:
+    heard: list[object] = []
+    outcomes = list(local.run(talk, [1, 2], heard.append))
+    assert sorted(heard, key=str) == [{"task": 1}, {"task": 2}]
+    assert [outcome.error for outcome in outcomes] == [None, None]
+
+    def refuse(message: object) -> None:
+        raise ConfigError("enough")
+
+    with pytest.raises(ConfigError, match="enough"):
+        list(local.run(talk, [1], refuse))
+
+
+SCRIPT = """
+from pathlib import Path
+from facemill.pipeline.build.executor import Executor
+from tests.pipeline.build.test_executor import double
+with Executor(workers=1) as executor:
+    print([outcome.result for outcome in executor.run(double, [1])])
+"""
+
+
+def test_a_script_without_a_main_guard_is_not_run_over_again(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=False, env=here
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[2]\n", "")
 
 
 def test_a_given_scheduler_is_used_and_left_running(address: str) -> None:

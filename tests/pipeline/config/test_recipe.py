@@ -66,3 +66,19 @@ def test_a_recipe_file_and_what_is_none(tmp_path: Path) -> None:
         load_recipe("default", ["crop.size"])
     with pytest.raises(ConfigError, match="plain value"):
         load_recipe("default", ["crop.size.x=3"])
+
+
+def test_settings_that_change_no_byte_may_differ_between_the_runs_of_a_build() -> None:
+    slow = load_recipe("default", ["decode.timeout_s=600", "detect.batch=2"])
+    assert slow.work_values() == load_recipe("default").work_values()
+    assert slow.build_values()["decode"]["timeout_s"] == 600
+    for other in ("detect.max_side=320", "crop.size=64", "seed=1", "sample.frames=3"):
+        assert load_recipe("default", [other]).work_values() != slow.work_values()
+
+
+def test_a_wrong_value_is_blamed_on_its_key_without_a_types_name() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe("default", ["mask.threshold=2"])
+    assert str(caught.value) == (
+        "Recipe key 'mask.threshold' is wrong: Input should be less than 1, or Input should be 'auto', got 2."
+    )

@@ -1,0 +1,43 @@
+import errno
+
+import pytest
+
+from facemill.manifests import FailureRecord, Reason, Stage
+from facemill.manifests.blame import reason_of_error
+from facemill.manifests.records import Fault
+
+FINAL = (
+    *("worker_crashed", "unreadable", "no_video_stream", "truncated", "size_mismatch", "misaligned"),
+    *("mask_empty", "mask_unavailable", "no_face", "too_small", "blurred"),
+)
+ENVIRONMENT = (
+    *("missing_file", "no_access", "not_fetched", "system_error", "out_of_memory"),
+    *("decode_timeout", "worker_killed"),
+)
+
+
+def test_only_what_lies_in_the_file_is_final() -> None:
+    assert {reason.value for reason in Reason if reason.fault is Fault.FILE} >= set(FINAL)
+    assert {reason.value for reason in Reason if reason.fault is Fault.ENVIRONMENT} >= set(ENVIRONMENT)
+    for reason in Reason:
+        assert FailureRecord("v", Stage.DECODE, reason, "").retryable is (reason.fault is not Fault.FILE)
+        assert Reason(reason.value) is reason
+    assert Reason.INTERNAL_ERROR.retryable
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (FileNotFoundError(errno.ENOENT, ""), Reason.MISSING_FILE),
+        (PermissionError(errno.EACCES, ""), Reason.NO_ACCESS),
+        (OSError(errno.EMFILE, ""), Reason.SYSTEM_ERROR),
+        (OSError(errno.ESTALE, ""), Reason.SYSTEM_ERROR),
+        (OSError(errno.ENOMEM, ""), Reason.OUT_OF_MEMORY),
+        (MemoryError(), Reason.OUT_OF_MEMORY),
+        (ModuleNotFoundError("s3fs"), Reason.NOT_FETCHED),
+        (OSError("cannot identify image"), None),
+        (ValueError(), None),
+    ],
+)
+def test_the_reason_of_an_exception(error: Exception, reason: Reason | None) -> None:
+    assert reason_of_error(error) is reason

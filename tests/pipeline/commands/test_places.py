@@ -1,0 +1,77 @@
+import inspect
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+from typer.testing import CliRunner
+
+from facemill import ConfigError
+from facemill.pipeline.commands.cli import app
+from facemill.pipeline.commands.places import free_file, free_folder, local_path
+
+
+@pytest.mark.parametrize("text", ["s3://bucket/x", "file:///x", "hf://datasets/x", "https://host/x"])
+def test_urls_are_no_paths(text: str) -> None:
+    with pytest.raises(ConfigError, match="only a path on this machine works"):
+        local_path(text)
+    assert local_path("a:b/c") == Path("a:b/c")
+
+
+OWN = ("facemill.pipeline.commands.dataset", "facemill.pipeline.commands.training", "facemill.pipeline.commands.about")
+
+
+def path_parameters() -> list[tuple[str, str]]:
+    found = []
+    for command in app.registered_commands:
+        if command.callback is not None and command.callback.__module__ in OWN:
+            for name, hint in get_type_hints(command.callback, include_extras=True).items():
+                if "Path" in str(hint):
+                    found.append((command.callback.__name__, name))
+    return found
+
+
+@pytest.mark.parametrize(("command", "name"), path_parameters())
+def test_every_command_parses_every_path_by_the_one_rule(command: str, name: str) -> None:
+    (callback,) = [c.callback for c in app.registered_commands if c.callback and c.callback.__name__ == command]
+    assert inspect.isfunction(callback)
+    options = [o for o in get_type_hints(callback, include_extras=True)[name].__metadata__ if hasattr(o, "parser")]
+    assert [option.parser for option in options] == [local_path]
+
+
+def test_a_url_given_to_build_makes_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = CliRunner().invoke(app, ["build", "videos.parquet", "--out", "s3://bucket/x"])
+    assert isinstance(ended.exception, ConfigError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_of_others_stay_and_own_ones_go_when_asked(tmp_path: Path) -> None:
+    target = tmp_path / "a.mp4"
+    assert free_file(target) == target
+    target.write_bytes(b"a video")
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match="this command has not written it"):
+            free_file(target, overwrite=overwrite)
+    with pytest.raises(ConfigError, match="pass --overwrite"):
+        free_file(target, is_own=lambda path: True)
+    assert free_file(target, overwrite=True, is_own=lambda path: True) == target
+    with pytest.raises(ConfigError, match="is a folder"):
+        free_file(tmp_path)
+
+
+def test_folders_of_others_stay_and_own_ones_go_when_asked(tmp_path: Path) -> None:
+    def own(folder: Path) -> bool:
+        return (folder / "scores.parquet").is_file()
+
+    assert free_folder(tmp_path, is_own=own) == tmp_path
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="holds other things"):
+        free_folder(tmp_path, overwrite=True, is_own=own)
+    (tmp_path / "scores.parquet").touch()
+    with pytest.raises(ConfigError, match="pass --overwrite"):
+        free_folder(tmp_path, is_own=own)
+    assert free_folder(tmp_path, overwrite=True, is_own=own)
+    with pytest.raises(ConfigError, match="is a file"):
+        free_folder(tmp_path / "thesis.txt", is_own=own)
+    with pytest.raises(ConfigError, match="cannot be written to"):
+        free_folder(tmp_path / "thesis.txt" / "below", is_own=own)

@@ -1,0 +1,30 @@
+import json
+
+import pytest
+
+from facemill.pipeline.commands.printing import echo, echo_json, echo_table, shown
+
+HOSTILE = "\x1b[31mred\x07 \u202eright [/x] [red]GAN[v1][/red]\nnext \ud800"
+
+
+def test_nothing_reaches_the_terminal_but_what_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    echo(HOSTILE)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.isprintable()
+    assert line == r"\x1b[31mred\x07 \u202eright [/x] [red]GAN[v1][/red]\nnext \ud800"
+    assert shown("naïve 名前") == "naïve 名前"
+
+
+def test_tables_take_nothing_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    echo_table("Of [v1]", ["method", "samples"], [["GAN[v1]", 1], ["GAN[v2]", 2], ["[/x]", 3], ["\x1b]0;x\x07", 4]])
+    out = capsys.readouterr().out
+    assert all(text in out for text in ("Of [v1]", "GAN[v1]", "GAN[v2]", "[/x]", r"\x1b]0;x\x07"))
+    assert "\x1b" not in out
+
+
+def test_json_is_plain_ascii(capsys: pytest.CaptureFixture[str]) -> None:
+    echo_json({"id": HOSTILE})
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert "\x1b" not in out
+    assert json.loads(out) == {"id": HOSTILE}
