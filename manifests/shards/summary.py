@@ -2,18 +2,35 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from facemill import DatasetError
-from facemill.manifests.records import SPLITS
+from facemill import DatasetError, ManifestError
+from facemill.manifests.checks.bounded import read_table
+from facemill.manifests.records import LABELS, SPLITS
 from facemill.manifests.schemas import FAILURES, SAMPLES, VIDEOS
 from facemill.manifests.shards.dataset import FAILURES_FILE, SAMPLES_FILE, STATE_FOLDER, VIDEOS_FILE, read_dataset
 
-__all__ = ["FailureCount", "MaskCount", "SampleCount", "Summary", "SummaryTable", "summarise"]
+__all__ = [
+    "FaceSpread",
+    "FailureCount",
+    "MaskCount",
+    "PeopleCount",
+    "Quantiles",
+    "SampleCount",
+    "Summary",
+    "SummaryTable",
+    "summarise",
+]
+
+PERCENTILES = ("5 %", "25 %", "50 %", "75 %", "95 %")
+SHOWN = 3
+"""Videos that are named of each kind of failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +45,67 @@ class SampleCount:
 
 
 @dataclass(frozen=True, slots=True)
-class MaskCount:
-    """Samples with one kind of mask; `mean_coverage` is the mean forged share of the crop, None without masks."""
+class Quantiles:
+    """How a number is spread: its 5th, 25th, 50th, 75th and 95th percentile."""
 
+    low: float
+    lower: float
+    median: float
+    upper: float
+    high: float
+
+    @classmethod
+    def of(cls, values: NDArray[np.floating]) -> "Quantiles":
+        return cls(*np.percentile(values, (5, 25, 50, 75, 95)).tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class MaskCount:
+    """Samples of one method with one kind of mask.
+
+    Attributes:
+        empty: samples whose mask is all zero.
+        mean: forged share of the crop; None, like its spread, where there are no masks.
+    """
+
+    method: str
     kind: str
     samples: int
-    mean_coverage: float | None
+    empty: int
+    mean: float | None
+    spread: Quantiles | None
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSpread:
+    """How a property of the faces, such as their size, is spread over the samples of a label."""
+
+    what: str
+    label: str
+    spread: Quantiles
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleCount:
+    """Videos that have samples of so many people."""
+
+    people: int
+    videos: int
 
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """Failures of one stage and reason: rows of failures.parquet, and frames where single frames failed."""
+    """Failures of one stage and reason: rows of failures.parquet, and frames where single frames failed.
+
+    Attributes:
+        names: ids of the videos, in the order of failures.parquet.
+    """
 
     stage: str
     reason: str
     videos: int
     frames: int
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +129,8 @@ class Summary:
 
     samples: tuple[SampleCount, ...]
     masks: tuple[MaskCount, ...]
+    faces: tuple[FaceSpread, ...]
+    people: tuple[PeopleCount, ...]
     failures: tuple[FailureCount, ...]
     seconds: dict[str, float]
     videos: int = 0
@@ -90,14 +154,23 @@ class Summary:
                 tuple((s.split, s.method, s.quality, f"{s.samples:,}", f"{s.videos:,}") for s in self.samples),
             ),
             SummaryTable(
-                "Masks",
-                ("kind", "samples", "mean coverage"),
-                tuple((m.kind, f"{m.samples:,}", _percent(m.mean_coverage)) for m in self.masks),
+                "Masks: forged share of the crop",
+                ("method", "kind", "samples", "empty", "mean", *PERCENTILES),
+                tuple(
+                    (m.method, m.kind, f"{m.samples:,}", f"{m.empty:,}", _percent(m.mean), *_shares(m.spread))
+                    for m in self.masks
+                ),
             ),
             SummaryTable(
+                "Faces",
+                ("what", "label", *PERCENTILES),
+                tuple((f.what, f.label, *map(_number, astuple(f.spread))) for f in self.faces),
+            ),
+            SummaryTable("People", ("people", "videos"), tuple((f"{p.people}", f"{p.videos:,}") for p in self.people)),
+            SummaryTable(
                 "Failures",
-                ("stage", "reason", "videos", "frames"),
-                tuple((f.stage, f.reason, f"{f.videos:,}", f"{f.frames:,}") for f in self.failures),
+                ("stage", "reason", "videos", "frames", "which"),
+                tuple((f.stage, f.reason, f"{f.videos:,}", f"{f.frames:,}", _names(f.names)) for f in self.failures),
             ),
             SummaryTable(
                 "Time",
@@ -115,12 +188,18 @@ def summarise(root: Path) -> Summary:
         DatasetError: for a build that is not finished, or whose tables cannot be read.
     """
     read_dataset(root)
-    columns = ["split", "method", "quality", "video_id", "mask_kind", "mask_coverage"]
-    samples = _columns(root / SAMPLES_FILE, SAMPLES, columns)
-    failures = _columns(root / FAILURES_FILE, FAILURES, ["stage", "reason", "video_id", "frames"])
-    videos = len(_columns(root / VIDEOS_FILE, VIDEOS, ["video_id"]))
-    counts = _count_samples(samples), _count_masks(samples), _count_failures(failures)
-    return Summary(*counts, _sum_timings(root), videos)
+    samples, failures = (
+        _table(root / name, schema) for name, schema in ((SAMPLES_FILE, SAMPLES), (FAILURES_FILE, FAILURES))
+    )
+    return Summary(
+        _count_samples(samples),
+        _count_masks(samples),
+        _spread_of_faces(samples),
+        _count_people(samples),
+        _count_failures(failures),
+        _sum_timings(root),
+        len(_table(root / VIDEOS_FILE, VIDEOS)),
+    )
 
 
 def _count_samples(samples: pa.Table) -> tuple[SampleCount, ...]:
@@ -134,13 +213,45 @@ def _count_samples(samples: pa.Table) -> tuple[SampleCount, ...]:
 
 
 def _count_masks(samples: pa.Table) -> tuple[MaskCount, ...]:
-    grouped = samples.group_by("mask_kind").aggregate([("mask_kind", "count"), ("mask_coverage", "mean")])
-    return tuple(MaskCount(*row.values()) for row in grouped.sort_by("mask_kind").to_pylist())
+    groups = samples.group_by(["method", "mask_kind"]).aggregate([("mask_coverage", "list")])
+    counts = []
+    for row in groups.to_pylist():
+        coverage = np.array([value for value in row["mask_coverage_list"] if value is not None], np.float64)
+        mean, spread = (float(coverage.mean()), Quantiles.of(coverage)) if len(coverage) else (None, None)
+        empty, total = int((coverage == 0).sum()), len(row["mask_coverage_list"])
+        counts.append(MaskCount(row["method"], row["mask_kind"], total, empty, mean, spread))
+    return tuple(sorted(counts, key=lambda count: (count.method != "real", count.method, count.kind)))
+
+
+def _spread_of_faces(samples: pa.Table) -> tuple[FaceSpread, ...]:
+    vectors: Any = samples["bbox"].combine_chunks()
+    boxes = vectors.flatten().to_numpy().reshape(-1, 4)
+    labels = samples["label"].to_numpy()
+    properties = {
+        "shorter side, pixels": (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf),
+        "detector's score": samples["score"].to_numpy(),
+    }
+    return tuple(
+        FaceSpread(what, name, Quantiles.of(values[labels == label]))
+        for what, values in properties.items()
+        for label, name in enumerate(LABELS)
+        if (labels == label).any()
+    )
+
+
+def _count_people(samples: pa.Table) -> tuple[PeopleCount, ...]:
+    people = samples.group_by("video_id").aggregate([("track_id", "count_distinct")])["track_id_count_distinct"]
+    numbers, videos = np.unique(people.to_numpy(), return_counts=True)
+    return tuple(map(PeopleCount, numbers.tolist(), videos.tolist()))
 
 
 def _count_failures(failures: pa.Table) -> tuple[FailureCount, ...]:
-    grouped = failures.group_by(["stage", "reason"]).aggregate([("video_id", "count_distinct"), ("frames", "sum")])
-    counts = [FailureCount(*row.values()) for row in grouped.to_pylist()]
+    grouped = failures.group_by(["stage", "reason"], use_threads=False)
+    rows = grouped.aggregate([("video_id", "list"), ("frames", "sum")]).to_pylist()
+    counts = []
+    for row in rows:
+        names = tuple(dict.fromkeys(row["video_id_list"]))
+        counts.append(FailureCount(row["stage"], row["reason"], len(names), row["frames_sum"], names))
     return tuple(sorted(counts, key=lambda c: (-c.videos, c.stage, c.reason)))
 
 
@@ -155,12 +266,24 @@ def _sum_timings(root: Path) -> dict[str, float]:
     return dict(seconds.most_common())
 
 
-def _columns(path: Path, schema: pa.Schema, names: list[str]) -> pa.Table:
+def _table(path: Path, schema: pa.Schema) -> pa.Table:
     try:
-        with pq.ParquetFile(path) as file:
-            return file.read(names).cast(pa.schema([schema.field(name) for name in names]))
-    except (pa.ArrowException, OSError, ValueError) as error:
+        return read_table(path, schema)
+    except (ManifestError, pa.ArrowException, OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read ({error}): run `facemill verify {path.parent}`.") from None
+
+
+def _number(value: float) -> str:
+    return f"{value:,.1f}" if value >= 10 else f"{value:.3f}"
+
+
+def _names(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
+
+
+def _shares(spread: Quantiles | None) -> tuple[str, ...]:
+    return tuple(_percent(share) for share in (astuple(spread) if spread else (None,) * len(PERCENTILES)))
 
 
 def _percent(share: float | None) -> str:

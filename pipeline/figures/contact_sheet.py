@@ -1,70 +1,83 @@
-"""A contact sheet: rows of real crop, fake crop, and the forgery mask over the fake."""
+"""A contact sheet: titled parts of captioned strips of pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
+from facemill.pipeline.figures.sheet import FAINT, INK, Image, blank_sheet, fitted, place, save_png, write_text
 
-from facemill.pipeline.figures.sheet import (
-    FAINT,
-    INK,
-    Image,
-    blank_sheet,
-    fitted,
-    mask_over,
-    place,
-    save_png,
-    write_text,
-)
+__all__ = ["SheetPart", "Strip", "write_contact_sheet"]
 
-__all__ = ["ContactRow", "write_contact_sheet"]
-
-_TITLES = ("real", "fake", "mask over fake")
-_MARGIN, _GAP, _LABEL_HEIGHT, _TITLE_HEIGHT = 20, 10, 20, 30  # pixels
+_MARGIN, _GAP, _LABEL_HEIGHT, _TITLE_HEIGHT = 20, 6, 20, 34  # pixels
+_COLUMNS = 9
+"""Pictures beside each other, at most."""
 
 
 @dataclass(frozen=True)
-class ContactRow:
-    """One real/fake pair.
+class Strip:
+    """Pictures side by side.
 
     Attributes:
-        label: shown above the row, such as `Deepfakes · c23 · 000_001`; ASCII.
-        real, fake: uint8 RGB [S, S, 3].
-        mask: uint8 [S, S], not zero where the fake is forged.
+        label: shown above them, such as `Deepfakes c23 000_001`; ASCII.
+        pictures: uint8 RGB [S, S, 3]; of more than fit on the sheet the first are shown.
     """
 
     label: str
-    real: Image
-    fake: Image
-    mask: Image
+    pictures: Sequence[Image]
 
 
-def write_contact_sheet(rows: Sequence[ContactRow], path: Path, *, cell: int = 160) -> None:
-    """Write a PNG with a row of three pictures for each pair; more than four rows stand in two columns.
+@dataclass(frozen=True)
+class SheetPart:
+    """Strips under a title."""
+
+    title: str
+    strips: Sequence[Strip]
+
+
+def write_contact_sheet(parts: Sequence[SheetPart], path: Path, *, cell: int = 120) -> None:
+    """Write a PNG of the parts, one below the other; short strips stand beside each other. Empty parts are left out.
 
     Args:
         path: the file to write.
         cell: side of each picture, pixels.
     """
-    blocks = 2 if len(rows) > 4 else 1
-    tall = -(-len(rows) // blocks)  # rows a block
-    block_width = 3 * cell + 2 * _GAP
-    width = blocks * block_width + (blocks + 1) * _MARGIN
+    parts = [part for part in parts if part.strips]
     row_height = _LABEL_HEIGHT + cell + _GAP
-    sheet = blank_sheet(width, 2 * _MARGIN + _TITLE_HEIGHT + tall * row_height)
-    for block in range(blocks):
-        left = _MARGIN + block * (block_width + _MARGIN)
-        for column, title in enumerate(_TITLES):
-            write_text(sheet, title, left + column * (cell + _GAP), _MARGIN, cell, INK)
-        for position, row in enumerate(rows[block * tall : (block + 1) * tall]):
-            _draw_row(sheet, row, left, _MARGIN + _TITLE_HEIGHT + position * row_height, cell)
+    shelves = [list(_shelves(part.strips)) for part in parts]
+    height = 2 * _MARGIN + sum(_TITLE_HEIGHT + len(rows) * row_height for rows in shelves)
+    sheet = blank_sheet(2 * _MARGIN + _COLUMNS * (cell + _GAP) - _GAP, height)
+    top = _MARGIN
+    for part, rows in zip(parts, shelves, strict=True):
+        write_text(sheet, part.title, _MARGIN, top + _GAP, sheet.shape[1] - 2 * _MARGIN, INK)
+        top += _TITLE_HEIGHT
+        for row in rows:
+            column = 0
+            for strip in row:
+                column = _draw(sheet, strip, column, top, cell)
+            top += row_height
     save_png(sheet, path)
 
 
-def _draw_row(sheet: Image, row: ContactRow, left: int, top: int, cell: int) -> None:
-    write_text(sheet, row.label, left, top, 3 * cell + 2 * _GAP, FAINT)
-    real, fake = fitted(row.real, cell), fitted(row.fake, cell)
-    mask = cv2.resize(row.mask, (cell, cell), interpolation=cv2.INTER_NEAREST)
-    for column, picture in enumerate((real, fake, mask_over(fake, mask))):
-        place(sheet, picture, left + column * (cell + _GAP), top + _LABEL_HEIGHT)
+def _shelves(strips: Sequence[Strip]) -> Iterator[list[Strip]]:
+    """The strips in their order, in rows that are as wide as the sheet at most."""
+    row: list[Strip] = []
+    used = 0
+    for strip in strips:
+        width = min(len(strip.pictures), _COLUMNS)
+        if row and used + width > _COLUMNS:
+            yield row
+            row, used = [], 0
+        row.append(strip)
+        used += width
+    if row:
+        yield row
+
+
+def _draw(sheet: Image, strip: Strip, column: int, top: int, cell: int) -> int:
+    """Draw a strip from a column on; returns the column after it."""
+    pictures = strip.pictures[:_COLUMNS]
+    left = _MARGIN + column * (cell + _GAP)
+    write_text(sheet, strip.label, left, top, len(pictures) * (cell + _GAP) - 2 * _GAP, FAINT)
+    for number, picture in enumerate(pictures):
+        place(sheet, fitted(picture, cell), left + number * (cell + _GAP), top + _LABEL_HEIGHT)
+    return column + len(pictures)

@@ -37,6 +37,7 @@ TINT: Colour = (255, 64, 64)
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _TEXT_SCALE = 0.45  # of a 22 pixel font
+_WIDER = 1.1  # than OpenCV says is what some of its versions draw
 _CELLS = 32  # maps up to this side are shown cell by cell
 
 
@@ -88,6 +89,7 @@ def write_text(sheet: Image, text: str, left: int, top: int, room: int, colour: 
     """Write a line of ASCII text, made small enough for the room it has."""
     scale = _TEXT_SCALE
     (width, height), _ = cv2.getTextSize(text, _FONT, scale, 1)
+    width = round(width * _WIDER)
     if width > room:
         scale *= room / width
     cv2.putText(sheet, text, (left, top + height), _FONT, scale, colour, 1, cv2.LINE_AA)

@@ -2,13 +2,16 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from facemill import DatasetError
 from facemill.manifests.records import MaskKind, Reason, Stage
 from facemill.manifests.shards.dataset import DATASET_FILE, SAMPLES_FILE, STATE_FOLDER
-from facemill.manifests.shards.summary import FailureCount, MaskCount, SampleCount, summarise
+from facemill.manifests.shards.summary import FailureCount, MaskCount, PeopleCount, Quantiles, SampleCount, summarise
 from tests.manifests.small_dataset import Parts
+
+MASKS = "Masks: forged share of the crop"
 
 
 @pytest.fixture
@@ -17,6 +20,7 @@ def built(tmp_path) -> Path:
     for position in (3, 4):
         parts.change(position, mask_coverage=0.25 + 0.1 * position)
     parts.change(5, mask_kind=MaskKind.NONE, mask_coverage=None)
+    parts.change(6, bbox=(100.0, 50.0, 180.0, 90.0), track_id=1)
     parts.failures += [
         dataclasses.replace(parts.failures[0], stage=Stage.MASK, reason=Reason.MASK_EMPTY, frames=3),
         dataclasses.replace(parts.failures[0], stage=Stage.MASK, reason=Reason.MASK_EMPTY, frames=4),
@@ -36,22 +40,37 @@ def test_counts(built):
         SampleCount("train", "deepfakes", "c23", 3, 1),
         SampleCount("val", "real", "c23", 3, 1),
     )
+    spread = Quantiles(*np.percentile(np.float32([0.55, 0.65]), (5, 25, 50, 75, 95)))
     assert summary.masks == (
-        MaskCount("difference", 2, pytest.approx((0.55 + 0.65) / 2)),
-        MaskCount("none", 1, None),
-        MaskCount("zeros", 6, 0.0),
+        MaskCount("real", "zeros", 6, 6, 0.0, Quantiles(0, 0, 0, 0, 0)),
+        MaskCount("deepfakes", "difference", 2, 0, pytest.approx((0.55 + 0.65) / 2), pytest.approx(spread)),
+        MaskCount("deepfakes", "none", 1, 0, None, None),
     )
-    assert summary.failures == (FailureCount("mask", "mask_empty", 2, 11), FailureCount("detect", "no_face", 1, 0))
+    assert summary.failures == (
+        FailureCount("mask", "mask_empty", 2, 11, ("ffpp-real-c23-002", "other")),
+        FailureCount("detect", "no_face", 1, 0, ("ffpp-real-c23-002",)),
+    )
+    assert summary.people == (PeopleCount(1, 2), PeopleCount(2, 1))
+    assert [(face.what, face.label) for face in summary.faces] == [
+        ("shorter side, pixels", "real"), ("shorter side, pixels", "fake"),
+        ("detector's score", "real"), ("detector's score", "fake"),
+    ]  # fmt: skip
+    assert summary.faces[0].spread == Quantiles(40 + 0.25 * 40, 80, 80, 80, 80)  # one of six is 40, the rest 80
+    assert summary.faces[1].spread == Quantiles(80, 80, 80, 80, 80)
     assert summary.seconds == {"detect": 6.0, "decode": 4.0}
     assert list(summary.seconds) == ["detect", "decode"]
 
 
 def test_tables(built):
     tables = {table.title: table for table in summarise(built).tables()}
-    assert list(tables) == ["Samples", "Masks", "Failures", "Time"]
+    assert list(tables) == ["Samples", MASKS, "Faces", "People", "Failures", "Time"]
     assert tables["Samples"].rows[1] == ("train", "deepfakes", "c23", "3", "1")
-    assert tables["Masks"].rows == (("difference", "2", "60.0%"), ("none", "1", ""), ("zeros", "6", "0.0%"))
-    assert tables["Failures"].rows[0] == ("mask", "mask_empty", "2", "11")
+    assert tables[MASKS].rows[0] == ("real", "zeros", "6", "6", *["0.0%"] * 6)
+    assert tables[MASKS].rows[1][:5] == ("deepfakes", "difference", "2", "0", "60.0%")
+    assert tables[MASKS].rows[2] == ("deepfakes", "none", "1", "0", *[""] * 6)
+    assert tables["Faces"].rows[1] == ("shorter side, pixels", "fake", *["80.0"] * 5)
+    assert tables["People"].rows == (("1", "2"), ("2", "1"))
+    assert tables["Failures"].rows[0] == ("mask", "mask_empty", "2", "11", "ffpp-real-c23-002, other")
     assert tables["Time"].rows == (("detect", "6.0", "60.0%"), ("decode", "4.0", "40.0%"))
     assert all(len(row) == len(table.columns) for table in tables.values() for row in table.rows)
 
@@ -59,7 +78,14 @@ def test_tables(built):
 def test_parts_without_content_are_left_out(tmp_path):
     parts = Parts()
     parts.failures.clear()
-    assert [table.title for table in summarise(parts.write(tmp_path)).tables()] == ["Samples", "Masks"]
+    assert [table.title for table in summarise(parts.write(tmp_path)).tables()] == ["Samples", MASKS, "Faces", "People"]
+
+
+def test_many_failed_videos_are_named_by_the_first_ones(tmp_path):
+    parts = Parts()
+    parts.failures += [dataclasses.replace(parts.failures[0], video_id=f"v{number}") for number in range(5)]
+    tables = {table.title: table for table in summarise(parts.write(tmp_path)).tables()}
+    assert tables["Failures"].rows[0][4] == "ffpp-real-c23-002, v0, v1 and 3 more"
 
 
 def test_an_unfinished_build(built):

@@ -4,24 +4,22 @@ import cv2
 import numpy as np
 import pytest
 
-from facemill.pipeline.figures.contact_sheet import ContactRow, write_contact_sheet
+from facemill.pipeline.figures.contact_sheet import SheetPart, Strip, write_contact_sheet
 
 CELL = 100
+COLOURS = ((0, 0, 200), (0, 200, 0), (200, 0, 0))
 
 
-def row(label: str = "FaceSwap c23 000_001", side: int = CELL) -> ContactRow:
-    """A blue real and a green fake picture, forged in the middle."""
-    real = np.full((side, side, 3), (0, 0, 200), np.uint8)
-    fake = np.full((side, side, 3), (0, 200, 0), np.uint8)
-    mask = np.zeros((side, side), np.uint8)
-    mask[side // 4 : -side // 4, side // 4 : -side // 4] = 255
-    return ContactRow(label, real, fake, mask)
+def strip(label: str = "FaceSwap c23 000_001", count: int = 3, side: int = CELL) -> Strip:
+    """Pictures of one colour each: blue, green, red, and again."""
+    pictures = [np.full((side, side, 3), COLOURS[number % 3], np.uint8) for number in range(count)]
+    return Strip(label, pictures)
 
 
-def written(tmp_path: Path, rows: list[ContactRow]) -> np.ndarray:
+def written(tmp_path: Path, *strips: Strip, title: str = "Masks") -> np.ndarray:
     """The sheet as it lies on disk, RGB."""
     path = tmp_path / "sheet.png"
-    write_contact_sheet(rows, path, cell=CELL)
+    write_contact_sheet([SheetPart("Empty", []), SheetPart(title, strips)], path, cell=CELL)
     return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
 
 
@@ -32,49 +30,51 @@ def bounds(hits: np.ndarray) -> tuple[int, int, int, int]:
 
 @pytest.mark.parametrize("side", [CELL, 37, 299])
 def test_pictures_stand_side_by_side_at_the_size_asked_for(tmp_path, side):
-    sheet = written(tmp_path, [row(side=side)])
-    real = bounds((sheet == (0, 0, 200)).all(axis=2))
-    fake = bounds((sheet == (0, 200, 0)).all(axis=2))
-    assert (real[2] - real[0], real[3] - real[1]) == (CELL, CELL)
-    assert (fake[2] - fake[0], fake[3] - fake[1]) == (CELL, CELL)
-    assert real[1] == fake[1]
-    assert real[2] < fake[0]
+    sheet = written(tmp_path, strip(side=side))
+    places = [bounds((sheet == colour).all(axis=2)) for colour in COLOURS]
+    assert {(right - left, bottom - top) for left, top, right, bottom in places} == {(CELL, CELL)}
+    assert len({top for _, top, _, _ in places}) == 1
+    assert places[0][2] < places[1][0]
+    assert places[1][2] < places[2][0]
 
 
-def test_mask_reddens_the_fake_only_where_it_is_set(tmp_path):
-    sheet = written(tmp_path, [row()])
-    real_left = bounds((sheet == (0, 0, 200)).all(axis=2))[0]
-    fake_left, top, _, _ = bounds((sheet == (0, 200, 0)).all(axis=2))
-    left = 2 * fake_left - real_left  # the third picture is as far from the second as that is from the first
-    overlay = sheet[top : top + CELL, left : left + CELL]
-    assert overlay[50, 50, 0] > 60
-    assert overlay[50, 50, 1] > 100  # the fake still shows through
-    assert overlay[5, 5, 0] == 0
+def test_short_strips_share_a_row_and_long_ones_do_not(tmp_path):
+    one, three, four = (written(tmp_path, *[strip()] * count) for count in (1, 3, 4))
+    assert one.shape == three.shape
+    assert four.shape[0] > three.shape[0]
+    assert four.shape[1] == three.shape[1]
+    assert (four == COLOURS[0]).all(axis=2).sum() == 4 * CELL * CELL
+    assert written(tmp_path, strip(count=9), strip()).shape == four.shape
 
 
-def test_text_never_runs_into_the_margins(tmp_path):
-    sheet = written(tmp_path, [row("a very long label of a very long video id " * 4)])
+def test_a_strip_ends_with_the_sheet(tmp_path):
+    sheet = written(tmp_path, strip(count=20))
+    assert (sheet == COLOURS[0]).all(axis=2).sum() == 3 * CELL * CELL
+    assert (sheet[:, -18:] == sheet[0, 0]).all()
+
+
+def test_text_never_runs_into_the_margins_or_the_next_strip(tmp_path):
+    sheet = written(tmp_path, strip("a very long label of a very long video id " * 4), strip("", count=1))
     paper = sheet[0, 0]
     assert (sheet[:, -18:] == paper).all()
     assert (sheet[:, :18] == paper).all()
-    _, top, _, _ = bounds((sheet == (0, 0, 200)).all(axis=2))
-    assert (sheet[top - 20 : top] != paper).any()
+    _, top, _, _ = bounds((sheet == COLOURS[1]).all(axis=2))
+    _, _, end, _ = bounds((sheet == COLOURS[2]).all(axis=2))
+    assert (sheet[top - 18 : top, : end + 1] != paper).any()
+    assert (sheet[top - 18 : top, end + 1 :] == paper).all()
 
 
-def test_labels_are_drawn(tmp_path):
-    assert (written(tmp_path, [row("one")]) != written(tmp_path, [row("two")])).any()
-
-
-def test_more_than_four_rows_stand_in_two_columns(tmp_path):
-    four, five = written(tmp_path, [row()] * 4), written(tmp_path, [row()] * 5)
-    assert five.shape[0] < four.shape[0]
-    assert five.shape[1] > 1.9 * four.shape[1]
-    shown = (five == (0, 0, 200)).all(axis=2).sum()
-    assert shown == 5 * CELL * CELL
+@pytest.mark.parametrize("what", ["label", "title"])
+def test_labels_and_titles_are_drawn(tmp_path, what):
+    one, two = (
+        written(tmp_path, strip(name if what == "label" else ""), title=name if what == "title" else "")
+        for name in ("one", "two")
+    )
+    assert (one != two).any()
 
 
 def test_pictures_given_are_left_as_they_are(tmp_path):
-    given = row()
-    before = [picture.copy() for picture in (given.real, given.fake, given.mask)]
-    written(tmp_path, [given])
-    assert all((old == new).all() for old, new in zip(before, (given.real, given.fake, given.mask), strict=True))
+    given = strip()
+    before = [picture.copy() for picture in given.pictures]
+    written(tmp_path, given)
+    assert all((old == new).all() for old, new in zip(before, given.pictures, strict=True))

@@ -1,0 +1,146 @@
+"""What verification warns of: each oddity by its name, and none of them in a dataset without it."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facemill.manifests.checks.plausibility import auc
+from facemill.manifests.problem import Problem
+from facemill.manifests.records import MaskKind, VideoEntry
+from facemill.manifests.shards.verify import verify
+from tests.manifests.small_dataset import SIZE, Parts, make_sample, make_videos, png
+
+PAIRS = 16
+ZOOM = SIZE / 104
+
+
+def covered(rows: int) -> dict[str, object]:
+    """A mask of so many rows of the crop, with its coverage."""
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[:rows] = 255
+    return {"mask": png(mask), "mask_coverage": rows / SIZE}
+
+
+@pytest.fixture
+def parts() -> Parts:
+    """Sixteen reals, each with a fake: two samples of each, the real's first. Masks of a fifth to a third."""
+    real, fake = make_videos()[:2]
+    videos: list[VideoEntry] = []
+    for number in range(PAIRS):
+        names = {"path": f"{number}.mp4", "subject_ids": (f"subject{number}",)}
+        original = dataclasses.replace(real, video_id=f"real{number}", **names)
+        names = {"path": f"{number}f.mp4", "subject_ids": (f"subject{number}",)}
+        videos += [original, dataclasses.replace(fake, video_id=f"fake{number}", source_id=f"real{number}", **names)]
+    parts = Parts(videos=videos, samples=[make_sample(video, frame) for video in videos for frame in (0, 12)])
+    parts.failures.clear()
+    for position in range(len(parts.samples)):
+        if position % 4 > 1:
+            parts.change(position, **covered(13 + position % 9))
+    return parts
+
+
+def warnings(parts: Parts, root: Path) -> list[Problem]:
+    return list(verify(parts.write(root), threads=1).warnings)
+
+
+def place(parts: Parts, number: int, **fields: object) -> None:
+    """Change both samples of the real of a pair."""
+    for position in (4 * number, 4 * number + 1):
+        parts.change(position, **fields)
+
+
+def test_nothing_is_odd_about_the_fixture(parts, tmp_path):
+    assert warnings(parts, tmp_path) == []
+
+
+@pytest.mark.parametrize(("rows", "check", "what"), [(0, "empty_masks", "empty"), (SIZE, "full_masks", "full")])
+def test_empty_and_full_masks(parts, tmp_path, rows, check, what):
+    parts.change(6, **covered(rows))
+    [problem] = [problem for problem in warnings(parts, tmp_path) if problem.check == check]
+    assert problem.message == f"1 of 2 masks of the fake fake1 are {what}"
+
+
+@pytest.mark.parametrize("kind", [MaskKind.UNRELIABLE, MaskKind.NONE])
+def test_masks_that_nobody_trusts_may_be_empty(parts, tmp_path, kind):
+    coverage = None if kind is MaskKind.NONE else 0.0
+    parts.change(6, **{**covered(0), "mask_coverage": coverage}, mask_kind=kind)
+    assert warnings(parts, tmp_path) == []
+
+
+@pytest.mark.parametrize("rows", [1, 60])
+def test_coverage_far_from_the_methods_other_videos(parts, tmp_path, rows):
+    for position in (10, 11):
+        parts.change(position, **covered(rows))
+    [problem] = warnings(parts, tmp_path)
+    assert problem.check == "coverage_outlier"
+    assert problem.message.startswith(f"the masks of video fake2 cover {rows / SIZE:.1%} of the crop, deepfakes's ")
+
+
+def test_a_method_whose_masks_are_nearly_empty(parts, tmp_path):
+    for position in range(len(parts.samples)):
+        if position % 4 > 1:
+            mask = np.zeros((SIZE, SIZE), np.uint8)
+            mask[0, :20] = 255
+            parts.change(position, mask=png(mask), mask_coverage=20 / SIZE**2)
+    [problem] = warnings(parts, tmp_path)
+    assert problem.check == "faint_method"
+    assert problem.message == "the masks of method deepfakes cover 0.49% of the crop in the median video"
+
+
+def test_reals_that_are_fakes(parts, tmp_path):
+    parts.videos[0] = dataclasses.replace(parts.videos[0], content_hash="xxh3:1", size_bytes=5)
+    parts.videos[7] = dataclasses.replace(parts.videos[7], content_hash="xxh3:1", size_bytes=5)
+    other = parts.samples[14]  # of fake 3
+    parts.change(0, image=other.image, image_sha256=other.record.image_sha256)
+    found = {problem.check: problem.message for problem in warnings(parts, tmp_path)}
+    assert found["real_file_is_fake"] == "the file of the real video real0 is that of a fake"
+    assert found["real_is_fake"] == "1 pictures of the real video real0 are, byte for byte, those of a fake"
+
+
+def test_a_track_that_jumps_in_size(parts, tmp_path):
+    parts.change(1, bbox=(120.0, 70.0, 158.0, 108.0))
+    found = {problem.check: problem for problem in warnings(parts, tmp_path)}
+    assert found["size_jump"].message == "from frame 0 of its track to this one the face grows or shrinks 2.1-fold"
+    assert found["size_jump"].sample_id == "real0-f000012-t0"
+
+
+def test_a_track_that_jumps_in_appearance(parts, tmp_path):
+    """Another person's picture stands in the track."""
+    other = make_sample(dataclasses.replace(parts.videos[0], video_id="somebody"), 0)
+    parts.change(1, image=other.image, image_sha256=other.record.image_sha256)
+    [problem] = warnings(parts, tmp_path)
+    assert problem.check == "appearance_jump"
+    assert (problem.sample_id, problem.row) == ("real0-f000012-t0", 1)
+
+
+@pytest.mark.parametrize(
+    ("what", "fields"),
+    [
+        ("the size of the crop in faces", {"affine": (ZOOM / 2, 0.0, 32 - 70 * ZOOM, 0.0, ZOOM / 2, 32 - 45 * ZOOM)}),
+        ("the face's horizontal place in the crop", {"affine": (ZOOM, 0.0, -90 * ZOOM, 0.0, ZOOM, -38 * ZOOM)}),
+        ("the face's vertical place in the crop", {"affine": (ZOOM, 0.0, -88 * ZOOM, 0.0, ZOOM, -36 * ZOOM)}),
+        ("the size of the face", {"bbox": (95.0, 45.0, 185.0, 135.0)}),
+    ],
+)
+def test_geometry_that_gives_the_label_away(parts, tmp_path, what, fields):
+    for number in range(12):  # of sixteen: an AUC of 0.875 or 0.125
+        place(parts, number, **fields)
+    found = [problem for problem in warnings(parts, tmp_path) if what in problem.message]
+    assert [problem.check for problem in found] == ["geometry_tells"]
+    assert found[0].message.startswith(f"{what} tells deepfakes from real in train: AUC 0.")
+
+
+def test_geometry_of_a_few_videos_gives_nothing_away(parts, tmp_path):
+    """Three of sixteen: an AUC of 0.59, within what chance does."""
+    for number in range(3):
+        place(parts, number, bbox=(95.0, 45.0, 185.0, 135.0))
+    assert "geometry_tells" not in {problem.check for problem in warnings(parts, tmp_path)}
+
+
+def test_auc_counts_pairs_of_positives_and_negatives():
+    rng = np.random.default_rng(1)
+    values, positive = rng.integers(0, 6, 40).astype(float), rng.random(40) < 0.4
+    wins = [float(np.sign(p - n) + 1) / 2 for p in values[positive] for n in values[~positive]]
+    assert auc(values, positive) == pytest.approx(np.mean(wins))
