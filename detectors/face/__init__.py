@@ -4,12 +4,12 @@ detector = detectors.face.create("mtcnn", device="auto", max_side=640)
 faces = detector.detect(frames)  # a list of `Face` for each frame, best score first
 """
 
-from facemill.detectors.face.base import Face, FaceDetector
+from facemill.detectors.face.base import Face, FaceDetector, detection_side
 from facemill.detectors.face.mtcnn import MTCNN
 from facemill.detectors.face.registry import available, create, register, variants
 from facemill.detectors.face.retinaface import RetinaFace
 
-__all__ = ["Face", "FaceDetector", "available", "create", "register", "variants"]
+__all__ = ["Face", "FaceDetector", "available", "create", "detection_side", "register", "variants"]
 
 register("mtcnn", MTCNN)
 register("retinaface", RetinaFace)

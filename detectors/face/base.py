@@ -1,5 +1,6 @@
 """What every face detector gives, and the part of detection that all of them share."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from facemill import ConfigError
 
-__all__ = ["Detections", "Face", "FaceDetector", "resolve_device"]
+__all__ = ["Detections", "Face", "FaceDetector", "detection_side", "resolve_device"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +61,10 @@ class FaceDetector(ABC):
         max_side: frames whose longer side exceeds this are shrunk to it first; None for never.
         min_score: faces with a lower score are dropped.
         batch: frames a forward pass, at most.
+
+    Attributes:
+        min_face: where `max_side` is None, frames are shrunk as far as faces of this shorter side (source pixels) are
+            still found; None for no shrinking.
     """
 
     variants: ClassVar[tuple[str, ...]] = ()
@@ -67,10 +72,13 @@ class FaceDetector(ABC):
     cpu_pixels: ClassVar[int]
     """Pixels that go through the networks in one pass on a CPU: bounds memory, whatever `batch` says."""
     gpu_pixels: ClassVar[int]
+    smallest_face: ClassVar[float]
+    """Shorter side of the smallest faces that are found as reliably as large ones, in pixels that the networks see."""
 
     def __init__(self, *, device: torch.device, max_side: int | None, min_score: float, batch: int) -> None:
         self.device = device
         self.max_side = max_side
+        self.min_face: float | None = None
         self.min_score = min_score
         self.batch = batch
 
@@ -101,6 +109,12 @@ class FaceDetector(ABC):
         """Pixels that the networks see of a frame of this size."""
         return height * width
 
+    def _side(self, height: int, width: int) -> int | None:
+        """Longer side that a frame is shrunk to, if it is longer."""
+        if self.max_side is not None or self.min_face is None:
+            return self.max_side
+        return detection_side(height, width, self.min_face, self.smallest_face)
+
     def _passes(self, frames: Sequence[NDArray[np.uint8]]) -> Iterator[list[int]]:
         """Indices of frames of equal size, as many at a time as `batch` and memory allow."""
         by_size: dict[tuple[int, int], list[int]] = {}
@@ -127,7 +141,7 @@ class FaceDetector(ABC):
         for frame in frames:
             if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
                 raise ValueError(f"A frame must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}.")
-        shrunk = [_shrink(frame, self.max_side) for frame in frames]
+        shrunk = [_shrink(frame, self._side(*frame.shape[:2])) for frame in frames]
         faces: list[list[Face]] = [[] for _ in shrunk]
         for indices in self._passes(shrunk):
             with torch.inference_mode():
@@ -137,6 +151,15 @@ class FaceDetector(ABC):
                 height, width = frames[index].shape[:2]
                 faces[index].append(_rescale(face, width / shrunk[index].shape[1], height / shrunk[index].shape[0]))
         return faces
+
+
+def detection_side(height: int, width: int, min_face: float, smallest_detectable: float) -> int:
+    """Longer side to shrink a frame to, so that faces of `min_face` pixels become `smallest_detectable` pixels large.
+
+    Never more than the frame's own longer side: frames are not enlarged.
+    """
+    longer = max(height, width)
+    return longer if min_face <= smallest_detectable else math.ceil(longer * smallest_detectable / min_face)
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

@@ -47,6 +47,7 @@ class MTCNN(FaceDetector):
 
     cpu_pixels: ClassVar = 1 << 21
     gpu_pixels: ClassVar = 1 << 26
+    smallest_face: ClassVar = 20.0
 
     def __init__(
         self,

@@ -44,6 +44,7 @@ def create(
     variant: str | None = None,
     weights: Path | None = None,
     max_side: int | None = None,
+    min_face: float | None = None,
     min_score: float = 0.9,
     batch: int = 32,
 ) -> FaceDetector:
@@ -55,6 +56,7 @@ def create(
         variant: one of `variants(name)`; None for the first.
         weights: weights file; None for the one that comes with, or is fetched by, the detector's package.
         max_side: frames whose longer side exceeds this are shrunk to it for detection; None for never.
+        min_face: without `max_side`, frames are shrunk as far as faces of this shorter side are still found.
         min_score: faces with a lower score are dropped.
         batch: frames a forward pass, at most.
 
@@ -62,7 +64,7 @@ def create(
         ConfigError: for an unknown name, variant or device.
         DetectorError: for weights that are missing or damaged.
     """
-    return _find(name).create(
+    detector = _find(name).create(
         variant=variant,
         weights=weights,
         device=resolve_device(device),
@@ -70,6 +72,8 @@ def create(
         min_score=min_score,
         batch=batch,
     )
+    detector.min_face = min_face
+    return detector
 
 
 def _find(name: str) -> type[FaceDetector]:

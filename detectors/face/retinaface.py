@@ -32,7 +32,7 @@ _LOADERS: dict[str, Callable[[Path | None], AnchorNetwork]] = {
 class RetinaFace(FaceDetector):
     """RetinaFace on a network of either kind.
 
-    With `max_side` set, frames are never enlarged; without it they are seen at the size that the
+    With `max_side` or `min_face` set, frames are never enlarged; without it they are seen at the size that the
     network's own package shows them at, which for ResNet-50 is larger than 720p.
 
     Args:
@@ -42,6 +42,7 @@ class RetinaFace(FaceDetector):
     variants: ClassVar = tuple(_LOADERS)
     cpu_pixels: ClassVar = 1 << 20
     gpu_pixels: ClassVar = 1 << 24
+    smallest_face: ClassVar = 24.0
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class RetinaFace(FaceDetector):
 
     def _scale(self, height: int, width: int) -> float:
         """What frames are resized by before the network sees them."""
-        scale = self.network.fit(height, width, enlarge=self.max_side is None)
+        scale = self.network.fit(height, width, enlarge=self.max_side is None and self.min_face is None)
         return scale if min(height, width) * scale >= 1 else 1.0
 
     def _pixels_seen(self, height: int, width: int) -> int:

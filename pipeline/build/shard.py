@@ -122,7 +122,9 @@ def clip_results(
     """
     _settle_process()
     group_of = {video.video_id: group.group_id for group in spec.groups for video in group.videos()}
-    detector = partial(load_detector, job.recipe.detect, resolve_device(job.device, slot.number))
+    detector = partial(
+        load_detector, job.recipe.detect, job.recipe.filter.min_face, resolve_device(job.device, slot.number)
+    )
     with ThreadPoolExecutor(1, "encode") as encoders:
         tools = Tools(job.recipe, detector, known, encoders, watch)
         with Prefetch(spec.groups, job.recipe, slot.threads) as stream:

@@ -80,8 +80,9 @@ class DetectSettings(Settings):
     """Backbone of RetinaFace (`resnet50` unless told)."""
     on: Literal["pristine", "each"] = "pristine"
     """`pristine`: fakes reuse the faces of their original; `each`: every video is looked at."""
-    max_side: Positive | None = 640
-    """Frames whose longer side exceeds this are shrunk for detection; null for never."""
+    max_side: Positive | Literal["auto"] | None = "auto"
+    """Frames whose longer side exceeds this are shrunk for detection; null for never. `auto`: as far as faces of
+    `filter.min_face` are still found."""
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.9
     batch: Annotated[Positive, Field(json_schema_extra=BYTES_STAY)] = 32
     """Frames a forward pass, at most."""
@@ -98,12 +99,12 @@ class TrackSettings(Settings):
 
     keep: Literal["forged", "largest", "all"] = "forged"
     """`forged`: everybody in whom a fake differs from its original; `largest` where nothing tells who that is."""
-    min_frames: Annotated[int, Field(ge=1)] = 3
-    """Sampled frames in which a face must be seen, of clips with four times as many: fewer are taken for a blob."""
-    min_mean_score: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Mean detection score of a track."""
+    min_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the sampled frames of its shot in which a face must be seen: less is taken for a false detection."""
+    min_mean_score: Annotated[float, Field(ge=0, le=1)] = 0.93
+    """Least mean detection score of a track."""
     drop_still: bool = True
-    """Leave out faces that never move while the picture around them does: paintings and posters."""
+    """Leave out faces that are still while others move: paintings and posters."""
 
 
 class LabelSettings(Settings):

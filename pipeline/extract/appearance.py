@@ -18,6 +18,8 @@ CELLS = 6
 """Cells of the wide image along each side, of which each gives its mean colour."""
 SHAPE_WEIGHT, COLOUR_SCALE = 0.6, 60.0
 """Weight of the gradients, and the difference of colours (CIELAB) that weighs as much as 1."""
+BETTER_HALF = 0.8
+"""Weight of the half of a face that agrees better: the other may be hidden by somebody in front."""
 
 # What lies beside the head is background, which changes while the person moves.
 _CELL_WEIGHTS = np.array(
@@ -33,7 +35,8 @@ _CELL_WEIGHTS = np.array(
 
 
 def describe(image: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
-    """Descriptor [d] of a face in an RGB image [H, W, 3]: gradients of the aligned face, colours around it.
+    """Descriptor [2, d] of a face in an RGB image [H, W, 3]: for its left and right half the gradients of the
+    aligned face and the colours around it.
 
     Descriptors are compared with `unlikeness`. What lies beyond the image counts as its nearest pixels.
     """
@@ -41,25 +44,29 @@ def describe(image: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
     lab = cv2.cvtColor(wide.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     cell = WIDE // CELLS
     colours = lab.reshape(CELLS, cell, CELLS, cell, 3).mean(axis=(1, 3))  # [6, 6, 3]
-    weights = np.sqrt(_CELL_WEIGHTS / _CELL_WEIGHTS.sum())[..., None] * [0.6, 1, 1]
+    weights = np.sqrt(2 * _CELL_WEIGHTS / _CELL_WEIGHTS.sum())[..., None] * [0.6, 1, 1]
     margin = (WIDE - round(WIDE / REACH * 1.3)) // 2
     core = cv2.resize(cv2.cvtColor(wide, cv2.COLOR_RGB2GRAY)[margin:-margin, margin:-margin], (CORE, CORE))
-    return np.concatenate([_shape(core) * SHAPE_WEIGHT, (colours * weights).ravel() / COLOUR_SCALE]).astype(np.float32)
+    halves = [
+        np.concatenate([SHAPE_WEIGHT * _shape(side), colour.ravel() / COLOUR_SCALE])
+        for side, colour in zip(np.hsplit(core, 2), np.hsplit(colours * weights, 2), strict=True)
+    ]
+    return np.stack(halves).astype(np.float32)
 
 
 def unlikeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Distances [N, M] of descriptors [N, d] and [M, d]."""
-    difference = a[:, None].astype(np.float64) - b[None]
-    return np.asarray(np.sqrt((difference**2).sum(axis=2)))
+    """Distances [N, M] of descriptors [N, 2, d] and [M, 2, d]: the half that agrees better counts more."""
+    squares = ((a[:, None].astype(np.float64) - b[None]) ** 2).sum(axis=3)  # [N, M, 2]
+    return np.asarray(np.sqrt(BETTER_HALF * squares.min(axis=2) + (1 - BETTER_HALF) * squares.max(axis=2)))
 
 
-def _shape(core: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Unit vector [4 * 8 * 8]: mean strength of the brightness' rise in four directions, in each of 8 by 8 cells."""
-    smooth = cv2.GaussianBlur(core, (0, 0), 1.5).astype(np.float32)
+def _shape(half: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Unit vector [4 * 8 * 4]: mean strength of the brightness' rise in four directions, in each of 8 by 4 cells."""
+    smooth = cv2.GaussianBlur(half, (0, 0), 1.5).astype(np.float32)
     rows, columns = np.gradient(smooth)
     rises = np.maximum(np.stack([rows, -rows, columns, -columns]), 0)
     cell = CORE // 8
-    cells = np.sqrt(rises.reshape(4, 8, cell, 8, cell).mean(axis=(2, 4)))
+    cells = np.sqrt(rises.reshape(4, 8, cell, 4, cell).mean(axis=(2, 4)))
     return np.asarray(cells.ravel() / max(float(np.linalg.norm(cells)), 1e-6), np.float32)
 
 

@@ -22,23 +22,30 @@ KnownFaces = dict[tuple[str, int], list[Face]]
 
 
 @lru_cache(maxsize=2)
-def load_detector(settings: DetectSettings, device: str) -> FaceDetector:
-    """The face detector of a recipe, loaded once per process."""
+def load_detector(settings: DetectSettings, min_face: float, device: str) -> FaceDetector:
+    """The face detector of a recipe, loaded once per process.
+
+    Args:
+        min_face: shorter side of the smallest face that is wanted, source pixels.
+    """
+    sized = settings.max_side == "auto"
     return create(
         settings.detector,
         device=device,
         variant=settings.variant,
         weights=settings.weights,
-        max_side=settings.max_side,
+        max_side=None if settings.max_side == "auto" else settings.max_side,
+        min_face=min_face if sized and min_face > 0 else None,
         min_score=settings.min_score,
         batch=settings.batch,
     )
 
 
-def detection_key(video_id: str, video_bytes: int, frame_count: int, settings: DetectSettings) -> str:
+def detection_key(video_id: str, video_bytes: int, frame_count: int, settings: DetectSettings, min_face: float) -> str:
     """Hash of the video's identity (id, file size, frames) and of every setting that decides its faces."""
     choices = settings.model_dump(mode="json", exclude={"on", "batch", "weights"})
-    work = [video_id, video_bytes, frame_count, choices, _weights_digest(settings)]
+    smallest = min_face if settings.max_side == "auto" else None
+    work = [video_id, video_bytes, frame_count, choices, smallest, _weights_digest(settings)]
     return hashlib.blake2b(json.dumps(work, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 

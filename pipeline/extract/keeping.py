@@ -3,12 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from facemill.pipeline.extract.false_people import find_false_tracks
+import numpy as np
+from numpy.typing import NDArray
 
 from facemill.manifests import FailureRecord, LabelSource, Reason, Stage
 from facemill.pipeline.config.recipe import TrackSettings
 from facemill.pipeline.extract.clip import Clip, ClipVideo
 from facemill.pipeline.extract.comparison import Judgement
+from facemill.pipeline.extract.false_people import find_false_tracks
 from facemill.pipeline.extract.track import Track, largest_person
 
 __all__ = ["Keeping"]
@@ -32,12 +34,19 @@ class Keeping:
         self._by_name: dict[str, set[int]] = defaultdict(set)
         """Tracks whose label is the file's, and nothing better."""
 
-    def see(self, tracks: Sequence[Track], *, last: bool) -> None:
-        """Take in all tracks so far; `last`, where no further one comes."""
+    def see(self, tracks: Sequence[Track], patches: Mapping[int, Sequence[NDArray[np.uint8]]], *, last: bool) -> None:
+        """Take in all tracks so far, with what each face looked like; `last`, where no further one comes."""
         self._tracks = tracks
         self._complete = last
         if last and not self._clip.lead.is_sequence:
-            self._false = find_false_tracks(tracks, len(self._clip.indices), self._settings)
+            shots = np.searchsorted(self._clip.cuts, self._clip.indices, side="right")
+            sizes = np.bincount(shots)
+            first = {track.track_id: min(track.faces) for track in tracks}
+            possible = {
+                track_id: int(sizes[np.searchsorted(self._clip.cuts, frame, side="right")])
+                for track_id, frame in first.items()
+            }
+            self._false = find_false_tracks(tracks, possible, patches, self._settings)
 
     def judged(self, video: ClipVideo, judgements: Mapping[tuple[int, int], Judgement]) -> None:
         """Take in what each face of a fake is, by position and track."""

@@ -133,7 +133,9 @@ class _ClipWork:
         self.start += len(self.window.indices)
         self.window, self.lead = window, self._reading(self.clip.lead)
         followed = self.tracking.follow(window)
-        self.keeping.see(self.tracking.tracks, last=self.start + len(window.indices) == len(self.clip.indices))
+        self.keeping.see(
+            self.tracking.tracks, self.tracking.patches, last=self.start + len(window.indices) == len(self.clip.indices)
+        )
         for position, (frame, tracked) in enumerate(zip(window.frames, followed, strict=True), self.start):
             self.tracked[position] = tracked
             self._take_frame(self.lead, position, frame, None, window.ground_truth[position - self.start], tracked)

@@ -14,8 +14,8 @@ __all__ = ["Track", "Tracker", "box_iou", "largest_person", "most_forged_person"
 
 MAX_GAP, MAX_GAP_FRAMES = 8, 100
 """Sampled frames, and frames of the video, for which a person may be out of sight and still keep their id."""
-LIMIT, LIMIT_LATE, LATE = 6.0, 4.0, 10
-"""Cost at which a face is rather somebody new: after one frame, and from `LATE` frames on."""
+LIMITS = {1: 6.0, 10: 4.0, 50: 2.0}
+"""Cost at which a face is rather somebody new, by the frames since the person was last seen."""
 STEP, STEP_PER_FRAME, MAX_STEP = 0.15, 0.12, 3.0
 """Standard deviation of a box's centre from where it is expected, in box sides: at once, more a frame, at most."""
 GROWTH, GROWTH_PER_FRAME, MAX_GROWTH = 0.12, 0.01, 0.4
@@ -201,7 +201,7 @@ def _link_cost(
         now_looks = np.stack(looks)
         unlike = [unlikeness(np.stack(trail.looks), now_looks).min(axis=0) for trail in trails]
         cost += (np.maximum(np.stack(unlike) - LIKE, 0) / LIKE_DEVIATION) ** 2
-    limit = LIMIT + (LIMIT_LATE - LIMIT) * np.minimum(elapsed / LATE, 1)
+    limit = np.interp(elapsed, list(LIMITS), list(LIMITS.values()))
     return cost / 2, limit
 
 

@@ -1,8 +1,10 @@
 """Faces of a clip on their tracks: detections, known or new, linked over the lead and shared with its fakes."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from facemill.detectors.face import Face, FaceDetector
@@ -11,6 +13,7 @@ from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.decode import Frame
 from facemill.pipeline.extract.clip import Clip, ClipVideo, LeadWindow
 from facemill.pipeline.extract.faces import KnownFaces, detection_key, frame_faces, whole_picture
+from facemill.pipeline.extract.false_people import face_patch
 from facemill.pipeline.extract.follow import Follower
 from facemill.pipeline.extract.stopwatch import Stopwatch
 from facemill.pipeline.extract.track import Track, box_iou
@@ -34,6 +37,7 @@ class FaceTracking:
     Attributes:
         detections: every frame's faces, known or new, in the order in which they were asked for; none of a clip
             of face crops.
+        patches: by track, what its faces look like, small.
     """
 
     def __init__(
@@ -45,7 +49,9 @@ class FaceTracking:
         watch: Stopwatch,
     ) -> None:
         self.clip, self.settings, self.watch = clip, recipe.detect, watch
+        self.min_face = recipe.filter.min_face
         self.detections: list[FrameFaces] = []
+        self.patches: dict[int, list[NDArray[np.uint8]]] = defaultdict(list)
         self._detector, self._known = detector, known_faces
         self._follower = Follower(lambda images: detector().detect(list(images)))
         self._crops = Track(0)
@@ -66,13 +72,15 @@ class FaceTracking:
                 tracks: Sequence[Track] = []
                 if frame.image is not None:
                     tracks = self._follower.sample(index, frame.image, faces, window.between, window.cuts)
+                    for track, face in zip(tracks, faces, strict=True):
+                        self.patches[track.track_id].append(face_patch(frame.image, face))
                 followed.append([(track.track_id, face) for track, face in zip(tracks, faces, strict=True)])
         return followed
 
     def detect(self, video: ClipVideo, frames: Sequence[Frame | None]) -> list[list[Face]]:
         """Faces of each frame; none where a frame does not decode."""
         settings = self.settings
-        key = detection_key(video.video_id, video.file_bytes, video.reader.info.frame_count, settings)
+        key = detection_key(video.video_id, video.file_bytes, video.reader.info.frame_count, settings, self.min_face)
         present = [frame for frame in frames if frame is not None and frame.image is not None]
         faces = {frame.index: self._known[key, frame.index] for frame in present if (key, frame.index) in self._known}
         unseen = list({frame.index: frame for frame in present if frame.index not in faces}.values())

@@ -236,7 +236,7 @@ def test_filters_judge_a_face_once_for_real_and_fake(add_video: AddVideo, tmp_pa
 def test_what_is_nobodys_fault_is_not_held_against_the_videos(
     add_video: AddVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(settings: object, device: str) -> None:
+    def missing(*_: object) -> None:
         raise DetectorError("There are no weights: put them there.")
 
     monkeypatch.setattr("facemill.pipeline.build.shard.load_detector", missing)
