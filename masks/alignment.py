@@ -34,6 +34,7 @@ ODD_LEVELS = 3.0  # gray levels: but less than this is never another picture
 SAME_RATE = 0.005
 ROUNDINGS = np.linspace(-1, 1, 25)  # parts of a frame
 STRETCHES = 4, 25  # as many stretches in step as are believed, and one more for so many frames
+UNFORGED_SHARE = 0.6  # of a frame's blocks: a forgery covers up to 40 % of the frame
 LONGEST_CHECK = 256  # frames by which a clip is judged
 
 
@@ -240,7 +241,9 @@ class _Comparison:
         if share < AGREEING_SHARE:
             reason = f"only {100 * share:.0f} % of the picture resembles its original"
             return squares[0], reason, AlignmentKind.REFUSED
-        kept = squares[agreeing].mean(axis=0)
+        # What is forged for a part of the time agrees most of the time: of each frame the best blocks count.
+        best = np.sort(squares[agreeing], axis=0)[: max(1, round(UNFORGED_SHARE * int(agreeing.sum())))]
+        kept = best.mean(axis=0)
         unlike = _unlike_motion(shown, fakes, float(np.median(kept)))
         if unlike > SAME_MOTION:
             reason = f"it does not move as its original does: {100 * unlike:.0f} % of the motion differs"

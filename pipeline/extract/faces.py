@@ -35,7 +35,7 @@ def load_detector(settings: DetectSettings, min_face: float, device: str) -> Fac
         variant=settings.variant,
         weights=settings.weights,
         max_side=None if settings.max_side == "auto" else settings.max_side,
-        min_face=min_face if sized and min_face > 0 else None,
+        min_face=min_face if settings.max_side == "auto" and min_face > 0 else None,
         min_score=settings.min_score,
         batch=settings.batch,
     )
