@@ -177,3 +177,24 @@ def test_contradictions_are_refused() -> None:
         ETDOptions(width=16, pretrained=True)
     with pytest.raises(ConfigError, match="has no width to choose"):
         ETD(ETDOptions(backbone="tinynet_e", width=16))
+
+
+def test_half_of_the_fused_features_is_dropped_in_training() -> None:
+    """After both hidden layers of the fusion, and before P_G's head."""
+    detector = ETD(ETDOptions(backbone="resnet18", size=64, width=8)).train()
+    layers = [layer for layer in detector.fusion if isinstance(layer, torch.nn.Linear)]
+    norms = [layer for layer in detector.fusion if isinstance(layer, torch.nn.BatchNorm1d)]
+    kept: dict[torch.nn.Module, Tensor] = {}
+    for layer in [*layers[1:], detector.fused_head[-1]]:
+        layer.register_forward_pre_hook(lambda layer, x: kept.update({layer: x[0]}))
+    full: dict[torch.nn.Module, Tensor] = {}
+    for norm in norms:
+        norm.register_forward_hook(lambda norm, x, y: full.update({norm: y.clone()}))
+    layers[-1].register_forward_hook(lambda layer, x, y: full.update({layer: y.clone()}))
+    detector(images(8))
+    before = [full[norms[0]].relu(), full[norms[1]].relu(), full[layers[-1]]]
+    after = [kept[layers[1]], kept[layers[2]], kept[detector.fused_head[-1]]]
+    for whole, thinned in zip(before, after, strict=True):
+        dropped = (thinned == 0) & (whole != 0)
+        assert float(dropped.sum() / (whole != 0).sum()) == pytest.approx(0.5, abs=0.1)
+        torch.testing.assert_close(thinned[~dropped], 2 * whole[~dropped])

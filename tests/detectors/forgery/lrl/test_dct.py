@@ -81,3 +81,8 @@ def test_autocast_does_not_make_it_coarse():
 
 def test_matrices_are_no_part_of_a_checkpoint():
     assert DCTHighPass(64, 0.33).state_dict() == {}
+
+
+def test_coefficients_on_the_triangle_s_edge_are_kept():
+    """Eq. 2 removes what lies below alpha: 1/4 + 1/4 is not below 1/2."""
+    assert low_frequencies(4, 4, 0.5).tolist() == [[1, 1], [1, 0]]

@@ -89,3 +89,25 @@ def test_the_decoder_s_layers():
     assert widths == [
         (2008, 256), (256, 256), (256, 256), (256, 256), (256, 128), (128, 128), (128, 64), (64, 64), (64, 1)
     ]  # fmt: skip
+
+
+def test_maps_of_other_scales_are_resized_bilinearly():
+    """A cell of half the side lies between four cells, and is their mean."""
+    large, small = torch.arange(16.0).view(1, 1, 4, 4), torch.zeros(1, 1, 2, 2)
+    assert MultiScale()([large, small])[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+
+
+@torch.no_grad()
+def test_the_decoder_normalises_every_picture_s_maps_by_themselves():
+    decoder = MaskDecoder(6).eval()
+    maps: list[torch.Tensor] = []
+    for layer in decoder:
+        if isinstance(layer, torch.nn.ReLU):
+            layer.register_forward_pre_hook(lambda _, given: maps.append(given[0].clone()))
+    decoder(torch.rand(2, 6, 3, 3) * torch.tensor([1.0, 50.0])[:, None, None, None])
+    assert len(maps) == 8
+    for normalised in maps:
+        assert normalised.mean((2, 3)).abs().max() < 1e-4
+        torch.testing.assert_close(
+            normalised.std((2, 3), correction=0), torch.ones(normalised.shape[:2]), rtol=0, atol=0.1
+        )

@@ -220,3 +220,18 @@ def test_a_backbone_that_the_paper_says_nothing_of_needs_positions() -> None:
     with pytest.raises(ConfigError, match="no position 5"):
         on_meta(backbone="resnet18")
     assert on_meta(backbone="resnet18", positions=(1, 3)).cuts == (6, 10)  # 4 in the stem, 2 in each layer
+
+
+def test_a_fifth_of_the_pooled_features_is_dropped_in_training() -> None:
+    """EfficientNet-B4's classifier, but for the share, which the paper gives."""
+    detector = small()
+    seen: list[Tensor] = []
+    detector.dropout.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    detector.classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    detector.train()(images(8))
+    pooled, kept = seen
+    dropped = (kept == 0) & (pooled != 0)
+    assert float(dropped.float().mean()) == pytest.approx(0.2, abs=0.03)
+    torch.testing.assert_close(kept[~dropped], pooled[~dropped] / 0.8)
+    detector.eval()(images(2))
+    assert torch.equal(seen[2], seen[3])

@@ -244,3 +244,18 @@ def test_pictures_are_the_anomaly_maps():
     assert all(picture.shape == (2, 8, 8) for picture in maps.values())
     torch.testing.assert_close(maps["first order vertical 2"], output.first_logits[:, 1].sigmoid().mean(1))
     torch.testing.assert_close(maps["second order horizontal 1"], output.second_logits[:, 2].sigmoid())
+
+
+@torch.no_grad()
+def test_the_noise_stream_goes_on_by_itself_and_the_last_map_is_averaged():
+    model = SOLA(SOLAOptions(size=128, patch=8, width=8)).eval()
+    given: dict[str, list[torch.Tensor]] = {}
+    for name, module in [("pool", model.pool), *((f"noise {n}", s.noise) for n, s in enumerate(model.stages))]:
+        module.register_forward_hook(lambda _, x, y, name=name: given.update({name: [x[0], y]}))
+    images = torch.rand(1, 3, 128, 128)
+    model(images)
+    torch.testing.assert_close(given["noise 0"][0], model.filters(images))
+    for stage in (1, 2):
+        assert torch.equal(given[f"noise {stage}"][0], given[f"noise {stage - 1}"][1])
+    last, pooled = given["pool"]  # 16x16 cells, of which 2x2 become one by their mean
+    torch.testing.assert_close(pooled, last.unflatten(3, (8, 2)).unflatten(2, (8, 2)).mean((3, 5)))

@@ -8,7 +8,7 @@ from facemill import ConfigError
 from facemill.detectors.forgery.sola.anomaly import AnomalyPredictor, LocalAnomalies
 from facemill.detectors.forgery.sola.enhancement import LocalEnhancement
 from facemill.detectors.forgery.sola.noise import NoiseFilters, srm_kernels
-from facemill.detectors.forgery.sola.trunk import DualChannelAttention
+from facemill.detectors.forgery.sola.trunk import DualChannelAttention, FusedStage
 
 
 @pytest.fixture(autouse=True)
@@ -183,3 +183,24 @@ def test_both_orders_agree_with_loops():
             np.testing.assert_allclose(array(first)[b, k], maps, atol=1e-5)
             again = predicted(sigmoid(maps), anomalies.second_order[k], up, left)
             np.testing.assert_allclose(array(second)[b, k], again[0], atol=1e-5)
+
+
+def test_srm_kernels_are_those_of_the_paper_s_figure_3():
+    """KB, KV and the horizontal second difference of the spatial rich model, value by value."""
+    kb = [[0, 0, 0, 0, 0], [0, -1, 2, -1, 0], [0, 2, -4, 2, 0], [0, -1, 2, -1, 0], [0, 0, 0, 0, 0]]
+    kv = [[-1, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2], [2, -6, 8, -6, 2], [-1, 2, -2, 2, -1]]
+    horizontal = [[0] * 5, [0] * 5, [0, 1, -2, 1, 0], [0] * 5, [0] * 5]
+    golden = np.stack([np.array(kb) / 4, np.array(kv) / 12, np.array(horizontal) / 2])
+    np.testing.assert_allclose(srm_kernels().numpy(), golden, rtol=1e-6)
+
+
+def test_a_stage_enhances_the_fused_map_and_leaves_the_noise_alone():
+    """Fig. 2: fusion, then enhancement, and the noise stream goes on by itself."""
+    stage = FusedStage(torch.nn.Conv2d(3, 16, 3, padding=1), torch.nn.Conv2d(3, 16, 3, padding=1), 16, 2)
+    torch.nn.init.constant_(stage.enhancement.scale, 0.7)
+    colour, noise = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    own = stage.noise(noise)
+    out, noise_out = stage(colour, noise)
+    torch.testing.assert_close(noise_out, own)
+    torch.testing.assert_close(out, stage.enhancement(stage.fusion(stage.colour(colour), own)))
+    assert not torch.allclose(out, stage.fusion(stage.enhancement(stage.colour(colour)), own), atol=1e-3)
