@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from facemill.detectors.forgery.mat.augment import attention_guided_augment, augmentation_maps, hard_drop, soft_drop
-from tests.detectors.forgery import mat_loops
+from tests.detectors.forgery.mat import loops
 
 SIDE = 40
 
@@ -24,7 +24,7 @@ def blurred_by_loops(image: np.ndarray) -> np.ndarray:
 
 
 def map_by_loops(attention: np.ndarray) -> np.ndarray:
-    return mat_loops.bilinear(attention / attention.max(), SIDE, SIDE)
+    return loops.bilinear(attention / attention.max(), SIDE, SIDE)
 
 
 def random_pictures() -> tuple[np.ndarray, np.ndarray]:
@@ -39,7 +39,7 @@ def test_soft_drop_is_equation_6() -> None:
         weight = map_by_loops(attentions[sample])
         for channel in range(3):
             image = images[sample, channel]
-            degraded = mat_loops.bilinear(blurred_by_loops(mat_loops.bilinear(image, 12, 12)), SIDE, SIDE)
+            degraded = loops.bilinear(blurred_by_loops(loops.bilinear(image, 12, 12)), SIDE, SIDE)
             expected[sample, channel] = image * (1 - weight) + degraded * weight
     maps = augmentation_maps(torch.tensor(attentions).float(), (SIDE, SIDE))
     np.testing.assert_allclose(soft_drop(torch.tensor(images).float(), maps), expected, atol=1e-5)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from facemill.detectors.forgery.mat.losses import AdditiveMarginLoss, RegionIndependenceLoss, region_vectors
-from tests.detectors.forgery import mat_loops
+from tests.detectors.forgery.mat import loops
 
 BATCH, HEADS, CHANNELS = 4, 3, 6
 
@@ -31,11 +31,11 @@ def equation_3(centres: np.ndarray, vectors: np.ndarray, labels: list[int]) -> f
     for i, label in enumerate(labels):
         for j in range(HEADS):
             margin = 0.1 if label == 1 else 0.05
-            intra += max(mat_loops.squared_distance(vectors[i, j], centres[j]) - margin, 0)
+            intra += max(loops.squared_distance(vectors[i, j], centres[j]) - margin, 0)
     for i in range(HEADS):
         for j in range(HEADS):
             if i != j:
-                inter += max(0.2 - mat_loops.squared_distance(centres[i], centres[j]), 0)
+                inter += max(0.2 - loops.squared_distance(centres[i], centres[j]), 0)
     return intra / (len(labels) * HEADS) + inter / (HEADS * (HEADS - 1))
 
 
@@ -45,7 +45,7 @@ def test_region_vectors_pool_the_standardised_averages() -> None:
     expected = []
     for sample, maps in zip(pooled, attentions, strict=True):
         standard = np.stack([(channel - channel.mean()) / channel.std() for channel in sample])
-        expected.append(mat_loops.attention_pool(standard, maps))
+        expected.append(loops.attention_pool(standard, maps))
     found = region_vectors(torch.tensor(pooled).float(), torch.tensor(attentions).float())
     np.testing.assert_allclose(found, np.stack(expected), atol=1e-5)
 

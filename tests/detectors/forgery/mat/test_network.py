@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from facemill.detectors.forgery.base import ForgeryBatch
 from facemill.detectors.forgery.mat.losses import region_vectors
 from facemill.detectors.forgery.mat.network import MAT, MATOptions
-from tests.detectors.forgery import mat_loops
+from tests.detectors.forgery.mat import loops
 
 SIDE = 64
 
@@ -132,9 +132,9 @@ def test_the_head_gets_the_regions_textures_and_the_attended_last_map_of_the_kep
     kept = seen["matrix"].norm(dim=-1).round().numpy()  # 2 where a head is kept, as half of them are dropped
     assert set(kept.flatten()) == {0, 2}
     for sample in range(4):
-        matrix = mat_loops.attention_pool(texture[sample], attentions[sample]) * kept[sample, :, None]
+        matrix = loops.attention_pool(texture[sample], attentions[sample]) * kept[sample, :, None]
         np.testing.assert_allclose(seen["matrix"][sample], matrix, atol=1e-5)
-        weights = mat_loops.bilinear((attentions[sample] * kept[sample, :, None, None]).sum(0), 2, 2)
+        weights = loops.bilinear((attentions[sample] * kept[sample, :, None, None]).sum(0), 2, 2)
         mean = (last[sample] * weights).sum((1, 2)) / weights.sum()
         np.testing.assert_allclose(seen["mean"][sample], mean, atol=1e-4)
 

@@ -3,14 +3,14 @@ import pytest
 import torch
 
 from facemill.detectors.forgery.mat.pooling import bilinear_attention_pool, weighted_mean
-from tests.detectors.forgery import mat_loops
+from tests.detectors.forgery.mat import loops
 
 
 @pytest.mark.parametrize("grid", [(3, 4), (7, 9), (10, 11)], ids=["enlarged", "equal", "shrunk"])
 def test_attention_pool_is_equation_2(grid: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     features, attentions = rng.normal(size=(2, 5, 7, 9)), rng.random((2, 3, *grid))
-    expected = np.stack([mat_loops.attention_pool(*pair) for pair in zip(features, attentions, strict=True)])
+    expected = np.stack([loops.attention_pool(*pair) for pair in zip(features, attentions, strict=True)])
     pooled = bilinear_attention_pool(torch.tensor(features).float(), torch.tensor(attentions).float())
     np.testing.assert_allclose(pooled, expected, atol=1e-5)
 
@@ -35,7 +35,7 @@ def test_weighted_mean_is_the_mean_weighted_by_the_resized_map() -> None:
     features, attention = rng.normal(size=(2, 4, 3, 5)), rng.random((2, 1, 6, 7))
     expected = np.zeros((2, 4))
     for sample in range(2):
-        weights = mat_loops.bilinear(attention[sample, 0], 3, 5)
+        weights = loops.bilinear(attention[sample, 0], 3, 5)
         for channel in range(4):
             expected[sample, channel] = (features[sample, channel] * weights).sum() / weights.sum()
     found = weighted_mean(torch.tensor(features).float(), torch.tensor(attention).float())
