@@ -18,14 +18,14 @@ def group_clips(entries: Iterable[VideoEntry]) -> list[ClipGroup]:
     """
     ordered = sorted(entries, key=attrgetter("video_id"))
     reals = {entry.video_id: entry for entry in ordered if entry.label == 0}
-    fakes: dict[tuple[VideoEntry, str], list[VideoEntry]] = defaultdict(list)
+    fakes: dict[tuple[str, str], list[VideoEntry]] = defaultdict(list)  # by original and split
     groups = []
     for entry in ordered:
         if entry.label == 0 and entry.split != REFERENCE:
-            fakes[entry, entry.split] += ()  # a group though it may have no fakes
+            fakes[entry.video_id, entry.split] += ()  # a group though it may have no fakes
         elif entry.label == 1 and entry.source_id in reals:
-            fakes[reals[entry.source_id], entry.split].append(entry)
+            fakes[entry.source_id, entry.split].append(entry)
         elif entry.label == 1:
             groups.append(ClipGroup(None, (entry,)))
-    groups += [ClipGroup(real, tuple(made)) for (real, _), made in fakes.items()]
+    groups += [ClipGroup(reals[original], tuple(made)) for (original, _), made in fakes.items()]
     return sorted(groups, key=attrgetter("group_id"))
