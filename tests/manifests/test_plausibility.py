@@ -75,7 +75,9 @@ def test_coverage_far_from_the_methods_other_videos(parts, tmp_path, rows):
         parts.change(position, **covered(rows))
     [problem] = warnings(parts, tmp_path)
     assert problem.check == "coverage_outlier"
-    assert problem.message.startswith(f"the masks of video fake2 cover {rows / SIZE:.1%} of the crop, deepfakes's ")
+    assert problem.message.startswith(
+        f"the masks of video fake2 cover {rows / SIZE:.1%} of the crop, those of deepfakes "
+    )
 
 
 def test_a_method_whose_masks_are_nearly_empty(parts, tmp_path):
@@ -96,7 +98,7 @@ def test_reals_that_are_fakes(parts, tmp_path):
     parts.change(0, image=other.image, image_sha256=other.record.image_sha256)
     found = {problem.check: problem.message for problem in warnings(parts, tmp_path)}
     assert found["real_file_is_fake"] == "the file of the real video real0 is that of a fake"
-    assert found["real_is_fake"] == "1 pictures of the real video real0 are, byte for byte, those of a fake"
+    assert found["real_is_fake"] == "1 pictures of the real real0 are, byte for byte, those of a fake"
 
 
 def test_a_track_that_jumps_in_size(parts, tmp_path):

@@ -48,6 +48,8 @@ SAMPLE = st.builds(
     mask_kind=st.sampled_from(MaskKind),
     mask_coverage=st.none() | FLOAT32,
     mask_iou=st.none() | FLOAT32,
+    label_source=TEXT,
+    difference=st.none() | FLOAT32,
 )
 FAILURE = st.builds(
     FailureRecord, video_id=TEXT, stage=st.sampled_from(Stage), reason=st.sampled_from(Reason), message=TEXT, frames=INT

@@ -133,6 +133,18 @@ def test_tars_give_pictures_that_lead_to_their_samples(dataset, root):
     assert not everything
 
 
+@pytest.mark.parametrize("track", [9, 10, 123])
+def test_pictures_of_every_track_are_found_in_tars(mlcroissant, tmp_path, track):
+    parts = Parts()
+    named = parts.samples[0].record.sample_id.replace("-t0", f"-t{track}")
+    parts.change(0, track_id=track, sample_id=named)
+    root = parts.write(tmp_path / "built", "webdataset")
+    dataset = mlcroissant.Dataset(jsonld=str(root / CROISSANT_FILE))
+    found = {record["sample_id"]: content(record["image"]) for record in records(dataset, "train-image")}
+    assert found[named] == parts.samples[0].image
+    assert len(found) == 6
+
+
 @pytest.mark.parametrize("root", ["parquet"], indirect=True)
 def test_a_split_without_samples_has_no_record_set(root):
     info = read_dataset(root)

@@ -1,13 +1,23 @@
+import dataclasses
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import yaml
 
 from facemill import DatasetError
 from facemill.manifests.shards import SHARD_FORMATS
 from facemill.manifests.shards.card import dataset_card
-from facemill.manifests.shards.dataset import DATASET_FILE, Count, DatasetInfo, ShardInfo, read_dataset, write_dataset
+from facemill.manifests.shards.dataset import (
+    DATASET_FILE,
+    Count,
+    DatasetInfo,
+    ShardInfo,
+    count_samples,
+    read_dataset,
+    write_dataset,
+)
 from tests.manifests.small_dataset import Parts
 
 INFO = DatasetInfo(
@@ -42,7 +52,7 @@ class TestDatasetJson:
     def test_it_is_plain_json(self, tmp_path):
         write_dataset(tmp_path, INFO)
         content = json.loads((tmp_path / DATASET_FILE).read_text())
-        assert content["format_version"] == 1
+        assert content["format_version"] == 2
         assert content["recipe"] == INFO.recipe
         assert content["counts"]["train"]["deepfakes"] == {"samples": 3100, "videos": 99}
         assert content["shards"][1] == {
@@ -62,7 +72,7 @@ class TestDatasetJson:
         with pytest.raises(DatasetError, match="cannot be read"):
             read_dataset(tmp_path)
 
-    @pytest.mark.parametrize("version", [2, None, "1"])
+    @pytest.mark.parametrize("version", [3, None, "1", True])
     def test_unknown_version(self, tmp_path, version):
         (tmp_path / DATASET_FILE).write_text(json.dumps({"format_version": version}))
         with pytest.raises(DatasetError, match=f"has format version {version}"):
@@ -112,6 +122,13 @@ class TestCard:
         page = card.split("```yaml\n")[1].split("```")[0]
         assert yaml.safe_load(page) == INFO.recipe
 
+    @pytest.mark.parametrize(("encoding", "suffix"), [("png", "png"), ("jpeg", "jpg"), ("webp", "webp")])
+    def test_front_matter_of_tars_names_the_pictures_by_their_suffix(self, encoding, suffix):
+        recipe = {**INFO.recipe, "shards": {"format": "webdataset"}, "encode": {"format": encoding}}
+        info = dataclasses.replace(INFO, recipe=recipe)
+        features = self.front_matter(dataset_card(info))["dataset_info"]["features"]
+        assert [feature["name"] for feature in features] == ["json", "mask.png", suffix, "__key__", "__url__"]
+
     @pytest.mark.parametrize("format_name", sorted(SHARD_FORMATS))
     def test_datasets_loads_the_folder(self, tmp_path, format_name):
         """With every field and its type, though the first samples are reals, whose `source_id` is null."""
@@ -124,5 +141,16 @@ class TestCard:
             row, features = row["json"], features["json"]
         assert features["label"] == datasets.ClassLabel(names=["real", "fake"])
         assert features["bbox"].feature == datasets.Value("float32")
-        assert (row["label"], row["source_id"], row["pair_offset"]) == (1, "ffpp-real-c23-000", 1)
+        assert (row["label"], row["source_id"], row["pair_offset"]) == (1, "ffpp-real-c23-000", 0)
         assert row["subject_ids"] == ["ffpp-000", "ffpp-003"]
+
+
+def test_reals_are_counted_first_and_splits_in_their_order():
+    rows = [("test", "Aaa"), ("train", "real"), ("train", "Aaa"), ("train", "zzz"), ("test", "real")]
+    table = pa.table({"split": [s for s, _ in rows], "method": [m for _, m in rows], "video_id": list("abcde")})
+    counts = count_samples(table)
+    assert {split: list(methods) for split, methods in counts.items()} == {
+        "train": ["real", "Aaa", "zzz"],
+        "test": ["real", "Aaa"],
+    }
+    assert list(counts) == ["train", "test"]

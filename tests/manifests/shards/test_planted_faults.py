@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from facemill.manifests.checks.group_checks import GROUP_CHECKS
+from facemill.manifests.checks.row_checks import ROW_CHECKS
 from facemill.manifests.records import MaskKind, Reason, SampleRecord, Stage
 from facemill.manifests.shards.dataset import (
     CARD_FILE,
@@ -212,6 +215,11 @@ def test_faults_of_single_rows(tmp_path, fault):
     named = (shard, row, parts.samples[position].record.sample_id)
     assert (found[0].file, found[0].row, found[0].sample_id) == named
     assert "{" not in found[0].message
+
+
+@pytest.mark.parametrize("check", [check.name for check in (*ROW_CHECKS, *GROUP_CHECKS)])
+def test_every_check_of_rows_has_its_fault(check):
+    assert check in {name for _, name, *_ in (*ROW_FAULTS.values(), *TABLE_FAULTS.values())}
 
 
 def empty_mask(parts: Parts) -> None:
@@ -457,6 +465,14 @@ def test_many_rows_of_one_fault_are_one_problem(tmp_path):
     [problem] = verify(parts.write(tmp_path), threads=2).problems
     assert (problem.check, problem.row, problem.more) == ("image_sha256", 0, 8)
     assert str(problem).endswith("is not the recorded one, and 8 more like this.")
+
+
+@pytest.mark.parametrize("name", [DATASET_FILE, SAMPLES_FILE, FACES_FILE, FAILURES_FILE, CARD_FILE, f"{TRAIN}.parquet"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path, name):
+    root = Parts().write(tmp_path)
+    (root / name).unlink()
+    os.mkfifo(root / name)
+    assert name in {problem.file for problem in verify(root, threads=1).problems}
 
 
 def test_shuffled_rows_are_one_problem(tmp_path):

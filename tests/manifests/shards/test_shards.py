@@ -4,12 +4,16 @@ import dataclasses
 import gc
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -135,7 +139,7 @@ def records() -> st.SearchStrategy[SampleRecord]:
         sample_id=st.from_regex(r"[A-Za-z0-9_-]{1,40}", fullmatch=True),
         **dict.fromkeys(("video_id", "dataset", "method", "quality", "split", "shard", "image_sha256"), text),
         **dict.fromkeys(("frame_index", "track_id", "crop_size", "row"), number),
-        **dict.fromkeys(("mask_coverage", "mask_iou"), st.none() | single),
+        **dict.fromkeys(("mask_coverage", "mask_iou", "difference"), st.none() | single),
         label=st.integers(0, 1),
         source_id=st.none() | text,
         subject_ids=st.lists(text, max_size=3).map(tuple),
@@ -279,3 +283,62 @@ def check_pictures(pairs: list[tuple[Image.Image, Image.Image]], samples: list[E
         assert (image.mode, image.size, mask.mode, mask.size) == ("RGB", (SIZE, SIZE), "L", (SIZE, SIZE))
         assert np.array_equal(image, Image.open(io.BytesIO(sample.image)))
         assert np.array_equal(mask, Image.open(io.BytesIO(sample.mask)))
+
+
+class TestFilesOfOthers:
+    """Parquet shards as other libraries write them, and as nobody should."""
+
+    def rewritten(self, tmp_path: Path, change: Callable[[pa.Table], pa.Table], **options: Any) -> Path:
+        path = tmp_path / "train-000000.parquet"
+        samples = [make_sample(video, frame) for video in make_videos()[:2] for frame in range(5)]
+        with SHARD_FORMATS["parquet"].open_writer(path, "train/train-000000.parquet") as writer:
+            for sample in samples:
+                writer.write(sample)
+        self.before = list(SHARD_FORMATS["parquet"].read(path))
+        pq.write_table(change(pq.read_table(path)), path, **options)
+        return path
+
+    @pytest.mark.parametrize("compression", ["snappy", "zstd", "none"])
+    def test_compressed_with_dictionaries(self, tmp_path, compression):
+        path = self.rewritten(tmp_path, lambda table: table, compression=compression, use_dictionary=True)
+        assert list(SHARD_FORMATS["parquet"].read(path)) == self.before
+
+    def test_wide_types_and_lists_for_vectors(self, tmp_path):
+        def widen(table: pa.Table) -> pa.Table:
+            for place, field in enumerate(table.schema):
+                if pa.types.is_string(field.type):
+                    kind = pa.large_string()
+                elif isinstance(field.type, pa.FixedSizeListType):
+                    kind = pa.list_(field.type.value_type)
+                elif pa.types.is_integer(field.type):
+                    kind = pa.int64()
+                else:
+                    continue
+                column = pa.array(table[field.name].to_pylist(), kind)
+                table = table.set_column(place, pa.field(field.name, kind), column)
+            return table.replace_schema_metadata(None)
+
+        path = self.rewritten(tmp_path, widen)
+        assert list(SHARD_FORMATS["parquet"].read(path)) == self.before
+
+    @pytest.mark.parametrize("column", ["image", "message"])
+    def test_cells_of_absurd_size_are_refused_unread(self, tmp_path, column):
+        def blow_up(table: pa.Table) -> pa.Table:
+            rows = table.to_pylist()
+            if column == "image":
+                rows[0]["image"]["bytes"] = bytes(30_000_000)
+            else:
+                rows[0]["quality"] = "x" * 30_000_000
+            return pa.Table.from_pylist(rows, table.schema)
+
+        path = self.rewritten(tmp_path, blow_up, compression="zstd")
+        assert path.stat().st_size < 1_000_000
+        with pytest.raises(DatasetError, match="bytes for 10 rows"):
+            next(SHARD_FORMATS["parquet"].read(path))
+
+    @pytest.mark.parametrize("format_name", sorted(SHARD_FORMATS))
+    def test_what_is_no_regular_file_is_not_opened(self, tmp_path, format_name):
+        path = tmp_path / f"pipe{SHARD_FORMATS[format_name].suffix}"
+        os.mkfifo(path)
+        with pytest.raises(DatasetError, match="not a regular file"):
+            next(SHARD_FORMATS[format_name].read(path))
