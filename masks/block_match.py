@@ -91,7 +91,7 @@ def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: 
     costs = np.full((len(predicted), 2 * reach + 1), np.nan, np.float32)
     offsets = np.arange(-reach, reach + 1)
     breaks = np.flatnonzero(np.diff(predicted) > CHUNK) + 1
-    starts = np.union1d(np.arange(0, len(predicted), CHUNK), breaks)
+    starts = np.union1d(np.arange(0, len(predicted), min(CHUNK, 2 * reach)), breaks)
     for start, end in zip(starts, [*starts[1:], len(predicted)], strict=True):
         rows = predicted[start:end]
         first, last = np.clip([rows.min() - reach, rows.max() + reach + 1], 0, count)
