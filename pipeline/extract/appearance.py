@@ -8,8 +8,6 @@ from facemill.detectors.face import Face
 
 __all__ = ["describe", "unlikeness"]
 
-# Where the five landmarks of an upright face lie in the unit square of its box (ArcFace's template).
-TEMPLATE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]]) / 112.0
 WIDE, REACH = 48, 3.0
 """Side of the aligned image of a face with hair and clothes: pixels, and face sides that they cover."""
 CORE = 32

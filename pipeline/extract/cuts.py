@@ -85,7 +85,7 @@ def _hard_cuts(thumbnails: NDArray[np.uint8], small: Frames, visible: NDArray[np
         back = next((step for step, frame in enumerate(after) if _same_shot(thumbnails, small, before, frame)), None)
         if back is None:
             cuts.append(int(after[0]))
-        position = candidate + 1 + (back or 0)
+        position = int(candidate) + 1 + (back or 0)
     return cuts
 
 
@@ -97,15 +97,15 @@ def _same_shot(thumbnails: NDArray[np.uint8], small: Frames, first: int, second:
 
 def _displaced(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[float, NDArray[np.float64]]:
     """Best correlation of some part of the second thumbnail with the first, and how far off (x, y) it lies there."""
-    first, second = _details(first), _details(second)
-    height, width = second.shape
+    field, moved = _details(first), _details(second)
+    height, width = moved.shape
     tall, wide = round(height * 0.6), round(width * 0.6)
     best, shift = -1.0, np.zeros(2)
     for top in (0, (height - tall) // 2, height - tall):
         for left in (0, (width - wide) // 2, width - wide):
-            part = second[top : top + tall, left : left + wide]
+            part = moved[top : top + tall, left : left + wide]
             if part.std() > PLAIN:
-                _, likeness, _, place = cv2.minMaxLoc(cv2.matchTemplate(first, part, cv2.TM_CCOEFF_NORMED))
+                _, likeness, _, place = cv2.minMaxLoc(cv2.matchTemplate(field, part, cv2.TM_CCOEFF_NORMED))
                 if likeness > best:
                     best, shift = float(likeness), np.subtract(place, (left, top)).astype(np.float64)
     return best, shift
@@ -125,11 +125,12 @@ def _zooms(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
 def _pans(thumbnails: NDArray[np.uint8], middle: int) -> bool:
     """Whether what is seen at a frame comes from one side and leaves at the other."""
     (likeness, coming), (other, going) = (_displaced(thumbnails[middle + k], thumbnails[middle]) for k in (-PAN, PAN))
-    return min(likeness, other) > FOUND and float(coming @ going) < 0 and min(map(np.linalg.norm, (coming, going))) >= 2
+    steps = np.linalg.norm([coming, going], axis=1)
+    return bool(min(likeness, other) > FOUND and coming @ going < 0 and steps.min() >= 2)
 
 
 def _details(thumbnail: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A thumbnail without its coarse brightness, which much the same in many shots."""
+    """A thumbnail without its coarse brightness, which is much the same in many shots."""
     image = thumbnail.astype(np.float32)
     fine = cv2.GaussianBlur(image, (0, 0), 1.0) - cv2.GaussianBlur(image, (0, 0), 8.0)
     return np.asarray(fine / max(float(fine.std()), 1.0) * 20, np.float32)
@@ -150,8 +151,8 @@ def _dissolves(
         unlike &= norms[low + 2 * half : high] >= PLAIN
         quality, shares = _blends(start, end, [shot[half * k // 2 :][:count] for k in (1, 2, 3)])
         rising = (np.diff(shares, axis=0) > 0.05).all(axis=0) & (np.abs(shares[1] - 0.5) < 0.2)
-        for position in np.flatnonzero(unlike & rising & (quality > BLEND)):
-            found.append((float(quality[position]), low + int(position) + half, half))
+        positions = np.flatnonzero(unlike & rising & (quality > BLEND))
+        found += [(float(quality[position]), low + int(position) + half, half) for position in positions]
     middles: list[int] = []
     for _, middle, half in sorted(found, reverse=True):
         apart = all(abs(middle - other) > 2 * DISSOLVES[-1] for other in middles)

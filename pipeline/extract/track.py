@@ -101,7 +101,7 @@ class Tracker:
         self._trails: list[_Trail] = []  # of those who may be seen again
 
     def update(self, frame_index: int, faces: Sequence[Face], looks: Looks | None = None) -> list[Track]:
-        """Take in a sampled frame's faces, with a descriptor each; returns the track of each face, in the order given."""
+        """Take in a sampled frame's faces, with a descriptor each; returns each face's track, in the order given."""
         self._trails = [trail for trail in self._trails if not trail.lost(frame_index)]
         for trail in self._trails:
             trail.missed += 1
@@ -123,7 +123,7 @@ class Tracker:
         self._trails = []
 
     def ambiguous(self, frame_index: int, faces: Sequence[Face], looks: Looks | None = None) -> bool:
-        """Whether frames in between should be looked at before `update`: somebody's link is missing or not the only one."""
+        """Whether frames in between should be looked at before `update`: a link is missing, or not the only one."""
         present = [trail.missed == 0 for trail in self._trails]
         if not faces or not any(present):
             return False

@@ -132,7 +132,6 @@ class Scene:
         """The faces that can be seen at a frame, by name: inside the frame, and not hidden by somebody in front."""
         seen: dict[str, Face] = {}
         hidden = np.zeros(self.size, bool)
-        height, width = self.size
         for person, path in reversed(list(zip(self.people, self.paths, strict=True))):
             if (place := path(index)) is None:
                 continue
@@ -142,7 +141,7 @@ class Scene:
             x1, y1, x2, y2 = face.bbox.round().astype(int)
             inside = hidden[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
             area = max((x2 - x1) * (y2 - y1), 1)
-            if (inside.size - inside.sum()) / area >= 0.65:
+            if (inside.size - inside.sum()) / area >= 0.75:
                 seen[person.name] = face
             rows, columns, opacity = _spread(pose.alpha, matrix, self.size)
             hidden[rows, columns] |= opacity > 0.5

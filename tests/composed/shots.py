@@ -28,7 +28,7 @@ def photo(media: Path, name: str, height: int = 400) -> np.ndarray:
 
 
 def camera(image: np.ndarray, centres: np.ndarray, widths: np.ndarray, blur: float = 0.0) -> np.ndarray:
-    """Thumbnails of a camera that looks at windows (centre x, y [N, 2]; width [N]) of a picture, blurred as it moves."""
+    """Thumbnails of a camera that looks at windows (centre x, y [N, 2]; width [N]) of a picture."""
     frames = []
     for (x, y), width in zip(centres, widths, strict=True):
         zoom = SIZE[0] / width

@@ -35,9 +35,63 @@ def test_a_short_absence_keeps_the_id_and_a_long_one_does_not() -> None:
     for index in range(1, 5):
         tracker.update(index, [])
     assert tracker.update(5, [face(105, 100)]) == [before]
-    for index in range(6, 30):
+    for index in range(6, 130):
         tracker.update(index, [])
-    assert tracker.update(30, [face(105, 100)]) != [before]
+    assert tracker.update(130, [face(105, 100)]) != [before]
+
+
+def test_a_newcomer_does_not_shift_everybody_else() -> None:
+    """One leaves at the left, another comes in at the right: a matching of all faces would move each by one seat."""
+    tracker = Tracker()
+    before = tracker.update(0, [face(x, 100) for x in (0, 150, 300, 450)])
+    after = tracker.update(20, [face(x, 100) for x in (150, 300, 450, 600)])
+    assert after[:3] == before[1:]
+    assert after[3] not in before
+
+
+def look(*values: float) -> np.ndarray:
+    return np.array([values, values], np.float32)
+
+
+def test_who_stands_where_somebody_else_stood_is_told_by_the_look() -> None:
+    tracker = Tracker()
+    [before] = tracker.update(0, [face(100, 100)], [look(1, 0)])
+    assert tracker.update(10, [face(100, 100)], [look(0, 1)]) != [before]
+    assert tracker.update(20, [face(140, 100)], [look(1, 0.1)]) == [before]
+
+
+def test_places_exchanged_between_samples_are_told_by_the_looks() -> None:
+    tracker = Tracker()
+    first, second = tracker.update(0, [face(100, 100), face(300, 100)], [look(1, 0), look(0, 1)])
+    assert tracker.update(25, [face(100, 100), face(300, 100)], [look(0, 1), look(1, 0)]) == [second, first]
+
+
+def test_a_cut_ends_every_track() -> None:
+    tracker = Tracker()
+    before = tracker.update(0, [face(100, 100), face(300, 100)])
+    tracker.cut()
+    assert not set(map(id, tracker.update(1, [face(100, 100), face(300, 100)]))) & set(map(id, before))
+
+
+def test_faces_between_samples_are_followed_but_are_in_no_track() -> None:
+    tracker = Tracker()
+    [before] = tracker.update(0, [face(0, 100)])
+    for index in range(1, 20):
+        tracker.glance(index, [face(20 * index, 100)])
+    assert tracker.update(20, [face(400, 100)]) == [before]
+    assert list(before.faces) == [0, 20]
+    tracker.glance(21, [face(400, 100), face(50, 300)])
+    assert len(tracker.tracks) == 1
+
+
+def test_frames_between_are_wanted_where_links_are_in_doubt_only() -> None:
+    tracker = Tracker()
+    assert not tracker.ambiguous(0, [face(100, 100)])
+    tracker.update(0, [face(100, 100), face(500, 100)])
+    assert not tracker.ambiguous(5, [face(102, 100), face(503, 100)])
+    assert not tracker.ambiguous(5, [])
+    assert tracker.ambiguous(5, [face(100, 100), face(140, 100)])  # who of them is who?
+    assert tracker.ambiguous(5, [face(102, 100)])  # where did the other one go?
 
 
 def test_a_face_elsewhere_or_of_another_size_is_somebody_else() -> None:

@@ -1,0 +1,74 @@
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facemill.detectors.face import Face
+from facemill.pipeline.extract.follow import Follower
+from tests.composed.detections import detections
+from tests.composed.people import Scene, backdrop, cast, crowd, stand
+from tests.composed.scores import TrackingScore, score_tracks
+
+HALF = 0.5
+
+
+def follow(scene: Scene, frames: Sequence[int], step: int = 5) -> TrackingScore:
+    """Follow a scene over sampled frames; in between every `step`-th frame can be looked at, at half its size."""
+    shown: dict[int, int] = {}
+
+    def detect(images: Sequence[np.ndarray]) -> list[list[Face]]:
+        return [
+            [replace(face, bbox=face.bbox * HALF, landmarks=face.landmarks * HALF) for _, face in found]
+            for found in (detections(scene, shown[id(image)]) for image in images)
+        ]
+
+    follower, linked, before = Follower([], detect), [], frames[0]
+    for index in frames:
+        between = [(i, scene.frame(i, HALF)) for i in range(before + step, index, step)]
+        shown = {id(image): i for i, image in between}
+        found = detections(scene, index)
+        tracks = follower.sample(index, scene.frame(index), [face for _, face in found], between)
+        linked.append([(name, track.track_id) for (name, _), track in zip(found, tracks, strict=True)])
+        before = index
+    return score_tracks([list(scene.faces(index)) for index in frames], linked)
+
+
+@pytest.mark.parametrize("stride", [5, 10, 25])
+@pytest.mark.parametrize(("people", "seed"), [(2, 2), (4, 14), (6, 6), (8, 8), (8, 18)])
+def test_nobody_is_taken_for_somebody_else(media: Path, people: int, seed: int, stride: int) -> None:
+    score = follow(crowd(media, people, 200, seed), range(0, 200, stride))
+    assert (score.switches, score.mixed) == (0, 0)
+    assert score.idf1 > 0.93
+
+
+def test_nobody_is_taken_for_somebody_else_where_every_frame_is_sampled(media: Path) -> None:
+    score = follow(crowd(media, 8, 200, 8), range(40, 120))
+    assert (score.switches, score.mixed) == (0, 0)
+
+
+def test_no_track_crosses_a_cut(media: Path) -> None:
+    first, second = cast(media)[1:3]
+    shots = [Scene([person], [stand(300, 180, 80)], 60, backdrop(media, (360, 640))) for person in (first, second)]
+    follower = Follower([30], lambda images: pytest.fail("one person alone is in no doubt"))
+    ids = []
+    for index in range(0, 60, 6):
+        scene = shots[index >= 30]
+        [track] = follower.sample(index, scene.frame(index), [*scene.faces(index).values()])
+        ids.append(track.track_id)
+    assert ids == [0] * 5 + [1] * 5
+
+
+def test_scores_by_hand() -> None:
+    """Anna is 0, 0, 1 and Ben 1, missed, 1: one switch, a mixed track, one false alarm."""
+    truth = [["anna", "ben"]] * 3
+    linked: list[list[tuple[str | None, int]]] = [
+        [("anna", 0), ("ben", 1)],
+        [("anna", 0), (None, 7)],
+        [("anna", 1), ("ben", 1)],
+    ]
+    score = score_tracks(truth, linked)
+    assert (score.switches, score.mixed, score.id_hits) == (1, 1, 4)
+    assert score.idf1 == pytest.approx(8 / 12)
+    assert score.mota == pytest.approx(1 - (1 + 1 + 1) / 6)
