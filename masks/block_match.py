@@ -13,6 +13,8 @@ FLOOR = 1.0
 CHUNK = 64  # fake frames compared at once
 JUMP = 0.6
 """Price of a jump in time: as much as the mean log difference of one frame that does not fit at all."""
+TRUST = 0.02
+"""Price of each frame that is not where the time stamps say."""
 ABSENT = 0.15
 """Price of a frame that shows nothing of the original, beside the cost of the one that it resembles most."""
 TICK = 0.05
@@ -120,8 +122,8 @@ def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: 
 def best_path(costs: Array, *, clocks_differ: bool) -> NDArray[np.int64]:
     """The column of each row [K] for which costs and the price of changing the column are least together."""
     rows, columns = costs.shape
-    # Where all look alike the column nearest to the middle is taken.
-    tie = 1e-4 * np.abs(np.arange(columns) - columns // 2)
+    # Where all look alike the time stamps are believed: strong compression makes slow motion lag by a frame or two.
+    tie = np.minimum(TRUST / 5 * np.abs(np.arange(columns) - columns // 2), TRUST)
     step = TICK if clocks_differ else JUMP
     came_from = np.empty((rows, columns), np.int32)
     here = np.arange(columns)

@@ -38,6 +38,9 @@ def check_decord_fits(path: Path, probed: Probe, deadline: Deadline, threads: in
     """
     if probed.info.pix_fmt not in _EXACT_LAYOUTS:
         raise _refused(path, f"it gives wrong colours for {probed.info.pix_fmt}")
+    info = probed.info
+    if (info.width, info.height) not in ((info.coded_width, info.coded_height), (info.coded_height, info.coded_width)):
+        raise _refused(path, "it knows nothing of pixels that are not square")
     if probed.orientation.mirrored or probed.container not in _EXACT_CONTAINERS or not probed.timeline.by_pts:
         raise _refused(path, "it gives other frames than the file holds")
     with _Abandonable(_images(path, threads, ()), path, deadline) as images:

@@ -8,7 +8,26 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Frame", "VideoInfo", "check_indices"]
+__all__ = ["UNSPECIFIED", "Colour", "Frame", "VideoInfo", "check_indices"]
+
+UNSPECIFIED = 2
+"""Number, in ITU-T H.273, of a colour matrix, primaries or transfer that the file does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """How coded values become colours, as numbered in ITU-T H.273.
+
+    Attributes:
+        matrix: 1 BT.709, 5 and 6 BT.601, 9 BT.2020; 2 where the file does not say.
+        range: 1 limited, 2 full; 0 where the file does not say.
+        primaries, transfer: 2 where the file does not say; transfer 16 is PQ, 18 HLG.
+    """
+
+    matrix: int = UNSPECIFIED
+    range: int = 0
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +47,10 @@ class VideoInfo:
         pix_fmt: FFmpeg's name of the coded pixel layout, such as `yuv420p10le`.
         coded_width, coded_height: pixels, as coded: before square pixels are made of them and they are turned.
         pixel_aspect: width of a coded pixel / its height.
+        colour: as the first picture is tagged, completed by what the reader was told.
+        interlaced: whether the first picture consists of two fields; they are not taken apart.
+        profile: of the codec, such as `High`; empty where unknown.
+        other_streams: moving video streams of the file that are smaller and were not taken.
     """
 
     frame_count: int
@@ -42,6 +65,10 @@ class VideoInfo:
     coded_width: int = 0
     coded_height: int = 0
     pixel_aspect: Fraction = Fraction(1)
+    colour: Colour = Colour()
+    interlaced: bool = False
+    profile: str = ""
+    other_streams: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,32 +11,14 @@ from numpy.typing import NDArray
 
 from facemill.pipeline.decode.orientation import orientation_of
 
-__all__ = ["Colour", "Observer", "Picture", "picture_of", "rgb_of", "small_rgb", "square_size", "thumbnail_of"]
+__all__ = ["Observer", "Picture", "picture_of", "rgb_of", "small_rgb", "square_size", "thumbnail_of"]
 
 THUMBNAIL_SIDE = 96
 """Longer side of a thumbnail, pixels."""
 SQUARE = Fraction(1)
 NEARLY_SQUARE = Fraction(1, 100)
 """Aspect ratios this near to 1 come of rounding; resampling a picture for them would cost more than it mends."""
-_UNSPECIFIED = 2  # of a matrix, in H.273
-_UNKNOWN_RANGE = 0
 _EIGHT_BIT_LUMA = ("yuv4", "yuvj4", "nv12", "nv16", "nv21", "nv24", "gray")
-
-
-@dataclass(frozen=True, slots=True)
-class Colour:
-    """How coded values become colours, as numbered in ITU-T H.273.
-
-    Attributes:
-        matrix: 1 BT.709, 5 and 6 BT.601, 9 BT.2020; 2 where the file does not say.
-        range: 1 limited, 2 full; 0 where the file does not say.
-        primaries, transfer: 2 where the file does not say; transfer 16 is PQ, 18 HLG.
-    """
-
-    matrix: int = _UNSPECIFIED
-    range: int = _UNKNOWN_RANGE
-    primaries: int = _UNSPECIFIED
-    transfer: int = _UNSPECIFIED
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 from facemill import VideoError
 from facemill.manifests.records import Reason
-from facemill.pipeline.decode.frame import VideoInfo
+from facemill.pipeline.decode.frame import UNSPECIFIED, Colour, VideoInfo
 from facemill.pipeline.decode.nal import is_disposable, length_size
 from facemill.pipeline.decode.orientation import Orientation, orientation_of
 from facemill.pipeline.decode.picture import square_size
@@ -20,6 +20,8 @@ __all__ = ["Probe", "probe"]
 # packet or none (MPEG-4 Part 2), so that only decoding tells.
 _ONE_PICTURE_A_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "libdav1d", "ffv1", "mjpeg", "prores"})
 
+UNTAGGED = Colour()
+HDR = {16: "PQ", 18: "HLG"}
 WIDEST_PIXEL = Fraction(4)
 """Width of a pixel / its height, or the reverse, beyond which a file is not believed."""
 
@@ -46,8 +48,13 @@ class _Packet:
     disposable: bool
 
 
-def probe(path: Path, deadline: Deadline) -> Probe:
+def probe(path: Path, deadline: Deadline, colour: Colour = UNTAGGED) -> Probe:
     """Look at a file.
+
+    Args:
+        path: of a regular file.
+        deadline: restarted with every packet.
+        colour: stands in for what the file's own tags leave open.
 
     Raises:
         VideoError: missing_file, unreadable (also where no picture decodes), no_video_stream or decode_timeout.
@@ -57,11 +64,15 @@ def probe(path: Path, deadline: Deadline) -> Probe:
         if first is None:
             raise VideoError(Reason.UNREADABLE, f"No frame of {path} decodes: replace the file, it is damaged.")
         timeline = _by_packets(packets, first, stream)
-        if timeline is not None:
-            declared = stream.frames - (len(packets) - len(timeline.pts)) if stream.frames > 0 else None
-            return _describe(timeline, declared, first, stream)
+        declared = stream.frames if stream.frames > 0 else None
+        if timeline is not None and not first.interlaced_frame:
+            declared = declared and declared - (len(packets) - len(timeline.pts))
+            return _describe(path, timeline, declared, first, stream, colour)
     with open_video(path, deadline, threads=1) as (container, stream):
-        return _describe(_by_decoding(container, stream, deadline), stream.frames or None, first, stream)
+        counted = _by_decoding(container, stream, deadline)
+        if timeline is not None and timeline.pts == counted.pts:  # each packet held both fields of a picture
+            counted = timeline
+        return _describe(path, counted, declared, first, stream, colour)
 
 
 def _scan(container: Any, stream: Any, deadline: Deadline) -> tuple[list[_Packet], Any]:
@@ -120,9 +131,14 @@ def _numbers_packets(stream: Any) -> bool:
     return bool(stream.container.format.name == "avi")
 
 
-def _describe(timeline: Timeline, declared: int | None, first: Any, stream: Any) -> Probe:
-    known = [time * timeline.time_base for time in timeline.pts if time is not None]
+def _describe(path: Path, timeline: Timeline, declared: int | None, first: Any, stream: Any, colour: Colour) -> Probe:
+    known = [time for time in timeline.pts if time is not None]
     times = known if len(known) == len(timeline.pts) and known == sorted(known) else []
+    tagged = _colour_of(first, colour)
+    if tagged.transfer in HDR:
+        raise VideoError(
+            Reason.UNREADABLE, f"{path} is HDR ({HDR[tagged.transfer]}): convert it to BT.709 with a tone mapping."
+        )
     orientation = orientation_of(first)
     aspect = _pixel_aspect(stream)
     size = square_size(first.width, first.height, aspect)
@@ -130,7 +146,7 @@ def _describe(timeline: Timeline, declared: int | None, first: Any, stream: Any)
     info = VideoInfo(
         frame_count=len(timeline.pts),
         declared_frames=declared,
-        fps=_fps(measured_fps(times), stream.average_rate),
+        fps=_fps(measured_fps(times, timeline.time_base), stream.average_rate),
         width=width,
         height=height,
         rotation=orientation.rotation,
@@ -140,8 +156,28 @@ def _describe(timeline: Timeline, declared: int | None, first: Any, stream: Any)
         coded_width=first.width,
         coded_height=first.height,
         pixel_aspect=aspect,
+        colour=tagged,
+        interlaced=bool(first.interlaced_frame),
+        profile=stream.codec_context.profile or "",
+        other_streams=sum(_is_moving(other) for other in stream.container.streams.video) - 1,
     )
     return Probe(info, timeline, orientation, stream.container.format.name)
+
+
+def _is_moving(stream: Any) -> bool:
+    return not stream.disposition & stream.disposition.attached_pic
+
+
+def _colour_of(picture: Any, otherwise: Colour) -> Colour:
+    def tag(own: int, other: int, unknown: int) -> int:
+        return other if int(own) == unknown else int(own)
+
+    return Colour(
+        matrix=tag(picture.colorspace, otherwise.matrix, UNSPECIFIED),
+        range=tag(picture.color_range, otherwise.range, 0),
+        primaries=tag(picture.color_primaries, otherwise.primaries, UNSPECIFIED),
+        transfer=tag(picture.color_trc, otherwise.transfer, UNSPECIFIED),
+    )
 
 
 def _pixel_aspect(stream: Any) -> Fraction:

@@ -11,7 +11,7 @@ import av
 from facemill import VideoError
 from facemill.manifests.records import Reason
 from facemill.pipeline.decode.damage import DamageTracker
-from facemill.pipeline.decode.frame import Frame
+from facemill.pipeline.decode.frame import UNSPECIFIED, Frame, VideoInfo
 from facemill.pipeline.decode.picture import Observer, Picture, rgb_of
 from facemill.pipeline.decode.probe import Probe
 from facemill.pipeline.decode.source import Deadline, decode, demux, open_video
@@ -58,9 +58,10 @@ def read_with_pyav(
     remaining = deque(due)
     wanted = frozenset(indices)
     for index, frame in _decode(path, probed, remaining, deadline, threads, skip=skip and not every):
-        picture = None if frame is None else Picture(frame, probed.info.pixel_aspect)
+        picture = None if frame is None else _picture(frame, probed.info)
         if observer is not None and picture is not None:
             observer(index, picture)
+            deadline.restart()
         if index in wanted:
             yield _frame(path, probed, index, picture)
             deadline.restart()
@@ -96,6 +97,7 @@ def _decode_by_pts(
     tracker = DamageTracker(timeline.keyframes, timeline.disposable)
     arrived: dict[int, Any] = {}
     judged: dict[int, Any] = {}
+    doubtful: set[int] = set()
     with open_video(path, deadline, threads) as (container, stream):
         for packet in demux(container, stream, deadline):
             if packet is not None:
@@ -104,11 +106,13 @@ def _decode_by_pts(
                     continue
                 if index is not None:
                     tracker.sent(index)
+                    if packet.is_corrupt:
+                        doubtful.add(index)
             for picture in decode(stream, packet)[0]:
                 deadline.restart()
                 index = index_of.get(picture.pts)
                 if index is not None:
-                    tracker.arrived(index, clean=not picture.is_corrupt)
+                    tracker.arrived(index, clean=not picture.is_corrupt and index not in doubtful)
                     if index in wanted:
                         arrived[index] = picture
             for index, intact in tracker.settle(0 if packet is None else _PATIENCE + threads):
@@ -140,6 +144,15 @@ def _decode_by_counting(path: Path, remaining: deque[int], deadline: Deadline) -
                 index += 1
             if not remaining:
                 return
+
+
+def _picture(frame: Any, info: VideoInfo) -> Picture:
+    colour = info.colour
+    if frame.colorspace == UNSPECIFIED:
+        frame.colorspace = colour.matrix
+    if frame.color_range == 0:
+        frame.color_range = colour.range
+    return Picture(frame, info.pixel_aspect)
 
 
 def _frame(path: Path, probed: Probe, index: int, picture: Picture | None) -> Frame:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from facemill.pipeline.config.recipe import DecodeSettings
 from facemill.pipeline.decode.decord_backend import check_decord_fits, read_with_decord
-from facemill.pipeline.decode.frame import Frame, check_indices
+from facemill.pipeline.decode.frame import Colour, Frame, check_indices
 from facemill.pipeline.decode.picture import Observer
-from facemill.pipeline.decode.probe import probe
+from facemill.pipeline.decode.probe import UNTAGGED, probe
 from facemill.pipeline.decode.pyav import read_with_pyav
 from facemill.pipeline.decode.source import Deadline
 
@@ -32,19 +32,27 @@ class VideoReader:
         path: a local file.
         settings: backend and timeout; `auto` is PyAV.
         threads: of the decoder.
+        colour: stands in for colour tags that the file lacks: those of the original that a fake was made from.
 
     Raises:
-        VideoError: missing_file, unreadable, no_video_stream or decode_timeout.
+        VideoError: missing_file, unreadable (also for HDR), no_video_stream or decode_timeout.
     """
 
-    def __init__(self, path: str | Path, settings: DecodeSettings = _DEFAULT, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        settings: DecodeSettings = _DEFAULT,
+        *,
+        threads: int = 1,
+        colour: Colour = UNTAGGED,
+    ) -> None:
         self.path = Path(path)
         self._settings = settings
         self._threads = threads
         self._reads: WeakSet[Iterator[Frame]] = WeakSet()
         self._closed = False
         deadline = self._deadline()
-        self._probe = probe(self.path, deadline)
+        self._probe = probe(self.path, deadline, colour)
         self.info = self._probe.info
         if settings.backend == "decord":
             check_decord_fits(self.path, self._probe, deadline, threads)

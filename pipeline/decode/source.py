@@ -18,7 +18,7 @@ __all__ = ["Deadline", "decode", "demux", "open_video"]
 
 
 class Deadline:
-    """The longest wait for the next frame.
+    """The longest wait for the next packet or frame.
 
     Args:
         path: named in the error.
@@ -57,7 +57,7 @@ def open_video(path: Path, deadline: Deadline, threads: int) -> Iterator[tuple[A
         container = av.open(f"file:{path}", timeout=deadline.timeout_s, metadata_errors="replace")
     except av.error.ExitError:
         raise deadline.error() from None
-    except (av.error.FFmpegError, ValueError) as error:
+    except (av.error.FFmpegError, OSError, ValueError, IndexError, MemoryError) as error:
         raise _unreadable(path, error) from None
     with container:
         stream = _video_stream(path, container)
@@ -68,27 +68,37 @@ def open_video(path: Path, deadline: Deadline, threads: int) -> Iterator[tuple[A
 
 
 def demux(container: Any, stream: Any, deadline: Deadline) -> Iterator[Any]:
-    """The stream's packets, then None; a read error is the end of the file, as it is for FFmpeg's own tools."""
-    try:
-        for packet in container.demux(stream):
-            deadline.check()
-            if packet.size:
-                yield packet
-    except av.error.ExitError:
-        raise deadline.error() from None
-    except av.error.FFmpegError:
-        pass
+    """The stream's packets, then None; a read error is the end of the file, as it is for FFmpeg's own tools.
+
+    The deadline restarts with every packet, so that it bounds the wait for one and not the length of the file.
+    """
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.ExitError:
+            raise deadline.error() from None
+        except (av.error.FFmpegError, IndexError, ValueError):  # PyAV fails on streams that begin within a file
+            break
+        deadline.check()
+        if packet is None:
+            break
+        if packet.size:
+            yield packet
+        deadline.restart()
     yield None
 
 
 def decode(stream: Any, packet: Any) -> tuple[list[Any], bool]:
     """The pictures that come out once `packet` went in (None: all that are left), and whether that went well.
 
+    A packet that the demuxer knows to be damaged did not go well.
+
     With several threads, an error takes pictures of other packets with it; with one, only that packet's.
     """
     try:
-        return stream.codec_context.decode(packet), True
-    except av.error.FFmpegError:
+        return stream.codec_context.decode(packet), not (packet is not None and packet.is_corrupt)
+    except (av.error.FFmpegError, OSError, ValueError, MemoryError):
         return [], False
 
 
@@ -123,12 +133,16 @@ def _unreadable(path: Path, error: Exception) -> VideoError:
 
 
 def _video_stream(path: Path, container: Any) -> Any:
-    """The stream that FFmpeg itself would choose; a cover picture is no video."""
+    """The stream of the largest pictures, as FFmpeg would choose among equals; a cover picture is no video."""
     moving = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
     if not moving:
         raise VideoError(Reason.NO_VIDEO_STREAM, f"{path} has no video stream: leave it out of the manifest.")
     best = container.streams.best("video")
-    stream = best if best in moving else moving[0]
+    stream = max(moving, key=lambda stream: (_area(stream), stream is best))
     if stream.codec_context is None:
         raise VideoError(Reason.UNREADABLE, f"FFmpeg has no decoder for the video stream of {path}: convert it.")
     return stream
+
+
+def _area(stream: Any) -> int:
+    return 0 if stream.codec_context is None else stream.codec_context.width * stream.codec_context.height

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
+
 __all__ = ["Timeline", "measured_fps", "varies"]
 
 
@@ -35,20 +37,21 @@ class Timeline:
         return index / fps if fps else 0.0
 
 
-def measured_fps(times: Sequence[Fraction]) -> float:
-    """Mean frames per second of frames shown at `times` (seconds, ascending); 0 for fewer than two."""
+def measured_fps(times: Sequence[int], time_base: Fraction) -> float:
+    """Mean frames per second of frames shown at `times` (units of `time_base`, ascending); 0 for fewer than two."""
     if len(times) < 2 or times[-1] <= times[0]:
         return 0.0
-    return float((len(times) - 1) / (times[-1] - times[0]))
+    return float((len(times) - 1) / ((times[-1] - times[0]) * time_base))
 
 
-def varies(times: Sequence[Fraction], tick: Fraction) -> bool:
-    """Whether frames shown at `times` (seconds, ascending) stray from an even grid.
+def varies(times: Sequence[int], time_base: Fraction) -> bool:
+    """Whether frames shown at `times` (units of `time_base`, ascending) stray from an even grid.
 
-    They may stray by one `tick` of the file's clock, and by the millisecond to which streaming software rounds.
+    They may stray by one tick of the file's clock, and by the millisecond to which streaming software rounds.
     """
     if len(times) < 3:
         return False
-    step = (times[-1] - times[0]) / (len(times) - 1)
-    allowed = max(tick, Fraction(1, 1000))
-    return any(abs(time - times[0] - position * step) > allowed for position, time in enumerate(times))
+    since_start = np.array([time - times[0] for time in times], np.float64)
+    even = np.linspace(0, since_start[-1], len(times))
+    allowed = max(1.0, float(Fraction(1, 1000) / time_base))
+    return bool(np.abs(since_start - even).max() > allowed * (1 + 1e-9))

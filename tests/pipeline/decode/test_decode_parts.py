@@ -86,11 +86,13 @@ def test_a_frame_is_waited_for_until_patience_ends() -> None:
 
 
 def test_frame_rate() -> None:
-    even = [Fraction(index * 1001, 30000) for index in range(50)]
-    assert measured_fps(even) == pytest.approx(29.97, abs=1e-3)
-    assert measured_fps(even[:1]) == 0
-    tick = Fraction(1, 1000)
-    rounded = [Fraction(round(time * 1000), 1000) for time in even]
-    assert not varies(even, tick)
-    assert not varies(rounded, tick)
-    assert varies([*rounded, rounded[-1] + Fraction(1, 10)], tick)
+    ntsc = Fraction(1001, 30000)
+    assert measured_fps(range(50), ntsc) == pytest.approx(29.97, abs=1e-3)
+    assert measured_fps([7], ntsc) == 0
+    rounded = [round(index * ntsc * 1000) for index in range(50)]
+    assert not varies(range(50), ntsc)
+    assert not varies(rounded, Fraction(1, 1000))
+    assert varies([*rounded, rounded[-1] + 100], Fraction(1, 1000))
+    assert varies([0, 1, 2, 4], ntsc) is False  # within one tick of an even grid
+    assert varies([0, 1, 2, 3, 4, 5, 6, 10], ntsc)
+    assert not varies([2**33 + 3003 * index for index in range(90)], Fraction(1, 90000))
