@@ -7,6 +7,7 @@ import pytest
 from facemill.manifests import read_videos
 from facemill.manifests.datasets import available, get
 from tests.integration.command import facemill
+from tests.manifests.dataset_trees import celebdf, touch
 
 
 @pytest.fixture
@@ -44,3 +45,31 @@ def test_a_hashed_manifest_finds_what_changed_and_merges_once(corpus):
     assert checked.code == 3
     assert "b.mp4: it hashes to xxh3:" in checked.out
     assert "3 videos: 1 gone or changed" in checked.out
+
+
+def test_the_options_of_a_table_and_of_subjects(corpus, tmp_path):
+    (tmp_path / "lists").mkdir()
+    table = (corpus / "mine.csv").rename(tmp_path / "lists/mine.csv")
+    how = ("--root", corpus, "--subject", "[a-c](?=[.])", "--split", corpus / "split.csv")
+    scanned = facemill("scan", "csv", table, *how, "--hash", "--out", tmp_path / "lists/videos.parquet")
+    assert (scanned.code, scanned.err) == (0, "")
+    assert [entry.subject_ids for entry in read_videos(tmp_path / "lists/videos.parquet")] == [
+        ("mine-b",),
+        ("mine-a",),
+        ("mine-c",),
+    ]
+    moved = corpus.rename(tmp_path / "moved")
+    gone = facemill("check", tmp_path / "lists/videos.parquet")
+    assert gone.code == 2
+    assert f"There is no folder {corpus}" in gone.sentence
+    assert facemill("check", tmp_path / "lists/videos.parquet", "--root", moved).code == 0
+
+
+def test_shared_subjects_are_one_loud_line_or_apart(tmp_path):
+    root = celebdf(tmp_path / "Celeb-DF")
+    touch(tmp_path / "Celeb-DF", ["Celeb-real/id0_0001.mp4"])
+    whole = facemill("scan", "celebdf2", root, "--out", tmp_path / "whole.parquet").out.splitlines()
+    apart = facemill("scan", "celebdf2", root, "--subjects-apart", "--out", tmp_path / "apart.parquet").out.splitlines()
+    assert [line[:32] for line in whole if "SUBJECTS" in line] == ["SUBJECTS IN TWO SPLITS: 3 of 10 "]
+    assert not any("SUBJECTS" in line for line in apart)
+    assert len(read_videos(tmp_path / "apart.parquet")) < len(read_videos(tmp_path / "whole.parquet"))
