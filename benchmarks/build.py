@@ -90,7 +90,9 @@ def _warm_up(device: str, recipe: Recipe, confine: bool, task: int, number: int,
     from facemill.pipeline.build.shard import resolve_device
     from facemill.pipeline.extract.faces import load_detector
 
-    load_detector(recipe.detect, recipe.filter.min_face, resolve_device(device, number)).detect([np.zeros((360, 640, 3), np.uint8)] * 8)
+    load_detector(recipe.detect, recipe.filter.min_face, resolve_device(device, number)).detect(
+        [np.zeros((360, 640, 3), np.uint8)] * 8
+    )
     if confine:
         os.sched_setaffinity(0, {number})  # of this thread, and of those that it will start
     time.sleep(0.5)  # so that every worker gets one of these

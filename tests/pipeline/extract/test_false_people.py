@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from facemill.detectors.face import Face
-from facemill.pipeline.extract.false_people import drop_false_people, face_patch
+from facemill.manifests import Reason
+from facemill.pipeline.config.recipe import TrackSettings
+from facemill.pipeline.extract.false_people import face_patch, find_false_tracks
 from facemill.pipeline.extract.track import Track
 from tests.composed.detections import detections
 from tests.composed.people import Scene, backdrop, cast, stand
@@ -17,8 +19,19 @@ def track(number: int, frames: range, score: float = 0.99) -> Track:
 
 def test_blobs_and_doubtful_faces_are_dropped_with_their_reason() -> None:
     tracks = [track(0, range(32)), track(1, range(7, 8)), track(2, range(20), 0.91)]
-    assert drop_false_people(tracks, 32, {}) == {1: "too_brief", 2: "low_score"}
-    assert drop_false_people([track(0, range(1))], 1, {}) == {}, "of one sample, one is all"
+    assert find_false_tracks(tracks, dict.fromkeys(range(3), 32), {}, TrackSettings()) == {
+        1: Reason.TOO_BRIEF,
+        2: Reason.LOW_SCORE,
+    }
+    assert find_false_tracks(tracks, {0: 32, 1: 5, 2: 20}, {}, TrackSettings(min_mean_score=0.9)) == {}, (
+        "one of the five samples of its shot is no blob"
+    )
+
+
+def test_where_nobody_moves_nobody_is_a_picture() -> None:
+    patches = {number: [np.full((40, 40), 90, np.uint8)] * 8 for number in (0, 1)}
+    tracks = [track(0, range(8)), track(1, range(8))]
+    assert find_false_tracks(tracks, {0: 8, 1: 8}, patches, TrackSettings()) == {}
 
 
 @pytest.mark.parametrize("side", [45.0, 110.0])
@@ -37,4 +50,6 @@ def test_a_picture_of_a_person_is_told_from_a_person(media: Path, side: float) -
             assert name is not None
             tracks[name].faces[index] = face
             patches[tracks[name].track_id].append(face_patch(image, face))
-    assert drop_false_people([*tracks.values()], 17, patches) == {1: "still_image"}
+    both = [*tracks.values()]
+    assert find_false_tracks(both, {0: 17, 1: 17}, patches, TrackSettings()) == {1: Reason.STILL_IMAGE}
+    assert find_false_tracks(both, {0: 17, 1: 17}, patches, TrackSettings(drop_still=False)) == {}

@@ -24,10 +24,10 @@ def follow(scene: Scene, frames: Sequence[int], step: int = 5) -> TrackingScore:
             for found in (detections(scene, shown[id(image)]) for image in images)
         ]
 
-    follower, linked, before = Follower([], detect), [], frames[0]
+    follower, linked, before = Follower(detect), [], frames[0]
     for index in frames:
-        between = [(i, scene.frame(i, HALF)) for i in range(before + step, index, step)]
-        shown = {id(image): i for i, image in between}
+        between = {i: scene.frame(i, HALF) for i in range(before + step, index, step)}
+        shown = {id(image): i for i, image in between.items()}
         found = detections(scene, index)
         tracks = follower.sample(index, scene.frame(index), [face for _, face in found], between)
         linked.append([(name, track.track_id) for (name, _), track in zip(found, tracks, strict=True)])
@@ -51,11 +51,11 @@ def test_nobody_is_taken_for_somebody_else_where_every_frame_is_sampled(media: P
 def test_no_track_crosses_a_cut(media: Path) -> None:
     first, second = cast(media)[1:3]
     shots = [Scene([person], [stand(300, 180, 80)], 60, backdrop(media, (360, 640))) for person in (first, second)]
-    follower = Follower([30], lambda images: pytest.fail("one person alone is in no doubt"))
+    follower = Follower(lambda images: pytest.fail("one person alone is in no doubt"))
     ids = []
     for index in range(0, 60, 6):
         scene = shots[index >= 30]
-        [track] = follower.sample(index, scene.frame(index), [*scene.faces(index).values()])
+        [track] = follower.sample(index, scene.frame(index), [*scene.faces(index).values()], cuts=[30])
         ids.append(track.track_id)
     assert ids == [0] * 5 + [1] * 5
 
