@@ -74,9 +74,13 @@ def build(
 def verify(
     folder: Built,
     threads: Annotated[int, typer.Option(min=1, help="Shards read at once.")] = 2,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Re-read a dataset and check everything: bytes, pictures, masks, geometry, splits, completeness."""
+    """Re-read a dataset and check everything: bytes, pictures, masks, geometry, splits, completeness.
+
+    What is possible but not plausible, such as a crop scale that tells real from fake, is a warning.
+    """
     from facemill.manifests.shards.verify import verify as run
 
     checked = run(folder, threads=threads)
@@ -85,9 +89,11 @@ def verify(
     else:
         for problem in checked.problems:
             echo(problem)
+        for warning in checked.warnings:
+            echo(f"warning: {warning}")
         what = f"{checked.samples} samples in {checked.shards} shards, {checked.videos} videos"
-        echo(f"{what}: {len(checked.problems)} problems")
-    if not checked.ok:
+        echo(f"{what}: {len(checked.problems)} problems, {len(checked.warnings)} warnings")
+    if not checked.ok or (strict and checked.warnings):
         raise typer.Exit(Exit.TOO_MANY_FAILURES)
 
 

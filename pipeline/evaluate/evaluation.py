@@ -36,7 +36,7 @@ class Evaluation:
 
     Attributes:
         out: folder of scores.parquet, metrics.json and the plots.
-        metrics: the content of metrics.json: see `facemill.pipeline.evaluate.report.build_report`. `videos_trained_on` is how
+        metrics: the content of metrics.json: see `evaluate.report.build_report`. `videos_trained_on` is how
             many of the videos the run was trained or validated on; None for a run that has kept no list.
         warning: one sentence about these videos; None where there are none.
     """

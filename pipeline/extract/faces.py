@@ -28,7 +28,6 @@ def load_detector(settings: DetectSettings, min_face: float, device: str) -> Fac
     Args:
         min_face: shorter side of the smallest face that is wanted, source pixels.
     """
-    sized = settings.max_side == "auto"
     return create(
         settings.detector,
         device=device,
