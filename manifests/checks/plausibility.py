@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from facemill.manifests.checks.crop_geometry import corners_in_crop
+from facemill.manifests.checks.sample_checks import THUMBNAIL
 from facemill.manifests.checks.sample_rows import Rows
 from facemill.manifests.problem import Problem
 from facemill.manifests.records import MaskKind
 from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE
-from facemill.manifests.shards.sample_checks import THUMBNAIL
 
 __all__ = ["Thumbnails", "auc", "implausible"]
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from facemill import FacemillError
 from facemill.manifests import ClipGroup, FailureRecord, FrameFaces, SampleRecord, schemas
-from facemill.manifests.shards.sample_checks import PictureCheck
+from facemill.manifests.checks.sample_checks import PictureCheck
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.pipeline.extract.process import ClipResult
 from facemill.pipeline.build.state import ShardFile, ShardResult

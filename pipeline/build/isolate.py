@@ -91,7 +91,7 @@ def _main() -> None:
     from facemill import FacemillError
     from facemill.pipeline.build.plan import Slot
     from facemill.pipeline.build.shard import clip_results, known_faces, merged
-    from facemill.pipeline.extract.stopwatch import Stopwatch
+    from facemill.pipeline.clips.stopwatch import Stopwatch
 
     spec, job = pickle.loads(sys.stdin.buffer.read())
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from facemill.manifests import SPLITS, ClipGroup
 from facemill.pipeline.config.recipe import Recipe
-from facemill.pipeline.extract.sample import expected_frames
+from facemill.pipeline.clips.sampling import expected_frames
 
 __all__ = ["BuildJob", "ShardSpec", "Slot", "plan_shards"]
 

@@ -27,9 +27,9 @@ from facemill.pipeline.extract.faces import KnownFaces, load_detector, load_face
 from facemill.pipeline.build.isolate import isolated_results
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot
 from facemill.pipeline.extract.process import ClipResult, Tools, process_clip
-from facemill.pipeline.extract.prefetch import BrokenGroup, Prefetch
+from facemill.pipeline.clips.prefetch import BrokenGroup, Prefetch
 from facemill.pipeline.build.state import GroupDone, ShardFile, ShardResult, load_result, save_result
-from facemill.pipeline.extract.stopwatch import Stopwatch
+from facemill.pipeline.clips.stopwatch import Stopwatch
 
 __all__ = ["build_shard", "clip_results", "known_faces", "merged", "resolve_device"]
 

@@ -81,7 +81,7 @@ def verify(
 
     What is possible but not plausible, such as a crop scale that tells real from fake, is a warning.
     """
-    from facemill.manifests.shards.verify import verify as run
+    from facemill.manifests.checks.verify import verify as run
 
     checked = run(folder, threads=threads)
     if as_json:

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from facemill import ConfigError, DatasetError, __version__, manifests
+from facemill.manifests.checks.verify import verify
 from facemill.manifests.shards.dataset import Counts, read_dataset
-from facemill.manifests.shards.verify import verify
 from facemill.pipeline.build.job import build
 from facemill.pipeline.build.progress import BuildProgress
 from facemill.pipeline.config.recipe import load_recipe

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemill.manifests import FailureRecord, LabelSource, Reason, Stage
+from facemill.pipeline.clips.clip import Clip, ClipVideo
 from facemill.pipeline.config.recipe import TrackSettings
-from facemill.pipeline.extract.clip import Clip, ClipVideo
 from facemill.pipeline.extract.comparison import Judgement
-from facemill.pipeline.extract.false_people import find_false_tracks
-from facemill.pipeline.extract.track import Track, largest_person
+from facemill.pipeline.tracking.false_tracks import find_false_tracks
+from facemill.pipeline.tracking.track import Track, largest_person
 
 __all__ = ["Keeping"]
 

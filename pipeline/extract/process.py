@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from facemill.detectors.face import Face, FaceDetector
 from facemill.manifests import FailureRecord, FrameFaces, LabelSource, MaskKind, Reason, VideoFacts
 from facemill.manifests.shards import EncodedSample
-from facemill.pipeline.config.recipe import Recipe
-from facemill.pipeline.decode import Frame
-from facemill.pipeline.extract.clip import (
+from facemill.pipeline.clips.clip import (
     Clip,
     ClipItem,
     ClipVideo,
@@ -23,6 +21,9 @@ from facemill.pipeline.extract.clip import (
     FakeRestart,
     LeadWindow,
 )
+from facemill.pipeline.clips.stopwatch import Stopwatch
+from facemill.pipeline.config.recipe import Recipe
+from facemill.pipeline.decode import Frame
 from facemill.pipeline.extract.comparison import Comparison, CropMask, Judgement
 from facemill.pipeline.extract.crop import crop_image
 from facemill.pipeline.extract.encode import encode_image, encode_mask
@@ -31,7 +32,6 @@ from facemill.pipeline.extract.filters import reason_to_drop
 from facemill.pipeline.extract.framing import Framing, relative_box
 from facemill.pipeline.extract.keeping import Keeping
 from facemill.pipeline.extract.samples import Candidate, Crop, facts_of, sample_of
-from facemill.pipeline.extract.stopwatch import Stopwatch
 from facemill.pipeline.extract.tally import VideoTally
 from facemill.pipeline.extract.tracking import FaceTracking, TrackedFace, match_tracks
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from facemill.detectors.face import Face
 from facemill.manifests import MaskKind, SampleRecord, VideoFacts
 from facemill.manifests.shards import EncodedSample
-from facemill.pipeline.extract.clip import Clip, ClipVideo
+from facemill.pipeline.clips.clip import Clip, ClipVideo
 from facemill.pipeline.extract.comparison import Judgement
 
 __all__ = ["Candidate", "Crop", "facts_of", "sample_of"]

@@ -9,14 +9,14 @@ from scipy.optimize import linear_sum_assignment
 
 from facemill.detectors.face import Face, FaceDetector
 from facemill.manifests import FrameFaces
+from facemill.pipeline.clips.clip import Clip, ClipVideo, LeadWindow
+from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.decode import Frame
-from facemill.pipeline.extract.clip import Clip, ClipVideo, LeadWindow
 from facemill.pipeline.extract.faces import KnownFaces, detection_key, frame_faces, whole_picture
-from facemill.pipeline.extract.false_people import face_patch
-from facemill.pipeline.extract.follow import Follower
-from facemill.pipeline.extract.stopwatch import Stopwatch
-from facemill.pipeline.extract.track import Track, box_iou
+from facemill.pipeline.tracking.false_tracks import face_patch
+from facemill.pipeline.tracking.follow import Follower
+from facemill.pipeline.tracking.track import Track, box_iou
 
 __all__ = ["FaceTracking", "TrackedFace", "match_tracks"]
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from facemill.manifests.checks.plausibility import auc
+from facemill.manifests.checks.verify import verify
 from facemill.manifests.problem import Problem
 from facemill.manifests.records import MaskKind, VideoEntry
-from facemill.manifests.shards.verify import verify
 from tests.manifests.small_dataset import SIZE, Parts, make_sample, make_videos, png
 
 PAIRS = 16

@@ -272,7 +272,7 @@ def repack(path: Path, text: bytes) -> None:
 
 def test_importing_shards_does_not_import_torch():
     code = (
-        "import sys, facemill.manifests.shards.verify, facemill.manifests.shards.card; sys.exit('torch' in sys.modules)"
+        "import sys, facemill.manifests.checks.verify, facemill.manifests.shards.card; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -145,7 +145,7 @@ def test_running_out_of_memory_is_no_videos_fault(
     def hungry(*args: object, **options: object) -> Iterator[object]:
         raise MemoryError
 
-    name = {"process": "facemill.pipeline.build.shard.process_clip", "read": "facemill.pipeline.extract.prefetch.open_clips"}[where]
+    name = {"process": "facemill.pipeline.build.shard.process_clip", "read": "facemill.pipeline.clips.prefetch.open_clips"}[where]
     monkeypatch.setattr(name, hungry)
     result = run(tmp_path / "out", *groups)
     assert reasons(result) == {name: {Reason.OUT_OF_MEMORY} for name in ("real", "fake", "left", "right")}

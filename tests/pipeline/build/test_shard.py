@@ -404,7 +404,7 @@ def test_windows_do_not_show_in_what_is_sampled(
 ) -> None:
     group = pair(add_video)
     whole = samples(tmp_path / "a", run(tmp_path / "a", group))
-    monkeypatch.setattr("facemill.pipeline.extract.clip.LONGEST_WINDOW", 2)
+    monkeypatch.setattr("facemill.pipeline.clips.clip.LONGEST_WINDOW", 2)
     parts = samples(tmp_path / "b", run(tmp_path / "b", group))
     assert [(s.image, s.record.sample_id, s.record.label_source) for s in parts] == [
         (s.image, s.record.sample_id, s.record.label_source) for s in whole

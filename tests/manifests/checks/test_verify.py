@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from facemill.manifests.checks.crop_geometry import aligned_affines, square_affines
+from facemill.manifests.checks.verify import Problem, verify
 from facemill.manifests.records import MaskKind
 from facemill.manifests.shards import SHARD_FORMATS
 from facemill.manifests.shards.croissant import croissant_metadata
@@ -26,7 +27,6 @@ from facemill.manifests.shards.dataset import (
     VIDEOS_FILE,
     read_dataset,
 )
-from facemill.manifests.shards.verify import Problem, verify
 from facemill.pipeline.config.recipe import CropSettings
 from facemill.pipeline.extract.crop import align_affine, square_affine
 from tests.manifests.small_dataset import SIZE, Parts, png, square_mask

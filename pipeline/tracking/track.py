@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from facemill.detectors.face import Face
-from facemill.pipeline.extract.appearance import unlikeness
+from facemill.pipeline.tracking.appearance import unlikeness
 
 __all__ = ["Track", "Tracker", "box_iou", "largest_person", "most_forged_person"]
 
@@ -30,7 +30,7 @@ LIKENESS = 0.5
 """Tracks that never meet are one person's from this ratio of their means on: a cut of the film parted them."""
 
 Looks = Sequence[NDArray[np.float32]]
-"""A descriptor (see `facemill.pipeline.extract.appearance`) for each face."""
+"""A descriptor (see `facemill.pipeline.tracking.appearance`) for each face."""
 
 
 @dataclass(slots=True)

@@ -11,14 +11,14 @@ import pytest
 
 from facemill import VideoError
 from facemill.manifests import ClipGroup, MaskKind, Reason, Stage, VideoEntry
+from facemill.manifests.checks.sample_checks import PictureCheck
 from facemill.manifests.shards import EncodedSample, format_of
-from facemill.manifests.shards.sample_checks import PictureCheck
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
 from facemill.pipeline.build.shard import build_shard
 from facemill.pipeline.build.state import ShardResult
+from facemill.pipeline.clips.sampling import sample_frames
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.decode import SequenceReader, sequence
-from facemill.pipeline.extract.sample import sample_frames
 from tests.manifests.dataset_trees import write_archive
 
 SIZE = 224

@@ -21,6 +21,7 @@ import pytest
 
 from facemill.manifests.checks.group_checks import GROUP_CHECKS
 from facemill.manifests.checks.row_checks import ROW_CHECKS
+from facemill.manifests.checks.verify import verify
 from facemill.manifests.records import MaskKind, Reason, SampleRecord, Stage
 from facemill.manifests.shards.dataset import (
     CARD_FILE,
@@ -30,7 +31,6 @@ from facemill.manifests.shards.dataset import (
     FAILURES_FILE,
     SAMPLES_FILE,
 )
-from facemill.manifests.shards.verify import verify
 from tests.manifests.small_dataset import SIZE, Parts, png, square_mask
 
 REAL, FAKE, OTHER = "ffpp-real-c23-000", "ffpp-deepfakes-c23-000_003", "ffpp-real-c23-001"

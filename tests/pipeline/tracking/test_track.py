@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from facemill.detectors.face import Face
-from facemill.pipeline.extract.track import Tracker, box_iou, largest_person, most_forged_person
+from facemill.pipeline.tracking.track import Tracker, box_iou, largest_person, most_forged_person
 
 
 def face(x: float, y: float, side: float = 50.0) -> Face:

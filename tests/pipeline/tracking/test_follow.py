@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facemill.detectors.face import Face
-from facemill.pipeline.extract.follow import Follower
+from facemill.pipeline.tracking.follow import Follower
 from tests.composed.detections import detections
 from tests.composed.people import Scene, backdrop, cast, crowd, stand
 from tests.composed.scores import TrackingScore, score_tracks

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facemill.pipeline.extract.cuts import find_cuts
+from facemill.pipeline.tracking.cuts import find_cuts
 from tests.composed.shots import camera, dissolve, fade, flash, photo, shot
 
 CONTINUOUS = [

@@ -18,7 +18,7 @@ from facemill import VideoError
 from facemill.manifests import FailureRecord, Reason, Stage, VideoEntry
 from facemill.masks import AlignmentKind, PairAlignment, Thumbnails, align_pair
 from facemill.pipeline.decode import Frame, Observer, Picture, SequenceReader, VideoReader, small_rgb, thumbnail_of
-from facemill.pipeline.extract.cuts import find_cuts
+from facemill.pipeline.tracking.cuts import find_cuts
 
 __all__ = [
     "Clip",

@@ -14,10 +14,10 @@ from facemill import VideoError
 from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage, VideoEntry, locate
 from facemill.manifests.sequences import is_sequence
 from facemill.masks import match_by_time
+from facemill.pipeline.clips.clip import Clip, ClipVideo, FrameReader
+from facemill.pipeline.clips.sampling import sample_frames
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.decode import SequenceReader, VideoReader
-from facemill.pipeline.extract.clip import Clip, ClipVideo, FrameReader
-from facemill.pipeline.extract.sample import sample_frames
 
 __all__ = ["open_clips"]
 

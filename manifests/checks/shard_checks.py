@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from facemill import DatasetError
 from facemill.manifests.checks.bounded import CELL_BYTES, most_bytes
+from facemill.manifests.checks.sample_checks import PictureCheck
 from facemill.manifests.checks.sample_rows import RecipeFacts, differs
 from facemill.manifests.problem import SHOWN, Problem
 from facemill.manifests.records import SampleRecord
 from facemill.manifests.schemas import SAMPLES, to_table
 from facemill.manifests.shards import format_of
 from facemill.manifests.shards.dataset import SAMPLES_FILE, ShardInfo
-from facemill.manifests.shards.sample_checks import PictureCheck
 from facemill.manifests.storage import sha256_of
 
 __all__ = ["ShardFindings", "check_shard"]

@@ -6,8 +6,8 @@ import pytest
 from facemill.detectors.face import Face
 from facemill.manifests import Reason
 from facemill.pipeline.config.recipe import TrackSettings
-from facemill.pipeline.extract.false_people import face_patch, find_false_tracks
-from facemill.pipeline.extract.track import Track
+from facemill.pipeline.tracking.false_tracks import face_patch, find_false_tracks
+from facemill.pipeline.tracking.track import Track
 from tests.composed.detections import detections
 from tests.composed.people import Scene, backdrop, cast, stand
 

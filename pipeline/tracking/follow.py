@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemill.detectors.face import Face
-from facemill.pipeline.extract.appearance import describe
-from facemill.pipeline.extract.track import Track, Tracker
+from facemill.pipeline.tracking.appearance import describe
+from facemill.pipeline.tracking.track import Track, Tracker
 
 __all__ = ["Follower"]
 

@@ -18,10 +18,23 @@ import pyarrow.compute
 
 from facemill import DatasetError, ManifestError
 from facemill.manifests.checks.bounded import read_table
+from facemill.manifests.checks.dataset_checks import (
+    SHARD_PATH,
+    check_accounts,
+    check_counts,
+    check_empty_masks,
+    check_failures,
+    check_manifest,
+    check_order,
+    check_shard_list,
+    check_splits,
+    unknown_videos,
+)
 from facemill.manifests.checks.group_checks import GROUP_CHECKS
 from facemill.manifests.checks.plausibility import Thumbnails, implausible
 from facemill.manifests.checks.row_checks import check_rows
 from facemill.manifests.checks.sample_rows import RecipeFacts, Rows, recipe_facts
+from facemill.manifests.checks.shard_checks import ShardFindings, check_shard
 from facemill.manifests.checks.side_checks import check_documents, check_faces, check_faces_of_samples, check_state
 from facemill.manifests.problem import Problem, VerifyReport, condense
 from facemill.manifests.records import VideoEntry
@@ -36,19 +49,6 @@ from facemill.manifests.shards.dataset import (
     ShardInfo,
     read_dataset,
 )
-from facemill.manifests.shards.dataset_checks import (
-    SHARD_PATH,
-    check_accounts,
-    check_counts,
-    check_empty_masks,
-    check_failures,
-    check_manifest,
-    check_order,
-    check_shard_list,
-    check_splits,
-    unknown_videos,
-)
-from facemill.manifests.shards.shard_checks import ShardFindings, check_shard
 
 __all__ = ["Problem", "VerifyReport", "verify"]
 

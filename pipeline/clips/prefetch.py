@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from facemill.manifests import ClipGroup, FailureRecord
+from facemill.pipeline.clips.clip import Clip, ClipItem
+from facemill.pipeline.clips.opening import open_clips
+from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.config.recipe import Recipe
-from facemill.pipeline.extract.clip import Clip, ClipItem
-from facemill.pipeline.extract.opening import open_clips
-from facemill.pipeline.extract.stopwatch import Stopwatch
 
 __all__ = ["BrokenGroup", "Prefetch"]
 

@@ -1,0 +1,3 @@
+"""Clips: which videos belong together, and their sampled frames, decoded ahead in a thread."""
+
+__all__: list[str] = []
