@@ -18,6 +18,8 @@ LIMITS = {1: 6.0, 10: 4.0, 50: 2.0}
 """Cost at which a face is rather somebody new, by the frames since the person was last seen."""
 STEP, STEP_PER_FRAME, MAX_STEP = 0.15, 0.12, 3.0
 """Standard deviation of a box's centre from where it is expected, in box sides: at once, more a frame, at most."""
+STAY, STAY_PER_FRAME = 0.3, 0.03
+"""Scale of the way, in box sides, of those who stay: most people do, so that far ways have a price of their own."""
 GROWTH, GROWTH_PER_FRAME, MAX_GROWTH = 0.12, 0.01, 0.4
 """Standard deviation of the logarithm of a box's size, likewise."""
 LIKE, LIKE_DEVIATION = 0.32, 0.055
@@ -196,6 +198,7 @@ def _link_cost(
     step = np.stack(ways) / np.maximum.outer(*sides)
     growth = np.log(np.divide.outer(*sides))
     cost = (step / np.minimum(STEP + STEP_PER_FRAME * elapsed, MAX_STEP)) ** 2
+    cost += 2 * np.log1p((step / (STAY + STAY_PER_FRAME * elapsed)) ** 2)
     cost += (growth / np.minimum(GROWTH + GROWTH_PER_FRAME * elapsed, MAX_GROWTH)) ** 2
     if looks is not None:
         now_looks = np.stack(looks)

@@ -62,8 +62,8 @@ def test_who_stands_where_somebody_else_stood_is_told_by_the_look() -> None:
 
 def test_places_exchanged_between_samples_are_told_by_the_looks() -> None:
     tracker = Tracker()
-    first, second = tracker.update(0, [face(100, 100), face(300, 100)], [look(1, 0), look(0, 1)])
-    assert tracker.update(25, [face(100, 100), face(300, 100)], [look(0, 1), look(1, 0)]) == [second, first]
+    first, second = tracker.update(0, [face(100, 100), face(250, 100)], [look(1, 0), look(0, 1)])
+    assert tracker.update(25, [face(100, 100), face(250, 100)], [look(0, 1), look(1, 0)]) == [second, first]
 
 
 def test_a_cut_ends_every_track() -> None:
