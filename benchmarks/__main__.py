@@ -14,7 +14,18 @@ from dask.system import CPU_COUNT
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import build, decoders, face_detectors, feeding, forgery_detectors, learning, memory, planning, scanning
+from benchmarks import (
+    build,
+    decoders,
+    face_detectors,
+    feeding,
+    forgery_detectors,
+    learning,
+    masks,
+    memory,
+    planning,
+    scanning,
+)
 from benchmarks.clips import MEDIA, source_clip
 from benchmarks.row import Row
 
@@ -34,6 +45,7 @@ def main() -> None:
         "feeding": lambda: feeding.measure(scratch),
         "forgery": lambda: forgery_detectors.measure(device=device),
         "learning": lambda: learning.measure(scratch),
+        "masks": masks.measure,
         "planning": planning.measure,
         "scanning": lambda: scanning.measure(scratch),
         "memory": lambda: memory.measure(scratch),

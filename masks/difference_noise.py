@@ -51,4 +51,5 @@ class NoiseTable:
 def _texture(one: FaceDifference) -> NDArray[np.float32]:
     """Root mean square slope of the real's luma about each cell, gray levels per cell."""
     across, down = (cv2.Sobel(one.luma, cv2.CV_32F, dx, dy, scale=1 / 8) for dx, dy in ((1, 0), (0, 1)))
-    return np.sqrt(cv2.GaussianBlur(across * across + down * down, (0, 0), AREA))
+    smooth: NDArray[np.float32] = cv2.GaussianBlur(across * across + down * down, (0, 0), AREA)
+    return np.sqrt(smooth)

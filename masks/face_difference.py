@@ -20,7 +20,10 @@ FACE_MARGIN = 1.6  # nothing is forged outside of a face's box enlarged by this
 SAMPLES = 16384  # pixels of a frame, about, that are looked at outside the faces
 BLOCK = 4  # samples along a side of the blocks that gain and offset are fitted to
 LARGE_DIFFERENCE = 0.15 * 255
+BIN = 32.0  # gray levels of the real that are taken together
+FEWEST_OF_A_BIN, WELL_KNOWN = 3, 20  # blocks: fewer are no measure, more are no better
 CONTRAST = 2.0  # gray levels: where blocks differ by less than this, little is believed of a change of gain
+CHANGED = 2  # gray levels: where half of the blocks change by less, only coding noise is seen
 FEWEST_BLOCKS = 12
 
 Frame = NDArray[np.uint8]  # [H, W, 3] RGB
@@ -38,7 +41,7 @@ class FaceDifference:
         own: bool [GRID, GRID], cells inside the frame that are nearer to this face than to any other.
         left, top, side: the square that the grid covers, in pixels of the frame.
         box: xyxy, the face, in pixels of the frame.
-        gain, offset: [3], fake = gain * real + offset outside the faces.
+        gain, offset: fake = gain * real + offset [3] outside the faces.
         outside_share: share of the pixels outside all faces that differ by more than 0.15, gain and offset removed;
             0 where there are none.
     """
@@ -50,7 +53,7 @@ class FaceDifference:
     top: int
     side: int
     box: tuple[float, float, float, float]
-    gain: NDArray[np.float32]
+    gain: float
     offset: NDArray[np.float32]
     outside_share: float
 
@@ -103,7 +106,7 @@ def _measure(
     fake: Frame,
     boxes: NDArray[np.float64],
     index: int,
-    gain: NDArray[np.float32],
+    gain: float,
     offset: NDArray[np.float32],
     share: float,
 ) -> FaceDifference:
@@ -113,7 +116,7 @@ def _measure(
     left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
     ours, theirs = (_gridded(frame, left, top, side) for frame in (real, fake))
     difference = cv2.subtract(theirs, ours, dtype=cv2.CV_32F)
-    if (gain != 1).any() or offset.any():
+    if gain != 1 or offset.any():
         difference -= ours * (gain - 1) + offset
     cells = (np.arange(GRID) + 0.5) * (side / GRID)
     x, y = cells + left, cells + top
@@ -168,10 +171,8 @@ def _nearest(
     return nearest
 
 
-def _outside(
-    real: Frame, fake: Frame, boxes: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-    """Gain and offset of each channel outside all grown faces, and the share of pixels that differ much in spite of it.
+def _outside(real: Frame, fake: Frame, boxes: NDArray[np.float64]) -> tuple[float, NDArray[np.float32], float]:
+    """Gain and offsets outside all grown faces, and the share of pixels there that differ much in spite of them.
 
     Only some pixels, on a regular grid, are looked at.
     """
@@ -185,13 +186,12 @@ def _outside(
         outside[rows, columns] = 0
     size = (-(-ours.shape[1] // BLOCK), -(-ours.shape[0] // BLOCK))
     free = cv2.resize(outside * np.uint8(255), size, interpolation=cv2.INTER_AREA) == 255
-    gain, offset = np.ones(3, np.float32), np.zeros(3, np.float32)
-    if np.count_nonzero(free) >= FEWEST_BLOCKS:
-        blocks = [
-            cv2.resize(frame, size, interpolation=cv2.INTER_AREA)[free].astype(np.float32) for frame in (ours, theirs)
-        ]
-        for channel in range(3):
-            gain[channel], offset[channel] = _fit(blocks[0][:, channel], blocks[1][:, channel])
+    gain, offset = 1.0, np.zeros(3, np.float32)
+    small = [cv2.resize(frame, size, interpolation=cv2.INTER_AREA)[free] for frame in (ours, theirs)]  # [blocks, 3]
+    if len(small[0]) >= FEWEST_BLOCKS and np.median(cv2.absdiff(*small)) >= CHANGED:
+        real_blocks, fake_blocks = (blocks.astype(np.float32) for blocks in small)
+        gain = _gain(real_blocks.mean(axis=1), fake_blocks.mean(axis=1))
+        offset = np.median(fake_blocks - gain * real_blocks, axis=0)
     levels = np.arange(256, dtype=np.float32)[:, None] * gain + offset  # [256, 3]
     expected = cv2.LUT(ours, np.rint(levels).clip(0, 255).astype(np.uint8)[None])
     luma = cv2.cvtColor(cv2.absdiff(expected, theirs), cv2.COLOR_RGB2GRAY)
@@ -200,17 +200,27 @@ def _outside(
     return gain, offset, share
 
 
-def _fit(real: NDArray[np.float32], fake: NDArray[np.float32]) -> tuple[float, float]:
-    """Robust line fake = gain * real + offset: fitted, then fitted again to the three quarters that lie nearest."""
+def _gain(real: NDArray[np.float32], fake: NDArray[np.float32]) -> float:
+    """Slope of a robust line from the gray levels of real blocks to those of fake ones.
+
+    Dark, middle and bright blocks weigh alike: a large plain background weighs no more than what else is seen. The
+    channels are taken together, as strong compression tints gray cloth.
+    """
     change = fake - real
-    kept = np.abs(change - np.median(change)) <= np.quantile(np.abs(change - np.median(change)), 0.75)
-    for _ in range(2):
-        x, y = real[kept], change[kept]
-        mean_x, mean_y = float(x.mean()), float(y.mean())
-        slope = float(((x - mean_x) * (y - mean_y)).mean() / (x.var() + CONTRAST**2))
-        residual = np.abs(change - mean_y - slope * (real - mean_x))
-        kept = residual <= np.quantile(residual, 0.75)
-    return 1 + slope, mean_y - slope * mean_x
+    bins = (real / BIN).astype(np.intp)
+    counts = np.bincount(bins)
+    balance = np.where(counts[bins] < FEWEST_OF_A_BIN, 0, 1 / np.maximum(counts[bins], WELL_KNOWN))
+    slope, level = 0.0, float(np.median(change))
+    for tolerance in (1e3, 4.0, 3.0):  # times the median residual
+        residual = np.abs(change - level - slope * real)
+        weight = balance * (residual <= tolerance * np.median(residual) + 2)
+        if not (total := float(weight.sum())):
+            return 1.0
+        mean_x, mean_y = float(weight @ real) / total, float(weight @ change) / total
+        away = real - mean_x
+        slope = float(weight * away @ (change - mean_y)) / (float(weight @ (away * away)) + total * CONTRAST**2)
+        level = mean_y - slope * mean_x
+    return 1 + slope
 
 
 def _check(real: Frame, fake: Frame) -> None:

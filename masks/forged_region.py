@@ -15,10 +15,15 @@ __all__ = ["draw_regions"]
 SMOOTH_QUIET, SMOOTH_NOISY = 0.019 * FACE_CELLS, 0.03 * FACE_CELLS  # sigma that noise is smoothed by
 NOISY = 1.3  # gray levels of noise, root mean square: more is smoothed more
 CHROMA = 0.5  # weight of the chroma differences' energy
-QUIET = 1.0  # gray levels
+QUIET = (
+    2.5,
+    0.7,
+    1.5,
+)  # noise inside the face never counts as less than so much of that about it, gray levels at least
+# and at most: encoders leave none where the picture stands still
 NOISE_CUT = 2.3  # noise levels: the least magnitude of a forged cell
 EDGE = 0.3  # of the region's magnitude nearby: where its edge is drawn
-NEARBY = 0.16 * FACE_CELLS  # radius that the region's magnitude is looked for in
+NEARBY = 0.1 * FACE_CELLS  # radius that the region's magnitude is looked for in
 BRIGHTEST = 0.95  # quantile of the magnitudes inside: spots above it do not raise the edge around them
 SEED = 1.3  # of the cut: every part has a cell above this
 CLOSE = 0.047 * FACE_CELLS  # radius
@@ -55,18 +60,22 @@ def draw_regions(
     if not len(chosen):
         return masks
     energy, noise = _energies(measured, table, SMOOTH_QUIET)
-    if np.sqrt(float(noise.mean())) > NOISY:
+    level = float(np.sqrt(noise.mean()))
+    if level > NOISY:
         energy, noise = _energies(measured, table, SMOOTH_NOISY)
+    factor, lowest, highest = QUIET
+    noise += np.float32(min(max(factor * level, lowest), highest) ** 2)
     raw: dict[int, Mask] = {}
-    for position in chosen:
+    for position in map(int, chosen):
         one = measured[position]
         supported = _supported(energy, seen, chosen, position)
         magnitude = np.sqrt(cv2.GaussianBlur(supported, (0, 0), SMOOTH_QUIET / 2))
         magnitude[~(one.own & (one.distance() < REACH))] = 0
-        least = NOISE_CUT * np.sqrt(cv2.resize(noise[position], (GRID, GRID)) + QUIET**2)
-        raw[int(position)] = _draw(magnitude, least)
-    for position in chosen:
-        masks[position] = _agreed(raw, seen, int(position))
+        least = NOISE_CUT * np.sqrt(cv2.resize(noise[position], (GRID, GRID)))
+        raw[position] = _draw(magnitude, least)
+    centres = {position: _centre(mask) for position, mask in raw.items() if mask.any()}
+    for position in centres:
+        masks[position] = _agreed(raw, centres, seen, position)
     return masks
 
 
@@ -90,7 +99,7 @@ def _supported(energy: NDArray[np.float32], seen: NDArray[np.intp], forged: NDAr
         if (distance := abs(seen[other] - seen[position])) < len(ENERGY_SUPPORT):
             total += energy[other] * np.float32(ENERGY_SUPPORT[distance])
             weights += ENERGY_SUPPORT[distance]
-    return total / np.float32(weights)
+    return np.asarray(total / weights, np.float32)
 
 
 def _draw(magnitude: Field, least: Field) -> Mask:
@@ -118,31 +127,29 @@ def _draw(magnitude: Field, least: Field) -> Mask:
     return mask
 
 
-def _agreed(raw: dict[int, Mask], seen: NDArray[np.intp], position: int) -> Mask:
+def _agreed(
+    raw: dict[int, Mask], centres: dict[int, NDArray[np.float64]], seen: NDArray[np.intp], position: int
+) -> Mask:
     """What most of the regions nearby in time agree on, laid over each other by their centres; the outline smoothed."""
-    centre = _centre(raw[position])
-    if centre is None:
-        return raw[position]
     votes, weights = np.zeros((GRID, GRID), np.float32), 0.0
-    for other, mask in raw.items():
+    for other, centre in centres.items():
         distance = abs(seen[other] - seen[position])
-        if distance >= len(SHAPE_SUPPORT) or (its := _centre(mask)) is None:
-            continue
-        x, y = centre - its
-        moved = cv2.warpAffine(mask, np.array([[1, 0, x], [0, 1, y]]), (GRID, GRID))
-        votes += moved * np.float32(SHAPE_SUPPORT[distance])
-        weights += SHAPE_SUPPORT[distance]
+        if distance < len(SHAPE_SUPPORT):
+            x, y = centres[position] - centre
+            moved = cv2.warpAffine(raw[other], np.array([[1, 0, x], [0, 1, y]]), (GRID, GRID))
+            votes += moved * np.float32(SHAPE_SUPPORT[distance])
+            weights += SHAPE_SUPPORT[distance]
     agreed = cv2.GaussianBlur(votes, (0, 0), ROUND) > 127.5 * weights
-    return agreed.astype(np.uint8) * np.uint8(255)
+    return np.where(agreed, 255, 0).astype(np.uint8)
 
 
-def _centre(mask: Mask) -> NDArray[np.float64] | None:
+def _centre(mask: Mask) -> NDArray[np.float64]:
     moments = cv2.moments(mask, binaryImage=True)
-    return np.array([moments["m10"], moments["m01"]]) / moments["m00"] if moments["m00"] else None
+    return np.array([moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]])
 
 
 def _disk(radius: float) -> Mask:
     """Every cell within `radius` of the centre."""
     whole = max(int(radius + 0.5), 0)
     y, x = np.ogrid[-whole : whole + 1, -whole : whole + 1]
-    return (x * x + y * y <= max(radius, 0.5) ** 2).astype(np.uint8)
+    return np.asarray(x * x + y * y <= max(radius, 0.5) ** 2, np.uint8)

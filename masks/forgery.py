@@ -18,7 +18,7 @@ from facemill.masks.forged_region import draw_regions
 
 __all__ = ["FORGED_SCORE", "FaceForgery", "find_forgeries"]
 
-FORGED_SCORE = 3.0
+FORGED_SCORE = 3.1
 """A face is forged where its score is above this."""
 
 # Chosen on composed clips (whole faces, mouths, eyes; crf 0 to 40; faces of 30 to 200 pixels).
@@ -120,7 +120,8 @@ def find_forgeries(track: Sequence[FaceDifference | None]) -> list[FaceForgery |
 def _luma_energy(one: FaceDifference) -> NDArray[np.float32]:
     """Square of the smoothed signed luma difference, every second cell."""
     luma = cv2.cvtColor(one.grid.astype(np.float32), cv2.COLOR_RGB2GRAY)
-    return np.square(cv2.GaussianBlur(luma, (0, 0), SMOOTH)[::STEP, ::STEP])
+    smooth: NDArray[np.float32] = cv2.GaussianBlur(luma, (0, 0), SMOOTH)[::STEP, ::STEP]
+    return np.square(smooth)
 
 
 def _scores(ratio: NDArray[np.float32], core: NDArray[np.bool_], seen: NDArray[np.intp]) -> NDArray[np.float64]:

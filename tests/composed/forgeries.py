@@ -1,7 +1,7 @@
 """Forged clips with known regions: a face of one real clip is blended into another, then both are encoded.
 
-Boxes are xyxy in pixels of the composed frames. A pixel counts as forged where more than half of it comes from the
-donor (alpha > 0.5).
+Boxes are xyxy in pixels of the composed frames. A pixel counts as forged where more than a quarter of it comes from
+the donor (alpha > 0.25): what is blended in by less is a soft edge.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ import facemill.detectors.face
 Frames = NDArray[np.uint8]  # [N, H, W, 3] RGB
 Kind = Literal["swap", "mouth", "eyes"]
 
+FORGED_ALPHA = 0.25
 LONGEST_SIDE = 640  # pixels of a clip as it is loaded, unless told otherwise
 
 
@@ -65,11 +66,9 @@ def load_clip(path: Path, count: int = 16, step: int = 2, longest_side: int = LO
         frames = np.stack([_shrunk(frame.to_ndarray(format="rgb24"), longest_side) for frame in spaced])
     detector = facemill.detectors.face.create("mtcnn", device="cpu", max_side=640)
     faces = [max(found, key=lambda face: face.bbox[3] - face.bbox[1]) for found in detector.detect(frames)]
-    boxes, landmarks = (np.stack([np.asarray(getattr(face, name), float) for face in faces]) for name in NAMES)
+    boxes = np.stack([face.bbox for face in faces]).astype(float)
+    landmarks = np.stack([face.landmarks for face in faces]).astype(float)
     return FacedClip(frames, boxes, landmarks)
-
-
-NAMES = ("bbox", "landmarks")
 
 
 def framed(clip: FacedClip, face: float, size: int) -> FacedClip:
@@ -87,9 +86,8 @@ def framed(clip: FacedClip, face: float, size: int) -> FacedClip:
     new_width, new_height = (round((b - a) * scale / 2) * 2 for a, b in ((left, right), (top, bottom)))
     zoom = np.array([new_width / (right - left), new_height / (bottom - top)])
     kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    frames = [
-        cv2.resize(frame[top:bottom, left:right], (new_width, new_height), interpolation=kind) for frame in clip.frames
-    ]
+    windows = clip.frames[:, top:bottom, left:right]
+    frames = [cv2.resize(window, (new_width, new_height), interpolation=kind) for window in windows]
     shift = np.array([left, top], float)
     boxes = (clip.boxes.reshape(-1, 2, 2) - shift) * zoom
     return FacedClip(np.stack(frames), boxes.reshape(-1, 4), (clip.landmarks - shift) * zoom)
@@ -125,10 +123,24 @@ def forge(
         other = cv2.warpAffine(_antialiased(donor.frames[j], matrix), matrix, size, borderMode=cv2.BORDER_REFLECT)
         colours = _matched(other, fake[i], alpha) if matched else other.astype(np.float32)
         fake[i] = np.rint(fake[i] + (colours - fake[i]) * alpha[..., None]).clip(0, 255)
-        regions[i] = alpha > 0.5
+        regions[i] = alpha > FORGED_ALPHA
     forged = np.zeros((len(fake), 1), np.bool_)
     forged[chosen] = True
     return ForgedClip(target.frames, fake, regions, target.boxes[:, None], forged)
+
+
+def unforged(target: FacedClip) -> ForgedClip:
+    """A fake that is the real itself."""
+    regions = np.zeros(target.frames.shape[:3], np.bool_)
+    return ForgedClip(
+        target.frames, target.frames, regions, target.boxes[:, None], np.zeros((len(regions), 1), np.bool_)
+    )
+
+
+def brightened(clip: ForgedClip, *, contrast: float = 0.95, levels: float = 12) -> ForgedClip:
+    """The fake with less contrast (about middle gray) and brighter; fake = contrast * fake + offset."""
+    changed = (clip.fake.astype(np.float32) - 128) * contrast + 128 + levels
+    return replace(clip, fake=np.rint(changed).clip(0, 255).astype(np.uint8))
 
 
 def side_by_side(*clips: ForgedClip) -> ForgedClip:

@@ -1,0 +1,144 @@
+"""Forged regions found by real/fake pairs, against those that were composed: ours, `auto` on one frame, LRL's 0.15.
+
+Real clips are forged in known places and encoded. A region counts where a quarter of a pixel or more comes from the
+donor. The ratio is our mean IoU; the details name the IoU of the two thresholds on the same pairs, the greatest number
+of parts, and the mean IoU from sample to sample.
+"""
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.clips import MEDIA
+from benchmarks.row import Row
+from facemill.masks import FaceForgery, difference_mask, find_forgeries, mask_iou, measure_faces
+from tests.composed.forgeries import (
+    FacedClip,
+    ForgedClip,
+    Kind,
+    brightened,
+    encoded,
+    forge,
+    framed,
+    load_clip,
+    side_by_side,
+    unforged,
+)
+
+__all__ = ["measure"]
+
+PAIRS = (("lp_d13", "lp_d18"), ("lp_d18", "lp_d13"), ("fsgan_shinzo", "fsgan_conan"), ("fsgan_conan", "lp_d13"))
+FRAMES = 12
+WINDOWS = {30: 240, 100: 320, 200: 480}  # side of the picture by height of the face's box
+CRFS = (0, 23, 40)
+TARGETS = {0: ">= 0.9", 23: ">= 0.9", 40: ">= 0.8"}
+FORGERIES: dict[str, tuple[Kind, bool]] = {
+    "swap, colours matched": ("swap", True),
+    "swap, colours not matched": ("swap", False),
+    "mouth": ("mouth", True),
+    "eyes": ("eyes", True),
+}
+
+
+def measure() -> list[Row]:
+    """IoU by kind of forgery, face and crf, then precision and recall of who is forged; nothing without test media."""
+    folder = MEDIA / "videos"
+    if not folder.is_dir():
+        return []
+    names = sorted({name for pair in PAIRS for name in pair})
+    people = {name: load_clip(folder / f"{name}.mp4", FRAMES, longest_side=1280) for name in names}
+    scores: dict[tuple[str, int, int], list[dict[str, float]]] = defaultdict(list)
+    verdicts: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []  # found and true, [N, P]
+    for face, window in WINDOWS.items():
+        for target, donor in PAIRS:
+            real = framed(people[target], face, window)
+            for name, (kind, matched) in FORGERIES.items():
+                if face == 30 and kind != "swap":
+                    continue
+                composed = forge(real, people[donor], kind, matched=matched)
+                for crf in CRFS:
+                    clip = _encoded(composed, crf, crf)
+                    found = _find(clip)
+                    scores[name, face, crf].append(_agreement(clip, found[0]))
+                    verdicts.append(_decisions(clip, found))
+            if face > 30:
+                verdicts += [_decisions(clip, _find(clip)) for clip in _hard_to_tell(real, people[donor])]
+    rows = [_row(*key, values) for key, values in scores.items()]
+    return [*rows, *_decision_rows(verdicts)]
+
+
+def _hard_to_tell(real: FacedClip, donor: FacedClip) -> Iterator[ForgedClip]:
+    """Nothing forged, or only some of it, after all that may be mistaken for a forgery."""
+    for real_crf, fake_crf in ((23, 40), (40, 23), (15, 40), (23, 28)):
+        yield _encoded(unforged(real), real_crf, fake_crf)
+    yield _encoded(brightened(unforged(real)), 23, 23)
+    yield _encoded(forge(real, donor), 15, 40)
+    for crf in (23, 40):
+        yield _encoded(forge(real, donor, frames=slice(FRAMES // 2, None)), crf, crf)
+        yield _encoded(side_by_side(forge(real, donor), unforged(real)), crf, crf)
+
+
+def _encoded(clip: ForgedClip, real_crf: int, fake_crf: int) -> ForgedClip:
+    with tempfile.TemporaryDirectory() as folder:
+        return encoded(clip, Path(folder), real_crf=real_crf, fake_crf=fake_crf)
+
+
+def _find(clip: ForgedClip) -> list[list[FaceForgery]]:
+    rows = [measure_faces(*one) for one in zip(clip.real, clip.fake, clip.boxes, strict=True)]
+    return [[one for one in find_forgeries(track) if one is not None] for track in zip(*rows, strict=True)]
+
+
+def _agreement(clip: ForgedClip, forgeries: list[FaceForgery]) -> dict[str, float]:
+    height, width = clip.regions.shape[1:]
+    ours = [one.warp(np.eye(2, 3), max(height, width))[:height, :width] for one in forgeries]
+    pairs = list(zip(clip.real, clip.fake, strict=True))
+    grown = [_grown(boxes[0]) for boxes in clip.boxes]
+    auto = [
+        difference_mask(*pair, threshold="auto", outside=outside) for pair, outside in zip(pairs, grown, strict=True)
+    ]
+    fixed = [difference_mask(*pair) for pair in pairs]
+    result = {
+        name: float(np.mean([mask_iou(*pair) for pair in zip(masks, clip.regions, strict=True)]))
+        for name, masks in (("ours", ours), ("auto", auto), ("0.15", fixed))
+    }
+    result["parts"] = max(cv2.connectedComponents(mask)[0] - 1 for mask in ours)
+    result["steady"] = float(np.mean([mask_iou(one.mask, other.mask) for one, other in pairwise(forgeries)]))
+    return result
+
+
+def _grown(box: NDArray[np.float64]) -> NDArray[np.float64]:
+    half = 0.8 * (box[2:] - box[:2])
+    centre = (box[:2] + box[2:]) / 2
+    return np.concatenate([centre - half, centre + half])
+
+
+def _decisions(clip: ForgedClip, found: list[list[FaceForgery]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    return np.array([[one.forged for one in track] for track in found]).T, clip.forged
+
+
+def _row(name: str, face: int, crf: int, values: list[dict[str, float]]) -> Row:
+    mean = {key: float(np.mean([one[key] for one in values])) for key in values[0]}
+    parts = max(one["parts"] for one in values)
+    return Row(
+        benchmark="masks",
+        what=f"IoU of the forged region, {name}, face of {face} pixels, crf {crf}",
+        ratio=mean["ours"],
+        target=TARGETS[crf] if name.startswith("swap") else "",
+        details=f"auto {mean['auto']:.2f}, 0.15 {mean['0.15']:.2f}; parts <= {parts:.0f}, steady {mean['steady']:.2f}",
+    )
+
+
+def _decision_rows(verdicts: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> list[Row]:
+    found, truth = (np.concatenate([one[which].ravel() for one in verdicts]) for which in (0, 1))
+    right = int(np.count_nonzero(found & truth))
+    counts = f"{right} of {np.count_nonzero(truth)} forged faces, {np.count_nonzero(found & ~truth)} others"
+    return [
+        Row("masks", f"{name} of which face is forged when", right / total, ">= 0.99", counts)
+        for name, total in (("precision", np.count_nonzero(found)), ("recall", np.count_nonzero(truth)))
+    ]

@@ -1,0 +1,90 @@
+"""Geometry and calibration of a face's difference grid: what is painted at known pixels is found at known cells."""
+
+import numpy as np
+import pytest
+
+from facemill.masks import measure_face, measure_faces
+from facemill.masks.face_difference import GRID
+
+HEIGHT, WIDTH = 240, 320
+BOX = (120.0, 60.0, 180.0, 140.0)  # longer side 80: the grid covers 160 x 160 pixels from (70, 20)
+
+
+def painted(real: np.ndarray, rows: slice, columns: slice, levels: int = 40) -> np.ndarray:
+    fake = real.astype(np.int16)
+    fake[rows, columns] += levels
+    return fake.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def real(moving_clip) -> np.ndarray:
+    return moving_clip(1, HEIGHT, WIDTH, seed=0)[0]
+
+
+def test_a_painted_rectangle_lies_where_the_affine_says(real):
+    measured = measure_face(real, painted(real, slice(80, 120), slice(130, 170)), BOX)
+    assert (measured.left, measured.top, measured.side) == (70, 20, 160)
+    pixels = np.array([[x, y, 1] for x in (0, GRID - 1) for y in (0, GRID - 1)]) @ measured.affine.T
+    np.testing.assert_allclose(pixels[0], [70.125, 20.125])  # centre of a cell 1.25 pixels wide
+    np.testing.assert_allclose(pixels[-1], [228.875, 178.875])
+    expected = np.zeros((GRID, GRID))
+    expected[48:80, 48:80] = 40  # (130 - 70) / 1.25 to (170 - 70) / 1.25
+    edges = np.ones((GRID, GRID), np.bool_)
+    edges[46:50, 46:82] = edges[78:82, 46:82] = edges[46:82, 46:50] = edges[46:82, 78:82] = False
+    np.testing.assert_allclose(measured.grid.mean(axis=2)[edges], expected[edges], atol=1.1)
+
+
+def test_the_difference_is_signed(real):
+    darker = painted(real, slice(80, 120), slice(130, 170), levels=-25)
+    assert measure_face(real, darker, BOX).grid[60, 60].mean() == pytest.approx(-25, abs=1.5)
+
+
+def test_cells_outside_the_frame_are_empty_and_not_own(real):
+    measured = measure_face(real, painted(real, slice(0, 240), slice(0, 320)), (0, 0, 60, 80))
+    outside = np.ones((GRID, GRID), np.bool_)
+    outside[32:, 40:] = False  # the grid starts at (-50, -40); cells of 1.25 pixels
+    assert not measured.grid[outside].any()
+    np.testing.assert_array_equal(measured.own, ~outside)
+
+
+def test_a_face_beyond_the_frame_is_measured_as_empty(real):
+    measured = measure_face(real, 255 - real, (900, 900, 960, 980))
+    assert not measured.grid.any()
+    assert not measured.own.any()
+
+
+def test_cells_belong_to_the_nearer_of_two_faces(real):
+    other = (180.0, 60.0, 240.0, 140.0)  # their boxes touch at x = 180
+    left, right = measure_faces(real, real, [BOX, other])
+    assert left.own[:, :88].all()  # (180 - 70) / 1.25
+    assert not left.own[:, 88:].any()
+    alone = measure_face(real, real, BOX, others=[other])
+    np.testing.assert_array_equal(alone.own, left.own)
+    assert right.own[:, 40:].all()
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(0.95, 18.0), (1.08, -7.0), (1.0, 12.0)])
+def test_gain_and_offset_outside_the_face_are_found_and_removed(real, gain, offset):
+    forged = painted(real, slice(60, 140), slice(120, 180))
+    fake = np.rint(forged * gain + offset).clip(0, 255).astype(np.uint8)
+    measured = measure_face(real, fake, BOX)
+    np.testing.assert_allclose(measured.gain, gain, atol=0.01)
+    np.testing.assert_allclose(measured.offset, offset, atol=1)
+    assert np.abs(measured.grid[:20]).mean() < 0.6
+    assert measured.grid[60, 60].mean() == pytest.approx(40 * gain, abs=1.5)
+
+
+def test_share_of_pixels_that_differ_outside_the_faces(real):
+    fake = painted(real, slice(200, 240), slice(0, 320), levels=70)  # a sixth of the frame
+    outside = HEIGHT * WIDTH - 108 * 128  # but for the face grown by 24 pixels on each side
+    assert measure_face(real, fake, BOX).outside_share == pytest.approx(40 * 320 / outside, abs=0.02)
+    on_a_face = measure_face(real, fake, BOX, others=[(0, 200, 320, 240)])
+    assert on_a_face.outside_share == 0
+
+
+def test_what_cannot_be_measured_is_refused(real):
+    for bad in (real[:, :100], real[..., 0], real.astype(np.float32)):
+        with pytest.raises(ValueError, match=r"pass uint8 RGB|one size"):
+            measure_face(real, bad, BOX)
+    with pytest.raises(ValueError, match="not finite"):
+        measure_face(real, real, (0, 0, np.nan, 10))

@@ -1,0 +1,190 @@
+"""Who is forged when, and the region: against what was painted or blended in, before and after H.264."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facemill.masks import FaceForgery, find_forgeries, mask_iou, measure_faces
+from facemill.masks.face_difference import GRID
+from tests.composed.forgeries import (
+    FacedClip,
+    ForgedClip,
+    brightened,
+    encoded,
+    forge,
+    framed,
+    load_clip,
+    side_by_side,
+    unforged,
+)
+from tests.masks.conftest import forged_pair
+
+FRAMES = 12
+
+
+def verdicts_of(clip: ForgedClip) -> list[list[FaceForgery]]:
+    """By person, then by frame."""
+    rows = [
+        measure_faces(real, fake, boxes) for real, fake, boxes in zip(clip.real, clip.fake, clip.boxes, strict=True)
+    ]
+    return [[one for one in find_forgeries(track) if one is not None] for track in zip(*rows, strict=True)]
+
+
+def in_frame(forgery: FaceForgery, shape: tuple[int, ...]) -> np.ndarray:
+    return forgery.warp(np.eye(2, 3), max(shape))[: shape[0], : shape[1]]
+
+
+def agreement(clip: ForgedClip, forgeries: list[FaceForgery]) -> list[float]:
+    pairs = zip(forgeries, clip.regions, clip.forged[:, 0], strict=True)
+    return [mask_iou(in_frame(forgery, region.shape), region) for forgery, region, forged in pairs if forged]
+
+
+def parts(mask: np.ndarray) -> int:
+    return cv2.connectedComponents(mask)[0] - 1
+
+
+@pytest.fixture(scope="module")
+def people(media: Path) -> dict[str, FacedClip]:
+    """Faces of about 100 pixels in windows of at most 240."""
+    names = {"man": "videos/lp_d18.mp4", "dancer": "pairs/ghost_real.mp4"}
+    clips = {name: load_clip(media / path, FRAMES) for name, path in names.items()}
+    return {name: framed(clip, 100, 240) for name, clip in clips.items()}
+
+
+# Painted, without media.
+
+
+@pytest.fixture(scope="module")
+def painted() -> ForgedClip:
+    real, fake, regions = forged_pair(30)
+    boxes = np.array([[100 + 2 * i, 40 - i, 200 + 2 * i, 200 - i] for i in range(len(real))], float)
+    return ForgedClip(real, fake, regions > 0, boxes[:, None], np.ones((len(real), 1), np.bool_))
+
+
+def test_a_painted_ellipse_is_found(painted):
+    [forgeries] = verdicts_of(painted)
+    assert all(one.forged and one.reliable for one in forgeries)
+    assert min(agreement(painted, forgeries)) >= 0.9
+
+
+def test_bounds_and_area_are_those_of_the_region(painted):
+    [forgeries] = verdicts_of(painted)
+    for forgery, region in zip(forgeries, painted.regions, strict=True):
+        x, y, width, height = cv2.boundingRect(region.astype(np.uint8))
+        box = forgery.box()
+        assert box is not None
+        np.testing.assert_allclose(box, [x, y, x + width, y + height], atol=6)
+        assert forgery.coverage == pytest.approx(region.sum() / 160**2, rel=0.1)
+
+
+def test_a_warp_follows_the_affine(painted):
+    """Into a crop of twice the size, against the frame's own mask enlarged by OpenCV."""
+    forgery = verdicts_of(painted)[0][0]
+    affine = np.array([[2, 0, -2 * 60 + 0.5], [0, 2, -2 * 20 + 0.5]])
+    warped = forgery.warp(affine, 400)
+    assert set(np.unique(warped)) == {0, 255}
+    region = painted.regions[0, 20:220, 60:260].astype(np.uint8)
+    enlarged = cv2.resize(region, (400, 400), interpolation=cv2.INTER_NEAREST)
+    assert mask_iou(warped, enlarged) >= 0.9
+
+
+def test_the_same_frames_are_not_forged(painted):
+    same = ForgedClip(painted.real, painted.real, painted.regions, painted.boxes, painted.forged)
+    for one in verdicts_of(same)[0]:
+        assert not one.forged
+        assert one.score < 1
+        assert one.box() is None
+        assert one.coverage == 0
+        assert one.mask.shape == (GRID, GRID)
+
+
+def test_samples_without_a_face_have_no_verdict(painted):
+    measured = [measure_faces(*one)[0] for one in zip(painted.real, painted.fake, painted.boxes, strict=True)]
+    found = find_forgeries([None, *measured[:4], None, None, *measured[4:6]])
+    assert [one is None for one in found] == [True, *[False] * 4, True, True, False, False]
+    assert all(one.forged for one in found if one is not None)
+    assert find_forgeries([]) == []
+    assert find_forgeries([None, None]) == [None, None]
+
+
+def test_another_moment_is_unreliable(painted):
+    later = np.roll(painted.real, 5, axis=0)  # what moves by 15 pixels differs everywhere
+    clip = ForgedClip(painted.real, later, painted.regions, painted.boxes, painted.forged)
+    assert not any(one.reliable for one in verdicts_of(clip)[0])
+
+
+# Blended into real clips, then encoded.
+
+KINDS = [
+    ("swap", True, 23, 0.85),
+    ("swap", False, 23, 0.85),
+    ("swap", True, 40, 0.75),
+    ("mouth", True, 23, 0.8),
+    ("eyes", True, 23, 0.6),
+]
+
+
+@pytest.mark.parametrize(("kind", "matched", "crf", "least"), KINDS)
+def test_forged_regions_are_found_after_compression(people, tmp_path, kind, matched, crf, least):
+    clip = forge(people["dancer"], people["man"], kind, matched=matched)
+    clip = encoded(clip, tmp_path, real_crf=crf, fake_crf=crf)
+    [forgeries] = verdicts_of(clip)
+    assert all(one.forged and one.reliable for one in forgeries)
+    assert np.mean(agreement(clip, forgeries)) >= least
+    masks = [in_frame(one, clip.regions.shape[1:]) for one in forgeries]
+    assert max(parts(mask) for mask in masks) <= 2
+    steady = [mask_iou(one.mask, other.mask) for one, other in pairwise(forgeries)]
+    assert np.mean(steady) >= 0.9
+
+
+@pytest.mark.parametrize("person", ["man", "dancer"])
+@pytest.mark.parametrize(("real_crf", "fake_crf"), [(23, 40), (15, 40), (40, 23)])
+def test_a_real_encoded_again_is_not_forged(people, tmp_path, person, real_crf, fake_crf):
+    clip = encoded(unforged(people[person]), tmp_path, real_crf=real_crf, fake_crf=fake_crf)
+    [forgeries] = verdicts_of(clip)
+    assert not any(one.forged or one.mask.any() for one in forgeries)
+
+
+def test_noise_of_the_worse_encoding_does_not_hide_a_swap(people, tmp_path):
+    clip = encoded(forge(people["dancer"], people["man"]), tmp_path, real_crf=15, fake_crf=40)
+    [forgeries] = verdicts_of(clip)
+    assert all(one.forged for one in forgeries)
+    assert np.mean(agreement(clip, forgeries)) >= 0.75
+
+
+@pytest.mark.parametrize("swapped", [True, False])
+def test_brightness_and_contrast_of_the_whole_picture_are_no_forgery(people, tmp_path, swapped):
+    clip = forge(people["dancer"], people["man"]) if swapped else unforged(people["dancer"])
+    clip = encoded(brightened(clip), tmp_path, real_crf=23, fake_crf=23)
+    [forgeries] = verdicts_of(clip)
+    assert [one.forged for one in forgeries] == [swapped] * FRAMES
+    if swapped:
+        assert np.mean(agreement(clip, forgeries)) >= 0.85
+
+
+@pytest.mark.parametrize("crf", [23, 40])
+def test_of_two_people_the_forged_one_is_named(people, tmp_path, crf):
+    man, dancer = people["man"], people["dancer"]
+    height = min(len(man.frames[0]), len(dancer.frames[0]))
+    man, dancer = (FacedClip(one.frames[:, :height], one.boxes, one.landmarks) for one in (man, dancer))
+    clip = side_by_side(unforged(man), forge(dancer, man))
+    for verdicts, truth in zip(
+        verdicts_of(encoded(clip, tmp_path, real_crf=crf, fake_crf=crf)), clip.forged.T, strict=True
+    ):
+        assert [one.forged for one in verdicts] == truth.tolist()
+
+
+@pytest.mark.parametrize("crf", [23, 40])
+def test_frames_before_the_forgery_begins_are_not_forged(people, tmp_path, crf):
+    clip = forge(people["dancer"], people["man"], frames=slice(FRAMES // 2, None))
+    [forgeries] = verdicts_of(encoded(clip, tmp_path, real_crf=crf, fake_crf=crf))
+    assert [one.forged for one in forgeries] == clip.forged[:, 0].tolist()
+
+
+def test_small_faces_under_strong_noise_are_unreliable(people, tmp_path, media):
+    small = framed(load_clip(media / "pairs/ghost_real.mp4", FRAMES), 30, 240)
+    clip = encoded(unforged(small), tmp_path, real_crf=23, fake_crf=45)
+    assert not any(one.reliable for one in verdicts_of(clip)[0])
