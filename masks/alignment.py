@@ -27,7 +27,7 @@ AGREEING_SHARE = 0.27  # of the structured blocks; 0.24 was seen with other fram
 NOISE = 2.0  # squared gray levels by which any block may differ
 MOVING = 1.5  # gray levels: standard deviation in time of a block that moves
 SAME_MOTION = 0.5  # 0: both move alike, 1: nothing in common
-MOTION_SHARE = 0.4  # of the moving blocks have to move alike
+MOTION_SHARE = 0.2  # of the moving blocks have to move alike: the forged ones may be most of them
 ALIKE = 0.05  # cost by which two real frames fit a fake frame equally well
 ODD = 8.0  # times the usual squared difference: another picture
 ODD_LEVELS = 3.0  # gray levels: but less than this is never another picture
@@ -35,6 +35,7 @@ SAME_RATE = 0.005
 ROUNDINGS = np.linspace(-1, 1, 25)  # parts of a frame
 STRETCHES = 4, 25  # as many stretches in step as are believed, and one more for so many frames
 UNFORGED_SHARE = 0.6  # of a frame's blocks: a forgery covers up to 40 % of the frame
+LEAST_OVERLAP = 0.5  # of the shorter clip
 LONGEST_CHECK = 256  # frames by which a clip is judged
 
 
@@ -172,7 +173,8 @@ class _Comparison:
         self.originals = split_blocks(frames, present)
         forged = split_blocks(fake.frames, np.ones(len(fake.frames), bool))
         self.predicted = _predict(real.times, fake.times)  # [M]
-        self.clocks_differ = abs(_frame_time(real.times) / (_frame_time(fake.times) or 1) - 1) > SAME_RATE
+        steps = _frame_time(real.times), _frame_time(fake.times)
+        self.clocks_differ = min(steps) > 0 and abs(steps[0] / steps[1] - 1) > SAME_RATE
         self.unsure = np.zeros(len(fake.times), bool)
         self.gain, self.level = self._levels(forged)
         self.forged = Blocks(self.gain * forged.pixels + np.float32(self.level), forged.present)
@@ -189,8 +191,8 @@ class _Comparison:
         matched = expected + offsets  # [K]
         inside = (matched >= 0) & (matched < len(self.real.times))
         inside[inside] = self.originals.present[matched[inside]]
-        if not inside.any():
-            return self._refused("no frame of it lies within its original")
+        if inside.sum() < LEAST_OVERLAP * len(expected) * min(1.0, len(self.real.times) / len(self.fake.times)):
+            return self._refused(f"only {inside.sum()} of {len(expected)} frames compared find a place in its original")
         squares, reason, kind = self._judge(np.flatnonzero(inside), matched[inside])
         if reason:
             return _without(kind, self.real, self.fake, reason)
@@ -253,7 +255,7 @@ class _Comparison:
         # What is forged for a part of the time agrees most of the time: of each frame the best blocks count.
         best = np.sort(squares[agreeing], axis=0)[: max(1, round(UNFORGED_SHARE * int(agreeing.sum())))]
         kept = best.mean(axis=0)
-        unlike = _unlike_motion(shown, fakes, float(np.median(kept)))
+        unlike = _unlike_motion(shown, fakes, float(np.quantile(squares[agreeing], 0.25)))
         if unlike > SAME_MOTION:
             reason = f"it does not move as its original does: {100 * unlike:.0f} % of the motion differs"
             return kept, reason, AlignmentKind.REFUSED
@@ -297,7 +299,7 @@ def _unlike_motion(real: NDArray[np.float32], fake: NDArray[np.float32], noise: 
     """0 where blocks [B, n, P] that move do so alike, about 1 where they have nothing in common; 0 if none moves."""
     real, fake = real - real.mean(axis=1, keepdims=True), fake - fake.mean(axis=1, keepdims=True)
     energy = np.square(real).mean(axis=(1, 2)), np.square(fake).mean(axis=(1, 2))
-    moving = np.maximum(*energy) > max(MOVING**2, 2 * noise)
+    moving = energy[0] > max(MOVING**2, 4 * noise)
     if moving.sum() < max(2, len(moving) // 24):
         return 0.0
     unlike = np.square(real - fake).mean(axis=(1, 2))[moving] / (energy[0] + energy[1])[moving]

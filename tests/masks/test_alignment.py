@@ -1,0 +1,200 @@
+"""Fakes whose frames show known frames of their original; real clips, forged and brought out of step by hand."""
+
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facemill.masks import AlignmentKind, Thumbnails, align_pair, match_by_time
+from tests.composed.timing import CASES, TimedPair, forge, read_clip, wrongly_paired
+
+FACES = {  # where the face is, xyxy as shares of the sides
+    "videos/lp_d18.mp4": (0.3, 0.2, 0.7, 0.75),
+    "videos/fsgan_conan.mp4": (0.3, 0.1, 0.6, 0.75),
+    "pairs/ghost_real.mp4": (0.3, 0.15, 0.7, 0.6),
+}
+KINDS = {
+    "as it is": "in_step", "starts 3 later": "shifted", "starts 12 later": "shifted", "real starts 5 later": "shifted",
+    "one dropped at two places": "piecewise", "three doubled": "piecewise", "20 cut out": "piecewise",
+    "30 from 25": "rate", "30 from 25, rounded": "rate", "25 from 30": "rate", "12.5 from 25": "rate",
+    "paler and brighter": "in_step", "half the size": "in_step", "the real again": "in_step",
+}  # fmt: skip
+
+
+@lru_cache(maxsize=8)
+def clip(path: Path, count: int = 66) -> np.ndarray:
+    return read_clip(path, count, side=288)
+
+
+@lru_cache(maxsize=4)
+def forged(path: Path, other: Path, box: tuple[float, float, float, float]) -> np.ndarray:
+    return forge(clip(path), clip(other), box)
+
+
+def shrunk(frames: np.ndarray, seed: int = 0, noise: float = 1.0) -> np.ndarray:
+    """Thumbnails [N, h, w] made without the code under test, with what compression leaves of noise."""
+    scale = 96 / max(frames.shape[1:3])
+    size = (round(frames.shape[2] * scale), round(frames.shape[1] * scale))
+    small = np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
+    luma = small @ np.array([0.299, 0.587, 0.114])
+    return np.clip(luma + np.random.default_rng(seed).normal(0, noise, luma.shape), 0, 255).astype(np.uint8)
+
+
+def thumbnails(frames: np.ndarray, *, fps: float = 25, start: float = 0, every: int = 1, seed: int = 0) -> Thumbnails:
+    indices = np.arange(0, len(frames), every)
+    return Thumbnails(shrunk(frames[indices], seed), indices, start + np.arange(len(frames)) / fps)
+
+
+def aligned(pair: TimedPair, every: int = 1):
+    return align_pair(
+        thumbnails(pair.real, fps=pair.real_fps, seed=1),
+        thumbnails(pair.fake, fps=pair.fake_fps, start=1.4, every=every, seed=2),
+    )
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", FACES)
+def test_no_frame_is_wrongly_paired(media: Path, name: str, case: str, every: int) -> None:
+    real, other = media / name, media / "videos/fsgan_shinzo.mp4"
+    pair = CASES[case](clip(real), forged(real, other, FACES[name]))
+    found = aligned(pair, every)
+    assert found.usable == pair.match, found.reason
+    assert bool(found.reason) != pair.match
+    assert wrongly_paired(pair, found.real_of) == 0
+    if pair.match:
+        assert found.kind == KINDS[case]
+        inside = (pair.real_of >= 0) & (pair.real_of < len(pair.real))
+        assert (found.real_of[inside] >= 0).mean() > (0.95 if every == 1 else 0.8)
+        assert found.residual < 5
+
+
+def test_both_directions_agree(media: Path) -> None:
+    real = clip(media / "pairs/ghost_real.mp4")
+    found = aligned(CASES["20 cut out"](real, real))
+    assert [found.fake_frame_of(index) for index in (0, 22, 30, 43, 65)] == [0, 22, None, 23, 45]
+    assert [found.real_frame_of(index) for index in (0, 22, 23, 45)] == [0, 22, 43, 65]
+    assert found.offsets == [(0, 0), (23, -20)]
+    doubled = aligned(CASES["30 from 25"](real, real))
+    assert set(doubled.fake_of) <= set(range(79))
+    assert (doubled.fake_of >= 0).all()
+
+
+def test_gain_and_level_are_those_that_were_applied(media: Path) -> None:
+    real = clip(media / "videos/lp_d18.mp4")
+    found = aligned(CASES["paler and brighter"](real, real))
+    assert found.gain == pytest.approx(1 / 0.95, abs=0.02)
+    assert found.level + 128 - found.gain * 128 == pytest.approx(-12 / 0.95, abs=2.5)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 40])
+@pytest.mark.parametrize("other", ["videos/fsgan_shinzo.mp4", "videos/fsgan_conan.mp4", "videos/moviepy_chaplin.mp4"])
+def test_another_video_is_refused_however_short(media: Path, other: str, frames: int) -> None:
+    real = clip(media / "videos/lp_d18.mp4")[:frames]
+    fake = np.stack([cv2.resize(frame, real.shape[2:0:-1]) for frame in clip(media / other)[:frames]])
+    found = align_pair(thumbnails(real), thumbnails(fake))
+    assert found.kind == AlignmentKind.REFUSED
+    assert "resembles" in found.reason
+    assert align_pair(thumbnails(real), thumbnails(real, seed=3)).kind == "in_step"
+
+
+def test_another_moment_of_the_same_scene_is_refused(moving_clip) -> None:
+    """The scene stands still; who moves in it moves otherwise."""
+    still = moving_clip(1, 162, 288, seed=1)[0]
+    real, fake = np.stack([still] * 40), np.stack([still] * 40)
+    for frames, seed in ((real, 2), (fake, 3)):
+        frames[:, 20:140, 180:280] = moving_clip(40, 120, 100, seed=seed)
+    found = align_pair(thumbnails(real), thumbnails(fake))
+    assert found.kind == AlignmentKind.REFUSED
+
+
+def test_a_still_clip_fits_anywhere_and_a_black_one_tells_nothing(media: Path) -> None:
+    still = clip(media / "videos/lp_d18.mp4")[:1].repeat(40, axis=0)
+    found = align_pair(thumbnails(still, seed=1), thumbnails(still, seed=2))
+    assert (found.kind, found.offsets) == ("in_step", [(0, 0)])
+    assert found.alike.mean() > 0.8
+    black = thumbnails(np.zeros_like(still))
+    found = align_pair(black, black)
+    assert (found.kind, found.usable) == ("unknown", False)
+
+
+def test_a_large_forgery_is_no_other_video(media: Path) -> None:
+    real = clip(media / "pairs/ghost_real.mp4")
+    box = (0.15, 0.05, 0.85, 0.77)  # two fifths of the frame
+    fake = forge(real, clip(media / "videos/tc_nasa_13013.mp4"), box)
+    assert align_pair(thumbnails(real), thumbnails(fake[3:])).offsets == [(0, -3)]
+
+
+def test_the_greatest_offset_is_kept_to(media: Path) -> None:
+    real = clip(media / "pairs/ghost_real.mp4")
+    for max_offset in (0, 4):
+        found = align_pair(thumbnails(real), thumbnails(real[5:]), max_offset)
+        assert found.kind == AlignmentKind.REFUSED
+        assert "off by 5 frames" in found.reason
+        assert align_pair(thumbnails(real), thumbnails(real), max_offset).kind == "in_step"
+    assert align_pair(thumbnails(real), thumbnails(real[5:]), 5).kind == "shifted"
+
+
+@pytest.mark.parametrize("times_tell", [True, False])
+@pytest.mark.parametrize("lacking", ["real", "fake"])
+def test_gaps_inside_a_file(media: Path, lacking: str, times_tell: bool) -> None:
+    whole = clip(media / "pairs/ghost_real.mp4")
+    some = np.setdiff1d(np.arange(66), np.arange(24, 36))
+    shown = {"real": np.arange(66), "fake": np.arange(66), lacking: some}
+    clips = [
+        Thumbnails(shrunk(whole[held], seed), np.arange(len(held)), (held if times_tell else np.arange(len(held))) / 25)
+        for seed, held in enumerate(shown.values())
+    ]
+    found = align_pair(*clips)
+    truth = [
+        int(np.flatnonzero(shown["real"] == frame)[0]) if frame in shown["real"] else -1 for frame in shown["fake"]
+    ]
+    assert found.real_of.tolist() == truth
+    assert found.kind == ("in_step" if times_tell else "piecewise")
+
+
+def test_frames_that_do_not_decode_are_left_out(media: Path) -> None:
+    """A damaged stretch among the first frames of both."""
+    whole = thumbnails(clip(media / "pairs/ghost_real.mp4"))
+    real, fake = (np.setdiff1d(np.arange(66), gone) for gone in (np.arange(2, 9), np.arange(5, 12)))
+    found = align_pair(
+        Thumbnails(whole.frames[real], real, whole.times),
+        Thumbnails(whole.frames[3:][fake[:-3]], fake[:-3], whole.times[3:]),
+    )
+    assert found.offsets == [(0, -3)] or found.offsets[-1][1] == -3
+    assert found.real_of[20:60].tolist() == list(range(23, 63))
+
+
+def test_frames_are_matched_by_time() -> None:
+    real = 7 + np.arange(25) / 25
+    assert match_by_time(real, np.arange(30) / 30).tolist() == [round(index * 1.2 - 1e-6) for index in range(25)]
+    assert match_by_time(real, np.delete(np.arange(25), range(8, 12)) / 25).tolist() == [
+        *range(8), -1, -1, -1, -1, *range(8, 21)]  # fmt: skip
+    assert match_by_time(real, np.arange(10) / 25).tolist() == [*range(10), *[-1] * 15]
+    assert match_by_time(real, np.arange(5) / 5).tolist()[:8] == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert match_by_time(real, np.zeros(0)).tolist() == [-1] * 25
+    assert match_by_time(np.zeros(1), np.zeros(1)).tolist() == [0]
+
+
+def test_a_clip_of_751_frames_takes_little_time() -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (751, 54, 96)).astype(np.uint8)
+    whole = Thumbnails(frames, np.arange(751), np.arange(751) / 25)
+    start = time.process_time()
+    align_pair(whole, whole)
+    assert time.process_time() - start < 1.5  # 0.1 s on an idle core
+
+
+def test_what_does_not_fit_is_refused_by_name() -> None:
+    good = Thumbnails(np.zeros((3, 54, 96), np.uint8), np.arange(3), np.arange(3) / 25)
+    for wrong in (np.zeros((3, 54, 96), np.float32), np.zeros((2, 54, 96), np.uint8), np.zeros((3, 54), np.uint8)):
+        with pytest.raises(ValueError, match="pass uint8"):
+            align_pair(good, Thumbnails(wrong, np.arange(3), good.times))
+    with pytest.raises(ValueError, match="negative"):
+        align_pair(good, good, -1)
+    wide = Thumbnails(np.zeros((3, 40, 96), np.uint8), np.arange(3), good.times)
+    assert "sides" in align_pair(good, wide).reason
+    none = Thumbnails(np.zeros((0, 54, 96), np.uint8), np.arange(0), good.times)
+    assert align_pair(good, none).kind == "unknown"
