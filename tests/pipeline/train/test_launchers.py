@@ -57,7 +57,8 @@ def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[s
     )
 
 
-@pytest.mark.timeout(LONGEST_S + 20)
+@pytest.mark.slow
+@pytest.mark.timeout(2 * LONGEST_S)
 @pytest.mark.parametrize("launch", [by_torchrun, by_srun])
 def test_two_ranks_share_each_epoch_and_end_alike(toy: Path, tmp_path: Path, launch: Any) -> None:
     processes = launch(toy, tmp_path / "run")

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,22 +22,27 @@ def main(data: Path, out: Path) -> None:
     if rank == 0:
         time.sleep(3)  # so that the other rank comes first to whatever they both do
     seen: dict[str, list[list[int]]] = {"training_step": [[] for _ in range(EPOCHS)], "validation_step": [[], []]}
-    modules = []
+    ended: dict[str, Any] = {}
     for name, epochs in seen.items():
         step = getattr(ForgeryModule, name)
 
         def recorded(self, raw, number, step=step, epochs=epochs):
             epochs[self.current_epoch].extend(raw.index.tolist())
-            modules.append(self)
             return step(self, raw, number)
 
         setattr(ForgeryModule, name, recorded)
+    keep = ForgeryModule.on_train_epoch_end
+
+    def end(self: ForgeryModule) -> None:
+        keep(self)
+        ended["buffers"] = {name: value.tolist() for name, value in self.detector.named_buffers()}
+        ended["weights"] = {name: value.tolist() for name, value in self.detector.named_parameters()}
+
+    ForgeryModule.on_train_epoch_end = end
     recipe = load_recipe("default", [*SMALL, "train.batch=10", f"train.epochs={EPOCHS}", "train.balance=none"])
     torch.set_num_threads(1)
     report = train("mat", [data], out, recipe, device="cpu", progress=False)
-    buffers = {name: value.tolist() for name, value in modules[-1].detector.named_buffers()}
-    weights = {name: value.double().sum().item() for name, value in modules[-1].detector.named_parameters()}
-    content = {"seen": seen, "buffers": buffers, "weights": weights, "spokesman": report.spokesman}
+    content = {"seen": seen, **ended, "spokesman": report.spokesman}
     (out.parent / f"rank-{rank}.json").write_text(json.dumps(content))
 
 
