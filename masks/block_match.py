@@ -93,7 +93,10 @@ def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: 
     costs = np.full((len(predicted), 2 * reach + 1), np.nan, np.float32)
     offsets = np.arange(-reach, reach + 1)
     breaks = np.flatnonzero(np.diff(predicted) > CHUNK) + 1
-    starts = np.union1d(np.arange(0, len(predicted), min(CHUNK, 2 * reach)), breaks)
+    # As many frames at once as reach over about as many real frames again.
+    spacing = max(1.0, float(predicted[-1] - predicted[0]) / len(predicted))
+    chunk = int(np.clip(2 * reach / spacing, 4, CHUNK))
+    starts = np.union1d(np.arange(0, len(predicted), chunk), breaks)
     for start, end in zip(starts, [*starts[1:], len(predicted)], strict=True):
         rows = predicted[start:end]
         first, last = np.clip([rows.min() - reach, rows.max() + reach + 1], 0, count)
