@@ -62,8 +62,8 @@ def make_sample(video: VideoEntry, frame: int, *, suffix: str = ".png") -> Encod
     The face box (100, 50)-(180, 130) lies in the middle of a square of 104 pixels.
     """
     pattern = np.random.default_rng([*video.video_id.encode()]).integers(40, 216, (4, 4, 3), dtype=np.uint8)
-    noise = np.random.default_rng([frame, *video.video_id.encode()]).integers(-40, 41, (SIZE, SIZE, 3))
-    pixels = cv2.resize(pattern, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST) + noise
+    noise = np.random.default_rng([frame, *video.video_id.encode()]).integers(-100, 101, (SIZE, SIZE, 3))
+    pixels = np.clip(cv2.resize(pattern, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST) + noise, 0, 255)
     image = cv2.imencode(suffix, pixels.astype(np.uint8))[1].tobytes()
     zoom = SIZE / 104
     record = SampleRecord(
