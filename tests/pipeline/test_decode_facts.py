@@ -1,0 +1,148 @@
+"""What a reader says of a file, and what follows from it: square pixels, colour, fields, streams."""
+
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from facemill import VideoError
+from facemill.pipeline.config.recipe import DecodeSettings
+from facemill.pipeline.decode import Colour, VideoReader, source
+
+
+def write(
+    path: Path, *, aspect: Fraction | None = None, colour: Colour | None = None, small: bool = False, **options: str
+) -> Path:
+    """Ten frames, 128x96, of a circle; `small`: after a first stream of 64x64."""
+    image = np.full((96, 128, 3), (40, 120, 90), np.uint8)
+    cv2.circle(image, (64, 48), 30, (220, 90, 60), -1)
+    with av.open(str(path), "w") as output:
+        sizes = [(64, 64), (128, 96)] if small else [(128, 96)]
+        streams = []
+        for width, height in sizes:
+            stream = output.add_stream("libx264", rate=25, options={"crf": "10", **options})
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            if aspect is not None:
+                stream.codec_context.sample_aspect_ratio = aspect
+            if colour is not None:
+                stream.codec_context.colorspace, stream.codec_context.color_range = colour.matrix, colour.range
+                stream.codec_context.color_primaries, stream.codec_context.color_trc = colour.primaries, colour.transfer
+            streams.append(stream)
+        for stream in streams:
+            for _ in range(10):
+                picture = av.VideoFrame.from_ndarray(image, format="rgb24")
+                picture = picture.reformat(width=stream.width, height=stream.height, format="yuv420p")
+                output.mux(stream.encode(picture))
+            output.mux(stream.encode())
+    return path
+
+
+def circle(image: np.ndarray) -> tuple[int, int]:
+    """Width and height of the circle."""
+    red = image[..., 0].astype(int) > 130
+    return int(np.ptp(np.flatnonzero(red.any(axis=0)))) + 1, int(np.ptp(np.flatnonzero(red.any(axis=1)))) + 1
+
+
+@pytest.mark.parametrize(
+    ("aspect", "size"),
+    [("4/3", (171, 96)), ("15/16", (128, 102)), ("1279/1280", (128, 96)), ("1/1", (128, 96)), ("2/1", (256, 96))],
+)
+def test_pixels_become_square(tmp_path: Path, aspect: str, size: tuple[int, int]) -> None:
+    with VideoReader(write(tmp_path / "clip.mp4", aspect=Fraction(aspect))) as reader:
+        frame = next(reader.read([3]))
+        assert (reader.info.width, reader.info.height) == frame.image.shape[1::-1] == size
+        assert (reader.info.coded_width, reader.info.coded_height) == (128, 96)
+    width, height = circle(frame.image)
+    assert width / height == pytest.approx(size[0] / size[1] * 96 / 128, rel=0.04)
+
+
+def test_decord_is_refused_where_pixels_are_not_square(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="not square"):
+        VideoReader(write(tmp_path / "clip.mp4", aspect=Fraction(4, 3)), DecodeSettings(backend="decord"))
+
+
+def test_absurd_pixels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="as wide as high"):
+        VideoReader(write(tmp_path / "clip.mp4", aspect=Fraction(40)))
+
+
+def test_the_largest_stream_is_read(tmp_path: Path) -> None:
+    with VideoReader(write(tmp_path / "two.mp4", small=True)) as reader:
+        assert (reader.info.width, reader.info.height, reader.info.other_streams) == (128, 96, 1)
+        assert next(reader.read([9])).image.shape == (96, 128, 3)
+    with VideoReader(write(tmp_path / "one.mp4")) as reader:
+        assert reader.info.other_streams == 0
+
+
+def test_untagged_files_take_the_colour_that_they_are_told(tmp_path: Path) -> None:
+    plain = write(tmp_path / "plain.mp4")
+    tagged = write(tmp_path / "tagged.mp4", colour=Colour(1, 1, 1, 1))
+    with VideoReader(tagged) as reader, VideoReader(plain) as untagged:
+        colour = reader.info.colour
+        expected = next(reader.read([0])).image
+        alone = next(untagged.read([0])).image
+        assert (colour, untagged.info.colour) == (Colour(1, 1, 1, 1), Colour())
+    with VideoReader(plain, colour=colour) as reader:
+        assert reader.info.colour == colour
+        assert np.array_equal(next(reader.read([0])).image, expected)
+    assert np.abs(alone.astype(int) - expected).mean() > 2
+    with VideoReader(tagged, colour=Colour(5, 2, 5, 6)) as reader:  # what the file says itself comes first
+        assert np.array_equal(next(reader.read([0])).image, expected)
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+def test_hdr_is_refused(tmp_path: Path, transfer: int, name: str) -> None:
+    with pytest.raises(VideoError, match=rf"HDR \({name}\)") as caught:
+        VideoReader(write(tmp_path / "clip.mp4", colour=Colour(9, 1, 9, transfer)))
+    assert caught.value.reason == "unreadable"
+
+
+def test_interlaced_files_are_recorded_and_counted_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.ts", **{"x264-params": "tff=1"})
+    with VideoReader(path) as reader, VideoReader(write(tmp_path / "plain.mp4")) as plain:
+        assert (reader.info.interlaced, plain.info.interlaced) == (True, False)
+        assert reader.info.frame_count == 10
+        assert all(frame.image is not None for frame in reader.read(range(10)))
+
+
+def test_what_cannot_be_converted_is_the_files_fault(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.mp4", colour=Colour(8, 1, 1, 1))  # YCgCo
+    with VideoReader(path) as reader, pytest.raises(VideoError, match="turned into RGB") as caught:
+        list(reader.read([0]))
+    assert caught.value.reason == "unreadable"
+
+
+def test_a_demuxer_that_breaks_ends_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Breaking:
+        def __init__(self, container: object) -> None:
+            self.container = container
+
+        def demux(self, stream: object):
+            for number, packet in enumerate(self.container.demux(stream)):
+                if number == 6:
+                    raise IndexError("list index out of range")
+                yield packet
+
+    demux = source.demux
+    for module in ("probe", "pyav"):
+        monkeypatch.setattr(
+            f"pipeline.decode.{module}.demux",
+            lambda container, stream, deadline: demux(Breaking(container), stream, deadline),
+        )
+    with VideoReader(write(tmp_path / "clip.mkv", **{"bf": "0"})) as reader:
+        assert [frame.image is None for frame in reader.read(range(reader.info.frame_count))] == [False] * 6
+
+
+def test_the_deadline_bounds_the_wait_for_a_packet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that runs 0.4 s between any two looks at it: the file takes longer than a second, no packet does."""
+    now = iter(np.arange(0, 1000, 0.4))
+    monkeypatch.setattr(source, "time", SimpleNamespace(monotonic=lambda: float(next(now))))
+    with VideoReader(write(tmp_path / "clip.mp4"), DecodeSettings(timeout_s=1)) as reader:
+        assert len(list(reader.read(range(10)))) == 10
+    with pytest.raises(VideoError) as caught:
+        VideoReader(tmp_path / "clip.mp4", DecodeSettings(timeout_s=0.3))
+    assert caught.value.reason == "decode_timeout"
