@@ -311,6 +311,11 @@ class VideoFacts:
         width, height: of the upright frames in square pixels.
         frames: that the file really holds.
         fps: mean frames per second.
+        variable_rate: whether frames are unevenly spaced in time.
+        rotation: degrees by which coded pictures are turned for display.
+        pixel_aspect: width of a coded pixel / its height.
+        interlaced: whether its pictures consist of two fields, which are not taken apart.
+        colour_matrix, colour_range: as numbered in ITU-T H.273; 2 and 0 where neither the file nor its original says.
         cuts: first frame of each shot but the first; sought in videos in which faces are sought.
         alignment: how a fake lies in time against its original (see `facemill.masks.PairAlignment`); None without one.
         residual: mean luma difference outside the forged region, gray levels.
@@ -321,7 +326,13 @@ class VideoFacts:
     height: int
     frames: int
     fps: float
+    variable_rate: bool
     codec: str
+    rotation: int
+    pixel_aspect: float
+    interlaced: bool
+    colour_matrix: int
+    colour_range: int
     cuts: tuple[int, ...]
     alignment: str | None
     residual: float | None

@@ -17,10 +17,11 @@ from facemill.masks import match_by_time
 from facemill.pipeline.clips.clip import Clip, ClipVideo, FrameReader
 from facemill.pipeline.clips.sampling import sample_frames
 from facemill.pipeline.config.recipe import Recipe
-from facemill.pipeline.decode import SequenceReader, VideoReader
+from facemill.pipeline.decode import Colour, SequenceReader, VideoReader
 
 __all__ = ["open_clips"]
 
+_UNTAGGED = Colour()
 SHORT = 0.5
 """A fake under this share of its original's length is damaged: it does not shorten the others."""
 SAME_ASPECT = 0.01
@@ -35,9 +36,12 @@ def open_clips(group: ClipGroup, recipe: Recipe, threads: int, resources: ExitSt
     reading them, and are clips of their own then. Everything opened is closed by `resources`.
     """
     opened: list[ClipVideo] = []
+    colour = _UNTAGGED  # what a fake does not say of its colours is as in its original, which is opened first
     for entry in group.videos():
         try:
-            opened.append(_open_video(entry, recipe, threads, resources))
+            opened.append(video := _open_video(entry, recipe, threads, resources, colour))
+            if entry is group.real:
+                colour = video.reader.info.colour
         except VideoError as error:
             yield FailureRecord(entry.video_id, Stage.DECODE, Reason(error.reason), error.message)
     real = next((video for video in opened if video.entry is group.real), None)
@@ -57,8 +61,8 @@ def open_clips(group: ClipGroup, recipe: Recipe, threads: int, resources: ExitSt
         yield _clip(fake, [], recipe)
 
 
-def _open_video(entry: VideoEntry, recipe: Recipe, threads: int, resources: ExitStack) -> ClipVideo:
-    reader = _open_frames(entry.root, entry.path, recipe, threads, resources)
+def _open_video(entry: VideoEntry, recipe: Recipe, threads: int, resources: ExitStack, colour: Colour) -> ClipVideo:
+    reader = _open_frames(entry.root, entry.path, recipe, threads, resources, colour)
     video = ClipVideo(entry, reader, reader.path.stat().st_size if isinstance(reader, VideoReader) else 0)
     if recipe.mask.source != "difference" and entry.mask_path is not None:
         # Where it cannot be read, each of its frames is recorded as a mask that is not there.
@@ -67,12 +71,14 @@ def _open_video(entry: VideoEntry, recipe: Recipe, threads: int, resources: Exit
     return video
 
 
-def _open_frames(root: str, path: str, recipe: Recipe, threads: int, resources: ExitStack) -> FrameReader:
+def _open_frames(
+    root: str, path: str, recipe: Recipe, threads: int, resources: ExitStack, colour: Colour = _UNTAGGED
+) -> FrameReader:
     location = locate(root, path)
     if is_sequence(path) and not Path(location).is_file():  # the name of a video may lack a suffix too
         return resources.enter_context(SequenceReader(root, path))
     local = _local_copy(location, resources)
-    return resources.enter_context(VideoReader(local, recipe.decode, threads=threads))
+    return resources.enter_context(VideoReader(local, recipe.decode, threads=threads, colour=colour))
 
 
 def _local_copy(location: str, resources: ExitStack) -> Path:

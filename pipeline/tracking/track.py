@@ -179,7 +179,7 @@ def _apart(faces: Sequence[Face]) -> NDArray[np.bool_]:
     around = np.hstack([boxes[:, :2] - NEIGHBOURHOOD * sides, boxes[:, 2:] + NEIGHBOURHOOD * sides])
     close = box_iou(around, boxes) > 0
     np.fill_diagonal(close, False)
-    apart: NDArray[np.bool_] = ~close.any(axis=1)
+    apart: NDArray[np.bool_] = np.asarray(~close.any(axis=1))
     return apart
 
 
