@@ -40,6 +40,12 @@ class Orientation:
 
 
 UPRIGHT = Orientation()
+TURNED = {
+    1: Orientation(transpose=True, flip_y=True),
+    2: Orientation(flip_x=True, flip_y=True),
+    3: Orientation(transpose=True, flip_x=True),
+}
+"""By quarter turns counter-clockwise, as PyAV counts them."""
 
 
 def orientation_of(picture: Any) -> Orientation:
@@ -48,7 +54,11 @@ def orientation_of(picture: Any) -> Orientation:
     FFmpeg's matrix sends a coded point to `x' = a x + c y`, `y' = b x + d y`. Angles between quarter
     turns are taken for the nearest one, as no pixel may be resampled here.
     """
-    for side_data in picture.side_data:
+    try:
+        carried = list(picture.side_data)
+    except ValueError:  # a kind that PyAV has no name for, such as a JPEG's EXIF: then only the angle can be had
+        return TURNED.get(round(picture.rotation / 90) % 4, UPRIGHT)
+    for side_data in carried:
         if side_data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(side_data), np.int32)[:5])
             if abs(b) + abs(c) > abs(a) + abs(d):

@@ -21,6 +21,8 @@ __all__ = ["Probe", "probe"]
 _ONE_PICTURE_A_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "libdav1d", "ffv1", "mjpeg", "prores"})
 
 UNTAGGED = Colour()
+SEGMENT = bytes.fromhex("18538067")
+"""What the one large element of a Matroska file begins with (RFC 9559)."""
 HDR = {16: "PQ", 18: "HLG"}
 WIDEST_PIXEL = Fraction(4)
 """Width of a pixel / its height, or the reverse, beyond which a file is not believed."""
@@ -64,7 +66,7 @@ def probe(path: Path, deadline: Deadline, colour: Colour = UNTAGGED) -> Probe:
         if first is None:
             raise VideoError(Reason.UNREADABLE, f"No frame of {path} decodes: replace the file, it is damaged.")
         timeline = _by_packets(packets, first, stream)
-        declared = stream.frames if stream.frames > 0 else None
+        declared = stream.frames if stream.frames > 0 else _frames_of_cut_matroska(path, container, stream)
         if timeline is not None and not first.interlaced_frame:
             declared = declared and declared - (len(packets) - len(timeline.pts))
             return _describe(path, timeline, declared, first, stream, colour)
@@ -162,6 +164,25 @@ def _describe(path: Path, timeline: Timeline, declared: int | None, first: Any, 
         other_streams=sum(_is_moving(other) for other in stream.container.streams.video) - 1,
     )
     return Probe(info, timeline, orientation, stream.container.format.name)
+
+
+def _frames_of_cut_matroska(path: Path, container: Any, stream: Any) -> int | None:
+    """Frames that a Matroska or WebM file should hold by its duration, where its end is missing; else None.
+
+    Its header counts no frames, but says how long its one segment is.
+    """
+    if "matroska" not in container.format.name or not container.duration or not stream.average_rate:
+        return None
+    with path.open("rb") as file:
+        head = file.read(4096)
+    start = head.find(SEGMENT) + len(SEGMENT)
+    if start < len(SEGMENT) or start >= len(head) or not head[start]:
+        return None
+    length = 9 - head[start].bit_length()  # of the size, which is a number of 7 bits for each byte
+    size = int.from_bytes(head[start : start + length], "big") & ((1 << 7 * length) - 1)
+    if size == (1 << 7 * length) - 1 or start + length + size <= path.stat().st_size:  # unknown, as in live streams
+        return None
+    return round(container.duration / 1_000_000 * float(stream.average_rate))
 
 
 def _is_moving(stream: Any) -> bool:

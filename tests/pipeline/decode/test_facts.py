@@ -8,6 +8,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from facemill import VideoError
 from facemill.pipeline.config.recipe import DecodeSettings
@@ -146,3 +147,33 @@ def test_the_deadline_bounds_the_wait_for_a_packet(tmp_path: Path, monkeypatch: 
     with pytest.raises(VideoError) as caught:
         VideoReader(tmp_path / "clip.mp4", DecodeSettings(timeout_s=0.3))
     assert caught.value.reason == "decode_timeout"
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "webm"])
+@pytest.mark.parametrize("part", [1.0, 0.5])
+def test_a_matroska_file_whose_end_is_missing_says_how_many_frames_it_should_hold(
+    tmp_path: Path, rng: np.random.Generator, suffix: str, part: float
+) -> None:
+    frames = rng.integers(0, 255, (60, 96, 128, 3), np.uint8)
+    options = {"codec": "libvpx", "b:v": "2M", "crf": "10"} if suffix == "webm" else {}
+    whole = encode_video(tmp_path / f"whole.{suffix}", frames, **options).read_bytes()
+    path = tmp_path / f"part.{suffix}"
+    path.write_bytes(whole[: int(len(whole) * part)])
+    info = VideoReader(path).info
+    if part == 1:
+        assert (info.frame_count, info.declared_frames) == (60, None)
+    else:
+        assert info.frame_count < 50
+        assert info.declared_frames == pytest.approx(60, abs=1)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path, orientation: int) -> None:
+    image = Image.fromarray(np.add.outer(np.arange(96) * 2, np.arange(128)).astype(np.uint8)).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "photo.jpg", exif=exif, quality=95)
+    [frame] = VideoReader(tmp_path / "photo.jpg").read([0])
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "photo.jpg")))
+    assert frame.image is not None and frame.image.shape == expected.shape
+    assert np.abs(frame.image.astype(int) - expected).max() <= 3
