@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from facemill import VideoError
 from facemill.pipeline.config.recipe import DecodeSettings
 from facemill.pipeline.decode import Colour, VideoReader, source
+from tests.conftest import encode_video
 
 
 def write(
@@ -131,7 +132,7 @@ def test_a_demuxer_that_breaks_ends_the_file(tmp_path: Path, monkeypatch: pytest
     demux = source.demux
     for module in ("probe", "pyav"):
         monkeypatch.setattr(
-            f"pipeline.decode.{module}.demux",
+            f"facemill.pipeline.decode.{module}.demux",
             lambda container, stream, deadline: demux(Breaking(container), stream, deadline),
         )
     with VideoReader(write(tmp_path / "clip.mkv", **{"bf": "0"})) as reader:
@@ -175,5 +176,6 @@ def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path, orientation: in
     image.save(tmp_path / "photo.jpg", exif=exif, quality=95)
     [frame] = VideoReader(tmp_path / "photo.jpg").read([0])
     expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "photo.jpg")))
-    assert frame.image is not None and frame.image.shape == expected.shape
+    assert frame.image is not None
+    assert frame.image.shape == expected.shape
     assert np.abs(frame.image.astype(int) - expected).max() <= 3
