@@ -47,7 +47,7 @@ def test_every_video_is_sampled_or_in_failures(built: Built, manifest: Path) -> 
 def test_verify_finds_nothing_wrong(builds: Builds, shard_format: str) -> None:
     verified = facemill("verify", builds[shard_format, 2].folder)
     assert (verified.code, verified.err) == (0, "")
-    assert verified.out == "48 samples in 6 shards, 12 videos: 0 problems\n"
+    assert verified.out == "48 samples in 6 shards, 12 videos: 0 problems, 0 warnings\n"
 
 
 def test_inspect_shows_counts_and_where_the_time_went(built: Built) -> None:
