@@ -14,7 +14,7 @@ __all__ = ["Track", "Tracker", "box_iou", "largest_person", "most_forged_person"
 
 MAX_GAP, MAX_GAP_FRAMES = 8, 100
 """Sampled frames, and frames of the video, for which a person may be out of sight and still keep their id."""
-LIMITS = {1: 6.0, 10: 4.0, 50: 2.0}
+LIMITS = {1: 6.0, 10: 4.5, 50: 3.0}
 """Cost at which a face is rather somebody new, by the frames since the person was last seen."""
 STEP, STEP_PER_FRAME, MAX_STEP = 0.15, 0.12, 3.0
 """Standard deviation of a box's centre from where it is expected, in box sides: at once, more a frame, at most."""
