@@ -1,10 +1,10 @@
 """From what an adapter reads of each video to the entries of a manifest: quality, duplicates, pairs, splits."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from facemill.manifests.datasets.base import UNASSIGNED, choose_quality, make_video_id
-from facemill.manifests.records import REFERENCE, VideoEntry
+from facemill.manifests.records import VideoEntry
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["Draft", "enter"]
@@ -41,7 +41,7 @@ def enter(report: ScanReport, dataset: str, drafts: Iterable[Draft], quality: st
     """Add the drafts of the quality asked for to the report, and say what is unpaired, missing, twice or in no split.
 
     A fake is paired with the real video of its `original` name in the same quality; one that names none is
-    not called unpaired. A real video in no split is entered, as a reference, where a fake was made from it.
+    not called unpaired.
 
     Raises:
         ManifestError: an ambiguous quality, or one that is not there.
@@ -60,18 +60,14 @@ def enter(report: ScanReport, dataset: str, drafts: Iterable[Draft], quality: st
     if official:
         unsplit = {draft.path for draft in unique.values() if draft.split == UNASSIGNED}
         report.unsplit += sorted(unsplit)
+        unique = {video_id: draft for video_id, draft in unique.items() if draft.split != UNASSIGNED}
     reals = {draft.name: video_id for video_id, draft in unique.items() if draft.method == "real"}
-    originals = {draft.original for draft in unique.values() if draft.path not in unsplit}
     missing = set(report.missing)
     for video_id, draft in sorted(unique.items()):
-        if draft.path in unsplit:
-            if draft.method != "real" or draft.name not in originals:
-                continue
-            draft = replace(draft, split=REFERENCE)
         source_id = None if draft.original is None else reals.get(draft.original)
         if draft.original is not None and source_id is None:
             report.unpaired.append(draft.path)
-            if draft.original_path is not None:
+            if draft.original_path is not None and draft.original_path not in unsplit:
                 missing.add(draft.original_path)
         report.entries.append(
             VideoEntry(

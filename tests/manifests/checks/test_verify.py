@@ -15,7 +15,7 @@ import pytest
 
 from facemill.manifests.checks.crop_geometry import aligned_affines, square_affines
 from facemill.manifests.checks.verify import Problem, verify
-from facemill.manifests.records import MaskKind
+from facemill.manifests.records import REFERENCE, FailureRecord, MaskKind, Reason, Stage
 from facemill.manifests.shards import SHARD_FORMATS
 from facemill.manifests.shards.croissant import croissant_metadata
 from facemill.manifests.shards.dataset import (
@@ -252,6 +252,14 @@ class TestVideos:
         parts.videos.append(dataclasses.replace(parts.videos[3], path="other.mp4"))
         [problem] = problems(parts.write(tmp_path))
         assert problem.startswith(f"videos.parquet: a rule is broken: a video_id stands for one row ({FACELESS}")
+
+    def test_a_reference_owes_no_samples(self, tmp_path):
+        parts = Parts()
+        real = dataclasses.replace(parts.videos[3], video_id="original", path="original.mp4", split=REFERENCE)
+        fake = dataclasses.replace(parts.videos[1], video_id="fake", path="fake.mp4", source_id="original")
+        parts.videos += [real, fake]
+        parts.failures.append(FailureRecord("fake", Stage.DETECT, Reason.NO_FACE, "No frame shows a face."))
+        assert problems(parts.write(tmp_path)) == []
 
     def test_video_unaccounted_for(self, tmp_path):
         parts = Parts()

@@ -157,9 +157,9 @@ def test_a_table_that_is_not_there(tmp_path):
 def test_whatever_a_spreadsheet_saves_is_read(tmp_path, delimiter, end, mark):
     touch(tmp_path, ["a b.mp4", "f.mp4"])
     lines = [
-        ("Path", " LABEL ", "Source", "split"),
-        ("a b.mp4", "Original", "", "Training"),
-        ("f.mp4", " 1.0", "a b.mp4 ", "validation"),
+        ("Subject", "Path", " LABEL ", "Source", "split"),
+        ("007", "a b.mp4", "Original", "", "Training"),
+        ("008", "f.mp4", " 1.0", "a b.mp4 ", "validation"),
     ]
     text = mark + "".join(delimiter.join(line) + end for line in lines)
     (tmp_path / "corpus.csv").write_bytes(text.encode())
@@ -169,6 +169,7 @@ def test_whatever_a_spreadsheet_saves_is_read(tmp_path, delimiter, end, mark):
         "f.mp4": (1, "val"),
     }
     assert entries["f.mp4"].source_id == entries["a b.mp4"].video_id
+    assert entries["f.mp4"].subject_ids == ("corpus-008",)
 
 
 @pytest.mark.parametrize(
