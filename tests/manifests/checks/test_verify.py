@@ -56,6 +56,17 @@ def test_a_sound_dataset(tmp_path, format_name, threads):
     assert (report.shards, report.samples, report.videos) == (2, 9, 4)
 
 
+def test_crops_of_sequences_of_pictures_are_sound(tmp_path):
+    """They are whole pictures, in which no detector looked and which have no clock."""
+    parts = Parts()
+    whole = {"bbox": (0.0, 0.0, 128.0, 128.0), "landmarks": (0.0,) * 10, "score": 0.0, "pts_s": 0.0}
+    for position in (6, 7, 8):
+        parts.change(position, **whole, affine=(0.5, 0.0, 0.0, 0.0, 0.5, 0.0))
+    del parts.faces[3:]
+    report = verify(parts.write(tmp_path), threads=1)
+    assert (report.problems, report.warnings) == ((), ())
+
+
 class TestShards:
     def test_flipped_byte_in_a_picture(self, built):
         path = built / TRAIN
