@@ -20,6 +20,9 @@ from facemill.pipeline.data.frames import choose_crops
 
 __all__ = ["Roots", "Split", "describe_sample", "open_split"]
 
+UNUSED_MASKS = [MaskKind.NONE.value, MaskKind.UNRELIABLE.value]
+"""Kinds of masks that no loss looks at."""
+
 Roots = Path | str | Sequence[Path | str]
 """The folder of a built dataset, or several whose samples are used together."""
 
@@ -86,7 +89,7 @@ def open_split(roots: Roots, split: str, *, frames: int | None = None, every: in
         np.concatenate(positions),
         samples["row"].to_numpy().astype(np.int64),
         samples["label"].to_numpy().astype(np.int64),
-        samples["mask_kind"].to_numpy() != MaskKind.NONE.value,
+        ~np.isin(samples["mask_kind"].to_numpy(zero_copy_only=False).astype(str), UNUSED_MASKS),
         _crop_size(samples, folders),
     )
 

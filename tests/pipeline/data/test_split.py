@@ -6,6 +6,7 @@ from collections import defaultdict
 import pytest
 
 from facemill import DatasetError
+from facemill.manifests import MaskKind
 from facemill.manifests.shards import EncodedSample
 from facemill.pipeline.data.split import open_split
 from tests.pipeline.data.built import build, default_samples, samples_of, video
@@ -95,3 +96,16 @@ def test_crops_of_two_sizes_share_no_batch(parquet, tmp_path):
     build(tmp_path, other)
     with pytest.raises(DatasetError, match="sides of 64, 96 pixels"):
         open_split([parquet, tmp_path], "train")
+
+
+def test_a_mask_that_cannot_be_trusted_is_no_mask_for_losses(tmp_path):
+    samples = [
+        dataclasses.replace(s, record=dataclasses.replace(s.record, mask_kind=MaskKind.UNRELIABLE))
+        if s.record.label == 1 and s.record.mask_kind is MaskKind.DIFFERENCE
+        else s
+        for s in default_samples()
+    ]
+    split = open_split(build(tmp_path, samples), "train")
+    kinds = split.samples["mask_kind"].to_pylist()
+    assert "unreliable" in kinds
+    assert split.has_mask.tolist() == [kind == "zeros" for kind in kinds]
