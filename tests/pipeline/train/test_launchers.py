@@ -14,7 +14,7 @@ from facemill import ConfigError
 from facemill.pipeline.train.device import count_processes
 
 ROOT = Path(__file__).parents[3]
-LONGEST_S = 280
+LONGEST_S = 600
 SCRIPT = "tests.pipeline.train.two_ranks"
 
 
