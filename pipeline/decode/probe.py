@@ -182,7 +182,7 @@ def _frames_of_cut_matroska(path: Path, container: Any, stream: Any) -> int | No
     size = int.from_bytes(head[start : start + length], "big") & ((1 << 7 * length) - 1)
     if size == (1 << 7 * length) - 1 or start + length + size <= path.stat().st_size:  # unknown, as in live streams
         return None
-    return round(container.duration / 1_000_000 * float(stream.average_rate))
+    return round(float(container.duration) / 1_000_000 * float(stream.average_rate))
 
 
 def _is_moving(stream: Any) -> bool:
