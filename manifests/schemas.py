@@ -227,7 +227,8 @@ def _to_python(array: "pa.Array[Any]") -> list[Any]:
         seen: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         rows = (tuple(itertools.islice(values, length)) for length in pc.list_value_length(array).to_pylist())
         return [seen.setdefault(row, row) for row in rows]
-    return array.to_pylist() if array.null_count else array.to_numpy().tolist()
+    copied = array.null_count or pa.types.is_boolean(array.type)  # a bit each: numpy cannot look at them
+    return array.to_pylist() if copied else array.to_numpy().tolist()
 
 
 def _to_members(name: str, values: Iterable[str], codes: type[StrEnum]) -> list[StrEnum]:

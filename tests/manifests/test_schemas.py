@@ -7,8 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facemill import ManifestError
-from facemill.manifests.records import FailureRecord, FrameFaces, MaskKind, Reason, SampleRecord, Stage, VideoEntry
-from facemill.manifests.schemas import FACES, FAILURES, SAMPLES, VIDEOS, conform, from_table, to_table
+from facemill.manifests.records import (
+    FailureRecord,
+    FrameFaces,
+    LabelSource,
+    MaskKind,
+    Reason,
+    SampleRecord,
+    Stage,
+    VideoEntry,
+    VideoFacts,
+)
+from facemill.manifests.schemas import FACES, FACTS, FAILURES, SAMPLES, VIDEOS, conform, from_table, to_table
 
 TEXT = st.text(max_size=5)
 INT = st.integers(-(2**31), 2**31 - 1)
@@ -48,7 +58,7 @@ SAMPLE = st.builds(
     mask_kind=st.sampled_from(MaskKind),
     mask_coverage=st.none() | FLOAT32,
     mask_iou=st.none() | FLOAT32,
-    label_source=TEXT,
+    label_source=st.sampled_from(LabelSource),
     difference=st.none() | FLOAT32,
 )
 FAILURE = st.builds(
@@ -65,6 +75,19 @@ FRAME = st.builds(
 )
 KINDS = {VideoEntry: (VIDEOS, VIDEO), SampleRecord: (SAMPLES, SAMPLE), FailureRecord: (FAILURES, FAILURE)}
 KINDS[FrameFaces] = (FACES, FRAME)
+KINDS[VideoFacts] = (
+    FACTS,
+    st.builds(
+        VideoFacts,
+        **dict.fromkeys(("video_id", "codec"), TEXT),
+        **dict.fromkeys(("width", "height", "frames", "rotation", "colour_matrix", "colour_range"), INT),
+        **dict.fromkeys(("variable_rate", "interlaced"), st.booleans()),
+        **dict.fromkeys(("fps", "pixel_aspect"), FLOAT64),
+        cuts=several(INT),
+        alignment=st.none() | TEXT,
+        residual=st.none() | FLOAT32,
+    ),
+)
 
 
 @pytest.mark.parametrize("record_class", KINDS)
