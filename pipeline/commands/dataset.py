@@ -35,6 +35,10 @@ def build(
     faces: Annotated[
         Path | None, typer.Option(help="Earlier build whose face detections to reuse.", parser=local_path)
     ] = None,
+    roots: Annotated[
+        list[str] | None,
+        typer.Option("--root", help="Where the videos are now; of several roots, each by name.", metavar="[NAME=]DIR"),
+    ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again also videos that failed by their own fault.")
     ] = False,
@@ -47,6 +51,7 @@ def build(
     quiet: Quiet = False,
 ) -> None:
     """Build a dataset of face crops with masks. Killed at any moment, the same command resumes it."""
+    from facemill.manifests import check_roots, read_videos
     from facemill.pipeline.build.job import build as run
     from facemill.pipeline.build.progress import BuildProgress
     from facemill.pipeline.config.recipe import load_recipe
@@ -55,9 +60,11 @@ def build(
     if shard_format is not None:
         changes.append(f"shards.format={shard_format}")
     settings = load_recipe(recipe, changes)
+    entries = read_videos(videos, roots or ())
+    check_roots(entries)
     with BuildProgress(quiet=quiet) as shown:
         report = run(
-            videos,
+            entries,
             settings,
             out,
             workers=workers,
