@@ -26,6 +26,7 @@ from facemill.manifests.shards.dataset import (
     FAILURES_FILE,
     SAMPLES_FILE,
     STATE_FOLDER,
+    STATE_TABLES,
     DatasetInfo,
 )
 from facemill.manifests.storage import sha256_of
@@ -122,7 +123,7 @@ def check_state(
         message = f"it does not hold the failures of the shards' results in {STATE_FOLDER}, in the order of the shards"
         yield Problem(FAILURES_FILE, message, check="state_failures")
     for file, table, schema in ((SAMPLES_FILE, samples, SAMPLES), (FACES_FILE, faces, FACES)):
-        parts = [root / STATE_FOLDER / f"{stem}.{file}" for stem in stems]
+        parts = [_state_table(root, f"{stem}.{file}") for stem in stems]
         if table is not None and not _is_made_of(table, parts, schema):
             message = f"it does not hold the rows of the shards' tables in {STATE_FOLDER}, in the order of the shards"
             yield Problem(file, message, check="state_merged")
@@ -135,10 +136,16 @@ def _check_result(root: Path, info: DatasetInfo, name: str, result: dict[str, An
         message = f"{DATASET_FILE} does not say the same of the shard {str(shard['path'])[:200]}"
         yield Problem(name, message, check="state_shard")
     for file in (result["samples"], result["faces"]):
-        path = root / STATE_FOLDER / Path(file["path"]).name  # never outside, whatever the result says
+        path = _state_table(root, Path(file["path"]).name)  # never outside, whatever the result says
         if not path.is_file() or (path.stat().st_size, sha256_of(path)) != (file["bytes"], file["sha256"]):
-            message = f"its table {STATE_FOLDER}/{path.name} is missing or has changed"
+            message = f"its table {path.relative_to(root).as_posix()} is missing or has changed"
             yield Problem(name, message, check="state_table")
+
+
+def _state_table(root: Path, name: str) -> Path:
+    """Where a shard's table is; earlier versions kept it right in the state folder."""
+    path = root / STATE_TABLES / name
+    return path if path.is_file() else root / STATE_FOLDER / name
 
 
 def _is_made_of(table: pa.Table, parts: list[Path], schema: pa.Schema) -> bool:

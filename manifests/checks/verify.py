@@ -59,7 +59,7 @@ UNREADABLE = (ManifestError, pa.ArrowException, OSError, ValueError, TypeError, 
 """What reading a damaged table raises."""
 
 
-def verify(root: Path, *, threads: int | None = None) -> VerifyReport:
+def verify(root: str | Path, *, threads: int | None = None) -> VerifyReport:
     """Re-read everything below `root`; damage is reported, never raised.
 
     Memory holds samples.parquet and faces.parquet as Arrow tables, the manifest, a thumbnail of 192 bytes for each
@@ -68,6 +68,7 @@ def verify(root: Path, *, threads: int | None = None) -> VerifyReport:
     Args:
         threads: shards read at once; as many as there are processors unless told.
     """
+    root = Path(root)
     try:
         info = read_dataset(root)
         recipe = recipe_facts(info.recipe)

@@ -17,8 +17,8 @@ EXPORTERS: dict[str, Exporter] = {
 
 
 def export(
-    folder: Path,
-    out: Path,
+    folder: str | Path,
+    out: str | Path,
     to: str,
     *,
     prefix: str | None = None,
@@ -32,4 +32,4 @@ def export(
     """
     if to not in EXPORTERS:
         raise ConfigError(f"There is no export to {to!r}: --to can be {', '.join(EXPORTERS)}.")
-    return EXPORTERS[to](folder, out, prefix=prefix, threads=threads, on_samples=on_samples)
+    return EXPORTERS[to](Path(folder), Path(out), prefix=prefix, threads=threads, on_samples=on_samples)

@@ -3,6 +3,7 @@
 The front matter names the files of each split, so that `datasets.load_dataset("path/to/dataset")` finds them.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -50,6 +51,11 @@ dataset = load_dataset("path/to/this/folder", split="{{ splits[0] if splits else
 what gave no sample, and why. `dataset.json` has the checksum of every shard: `facemill verify` goes through them.
 `croissant.json` describes files and fields for programs.
 
+## License
+
+The videos are their authors': what may be done with these crops is what the source datasets' terms allow. facemill
+grants nothing.
+
 ## Recipe
 
 ```yaml
@@ -76,14 +82,27 @@ def _front_matter(info: DatasetInfo) -> dict[str, Any]:
     files = [{"split": split, "path": f"{split}/*{suffix}"} for split in _splits(info)]
     front_matter: dict[str, Any] = {
         "pretty_name": info.recipe["name"],
+        "license": "other",
+        "license_name": "terms-of-the-source-datasets",
+        "license_link": "#license",
+        "size_categories": [_size_category(sum(shard.rows for shard in info.shards))],
         "task_categories": ["image-classification", "image-segmentation"],
         "tags": ["deepfake-detection", "face-forgery-detection", "facemill"],
         "configs": [{"config_name": "default", "data_files": files}],
+        "dataset_info": {"splits": [{"name": split, "num_examples": _samples(info, split)} for split in _splits(info)]},
     }
     if suffix == ".tar":
         picture = {"png": "png", "jpeg": "jpg", "webp": "webp"}[info.recipe["encode"]["format"]]
-        front_matter["dataset_info"] = {"features": _tar_features(picture)}
+        front_matter["dataset_info"]["features"] = _tar_features(picture)
     return front_matter
+
+
+def _size_category(samples: int) -> str:
+    """The Hugging Face hub's name for how many samples there are."""
+    for power, (low, high) in enumerate(pairwise(("n<1K", "1K", "10K", "100K", "1M", "10M", "100M", "1B")), 3):
+        if samples < 10**power:
+            return low if power == 3 else f"{low}<n<{high}"
+    return "n>1B"
 
 
 def _tar_features(picture: str) -> list[dict[str, Any]]:
@@ -112,6 +131,10 @@ def _dtype(kind: pa.DataType) -> str:
 
 def _splits(info: DatasetInfo) -> list[str]:
     return list(dict.fromkeys(shard.split for shard in info.shards if shard.rows))
+
+
+def _samples(info: DatasetInfo, split: str) -> int:
+    return sum(shard.rows for shard in info.shards if shard.split == split)
 
 
 def _yaml(values: Any) -> str:

@@ -2,7 +2,7 @@
 
 dataset.json  README.md  croissant.json  videos.parquet  samples.parquet  faces.parquet  failures.parquet
 train/train-000000.parquet  …  val/…  test/…
-_state/train-000000.json    …
+_state/train-000000.json    _state/tables/train-000000.samples.parquet    …
 """
 
 import json
@@ -28,6 +28,7 @@ __all__ = [
     "FORMAT_VERSION",
     "SAMPLES_FILE",
     "STATE_FOLDER",
+    "STATE_TABLES",
     "VIDEOS_FILE",
     "Count",
     "Counts",
@@ -51,6 +52,8 @@ FACES_FILE = "faces.parquet"
 FACTS_FILE = "facts.parquet"
 FAILURES_FILE = "failures.parquet"
 STATE_FOLDER = "_state"
+STATE_TABLES = f"{STATE_FOLDER}/tables"
+"""One folder deeper than shards lie, so that `*/*.parquet` is the shards and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +135,13 @@ def write_dataset(root: Path, info: DatasetInfo) -> None:
     write_atomically(root / DATASET_FILE, f"{text}\n".encode())
 
 
-def read_dataset(root: Path) -> DatasetInfo:
+def read_dataset(root: str | Path) -> DatasetInfo:
     """Read a dataset's dataset.json.
 
     Raises:
         DatasetError: where it is missing (the build has not finished), damaged, or of another format version.
     """
-    path = root / DATASET_FILE
+    path = Path(root) / DATASET_FILE
     try:
         if path.exists() and not path.is_file():
             raise ValueError("it is not a regular file")

@@ -181,12 +181,13 @@ class Summary:
         return [part for part in parts if part.rows]
 
 
-def summarise(root: Path) -> Summary:
+def summarise(root: str | Path) -> Summary:
     """Count what a built dataset holds; pictures are not read.
 
     Raises:
         DatasetError: for a build that is not finished, or whose tables cannot be read.
     """
+    root = Path(root)
     read_dataset(root)
     samples, failures = (
         _table(root / name, schema) for name, schema in ((SAMPLES_FILE, SAMPLES), (FAILURES_FILE, FAILURES))

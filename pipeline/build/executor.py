@@ -81,7 +81,7 @@ class Executor:
         workers: int | None = None,
         scheduler: str | None = None,
         gpus: int = 0,
-        performance_report: Path | None = None,
+        performance_report: str | Path | None = None,
     ) -> None:
         self.workers = workers or (max(gpus, CPU_COUNT // 2, 1) if gpus else CPU_COUNT)
         self._scheduler, self._report = scheduler, performance_report
@@ -233,7 +233,7 @@ class Executor:
     def _threads(self) -> int:
         return 1 if self._scheduler else max(1, CPU_COUNT // self.workers)
 
-    def _performance_report(self, path: Path) -> Any:
+    def _performance_report(self, path: str | Path) -> Any:
         try:
             import bokeh  # noqa: F401
         except ImportError as error:

@@ -27,6 +27,7 @@ from facemill.manifests.shards.dataset import (
     FACTS_FILE,
     FAILURES_FILE,
     SAMPLES_FILE,
+    STATE_TABLES,
     VIDEOS_FILE,
     DatasetInfo,
     ShardInfo,
@@ -116,15 +117,15 @@ class Watcher:
 
 
 def build(
-    videos: Path | Sequence[VideoEntry],
+    videos: str | Path | Sequence[VideoEntry],
     recipe: Recipe,
-    out: Path,
+    out: str | Path,
     *,
     workers: int | None = None,
     scheduler: str | None = None,
     device: str = "auto",
-    faces: Path | None = None,
-    performance_report: Path | None = None,
+    faces: str | Path | None = None,
+    performance_report: str | Path | None = None,
     retry_failed: bool = False,
     watcher: Watcher | None = None,
 ) -> BuildReport:
@@ -146,12 +147,12 @@ def build(
         DetectorError: the detector's weights are missing.
         DatasetError: `faces` cannot be read, or a shard fails again and again for no fault of a video.
     """
-    entries = read_videos(videos) if isinstance(videos, Path) else list(videos)
+    out, faces = Path(out).absolute(), None if faces is None else Path(faces).absolute()
+    entries = read_videos(videos) if isinstance(videos, str | Path) else list(videos)
     if faces is not None and not (faces / FACES_FILE).is_file():
         raise DatasetError(f"There is no {faces / FACES_FILE}: give --faces the folder of a finished build.")
-    if not isinstance(videos, Path):
+    if not isinstance(videos, str | Path):
         check(entries)
-    out, faces = out.absolute(), None if faces is None else faces.absolute()
     watcher = watcher or Watcher()
     specs = plan_shards(group_clips(entries), recipe)
     results: dict[str, ShardResult] = {}
@@ -326,7 +327,7 @@ def _finish(out: Path, entries: list[VideoEntry], recipe: Recipe, results: list[
 
 def _sweep(out: Path) -> None:
     """Delete what killed processes left half-written of a build's own files, and nothing else."""
-    for folder in (out, state_folder(out), *(out / split for split in SPLITS)):
+    for folder in (out, state_folder(out), out / STATE_TABLES, *(out / split for split in SPLITS)):
         for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
             if OWN_FILES.fullmatch(target_of(path) or ""):
                 path.unlink(missing_ok=True)

@@ -15,9 +15,19 @@ import pyarrow.parquet as pq
 import torch
 
 from facemill import ConfigError, FacemillError, VideoError
-from facemill.manifests import ClipGroup, FailureRecord, FrameFaces, Reason, SampleRecord, Stage, VideoEntry, VideoFacts, schemas
+from facemill.manifests import (
+    ClipGroup,
+    FailureRecord,
+    FrameFaces,
+    Reason,
+    SampleRecord,
+    Stage,
+    VideoEntry,
+    VideoFacts,
+    schemas,
+)
 from facemill.manifests.blame import reason_of_error
-from facemill.manifests.shards.dataset import DATASET_FILE, STATE_FOLDER
+from facemill.manifests.shards.dataset import DATASET_FILE, STATE_TABLES
 from facemill.manifests.records import Fault
 from facemill.manifests.shards import SHARD_FORMATS, ShardWriter
 from facemill.manifests.storage import atomic_path, sha256_of
@@ -222,8 +232,8 @@ class _Records:
         """Write the tables beside the finished shard and describe all of it."""
         with watch("write"):
             tables = {
-                f"{STATE_FOLDER}/{spec.shard_id}.samples.parquet": schemas.to_table(self.samples, schemas.SAMPLES),
-                f"{STATE_FOLDER}/{spec.shard_id}.faces.parquet": schemas.to_table(self.faces, schemas.FACES),
+                f"{STATE_TABLES}/{spec.shard_id}.samples.parquet": schemas.to_table(self.samples, schemas.SAMPLES),
+                f"{STATE_TABLES}/{spec.shard_id}.faces.parquet": schemas.to_table(self.faces, schemas.FACES),
             }
             for name, table in tables.items():
                 with atomic_path(out / name) as temporary:

@@ -1,12 +1,13 @@
 """Random access to the samples of Parquet shards."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from facemill import DatasetError
@@ -30,6 +31,8 @@ class FaceDataset(Dataset[Sample]):
         frames: crops a video, at most, drawn once by `seed`; None for all.
         every: use every n-th of the frames that were sampled of a video.
         masks: read forgery masks; without, they are zeros and `has_mask` is false.
+        transform: called with each image, uint8 [3, S, S], as torchvision's transforms take it; what it returns takes
+            the image's place. The mask stays as it is stored.
 
     Attributes:
         samples: the rows of samples.parquet that are used; row i describes `self[i]`.
@@ -48,9 +51,10 @@ class FaceDataset(Dataset[Sample]):
         every: int = 1,
         seed: int = 0,
         masks: bool = True,
+        transform: Callable[[Tensor], Any] | None = None,
     ) -> None:
         self._split = open_split(roots, split, frames=frames, every=every, seed=seed)
-        self._masks = masks
+        self._masks, self._transform = masks, transform
         self._indices: dict[Path, ShardIndex] = {}
 
     @property
@@ -65,11 +69,24 @@ class FaceDataset(Dataset[Sample]):
         return len(self._split)
 
     def __getitem__(self, index: int) -> Sample:
-        """Read and decode a sample.
+        """Read, decode and transform a sample.
 
         Raises:
             DatasetError: naming shard and row, where the sample is missing, damaged or another one.
         """
+        return self._transformed(self._read(index))
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
+        """Read a batch: in the order of the files, which disks and networks like, returned in the order asked."""
+        samples = {index: self._read(index) for index in sorted(set(indices))}
+        return [self._transformed(samples[index]) for index in indices]
+
+    def _transformed(self, sample: Sample) -> Sample:
+        if self._transform is None:
+            return sample
+        return sample._replace(image=self._transform(sample.image.clone()))  # which it may change in place
+
+    def _read(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(f"There is no sample {index}: the dataset has {len(self)}.")
         split = self._split
@@ -78,14 +95,9 @@ class FaceDataset(Dataset[Sample]):
         if row >= len(shard.images):
             raise DatasetError(f"{split.place(index)} is missing, the shard ends before it: build the dataset again.")
         with path.open("rb", buffering=0) as file:
-            image = _read(file, shard.images[row])
-            mask = _read(file, shard.masks[row]) if self._masks else None
+            image = _read_bytes(file, shard.images[row])
+            mask = _read_bytes(file, shard.masks[row]) if self._masks else None
         return decode_sample(split, index, shard.sample_ids[row].as_py(), image, mask)
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
-        """Read a batch: in the order of the files, which disks and networks like, returned in the order asked."""
-        samples = {index: self[index] for index in sorted(set(indices))}
-        return [samples[index] for index in indices]
 
     def _shard_index(self, path: Path) -> ShardIndex:
         if path not in self._indices:
@@ -96,7 +108,7 @@ class FaceDataset(Dataset[Sample]):
         return {**self.__dict__, "_indices": {}}
 
 
-def _read(file: Any, place: NDArray[np.int64]) -> bytes:
+def _read_bytes(file: Any, place: NDArray[np.int64]) -> bytes:
     start, length = place.tolist()
     file.seek(start)
     return bytes(file.read(length))

@@ -1,11 +1,9 @@
 """The dataset class that a built dataset's shards ask for."""
 
-from pathlib import Path
-
 from facemill.manifests.shards.dataset import read_dataset
 from facemill.pipeline.data.balance import Balance
 from facemill.pipeline.data.dataset import FaceDataset
-from facemill.pipeline.data.split import Roots
+from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.data.stream import StreamingFaces
 
 __all__ = ["open_faces"]
@@ -34,7 +32,7 @@ def open_faces(
     Raises:
         DatasetError: for a dataset that is unfinished or damaged, or has no such split.
     """
-    folders = [Path(roots)] if isinstance(roots, Path | str) else [Path(root) for root in roots]
+    folders = list_folders(roots)
     if all(read_dataset(folder).recipe["shards"]["format"] == "parquet" for folder in folders):
         return FaceDataset(folders, split, frames=frames, every=every, seed=seed, masks=masks)
     return StreamingFaces(

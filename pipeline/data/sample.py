@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,12 +11,11 @@ from torch.utils.data import default_collate
 __all__ = ["RawBatch", "Sample", "collate"]
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One face crop.
+class Sample(NamedTuple):
+    """One face crop; a named tuple, so that PyTorch's default collating stacks samples field by field.
 
     Attributes:
-        image: uint8 [3, S, S], RGB.
+        image: uint8 [3, S, S], RGB; or what the dataset's `transform` made of it.
         mask: uint8 [1, S, S], 255 where forged; all zero where nobody knows.
         label: 0 real, 1 fake.
         has_mask: whether the mask is known: true for reals, false for a fake without one.
@@ -26,7 +26,7 @@ class Sample:
     mask: Tensor
     label: int
     has_mask: bool
-    index: int
+    index: int  # type: ignore[assignment]  # hides `tuple.index`, which nobody needs here
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,6 @@ class RawBatch:
 
 
 def collate(samples: Sequence[Sample]) -> RawBatch:
-    """Stack samples of one size: the `collate_fn` of a `DataLoader`."""
+    """Stack samples of one size: the `collate_fn` of a `DataLoader` whose batches are meant for `prepare`."""
     # PyTorch's own collating stacks right into shared memory where a worker process does it.
-    columns = ("image", "mask", "label", "has_mask", "index")
-    return RawBatch(*(default_collate([getattr(sample, column) for sample in samples]) for column in columns))
+    return RawBatch(*default_collate(list(samples)))

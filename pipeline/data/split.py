@@ -18,13 +18,18 @@ from facemill.manifests.schemas import SAMPLES, conform
 from facemill.manifests.shards.dataset import SAMPLES_FILE, read_dataset
 from facemill.pipeline.data.frames import choose_crops
 
-__all__ = ["Roots", "Split", "describe_sample", "open_split"]
+__all__ = ["Roots", "Split", "describe_sample", "list_folders", "open_split"]
 
 UNUSED_MASKS = [MaskKind.NONE.value, MaskKind.UNRELIABLE.value]
 """Kinds of masks that no loss looks at."""
 
 Roots = Path | str | Sequence[Path | str]
 """The folder of a built dataset, or several whose samples are used together."""
+
+
+def list_folders(roots: Roots) -> list[Path]:
+    """The folders that are meant, one or several."""
+    return [Path(roots)] if isinstance(roots, Path | str) else [Path(root) for root in roots]
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def open_split(roots: Roots, split: str, *, frames: int | None = None, every: in
         DatasetError: for a dataset that is unfinished or damaged, or has no such split; for datasets whose
             crops differ in size.
     """
-    folders = [Path(roots)] if isinstance(roots, Path | str) else [Path(root) for root in roots]
+    folders = list_folders(roots)
     tables, positions = [], []
     shards: dict[Path, int] = {}
     for folder in folders:

@@ -15,6 +15,7 @@ from facemill.detectors.forgery import ForgeryDetector
 from facemill.manifests.storage import atomic_path
 from facemill.pipeline.data import FaceDataset, StreamingFaces, open_faces
 from facemill.pipeline.data.overlap import count_seen_videos, read_part
+from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.evaluate.corruptions import Corruption, all_corruptions
 from facemill.pipeline.evaluate.metrics import score_videos
 from facemill.pipeline.evaluate.report import build_report, write_report
@@ -47,9 +48,9 @@ class Evaluation:
 
 
 def evaluate(
-    run: Path,
-    data: Sequence[Path],
-    out: Path,
+    run: str | Path,
+    data: Roots,
+    out: str | Path,
     *,
     split: str = "test",
     robustness: bool = False,
@@ -63,8 +64,8 @@ def evaluate(
 
     Args:
         run: folder of a finished training run.
-        data: folders of built datasets, without samples in common; each dataset and quality is measured alone, and all
-            are together.
+        data: folder of a built dataset, or several without samples in common; each dataset and quality is measured
+            alone, and all are together.
         out: the folder to write to; an earlier evaluation there is replaced.
         robustness: also score the crops under every corruption of `facemill.pipeline.evaluate.corruptions`.
         batch: crops a forward pass.
@@ -76,6 +77,7 @@ def evaluate(
         ConfigError: for a run that is missing or unfinished, or a dataset or a sample given twice.
         DatasetError: for a dataset that is unfinished, damaged or has no such split.
     """
+    run, data, out = Path(run), list_folders(data), Path(out)
     if len({folder.resolve() for folder in data}) < len(data):
         raise ConfigError("A dataset is given twice: name each folder once.")
     chosen = choose_device(device)

@@ -10,6 +10,7 @@ import yaml
 
 from facemill.manifests.shards.dataset import read_dataset
 from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.experiments.tables import Experiment, find_experiment
 
 __all__ = ["run_experiment"]
@@ -20,10 +21,10 @@ _UNDEFINED = "undefined"
 
 def run_experiment(
     name: str,
-    data: Sequence[Path],
-    out: Path,
+    data: Roots,
+    out: str | Path,
     *,
-    test: Sequence[Path],
+    test: Roots,
     overrides: Iterable[str] = (),
     device: str = "auto",
     workers: int | None = 0,
@@ -44,6 +45,7 @@ def run_experiment(
     from facemill.pipeline.evaluate import evaluate
     from facemill.pipeline.train import train
 
+    data, test, out = list_folders(data), list_folders(test), Path(out)
     experiment = find_experiment(name)
     changed = list(overrides)
     yield f"{experiment.name}: {experiment.caption} ({experiment.paper})"

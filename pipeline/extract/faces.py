@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from facemill import DatasetError
 from facemill.detectors.face import Face, FaceDetector, create
 from facemill.manifests import FrameFaces, schemas
-from facemill.manifests.shards.dataset import FACES_FILE, STATE_FOLDER
+from facemill.manifests.shards.dataset import FACES_FILE, STATE_TABLES
 from facemill.pipeline.config.recipe import DetectSettings
 
 __all__ = ["KnownFaces", "detection_key", "frame_faces", "load_detector", "load_faces", "whole_picture"]
@@ -83,7 +83,7 @@ def load_faces(folder: Path, video_ids: Iterable[str], shard_id: str) -> KnownFa
     """
     records: list[FrameFaces] = []
     missing = set(video_ids)
-    for path in (folder / STATE_FOLDER / f"{shard_id}.faces.parquet", folder / FACES_FILE):
+    for path in (folder / STATE_TABLES / f"{shard_id}.faces.parquet", folder / FACES_FILE):
         if missing and (path.name == FACES_FILE or path.is_file()):
             found = _read_faces(path, missing)
             missing -= {record.video_id for record in found}

@@ -24,7 +24,7 @@ _ROWS_A_SHEET = 8
 def draw_explanations(
     detector: ForgeryDetector,
     faces: FaceDataset | StreamingFaces,
-    folder: Path,
+    folder: str | Path,
     *,
     rows: int = 16,
     seed: int = 0,
@@ -50,7 +50,7 @@ def draw_explanations(
     paths = []
     for number, start in enumerate(range(0, len(chosen), _ROWS_A_SHEET), 1):
         part = chosen[start : start + _ROWS_A_SHEET]
-        path = folder / f"explanations-{number:02d}.png"
+        path = Path(folder) / f"explanations-{number:02d}.png"
         write_explanation_sheet(_explain(detector, faces, part, torch.device(device)), path)
         paths.append(path)
     return paths

@@ -26,7 +26,7 @@ Pair = tuple[SampleRecord, SampleRecord | None]
 """A fake's sample, and that of the same face and moment in its original."""
 
 
-def draw_contact_sheet(folder: Path, path: Path, *, rows: int = 8) -> None:
+def draw_contact_sheet(folder: str | Path, path: str | Path, *, rows: int = 8) -> None:
     """Draw what is worth a look in a dataset, worst first.
 
     These are the fakes with the emptiest and the fullest masks, beside their originals and under their masks; fakes
@@ -39,6 +39,7 @@ def draw_contact_sheet(folder: Path, path: Path, *, rows: int = 8) -> None:
     Raises:
         DatasetError: if the dataset is not whole, or has no samples.
     """
+    folder, path = Path(folder), Path(path)
     read_dataset(folder)
     try:
         samples: list[SampleRecord] = schemas.from_table(

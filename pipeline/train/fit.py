@@ -27,6 +27,7 @@ from facemill.manifests.storage import sha256_of
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.data import FaceDataModule, open_faces
 from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_shared
+from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.train.checkpoints import AtomicCheckpoints, RunCheckpoints
 from facemill.pipeline.train.device import choose_device, count_processes, count_readers
 from facemill.pipeline.train.epoch_log import EpochLog
@@ -68,8 +69,8 @@ class TrainReport:
 
 def train(
     detector: str,
-    data: Sequence[Path],
-    out: Path,
+    data: Roots,
+    out: str | Path,
     recipe: Recipe,
     *,
     resume: bool = False,
@@ -85,7 +86,7 @@ def train(
 
     Args:
         detector: one of `facemill.detectors.forgery.available()`.
-        data: folders of built datasets; several are trained on together.
+        data: folder of a built dataset, or several, which are trained on together.
         out: the run's folder.
         recipe: its `train` section and seed are what counts.
         resume: go on with the run that is in `out`; where there is none, start it.
@@ -103,6 +104,7 @@ def train(
         DatasetError: for a dataset that is unfinished, damaged, or lacks a split or a class in it.
         DetectorError: for a detector whose weights cannot be saved, or that scores otherwise when they are loaded.
     """
+    data, out = list_folders(data), Path(out)
     config = _configure(detector, data, recipe)
     trained_on = _check_data(data, config)
     chosen = choose_device(device)

@@ -104,13 +104,14 @@ def read_trained_on(run: Path) -> pa.Table | None:
     return pq.read_table(path) if path.is_file() else None
 
 
-def load_run(run: Path, device: torch.device | str = "cpu") -> tuple[ForgeryDetector, RunConfig]:
+def load_run(run: str | Path, device: torch.device | str = "cpu") -> tuple[ForgeryDetector, RunConfig]:
     """A finished run's detector with its best weights, in eval mode, on a device.
 
     Raises:
         ConfigError: where there is no run, or it has not finished.
         DetectorError: for weights that are damaged.
     """
+    run = Path(run)
     config = read_config(run)
     path = run / MODEL_FILE
     if not path.is_file():

@@ -69,7 +69,7 @@ def test_damaged_and_missing_shards_are_built_again(built: Built, manifest: Path
     data[len(data) // 2] ^= 1
     flipped.write_bytes(data)
     deleted.unlink()
-    (out / "_state" / "train-000000.samples.parquet").unlink()
+    (out / "_state" / "tables" / "train-000000.samples.parquet").unlink()
     (out / "samples.parquet").unlink()
     (out / "train" / ".train-000000.parquet.0badcafe.tmp").write_bytes(b"left by a killed process")
     untouched = {path: path.stat().st_mtime_ns for path in committed(out)}

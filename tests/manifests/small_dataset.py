@@ -20,7 +20,7 @@ from facemill.manifests.shards.dataset import (
     FACES_FILE,
     FAILURES_FILE,
     SAMPLES_FILE,
-    STATE_FOLDER,
+    STATE_TABLES,
     VIDEOS_FILE,
     DatasetInfo,
     ShardInfo,
@@ -179,14 +179,14 @@ class Parts:
 
     def _write_state(self, root: Path, info: DatasetInfo, records: list[SampleRecord]) -> None:
         """The results of the shards, as the build leaves them; faces and failures go with the first one."""
-        (root / STATE_FOLDER).mkdir(exist_ok=True)
+        (root / STATE_TABLES).mkdir(parents=True, exist_ok=True)
         for number, shard in enumerate(info.shards):
             shard_id = Path(shard.path).stem
             rows = to_table([record for record in records if record.shard == shard.path], SAMPLES)
             faces = to_table([] if number else self.faces, FACES)
             files = []
             for name, table in ((SAMPLES_FILE, rows), (FACES_FILE, faces)):
-                path = f"{STATE_FOLDER}/{shard_id}.{name}"
+                path = f"{STATE_TABLES}/{shard_id}.{name}"
                 pq.write_table(table, root / path)
                 files.append(ShardFile.of(root, path, len(table)))
             failures = () if number else tuple(self.failures)

@@ -341,7 +341,7 @@ FILE_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "cell of many bytes": (rows(FAILURES_FILE, lambda values: values[0].update(message="x" * 10_000_000)),
                            "table_readable"),
     "state: another shard": (edit(lambda result: result["shard"].update(rows=5), FIRST_RESULT), "state_shard"),
-    "state: another table": (lambda root: rows("_state/train-000000.samples.parquet",
+    "state: another table": (lambda root: rows("_state/tables/train-000000.samples.parquet",
                                                lambda values: values[0].update(score=0.91))(root), "state_table"),
     "state: a failure more": (edit(lambda result: result["failures"].append({}), FIRST_RESULT), "state_failures"),
     "state: a shard's result missing": (lambda root: (root / "_state/val-000000.json").unlink(), "state_missing"),

@@ -114,6 +114,23 @@ class TestCard:
             }
         ]
 
+    @pytest.mark.parametrize(
+        ("rows", "category"),
+        [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (6332, "1K<n<10K"), (10**6, "1M<n<10M"), (10**9, "n>1B")],
+    )
+    def test_front_matter_has_license_and_size(self, rows, category):
+        info = dataclasses.replace(INFO, shards=(dataclasses.replace(INFO.shards[0], rows=rows),))
+        card = dataset_card(info)
+        front_matter = self.front_matter(card)
+        assert front_matter["size_categories"] == [category]
+        assert front_matter["license"] == "other"
+        assert front_matter["license_name"] == "terms-of-the-source-datasets"
+        assert "what the source datasets' terms allow" in card
+
+    def test_front_matter_counts_samples_by_split(self):
+        info = self.front_matter(dataset_card(INFO))["dataset_info"]
+        assert info["splits"] == [{"name": "train", "num_examples": 6300}, {"name": "val", "num_examples": 32}]
+
     def test_body(self):
         card = dataset_card(INFO)
         assert "| train | deepfakes | 3,100 | 99 |\n| val | real | 32 | 1 |\n\n" in card

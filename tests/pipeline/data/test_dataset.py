@@ -89,6 +89,34 @@ def test_loaders_give_stacked_batches(parquet, workers):
     assert torch.equal(last.to("cpu").labels, last.labels)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_default_collate_stacks_fields(parquet, workers):
+    dataset = FaceDataset(str(parquet), "train")
+    batch = list(DataLoader(dataset, batch_size=8, num_workers=workers))[-1]
+    assert batch.image.shape == (6, 3, 64, 64)
+    assert batch.mask.shape == (6, 1, 64, 64)
+    assert (batch.label.dtype, batch.has_mask.dtype) == (torch.int64, torch.bool)
+    assert batch.index.tolist() == [24, 25, 26, 27, 28, 29]
+    assert torch.equal(batch.image[2], dataset[26].image)
+
+
+def test_the_transform_is_applied_to_each_image_and_nothing_else(parquet):
+    seen = []
+
+    def transform(image):
+        seen.append((image.dtype, tuple(image.shape)))
+        image //= 2  # in place: the sample is not read again for its second use
+        return image.float() + len(seen)
+
+    plain, changed = FaceDataset(parquet, "train")[6], FaceDataset(parquet, "train", transform=transform)
+    first, second = changed.__getitems__([6, 6])
+    assert seen == [(torch.uint8, (3, 64, 64))] * 2
+    assert torch.equal(first.image, (plain.image // 2).float() + 1)
+    assert torch.equal(second.image, (plain.image // 2).float() + 2)
+    assert torch.equal(first.mask, plain.mask)
+    assert torch.equal(changed[6].image, (plain.image // 2).float() + 3)
+
+
 def damaged(root, index: int, image: bytes | None = None, mask: bytes | None = None):
     """The dataset with another picture or mask for a training sample of `SHARD`."""
     samples = default_samples()[:14]
