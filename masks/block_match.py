@@ -13,7 +13,7 @@ FLOOR = 1.0
 CHUNK = 64  # fake frames compared at once
 JUMP = 0.6
 """Price of a jump in time: as much as the mean log difference of one frame that does not fit at all."""
-TRUST = 0.02
+TRUST = 0.002
 """Price of each frame that is not where the time stamps say."""
 ABSENT = 0.15
 """Price of a frame that shows nothing of the original, beside the cost of the one that it resembles most."""
