@@ -9,11 +9,9 @@ from facemill.masks.difference import difference_mask, luma_difference, mask_fro
 from facemill.masks.face_difference import FaceDifference, measure_face, measure_faces
 from facemill.masks.forgery import FORGED_SCORE, FaceForgery, find_forgeries
 from facemill.masks.official import official_mask
-from facemill.masks.offset import Alignment, estimate_offset, thumbnail
 
 __all__ = [
     "FORGED_SCORE",
-    "Alignment",
     "AlignmentKind",
     "FaceDifference",
     "FaceForgery",
@@ -21,7 +19,6 @@ __all__ = [
     "Thumbnails",
     "align_pair",
     "difference_mask",
-    "estimate_offset",
     "find_forgeries",
     "luma_difference",
     "mask_from_difference",
@@ -31,5 +28,4 @@ __all__ = [
     "measure_faces",
     "noise_threshold",
     "official_mask",
-    "thumbnail",
 ]

@@ -36,6 +36,8 @@ WINDOW_BYTES = 192 << 20
 """Decoded frames of a window of the lead, which are held until its fakes have been compared with them."""
 LONGEST_WINDOW = 64
 """Frames of a window at most."""
+READINGS = 3
+"""Times that a fake is read at most, until its frames show the moments of the lead's."""
 BATCH = 8
 """Frames of a fake that are handed on at a time."""
 BETWEEN = 5
@@ -221,8 +223,8 @@ class Clip:
     def _read_fake(
         self, fake: ClipVideo, streams: dict[str, "_Streams"], start: int, count: int
     ) -> Generator[ClipItem, None, bool]:
-        """Read a fake's share of a window, twice if need be; returns whether it follows the lead."""
-        for attempt in range(2):
+        """Read a fake's share of a window, again if need be; returns whether it follows the lead."""
+        for attempt in range(READINGS):
             frames, truth = streams[fake.video_id]
             for position in range(0, count, BATCH):
                 size = min(BATCH, count - position)
@@ -234,9 +236,10 @@ class Clip:
             if fake.alignment.kind == AlignmentKind.REFUSED or (last and not fake.alignment.usable):
                 yield FakeRead(fake, refused=fake.alignment.reason)
                 return False
-            if attempt or not self._realign(fake, start, count):
+            if attempt == READINGS - 1 or not self._realign(fake, start, count):
                 break
-            streams[fake.video_id] = self._fake_streams(fake, start)
+            # Frames that were skipped cannot be placed where the fake falls out of step: none is skipped now.
+            streams[fake.video_id] = self._fake_streams(fake, start, every=True)
             yield FakeRestart(fake)
         yield FakeRead(fake)
         return True
@@ -253,13 +256,13 @@ class Clip:
             fake.shown = fake.alignment.fake_of
         return bool(wrong.any())
 
-    def _fake_streams(self, fake: ClipVideo, start: int) -> "_Streams":
+    def _fake_streams(self, fake: ClipVideo, start: int, *, every: bool = False) -> "_Streams":
         wanted = fake.shown[self.indices[start:]]
 
         def observe(index: int, picture: Picture) -> None:
             fake.thumbnails[index] = thumbnail_of(picture)
 
-        return self._frames(fake, wanted, observe), self._ground_truth(fake, wanted)
+        return self._frames(fake, wanted, observe, every=every), self._ground_truth(fake, wanted)
 
     def _frames(
         self, video: ClipVideo, wanted: NDArray[np.int64], observer: Observer, *, every: bool = False
