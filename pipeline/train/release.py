@@ -70,7 +70,10 @@ def release(out: Path, module: ForgeryModule, config: RunConfig, raw: RawBatch, 
 
 def _save(detector: ForgeryDetector, path: Path) -> None:
     try:
-        save_model(detector, str(path))  # which saves tied weights once
+        path.touch()
+        mode = path.stat().st_mode
+        save_model(detector, str(path))  # which saves tied weights once, in a file for its owner alone
+        path.chmod(mode)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DetectorError(f"The detector's weights cannot be saved as safetensors: {reason}.") from None

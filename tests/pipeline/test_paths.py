@@ -42,7 +42,7 @@ def test_build(tmp_path: Path) -> None:
 
 
 def test_train_and_evaluate(finished: TrainReport, toy: Path, tmp_path: Path) -> None:
-    recipe = load_recipe("mat", SMALL)
+    recipe = load_recipe("default", SMALL)
     assert train("mat", str(toy), str(finished.run), recipe, resume=True, device="cpu").run == finished.run
     assert load_run(str(finished.run))[1].detector == "mat"
     evaluate(str(finished.run), str(toy), str(tmp_path / "out"), device="cpu")
