@@ -7,7 +7,7 @@ import cv2
 import pyarrow.parquet as pq
 import pytest
 
-from facemill.manifests import FailureRecord, SampleRecord, from_table, group_clips, read_videos
+from facemill.manifests import FailureRecord, SampleRecord, from_table, group_clips, read_videos, write_videos
 from facemill.manifests.shards import format_of
 from facemill.pipeline.build.plan import BuildJob, plan_shards
 from facemill.pipeline.build.shard import build_shard
@@ -134,9 +134,8 @@ def test_a_folder_belongs_to_one_build(built: Built, manifest: Path, tmp_path: P
     if what == "recipe":
         ended = facemill(*build_args(manifest, built.folder, "--set", "crop.size=97"))
     else:
-        table = pq.read_table(manifest)
-        reals = table.filter(table["label"].to_numpy() == 0)
-        pq.write_table(reals, tmp_path / "reals.parquet")
+        reals = [video for video in read_videos(manifest) if video.label == 0]
+        write_videos(reals, tmp_path / "reals.parquet")
         ended = facemill(*build_args(tmp_path / "reals.parquet", built.folder))
     assert ended.code == 2
     assert ended.sentence.startswith(f"Error: {built.folder} holds a build with another {what}:")

@@ -37,7 +37,9 @@ def test_it_ends_with_4_and_one_line(name: str, then: str) -> None:
 
 
 def test_an_error_without_a_signal_stays_one() -> None:
-    code = "from facemill.pipeline.commands import cli\ndef app(): raise RuntimeError('broken')\ncli.app = app\ncli.main()"
+    code = (
+        "from facemill.pipeline.commands import cli\ndef app(): raise RuntimeError('broken')\ncli.app = app\ncli.main()"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("Internal error (RuntimeError: broken)")
