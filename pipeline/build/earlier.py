@@ -14,8 +14,8 @@ from facemill import FacemillError
 from facemill.manifests import ClipGroup, FailureRecord, FrameFaces, SampleRecord, schemas
 from facemill.manifests.checks.sample_checks import PictureCheck
 from facemill.manifests.shards import EncodedSample, format_of
-from facemill.pipeline.extract.process import ClipResult
 from facemill.pipeline.build.state import ShardFile, ShardResult
+from facemill.pipeline.extract.process import ClipResult
 
 __all__ = ["EarlierShard"]
 
@@ -87,7 +87,9 @@ def _read_table(root: Path, file: ShardFile, record_class: type[Record]) -> list
     return schemas.from_table(pq.read_table(root / file.path), record_class)
 
 
-def _good_samples(root: Path, result: ShardResult, listed: list[SampleRecord] | None, encoding: str) -> Iterator[EncodedSample]:
+def _good_samples(
+    root: Path, result: ShardResult, listed: list[SampleRecord] | None, encoding: str
+) -> Iterator[EncodedSample]:
     """Samples in the shard's order, up to where it cannot be read any further."""
     if result.shard is None:
         return

@@ -1,7 +1,8 @@
 """Isolation: clip groups of a shard that has killed its workers, each processed in a process of its own.
 
 Of a group that kills its process, each video is tried alone; the videos that kill theirs are recorded, and the
-others are processed without them. Run as `python -m facemill.pipeline.build.isolate`, this module is that process: it takes
+others are processed without them. Run as `python -m facemill.pipeline.build.isolate`, this module is that
+process: it takes
 pickled work on stdin and writes the pickled result to stdout.
 """
 

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from facemill import ConfigError, DatasetError, FacemillError, __version__
-from facemill.manifests import FailureRecord, VideoEntry, group_clips, read_videos, schemas, write_videos
+from facemill.manifests import VideoEntry, group_clips, read_videos, schemas, write_videos
+from facemill.manifests.records import SPLITS
 from facemill.manifests.shards.card import dataset_card
 from facemill.manifests.shards.croissant import croissant_metadata
 from facemill.manifests.shards.dataset import (
@@ -34,16 +35,15 @@ from facemill.manifests.shards.dataset import (
     count_samples,
     write_dataset,
 )
-from facemill.manifests.records import SPLITS
 from facemill.manifests.storage import TEMPORARY_SUFFIX, atomic_path, target_of, write_atomically
 from facemill.manifests.validation import check
 from facemill.pipeline.build.claim import BUILD_FILE, RUN_FILE, claim
 from facemill.pipeline.build.early_stop import EarlyStop
 from facemill.pipeline.build.executor import Executor, Outcome, tell
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot, plan_shards
-from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.build.state import GroupDone, ShardResult, load_final, state_folder
 from facemill.pipeline.build.worker_check import describe, fit_workers
+from facemill.pipeline.config.recipe import Recipe
 
 __all__ = ["BuildReport", "Watcher", "build"]
 

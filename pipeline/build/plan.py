@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from facemill.manifests import SPLITS, ClipGroup
-from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.clips.sampling import expected_frames
+from facemill.pipeline.config.recipe import Recipe
 
 __all__ = ["BuildJob", "ShardSpec", "Slot", "plan_shards"]
 
@@ -59,7 +59,8 @@ class BuildJob:
         faces: folder of an earlier build whose detections are reused.
         device: `cpu`, `cuda`, `cuda:1`, or `auto` for a GPU where there is one.
         retry_failed: also try again what failed by the videos' own fault.
-        run: id of this run; work goes on for as long as the state folder names it (`facemill.pipeline.build.claim`). None: always.
+        run: id of this run; work goes on for as long as the state folder names it
+        (`facemill.pipeline.build.claim`). None: always.
     """
 
     out: Path

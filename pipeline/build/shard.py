@@ -27,19 +27,19 @@ from facemill.manifests import (
     schemas,
 )
 from facemill.manifests.blame import reason_of_error
-from facemill.manifests.shards.dataset import DATASET_FILE, STATE_TABLES
 from facemill.manifests.records import Fault
 from facemill.manifests.shards import SHARD_FORMATS, ShardWriter
+from facemill.manifests.shards.dataset import DATASET_FILE, STATE_TABLES
 from facemill.manifests.storage import atomic_path, sha256_of
 from facemill.pipeline.build.claim import check_running
 from facemill.pipeline.build.earlier import EarlierShard
-from facemill.pipeline.extract.faces import KnownFaces, load_detector, load_faces
 from facemill.pipeline.build.isolate import isolated_results
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot
-from facemill.pipeline.extract.process import ClipResult, Tools, process_clip
-from facemill.pipeline.clips.prefetch import BrokenGroup, Prefetch
 from facemill.pipeline.build.state import GroupDone, ShardFile, ShardResult, load_result, save_result
+from facemill.pipeline.clips.prefetch import BrokenGroup, Prefetch
 from facemill.pipeline.clips.stopwatch import Stopwatch
+from facemill.pipeline.extract.faces import KnownFaces, load_detector, load_faces
+from facemill.pipeline.extract.process import ClipResult, Tools, process_clip
 
 __all__ = ["build_shard", "clip_results", "known_faces", "merged", "resolve_device"]
 

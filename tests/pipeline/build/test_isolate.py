@@ -10,8 +10,8 @@ from facemill.manifests import ClipGroup, FrameFaces, Reason, VideoEntry
 from facemill.pipeline.build import isolate
 from facemill.pipeline.build.isolate import isolated_results
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
-from facemill.pipeline.extract.process import ClipResult
 from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.extract.process import ClipResult
 
 
 def video(name: str, label: int = 0) -> VideoEntry:

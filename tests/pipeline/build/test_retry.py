@@ -13,10 +13,10 @@ from facemill import ConfigError, DatasetError
 from facemill.manifests import ClipGroup, Reason
 from facemill.pipeline.build import shard as module
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
-from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.build.state import ShardResult
-from tests.pipeline.conftest import MarkDetector, film
+from facemill.pipeline.config.recipe import load_recipe
 from tests.pipeline.build.test_shard import BIG, AddVideo, pair, reasons, run, samples
+from tests.pipeline.conftest import MarkDetector, film
 
 RECIPE = load_recipe("default", ["crop.size=96", "sample.frames=6"])
 
@@ -145,7 +145,10 @@ def test_running_out_of_memory_is_no_videos_fault(
     def hungry(*args: object, **options: object) -> Iterator[object]:
         raise MemoryError
 
-    name = {"process": "facemill.pipeline.build.shard.process_clip", "read": "facemill.pipeline.clips.prefetch.open_clips"}[where]
+    name = {
+        "process": "facemill.pipeline.build.shard.process_clip",
+        "read": "facemill.pipeline.clips.prefetch.open_clips",
+    }[where]
     monkeypatch.setattr(name, hungry)
     result = run(tmp_path / "out", *groups)
     assert reasons(result) == {name: {Reason.OUT_OF_MEMORY} for name in ("real", "fake", "left", "right")}

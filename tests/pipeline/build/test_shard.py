@@ -13,11 +13,11 @@ import pytest
 from facemill import DetectorError, VideoError
 from facemill.manifests import ClipGroup, LabelSource, MaskKind, Reason, SampleRecord, VideoEntry, from_table
 from facemill.manifests.shards import EncodedSample, format_of
-from facemill.pipeline.extract import process
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
-from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.build.shard import build_shard
 from facemill.pipeline.build.state import ShardResult
+from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.extract import process
 from tests.conftest import encode_video
 from tests.pipeline.conftest import SIZE, Actor, MarkDetector, film, inner_box
 
@@ -142,14 +142,21 @@ def test_a_shifted_fake_is_lined_up_and_its_mask_stays_exact(add_video: AddVideo
         assert iou(picture(sample.mask) > 0, known_mask(sample, mover, sample.record.frame_index + 2)) > 0.85
 
 
-def test_a_fake_of_something_else_or_of_another_shape_gets_no_mask_and_says_so(add_video: AddVideo, tmp_path: Path) -> None:
+def test_a_fake_of_something_else_or_of_another_shape_gets_no_mask_and_says_so(
+    add_video: AddVideo, tmp_path: Path
+) -> None:
     real = add_video("real", film([BIG], FRAMES))
     other = add_video("other", film([Actor(150, 80, side=90, dy=-2)], FRAMES, seed=5), 1, source_id="real")
     small = add_video("small", film([BIG], FRAMES, forged=0)[:, ::2, ::2], 1, source_id="real")
     wide = add_video("wide", film([BIG], FRAMES, forged=0)[:, ::2], 1, source_id="real")
     result = run(tmp_path / "out", ClipGroup(real, (other, small, wide)))
     kinds = {s.record.video_id: s.record.mask_kind for s in samples(tmp_path / "out", result)}
-    assert kinds == {"real": MaskKind.ZEROS, "other": MaskKind.NONE, "small": MaskKind.DIFFERENCE, "wide": MaskKind.NONE}
+    assert kinds == {
+        "real": MaskKind.ZEROS,
+        "other": MaskKind.NONE,
+        "small": MaskKind.DIFFERENCE,
+        "wide": MaskKind.NONE,
+    }
     without = Reason.MASK_UNAVAILABLE
     assert reasons(result) == {"other": {Reason.MISALIGNED, without}, "wide": {Reason.SIZE_MISMATCH, without}}
 

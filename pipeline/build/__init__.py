@@ -1,0 +1,5 @@
+"""The main job: plan shards, build and commit them on an executor, merge their tables."""
+
+from facemill.pipeline.build.job import BuildReport, build
+
+__all__ = ["BuildReport", "build"]
