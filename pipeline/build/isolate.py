@@ -2,8 +2,7 @@
 
 Of a group that kills its process, each video is tried alone; the videos that kill theirs are recorded, and the
 others are processed without them. Run as `python -m facemill.pipeline.build.isolate`, this module is that
-process: it takes
-pickled work on stdin and writes the pickled result to stdout.
+process: it takes pickled work on stdin and writes the pickled result to stdout.
 """
 
 import os
