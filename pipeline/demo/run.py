@@ -26,8 +26,6 @@ DETECTOR = "sola"
 TRAINING = (
     "train.model={backbone: resnet18, width: 16, size: 64, patch: 8, supervision: full}",
     *("train.batch=16", "train.epochs=10"),
-    # A constant rate of the paper's 1e-3 throws such a small network about at the end.
-    *("train.schedule.name=step", "train.schedule.every=4", "train.schedule.gamma=0.3"),
 )
 CORPUS, MANIFEST, SHARDS, SHEET = "corpus", "videos.parquet", "shards", "contact-sheet.png"
 RUN, EVALUATION = "run", "evaluation"
