@@ -259,8 +259,6 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
     ),
     RowCheck("video_label", "label is {label} by its {label_source}, and {expected} for its video", _odd_label,
              _video_value("label")),
-    RowCheck("label_source", f"label_source is {{label_source!r}}, none of {', '.join(LABEL_SOURCES)}",
-             lambda rows: ~np.isin(rows["label_source"].to_numpy(), LABEL_SOURCES)),
     RowCheck("frame_index", "frame_index is {frame_index}, which is below 0", _outside("frame_index", 0, np.inf)),
     RowCheck("stride", "frame_index is {frame_index}, which is no step of {recipe.sample.every}", _frame_missing),
     RowCheck("track_id", "track_id is {track_id}, which is below 0", _outside("track_id", 0, np.inf)),

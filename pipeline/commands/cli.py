@@ -17,6 +17,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="facemill",
+    rich_markup_mode=None,  # plain help: importing rich would take most of the time in which it answers
     help="Raw deepfake video datasets in, training-ready and checked face datasets out.",
     epilog="Exit codes: 0 done, 1 internal error, 2 wrong usage or input, 3 too many failures or a damaged dataset, "
     "4 interrupted (run the same command again to go on).",
