@@ -23,7 +23,7 @@ SMALL = {
     # The corpus is six subjects small, and nobody waits for networks to download or to learn.
     "--recipe lrl": "--set sample.frames=4 --set crop.size=96 --workers 1 --device cpu",
     "train lrl": "train lrl --recipe default --device cpu --workers 0 --set train.epochs=1 --set train.batch=8 "
-    "--set 'train.model={pretrained: false, size: 64, backbone: resnet18}'",
+    "--set 'train.model={pretrained: false, size: 160, backbone: resnet18}'",
     "evaluate": "evaluate --device cpu",
     "explain": "explain --rows 1",
 }
