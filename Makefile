@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench format lock upgrade test-install test-lowest clean
+.PHONY: test-long setup demo test check bench format lock upgrade test-install test-lowest clean
 
 # The stamp is newer than what it was made from: a second call installs nothing.
 setup: .venv/.installed
@@ -21,7 +21,11 @@ demo: setup
 	$(BIN)/facemill demo --out demo-out
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not long"
+
+# README's commands and the demo's figures, executed.
+test-long: setup
+	$(BIN)/python -m pytest -m long
 
 check: setup
 	$(BIN)/ruff check .

@@ -91,7 +91,7 @@ def small(line: str, folder: Path) -> str:
     return line.replace("/data/", f"{folder}/data/").replace("facemill", FACEMILL, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_from_the_raw_folder_to_an_auc_and_an_export(folder: Path) -> None:
     """The lines about `shards/lrl`, one after another, then what Python reads of it."""
@@ -131,7 +131,7 @@ def same(printed: str, quoted: str) -> bool:
     return all(a == b if "." not in b else abs(float(a) - float(b)) <= 0.05 for a, b in pairs)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_demo_prints_what_readme_says(tmp_path: Path) -> None:
     [block] = [text for _, text in BLOCKS if text.startswith("1  a corpus")]
