@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["difference_mask", "luma_difference", "mask_from_difference", "mask_iou", "noise_threshold"]
+__all__ = ["check_frames", "difference_mask", "luma_difference", "mask_from_difference", "mask_iou", "noise_threshold"]
 
 LRL_THRESHOLD = 0.15
 
@@ -44,13 +44,7 @@ def luma_difference(real: Frame, fake: Frame) -> NDArray[np.uint8]:
     Raises:
         ValueError: a frame is not uint8 [H, W, 3], or the two differ in size.
     """
-    for name, frame in (("real", real), ("fake", fake)):
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
-            raise ValueError(f"The {name} frame is {frame.dtype} {list(frame.shape)}: pass uint8 RGB [H, W, 3].")
-    if real.shape != fake.shape:
-        raise ValueError(
-            f"Frames of {list(real.shape)} and {list(fake.shape)} cannot be compared: pair videos of one size."
-        )
+    check_frames(real, fake)
     difference = cv2.absdiff(np.ascontiguousarray(real), np.ascontiguousarray(fake))
     gray: NDArray[np.uint8] = cv2.cvtColor(difference, cv2.COLOR_RGB2GRAY)
     return gray
@@ -165,6 +159,17 @@ def mask_iou(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
     in_a, in_b = a != 0, b != 0
     union = np.count_nonzero(in_a | in_b)
     return np.count_nonzero(in_a & in_b) / union if union else 1.0
+
+
+def check_frames(real: Frame, fake: Frame) -> None:
+    """Raise ValueError unless both frames are uint8 RGB [H, W, 3] of one size."""
+    for name, frame in (("real", real), ("fake", fake)):
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
+            raise ValueError(f"The {name} frame is {frame.dtype} {list(frame.shape)}: pass uint8 RGB [H, W, 3].")
+    if real.shape != fake.shape:
+        raise ValueError(
+            f"Frames of {list(real.shape)} and {list(fake.shape)} cannot be compared: pair videos of one size."
+        )
 
 
 def _check_difference(difference: NDArray[np.uint8]) -> None:

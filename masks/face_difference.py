@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facemill.masks.difference import check_frames
+
 __all__ = ["FACE_CELLS", "GRID", "FaceDifference", "measure_face", "measure_faces"]
 
 GRID = 128  # cells along a side
@@ -93,7 +95,7 @@ def measure_faces(real: Frame, fake: Frame, boxes: Sequence[Box], others: Sequen
     Raises:
         ValueError: the frames are not uint8 [H, W, 3] of one size, or a box is not four finite numbers.
     """
-    _check(real, fake)
+    check_frames(real, fake)
     every = np.array([*boxes, *others], np.float64).reshape(-1, 4)
     if not np.isfinite(every).all():
         raise ValueError("A face box is not finite: pass xyxy in pixels.")
@@ -221,13 +223,3 @@ def _gain(real: NDArray[np.float32], fake: NDArray[np.float32]) -> float:
         slope = float(weight * away @ (change - mean_y)) / (float(weight @ (away * away)) + total * CONTRAST**2)
         level = mean_y - slope * mean_x
     return 1 + slope
-
-
-def _check(real: Frame, fake: Frame) -> None:
-    for name, frame in (("real", real), ("fake", fake)):
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
-            raise ValueError(f"The {name} frame is {frame.dtype} {list(frame.shape)}: pass uint8 RGB [H, W, 3].")
-    if real.shape != fake.shape:
-        raise ValueError(
-            f"Frames of {list(real.shape)} and {list(fake.shape)} cannot be compared: pair videos of one size."
-        )

@@ -48,7 +48,7 @@ SMALL_SIDE = 480
 FrameReader = VideoReader | SequenceReader
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ClipVideo:
     """One opened video of a clip.
 
@@ -181,8 +181,13 @@ class Clip:
     cuts: list[int] = field(default_factory=list)
 
     @property
+    def following(self) -> list[ClipVideo]:
+        """The fakes that have not turned out to be clips of their own."""
+        return [fake for fake in self.fakes if fake not in self.alone]
+
+    @property
     def videos(self) -> list[ClipVideo]:
-        return [self.lead, *self.fakes]
+        return [self.lead, *self.following]
 
     def items(self) -> Iterator[ClipItem]:
         """Read all videos, a window of the lead at a time, and each fake after it."""
@@ -194,44 +199,44 @@ class Clip:
         for start in range(0, len(self.indices), length):
             indices = self.indices[start : start + length].tolist()
             frames = [frame for frame in islice(lead, len(indices)) if frame is not None]  # it has every one of its own
-            self.cuts = self._find_cuts()
+            seen = self.lead.seen() if self.lead.thumbnails else None
+            if seen is not None:
+                self.cuts = [int(seen.indices[position]) for position in find_cuts(seen.frames)]
             yield LeadWindow(indices, frames, dict(between), self.cuts, list(islice(truth, len(indices))))
             between.clear()
             if start == 0 and all(frame.image is None for frame in frames):
                 self.alone = list(self.fakes)
-            for fake in [fake for fake in self.fakes if fake not in self.alone]:
-                follows = yield from self._read_fake(fake, streams, start, len(indices))
+            for fake in self.following:
+                follows = yield from self._read_fake(fake, seen, streams, start, len(indices))
                 if not follows and start == 0:  # nothing of it has been used yet
                     self.alone.append(fake)
                     self.failures = [failure for failure in self.failures if failure.video_id != fake.video_id]
         if self.crops_later:
             yield from self._read_again()
 
-    def _find_cuts(self) -> list[int]:
-        if not self.lead.thumbnails:
-            return []
-        seen = self.lead.seen()
-        return [int(seen.indices[position]) for position in find_cuts(seen.frames)]
-
     def _read_again(self) -> Iterator[CropFrames]:
-        for video in [video for video in self.videos if video not in self.alone]:
+        for video in self.videos:
             wanted = self.indices if video is self.lead else video.shown[self.indices]
             frames = _frames_at(video.reader, wanted.tolist(), lambda error, missing: None)
             for start in range(0, len(wanted), BATCH):
                 yield CropFrames(video, start, list(islice(frames, BATCH)))
 
     def _read_fake(
-        self, fake: ClipVideo, streams: dict[str, "_Streams"], start: int, count: int
+        self, fake: ClipVideo, lead: Thumbnails | None, streams: dict[str, "_Streams"], start: int, count: int
     ) -> Generator[ClipItem, None, bool]:
-        """Read a fake's share of a window, again if need be; returns whether it follows the lead."""
+        """Read a fake's share of a window, again if need be; returns whether it follows the lead.
+
+        Args:
+            lead: what was seen of the lead up to the end of the window.
+        """
         for attempt in range(READINGS):
             frames, truth = streams[fake.video_id]
             for position in range(0, count, BATCH):
                 size = min(BATCH, count - position)
                 yield FakeFrames(fake, position, list(islice(frames, size)), list(islice(truth, size)))
-            if not fake.thumbnails or not self.lead.thumbnails:
+            if not fake.thumbnails or lead is None:
                 break
-            fake.alignment = align_pair(self.lead.seen(), fake.seen())
+            fake.alignment = align_pair(lead, fake.seen())
             last = start + count == len(self.indices)
             if fake.alignment.kind == AlignmentKind.REFUSED or (last and not fake.alignment.usable):
                 yield FakeRead(fake, refused=fake.alignment.reason)

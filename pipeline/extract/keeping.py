@@ -77,8 +77,7 @@ class Keeping:
         if video.entry.label == 0:
             if self._settings.keep == "all":
                 return everybody
-            fakes = [fake for fake in self._clip.fakes if fake not in self._clip.alone]
-            return set().union(*map(self.wanted, fakes)) or self._largest()
+            return set().union(*map(self.wanted, self._clip.following)) or self._largest()
         if not forged and self._by_name[video.video_id]:
             return self._largest()
         return forged if self._settings.keep == "forged" else everybody

@@ -218,12 +218,15 @@ class _ClipWork:
                 else:
                     reading.tally.dropped[track_id, frame.index] = reason
 
+    def _scale(self, video: ClipVideo) -> float:
+        """Pixels of a video's frames for each pixel of the lead's."""
+        return video.shape[0] / self.clip.lead.shape[0]
+
     def _scaled(self, video: ClipVideo, tracked: list[TrackedFace]) -> list[TrackedFace]:
         """The lead's faces in the pixels of a fake of another size."""
-        scale = video.shape[0] / self.clip.lead.shape[0]
-        if scale == 1:
+        factor = np.float32(self._scale(video))
+        if factor == 1:
             return tracked
-        factor = np.float32(scale)
         return [(track, Face(face.bbox * factor, face.score, face.landmarks * factor)) for track, face in tracked]
 
     # Judging --------------------------------------------------------------------------------------------
@@ -266,7 +269,7 @@ class _ClipWork:
                 tally.unforged.add((crop.track_id, crop.frame_index))
                 return
             if judgement.label == 1:
-                scale = video.shape[0] / self.clip.lead.shape[0]
+                scale = self._scale(video)
                 in_lead = crop.affine * [[scale, scale, 1.0]]
                 with self.watch("mask"):
                     mask = comparison.mask(crop.position, in_lead, self.crop_settings.size)
@@ -341,13 +344,13 @@ class _ClipWork:
         failures = list(self.clip.failures)
         with self.watch("encode"):  # what the encoders have not finished yet
             for video in self.clip.videos:
-                if video in self.clip.alone or (video is self.clip.lead and self.clip.reference):
+                if video is self.clip.lead and self.clip.reference:
                     continue
                 wanted = self.keeping.wanted(video)
                 chosen = [c for c in self.candidates[video.video_id] if c.crop.track_id in wanted]
                 samples += [sample_of(self.clip, video, candidate, self.crop_settings.size) for candidate in chosen]
                 failures += self._failures(video, chosen, wanted)
-        facts = [facts_of(self.clip, video) for video in self.clip.videos if video not in self.clip.alone]
+        facts = [facts_of(self.clip, video) for video in self.clip.videos]
         return ClipResult(samples, self.tracking.detections, failures, facts)
 
     def _failures(self, video: ClipVideo, chosen: list[Candidate], wanted: set[int]) -> Iterator[FailureRecord]:
