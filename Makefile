@@ -20,8 +20,10 @@ setup: .venv/.installed
 demo: setup
 	$(BIN)/facemill demo --out demo-out
 
+# A process a core, each with whole files: what a file builds once, it shares.
+PARALLEL := -n logical --maxprocesses 8 --dist loadfile
 test: setup
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long"
 
 # README's commands and the demo's figures, executed.
 test-long: setup
@@ -75,7 +77,7 @@ test-lowest: setup
 	$(BIN)/uv --no-config venv --quiet --python 3.11 build/lowest/venv
 	$(BIN)/uv --no-config pip install --quiet --python build/lowest/venv --requirements build/lowest/requirements.txt \
 		--editable '.[dev]'
-	build/lowest/venv/bin/python -m pytest -m "not slow and not gpu" -W ignore::DeprecationWarning
+	build/lowest/venv/bin/python -m pytest $(PARALLEL) -m "not slow and not gpu" -W ignore::DeprecationWarning
 
 clean:
 	rm -rf .venv demo-out bench-out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,6 +8,10 @@ import av
 import numpy as np
 import pytest
 
+# Tests run side by side, and so do the processes that they start: a torch thread that spins while it waits takes the
+# time of those that work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 MEDIA = Path(os.environ.get("FACEMILL_TEST_MEDIA", Path(__file__).parents[2] / "shared" / "media"))
 
 

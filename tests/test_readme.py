@@ -25,7 +25,7 @@ SMALL = {
     "train lrl": "train lrl --recipe default --device cpu --workers 0 --set train.epochs=1 --set train.batch=8 "
     "--set 'train.model={pretrained: false, size: 160, backbone: resnet18}'",
     "evaluate": "evaluate --device cpu",
-    "explain": "explain --rows 1",
+    "explain": "explain --samples 1",
 }
 """What a README command is made small by."""
 

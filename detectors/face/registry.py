@@ -42,7 +42,7 @@ def create(
     *,
     device: str | torch.device = "auto",
     variant: str | None = None,
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     max_side: int | None = None,
     min_face: float | None = None,
     min_score: float = 0.9,
@@ -66,7 +66,7 @@ def create(
     """
     detector = _find(name).create(
         variant=variant,
-        weights=weights,
+        weights=None if weights is None else Path(weights),
         device=resolve_device(device),
         max_side=max_side,
         min_score=min_score,

@@ -59,7 +59,9 @@ UNREADABLE = (ManifestError, pa.ArrowException, OSError, ValueError, TypeError, 
 """What reading a damaged table raises."""
 
 
-def verify(root: str | Path, *, threads: int | None = None) -> VerifyReport:
+def verify(
+    root: str | Path, *, threads: int | None = None, on_samples: Callable[[int, int], None] | None = None
+) -> VerifyReport:
     """Re-read everything below `root`; damage is reported, never raised.
 
     Memory holds samples.parquet and faces.parquet as Arrow tables, the manifest, a thumbnail of 192 bytes for each
@@ -67,6 +69,7 @@ def verify(root: str | Path, *, threads: int | None = None) -> VerifyReport:
 
     Args:
         threads: shards read at once; as many as there are processors unless told.
+        on_samples: called with the number of samples just checked, and that of all.
     """
     root = Path(root)
     try:
@@ -76,14 +79,16 @@ def verify(root: str | Path, *, threads: int | None = None) -> VerifyReport:
         return VerifyReport((Problem(DATASET_FILE, str(error).removesuffix("."), check="dataset_json"),))
     except Exception as error:
         return VerifyReport((_unchecked(DATASET_FILE, error),))
-    return _Verification(root, info, recipe).run(threads or os.cpu_count() or 1)
+    return _Verification(root, info, recipe, on_samples).run(threads or os.cpu_count() or 1)
 
 
 class _Verification:
     """One run over a dataset whose dataset.json can be read."""
 
-    def __init__(self, root: Path, info: DatasetInfo, recipe: RecipeFacts) -> None:
-        self.root, self.info, self.recipe = root, info, recipe
+    def __init__(
+        self, root: Path, info: DatasetInfo, recipe: RecipeFacts, on_samples: Callable[[int, int], None] | None
+    ) -> None:
+        self.root, self.info, self.recipe, self.on_samples = root, info, recipe, on_samples
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
@@ -158,11 +163,16 @@ class _Verification:
             for shard in shards:
                 running.append(pool.submit(check_shard, self.root, shard, listed.get(shard.path), self.recipe))
                 if len(running) > threads:
-                    found.append(running.popleft().result())
-            found += [future.result() for future in running]
-        for findings in found:
-            self.problems += findings.problems
+                    found.append(self._done(running.popleft()))
+            found += map(self._done, running)
         return found
+
+    def _done(self, shard: Future[ShardFindings]) -> ShardFindings:
+        findings = shard.result()
+        self.problems += findings.problems
+        if self.on_samples is not None:
+            self.on_samples(len(findings.samples), sum(shard.rows for shard in self.info.shards))
+        return findings
 
     def _check_samples(
         self,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from multiprocessing import resource_tracker
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -148,6 +149,11 @@ class Executor:
                     on_message(event)
         finally:
             self._client.unsubscribe_topic(topic)
+
+    @property
+    def dashboard(self) -> str | None:
+        """Address of Dask's dashboard; None where there is none, as without bokeh."""
+        return self._client.dashboard_link if self._scheduler is not None or find_spec("bokeh") else None
 
     def choose_workers(
         self,

@@ -106,6 +106,9 @@ class Watcher:
     def begin(self, videos: int) -> None:
         """There are `videos` in all."""
 
+    def note(self, line: str) -> None:
+        """Something that helps to watch the build."""
+
     def warn(self, line: str) -> None:
         """Something that the user should know, and that does not end the build."""
 
@@ -164,6 +167,8 @@ def build(
         with Executor(
             workers=workers, scheduler=scheduler, gpus=gpus, performance_report=performance_report
         ) as executor:
+            if executor.dashboard is not None:
+                watcher.note(f"Dask's dashboard: {executor.dashboard}")
             _check_workers(executor, entries, recipe, job, watcher)
             for result, built in _run(executor, specs, job, _Listener(watcher, EarlyStop(len(entries)))):
                 results[result.shard_id] = result

@@ -1,5 +1,6 @@
 """Progress of a build: a live line on a terminal, plain lines in a log."""
 
+import logging
 import sys
 import time
 from collections import Counter, defaultdict
@@ -22,8 +23,10 @@ from facemill.pipeline.build.state import GroupDone, ShardResult
 
 __all__ = ["BuildProgress"]
 
+logger = logging.getLogger(__name__)
+
 LINE_EVERY_S = 10.0
-"""Seconds between two plain lines."""
+"""Seconds between two plain lines, in the log and where there is no terminal."""
 
 
 class BuildProgress(Watcher):
@@ -65,7 +68,13 @@ class BuildProgress(Watcher):
     def begin(self, videos: int) -> None:
         self.total = videos
 
+    def note(self, line: str) -> None:
+        logger.info(line)
+        if not self._quiet:
+            self.console.print(Text(line))
+
     def warn(self, line: str) -> None:
+        logger.info(line)
         self.console.print(Text(line))
 
     def group(self, done: GroupDone) -> None:
@@ -97,7 +106,9 @@ class BuildProgress(Watcher):
         left = "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
         self._bar.update(self._task, total=self.total, completed=done, detail=detail, left=left)
         now = time.monotonic()
-        plain = not (self._quiet or self.console.is_terminal)
-        if plain and (now - self._last_line >= LINE_EVERY_S or done == self.total > self._told):
+        if now - self._last_line >= LINE_EVERY_S or done == self.total > self._told:
             self._last_line, self._told = now, done
-            print(f"{done}/{self.total} videos  {detail}  {left}", file=sys.stderr, flush=True)
+            line = f"{done}/{self.total} videos  {detail}  {left}".rstrip()
+            logger.info(line)
+            if not (self._quiet or self.console.is_terminal):
+                print(line, file=sys.stderr, flush=True)

@@ -11,10 +11,17 @@ from facemill.pipeline.commands.shared import AsJson, Out
 __all__ = ["datasets", "demo", "detectors", "recipes"]
 
 
-def datasets(name: Annotated[str | None, typer.Argument(help="Show this dataset's layout and link.")] = None) -> None:
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="Show this dataset's layout and link.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the datasets that `scan` knows, or show one's folder layout, file names, pairs, splits and link."""
     from facemill.manifests.datasets import available, get
 
+    if as_json:
+        found = [get(known) for known in (available() if name is None else [name])]
+        echo_json([{"name": each.name, "summary": each.summary, "link": each.link} for each in found])
+        return
     if name is None:
         for known in available():
             typer.echo(f"{known:<9} {get(known).summary}")

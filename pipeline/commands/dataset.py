@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facemill import ConfigError
+from facemill.pipeline.commands.logfile import keep_log
 from facemill.pipeline.commands.places import free_file, local_path
 from facemill.pipeline.commands.printing import echo, echo_json, echo_table
 from facemill.pipeline.commands.shared import AsJson, Built, Exit, MayOverwrite, Out, Overrides, Quiet, progress
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from facemill.pipeline.build.job import BuildReport
 
 __all__ = ["build", "export", "inspect", "report", "verify"]
+
+LOG_FILE = "build.log"
 
 
 def build(
@@ -52,14 +55,17 @@ def build(
 ) -> None:
     """Build a dataset of face crops with masks. Killed at any moment, the same command resumes it."""
     from facemill.manifests import check_roots, read_videos
+    from facemill.pipeline.build.claim import BUILD_FILE
     from facemill.pipeline.build.job import build as run
     from facemill.pipeline.build.progress import BuildProgress
+    from facemill.pipeline.build.state import state_folder
     from facemill.pipeline.config.recipe import load_recipe
 
     changes = list(overrides or [])
     if shard_format is not None:
         changes.append(f"shards.format={shard_format}")
     settings = load_recipe(recipe, changes)
+    keep_log(state_folder(out) / LOG_FILE, mark=state_folder(out) / BUILD_FILE)
     entries = read_videos(videos, roots or ())
     check_roots(entries)
     with BuildProgress(quiet=quiet) as shown:
@@ -83,6 +89,7 @@ def verify(
     threads: Annotated[int, typer.Option(min=1, help="Shards read at once.")] = 2,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Re-read a dataset and check everything: bytes, pictures, masks, geometry, splits, completeness.
 
@@ -90,7 +97,8 @@ def verify(
     """
     from facemill.manifests.checks.verify import verify as run
 
-    checked = run(folder, threads=threads)
+    with progress("verifying", None, quiet=quiet) as advance:
+        checked = run(folder, threads=threads, on_samples=advance)
     if as_json:
         echo_json({**asdict(checked), "ok": checked.ok})
     else:
@@ -112,13 +120,14 @@ def export(
         str | None, typer.Option(help="What its paths begin with: --out as that training sees it.", metavar="PATH")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Shards written at once.")] = 4,
+    quiet: Quiet = False,
 ) -> None:
     """Write a dataset in the folders and files that another project's training reads."""
     from facemill.manifests.export import export as run
     from facemill.manifests.shards.dataset import read_dataset
 
     samples = sum(shard.rows for shard in read_dataset(folder).shards)
-    with progress("exporting", samples) as advance:
+    with progress("exporting", samples, quiet=quiet) as advance:
         report = run(folder, out, to, prefix=prefix, threads=threads, on_samples=advance)
     echo(f"{report.samples} samples of {report.videos} videos -> {report.out}")
     for note in report.notes:

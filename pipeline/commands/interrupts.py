@@ -1,6 +1,7 @@
 """Ending on Ctrl-C and SIGTERM: exit code 4 and the line that says how to go on, whatever else breaks on the way."""
 
 import signal
+import sys
 from types import FrameType
 from typing import NoReturn
 
@@ -29,6 +30,7 @@ class Interrupts:
 
     def _stop(self, number: int, frame: FrameType | None) -> NoReturn:
         self.heard = True
+        sys.unraisablehook = lambda ignored: None  # what is left half-made complains when it is deleted
         raise KeyboardInterrupt
 
 

@@ -7,7 +7,8 @@ import typer
 from typer.core import TyperCommand
 
 from facemill import ConfigError
-from facemill.pipeline.commands.shared import Exit, Out, progress
+from facemill.pipeline.commands.printing import echo
+from facemill.pipeline.commands.shared import Exit, Out, Quiet, progress
 
 __all__ = ["ScanCommand", "check", "merge", "scan"]
 
@@ -52,6 +53,7 @@ def scan(
     hashed: Annotated[
         bool, typer.Option("--hash", help="Read every video and keep its size and hash, for merge and check.")
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """List a dataset's videos, pair fakes with originals, and write the manifest."""
     from facemill import manifests
@@ -68,12 +70,12 @@ def scan(
         adapter = dataset if folder is None else CsvFile(folder=folder)
         report = manifests.scan(adapter, root, quality=quality, **how)
     if hashed:
-        with progress("hashing", len(report.entries)) as advance:
+        with progress("hashing", len(report.entries), quiet=quiet) as advance:
             manifests.add_contents(report, on_videos=advance)
     for line in report.lines():
-        typer.echo(line)
+        echo(line)
     manifests.write_videos(report.entries, out)
-    typer.echo(f"{len(report.entries)} videos -> {out}")
+    echo(f"{len(report.entries)} videos -> {out}")
 
 
 def merge(
@@ -88,9 +90,9 @@ def merge(
 
     merged = manifests.merge([manifests.read_videos(path) for path in videos], drop_duplicates=drop_duplicates)
     for line in merged.lines():
-        typer.echo(line)
+        echo(line)
     manifests.write_videos(merged.entries, out)
-    typer.echo(f"{len(merged.entries)} videos -> {out}")
+    echo(f"{len(merged.entries)} videos -> {out}")
 
 
 def check(
@@ -99,16 +101,17 @@ def check(
         list[str] | None,
         typer.Option("--root", help="Where its videos are now; of several roots, each by name.", metavar="[NAME=]DIR"),
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Read the videos of a hashed manifest again, and tell which are gone or have changed."""
     from facemill import manifests
 
     entries = manifests.read_videos(videos, roots or ())
     manifests.check_roots(entries)
-    with progress("checking", len(entries)) as advance:
+    with progress("checking", len(entries), quiet=quiet) as advance:
         changes = manifests.find_changed(entries, on_videos=advance)
     for change in changes:
-        typer.echo(str(change))
-    typer.echo(f"{len(entries)} videos: {len(changes)} gone or changed")
+        echo(change)
+    echo(f"{len(entries)} videos: {len(changes)} gone or changed")
     if changes:
         raise typer.Exit(Exit.TOO_MANY_FAILURES)

@@ -1,12 +1,15 @@
 """The one place that prints: text from files and users is shown harmlessly, whatever is in it."""
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
 
 __all__ = ["echo", "echo_json", "echo_table", "shown"]
+
+logger = logging.getLogger(__name__)
 
 
 def shown(text: object) -> str:
@@ -15,8 +18,9 @@ def shown(text: object) -> str:
 
 
 def echo(line: object, *, err: bool = False) -> None:
-    """Print a line."""
+    """Print a line, and log it."""
     typer.echo(shown(line), err=err)
+    logger.info(shown(line))
 
 
 def echo_json(value: Any) -> None:

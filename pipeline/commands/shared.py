@@ -34,12 +34,12 @@ Overrides = Annotated[
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal; yields what to call with the number of them just done."""
+def progress(what: str, total: int | None, *, quiet: bool = False) -> Iterator[Callable[..., None]]:
+    """A bar on the terminal; yields what to call with the number of them just done, and their total once known."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda done: bar.advance(task, done)
+        yield lambda done, total=None: bar.update(task, advance=done, total=total)

@@ -9,9 +9,10 @@ import typer
 
 from facemill import ConfigError
 from facemill.pipeline.commands.interrupts import interrupts
+from facemill.pipeline.commands.logfile import keep_log
 from facemill.pipeline.commands.places import free_folder, local_path
 from facemill.pipeline.commands.printing import echo, echo_json
-from facemill.pipeline.commands.shared import AsJson, MayOverwrite, Overrides
+from facemill.pipeline.commands.shared import AsJson, MayOverwrite, Overrides, Quiet, progress
 
 __all__ = ["evaluate", "experiments", "explain", "train"]
 
@@ -21,6 +22,7 @@ _Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 _Workers = Annotated[
     int | None, typer.Option(min=0, help="Processes that read data, a device; by default what the machine bears.")
 ]
+LOG_FILE = "train.log"
 Precision = Literal["float32", "bf16"]
 _Split = Annotated[str, typer.Option(help="Split: train, val or test.")]
 
@@ -38,8 +40,11 @@ def train(
     devices: Annotated[int | None, typer.Option(min=1, help="GPUs to train on (DDP); by default all.")] = None,
     workers: _Workers = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Run the detector through torch.compile.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a forgery detector; the weights of the best validation AUC are kept. Killed, --resume goes on."""
+    from lightning.pytorch.utilities import rank_zero_only
+
     from facemill.pipeline.config.recipe import available_recipes, load_recipe
     from facemill.pipeline.train import train as run
     from facemill.pipeline.train.run_folder import CONFIG_FILE
@@ -51,6 +56,8 @@ def train(
         if (out / CONFIG_FILE).exists():
             raise ConfigError(f"{out} holds a training run: add --resume to go on with it, or choose another --out.")
         free_folder(out, is_own=lambda folder: False)
+    if rank_zero_only.rank == 0:
+        keep_log(out / LOG_FILE, mark=out / CONFIG_FILE)
     report = run(
         detector,
         data,
@@ -61,6 +68,7 @@ def train(
         devices=devices,
         workers=workers,
         compiled=compiled,
+        progress=not quiet,
     )
     if not report.spokesman:
         return
@@ -81,10 +89,11 @@ def evaluate(
     workers: _Workers = None,
     precision: Annotated[Precision, typer.Option(help="bf16 is faster on a GPU.")] = "float32",
     overwrite: MayOverwrite = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score a split with a trained detector: metrics per frame and per video, per method and dataset, and plots."""
     from rich.console import Console
-    from rich.progress import Progress
 
     from facemill.pipeline.evaluate import evaluate as judge
     from facemill.pipeline.evaluate import metrics_table, robustness_table
@@ -97,9 +106,7 @@ def evaluate(
         overwrite=overwrite,
         is_own=lambda folder: (folder / SCORES_FILE).is_file() and not (folder / CONFIG_FILE).exists(),
     )
-    console = Console()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("scoring")
+    with progress("scoring", None, quiet=quiet) as advance:
         result = judge(
             run,
             data,
@@ -110,10 +117,14 @@ def evaluate(
             device=device,
             workers=workers,
             precision=precision,
-            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+            on_progress=advance,
         )
     if result.warning:
-        typer.echo(f"Note: {result.warning}", err=True)
+        echo(f"Note: {result.warning}", err=True)
+    if as_json:
+        echo_json(result.metrics)
+        return
+    console = Console()
     console.print(metrics_table(result.metrics))
     if robustness:
         console.print(robustness_table(result.metrics))

@@ -71,7 +71,7 @@ def evaluate(
         batch: crops a forward pass.
         device: `auto`, `cpu` or `cuda`.
         workers: processes that read data; None for what the machine bears.
-        on_progress: called with the crops scored so far, and how many there are to score.
+        on_progress: called with the number of crops just scored, and that of all.
 
     Raises:
         ConfigError: for a run that is missing or unfinished, or a dataset or a sample given twice.
@@ -87,13 +87,10 @@ def evaluate(
     seen, warning = _seen_videos(run, data, split)
     conditions = [None, *all_corruptions()] if robustness else [None]
     total = len(conditions) * sum(faces.samples.num_rows for faces in datasets)
-    done = 0
 
     def count(crops: int) -> None:
-        nonlocal done
-        done += crops
         if on_progress is not None:
-            on_progress(done, total)
+            on_progress(crops, total)
 
     def tables() -> Iterator[pa.Table]:
         for faces in datasets:

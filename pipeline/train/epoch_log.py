@@ -2,8 +2,8 @@
 
 import csv
 import io
+import logging
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from facemill import ConfigError
 from facemill.manifests.storage import write_atomically
 
 __all__ = ["EpochLog"]
+
+logger = logging.getLogger(__name__)
 
 CHECKED_STEPS = 50
 
@@ -25,14 +27,14 @@ class EpochLog(Callback):  # type: ignore[misc]  # it has no types
 
     Args:
         path: the CSV file.
-        tell: called with one line per epoch; None to be silent.
+        printed: whether the line that is logged for each epoch is printed, too.
     """
 
-    def __init__(self, path: Path, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, path: Path, *, printed: bool = False) -> None:
         self.rows: list[dict[str, float]] = []
         self._rate = 0.0
         self._path = path
-        self._tell = tell
+        self._printed = printed
 
     @property
     def best(self) -> dict[str, float]:
@@ -62,9 +64,11 @@ class EpochLog(Callback):  # type: ignore[misc]  # it has no types
         if not trainer.is_global_zero:
             return
         self._write()
-        if self._tell is not None:
-            shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in ("train_loss", "val_loss", "val_auc"))
-            self._tell(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}")
+        shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in ("train_loss", "val_loss", "val_auc"))
+        line = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}"
+        logger.info(line)
+        if self._printed:
+            print(line)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}

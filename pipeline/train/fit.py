@@ -48,6 +48,8 @@ from facemill.pipeline.train.run_folder import (
 
 __all__ = ["TrainReport", "train"]
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class TrainReport:
@@ -189,6 +191,7 @@ def _check_data(data: Sequence[Path], config: RunConfig) -> pa.Table:
     parts = [read_part(folder, split) for folder in data for split in opened]
     refuse_shared(parts)
     if (warning := check_subjects(parts)) and rank_zero_only.rank == 0:
+        logger.info("Note: %s", warning)
         print(f"Note: {warning}", file=sys.stderr)
     used = pa.concat_tables([part.contents for part in parts])
     samples = pa.concat_tables([faces.samples.select(["sample_id"]) for faces in opened.values()])["sample_id"]
@@ -228,10 +231,10 @@ def _per_device(batch: int, devices: int) -> int:
 def _trainer(out: Path, config: RunConfig, *, on_gpu: bool, nodes: int, devices: int, progress: bool) -> Trainer:
     bf16 = config.train.precision == "bf16" or (config.train.precision == "auto" and on_gpu)
     bar = progress and Console().is_terminal
-    log = EpochLog(out / LOG_FILE, print if progress and not bar else None)
+    log = EpochLog(out / LOG_FILE, printed=progress and not bar)
     callbacks = [log, RunCheckpoints(log, last=out / LAST_CHECKPOINT, best=out / BEST_CHECKPOINT)]
     if bar:
-        callbacks.append(RichProgressBar())
+        callbacks.append(EpochBar())
     return Trainer(
         accelerator="cuda" if on_gpu else "cpu",
         num_nodes=nodes,
@@ -250,6 +253,13 @@ def _trainer(out: Path, config: RunConfig, *, on_gpu: bool, nodes: int, devices:
         benchmark=on_gpu,  # crops all have one size: cuDNN's search for the fastest kernels pays
         use_distributed_sampler=False,  # the data module's own samplers know the ranks, and keep the balance
     )
+
+
+class EpochBar(RichProgressBar):  # type: ignore[misc]  # it has no types
+    """Counts epochs from 1, as the log does: Lightning's own bar calls a run's only epoch "0/0"."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
 
 def _report(out: Path) -> TrainReport:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["SETTINGS", "Ended", "build_args", "committed", "content", "facemill", "start", "wait_for"]
+__all__ = ["LOG", "SETTINGS", "Ended", "build_args", "committed", "content", "facemill", "start", "wait_for"]
 
 FACEMILL = str(Path(sys.executable).with_name("facemill"))
 SETTINGS = ("sample.frames=4", "crop.size=96", "shards.samples_per_shard=8")
 """A clip group a shard, so that a build has a middle."""
 LONGEST_S = 240
+LOG = Path("_state", "build.log")
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,11 @@ def build_args(manifest: Path, out: Path, *more: object, workers: int = 1) -> li
 
 
 def content(dataset: Path) -> dict[str, str]:
-    """SHA-256 of every file of a dataset by path, but for the shards' results: these tell times."""
+    """SHA-256 of every file of a dataset by path, but for the log and the shards' results: these tell times."""
     return {
         path.relative_to(dataset).as_posix(): sha256(path.read_bytes()).hexdigest()
         for path in sorted(dataset.rglob("*"))
-        if path.is_file() and path not in committed(dataset)
+        if path.is_file() and path not in committed(dataset) and path != dataset / LOG
     }
 
 

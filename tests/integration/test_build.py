@@ -1,18 +1,20 @@
 """The main job as a user does it: scan, build, verify, inspect, report."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
 import pyarrow.parquet as pq
 import pytest
 
+from facemill import __version__
 from facemill.manifests import FailureRecord, SampleRecord, from_table, group_clips, read_videos, write_videos
 from facemill.manifests.shards import format_of
 from facemill.pipeline.build.plan import BuildJob, plan_shards
 from facemill.pipeline.build.shard import build_shard
 from facemill.pipeline.config.recipe import load_recipe
-from tests.integration.command import SETTINGS, build_args, committed, content, facemill
+from tests.integration.command import LOG, SETTINGS, build_args, committed, content, facemill
 from tests.integration.conftest import Built, Scanned
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -48,6 +50,14 @@ def test_verify_finds_nothing_wrong(builds: Builds, shard_format: str) -> None:
     verified = facemill("verify", builds[shard_format, 2].folder)
     assert (verified.code, verified.err) == (0, "")
     assert verified.out == "48 samples in 6 shards, 12 videos: 0 problems, 0 warnings\n"
+
+
+def test_the_log_says_what_was_run_and_what_came_of_it(built: Built, manifest: Path) -> None:
+    lines = [line.split(" ", 2)[2] for line in (built.folder / LOG).read_text().splitlines()]
+    assert lines[0].startswith(f"facemill {__version__}: facemill build {manifest} ")
+    assert any(re.fullmatch(r"Dask's dashboard: http://127\.0\.0\.1:\d+/status", line) for line in lines)
+    assert any(line.startswith("12/12 videos  48 faces") for line in lines)
+    assert lines[-1] == built.ended.out.splitlines()[-1]
 
 
 def test_inspect_shows_counts_and_where_the_time_went(built: Built) -> None:

@@ -109,7 +109,7 @@ def test_resnet50_agrees_with_the_package(package, detector, size, enlarge):
 )
 def test_mobilenet_finds_the_known_faces(media, mobilenet_weights, name, faces):
     detector = facemill.detectors.face.create(
-        "retinaface", variant="mobilenet0.25", weights=mobilenet_weights, device="cpu", max_side=640
+        "retinaface", variant="mobilenet0.25", weights=str(mobilenet_weights), device="cpu", max_side=640
     )
     found = detector.detect([read_rgb(media / "images" / name)])[0]
     assert len(found) == faces

@@ -56,6 +56,14 @@ def test_a_sound_dataset(tmp_path, format_name, threads):
     assert (report.shards, report.samples, report.videos) == (2, 9, 4)
 
 
+def test_progress_is_told_by_samples_of_all(built):
+    told: list[tuple[int, int]] = []
+    report = verify(built, on_samples=lambda done, total: told.append((done, total)))
+    assert sum(done for done, _ in told) == report.samples > 0
+    assert {total for _, total in told} == {report.samples}
+    assert len(told) == report.shards
+
+
 def test_crops_of_sequences_of_pictures_are_sound(tmp_path):
     """They are whole pictures, in which no detector looked and which have no clock."""
     parts = Parts()

@@ -55,3 +55,14 @@ def test_plain_lines_come_now_and_then_and_never_when_quiet(
         shown.shard(shard("train-000000", 30), built=True)
         lines = capsys.readouterr().err.splitlines()
         assert [line.split()[0] for line in lines] == ([] if quiet else ["10/30", "20/30", "30/30"])
+
+
+def test_notes_are_for_those_who_watch_and_warnings_for_all(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="facemill")
+    for quiet, printed in ((False, "note\nwarning\n"), (True, "warning\n")):
+        console = Console(file=io.StringIO())
+        shown = BuildProgress(console, quiet=quiet)
+        shown.note("note")
+        shown.warn("warning")
+        assert console.file.getvalue() == printed
+    assert caplog.messages == ["note", "warning"] * 2

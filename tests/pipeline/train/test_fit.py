@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
@@ -16,6 +17,7 @@ from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.data import open_faces
 from facemill.pipeline.train import TrainReport, load_run, train
 from facemill.pipeline.train.epoch_log import EpochLog
+from facemill.pipeline.train.fit import EpochBar
 from facemill.pipeline.train.module import ForgeryModule
 from tests.pipeline.trained import SMALL, build_toy
 
@@ -198,3 +200,9 @@ def test_the_control_trains_on_dealt_labels(toy: Path, tmp_path: Path, monkeypat
     dealt = [seen[index] for index in sorted(seen)]
     assert dealt != [float(labels[index]) for index in sorted(seen)]
     assert set(dealt) == {0.0, 1.0}
+
+
+def test_the_bar_counts_epochs_from_one() -> None:
+    bar = EpochBar()
+    bar._trainer = Trainer(max_epochs=1, logger=False, accelerator="cpu", enable_checkpointing=False)
+    assert bar._get_train_description(0) == "Epoch 1/1"
