@@ -10,7 +10,7 @@ import typer
 
 from facemill import ConfigError
 
-__all__ = ["Overwrite", "free_file", "free_folder", "local_path"]
+__all__ = ["Overwrite", "free_file", "free_folder", "free_names", "local_path"]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -63,6 +63,23 @@ def free_folder(path: Path, *, overwrite: bool = False, is_own: Callable[[Path],
             raise ConfigError(f"{path} holds an earlier run: pass --overwrite to replace it, or choose another --out.")
     _check_writable(path)
     return path
+
+
+def free_names(folder: Path, pattern: str, *, overwrite: bool = False) -> Path:
+    """See, before any work, that a folder may get files of such names; others that it holds stay as they are.
+
+    Args:
+        pattern: a glob that matches the files, also those in folders below.
+
+    Raises:
+        ConfigError: if it may not.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file, and a folder is to be written: choose another --out.")
+    if not overwrite and any(folder.rglob(pattern)):
+        raise ConfigError(f"{folder} holds an earlier run: pass --overwrite to replace it, or choose another --out.")
+    _check_writable(folder)
+    return folder
 
 
 def _check_writable(folder: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 from facemill import ConfigError
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.commands.logfile import keep_log
-from facemill.pipeline.commands.places import free_folder, local_path
+from facemill.pipeline.commands.places import free_folder, free_names, local_path
 from facemill.pipeline.commands.printing import echo, echo_json
 from facemill.pipeline.commands.shared import AsJson, MayOverwrite, Overrides, Quiet, progress
 
@@ -147,13 +147,7 @@ def explain(
     from facemill.pipeline.train import load_run
     from facemill.pipeline.train.device import choose_device
 
-    free_folder(
-        out,
-        overwrite=overwrite,
-        is_own=lambda folder: all(
-            path.name.startswith("explanations-") for path in folder.rglob("*") if path.is_file()
-        ),
-    )
+    free_names(out, "explanations-*.png", overwrite=overwrite)
     names = [folder.resolve().name for folder in data]
     if len(set(names)) < len(names):
         raise ConfigError(f"Two datasets have one name ({', '.join(names)}): explain them one at a time.")

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from facemill import ConfigError
 from facemill.pipeline.commands.cli import app
-from facemill.pipeline.commands.places import free_file, free_folder, local_path
+from facemill.pipeline.commands.places import free_file, free_folder, free_names, local_path
 
 
 @pytest.mark.parametrize("text", ["s3://bucket/x", "file:///x", "hf://datasets/x", "https://host/x"])
@@ -57,6 +57,20 @@ def test_files_of_others_stay_and_own_ones_go_when_asked(tmp_path: Path) -> None
     assert free_file(target, overwrite=True, is_own=lambda path: True) == target
     with pytest.raises(ConfigError, match="is a folder"):
         free_file(tmp_path)
+
+
+def test_names_are_free_in_anybodys_folder_until_they_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "scores.parquet").touch()
+    assert free_names(tmp_path, "sheet-*.png") == tmp_path
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "sheet-01.png").touch()
+    with pytest.raises(ConfigError, match="pass --overwrite"):
+        free_names(tmp_path, "sheet-*.png")
+    assert free_names(tmp_path, "sheet-*.png", overwrite=True)
+    with pytest.raises(ConfigError, match="is a file"):
+        free_names(tmp_path / "scores.parquet", "sheet-*.png")
+    with pytest.raises(ConfigError, match="cannot be written to"):
+        free_names(tmp_path / "scores.parquet" / "below", "sheet-*.png")
 
 
 def test_folders_of_others_stay_and_own_ones_go_when_asked(tmp_path: Path) -> None:
