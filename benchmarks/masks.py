@@ -129,6 +129,6 @@ def _decision_rows(verdicts: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) 
     right = int(np.count_nonzero(found & truth))
     counts = f"{right} of {np.count_nonzero(truth)} forged faces, {np.count_nonzero(found & ~truth)} others"
     return [
-        Row("masks", f"{name} of which face is forged when", right / total, ">= 0.99", counts)
+        Row("masks", f"{name} of which face is forged when", float(right / total), ">= 0.99", counts)
         for name, total in (("precision", np.count_nonzero(found)), ("recall", np.count_nonzero(truth)))
     ]
