@@ -1,8 +1,8 @@
-"""Forged regions found by real/fake pairs, against those that were composed: ours, `auto` on one frame, LRL's 0.15.
+"""Forged regions found by real/fake pairs, against those that were composed: ours and LRL's 0.15.
 
 Real clips are forged in known places and encoded. A region counts where a quarter of a pixel or more comes from the
-donor. The ratio is our mean IoU; the details name the IoU of the two thresholds on the same pairs, the greatest number
-of parts, and the mean IoU from sample to sample.
+donor. The ratio is our mean IoU; the details name the IoU of the threshold on the same pairs, the greatest number of
+parts, and the mean IoU from sample to sample.
 """
 
 import tempfile
@@ -98,24 +98,14 @@ def _agreement(clip: ForgedClip, forgeries: list[FaceForgery]) -> dict[str, floa
     height, width = clip.regions.shape[1:]
     ours = [one.warp(np.eye(2, 3), max(height, width))[:height, :width] for one in forgeries]
     pairs = list(zip(clip.real, clip.fake, strict=True))
-    grown = [_grown(boxes[0]) for boxes in clip.boxes]
-    auto = [
-        difference_mask(*pair, threshold="auto", outside=outside) for pair, outside in zip(pairs, grown, strict=True)
-    ]
     fixed = [difference_mask(*pair) for pair in pairs]
     result = {
         name: float(np.mean([mask_iou(*pair) for pair in zip(masks, clip.regions, strict=True)]))
-        for name, masks in (("ours", ours), ("auto", auto), ("0.15", fixed))
+        for name, masks in (("ours", ours), ("0.15", fixed))
     }
     result["parts"] = max(cv2.connectedComponents(mask)[0] - 1 for mask in ours)
     result["steady"] = float(np.mean([mask_iou(one.mask, other.mask) for one, other in pairwise(forgeries)]))
     return result
-
-
-def _grown(box: NDArray[np.float64]) -> NDArray[np.float64]:
-    half = 0.8 * (box[2:] - box[:2])
-    centre = (box[:2] + box[2:]) / 2
-    return np.concatenate([centre - half, centre + half])
 
 
 def _decisions(clip: ForgedClip, found: list[list[FaceForgery]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -130,7 +120,7 @@ def _row(name: str, face: int, crf: int, values: list[dict[str, float]]) -> Row:
         what=f"IoU of the forged region, {name}, face of {face} pixels, crf {crf}",
         ratio=mean["ours"],
         target=TARGETS[crf] if name.startswith("swap") else "",
-        details=f"auto {mean['auto']:.2f}, 0.15 {mean['0.15']:.2f}; parts <= {parts:.0f}, steady {mean['steady']:.2f}",
+        details=f"0.15 {mean['0.15']:.2f}; parts <= {parts:.0f}, steady {mean['steady']:.2f}",
     )
 
 
@@ -139,6 +129,6 @@ def _decision_rows(verdicts: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) 
     right = int(np.count_nonzero(found & truth))
     counts = f"{right} of {np.count_nonzero(truth)} forged faces, {np.count_nonzero(found & ~truth)} others"
     return [
-        Row("masks", f"{name} of which face is forged when", right / total, ">= 0.99", counts)
+        Row("masks", f"{name} of which face is forged when", float(right / total), ">= 0.99", counts)
         for name, total in (("precision", np.count_nonzero(found)), ("recall", np.count_nonzero(truth)))
     ]

@@ -5,7 +5,7 @@ ValueError. Nothing here needs torch.
 """
 
 from facemill.masks.alignment import AlignmentKind, PairAlignment, Thumbnails, align_pair, match_by_time
-from facemill.masks.difference import difference_mask, luma_difference, mask_from_difference, mask_iou, noise_threshold
+from facemill.masks.difference import difference_mask, luma_difference, mask_from_difference, mask_iou
 from facemill.masks.face_difference import FaceDifference, measure_face, measure_faces
 from facemill.masks.forgery import FORGED_SCORE, FaceForgery, find_forgeries
 from facemill.masks.official import official_mask
@@ -26,6 +26,5 @@ __all__ = [
     "match_by_time",
     "measure_face",
     "measure_faces",
-    "noise_threshold",
     "official_mask",
 ]

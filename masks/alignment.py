@@ -28,6 +28,7 @@ NOISE = 2.0  # squared gray levels by which any block may differ
 MOVING = 1.5  # gray levels: standard deviation in time of a block that moves
 SAME_MOTION = 0.5  # 0: both move alike, 1: nothing in common
 MOTION_SHARE = 0.2  # of the moving blocks have to move alike: the forged ones may be most of them
+CERTAIN = 0.05  # by how much any other way through time is dearer, where every frame was seen; else in proportion
 ALIKE = 0.05  # cost by which two real frames fit a fake frame equally well
 ODD = 8.0  # times the usual squared difference: another picture
 ODD_LEVELS = 3.0  # gray levels: but less than this is never another picture
@@ -99,8 +100,8 @@ class PairAlignment:
 
     def settled(self, indices: NDArray[np.int64]) -> bool:
         """Whether each of these fake frames [K] but those past the original's end shows a frame of it."""
-        shown = self.real_of[indices]
-        return bool((shown >= 0).all() or (shown[: np.flatnonzero(shown >= 0)[-1] + 1] >= 0).all())
+        shown = self.real_of[indices] >= 0
+        return bool(shown.any() and shown[: np.flatnonzero(shown)[-1] + 1].all())
 
     def fake_frame_of(self, real_index: int) -> int | None:
         """The fake frame that shows a real one; None where there is none."""
@@ -188,11 +189,11 @@ class _Comparison:
     def alignment(self) -> PairAlignment:
         expected = self.predicted[self.fake.indices]
         costs = band_costs(self.originals, self.forged, expected, self.reach)
-        path = best_path(costs, clocks_differ=self.clocks_differ)
+        path, dearer = best_path(costs, clocks_differ=self.clocks_differ)
         if self.clocks_differ:
             costs = self._match_rounding(costs, path)
             expected = self.predicted[self.fake.indices]
-            path = best_path(costs, clocks_differ=True)
+            path, dearer = best_path(costs, clocks_differ=True)
         offsets = path - self.reach
         matched = expected + offsets  # [K]
         inside = (matched >= 0) & (matched < len(self.real.times))
@@ -216,7 +217,14 @@ class _Comparison:
         largest = int(np.abs(offsets[good]).max())
         if largest > self.max_offset and not self._still(costs):
             return self._refused(f"it is off by {largest} frames, more than the {self.max_offset} that are allowed")
-        return self._spread(offsets, ~inside | odd, _looks_alike(costs, path), float(np.sqrt(usual)))
+        alike = _looks_alike(costs, path)
+        skipped = len(self.fake.times) / len(self.fake.indices)
+        rivals = dearer < CERTAIN * skipped
+        # Where every frame was seen, neighbours that look alike may be taken for each other.
+        harmless = alike[:, None] & (np.abs(np.arange(rivals.shape[1]) - path[:, None]) <= 1) & (skipped == 1)
+        about = np.asarray(rivals.any(axis=1))
+        there = np.asarray((rivals & ~harmless).any(axis=1))
+        return self._spread(offsets, ~inside | odd, (about, there), alike, float(np.sqrt(usual)))
 
     def _match_rounding(self, costs: NDArray[np.float32], path: NDArray[np.int64]) -> NDArray[np.float32]:
         """Predict anew, with the part of a frame by which whoever changed the rate rounded; the costs of that."""
@@ -268,7 +276,12 @@ class _Comparison:
         return kept, "", AlignmentKind.IN_STEP
 
     def _spread(
-        self, offsets: NDArray[np.int64], unmatched: NDArray[np.bool_], alike: NDArray[np.bool_], residual: float
+        self,
+        offsets: NDArray[np.int64],
+        unmatched: NDArray[np.bool_],
+        doubtful: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+        alike: NDArray[np.bool_],
+        residual: float,
     ) -> PairAlignment:
         """From the fake frames that were compared to all frames of both clips."""
         count, total = len(self.real.times), len(self.fake.times)
@@ -280,6 +293,9 @@ class _Comparison:
         unknown = (offsets[before] != offsets[after]) & ~(alike[before] & alike[after])
         unknown |= self.unsure & (before != after) & ~(alike[before] & alike[after])
         unknown |= unmatched[before] | unmatched[after]
+        about, there = doubtful
+        seen = self.fake.indices[before] == every
+        unknown |= np.where(seen, there[before], about[before] | about[after])
         real_of = np.where(unknown | (real_of < 0) | (real_of >= count), -1, real_of)
         fake_of = np.full(count, -1, np.int64)
         shown = np.flatnonzero(real_of >= 0)

@@ -122,37 +122,39 @@ def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: 
     return filled
 
 
-def best_path(costs: Array, *, clocks_differ: bool) -> NDArray[np.int64]:
-    """The column of each row [K] for which costs and the price of changing the column are least together."""
+def best_path(costs: Array, *, clocks_differ: bool) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The way through time for which costs and the price of changing the column are least together.
+
+    Returns:
+        The column of each row [K], and by how much the best way through any other column is dearer [K, C]; infinite
+        for the column itself.
+    """
     rows, columns = costs.shape
     # Where all look alike the time stamps are believed: strong compression makes slow motion lag by a frame or two.
-    tie = np.minimum(TRUST / 5 * np.abs(np.arange(columns) - columns // 2), TRUST)
+    priced = costs + np.minimum(TRUST / 5 * np.abs(np.arange(columns) - columns // 2), TRUST)
     step = TICK if clocks_differ else JUMP
-    came_from = np.empty((rows, columns), np.int32)
-    here = np.arange(columns)
-    total = costs[0] + tie
-    for row in range(rows):
-        if row == 0:
-            came_from[0] = here
-            continue
-        best = int(total.argmin())
-        origin = here.copy()
-        price = total.copy()
-        for shift in (1, -1):
-            moved = np.full(columns, np.inf, np.float64)
-            if shift == 1:
-                moved[1:] = total[:-1] + step
-            else:
-                moved[:-1] = total[1:] + step
-            better = moved < price
-            price[better], origin[better] = moved[better], here[better] - shift
-        jump = total[best] + JUMP
-        far = jump < price
-        price[far], origin[far] = jump, best
-        came_from[row] = origin
-        total = price + costs[row] + tie
+    before, after = _totals(priced, step), _totals(priced[::-1], step)[::-1]
     path = np.empty(rows, np.int64)
-    path[-1] = int(total.argmin())
+    path[-1] = before[-1].argmin()
     for row in range(rows - 1, 0, -1):
-        path[row - 1] = came_from[row, path[row]]
-    return path
+        price = np.full(columns, JUMP)
+        price[max(path[row] - 1, 0) : path[row] + 2] = step
+        price[path[row]] = 0
+        path[row - 1] = (before[row - 1] + price).argmin()
+    through = before + after - priced
+    dearer = through - through.min(axis=1, keepdims=True)
+    dearer[np.arange(rows), path] = np.inf
+    return path, dearer
+
+
+def _totals(costs: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+    """Price [K, C] of the best way from the first row to each column of each row."""
+    totals = np.empty_like(costs)
+    totals[0] = costs[0]
+    for row in range(1, len(costs)):
+        last = totals[row - 1]
+        best = np.minimum(last, last.min() + JUMP)
+        best[1:] = np.minimum(best[1:], last[:-1] + step)
+        best[:-1] = np.minimum(best[:-1], last[1:] + step)
+        totals[row] = best + costs[row]
+    return totals

@@ -4,31 +4,18 @@ The recipe is that of Local Relation Learning (AAAI 2021): the absolute differen
 turned to gray, divided by 255, and cut at 0.15. Morphology then removes speckle and closes gaps.
 """
 
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Literal
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["check_frames", "difference_mask", "luma_difference", "mask_from_difference", "mask_iou", "noise_threshold"]
+__all__ = ["check_frames", "difference_mask", "luma_difference", "mask_from_difference", "mask_iou"]
 
 LRL_THRESHOLD = 0.15
-
-# What `auto` is made of; the figures were chosen on real clips encoded at crf 0 to 45.
-TILES = 8  # a side of the grid of tiles that noise is measured in
-NOISE_QUANTILE = 0.99  # of a tile's pixels: what the opening of speckle still copes with
-NOISIER_TILES = 0.75  # quantile over tiles known to be outside the face
-TYPICAL_TILES = 0.5  # quantile over all tiles: right while the face fills less than half of them
-QUIET_LEVEL = 6  # lowest cut, gray levels: rounding and blending noise of lossless pairs stays below
 
 LEVELS = np.arange(256) / 255
 
 Frame = NDArray[np.uint8]  # [H, W, 3] RGB
 Mask = NDArray[np.uint8]  # [H, W] of 0 and 255
-Box = Sequence[float]  # x1, y1, x2, y2 in pixels
-Region = Box | Sequence[Box] | NDArray[np.generic]
 
 
 def luma_difference(real: Frame, fake: Frame) -> NDArray[np.uint8]:
@@ -54,11 +41,10 @@ def difference_mask(
     real: Frame,
     fake: Frame,
     *,
-    threshold: float | Literal["auto"] = LRL_THRESHOLD,
+    threshold: float = LRL_THRESHOLD,
     open: int = 1,
     close: int = 2,
     fill_holes: bool = True,
-    outside: Region | None = None,
 ) -> Mask:
     """Where `fake` was forged: 255 where it differs from `real`, 0 elsewhere.
 
@@ -66,11 +52,10 @@ def difference_mask(
         real: uint8 RGB [H, W, 3].
         fake: the frame made from it, of the same shape.
         threshold: a pixel is forged where its luma difference / 255 is greater than this (a
-            difference equal to it is not forged), 0 to 1; `auto` takes `noise_threshold`.
+            difference equal to it is not forged), 0 to 1.
         open: radius in pixels of the disk that speckle is removed with; 0 for none.
         close: radius in pixels of the disk that gaps are closed with; 0 for none.
         fill_holes: whether background that the forged region encloses becomes forged.
-        outside: for `auto`, where the face may be; noise is measured outside of it.
 
     Returns:
         uint8 [H, W] of 0 and 255.
@@ -84,68 +69,29 @@ def difference_mask(
         open=open,
         close=close,
         fill_holes=fill_holes,
-        outside=outside,
     )
 
 
 def mask_from_difference(
     difference: NDArray[np.uint8],
     *,
-    threshold: float | Literal["auto"] = LRL_THRESHOLD,
+    threshold: float = LRL_THRESHOLD,
     open: int = 1,
     close: int = 2,
     fill_holes: bool = True,
-    outside: Region | None = None,
 ) -> Mask:
     """`difference_mask` for a luma difference uint8 [H, W] that is already at hand."""
     _check_difference(difference)
-    cut = noise_threshold(difference, outside) if threshold == "auto" else threshold
-    if not 0 <= cut <= 1:
-        raise ValueError(f"Threshold {threshold} is out of range: pass a share of 255, from 0 to 1, or 'auto'.")
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"Threshold {threshold} is out of range: pass a share of 255, from 0 to 1.")
     # OpenCV compares with `>` on whole levels: the greatest level that is not above the cut.
-    highest_real = int(np.searchsorted(LEVELS, cut, side="right")) - 1
+    highest_real = int(np.searchsorted(LEVELS, threshold, side="right")) - 1
     mask: Mask = cv2.threshold(difference, highest_real, 255, cv2.THRESH_BINARY)[1]
     if open:
         mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disk(open))
     if close:
         mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _disk(close))
     return _filled(mask) if fill_holes else mask
-
-
-def noise_threshold(difference: NDArray[np.uint8], outside: Region | None = None) -> float:
-    """A threshold just above a pair's own compression noise.
-
-    The frame is divided into 8 x 8 tiles, and a tile's noise is the level that 99 % of its pixels do
-    not exceed. The threshold is the upper quartile of the tiles that do not touch the face or, where
-    nobody knows the face, the median of all tiles (which needs a face that fills less than half of
-    the frame). It is never below 6/255, nor above LRL's 0.15, and 0.15 where no tile is free.
-
-    Args:
-        difference: uint8 [H, W], from `luma_difference`.
-        outside: where the face may be: one box or several (xyxy, pixels), or a mask [H, W] that is
-            true there. A detector's box should be enlarged to hold all that may be forged.
-
-    Returns:
-        The threshold, luma difference / 255.
-
-    Raises:
-        ValueError: `difference` is not uint8 [H, W], or `outside` neither boxes nor a mask of that size.
-    """
-    _check_difference(difference)
-    height, width = difference.shape
-    face = np.zeros((height, width), np.bool_) if outside is None else _face_region(outside, height, width)
-    rows = np.linspace(0, height, TILES + 1).astype(int)
-    columns = np.linspace(0, width, TILES + 1).astype(int)
-    levels = [
-        _quantile_level(difference[top:bottom, left:right])
-        for top, bottom in pairwise(rows)
-        for left, right in pairwise(columns)
-        if bottom > top and right > left and not face[top:bottom, left:right].any()
-    ]
-    if not levels:
-        return LRL_THRESHOLD
-    level = float(np.quantile(levels, TYPICAL_TILES if outside is None else NOISIER_TILES))
-    return min(max(level, QUIET_LEVEL) / 255, LRL_THRESHOLD)
 
 
 def mask_iou(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
@@ -191,25 +137,3 @@ def _filled(mask: Mask) -> Mask:
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     filled: Mask = cv2.drawContours(np.zeros_like(mask), contours, -1, 255, cv2.FILLED)
     return filled
-
-
-def _face_region(outside: Region, height: int, width: int) -> NDArray[np.bool_]:
-    """Boxes or a mask as a mask [H, W], boxes rounded outwards."""
-    region = np.asarray(outside)
-    if region.shape == (height, width) and region.dtype in (np.bool_, np.uint8):
-        return region.astype(np.bool_)
-    if region.ndim not in (1, 2) or region.shape[-1] != 4 or not np.isfinite(region).all():
-        raise ValueError(
-            f"`outside` is {region.dtype} {list(region.shape)}: pass xyxy boxes or a bool mask [{height}, {width}]."
-        )
-    face = np.zeros((height, width), np.bool_)
-    for x1, y1, x2, y2 in np.atleast_2d(region):
-        left, top = max(int(np.floor(x1)), 0), max(int(np.floor(y1)), 0)
-        face[top : max(int(np.ceil(y2)), 0), left : max(int(np.ceil(x2)), 0)] = True
-    return face
-
-
-def _quantile_level(tile: NDArray[np.uint8]) -> int:
-    """The lowest gray level that `NOISE_QUANTILE` of the pixels do not exceed."""
-    counts = cv2.calcHist([tile], [0], None, [256], [0, 256]).ravel()
-    return int(np.searchsorted(np.cumsum(counts), NOISE_QUANTILE * tile.size))

@@ -8,11 +8,15 @@ from numpy.typing import NDArray
 
 from facemill.masks.face_difference import FACE_CELLS, FaceDifference
 
-__all__ = ["NoiseTable"]
+__all__ = ["NoiseTable", "noise_share"]
 
 AREA = 0.05 * FACE_CELLS  # sigma of the neighbourhood that texture is measured in
 BINS = 8  # of texture, each with as many free cells
 FEWEST = 50  # free cells of a bin
+# Energy left by smoothing at the scale of an eye, as a share: coding noise, pair by pair, had up to 0.36; what was
+# forged beyond the face, or shows another moment, from 0.5.
+NOISE_COHERENCE, FORGED_COHERENCE = 0.36, 0.5
+LEAST_NOISE = 0.5  # squared gray levels: less is rounding, whose coherence tells nothing
 
 
 class NoiseTable:
@@ -23,10 +27,19 @@ class NoiseTable:
         step: every which cell is looked at, along both sides.
         free: bool [T, g, g], cells outside the face.
         otherwise: taken for them where there are too few, as when a face fills the frame.
+        fine, coarse: float32 [T, g, g], energy of the luma difference at two scales: where much of the one is left in
+            the other, it is not all coding noise, and counts the less.
     """
 
     def __init__(
-        self, measured: Sequence[FaceDifference], step: int, *, free: NDArray[np.bool_], otherwise: NDArray[np.bool_]
+        self,
+        measured: Sequence[FaceDifference],
+        step: int,
+        *,
+        free: NDArray[np.bool_],
+        otherwise: NDArray[np.bool_],
+        fine: NDArray[np.float32],
+        coarse: NDArray[np.float32],
     ) -> None:
         self.step = step
         self._texture = np.stack([_texture(one)[::step, ::step] for one in measured])  # [T, g, g]
@@ -37,15 +50,24 @@ class NoiseTable:
             self._bins = np.searchsorted(edges, textures)
             self._counts = np.maximum(np.bincount(self._bins, minlength=BINS), 1)
             self._centres = np.maximum.accumulate(np.bincount(self._bins, textures, BINS) / self._counts)
+            both = [np.bincount(self._bins, energy[self._free], BINS) / self._counts for energy in (fine, coarse)]
+            self._noise_share = noise_share(*both)
 
     def expected(self, energy: NDArray[np.float32]) -> NDArray[np.float32]:
         """The mean energy to expect of each cell, [T, g, g], given what there is [T, g, g]; 0 where no cell is free."""
         values = energy[self._free]
         if not values.size:
             return np.zeros_like(energy)
-        means = np.bincount(self._bins, values, BINS) / self._counts
+        means = self._noise_share * np.bincount(self._bins, values, BINS) / self._counts
         rising = np.maximum.accumulate(means)  # noise does not fall with texture
         return np.interp(self._texture, self._centres, rising).astype(np.float32)
+
+
+def noise_share(fine: NDArray[np.floating], coarse: NDArray[np.floating]) -> NDArray[np.float64]:
+    """How much of mean energies at two scales is coding noise: 1 all, 0 none."""
+    coherence = coarse / (fine + LEAST_NOISE)
+    share = (FORGED_COHERENCE - coherence) / (FORGED_COHERENCE - NOISE_COHERENCE)
+    return np.asarray(np.clip(share, 0, 1), np.float64)
 
 
 def _texture(one: FaceDifference) -> NDArray[np.float32]:

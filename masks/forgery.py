@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facemill.masks.difference_noise import NoiseTable
+from facemill.masks.difference_noise import NoiseTable, noise_share
 from facemill.masks.face_difference import FACE_CELLS, FaceDifference
 from facemill.masks.forged_region import draw_regions
 
@@ -29,6 +29,7 @@ EYE = 0.08 * FACE_CELLS  # sigma of the smallest region that counts as a forgery
 QUIET = 1.5  # gray levels: noise never counts as less; where the picture stands still, encoders leave none
 CORE, FREE = 1.2, 1.75  # of the ellipse in the face's box: where a forgery is sought, and beyond which is only noise
 SAMPLES_AROUND = 3  # on either side, that a score is averaged with
+MOSTLY = 0.25  # share of coding noise in what differs beyond the face: with less, the forgery does not end there
 AGREEMENT = 0.7  # of the logarithm: a neighbour pulls by no more
 STEP = 2  # every second cell is looked at: less than `SMOOTH`
 
@@ -95,9 +96,9 @@ def find_forgeries(track: Sequence[FaceDifference | None]) -> list[FaceForgery |
         return [None] * len(track)
     distances = np.stack([one.distance(STEP) for one in measured])
     own = np.stack([one.own[::STEP, ::STEP] for one in measured])
-    energy = np.stack([_luma_energy(one) for one in measured])
-    core = own & (distances < CORE)
-    table = NoiseTable(measured, STEP, free=own & (distances > FREE), otherwise=own & ~core)
+    energy, coarse = (np.stack([_luma_energy(one, sigma) for one in measured]) for sigma in (SMOOTH, EYE))
+    core, free = own & (distances < CORE), own & (distances > FREE)
+    table = NoiseTable(measured, STEP, free=free, otherwise=own & ~core, fine=energy, coarse=coarse)
     noise = table.expected(energy) + np.float32(QUIET**2)
     scores = _scores(energy / noise, core, seen)
     forged = scores > FORGED_SCORE
@@ -105,23 +106,34 @@ def find_forgeries(track: Sequence[FaceDifference | None]) -> list[FaceForgery |
     limits = FORGED_SCORE * np.sqrt(
         [one[inside].mean() if inside.any() else 0 for one, inside in zip(noise, core, strict=True)]
     )
+    confined = _confined(energy, coarse, free, seen)
     verdicts: list[FaceForgery | None] = [None] * len(track)
     for position, (index, one) in enumerate(zip(seen, measured, strict=True)):
         verdicts[index] = FaceForgery(
             forged=bool(forged[position]),
             score=float(scores[position]),
-            reliable=bool(one.outside_share <= OTHER_MOMENT and limits[position] <= DETECTABLE),
+            reliable=bool(one.outside_share <= OTHER_MOMENT and limits[position] <= DETECTABLE and confined[position]),
             mask=regions[position],
             affine=one.affine,
         )
     return verdicts
 
 
-def _luma_energy(one: FaceDifference) -> NDArray[np.float32]:
+def _luma_energy(one: FaceDifference, sigma: float) -> NDArray[np.float32]:
     """Square of the smoothed signed luma difference, every second cell."""
     luma = cv2.cvtColor(one.grid.astype(np.float32), cv2.COLOR_RGB2GRAY)
-    smooth: NDArray[np.float32] = cv2.GaussianBlur(luma, (0, 0), SMOOTH)[::STEP, ::STEP]
+    smooth: NDArray[np.float32] = cv2.GaussianBlur(luma, (0, 0), sigma)[::STEP, ::STEP]
     return np.square(smooth)
+
+
+def _confined(
+    energy: NDArray[np.float32], coarse: NDArray[np.float32], free: NDArray[np.bool_], seen: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Whether what differs beyond the face, in each sample [T] and those around it, is mostly coding noise."""
+    near = np.abs(seen[:, None] - seen[None]) <= SAMPLES_AROUND  # [T, T]
+    cells = np.maximum(near @ free.sum(axis=(1, 2)), 1)
+    sums = [near @ np.sum(one, axis=(1, 2), where=free, dtype=np.float64) for one in (energy, coarse)]
+    return np.asarray(noise_share(*(total / cells for total in sums)) >= MOSTLY)
 
 
 def _scores(ratio: NDArray[np.float32], core: NDArray[np.bool_], seen: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """Tracking: linking face detections over the sampled frames, so that a person keeps their id."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from facemill.detectors.face import Face
 from facemill.pipeline.tracking.appearance import unlikeness
 
-__all__ = ["Track", "Tracker", "box_iou", "largest_person", "most_forged_person"]
+__all__ = ["Track", "Tracker", "box_iou", "largest_person"]
 
 MAX_GAP, MAX_GAP_FRAMES = 8, 100
 """Sampled frames, and frames of the video, for which a person may be out of sight and still keep their id."""
@@ -209,28 +209,16 @@ def _link_cost(
 
 
 def largest_person(tracks: Sequence[Track]) -> set[int]:
-    """Ids of the tracks of the person with the largest and steadiest face; empty where there is nobody."""
-    return _person(tracks, {track.track_id: track.total_area for track in tracks})
+    """Ids of the tracks of the person with the largest and steadiest face; empty where there is nobody.
 
-
-def most_forged_person(tracks: Sequence[Track], difference: Mapping[int, float]) -> set[int]:
-    """Ids of the tracks of the person in whom a fake differs most from its original.
-
-    Args:
-        difference: by track id, mean real/fake difference inside the face box, summed over the frames.
+    They are the track of the greatest area in all, and others, seen in other frames only, whose mean area is like its
+    own.
     """
-    if not any(difference.get(track.track_id, 0.0) > 0 for track in tracks):
-        return largest_person(tracks)
-    return _person(tracks, {track.track_id: difference.get(track.track_id, 0.0) for track in tracks})
-
-
-def _person(tracks: Sequence[Track], totals: Mapping[int, float]) -> set[int]:
-    """The track with the greatest total, and others, seen in other frames only, whose mean is like its own."""
     chosen: set[int] = set()
     frames: set[int] = set()
     least = 0.0
-    for track in sorted(tracks, key=lambda track: (-totals[track.track_id], track.track_id)):
-        mean = totals[track.track_id] / len(track.faces)
+    for track in sorted(tracks, key=lambda track: (-track.total_area, track.track_id)):
+        mean = track.total_area / len(track.faces)
         if not chosen:
             least = LIKENESS * mean
         if mean >= least and frames.isdisjoint(track.faces):

@@ -1,14 +1,16 @@
 """Fakes whose frames show known frames of their original; real clips, forged and brought out of step by hand."""
 
 import time
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 
-from facemill.masks import AlignmentKind, Thumbnails, align_pair, match_by_time
+from facemill.masks import AlignmentKind, PairAlignment, Thumbnails, align_pair, match_by_time
 from tests.composed.timing import CASES, TimedPair, forge, read_clip, wrongly_paired
 
 FACES = {  # where the face is, xyxy as shares of the sides
@@ -43,16 +45,38 @@ def shrunk(frames: np.ndarray, seed: int = 0, noise: float = 1.0) -> np.ndarray:
     return np.clip(luma + np.random.default_rng(seed).normal(0, noise, luma.shape), 0, 255).astype(np.uint8)
 
 
-def thumbnails(frames: np.ndarray, *, fps: float = 25, start: float = 0, every: int = 1, seed: int = 0) -> Thumbnails:
+def thumbnails(
+    frames: np.ndarray, *, fps: float = 25, start: float = 0, every: int = 1, seed: int = 0, noise: float = 1.0
+) -> Thumbnails:
     indices = np.arange(0, len(frames), every)
-    return Thumbnails(shrunk(frames[indices], seed), indices, start + np.arange(len(frames)) / fps)
+    return Thumbnails(shrunk(frames[indices], seed, noise), indices, start + np.arange(len(frames)) / fps)
 
 
-def aligned(pair: TimedPair, every: int = 1):
+def aligned(pair: TimedPair, every: int = 1, noise: float = 1.0):
     return align_pair(
-        thumbnails(pair.real, fps=pair.real_fps, seed=1),
-        thumbnails(pair.fake, fps=pair.fake_fps, start=1.4, every=every, seed=2),
+        thumbnails(pair.real, fps=pair.real_fps, seed=1, noise=noise),
+        thumbnails(pair.fake, fps=pair.fake_fps, start=1.4, every=every, seed=2, noise=noise),
     )
+
+
+@lru_cache(maxsize=1)
+def slow_pair(path: Path, other: Path) -> tuple[np.ndarray, np.ndarray]:
+    real = read_clip(path, 100)
+    return real, forge(real, read_clip(other, 100), FACES["videos/fsgan_conan.mp4"])
+
+
+def encoded(frames: np.ndarray, path: Path, how: int | dict[str, str]) -> np.ndarray:
+    """The frames after H.264 at a bit rate or with other options, on one thread."""
+    options = {"threads": "1", **(how if isinstance(how, dict) else {})}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        if isinstance(how, int):
+            stream.bit_rate = how
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return read_clip(path)
 
 
 @pytest.mark.parametrize("every", [1, 2])
@@ -68,8 +92,35 @@ def test_no_frame_is_wrongly_paired(media: Path, name: str, case: str, every: in
     if pair.match:
         assert found.kind == KINDS[case]
         inside = (pair.real_of >= 0) & (pair.real_of < len(pair.real))
-        assert (found.real_of[inside] >= 0).mean() > (0.95 if every == 1 else 0.8)
+        assert (found.real_of[inside] >= 0).mean() > (0.95 if every == 1 else 0.35)
         assert found.residual < 5
+
+
+QUALITIES = {"crf 15 and 40": ({"crf": "15"}, {"crf": "40"}), "114 and 803 kbit/s": (114_000, 803_000)}
+
+
+@pytest.mark.parametrize("case", ["as it is", "one dropped at two places"])
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_no_frame_is_wrongly_paired_where_the_qualities_differ(
+    media: Path, tmp_path: Path, quality: str, case: str
+) -> None:
+    """Slow motion, which strong compression makes lag: what cannot be told for certain is left out."""
+    pair = CASES[case](*slow_pair(media / "videos/fsgan_conan.mp4", media / "videos/fsgan_shinzo.mp4"))
+    real, fake = (
+        encoded(frames, tmp_path / f"{number}.mp4", how)
+        for number, (frames, how) in enumerate(zip((pair.real, pair.fake), QUALITIES[quality], strict=True))
+    )
+    for every in (1, 4):
+        found = aligned(replace(pair, real=real, fake=fake), every, noise=0)
+        assert found.usable
+        assert wrongly_paired(pair, found.real_of) == 0
+        assert every > 1 or (found.real_of >= 0).mean() > 0.8
+
+
+def test_a_fake_of_which_no_frame_can_be_placed_is_not_settled() -> None:
+    nowhere, nothing = np.full(4, -1), np.zeros(4, bool)
+    found = PairAlignment(AlignmentKind.IN_STEP, nowhere, nowhere, nothing)
+    assert not found.settled(np.arange(4))
 
 
 def test_both_directions_agree(media: Path) -> None:

@@ -1,6 +1,3 @@
-from itertools import pairwise
-
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from facemill.masks import difference_mask, luma_difference, mask_from_difference, mask_iou, noise_threshold
+from facemill.masks import difference_mask, luma_difference, mask_from_difference, mask_iou
 
 FRAMES = arrays(np.uint8, (7, 9, 3))
 PIXELWISE = {"open": 0, "close": 0, "fill_holes": False}
@@ -58,10 +55,9 @@ def test_default_threshold_is_that_of_lrl():
     assert difference_mask(real, fake, **PIXELWISE).tolist() == [[0, 255]]
 
 
-@pytest.mark.parametrize("threshold", [0.15, "auto"])
-def test_identical_frames_give_an_empty_mask(threshold, moving_clip):
+def test_identical_frames_give_an_empty_mask(moving_clip):
     frame = moving_clip(1, 48, 64, seed=0)[0]
-    mask = difference_mask(frame, frame.copy(), threshold=threshold)
+    mask = difference_mask(frame, frame.copy())
     assert mask.dtype == np.uint8
     assert mask.shape == (48, 64)
     assert not mask.any()
@@ -100,7 +96,7 @@ def test_a_higher_threshold_never_adds_pixels(real, fake, one, other):
 
 
 @settings(max_examples=50, deadline=None)
-@given(FRAMES, FRAMES, st.one_of(st.floats(0, 1), st.just("auto")))
+@given(FRAMES, FRAMES, st.floats(0, 1))
 def test_real_and_fake_may_change_places(real, fake, threshold):
     mask = difference_mask(real, fake, threshold=threshold)
     np.testing.assert_array_equal(mask, difference_mask(fake, real, threshold=threshold))
@@ -140,9 +136,6 @@ def test_frames_that_cannot_be_compared_are_refused(real, fake):
         {"threshold": float("nan")},
         {"open": -1},
         {"close": -1},
-        {"threshold": "auto", "outside": (1, 2, 3)},
-        {"threshold": "auto", "outside": (0, 0, float("nan"), 4)},
-        {"threshold": "auto", "outside": np.zeros((8, 6), np.bool_)},
     ],
 )
 def test_arguments_out_of_range_are_refused(options):
@@ -152,9 +145,8 @@ def test_arguments_out_of_range_are_refused(options):
 
 @pytest.mark.parametrize("difference", [np.zeros((4, 4), np.float32), np.zeros((4, 4, 3), np.uint8), FRAME[:0, :, 0]])
 def test_differences_of_another_kind_are_refused(difference):
-    for use in (mask_from_difference, noise_threshold):
-        with pytest.raises(ValueError, match="pass uint8"):
-            use(difference)
+    with pytest.raises(ValueError, match="pass uint8"):
+        mask_from_difference(difference)
 
 
 # What compression leaves of a region that is known.
@@ -167,47 +159,10 @@ def test_a_clearly_forged_region_is_found_after_compression(encoded_pair, crf, l
     assert min(agreement) >= least
 
 
-@pytest.mark.parametrize("known_face", [True, False])
-@pytest.mark.parametrize("crf", [23, 40])
-def test_auto_finds_a_weak_forgery_that_the_fixed_threshold_misses(encoded_pair, crf, known_face):
-    real, fake, regions = encoded_pair(28, crf)
-    fixed, auto = [], []
-    for original, forged, region in zip(real, fake, regions, strict=True):
-        outside = cv2.dilate(region, np.ones((25, 25))) > 0 if known_face else None
-        fixed.append(mask_iou(difference_mask(original, forged), region))
-        auto.append(mask_iou(difference_mask(original, forged, threshold="auto", outside=outside), region))
-    assert np.mean(fixed) < 0.2
-    assert np.mean(auto) >= 0.7
-
-
-def test_noise_threshold_grows_with_compression(encoded_pair):
-    levels = []
-    for crf in (0, 32, 40, 48):
-        real, fake, regions = encoded_pair(70, crf)
-        levels.append(noise_threshold(luma_difference(real[6], fake[6]), regions[6] > 0))
-    assert all(lower <= higher for lower, higher in pairwise(levels))
-    assert 6 / 255 == levels[0] < levels[-1] <= 0.15
-
-
-def test_noise_threshold_is_the_99th_percentile_of_noise_outside():
-    rng = np.random.default_rng(0)
-    noise = np.minimum(np.abs(rng.normal(0, 6, (480, 640))), 255).astype(np.uint8)
-    noise[100:300, 200:400] = 200  # the face
-    expected = np.percentile(np.delete(noise, np.s_[:300], axis=0), 99) / 255
-    for outside in (None, (200, 100, 400, 300), [(200, 100, 300, 300), (300, 100, 400, 300)], noise == 200):
-        assert noise_threshold(noise, outside) == pytest.approx(expected, abs=1.01 / 255)
-
-
-def test_noise_threshold_falls_back_where_the_face_leaves_no_room():
-    assert noise_threshold(np.full((64, 64), 90, np.uint8), (0, 0, 64, 64)) == 0.15
-    assert noise_threshold(np.full((64, 64), 90, np.uint8)) == 0.15
-
-
 def test_tiny_frames_have_a_mask():
     for height, width in ((1, 1), (1, 7), (5, 3)):
         real, fake = np.zeros((height, width, 3), np.uint8), np.full((height, width, 3), 200, np.uint8)
         assert (difference_mask(real, fake) == 255).all()
-        assert difference_mask(real, fake, threshold="auto").shape == (height, width)
 
 
 def test_mask_iou():
@@ -233,14 +188,13 @@ def ghost_boxes(ghost_clips) -> dict[int, np.ndarray]:
     return {i: np.asarray(detector.detect(ghost_clips["real"][i])[0][0], float) for i in frames}
 
 
-@pytest.mark.parametrize("threshold", [0.15, "auto"])
 @pytest.mark.parametrize("fake", ["fake_elon", "fake_mark"])
-def test_masks_of_real_swaps_lie_on_the_face(ghost_clips, ghost_boxes, fake, threshold):
+def test_masks_of_real_swaps_lie_on_the_face(ghost_clips, ghost_boxes, fake):
     on_face = []
     for i, (x1, y1, x2, y2) in ghost_boxes.items():
         margin = 0.1 * np.array([x2 - x1, y2 - y1])  # a box enlarged to 1.2 times its size
         (left, top), (right, bottom) = np.array([x1, y1]) - margin, np.array([x2, y2]) + margin
-        mask = difference_mask(ghost_clips["real"][i], ghost_clips[fake][i], threshold=threshold)
+        mask = difference_mask(ghost_clips["real"][i], ghost_clips[fake][i])
         inside = mask[int(top) : int(bottom), int(left) : int(right)]
         on_face.append(mask.any() and np.count_nonzero(inside) >= 0.9 * np.count_nonzero(mask))
     assert np.mean(on_face) >= 0.95

@@ -135,6 +135,24 @@ def test_noise_that_would_hide_a_forgery_is_unreliable(painted, rng, levels, rel
     assert {one.reliable for one in verdicts_of(clip)[0]} == {reliable}
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "confined"),
+    [((0, 240), (0, 320), False), ((130, 240), (0, 320), False), ((60, 180), (105, 195), True)],
+    ids=["everything", "from the chin down", "within the face"],
+)
+def test_a_forgery_that_reaches_beyond_the_face_does_not_count_as_noise(painted, rng, rows, columns, confined):
+    """A weak static change beside coding noise: it is seen, and where it leaves the face its mask is not trusted."""
+    noisy = painted.real + rng.normal(0, 4, painted.real.shape)
+    change = cv2.GaussianBlur(rng.normal(size=painted.real.shape[1:3]), (0, 0), 16)
+    inside = np.zeros(change.shape)
+    inside[slice(*rows), slice(*columns)] = 8
+    fake = np.rint(noisy + (change / change.std() * inside)[..., None]).clip(0, 255).astype(np.uint8)
+    clip = ForgedClip(painted.real, fake, painted.regions, painted.boxes, painted.forged)
+    [forgeries] = verdicts_of(clip)
+    assert all(one.forged for one in forgeries)
+    assert {one.reliable for one in forgeries} == {confined}
+
+
 # Blended into real clips, then encoded.
 
 KINDS = [

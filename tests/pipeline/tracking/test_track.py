@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from facemill.detectors.face import Face
-from facemill.pipeline.tracking.track import Tracker, box_iou, largest_person, most_forged_person
+from facemill.pipeline.tracking.track import Tracker, box_iou, largest_person
 
 
 def face(x: float, y: float, side: float = 50.0) -> Face:
@@ -109,23 +109,20 @@ def test_a_walker_is_followed_through_sparse_samples() -> None:
     assert len(tracker.tracks) == 1
 
 
-def test_the_forged_person_is_not_the_biggest() -> None:
+def test_the_largest_person_has_the_greatest_area_in_all() -> None:
     tracker = Tracker()
     for index in range(5):
-        big, small = tracker.update(index, [face(10, 10, 200), face(400, 50, 60)])
+        big, _ = tracker.update(index, [face(10, 10, 200), face(400, 50, 60)])
     assert largest_person(tracker.tracks) == {big.track_id}
-    assert most_forged_person(tracker.tracks, {big.track_id: 5.0, small.track_id: 90.0}) == {small.track_id}
-    assert most_forged_person(tracker.tracks, {}) == {big.track_id}
     assert largest_person([]) == set()
 
 
-def test_after_a_cut_the_forged_person_is_found_again() -> None:
+def test_after_a_cut_the_largest_person_is_found_again() -> None:
     tracker = Tracker()
-    [before] = tracker.update(0, [face(10, 10, 60)])
-    tracker.update(1, [face(12, 10, 60)])
-    after, bystander = tracker.update(2, [face(400, 200, 180), face(700, 20, 100)])
-    difference = {before.track_id: 60.0, after.track_id: 25.0, bystander.track_id: 1.0}
-    assert most_forged_person(tracker.tracks, difference) == {before.track_id, after.track_id}
+    [before] = tracker.update(0, [face(10, 10, 160)])
+    tracker.update(1, [face(12, 10, 160)])
+    after, _bystander = tracker.update(2, [face(400, 200, 180), face(700, 20, 100)])
+    assert largest_person(tracker.tracks) == {before.track_id, after.track_id}
 
 
 def test_box_iou_by_counting_pixels() -> None:
