@@ -3,11 +3,11 @@
 import dataclasses
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
@@ -28,6 +28,10 @@ PICTURES = ("png", "jpg", "webp")
 ORDER = (("json",), ("mask.png",), PICTURES)
 """Parts of a sample, as they follow each other."""
 
+Parts = Mapping[str, tarfile.TarInfo]
+"""Members of a sample by what follows the key in their names."""
+Made = TypeVar("Made")
+
 
 class WebDatasetShards(ShardFormat):
     """`.tar`, byte-reproducible: no times, one owner, one mode, files in a fixed order."""
@@ -47,19 +51,21 @@ class WebDatasetShards(ShardFormat):
             yield _TarShardWriter(tar, shard)
 
     def read(self, path: Path) -> Iterator[EncodedSample]:
-        try:
-            if path.exists() and not path.is_file():
-                raise ValueError("it is not a regular file")
-            with tarfile.open(path, "r:") as tar:
-                keys: set[str] = set()
-                for key, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
-                    if key in keys:
-                        raise ValueError(f"sample {key} comes twice")
-                    keys.add(key)
-                    yield _sample(tar, key, list(members))
-                _check_end(path, tar)
-        except (tarfile.TarError, ManifestError, pa.ArrowException, OSError, OverflowError, ValueError) as error:
-            raise DatasetError(f"{path.name} cannot be read as a tar of samples ({error}): build it again.") from error
+        return _samples(path, _sample)
+
+    @staticmethod
+    def read_pictures(path: Path, side: int) -> Iterator[tuple[str, bytes, bytes]]:
+        """Key, encoded image and encoded mask of each sample, in the order written.
+
+        Making and checking a record of each sample's JSON takes as long as decoding its image: it is left out.
+
+        Args:
+            side: of the crops, pixels; nothing larger than such a crop can need is read.
+
+        Raises:
+            DatasetError: as `read` does.
+        """
+        return _samples(path, lambda tar, key, parts: (key, *_pictures(tar, parts, side)))
 
     def layout_faults(self, path: Path) -> Iterator[str]:
         with tarfile.open(path, "r:") as tar, path.open("rb") as file:
@@ -117,16 +123,38 @@ def _from_json(text: bytes) -> SampleRecord:
     return record
 
 
-def _sample(tar: tarfile.TarFile, key: str, members: list[tarfile.TarInfo]) -> EncodedSample:
-    parts = {member.name.partition(".")[2]: member for member in members}
-    picture = next((suffix for suffix in PICTURES if suffix in parts), None)
-    if picture is None or set(parts) != {"json", "mask.png", picture} or len(members) != len(parts):
-        raise ValueError(f"sample {key} is made of {', '.join(member.name for member in members)}")
+def _samples(path: Path, make: Callable[[tarfile.TarFile, str, Parts], Made]) -> Iterator[Made]:
+    """What `make` gives for each sample of an archive, told its key and its members."""
+    try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is not a regular file")
+        with tarfile.open(path, "r:") as tar:
+            keys: set[str] = set()
+            for key, grouped in groupby(tar, key=lambda member: member.name.partition(".")[0]):
+                members = list(grouped)
+                parts = {member.name.partition(".")[2]: member for member in members}
+                picture = next((suffix for suffix in PICTURES if suffix in parts), None)
+                if set(parts) != {"json", "mask.png", picture} or len(members) != len(parts):
+                    raise ValueError(f"sample {key} is made of {', '.join(member.name for member in members)}")
+                if key in keys:
+                    raise ValueError(f"sample {key} comes twice")
+                keys.add(key)
+                yield make(tar, key, parts)
+            _check_end(path, tar)
+    except (tarfile.TarError, ManifestError, pa.ArrowException, OSError, OverflowError, ValueError) as error:
+        raise DatasetError(f"{path.name} cannot be read as a tar of samples ({error}): build it again.") from error
+
+
+def _sample(tar: tarfile.TarFile, key: str, parts: Parts) -> EncodedSample:
     record = _from_json(_content(tar, parts["json"], CELL_BYTES))
     if record.sample_id != key:
         raise ValueError(f"sample {key} calls itself {record.sample_id}")
-    image, mask = (_content(tar, parts[part], most_bytes(record.crop_size)) for part in (picture, "mask.png"))
-    return EncodedSample(record, image, mask)
+    return EncodedSample(record, *_pictures(tar, parts, record.crop_size))
+
+
+def _pictures(tar: tarfile.TarFile, parts: Parts, side: int) -> tuple[bytes, bytes]:
+    image = next(suffix for suffix in PICTURES if suffix in parts)
+    return _content(tar, parts[image], most_bytes(side)), _content(tar, parts["mask.png"], most_bytes(side))
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, most: int) -> bytes:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from facemill import DatasetError
 from facemill.pipeline.data.decode import decode_sample
-from facemill.pipeline.data.parquet_pages import ShardIndex, index_shard
+from facemill.pipeline.data.parquet_pages import GroupedShard, ShardIndex, open_shard
 from facemill.pipeline.data.sample import Sample
 from facemill.pipeline.data.split import Roots, open_split
 
@@ -55,7 +55,7 @@ class FaceDataset(Dataset[Sample]):
     ) -> None:
         self._split = open_split(roots, split, frames=frames, every=every, seed=seed)
         self._masks, self._transform = masks, transform
-        self._indices: dict[Path, ShardIndex] = {}
+        self._shards: dict[Path, ShardIndex | GroupedShard] = {}
 
     @property
     def samples(self) -> pa.Table:
@@ -91,24 +91,16 @@ class FaceDataset(Dataset[Sample]):
             raise IndexError(f"There is no sample {index}: the dataset has {len(self)}.")
         split = self._split
         path, row = split.shards[split.shard[index]], split.row[index]
-        shard = self._shard_index(path)
-        if row >= len(shard.images):
+        if path not in self._shards:
+            self._shards[path] = open_shard(path, split.size)
+        shard = self._shards[path]
+        if row >= len(shard.sample_ids):
             raise DatasetError(f"{split.place(index)} is missing, the shard ends before it: build the dataset again.")
-        with path.open("rb", buffering=0) as file:
-            image = _read_bytes(file, shard.images[row])
-            mask = _read_bytes(file, shard.masks[row]) if self._masks else None
-        return decode_sample(split, index, shard.sample_ids[row].as_py(), image, mask)
-
-    def _shard_index(self, path: Path) -> ShardIndex:
-        if path not in self._indices:
-            self._indices[path] = index_shard(path)
-        return self._indices[path]
+        try:
+            image, *mask = shard.read(int(row), ("image", "mask") if self._masks else ("image",))
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise DatasetError(f"{split.place(index)} cannot be read ({error}): build the dataset again.") from error
+        return decode_sample(split, index, shard.sample_ids[row].as_py(), image, mask[0] if mask else None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_indices": {}}
-
-
-def _read_bytes(file: Any, place: NDArray[np.int64]) -> bytes:
-    start, length = place.tolist()
-    file.seek(start)
-    return bytes(file.read(length))
+        return {**self.__dict__, "_shards": {}}

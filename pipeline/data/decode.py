@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facemill import DatasetError
+from facemill.manifests.checks.bounded import picture_size
 from facemill.pipeline.data.sample import Sample
 from facemill.pipeline.data.split import Split
 
@@ -47,19 +48,19 @@ def _mask(split: Split, index: int, mask: bytes | None) -> Tensor:
 
 
 def _decode(split: Split, index: int, what: str, data: bytes, mode: int) -> NDArray[np.uint8]:
+    width, height = picture_size(data) or (0, 0)
+    if width and (width, height) != (split.size, split.size):  # seen before its pixels take any memory
+        raise DatasetError(
+            f"{split.place(index)} has a {what} of {width} x {height} pixels, where samples.parquet says "
+            f"{split.size} x {split.size}: build the dataset again."
+        )
     # OpenCV and not torchvision, whose PNG decoder crashes the process on some damaged files.
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
-    except cv2.error:  # raised, for instance, for a header that claims an absurd size
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if width else None
+    except cv2.error:
         pixels = None
     if pixels is None:
         raise DatasetError(
             f"{split.place(index)} has a {what} that is missing or cannot be decoded: see `facemill verify`."
-        )
-    height, width = pixels.shape[:2]
-    if (height, width) != (split.size, split.size):
-        raise DatasetError(
-            f"{split.place(index)} has a {what} of {width} x {height} pixels, where samples.parquet says "
-            f"{split.size} x {split.size}: build the dataset again."
         )
     return cast(NDArray[np.uint8], pixels)

@@ -1,5 +1,6 @@
 """Batches of face crops, read in other processes."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -56,7 +57,8 @@ class _GuardedStream(IterableDataset[Any]):
         try:
             yield from self._faces
         except FacemillError as error:
-            yield error
+            # A batch that is not full may be dropped: the error fills whole ones, of which the first is raised.
+            yield from itertools.repeat(error)
 
 
 def _collate(samples: Sequence[Any] | FacemillError) -> RawBatch | FacemillError:

@@ -2,13 +2,15 @@
 
 Parquet is read a row group at a time, which is 256 crops where one is wanted. Shards hold their pictures
 PLAIN and uncompressed, though: a value is four bytes of length and then the picture itself. So the pages'
-headers and those lengths are walked through once, and a picture is one read from then on.
+headers and those lengths are walked through once, and a picture is one read from then on. Shards that another
+library has written anew, compressed as most write, are read by row groups.
 """
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from facemill import DatasetError
+from facemill.manifests.checks.bounded import CELL_BYTES, check_cells, most_bytes, open_parquet
 from facemill.manifests.shards.parquet import PARQUET_SAMPLES
 
-__all__ = ["ShardIndex", "index_shard"]
+__all__ = ["GroupedShard", "ShardIndex", "index_shard", "open_shard"]
 
 STRUCT, BINARY, DOUBLE, TRUE, FALSE = 12, 8, 7, 1, 2
 """Types of fields in Thrift's compact protocol; all others that page headers have are varints."""
@@ -38,9 +41,76 @@ Places = NDArray[np.int64]  # [rows, 2]: first byte and length; zeros where a ro
 class ShardIndex:
     """A shard's samples by row, and the places of their pictures and masks in the file."""
 
+    path: Path
     sample_ids: "pa.ChunkedArray[Any]"
     images: Places
     masks: Places
+
+    def read(self, row: int, names: Sequence[str]) -> list[bytes]:
+        """What the row has in columns `image` or `mask`; empty where it has none.
+
+        Raises:
+            OSError: the file cannot be read any more.
+        """
+        with self.path.open("rb", buffering=0) as file:
+            return [_read_bytes(file, (self.images if name == "image" else self.masks)[row]) for name in names]
+
+
+class GroupedShard:
+    """A shard in any layout of Parquet's: the row group read last stays in memory, one for each process.
+
+    Args:
+        side: of the crops, pixels; a shard with larger values than such crops can need is refused.
+    """
+
+    def __init__(self, path: Path, side: int) -> None:
+        self.path = path
+        with open_parquet(path) as file:
+            pictures = frozenset(("image", "mask"))
+            check_cells(file, CELL_BYTES, frozenset(file.schema_arrow.names) - pictures)
+            check_cells(file, most_bytes(side), pictures)
+            self.sample_ids = file.read(["sample_id"], use_threads=False)["sample_id"]
+            rows = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
+        self._ends = np.cumsum(rows)
+
+    def read(self, row: int, names: Sequence[str]) -> list[bytes]:
+        """As `ShardIndex.read`.
+
+        Raises:
+            OSError, pa.ArrowException: the row's group cannot be read.
+        """
+        group = int(np.searchsorted(self._ends, row, "right"))
+        table = _read_group(self, group, tuple(names))
+        [pictures] = table.slice(row - int(self._ends[group]) + table.num_rows, 1).to_pylist()
+        return [(pictures[name] or {}).get("bytes") or b"" for name in names]
+
+
+@lru_cache(maxsize=1)
+def _read_group(shard: GroupedShard, group: int, names: tuple[str, ...]) -> pa.Table:
+    # As a dictionary, because a small file can hold one large value that stands in every row.
+    with open_parquet(shard.path, read_dictionary=[f"{name}.bytes" for name in names]) as file:
+        return file.read_row_group(group, list(names), use_threads=False)
+
+
+class _OtherLayoutError(ValueError):
+    """A file that is not laid out as facemill's own shards are."""
+
+
+def open_shard(path: Path, side: int) -> ShardIndex | GroupedShard:
+    """A Parquet shard of crops of so many pixels, for reading by row.
+
+    Raises:
+        DatasetError: where the file is damaged or lacks columns.
+    """
+    try:
+        return index_shard(path)
+    except DatasetError as error:
+        if not isinstance(error.__cause__, _OtherLayoutError):
+            raise
+    try:
+        return GroupedShard(path, side)
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
+        raise DatasetError(f"{path} cannot be read as a Parquet shard ({error}): build it again.") from error
 
 
 def index_shard(path: Path) -> ShardIndex:
@@ -53,13 +123,19 @@ def index_shard(path: Path) -> ShardIndex:
         # Without threads: a DataLoader's worker may be a fork, in which Arrow's threads are gone.
         with pq.ParquetFile(path, pre_buffer=False) as file, path.open("rb") as raw:
             if not file.schema_arrow.equals(PARQUET_SAMPLES):
-                raise ValueError("its columns are not those of a shard")
+                raise _OtherLayoutError("its columns are not those of a shard")
             sample_ids = file.read(["sample_id"], use_threads=False)["sample_id"]
             with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 images, masks = (_places(file, data, column) for column in ("image", "mask"))
-        return ShardIndex(sample_ids, images, masks)
+        return ShardIndex(path, sample_ids, images, masks)
     except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, struct.error) as error:
         raise DatasetError(f"{path} cannot be read as a Parquet shard ({error}): build it again.") from error
+
+
+def _read_bytes(file: Any, place: NDArray[np.int64]) -> bytes:
+    start, length = place.tolist()
+    file.seek(start)
+    return bytes(file.read(length))
 
 
 def _places(file: pq.ParquetFile, data: mmap.mmap, column: str) -> Places:
@@ -84,13 +160,15 @@ def _values(file: pq.ParquetFile, data: mmap.mmap, group: int, path: str) -> Ite
     columns = map(file.metadata.row_group(group).column, range(file.metadata.num_columns))
     chunk = next(column for column in columns if column.path_in_schema == path)
     if chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page:
-        raise ValueError(f"{path} is compressed or dictionary-encoded")
+        raise _OtherLayoutError(f"{path} is compressed or dictionary-encoded")
     position, end = chunk.data_page_offset, chunk.data_page_offset + chunk.total_compressed_size
     while position < end:
         header, start = _thrift(data, position)
         position = start + header[PAGE_SIZE]
-        if header[PAGE_TYPE] != DATA_PAGE or header[DATA_PAGE_HEADER][ENCODING] != PLAIN or position < start:
-            raise ValueError(f"{path} has a page that is not plain")
+        if position < start:
+            raise ValueError(f"a page of {path} has less than no bytes")
+        if header[PAGE_TYPE] != DATA_PAGE or header[DATA_PAGE_HEADER][ENCODING] != PLAIN:
+            raise _OtherLayoutError(f"{path} has a page that is not plain")
         # Nothing repeats in these columns; what is null or not stands first, after its own length.
         value = start + LENGTH.size + LENGTH.unpack_from(data, start)[0]
         while value < position:

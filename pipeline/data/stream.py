@@ -2,7 +2,6 @@
 
 import itertools
 import sys
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,10 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
-from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from facemill import DatasetError
 from facemill.manifests.shards import format_of
-from facemill.manifests.shards.webdataset import PICTURES, WebDatasetShards
+from facemill.manifests.shards.webdataset import WebDatasetShards
 from facemill.pipeline.data.balance import Balance, repeats
 from facemill.pipeline.data.decode import decode_sample
 from facemill.pipeline.data.draws import draws
@@ -133,7 +131,7 @@ class StreamingFaces(IterableDataset[Sample]):
         split = self._split
         for shard, group in itertools.groupby(share.indices.tolist(), key=lambda index: split.shard[index]):
             path = split.shards[shard]
-            rows = enumerate(_stored(path))
+            rows = enumerate(_stored(path, split.size))
             row, sample = -1, None
             for index in group:
                 while row < split.row[index]:  # a repeated sample is the one at hand
@@ -143,20 +141,12 @@ class StreamingFaces(IterableDataset[Sample]):
                 yield index, sample
 
 
-def _stored(path: Path) -> Iterator[Stored]:
+def _stored(path: Path, side: int) -> Iterator[Stored]:
     """A shard's samples in the order written."""
-    if path.suffix != WebDatasetShards.suffix:
-        for sample in format_of(path).read(path):
-            yield sample.record.sample_id, sample.image, sample.mask
-        return
-    # Not by WebDatasetShards: making and checking a record of each sample's JSON takes as long as decoding it.
-    try:
-        with path.open("rb") as file:
-            for files in group_by_keys(tar_file_expander([{"url": path, "stream": file}])):
-                image = next((files[suffix] for suffix in PICTURES if suffix in files), b"")
-                yield files["__key__"], image, files.get("mask.png", b"")
-    except (tarfile.TarError, OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read as a tar of samples ({error.args[0]}): build it again.") from error
+    if path.suffix == WebDatasetShards.suffix:
+        return WebDatasetShards.read_pictures(path, side)
+    samples = format_of(path).read(path)
+    return ((sample.record.sample_id, sample.image, sample.mask) for sample in samples)
 
 
 def _shuffled(samples: Iterator[Indexed], rng: np.random.Generator) -> Iterator[Indexed]:

@@ -1,0 +1,138 @@
+"""Damaged shards in training: every sample of the table in every epoch, or the shard's name in one sentence."""
+
+import dataclasses
+import io
+import tarfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from facemill import DatasetError
+from facemill.pipeline.config.train_settings import TrainSettings
+from facemill.pipeline.data import FaceDataset
+from tests.pipeline.data.built import build, default_samples, rewrite_shard
+from tests.pipeline.data.test_module import indices, module
+
+LAST = "train/train-000004"
+"""Two samples, so that an error is found when the epoch's last, unfilled batch is made."""
+
+
+def with_members(path: Path, change) -> None:
+    """Write a tar anew, from what `change` makes of its list of (name, bytes)."""
+    with tarfile.open(path) as tar:
+        members = [(member.name, tar.extractfile(member).read()) for member in tar]
+    with tarfile.open(path, "w") as tar:
+        for name, data in change(members):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
+def rename(members, old: str, new: str):
+    return [(name.replace(old, new), data) for name, data in members]
+
+
+def spoil(members):
+    return [(name, data[:60] if name.endswith("-t0.png") else data) for name, data in members]
+
+
+DAMAGES = {
+    "picture": (spoil, r"Row \d of .*cannot be decoded"),
+    "keys": (lambda members: rename(members, "f000040", "f000041"), r"Row \d of .* holds train-4-f000041-t0"),
+    "member twice": (lambda members: members[:3] * 2 + members[3:], "is made of"),
+    "no mask": (lambda members: members[:2] + members[3:], "is made of"),
+}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_no_damage_of_a_tar_ends_an_epoch_early(tmp_path, workers, damage):
+    path = build(tmp_path, format_name="webdataset") / f"{LAST}.tar"
+    change, says = DAMAGES[damage]
+    with_members(path, change)
+    with pytest.raises(DatasetError, match=says) as error:
+        indices(module(tmp_path, TrainSettings(batch=7), workers=workers).train_dataloader())
+    assert "train-000004.tar" in str(error.value)
+    assert str(error.value).count("\n") == 0
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("suffix", [".tar", ".parquet"])
+@pytest.mark.parametrize("kept", [0, 0.5, 0.99])
+def test_a_shard_cut_or_lost_ends_no_epoch_early(tmp_path, workers, suffix, kept):
+    root = build(tmp_path, format_name="webdataset" if suffix == ".tar" else "parquet")
+    path = root / f"{LAST}{suffix}"
+    if kept:
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+        if suffix == ".tar" and kept > 0.9:  # only the padding is gone: nothing is lost
+            assert len(indices(module(root, TrainSettings(batch=7), workers=workers).train_dataloader())) >= 24
+            return
+    else:
+        path.unlink()
+    with pytest.raises(DatasetError, match=rf"train-000004\{suffix}"):
+        indices(module(root, TrainSettings(batch=7), workers=workers).train_dataloader())
+
+
+def test_a_sparse_member_of_a_tar_takes_no_memory(tmp_path):
+    path = build(tmp_path, format_name="webdataset") / f"{LAST}.tar"
+    with tarfile.open(path) as tar:
+        mask = next(member for member in tar if member.name.endswith("mask.png"))
+    image = tarfile.TarInfo(mask.name.replace("mask.", ""))
+    mask.size = 7 << 30
+    with path.open("r+b") as file:
+        file.seek(mask.offset)
+        file.write(mask.tobuf())
+        file.seek(mask.offset_data + mask.size)  # a hole, which takes no disk
+        file.write(image.tobuf())
+    with pytest.raises(DatasetError, match=r"train-000004.tar .* more than the"):
+        indices(module(tmp_path).train_dataloader())
+
+
+def test_a_picture_of_another_size_is_told_by_its_header(tmp_path, monkeypatch):
+    bomb = cv2.imencode(".png", np.zeros((3000, 3000, 3), np.uint8))[1].tobytes()
+    samples = default_samples()
+    spoilt = [dataclasses.replace(sample, image=bomb) for sample in samples[28:30]]
+    build(tmp_path)
+    rewrite_shard(tmp_path, f"{LAST}.parquet", spoilt)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("its pixels were decoded"))
+    with pytest.raises(DatasetError, match="a picture of 3000 x 3000 pixels"):
+        FaceDataset(tmp_path, "train")[28]
+
+
+LAYOUTS = {
+    "pyarrow's defaults": {},
+    "zstd": {"compression": "zstd", "use_dictionary": False},
+    "dictionary": {"compression": "none"},
+    "second version": {"compression": "none", "use_dictionary": False, "data_page_version": "2.0"},
+    "small groups": {"row_group_size": 3},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("masks", [True, False])
+def test_parquet_in_another_librarys_layout_reads_the_same(tmp_path, parquet, layout, masks):
+    build(tmp_path)
+    for path in tmp_path.glob("train/*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.select(table.column_names[::-1]), path, **LAYOUTS[layout])
+    ours, theirs = (FaceDataset(root, "train", masks=masks) for root in (parquet, tmp_path))
+    batch = [29, 3, 0, 17, 4]
+    for one, other in zip(ours.__getitems__(batch), theirs.__getitems__(batch), strict=True):
+        assert one.image.equal(other.image)
+        assert one.mask.equal(other.mask)
+        assert (one.label, one.has_mask, one.index) == (other.label, other.has_mask, other.index)
+
+
+def test_large_binary_columns_read_the_same(tmp_path, parquet):
+    large = pa.struct([("bytes", pa.large_binary()), ("path", pa.large_string())])
+    build(tmp_path)
+    for path in tmp_path.glob("train/*.parquet"):
+        table = pq.read_table(path)
+        schema = pa.schema([field.with_type(large) if field.name in ("image", "mask") else field
+                            for field in table.schema])  # fmt: skip
+        pq.write_table(table.cast(schema), path)
+    assert FaceDataset(tmp_path, "train")[11].image.equal(FaceDataset(parquet, "train")[11].image)
