@@ -314,7 +314,7 @@ class VideoFacts:
         variable_rate: whether frames are unevenly spaced in time.
         rotation: degrees by which coded pictures are turned for display.
         pixel_aspect: width of a coded pixel / its height.
-        interlaced: whether its pictures consist of two fields, which are not taken apart.
+        interlaced: whether its pictures consist of two fields, whether or not the build deinterlaced them.
         colour_matrix, colour_range: as numbered in ITU-T H.273; 2 and 0 where neither the file nor its original says.
         cuts: first frame of each shot but the first; sought in videos in which faces are sought.
         alignment: how a fake lies in time against its original (see `facemill.masks.PairAlignment`); None without one.

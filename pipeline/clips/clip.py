@@ -210,7 +210,7 @@ class Clip:
                 follows = yield from self._read_fake(fake, seen, streams, start, len(indices))
                 if not follows and start == 0:  # nothing of it has been used yet
                     self.alone.append(fake)
-                    self.failures = [failure for failure in self.failures if failure.video_id != fake.video_id]
+                    self._forget_failures(fake)
         if self.crops_later:
             yield from self._read_again()
 
@@ -243,11 +243,16 @@ class Clip:
                 return False
             if attempt == READINGS - 1 or not self._realign(fake, start, count):
                 break
+            # It breaks off again, or it does not: the last reading counts.
+            self._forget_failures(fake)
             # Frames that were skipped cannot be placed where the fake falls out of step: none is skipped now.
             streams[fake.video_id] = self._fake_streams(fake, start, every=True)
             yield FakeRestart(fake)
         yield FakeRead(fake)
         return True
+
+    def _forget_failures(self, video: ClipVideo) -> None:
+        self.failures = [failure for failure in self.failures if failure.video_id != video.video_id]
 
     def _realign(self, fake: ClipVideo, start: int, count: int) -> bool:
         """Correct which frames of a fake show what; returns whether that changes any of this window's."""

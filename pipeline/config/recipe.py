@@ -43,8 +43,16 @@ class DecodeSettings(Settings):
 
     backend: Literal["auto", "pyav", "decord"] = "auto"
     """`auto` is PyAV: the exact one, and the faster one in the project's own benchmark."""
+    deinterlace: bool = False
+    """Turn the two fields of interlaced pictures into one full picture; other files stay as they are. PyAV only."""
     timeout_s: Annotated[float, Field(gt=0, json_schema_extra=BYTES_STAY)] = 120.0
     """Longest time in which the decoder may give no picture, in seconds, before the video is given up."""
+
+    @model_validator(mode="after")
+    def _decord_does_not_deinterlace(self) -> "DecodeSettings":
+        if self.deinterlace and self.backend == "decord":
+            raise ValueError("'deinterlace' needs 'backend: auto' or 'pyav'")
+        return self
 
 
 class SampleSettings(Settings):

@@ -48,7 +48,7 @@ class VideoInfo:
         coded_width, coded_height: pixels, as coded: before square pixels are made of them and they are turned.
         pixel_aspect: width of a coded pixel / its height.
         colour: as the first picture is tagged, completed by what the reader was told.
-        interlaced: whether the first picture consists of two fields; they are not taken apart.
+        interlaced: whether the first picture consists of two fields.
         profile: of the codec, such as `High`; empty where unknown.
         other_streams: moving video streams of the file that are smaller and were not taken.
     """

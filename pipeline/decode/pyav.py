@@ -11,6 +11,7 @@ import av
 from facemill import VideoError
 from facemill.manifests.records import Reason
 from facemill.pipeline.decode.damage import DamageTracker
+from facemill.pipeline.decode.deinterlace import deinterlaced
 from facemill.pipeline.decode.frame import UNSPECIFIED, Frame, VideoInfo
 from facemill.pipeline.decode.picture import Observer, Picture, rgb_of
 from facemill.pipeline.decode.probe import Probe
@@ -32,6 +33,7 @@ def read_with_pyav(
     observer: Observer | None = None,
     every: bool = False,
     skip: bool = True,
+    deinterlace: bool = False,
 ) -> Iterator[Frame]:
     """Decode from the start until the last of `indices` came out; only those become RGB.
 
@@ -44,6 +46,7 @@ def read_with_pyav(
         every: decode all pictures, to the end of the file; otherwise those that nobody asked for and no other
             picture needs are left out.
         skip: whether any may be left out.
+        deinterlace: take the fields of interlaced pictures apart; then every picture is decoded.
 
     Raises:
         VideoError: what `open_video` raises; unreadable, where a picture cannot be converted.
@@ -51,13 +54,18 @@ def read_with_pyav(
     deadline.restart()
     timeline = probed.timeline
     due = indices
-    if observer is not None:
-        end = len(timeline.pts) if every else max(indices, default=-1) + 1
+    end = len(timeline.pts) if every else max(indices, default=-1) + 1
+    if deinterlace:  # each picture needs its neighbours
+        due = range(min(end + 1, len(timeline.pts)) if end else 0)
+    elif observer is not None:
         spared = frozenset() if every else timeline.disposable.difference(indices)
         due = [index for index in range(end) if index not in spared]
     remaining = deque(due)
     wanted = frozenset(indices)
-    for index, frame in _decode(path, probed, remaining, deadline, threads, skip=skip and not every):
+    pictures = _decode(path, probed, remaining, deadline, threads, skip=skip and not every and not deinterlace)
+    for index, frame in deinterlaced(pictures) if deinterlace else pictures:
+        if index >= end:
+            return
         picture = None if frame is None else _picture(frame, probed.info)
         if observer is not None and picture is not None:
             observer(index, picture)

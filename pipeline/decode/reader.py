@@ -30,7 +30,7 @@ class VideoReader:
 
     Args:
         path: a local file.
-        settings: backend and timeout; `auto` is PyAV.
+        settings: backend (`auto` is PyAV), timeout, and whether interlaced files are deinterlaced.
         threads: of the decoder.
         colour: stands in for colour tags that the file lacks: those of the original that a fake was made from.
 
@@ -81,10 +81,12 @@ class VideoReader:
         if self._closed:
             raise ValueError(f"The reader of {self.path} is closed: open a new one.")
         chosen = check_indices(indices, self.info.frame_count)
-        backend = read_with_decord if self._settings.backend == "decord" else read_with_pyav
-        frames = backend(
-            self.path, self._probe, chosen, self._deadline(), self._threads, observer=observer, every=every
-        )
+        given = self.path, self._probe, chosen, self._deadline(), self._threads
+        if self._settings.backend == "decord":
+            frames = read_with_decord(*given, observer=observer, every=every)
+        else:
+            deinterlace = self._settings.deinterlace and self.info.interlaced
+            frames = read_with_pyav(*given, observer=observer, every=every, deinterlace=deinterlace)
         self._reads.add(frames)
         return frames
 

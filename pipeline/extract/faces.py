@@ -40,11 +40,13 @@ def load_detector(settings: DetectSettings, min_face: float, device: str) -> Fac
     )
 
 
-def detection_key(video_id: str, video_bytes: int, frame_count: int, settings: DetectSettings, min_face: float) -> str:
+def detection_key(
+    video_id: str, video_bytes: int, frame_count: int, settings: DetectSettings, min_face: float, *, deinterlaced: bool
+) -> str:
     """Hash of the video's identity (id, file size, frames) and of every setting that decides its faces."""
     choices = settings.model_dump(mode="json", exclude={"on", "batch", "weights"})
     smallest = min_face if settings.max_side == "auto" else None
-    work = [video_id, video_bytes, frame_count, choices, smallest, _weights_digest(settings)]
+    work = [video_id, video_bytes, frame_count, choices, smallest, _weights_digest(settings), deinterlaced]
     return hashlib.blake2b(json.dumps(work, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 

@@ -49,7 +49,7 @@ class FaceTracking:
         watch: Stopwatch,
     ) -> None:
         self.clip, self.settings, self.watch = clip, recipe.detect, watch
-        self.min_face = recipe.filter.min_face
+        self.min_face, self.deinterlace = recipe.filter.min_face, recipe.decode.deinterlace
         self.detections: list[FrameFaces] = []
         self.patches: dict[int, list[NDArray[np.uint8]]] = defaultdict(list)
         self._detector, self._known = detector, known_faces
@@ -79,8 +79,9 @@ class FaceTracking:
 
     def detect(self, video: ClipVideo, frames: Sequence[Frame | None]) -> list[list[Face]]:
         """Faces of each frame; none where a frame does not decode."""
-        settings = self.settings
-        key = detection_key(video.video_id, video.file_bytes, video.reader.info.frame_count, settings, self.min_face)
+        info = video.reader.info
+        work = video.video_id, video.file_bytes, info.frame_count, self.settings, self.min_face
+        key = detection_key(*work, deinterlaced=self.deinterlace and info.interlaced)
         present = [frame for frame in frames if frame is not None and frame.image is not None]
         faces = {frame.index: self._known[key, frame.index] for frame in present if (key, frame.index) in self._known}
         unseen = list({frame.index: frame for frame in present if frame.index not in faces}.values())

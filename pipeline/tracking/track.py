@@ -24,12 +24,15 @@ GROWTH, GROWTH_PER_FRAME, MAX_GROWTH = 0.12, 0.01, 0.4
 """Standard deviation of the logarithm of a box's size, likewise."""
 LIKE, LIKE_DEVIATION = 0.32, 0.055
 """What descriptors of one person mostly differ by, and the standard deviation beyond."""
+UNLIKE_LIMITS = {5: 0.45, 15: 0.36}
+"""Difference of descriptors from which on a face is somebody else, wherever it is, by the frames since the person was
+last seen: the longer nobody looked, the surer it must be. A track that ends costs less than one of two people."""
 NEIGHBOURHOOD = 0.4
 """How far, in box sides, a descriptor looks beyond the box for the most part."""
 LOOKS = 8
 """Descriptors that are remembered of a person."""
 LIKENESS = 0.5
-"""Tracks that never meet are one person's from this ratio of their means on: a cut of the film parted them."""
+"""Tracks that never meet may be one person's from this ratio of their mean areas on: a cut of the film parted them."""
 
 Looks = Sequence[NDArray[np.float32]]
 """A descriptor (see `facemill.pipeline.tracking.appearance`) for each face."""
@@ -37,10 +40,11 @@ Looks = Sequence[NDArray[np.float32]]
 
 @dataclass(slots=True)
 class Track:
-    """One person: the face in each sampled frame (by frame index) where they were seen."""
+    """One person: the face in each sampled frame (by frame index) where they were seen, and the last descriptors."""
 
     track_id: int
     faces: dict[int, Face] = field(default_factory=dict)
+    looks: list[NDArray[np.float32]] = field(default_factory=list)
 
     @property
     def last(self) -> Face:
@@ -113,6 +117,7 @@ class Tracker:
                 trail.track = Track(len(self.tracks))
                 self.tracks.append(trail.track)
             trail.track.faces[frame_index] = face
+            trail.track.looks = trail.looks
             result.append(trail.track)
         return result
 
@@ -202,8 +207,10 @@ def _link_cost(
     cost += (growth / np.minimum(GROWTH + GROWTH_PER_FRAME * elapsed, MAX_GROWTH)) ** 2
     if looks is not None:
         now_looks = np.stack(looks)
-        unlike = [unlikeness(np.stack(trail.looks), now_looks).min(axis=0) for trail in trails]
-        cost += (np.maximum(np.stack(unlike) - LIKE, 0) / LIKE_DEVIATION) ** 2
+        unlike = np.stack([unlikeness(np.stack(trail.looks), now_looks).min(axis=0) for trail in trails])
+        cost += (np.maximum(unlike - LIKE, 0) / LIKE_DEVIATION) ** 2
+        alike = unlike < np.interp(elapsed, list(UNLIKE_LIMITS), list(UNLIKE_LIMITS.values()))
+        cost = np.where(alike, cost, np.inf)
     limit = np.interp(elapsed, list(LIMITS), list(LIMITS.values()))
     return cost / 2, limit
 
@@ -211,17 +218,22 @@ def _link_cost(
 def largest_person(tracks: Sequence[Track]) -> set[int]:
     """Ids of the tracks of the person with the largest and steadiest face; empty where there is nobody.
 
-    They are the track of the greatest area in all, and others, seen in other frames only, whose mean area is like its
-    own.
+    That is the track with the greatest total area, and others, seen in other frames only, of a face about as large
+    that looks like it: cuts and absences part the tracks of one person.
     """
-    chosen: set[int] = set()
+    chosen: dict[int, Track] = {}
     frames: set[int] = set()
-    least = 0.0
     for track in sorted(tracks, key=lambda track: (-track.total_area, track.track_id)):
-        mean = track.total_area / len(track.faces)
-        if not chosen:
-            least = LIKENESS * mean
-        if mean >= least and frames.isdisjoint(track.faces):
-            chosen.add(track.track_id)
+        if frames.isdisjoint(track.faces) and (not chosen or _joins(track, list(chosen.values()))):
+            chosen[track.track_id] = track
             frames.update(track.faces)
-    return chosen
+    return set(chosen)
+
+
+def _joins(track: Track, others: Sequence[Track]) -> bool:
+    """Whether a track shows the person of other tracks, of which the first one is the largest."""
+    sizes = [person.total_area / len(person.faces) for person in (track, others[0])]
+    looks = [look for other in others for look in other.looks]
+    if sizes[0] < LIKENESS * sizes[1] or not looks or not track.looks:
+        return False
+    return bool(unlikeness(np.stack(track.looks), np.stack(looks)).min() < min(UNLIKE_LIMITS.values()))

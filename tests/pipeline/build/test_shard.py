@@ -417,3 +417,32 @@ def test_windows_do_not_show_in_what_is_sampled(
         (s.image, s.record.sample_id, s.record.label_source) for s in whole
     ]
     assert all(iou(picture(a.mask) > 0, picture(b.mask) > 0) > 0.9 for a, b in zip(parts[6:], whole[6:], strict=True))
+
+
+@pytest.mark.parametrize("window", [64, 2])
+def test_a_fake_that_breaks_off_in_each_reading_is_recorded_once(
+    add_video: AddVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    """It starts two frames later by its content, not by its clock, so that it is read twice."""
+    from facemill.pipeline.decode import VideoReader
+
+    read, started = VideoReader.read, Counter[str]()
+
+    def breaking(self: VideoReader, indices: Sequence[int], **options: object):
+        started[self.path.stem] += 1
+        for frame in read(self, indices, **options):
+            if self.path.stem == "fake" and frame.index >= 15:
+                raise VideoError(Reason.DECODE_TIMEOUT, "No frame came within 1 s.")
+            yield frame
+
+    monkeypatch.setattr(VideoReader, "read", breaking)
+    monkeypatch.setattr("facemill.pipeline.clips.clip.LONGEST_WINDOW", window)
+    mover = Actor(20, 60, side=110, dx=3)
+    real = add_video("real", film([mover], 24))
+    fake = add_video("fake", film([mover], 22, forged=0, start=2), 1, source_id="real")
+    result = run(tmp_path / "out", ClipGroup(real, (fake,)))
+    assert started["fake"] > 1
+    counts = [failure.reason for failure in result.failures if failure.video_id == "fake"]
+    assert sorted(counts) == [Reason.DECODE_TIMEOUT, Reason.UNMATCHED], "its first moments are missing, too"
+    kept = sum(s.record.video_id == "fake" for s in samples(tmp_path / "out", result))
+    assert kept + sum(failure.frames for failure in result.failures) == 6

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from facemill import VideoError
 from facemill.pipeline.config.recipe import DecodeSettings
 from facemill.pipeline.decode import Colour, VideoReader, source
+from facemill.pipeline.decode.deinterlace import deinterlaced
 from tests.conftest import encode_video
 
 
@@ -179,3 +180,86 @@ def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path, orientation: in
     assert frame.image is not None
     assert frame.image.shape == expected.shape
     assert np.abs(frame.image.astype(int) - expected).max() <= 3
+
+
+FIELDS = {"x264-params": "bff=1", "flags": "+ildct+ilme", "bf": "2"}
+
+
+def moving_bar(at: float) -> np.ndarray:
+    """Gray [96, 128], a bar of 24 pixels."""
+    return np.where(np.abs(np.arange(128) - at) < 12, 220, 40).astype(np.uint8)[None].repeat(96, axis=0)
+
+
+def interlaced_clip(path: Path, frames: int = 24) -> list[np.ndarray]:
+    """Write a bar that moves by 2 pixels a field; returns what the first fields show, as full images.
+
+    The lower lines come first: libx264 takes the order of the fields from the frames, which PyAV marks so.
+    """
+    shown = [moving_bar(20 + 4 * i) for i in range(frames)]
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25, options={"crf": "4", **FIELDS})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for i, image in enumerate(shown):
+            woven = image.copy()
+            woven[::2] = moving_bar(22 + 4 * i)[::2]
+            picture = av.VideoFrame.from_ndarray(np.stack([woven] * 3, axis=-1), format="rgb24")
+            output.mux(stream.encode(picture.reformat(format="yuv420p", interpolation="AREA")))
+        output.mux(stream.encode())
+    return shown
+
+
+def combing(images: list[np.ndarray]) -> float:
+    """Gray levels by which lines differ from the mean of the two beside them."""
+    stack = np.stack(images)[..., 1].astype(float)
+    return float(np.abs(stack[:, 1:-1] - (stack[:, :-2] + stack[:, 2:]) / 2).mean())
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.ts"])
+def test_fields_are_taken_apart_on_demand(tmp_path: Path, name: str) -> None:
+    shown = interlaced_clip(path := tmp_path / name)
+    with VideoReader(path) as woven, VideoReader(path, DecodeSettings(deinterlace=True)) as reader:
+        before = [frame.image for frame in woven.read(range(24))]
+        after = [frame.image for frame in reader.read(range(24))]
+        assert reader.info.interlaced
+        assert (len(before), len(after), reader.info.frame_count) == (24, 24, 24)
+        assert combing(before) > 3
+        assert combing(after) < 0.5
+        error = [np.abs(a[..., 1].astype(float) - b).mean() for a, b in zip(after, shown, strict=True)]
+        assert max(error) < 3, "each shows the moment of its first field"
+
+
+def test_a_deinterlaced_frame_does_not_depend_on_which_others_are_read(tmp_path: Path) -> None:
+    interlaced_clip(path := tmp_path / "clip.mp4")
+    with VideoReader(path, DecodeSettings(deinterlace=True)) as reader:
+        full = [frame.image for frame in reader.read(range(24))]
+        seen: list[int] = []
+        chosen = list(reader.read([0, 7, 8, 20], observer=lambda index, _: seen.append(index)))
+        assert [frame.index for frame in chosen] == [0, 7, 8, 20]
+        assert all(np.array_equal(frame.image, full[frame.index]) for frame in chosen)
+        assert seen == list(range(21))
+        assert np.array_equal(next(reader.read([23])).image, full[23])
+        assert list(reader.read([])) == []
+
+
+def test_files_without_fields_stay_as_they_are(tmp_path: Path) -> None:
+    path = encode_video(tmp_path / "clip.mp4", np.random.default_rng(0).integers(0, 255, (6, 64, 64, 3), np.uint8))
+    with VideoReader(path) as plain, VideoReader(path, DecodeSettings(deinterlace=True)) as reader:
+        for a, b in zip(plain.read(range(6)), reader.read(range(6)), strict=True):
+            assert np.array_equal(a.image, b.image)
+
+
+def test_decord_does_not_deinterlace() -> None:
+    with pytest.raises(ValueError, match="needs 'backend"):
+        DecodeSettings(backend="decord", deinterlace=True)
+
+
+def test_damage_between_fields_costs_no_other_frame(tmp_path: Path) -> None:
+    interlaced_clip(path := tmp_path / "clip.mp4")
+    with av.open(str(path)) as container:
+        pictures = list(container.decode(video=0))
+    pictures[5] = None
+    result = list(deinterlaced(iter(enumerate(pictures))))
+    assert [index for index, picture in result if picture is None] == [5]
+    assert [index for index, _ in result] == list(range(24))
+    images = [picture.to_ndarray(format="rgb24") for _, picture in result if picture is not None]
+    assert combing(images[:4] + images[6:]) < 0.5

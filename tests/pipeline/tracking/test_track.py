@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from facemill.detectors.face import Face
-from facemill.pipeline.tracking.track import Tracker, box_iou, largest_person
+from facemill.pipeline.tracking.track import Track, Tracker, box_iou, largest_person
 
 
 def face(x: float, y: float, side: float = 50.0) -> Face:
@@ -109,20 +109,38 @@ def test_a_walker_is_followed_through_sparse_samples() -> None:
     assert len(tracker.tracks) == 1
 
 
-def test_the_largest_person_has_the_greatest_area_in_all() -> None:
+def test_the_longer_nobody_looked_the_more_alike_a_face_must_be() -> None:
+    """Descriptors that differ by 0.4 are still one person's after 5 frames, not after 15."""
     tracker = Tracker()
-    for index in range(5):
-        big, _ = tracker.update(index, [face(10, 10, 200), face(400, 50, 60)])
-    assert largest_person(tracker.tracks) == {big.track_id}
+    [before] = tracker.update(0, [face(100, 100)], [look(1, 0)])
+    assert tracker.update(5, [face(100, 100)], [look(1, 0.4)]) == [before]
+    tracker = Tracker()
+    [before] = tracker.update(0, [face(100, 100)], [look(1, 0)])
+    assert tracker.ambiguous(15, [face(100, 100)], [look(1, 0.4)])
+    assert tracker.update(15, [face(100, 100)], [look(1, 0.4)]) != [before]
+
+
+def test_the_largest_person_has_the_greatest_total_area() -> None:
+    tracker = Tracker()
+    for index in range(10):
+        steady, *_ = tracker.update(index, [face(10, 10, 50), face(400, 50, 60)][: 2 if not index else 1])
+    assert largest_person(tracker.tracks) == {steady.track_id}, "ten faces of 50 pixels, one of 60"
     assert largest_person([]) == set()
 
 
-def test_after_a_cut_the_largest_person_is_found_again() -> None:
-    tracker = Tracker()
-    [before] = tracker.update(0, [face(10, 10, 160)])
-    tracker.update(1, [face(12, 10, 160)])
-    after, _bystander = tracker.update(2, [face(400, 200, 180), face(700, 20, 100)])
-    assert largest_person(tracker.tracks) == {before.track_id, after.track_id}
+@pytest.mark.parametrize(
+    ("side", "unlike", "overlap", "joined"),
+    [(50, 0.2, 0, True), (30, 0.2, 0, False), (50, 0.5, 0, False), (50, 0.2, 1, False), (50, None, 0, False)],
+)
+def test_a_parted_person_is_joined_by_size_and_look(
+    side: float, unlike: float | None, overlap: int, joined: bool
+) -> None:
+    """After a cut there is a face of the given size and look; `overlap`: frames in which both are seen."""
+    first = Track(0, {i: face(10, 10, 60) for i in range(10)}, [look(1, 0)])
+    second = Track(
+        1, {i: face(10, 10, side) for i in range(10 - overlap, 15)}, [] if unlike is None else [look(1, unlike)]
+    )
+    assert largest_person([first, second]) == ({0, 1} if joined else {0})
 
 
 def test_box_iou_by_counting_pixels() -> None:
