@@ -74,10 +74,10 @@ test-lowest: setup
 	mkdir -p build/lowest
 	$(BIN)/uv --no-config pip compile --quiet pyproject.toml $(EXTRAS) --python-version 3.11 --resolution lowest-direct \
 		--output-file build/lowest/requirements.txt >/dev/null
-	$(BIN)/uv --no-config venv --quiet --python 3.11 build/lowest/venv
+	$(BIN)/uv --no-config venv --quiet --seed --python 3.11 build/lowest/venv
 	$(BIN)/uv --no-config pip install --quiet --python build/lowest/venv --requirements build/lowest/requirements.txt \
 		--editable '.[dev]'
-	build/lowest/venv/bin/python -m pytest $(PARALLEL) -m "not slow and not gpu" -W ignore::DeprecationWarning
+	build/lowest/venv/bin/python -m pytest $(PARALLEL) -m "not slow and not long and not gpu" -W ignore::DeprecationWarning
 
 clean:
 	rm -rf .venv demo-out bench-out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

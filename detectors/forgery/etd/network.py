@@ -123,7 +123,7 @@ class ETD(ForgeryDetector):
             z = features.chunk(self.options.n, 1)
             fused = self.fused_head(self.fusion(features))
             without = [head(torch.cat(z[:i] + z[i + 1 :], 1)) for i, head in enumerate(self.without_heads)]
-            local = [head(z_i) for head, z_i in zip(self.local_heads, z, strict=False)]
+            local = [head(z[i]) for i, head in enumerate(self.local_heads)]
             return ETDOutput(
                 logit=fused[:, 1] - fused[:, 0],
                 fused=fused,
