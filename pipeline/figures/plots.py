@@ -57,7 +57,7 @@ def draw_scores(rows: pa.Table, path: Path, *, title: str) -> None:
             axes.hist(scores, _BINS, weights=weights, color=colour, alpha=0.6, label=f"{name} ({len(scores)})")
         axes.axvline(0.5, color="0.4", linewidth=1, linestyle="--")
         axes.set(xlim=(0, 1), xlabel="score (probability of fake)", ylabel="share of the class")
-        axes.get_figure(root=True).legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+        axes.figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
 
     _save(draw, path, title, (7.2, 4.2))
 
