@@ -22,6 +22,7 @@ demo: setup
 
 # A process a core, each with whole files: what a file builds once, it shares.
 PARALLEL := -n logical --maxprocesses 8 --dist loadfile
+
 test: setup
 	$(BIN)/python -m pytest $(PARALLEL) -m "not long"
 

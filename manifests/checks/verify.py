@@ -89,6 +89,7 @@ class _Verification:
         self, root: Path, info: DatasetInfo, recipe: RecipeFacts, on_samples: Callable[[int, int], None] | None
     ) -> None:
         self.root, self.info, self.recipe, self.on_samples = root, info, recipe, on_samples
+        self.total = sum(shard.rows for shard in info.shards)
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
@@ -171,7 +172,7 @@ class _Verification:
         findings = shard.result()
         self.problems += findings.problems
         if self.on_samples is not None:
-            self.on_samples(len(findings.samples), sum(shard.rows for shard in self.info.shards))
+            self.on_samples(len(findings.samples), self.total)
         return findings
 
     def _check_samples(

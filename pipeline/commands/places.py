@@ -74,12 +74,8 @@ def free_names(folder: Path, pattern: str, *, overwrite: bool = False) -> Path:
     Raises:
         ConfigError: if it may not.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file, and a folder is to be written: choose another --out.")
-    if not overwrite and any(folder.rglob(pattern)):
-        raise ConfigError(f"{folder} holds an earlier run: pass --overwrite to replace it, or choose another --out.")
-    _check_writable(folder)
-    return folder
+    taken = any(folder.rglob(pattern))
+    return free_folder(folder, overwrite=overwrite or not taken, is_own=lambda folder: True)
 
 
 def _check_writable(folder: Path) -> None:

@@ -19,8 +19,9 @@ def shown(text: object) -> str:
 
 def echo(line: object, *, err: bool = False) -> None:
     """Print a line, and log it."""
-    typer.echo(shown(line), err=err)
-    logger.info(shown(line))
+    text = shown(line)
+    typer.echo(text, err=err)
+    logger.info(text)
 
 
 def echo_json(value: Any) -> None:
