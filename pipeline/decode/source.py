@@ -52,6 +52,9 @@ def open_video(path: Path, deadline: Deadline, threads: int) -> Iterator[tuple[A
         VideoError: missing_file, unreadable, no_video_stream or decode_timeout.
     """
     _check_file(path)
+    # FFmpeg's threads call Python where somebody turned PyAV's log on, as importing torchvision 0.23 does; closing a
+    # damaged file waits for them, with the lock that they need.
+    av.logging.set_level(None)
     try:
         # "file:" keeps FFmpeg from taking a colon in the name for a protocol.
         container = av.open(f"file:{path}", timeout=deadline.timeout_s, metadata_errors="replace")

@@ -234,3 +234,21 @@ def test_import_is_light() -> None:
     code = "import sys, facemill.pipeline.decode; print([name for name in ('torch', 'decord') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+READ_WITH_A_LOG = """
+import sys
+import av.logging
+from facemill.pipeline.decode import VideoReader
+for _ in range(5):
+    av.logging.set_level(av.logging.ERROR)
+    with VideoReader(sys.argv[1], threads=2) as reader:
+        print(sum(frame.image is not None for frame in reader.read(range(reader.info.frame_count))))
+"""
+
+
+def test_a_log_that_somebody_else_turned_on_hangs_no_damaged_file(media: Path) -> None:
+    """Importing torchvision 0.23 turns it on; without care, two of three readings never end."""
+    command = [sys.executable, "-c", READ_WITH_A_LOG, str(media / "hostile/bitrot_lp_d10.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["235"] * 5
