@@ -63,7 +63,8 @@ class BuildProgress(Watcher):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if not self._bar.disable:  # rich 13 would end it with an empty line
+            self._bar.stop()
 
     def begin(self, videos: int) -> None:
         self.total = videos

@@ -1,5 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that `--help` answers at once."""
 
+import logging
 import sys
 import traceback
 from collections.abc import Callable
@@ -69,6 +70,7 @@ def _end(code: Exit, message: str) -> NoReturn:
 def main() -> None:
     """Entry point: every error is one sentence, and every ending has its exit code."""
     interrupts.listen()
+    logging.getLogger("facemill").propagate = False  # it is printed already; a library may have the root logger print
     try:
         app()
     except SystemExit as ending:

@@ -40,6 +40,9 @@ def progress(what: str, total: int | None, *, quiet: bool = False) -> Iterator[C
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+    if quiet or not console.is_terminal:  # rich 13 ends also a disabled bar with an empty line
+        yield lambda done, total=None: None
+        return
+    with Progress(console=console, transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done, total=None: bar.update(task, advance=done, total=total)

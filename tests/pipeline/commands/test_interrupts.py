@@ -43,3 +43,18 @@ def test_an_error_without_a_signal_stays_one() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("Internal error (RuntimeError: broken)")
+
+
+def test_a_fork_that_has_not_settled_ends_without_a_word() -> None:
+    code = """
+import os, signal
+from facemill.pipeline.commands.interrupts import interrupts
+interrupts.listen()
+child = os.fork()
+if not child:
+    os.kill(os.getpid(), signal.SIGTERM)
+_, status = os.waitpid(child, 0)
+assert os.WTERMSIG(status) == signal.SIGTERM and not interrupts.heard
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

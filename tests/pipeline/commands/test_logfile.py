@@ -1,4 +1,5 @@
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,3 +50,13 @@ def test_a_second_command_of_one_process_keeps_its_own(tmp_path: Path) -> None:
     echo("second")
     assert "second" not in (tmp_path / "first").read_text().splitlines()[-1].split(" ", 2)[2].split()
     assert (tmp_path / "second").read_text().endswith("second\n")
+
+
+def test_nothing_is_printed_twice_where_a_library_has_the_root_logger_print() -> None:
+    code = (
+        "import logging, sys; logging.basicConfig(level='INFO'); sys.argv[1:] = ['detectors', 'etd']\n"
+        "from facemill.pipeline.commands import cli; cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "n=4" in done.stdout
+    assert done.stderr == ""

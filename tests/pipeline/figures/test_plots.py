@@ -49,7 +49,7 @@ def test_bars_of_each_class_sum_to_one(drawn, tmp_path):
     real, fake = (sum(bar.get_height() for bar in container) for container in drawn[0].containers)
     assert (real, fake) == (pytest.approx(1), pytest.approx(1))
     assert read(tmp_path / "scores.png").size
-    figure = drawn[0].get_figure(root=True)
+    figure = drawn[0].figure
     [legend] = figure.legends
     assert [text.get_text().split()[0] for text in legend.get_texts()] == ["real", "fake"]
     assert legend.get_window_extent().y1 < drawn[0].get_window_extent().y0, "it hides no bar"
