@@ -1,5 +1,6 @@
 """What a stranger installs: the content of wheel and sdist, and what every module says it exports."""
 
+import fnmatch
 import importlib
 import pkgutil
 import shutil
@@ -32,6 +33,13 @@ def test_all_names_what_is_there_and_public(name: str) -> None:
     assert isinstance(module.__all__, list)
     assert all(hasattr(module, exported) for exported in module.__all__)
     assert module.__all__ == sorted(set(module.__all__), key=lambda n: (not n.isupper(), not n[0].isupper(), n))
+
+
+def test_every_folder_of_tests_is_collected(pytestconfig: pytest.Config) -> None:
+    left_out = pytestconfig.getini("norecursedirs")
+    folders = {folder for path in (ROOT / "tests").rglob("test_*.py") for folder in path.relative_to(ROOT).parts[:-1]}
+    assert "build" in folders
+    assert not [folder for folder in folders if any(fnmatch.fnmatch(folder, pattern) for pattern in left_out)]
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,10 @@
-"""Whose a dataset's folder is: one build's, by what it holds, and one run's at a time, by a lock."""
+"""Whose a dataset's folder is: one build's, by what it holds, and one run's or its parts' at a time, by a lock."""
 
 import errno
 import fcntl
 import json
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,24 +14,29 @@ from facemill import ConfigError, DatasetError
 from facemill.manifests.storage import write_atomically
 from facemill.pipeline.build.state import committed_results, state_folder
 
-__all__ = ["BUILD_FILE", "RUN_FILE", "check_running", "claim"]
+__all__ = ["BUILD_FILE", "RUN_FILES", "check_running", "claim", "run_file"]
 
 BUILD_FILE = "build.json"
 """What must not change between the runs of one build."""
 LOCK_FILE = "lock"
-RUN_FILE = "run"
-"""Id of the run that is under way: workers stop when it is another's, or gone."""
+RUN_FILES = "run-[0-9a-f]{16}"
+"""A file for each run that is under way: its workers stop when it is gone."""
+SETTLE_S = 10.0
+"""Longest time that a shared run waits for one that takes the folder."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 """What file systems without locks answer: there, nothing keeps two builds apart."""
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 @contextmanager
-def claim(out: Path, identity: Mapping[str, Any]) -> Iterator[str]:
+def claim(out: Path, identity: Mapping[str, Any], *, shared: bool = False) -> Iterator[str]:
     """Take a folder for a build, or find that it already is this build's; gives the id of this run.
 
     A folder is another build's once a shard is committed there: a run that made nothing claims nothing. The lock is
     the kernel's: it goes with the process, however that ends.
+
+    Args:
+        shared: other shared runs of the same build may be under way.
 
     Raises:
         ConfigError: if it is another build's, another run is under way there, it holds anything else, or it cannot
@@ -42,15 +48,21 @@ def claim(out: Path, identity: Mapping[str, Any]) -> Iterator[str]:
             raise ConfigError(f"{out} is not empty and holds no build: choose another --out.")
         state.mkdir(parents=True, exist_ok=True)
         with (state / LOCK_FILE).open("a") as lock:
-            _lock(lock.fileno(), out)
-            _check_identity(out, identity)
-            write_atomically(state / BUILD_FILE, json.dumps(identity, indent=1).encode())
+            kind = _lock(lock.fileno(), out, shared=shared)
+            _check_identity(out, identity, at_work=kind == fcntl.LOCK_SH)
+            if kind != fcntl.LOCK_SH:
+                write_atomically(state / BUILD_FILE, json.dumps(identity, indent=1).encode())
+            if kind == fcntl.LOCK_EX:
+                for path in state.glob("run-*"):  # of runs that were killed
+                    path.unlink(missing_ok=True)
+                if shared:
+                    fcntl.flock(lock.fileno(), fcntl.LOCK_SH)
             run = secrets.token_hex(8)
-            write_atomically(state / RUN_FILE, run.encode())
+            run_file(out, run).touch()
             try:
                 yield run
             finally:
-                (state / RUN_FILE).unlink(missing_ok=True)
+                run_file(out, run).unlink(missing_ok=True)
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
@@ -58,35 +70,44 @@ def claim(out: Path, identity: Mapping[str, Any]) -> Iterator[str]:
         raise ConfigError(f"{place} cannot be written to ({error.strerror}): choose another --out.") from error
 
 
+def run_file(out: Path, run: str) -> Path:
+    """The file that is there for as long as a run is under way."""
+    return state_folder(out) / f"run-{run}"
+
+
 def check_running(out: Path, run: str | None) -> None:
     """See that the run is under way still.
 
     Raises:
-        DatasetError: if it has ended, or another has begun.
+        DatasetError: if it has ended.
     """
-    if run is None:
+    if run is None or run_file(out, run).exists():
         return
-    try:
-        if (state_folder(out) / RUN_FILE).read_text() == run:
-            return
-    except FileNotFoundError:
-        pass
     raise DatasetError(f"The build in {out} was stopped: this worker stops, too.")
 
 
-def _lock(descriptor: int, out: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ConfigError(f"Another build is at work in {out}: wait for it, or choose another --out.") from None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
+def _lock(descriptor: int, out: Path, *, shared: bool) -> int | None:
+    """The kind of lock that was got, alone where possible; None where the file system knows none."""
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        for kind in (fcntl.LOCK_EX, fcntl.LOCK_SH)[: 1 + shared]:
+            try:
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                return kind
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                return None
+        if not shared or time.monotonic() > deadline:
+            raise ConfigError(f"Another build is at work in {out}: wait for it, or choose another --out.")
+        time.sleep(0.1)  # the first of several parts looks at the folder alone
 
 
-def _check_identity(out: Path, identity: Mapping[str, Any]) -> None:
+def _check_identity(out: Path, identity: Mapping[str, Any], *, at_work: bool) -> None:
     path = state_folder(out) / BUILD_FILE
-    if not path.is_file() or not committed_results(out):
+    if not path.is_file() or not (at_work or committed_results(out)):
         return
     try:
         before = json.loads(path.read_bytes())

@@ -1,103 +1,28 @@
 """The main job: a manifest and a recipe in, a checked dataset of face crops out. Killed anywhere, it resumes."""
 
 import hashlib
-import platform
-import re
-from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-import av
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from facemill import ConfigError, DatasetError, FacemillError, __version__
-from facemill.manifests import VideoEntry, group_clips, read_videos, schemas, write_videos
-from facemill.manifests.records import SPLITS
-from facemill.manifests.shards.card import dataset_card
-from facemill.manifests.shards.croissant import croissant_metadata
-from facemill.manifests.shards.dataset import (
-    CARD_FILE,
-    CROISSANT_FILE,
-    DATASET_FILE,
-    FACES_FILE,
-    FACTS_FILE,
-    FAILURES_FILE,
-    SAMPLES_FILE,
-    STATE_TABLES,
-    VIDEOS_FILE,
-    DatasetInfo,
-    ShardInfo,
-    count_samples,
-    write_dataset,
-)
-from facemill.manifests.storage import TEMPORARY_SUFFIX, atomic_path, target_of, write_atomically
+from facemill.manifests import VideoEntry, group_clips, read_videos, write_videos
+from facemill.manifests.shards.dataset import FACES_FILE, VIDEOS_FILE
 from facemill.manifests.validation import check
-from facemill.pipeline.build.claim import BUILD_FILE, RUN_FILE, claim
+from facemill.pipeline.build.claim import claim, run_file
 from facemill.pipeline.build.early_stop import EarlyStop
-from facemill.pipeline.build.executor import Executor, Outcome, tell
+from facemill.pipeline.build.executors import Executor, Outcome, create_executor, tell
+from facemill.pipeline.build.merge import VERSIONED, BuildReport, merge_shards, report_of, versions
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot, plan_shards
-from facemill.pipeline.build.state import GroupDone, ShardResult, load_final, state_folder
+from facemill.pipeline.build.state import GroupDone, ShardResult, load_final, load_whole
 from facemill.pipeline.build.worker_check import describe, fit_workers
 from facemill.pipeline.config.recipe import Recipe
 
-__all__ = ["BuildReport", "Watcher", "build"]
+__all__ = ["BuildReport", "Watcher", "build", "finish_build"]
 
 Result = TypeVar("Result")
-
-MERGED_ROWS = 50_000
-"""Rows of a row group of samples.parquet and faces.parquet, about."""
-
-OWN_FILES = re.compile(
-    "|".join(
-        [
-            *map(re.escape, (DATASET_FILE, CARD_FILE, CROISSANT_FILE)),
-            *map(re.escape, (VIDEOS_FILE, SAMPLES_FILE, FACES_FILE, FAILURES_FILE, BUILD_FILE, RUN_FILE)),
-            rf"({'|'.join(SPLITS)})-\d{{6,}}(\.samples|\.faces)?\.\w+",
-        ]
-    )
-)
-"""Names of the files that a build writes."""
-
-VERSIONED = (
-    "decord",
-    "facenet-pytorch",
-    "numpy",
-    "opencv-contrib-python-headless",
-    "pyarrow",
-    "retina-face",
-    "torch",
-    "torchvision",
-)
-"""Packages, beside PyAV, whose version may show in the pixels or the files."""
-
-
-@dataclass(frozen=True, slots=True)
-class BuildReport:
-    """What a build came to.
-
-    Attributes:
-        barren: videos that gave no sample; each is in failures.parquet with the reason.
-        failures: rows of failures.parquet.
-        retryable: how many of them the same command tries again, by reason.
-    """
-
-    out: Path
-    videos: int
-    barren: int
-    samples: int
-    shards: int
-    failures: int
-    retryable: dict[str, int]
-
-    @property
-    def failure_rate(self) -> float:
-        """Share of the videos that gave no sample."""
-        return self.barren / self.videos
 
 
 class Watcher:
@@ -124,10 +49,12 @@ def build(
     recipe: Recipe,
     out: str | Path,
     *,
+    executor: str = "dask",
     workers: int | None = None,
     scheduler: str | None = None,
     device: str = "auto",
     faces: str | Path | None = None,
+    part: tuple[int, int] | None = None,
     performance_report: str | Path | None = None,
     retry_failed: bool = False,
     watcher: Watcher | None = None,
@@ -137,11 +64,16 @@ def build(
     Args:
         videos: a manifest, or its entries.
         out: the dataset's folder; every worker must see it under this path.
-        workers, scheduler, performance_report: see `Executor`.
+        executor, workers, scheduler, performance_report: see `facemill.pipeline.build.executors.create_executor`.
         device: see `BuildJob`.
         faces: folder of an earlier build whose detections are reused.
+        part: (3, 16) builds the third of 16 equal parts of the shards and merges nothing: 16 such calls, at one time
+            or another and on any machines that see `out`, then `finish_build`, come to the same as one without it.
         retry_failed: try again also the shards in which a video failed by its own fault.
         watcher: is told how it goes.
+
+    Returns:
+        what the build, or the part of it, came to.
 
     Raises:
         ManifestError: the manifest cannot be read or breaks a rule.
@@ -151,42 +83,80 @@ def build(
         DatasetError: `faces` cannot be read, or a shard fails again and again for no fault of a video.
     """
     out, faces = Path(out).absolute(), None if faces is None else Path(faces).absolute()
-    entries = read_videos(videos) if isinstance(videos, str | Path) else list(videos)
+    entries = _entries(videos)
     if faces is not None and not (faces / FACES_FILE).is_file():
         raise DatasetError(f"There is no {faces / FACES_FILE}: give --faces the folder of a finished build.")
-    if not isinstance(videos, str | Path):
-        check(entries)
     watcher = watcher or Watcher()
     specs = plan_shards(group_clips(entries), recipe)
-    results: dict[str, ShardResult] = {}
-    gpus = _count_gpus(device)
-    with claim(out, _identity(entries, recipe)) as run:
+    if part is not None:
+        specs = _share(specs, *part)
+    count = sum(len(spec.sampled_ids) for spec in specs)
+    crew = create_executor(
+        executor,
+        workers=workers,
+        scheduler=scheduler,
+        gpus=_count_gpus(device),
+        performance_report=performance_report,
+    )
+    with claim(out, _identity(entries, recipe), shared=part is not None) as run:
         write_videos(entries, out / VIDEOS_FILE, places=False)
         job = BuildJob(out, recipe, faces, device, retry_failed, run)
-        watcher.begin(len(entries))
-        with Executor(
-            workers=workers, scheduler=scheduler, gpus=gpus, performance_report=performance_report
-        ) as executor:
-            if executor.dashboard is not None:
-                watcher.note(f"Dask's dashboard: {executor.dashboard}")
-            _check_workers(executor, entries, recipe, job, watcher)
-            for result, built in _run(executor, specs, job, _Listener(watcher, EarlyStop(len(entries)))):
+        watcher.begin(count)
+        results: dict[str, ShardResult] = {}
+        with crew:
+            if crew.dashboard is not None:
+                watcher.note(f"Dask's dashboard: {crew.dashboard}")
+            _check_workers(crew, entries, recipe, out, run, watcher)
+            for result, built in _run(crew, specs, job, _Listener(watcher, EarlyStop(count))):
                 results[result.shard_id] = result
                 watcher.shard(result, built=built)
-        return _finish(out, entries, recipe, [results[spec.shard_id] for spec in specs])
+        in_order = [results[spec.shard_id] for spec in specs]
+        return report_of(out, in_order) if part is not None else merge_shards(out, recipe, in_order)
+
+
+def finish_build(videos: str | Path | Sequence[VideoEntry], recipe: Recipe, out: str | Path) -> BuildReport:
+    """Merge the shards of a build all of whose parts are done, and decode nothing. Arguments as for `build`.
+
+    Raises:
+        ManifestError, ConfigError: as `build`.
+        DatasetError: for shards that are not built, or not whole.
+    """
+    out, entries = Path(out).absolute(), _entries(videos)
+    specs = plan_shards(group_clips(entries), recipe)
+    with claim(out, _identity(entries, recipe)):
+        results = [load_whole(out, spec.shard_id, spec.fingerprint(recipe)) for spec in specs]
+        if missing := [spec.shard_id for spec, result in zip(specs, results, strict=True) if result is None]:
+            raise DatasetError(
+                f"{len(missing)} of {len(specs)} shards are not built, {missing[0]} the first: run the parts of the "
+                "build that failed once more."
+            )
+        return merge_shards(out, recipe, [result for result in results if result is not None])
+
+
+def _entries(videos: str | Path | Sequence[VideoEntry]) -> list[VideoEntry]:
+    if isinstance(videos, str | Path):
+        return read_videos(videos)
+    check(videos)
+    return list(videos)
+
+
+def _share(specs: list[ShardSpec], number: int, count: int) -> list[ShardSpec]:
+    if not 1 <= number <= count:
+        raise ConfigError(f"There is no part {number}/{count}: parts are numbered from 1 to their count.")
+    return specs[number - 1 :: count]
 
 
 # Running ----------------------------------------------------------------------------------------------
 
 
 def _check_workers(
-    executor: Executor, entries: Sequence[VideoEntry], recipe: Recipe, job: BuildJob, watcher: Watcher
+    executor: Executor, entries: Sequence[VideoEntry], recipe: Recipe, out: Path, run: str, watcher: Watcher
 ) -> None:
     """Refuse workers that would give other bytes, and leave out those that do not see a folder."""
     roots = sorted({entry.root for entry in entries})
     weights = None if recipe.detect.weights is None else str(recipe.detect.weights)
     packages = ("facemill", "av", *VERSIONED)
-    seen: tuple[Any, ...] = packages, weights, roots, str(state_folder(job.out) / RUN_FILE), job.run
+    seen: tuple[Any, ...] = packages, weights, roots, str(run_file(out, run))
 
     def choose(told: dict[str, dict[str, Any]]) -> list[str]:
         fit, lines, difference = fit_workers(describe(*seen)["versions"], told)
@@ -278,9 +248,6 @@ def _count_gpus(device: str) -> int:
     return torch.cuda.device_count()
 
 
-# Before and after -------------------------------------------------------------------------------------
-
-
 def _identity(entries: list[VideoEntry], recipe: Recipe) -> dict[str, Any]:
     """What must not change between the runs of one build, since it may show in the bytes."""
     videos = hashlib.sha256()
@@ -290,70 +257,5 @@ def _identity(entries: list[VideoEntry], recipe: Recipe) -> dict[str, Any]:
         "recipe": recipe.work_values(),
         "manifest": videos.hexdigest(),
         "weights file": recipe.detect.weights_digest(),
-        "version of facemill or its libraries": {"facemill": __version__, **_versions()},
+        "version of facemill or its libraries": {"facemill": __version__, **versions()},
     }
-
-
-def _finish(out: Path, entries: list[VideoEntry], recipe: Recipe, results: list[ShardResult]) -> BuildReport:
-    """Merge the shards' tables in the order of the plan and write what speaks of the whole; dataset.json last."""
-    _merge((out / result.samples.path for result in results), schemas.SAMPLES, out / SAMPLES_FILE)
-    _merge((out / result.faces.path for result in results), schemas.FACES, out / FACES_FILE)
-    # A reference is read in several shards.
-    failures = list(dict.fromkeys(failure for result in results for failure in result.failures))
-    facts = list({row.video_id: row for result in results for row in result.facts}.values())
-    for path, table in (
-        (out / FAILURES_FILE, schemas.to_table(failures, schemas.FAILURES)),
-        (out / FACTS_FILE, schemas.to_table(facts, schemas.FACTS)),
-    ):
-        with atomic_path(path) as temporary:
-            pq.write_table(table, temporary)
-    shards = [(result.split, result.shard) for result in results if result.shard is not None]
-    info = DatasetInfo(
-        recipe=recipe.build_values(),
-        versions=_versions(),
-        counts=count_samples(pq.read_table(out / SAMPLES_FILE, columns=["split", "method", "video_id"])),
-        shards=tuple(ShardInfo(file.path, split, file.rows, file.bytes, file.sha256) for split, file in shards),
-        failures=len(failures),
-    )
-    write_atomically(out / CARD_FILE, dataset_card(info).encode())
-    write_atomically(out / CROISSANT_FILE, croissant_metadata(info, out).encode())
-    _sweep(out)
-    write_dataset(out, info)
-    return BuildReport(
-        out=out,
-        videos=len(entries),
-        barren=sum(result.barren for result in results),
-        samples=sum(result.rows for result in results),
-        shards=len(shards),
-        failures=len(failures),
-        retryable=dict(Counter(failure.reason.value for failure in failures if failure.retryable)),
-    )
-
-
-def _sweep(out: Path) -> None:
-    """Delete what killed processes left half-written of a build's own files, and nothing else."""
-    for folder in (out, state_folder(out), out / STATE_TABLES, *(out / split for split in SPLITS)):
-        for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
-            if OWN_FILES.fullmatch(target_of(path) or ""):
-                path.unlink(missing_ok=True)
-
-
-def _merge(tables: Iterable[Path], schema: pa.Schema, target: Path) -> None:
-    """Concatenate Parquet files, holding no more than a row group's rows at a time."""
-    with atomic_path(target) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        held: list[pa.Table] = []
-        for path in tables:
-            held.append(pq.read_table(path, schema=schema))
-            if sum(map(len, held)) >= MERGED_ROWS:
-                writer.write_table(pa.concat_tables(held))
-                held = []
-        if held:
-            writer.write_table(pa.concat_tables(held))
-
-
-def _versions() -> dict[str, str]:
-    """Versions of whatever may show in the pixels, for dataset.json."""
-    versions = {name: metadata.version(name) for name in VERSIONED}
-    libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
-    versions |= {"av": av.__version__, "libavcodec": libavcodec}
-    return versions | {"python": platform.python_version()}

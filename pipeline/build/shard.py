@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -130,12 +130,11 @@ def clip_results(
 
     Whatever breaks is a failure of the videos concerned.
     """
-    _settle_process()
     group_of = {video.video_id: group.group_id for group in spec.groups for video in group.videos()}
     detector = partial(
         load_detector, job.recipe.detect, job.recipe.filter.min_face, resolve_device(job.device, slot.number)
     )
-    with ThreadPoolExecutor(1, "encode") as encoders:
+    with _settled(), ThreadPoolExecutor(1, "encode") as encoders:
         tools = Tools(job.recipe, detector, known, encoders, watch)
         with Prefetch(spec.groups, job.recipe, slot.threads) as stream:
             for item in stream:
@@ -256,8 +255,9 @@ class _Records:
         )
 
 
-def _settle_process() -> None:
-    """Make this process a worker: one thread for torch and OpenCV, and freed memory kept for the next frame.
+@contextmanager
+def _settled() -> Iterator[None]:
+    """Inside, this process is a worker: one thread for torch and OpenCV, and freed memory kept for the next frame.
 
     Workers share the cores, and sums must not depend on the number of threads. Dask has its workers give
     freed memory back at once; fetching it again, page by page, made face detection five times slower.
@@ -266,10 +266,17 @@ def _settle_process() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK_BYTES)
         libc.mallopt(M_TRIM_THRESHOLD, 2 * KEPT_BLOCK_BYTES)
+    cudnn = torch.backends.cudnn
+    before = cv2.getNumThreads(), torch.get_num_threads(), cudnn.deterministic, cudnn.benchmark
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before[0])
+        torch.set_num_threads(before[1])
+        cudnn.deterministic, cudnn.benchmark = before[2:]
 
 
 def resolve_device(device: str, slot_number: int) -> str:

@@ -16,6 +16,7 @@ __all__ = [
     "committed_results",
     "load_final",
     "load_result",
+    "load_whole",
     "save_result",
     "state_folder",
 ]
@@ -132,6 +133,12 @@ def load_result(root: Path, shard_id: str, fingerprint: str) -> ShardResult | No
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return result if result.fingerprint == fingerprint else None
+
+
+def load_whole(root: Path, shard_id: str, fingerprint: str) -> ShardResult | None:
+    """The committed result of this very work, if its files are whole; else None."""
+    result = load_result(root, shard_id, fingerprint)
+    return result if result is not None and result.is_whole(root) else None
 
 
 def load_final(root: Path, shard_id: str, fingerprint: str, *, retry_failed: bool = False) -> ShardResult | None:

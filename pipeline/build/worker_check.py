@@ -9,16 +9,14 @@ from typing import Any
 __all__ = ["describe", "fit_workers"]
 
 
-def describe(
-    packages: Sequence[str], weights_file: str | None, roots: Sequence[str], run_file: str, run: str
-) -> dict[str, Any]:
+def describe(packages: Sequence[str], weights_file: str | None, roots: Sequence[str], run_file: str) -> dict[str, Any]:
     """Versions, the weights' hash, and what is not in sight, told by plain values.
 
     Args:
         packages: whose versions are told.
         weights_file: the face detector's.
         roots: folders of the videos.
-        run_file, run: a file in the output folder's state, and the text that stands in it.
+        run_file: a file in the output folder's state.
     """
     import hashlib
     import importlib
@@ -41,7 +39,7 @@ def describe(
         versions["the weights"] = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "missing"
     unseen = [root for root in roots if "://" not in root and not Path(root).exists()]
     token = Path(run_file)
-    if not token.is_file() or token.read_text() != run:
+    if not token.is_file():
         unseen.append(str(token.parent.parent))
     return {"versions": versions, "unseen": unseen}
 

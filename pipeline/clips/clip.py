@@ -243,8 +243,6 @@ class Clip:
                 return False
             if attempt == READINGS - 1 or not self._realign(fake, start, count):
                 break
-            # It breaks off again, or it does not: the last reading counts.
-            self._forget_failures(fake)
             # Frames that were skipped cannot be placed where the fake falls out of step: none is skipped now.
             streams[fake.video_id] = self._fake_streams(fake, start, every=True)
             yield FakeRestart(fake)
@@ -280,6 +278,7 @@ class Clip:
         def broke_off(error: VideoError, missing: int) -> None:
             message = f"{error.message} ({missing} of {len(self.indices)} sampled frames were still to come.)"
             failure = FailureRecord(video.video_id, Stage.DECODE, Reason(error.reason), message, missing)
+            self._forget_failures(video)  # where it is read again, it breaks off again, or is not asked for that much
             self.failures.append(failure)
 
         return _frames_at(video.reader, wanted.tolist(), broke_off, observer=observer, every=every)

@@ -1,5 +1,6 @@
 """The commands on datasets: building them, and what can be done with a built one."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,6 +43,14 @@ def build(
         list[str] | None,
         typer.Option("--root", help="Where the videos are now; of several roots, each by name.", metavar="[NAME=]DIR"),
     ] = None,
+    executor: Annotated[
+        str, typer.Option(help="dask, or sequential: one shard after another in this process.")
+    ] = "dask",
+    part: Annotated[
+        str | None,
+        typer.Option("--shards", help="Build one of several equal parts, as in a job array.", metavar="3/16"),
+    ] = None,
+    finish: Annotated[bool, typer.Option("--finish", help="Merge what was built in parts; build nothing.")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again also videos that failed by their own fault.")
     ] = False,
@@ -57,6 +66,7 @@ def build(
     from facemill.manifests import check_roots, read_videos
     from facemill.pipeline.build.claim import BUILD_FILE
     from facemill.pipeline.build.job import build as run
+    from facemill.pipeline.build.job import finish_build
     from facemill.pipeline.build.progress import BuildProgress
     from facemill.pipeline.build.state import state_folder
     from facemill.pipeline.config.recipe import load_recipe
@@ -67,21 +77,30 @@ def build(
     settings = load_recipe(recipe, changes)
     keep_log(state_folder(out) / LOG_FILE, mark=state_folder(out) / BUILD_FILE)
     entries = read_videos(videos, roots or ())
+    if finish and part is not None:
+        raise ConfigError("--shards builds a part and --finish merges all of them: give one of the two.")
+    if finish:
+        _tell(finish_build(entries, settings, out), max_failure_rate)
+        return
     check_roots(entries)
     with BuildProgress(quiet=quiet) as shown:
         report = run(
             entries,
             settings,
             out,
+            executor=executor,
             workers=workers,
             scheduler=scheduler,
             device=device,
             faces=faces,
+            part=_part(part),
             performance_report=performance_report,
             retry_failed=retry_failed,
             watcher=shown,
         )
     _tell(report, max_failure_rate)
+    if part is not None:
+        echo(f"This is part {part}. When all parts are built, merge them: the same command, --finish for --shards.")
 
 
 def verify(
@@ -157,6 +176,14 @@ def report(folder: Built, out: Out = Path("contact-sheet.png"), rows: int = 8, o
     free_file(out, overwrite=overwrite, is_own=lambda path: path.read_bytes()[:4] == b"\x89PNG")
     draw_contact_sheet(folder, out, rows=rows)
     echo(f"contact sheet -> {out}")
+
+
+def _part(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    if not (match := re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)):
+        raise ConfigError(f"--shards {text} is no part of a build: say 1/16 to 16/16, for 16 parts.")
+    return int(match[1]), int(match[2])
 
 
 def _tell(report: "BuildReport", max_failure_rate: float) -> None:

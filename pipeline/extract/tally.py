@@ -73,7 +73,7 @@ class VideoTally:
         if not self.sampled:
             message = f"It holds {info.frame_count} frames, none of which its clip group has in common."
             yield FailureRecord(video_id, Stage.DECODE, Reason.TRUNCATED, message)
-        if undecoded := self.undecoded - broken_off:
+        if (undecoded := self.undecoded - broken_off) > 0:
             what = f"do not decode, or lie beyond the {info.frame_count} frames that the file holds"
             yield failure(Stage.DECODE, Reason.TRUNCATED, undecoded, what)
         elif (info.declared_frames or 0) > info.frame_count:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from facemill import ConfigError, DatasetError
+from facemill.pipeline.build import claim as module
 from facemill.pipeline.build.claim import check_running, claim
 
 HOLD = "import sys; from pathlib import Path; from facemill.pipeline.build.claim import claim\n"
@@ -30,6 +31,33 @@ def test_a_second_run_is_refused_until_the_first_one_dies(tmp_path: Path) -> Non
         first.wait()
         with claim(out, {"recipe": 1}):
             pass
+
+
+def test_parts_of_one_build_work_at_one_time_and_nobody_else(tmp_path: Path) -> None:
+    with claim(tmp_path, {"recipe": 1}, shared=True) as first:
+        with claim(tmp_path, {"recipe": 1}, shared=True) as second:
+            check_running(tmp_path, first)
+            check_running(tmp_path, second)
+            with pytest.raises(ConfigError, match="another recipe"), claim(tmp_path, {"recipe": 2}, shared=True):
+                pass
+            with pytest.raises(ConfigError, match="Another build is at work in"), claim(tmp_path, {"recipe": 1}):
+                pass
+        check_running(tmp_path, first)
+        with pytest.raises(DatasetError, match="was stopped"):
+            check_running(tmp_path, second)
+
+
+def test_a_part_is_refused_while_a_whole_build_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SETTLE_S", 0.3)
+    with (
+        claim(tmp_path, {}) as run,
+        pytest.raises(ConfigError, match="Another build is at work"),
+        claim(tmp_path, {}, shared=True),
+    ):
+        pass
+    (tmp_path / "_state" / f"run-{run}").touch()  # as a run that was killed leaves it
+    with claim(tmp_path, {}), pytest.raises(DatasetError, match="was stopped"):
+        check_running(tmp_path, run)
 
 
 def test_a_run_that_made_nothing_claims_nothing(tmp_path: Path) -> None:

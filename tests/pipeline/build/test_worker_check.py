@@ -1,25 +1,26 @@
 """Workers are asked before any work: by value, since they may have no facemill at all."""
 
+import sys
 from pathlib import Path
 
 import distributed
 import pytest
 
 from facemill import __version__
-from facemill.pipeline.build.executor import Executor
+from facemill.pipeline.build.executors.dask import DaskExecutor
 from facemill.pipeline.build.worker_check import describe, fit_workers
-from tests.pipeline.build.test_executor import where
+from tests.pipeline.build.executors.test_dask import where
 
 
 def test_what_is_in_sight_is_told(tmp_path: Path) -> None:
     (tmp_path / "out" / "_state").mkdir(parents=True)
     run_file = tmp_path / "out" / "_state" / "run"
-    run_file.write_text("mine")
-    told = describe(["facemill", "no-such-package"], None, [str(tmp_path), "s3://far"], str(run_file), "mine")
+    run_file.touch()
+    told = describe(["facemill", "no-such-package"], None, [str(tmp_path), "s3://far"], str(run_file))
     assert told["unseen"] == []
     assert told["versions"]["facemill"] == __version__
     assert told["versions"]["no-such-package"] == "missing"
-    told = describe([], str(tmp_path / "weights"), [str(tmp_path / "data")], str(run_file), "another")
+    told = describe([], str(tmp_path / "weights"), [str(tmp_path / "data")], str(run_file.with_name("gone")))
     assert told["unseen"] == [str(tmp_path / "data"), str(tmp_path / "out")]
     assert told["versions"]["the weights"] == "missing"
 
@@ -53,8 +54,10 @@ def test_workers_without_facemill_answer_and_only_chosen_ones_work(tmp_path: Pat
             asked.update(told)
             return sorted(told)[:1]
 
-        with Executor(scheduler=cluster.scheduler_address) as executor:
-            executor.choose_workers(describe, ["facemill"], None, [], str(tmp_path / "run"), "x", choose=choose)
+        with DaskExecutor(scheduler=cluster.scheduler_address) as executor:
+            executor.choose_workers(describe, ["facemill"], None, [], str(tmp_path / "run"), choose=choose)
+            with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:  # now they get it
+                client.run(lambda: sys.modules.pop("facemill.pipeline.build.worker_check"))
             places = [outcome.result for outcome in executor.run(where, range(4))]
     assert len(asked) == 2
     assert {told["versions"]["facemill"] for told in asked.values()} == {__version__}

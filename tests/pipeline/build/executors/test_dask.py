@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from facemill import ConfigError, DetectorError
-from facemill.pipeline.build import executor as module
-from facemill.pipeline.build.executor import RETRIES, TASKS_PER_WORKER, Executor, tell
+from facemill.pipeline.build.executors import dask as module
+from facemill.pipeline.build.executors import tell
+from facemill.pipeline.build.executors.dask import RETRIES, TASKS_PER_WORKER, DaskExecutor
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -22,8 +23,8 @@ WORKERS = 2
 
 
 @pytest.fixture(scope="module")
-def local() -> Iterator[Executor]:
-    with Executor(workers=WORKERS) as executor:
+def local() -> Iterator[DaskExecutor]:
+    with DaskExecutor(workers=WORKERS) as executor:
         yield executor
 
 
@@ -97,14 +98,14 @@ class Foreign:
         self.__dict__ = state
 
 
-def test_every_task_ends_with_its_result(local: Executor) -> None:
+def test_every_task_ends_with_its_result(local: DaskExecutor) -> None:
     outcomes = list(local.run(double, range(20)))
     assert sorted((outcome.task, outcome.result) for outcome in outcomes) == [(n, 2 * n) for n in range(20)]
     assert not any(outcome.killed or outcome.error for outcome in outcomes)
     assert list(local.run(double, [])) == []
 
 
-def test_workers_are_processes_that_share_the_machine(local: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_are_processes_that_share_the_machine(local: DaskExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CPU_COUNT", 7)
     places = {outcome.result for outcome in local.run(where, range(6))}
     pids, numbers, threads = zip(*places, strict=True)
@@ -113,7 +114,7 @@ def test_workers_are_processes_that_share_the_machine(local: Executor, monkeypat
     assert set(threads) == {3}
 
 
-def test_however_many_tasks_there_are_few_are_at_work(local: Executor) -> None:
+def test_however_many_tasks_there_are_few_are_at_work(local: DaskExecutor) -> None:
     taken = 0
 
     def tasks() -> Iterator[int]:
@@ -127,12 +128,12 @@ def test_however_many_tasks_there_are_few_are_at_work(local: Executor) -> None:
     assert (taken, finished) == (60, 59)
 
 
-def test_a_passing_error_is_got_over(local: Executor, tmp_path: Path) -> None:
+def test_a_passing_error_is_got_over(local: DaskExecutor, tmp_path: Path) -> None:
     (outcome,) = local.run(fail_once, [tmp_path])
     assert (outcome.result, outcome.error) == ("done", None)
 
 
-def test_an_error_that_stays_is_reported(local: Executor, tmp_path: Path) -> None:
+def test_an_error_that_stays_is_reported(local: DaskExecutor, tmp_path: Path) -> None:
     (outcome,) = local.run(fail_always, [tmp_path])
     assert (outcome.task, outcome.result, outcome.killed) == (tmp_path, None, False)
     assert isinstance(outcome.error, LookupError)
@@ -140,19 +141,21 @@ def test_an_error_that_stays_is_reported(local: Executor, tmp_path: Path) -> Non
     assert len(list(tmp_path.iterdir())) == 1 + RETRIES
 
 
-def test_an_error_of_facemills_own_is_not_tried_again(local: Executor, tmp_path: Path) -> None:
+def test_an_error_of_facemills_own_is_not_tried_again(local: DaskExecutor, tmp_path: Path) -> None:
     (outcome,) = local.run(lack_weights, [tmp_path])
     assert isinstance(outcome.error, DetectorError)
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_task_that_workers_cannot_load_is_reported(local: Executor) -> None:
+def test_a_task_that_workers_cannot_load_is_reported(local: DaskExecutor) -> None:
     (outcome,) = local.run(double, [Foreign(os.getpid())])
     assert isinstance(outcome.error, TypeError)
     assert str(outcome.error) == "what is this?"
 
 
-def test_a_task_that_kills_its_worker_twice_is_given_up_and_the_others_finish(local: Executor, tmp_path: Path) -> None:
+def test_a_task_that_kills_its_worker_twice_is_given_up_and_the_others_finish(
+    local: DaskExecutor, tmp_path: Path
+) -> None:
     outcomes = list(local.run(die_of_poison, [tmp_path, *range(10)]))
     killed = [outcome for outcome in outcomes if outcome.killed]
     assert [outcome.task for outcome in killed] == [tmp_path]
@@ -161,7 +164,7 @@ def test_a_task_that_kills_its_worker_twice_is_given_up_and_the_others_finish(lo
     assert [outcome.result for outcome in local.run(double, [4])] == [8]  # there are workers still
 
 
-def test_workers_do_not_hear_ctrl_c(local: Executor) -> None:
+def test_workers_do_not_hear_ctrl_c(local: DaskExecutor) -> None:
     pids = {outcome.result[0] for outcome in local.run(where, range(6))}
     for pid in pids:
         os.kill(pid, signal.SIGINT)
@@ -169,7 +172,7 @@ def test_workers_do_not_hear_ctrl_c(local: Executor) -> None:
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_it_is_reachable_from_this_machine_only(local: Executor) -> None:
+def test_it_is_reachable_from_this_machine_only(local: DaskExecutor) -> None:
     here = psutil.Process()
     listening = [
         connection.laddr.ip
@@ -181,7 +184,7 @@ def test_it_is_reachable_from_this_machine_only(local: Executor) -> None:
     assert set(listening) == {"127.0.0.1"}
 
 
-def test_nobody_else_gets_in(local: Executor) -> None:
+def test_nobody_else_gets_in(local: DaskExecutor) -> None:
     """Neither in plain TCP nor with credentials of one's own."""
     address = local._client.scheduler.address
     assert address.startswith("tls://127.0.0.1:")
@@ -191,7 +194,7 @@ def test_nobody_else_gets_in(local: Executor) -> None:
     assert [outcome.result for outcome in local.run(double, [3])] == [6]
 
 
-def test_what_tasks_tell_is_heard(local: Executor) -> None:
+def test_what_tasks_tell_is_heard(local: DaskExecutor) -> None:
     heard: list[object] = []
     outcomes = list(local.run(talk, [1, 2], heard.append))
     assert sorted(heard, key=str) == [{"task": 1}, {"task": 2}]
@@ -206,16 +209,16 @@ def test_what_tasks_tell_is_heard(local: Executor) -> None:
 
 SCRIPT = """
 from pathlib import Path
-from facemill.pipeline.build.executor import Executor
-from tests.pipeline.build.test_executor import double
-with Executor(workers=1) as executor:
+from facemill.pipeline.build.executors.dask import DaskExecutor
+from tests.pipeline.build.executors.test_dask import double
+with DaskExecutor(workers=1) as executor:
     print([outcome.result for outcome in executor.run(double, [1])])
 """
 
 
 def test_a_script_without_a_main_guard_is_not_run_over_again(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
-    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])}
     done = subprocess.run(
         [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=False, env=here
     )
@@ -224,14 +227,14 @@ def test_a_script_without_a_main_guard_is_not_run_over_again(tmp_path: Path) -> 
 
 def test_a_given_scheduler_is_used_and_left_running(address: str) -> None:
     for _ in range(2):
-        with Executor(scheduler=address) as executor:
+        with DaskExecutor(scheduler=address) as executor:
             assert [outcome.result for outcome in executor.run(double, [1])] == [2]
             (outcome,) = executor.run(where, [0])
             assert outcome.result[1:] == (0, 1)
 
 
 def test_tasks_that_the_scheduler_forgets_are_errors(address: str) -> None:
-    with Executor(scheduler=address) as executor, distributed.Client(address, set_as_default=False) as other:
+    with DaskExecutor(scheduler=address) as executor, distributed.Client(address, set_as_default=False) as other:
         outcomes = executor.run(wait_long, [1])
         timer = threading.Timer(1.0, other.restart)
         timer.start()
@@ -244,6 +247,6 @@ def test_tasks_that_the_scheduler_forgets_are_errors(address: str) -> None:
 def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 0.5)
     with pytest.raises(ConfigError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:1 .*check the address"):
-        Executor(scheduler="tcp://127.0.0.1:1").__enter__()
+        DaskExecutor(scheduler="tcp://127.0.0.1:1").__enter__()
     with pytest.raises(ConfigError, match="No Dask scheduler answers at nonsense://here"):
-        Executor(scheduler="nonsense://here").__enter__()
+        DaskExecutor(scheduler="nonsense://here").__enter__()

@@ -9,13 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from multiprocessing import resource_tracker
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Self, TypeVar
 from zlib import crc32
 
 import cloudpickle  # type: ignore[import-untyped]
@@ -25,8 +24,9 @@ from dask.system import CPU_COUNT
 from distributed.scheduler import KilledWorker
 
 from facemill import ConfigError, FacemillError
+from facemill.pipeline.build.executors.base import Executor, Outcome, listening
 
-__all__ = ["Executor", "Outcome", "tell"]
+__all__ = ["DaskExecutor"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -52,17 +52,7 @@ SETTINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[Task, Result]):
-    """How a task ended: with a result, with an error, or by killing its worker twice."""
-
-    task: Task
-    result: Result | None = None
-    error: BaseException | None = None
-    killed: bool = False
-
-
-class Executor:
+class DaskExecutor(Executor):
     """Workers: a `LocalCluster` of processes, or those of a scheduler that somebody runs.
 
     Args:
@@ -90,13 +80,15 @@ class Executor:
         self._client: Any = None
         self._chosen: list[str] | None = None  # addresses of the workers that get work; None: all
 
-    def __enter__(self) -> "Executor":
+    def __enter__(self) -> Self:
         with ExitStack() as resources:
             resources.enter_context(dask.config.set(SETTINGS))
             resources.enter_context(_quiet_event_loop())
             self._client = resources.enter_context(self._connect(resources))
             if self._report is not None:
                 resources.enter_context(self._performance_report(self._report))
+            if self._scheduler is not None or find_spec("bokeh"):
+                self.dashboard = self._client.dashboard_link
             self._resources = resources.pop_all()
         return self
 
@@ -111,12 +103,7 @@ class Executor:
         tasks: Iterable[Task],
         on_message: Callable[[Any], None] = lambda message: None,
     ) -> Iterator[Outcome[Task, Result]]:
-        """Call `function(task, worker_number, threads)` on the workers; outcomes come as they end, in any order.
-
-        However many tasks there are, the scheduler holds no more than a few for each worker.
-
-        Args:
-            on_message: called with whatever a task says by `tell`; what it raises ends the run.
+        """See `Executor.run`. However many tasks there are, the scheduler holds no more than a few for each worker.
 
         Raises:
             ConfigError: if there is no worker any more, and none comes back in time.
@@ -150,22 +137,13 @@ class Executor:
         finally:
             self._client.unsubscribe_topic(topic)
 
-    @property
-    def dashboard(self) -> str | None:
-        """Address of Dask's dashboard; None where there is none, as without bokeh."""
-        return self._client.dashboard_link if self._scheduler is not None or find_spec("bokeh") else None
-
     def choose_workers(
         self,
         describe: Callable[..., Description],
         *arguments: Any,
         choose: Callable[[dict[str, Description]], list[str]],
     ) -> None:
-        """Ask the workers of somebody's scheduler what they are, and use those that `choose` gives.
-
-        Args:
-            describe: sent by value with all of its module: workers may not have it. Called with `arguments`.
-            choose: gets what they say, by address, and gives the addresses of those that may work.
+        """See `Executor.choose_workers`; only those of somebody's scheduler are asked.
 
         Raises:
             ConfigError: if they do not answer.
@@ -310,22 +288,12 @@ def _quiet_event_loop() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def tell(message: Any) -> None:
-    """Say something to whoever runs the task that calls this: any plain value. Elsewhere, nothing happens."""
-    if _topic:
-        distributed.get_worker().log_event(_topic, {"told": message})
-
-
-_topic = ""
-
-
 def _call(work: bytes, threads: int, topic: str) -> Any:
-    global _topic
-    _topic = topic
     function, task = pickle.loads(work)
     worker = distributed.get_worker()
     number = worker.name if isinstance(worker.name, int) else crc32(worker.address.encode())
     try:
-        return function(task, number, threads)
+        with listening(lambda message: worker.log_event(topic, {"told": message})):
+            return function(task, number, threads)
     except FacemillError as error:  # handed back rather than raised: no further try would mend it
         return error

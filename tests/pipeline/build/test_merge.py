@@ -1,8 +1,8 @@
-"""What a build does around its shards; building itself is tested from the outside."""
+"""What makes one dataset of shards; building itself is tested from the outside."""
 
 from pathlib import Path
 
-from facemill.pipeline.build.job import _sweep
+from facemill.pipeline.build.merge import sweep
 
 
 def test_only_its_own_temporaries_are_swept(tmp_path: Path) -> None:
@@ -16,8 +16,8 @@ def test_only_its_own_temporaries_are_swept(tmp_path: Path) -> None:
         *("train/.train-000000.parquet.swp.tmp", ".vim.tmp", "train/train-000000.parquet.0badcafe.tmp"),
     )
     for name in (*own, *others):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    _sweep(tmp_path)
+    sweep(tmp_path)
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == set(others)

@@ -1,0 +1,81 @@
+"""What an executor is: something that calls a function on tasks, in whatever processes, and tells how each ended."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
+
+__all__ = ["Executor", "Outcome", "listening", "tell"]
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Description = TypeVar("Description")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Task, Result]):
+    """How a task ended: with a result, with an error, or by killing its worker twice."""
+
+    task: Task
+    result: Result | None = None
+    error: Exception | None = None
+    killed: bool = False
+
+
+class Executor(AbstractContextManager["Executor"], ABC):
+    """Runs tasks between entering and leaving its context."""
+
+    dashboard: str | None = None
+    """Address of a page that shows the work; None where there is none."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    @abstractmethod
+    def run(
+        self,
+        function: Callable[[Task, int, int], Result],
+        tasks: Iterable[Task],
+        on_message: Callable[[Any], None] = lambda message: None,
+    ) -> Iterator[Outcome[Task, Result]]:
+        """Call `function(task, worker_number, threads)` on tasks; outcomes come as they end, in any order.
+
+        Args:
+            on_message: called here with whatever a task says by `tell`; what it raises ends the run.
+        """
+
+    @abstractmethod
+    def choose_workers(
+        self,
+        describe: Callable[..., Description],
+        *arguments: Any,
+        choose: Callable[[dict[str, Description]], list[str]],
+    ) -> None:
+        """Ask workers that may differ from this installation what they are, and use those that `choose` gives.
+
+        Args:
+            describe: sent by value with all of its module: workers may not have it. Called with `arguments`.
+            choose: gets what they say, by address, and gives the addresses of those that may work.
+        """
+
+
+_listener: ContextVar[Callable[[Any], None] | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(listener: Callable[[Any], None]) -> Iterator[None]:
+    """Inside, what `tell` is given goes to `listener`."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def tell(message: Any) -> None:
+    """Say something to whoever runs the task that calls this: any plain value. Elsewhere, nothing happens."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(message)

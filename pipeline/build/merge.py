@@ -1,0 +1,165 @@
+"""What makes one dataset of built shards: the merged tables, the pages that speak of the whole, `dataset.json` last."""
+
+import platform
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import av
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from facemill.manifests import FailureRecord, schemas
+from facemill.manifests.records import SPLITS
+from facemill.manifests.shards.card import dataset_card
+from facemill.manifests.shards.croissant import croissant_metadata
+from facemill.manifests.shards.dataset import (
+    CARD_FILE,
+    CROISSANT_FILE,
+    DATASET_FILE,
+    FACES_FILE,
+    FACTS_FILE,
+    FAILURES_FILE,
+    SAMPLES_FILE,
+    STATE_TABLES,
+    VIDEOS_FILE,
+    DatasetInfo,
+    ShardInfo,
+    count_samples,
+    write_dataset,
+)
+from facemill.manifests.storage import TEMPORARY_SUFFIX, atomic_path, target_of, write_atomically
+from facemill.pipeline.build.claim import BUILD_FILE, RUN_FILES
+from facemill.pipeline.build.state import ShardResult, state_folder
+from facemill.pipeline.config.recipe import Recipe
+
+__all__ = ["VERSIONED", "BuildReport", "merge_shards", "report_of", "sweep", "versions"]
+
+MERGED_ROWS = 50_000
+"""Rows of a row group of samples.parquet and faces.parquet, about."""
+
+OWN_FILES = re.compile(
+    "|".join(
+        [
+            *map(re.escape, (DATASET_FILE, CARD_FILE, CROISSANT_FILE)),
+            *map(re.escape, (VIDEOS_FILE, SAMPLES_FILE, FACES_FILE, FAILURES_FILE, BUILD_FILE)),
+            RUN_FILES,
+            rf"({'|'.join(SPLITS)})-\d{{6,}}(\.samples|\.faces)?\.\w+",
+        ]
+    )
+)
+"""Names of the files that a build writes."""
+
+VERSIONED = (
+    "decord",
+    "facenet-pytorch",
+    "numpy",
+    "opencv-contrib-python-headless",
+    "pyarrow",
+    "retina-face",
+    "torch",
+    "torchvision",
+)
+"""Packages, beside PyAV, whose version may show in the pixels or the files."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build came to.
+
+    Attributes:
+        barren: videos that gave no sample; each is in failures.parquet with the reason.
+        failures: rows of failures.parquet.
+        retryable: how many of them the same command tries again, by reason.
+    """
+
+    out: Path
+    videos: int
+    barren: int
+    samples: int
+    shards: int
+    failures: int
+    retryable: dict[str, int]
+
+    @property
+    def failure_rate(self) -> float:
+        """Share of the videos that gave no sample."""
+        return self.barren / self.videos if self.videos else 0.0
+
+
+def merge_shards(out: Path, recipe: Recipe, results: Sequence[ShardResult]) -> BuildReport:
+    """Merge the tables of all shards, given in the order of the plan, and write what speaks of the whole."""
+    _merge((out / result.samples.path for result in results), schemas.SAMPLES, out / SAMPLES_FILE)
+    _merge((out / result.faces.path for result in results), schemas.FACES, out / FACES_FILE)
+    failures = _failures(results)
+    facts = list({row.video_id: row for result in results for row in result.facts}.values())
+    for path, table in (
+        (out / FAILURES_FILE, schemas.to_table(failures, schemas.FAILURES)),
+        (out / FACTS_FILE, schemas.to_table(facts, schemas.FACTS)),
+    ):
+        with atomic_path(path) as temporary:
+            pq.write_table(table, temporary)
+    shards = [(result.split, result.shard) for result in results if result.shard is not None]
+    info = DatasetInfo(
+        recipe=recipe.build_values(),
+        versions=versions(),
+        counts=count_samples(pq.read_table(out / SAMPLES_FILE, columns=["split", "method", "video_id"])),
+        shards=tuple(ShardInfo(file.path, split, file.rows, file.bytes, file.sha256) for split, file in shards),
+        failures=len(failures),
+    )
+    write_atomically(out / CARD_FILE, dataset_card(info).encode())
+    write_atomically(out / CROISSANT_FILE, croissant_metadata(info, out).encode())
+    sweep(out)
+    write_dataset(out, info)
+    return report_of(out, results)
+
+
+def report_of(out: Path, results: Sequence[ShardResult]) -> BuildReport:
+    """What shards came to, all of a build's or a part of them."""
+    failures = _failures(results)
+    return BuildReport(
+        out=out,
+        videos=sum(result.videos for result in results),
+        barren=sum(result.barren for result in results),
+        samples=sum(result.rows for result in results),
+        shards=sum(result.shard is not None for result in results),
+        failures=len(failures),
+        retryable=dict(Counter(failure.reason.value for failure in failures if failure.retryable)),
+    )
+
+
+def _failures(results: Sequence[ShardResult]) -> list[FailureRecord]:
+    # A reference is read in several shards.
+    return list(dict.fromkeys(failure for result in results for failure in result.failures))
+
+
+def sweep(out: Path) -> None:
+    """Delete what killed processes left half-written of a build's own files, and nothing else."""
+    for folder in (out, state_folder(out), out / STATE_TABLES, *(out / split for split in SPLITS)):
+        for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+            if OWN_FILES.fullmatch(target_of(path) or ""):
+                path.unlink(missing_ok=True)
+
+
+def _merge(tables: Iterable[Path], schema: pa.Schema, target: Path) -> None:
+    """Concatenate Parquet files, holding no more than a row group's rows at a time."""
+    with atomic_path(target) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        held: list[pa.Table] = []
+        for path in tables:
+            held.append(pq.read_table(path, schema=schema))
+            if sum(map(len, held)) >= MERGED_ROWS:
+                writer.write_table(pa.concat_tables(held))
+                held = []
+        if held:
+            writer.write_table(pa.concat_tables(held))
+
+
+def versions() -> dict[str, str]:
+    """Versions of whatever may show in the pixels, for dataset.json."""
+    found = {name: metadata.version(name) for name in VERSIONED}
+    libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
+    found |= {"av": av.__version__, "libavcodec": libavcodec}
+    return found | {"python": platform.python_version()}
