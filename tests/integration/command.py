@@ -12,7 +12,21 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["LOG", "SETTINGS", "Ended", "build_args", "committed", "content", "facemill", "start", "wait_for"]
+from facemill.pipeline.build import BuildReport, build
+from facemill.pipeline.config.recipe import load_recipe
+
+__all__ = [
+    "LOG",
+    "SETTINGS",
+    "Ended",
+    "build_args",
+    "build_here",
+    "committed",
+    "content",
+    "facemill",
+    "start",
+    "wait_for",
+]
 
 FACEMILL = str(Path(sys.executable).with_name("facemill"))
 SETTINGS = ("sample.frames=4", "crop.size=96", "shards.samples_per_shard=8")
@@ -70,6 +84,11 @@ def build_args(manifest: Path, out: Path, *more: object, workers: int = 1) -> li
     """Arguments of `facemill build` with this suite's settings."""
     sets = [part for setting in SETTINGS for part in ("--set", setting)]
     return ["build", manifest, "--out", out, "--workers", workers, "--device", "cpu", *sets, *more]
+
+
+def build_here(manifest: Path, out: Path, *settings: str) -> BuildReport:
+    """Build in this process, which has imported all that takes a worker seconds."""
+    return build(manifest, load_recipe("default", [*SETTINGS, *settings]), out, executor="sequential", device="cpu")
 
 
 def content(dataset: Path) -> dict[str, str]:

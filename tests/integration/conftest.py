@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from facemill.pipeline.demo import make_corpus
-from tests.integration.command import Ended, build_args, ended, facemill, start
+from tests.integration.command import Ended, build_args, build_here, facemill
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,19 +53,19 @@ def manifest(scanned: Scanned) -> Path:
 
 
 @pytest.fixture(scope="session")
-def builds(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Built]:
-    """Undisturbed builds by format and number of workers."""
-    root = tmp_path_factory.mktemp("builds")
-    names = ("parquet", 1), ("webdataset", 2), ("parquet", 2)
-    folders = {name: root / f"{name[0]}-{name[1]}" for name in names}
-    args = {name: build_args(manifest, folders[name], "--format", name[0], workers=name[1]) for name in names}
-    with start(*args[names[0]]) as one, start(*args[names[1]]) as other:
-        done = {names[0]: ended(one), names[1]: ended(other)}
-    done[names[2]] = facemill(*args[names[2]])
-    return {name: Built(folders[name], done[name]) for name in names}
+def built(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """An undisturbed build by one worker: what the others are compared with."""
+    folder = tmp_path_factory.mktemp("builds") / "one"
+    return Built(folder, facemill(*build_args(manifest, folder)))
 
 
 @pytest.fixture(scope="session")
-def built(builds: dict[tuple[str, int], Built]) -> Built:
-    """The build that the others are compared with."""
-    return builds["parquet", 1]
+def builds(built: Built, manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of undisturbed builds: by one worker, by two, and by none in both formats."""
+    root = tmp_path_factory.mktemp("builds")
+    folders = {name: root / name for name in ("two", "parquet", "webdataset")}
+    two = facemill(*build_args(manifest, folders["two"], workers=2))
+    assert two.code == 0, two.err
+    for name in ("parquet", "webdataset"):
+        build_here(manifest, folders[name], f"shards.format={name}")
+    return {"one": built.folder, **folders}

@@ -9,17 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from facemill import __version__
-from facemill.manifests import FailureRecord, SampleRecord, from_table, group_clips, read_videos, write_videos
+from facemill.manifests import FailureRecord, SampleRecord, from_table, read_videos, write_videos
 from facemill.manifests.shards import format_of
-from facemill.pipeline.build.plan import BuildJob, plan_shards
-from facemill.pipeline.build.shard import build_shard
+from facemill.pipeline.build import build
 from facemill.pipeline.config.recipe import load_recipe
 from tests.integration.command import LOG, SETTINGS, build_args, committed, content, facemill
 from tests.integration.conftest import Built, Scanned
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-Builds = dict[tuple[str, int], Built]
+Builds = dict[str, Path]
 
 
 def test_scan_lists_every_video_and_pairs_the_fakes(scanned: Scanned) -> None:
@@ -47,7 +46,7 @@ def test_every_video_is_sampled_or_in_failures(built: Built, manifest: Path) -> 
 
 @pytest.mark.parametrize("shard_format", ["parquet", "webdataset"])
 def test_verify_finds_nothing_wrong(builds: Builds, shard_format: str) -> None:
-    verified = facemill("verify", builds[shard_format, 2].folder)
+    verified = facemill("verify", builds[shard_format])
     assert (verified.code, verified.err) == (0, "")
     assert verified.out == "48 samples in 6 shards, 12 videos: 0 problems, 0 warnings\n"
 
@@ -79,33 +78,19 @@ def test_report_draws_a_contact_sheet(built: Built, tmp_path: Path) -> None:
     assert sheet.std() > 20
 
 
-def test_the_number_of_workers_does_not_show_in_the_bytes(builds: Builds) -> None:
-    one, two = builds["parquet", 1], builds["parquet", 2]
-    assert (one.ended.code, two.ended.code) == (0, 0), (one.ended.err, two.ended.err)
-    assert content(one.folder) == content(two.folder)
+@pytest.mark.parametrize("workers", ["two", "parquet"])
+def test_the_number_of_workers_does_not_show_in_the_bytes(builds: Builds, workers: str) -> None:
+    one = content(builds["one"])
+    assert content(builds[workers]) == one
     tables = {"videos.parquet", "samples.parquet", "faces.parquet", "failures.parquet"}
-    named = {"dataset.json", "README.md", "croissant.json", *tables}
-    assert named <= content(one.folder).keys()
-    assert not [name for name in content(one.folder) if name.endswith(".tmp")]
-
-
-def test_shards_built_in_this_process_without_any_worker_are_the_same(
-    builds: Builds, manifest: Path, tmp_path: Path
-) -> None:
-    theirs = builds["webdataset", 2].folder
-    recipe = load_recipe("default", [*SETTINGS, "shards.format=webdataset"])
-    specs = plan_shards(group_clips(read_videos(manifest)), recipe)
-    for spec in reversed(specs):
-        build_shard(spec, BuildJob(tmp_path / "ours", recipe, device="cpu"))
-    ours = content(tmp_path / "ours")
-    assert len([name for name in ours if name.endswith(".tar")]) == 6
-    assert ours.items() <= content(theirs).items()
+    assert {"dataset.json", "README.md", "croissant.json", *tables} <= one.keys()
+    assert not [name for name in one if name.endswith(".tmp")]
 
 
 def test_both_formats_hold_the_same_samples(builds: Builds) -> None:
     held = {}
     for shard_format in ("parquet", "webdataset"):
-        folder = builds[shard_format, 2].folder
+        folder = builds[shard_format]
         shards = sorted({sample.shard for sample in read_samples(folder)})
         held[shard_format] = [
             (sample.image, sample.mask, sample.record.sample_id, sample.record.bbox, sample.record.affine)
@@ -118,8 +103,8 @@ def test_both_formats_hold_the_same_samples(builds: Builds) -> None:
 
 def test_a_build_on_known_faces_runs_no_detector(built: Built, manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "small"
-    again = facemill(*build_args(manifest, out, "--faces", built.folder, "--set", "crop.size=64"))
-    assert again.code == 0, again.err
+    recipe = load_recipe("default", [*SETTINGS, "crop.size=64"])
+    build(manifest, recipe, out, executor="sequential", device="cpu", faces=built.folder)
     assert "detect" in stages(built.folder)
     assert "crop" in stages(out)
     assert "detect" not in stages(out)

@@ -3,7 +3,6 @@
 import re
 import zlib
 from collections import Counter
-from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -13,7 +12,7 @@ import pytest
 
 from facemill.manifests import FailureRecord, MaskKind, Reason, SampleRecord, VideoEntry, from_table, read_videos
 from facemill.manifests.shards import format_of
-from tests.integration.command import build_args, content, ended, facemill, start
+from tests.integration.command import build_args, build_here, content, facemill
 from tests.manifests.dataset_trees import write_archive
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -54,17 +53,13 @@ def test_sequences_are_built_into_the_same_shards_as_videos(tmp_path: Path) -> N
     # After the scan, which would have left out what is in it.
     (tree / DAMAGED).write_bytes((tree / DAMAGED).read_bytes()[:-9000])
 
-    builds = {name: tmp_path / f"{name[0]}-{name[1]}" for name in (("parquet", 1), ("parquet", 2), ("webdataset", 1))}
+    parquet, webdataset, dask = (tmp_path / name for name in ("parquet", "webdataset", "dask"))
+    for out in (parquet, webdataset):
+        build_here(manifest, out, f"crop.size={SIZE}", f"shards.format={out.name}")
     options = ("--set", f"crop.size={SIZE}", "--max-failure-rate", 0.2)
-    with ExitStack() as stack:
-        running = [
-            stack.enter_context(start(*build_args(manifest, out, *options, "--format", kind, workers=workers)))
-            for (kind, workers), out in builds.items()
-        ]
-        done = [ended(process) for process in running]
-    assert [build.code for build in done] == [0, 0, 0], done
-    assert content(builds["parquet", 1]) == content(builds["parquet", 2])
-    parquet, webdataset = builds["parquet", 2], builds["webdataset", 1]
+    built = facemill(*build_args(manifest, dask, *options))
+    assert built.code == 0, built.err
+    assert content(dask) == content(parquet)
     assert check_samples(parquet, entries) == check_samples(webdataset, entries)
     for out in (parquet, webdataset):
         verified = facemill("verify", out)
