@@ -37,8 +37,9 @@ def read_table(place: str, columns: Sequence[str], required: set[str]) -> list[d
             raise ManifestError(f"{place} has the column {' and '.join(twice)} twice: keep one.")
         if lacking := sorted(required - set(found)):
             wanted = " and ".join(sorted(required, key=list(columns).index))
+            what = "column" if len(lacking) == 1 else "columns"
             raise ManifestError(
-                f"{place} lacks the column {' and '.join(lacking)}: it has {', '.join(found)}, and needs {wanted}."
+                f"{place} lacks the {what} {' and '.join(lacking)}: it has {', '.join(found)}, and needs {wanted}."
             )
         known = [name for name in columns if name in found]
         texts = [pc.utf8_trim_whitespace(pc.cast(table.column(found.index(name)), pa.string())) for name in known]

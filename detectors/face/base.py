@@ -17,6 +17,13 @@ from facemill import ConfigError
 __all__ = ["Detections", "Face", "FaceDetector", "detection_side", "resolve_device"]
 
 
+GRID, SCORE_DIGITS = 64, 4
+"""Boxes and landmarks are told in 1/64 pixel, scores to four digits.
+
+Sums differ in their last bits with a processor's vector width, and crops would show it.
+"""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Face:
     """One face, in pixels of the frame that was given.
@@ -199,5 +206,9 @@ def _faces(found: Detections, min_score: float) -> Iterator[tuple[int, Face]]:
 
 
 def _rescale(face: Face, x_scale: float, y_scale: float) -> Face:
+    """The face in pixels of the source, on a grid that is coarser than what differs between processors."""
     scale = np.array([x_scale, y_scale], np.float32)
-    return Face(bbox=face.bbox * np.tile(scale, 2), score=face.score, landmarks=face.landmarks * scale)
+    corners, points = (
+        np.round(pixels * GRID) / GRID for pixels in (face.bbox.reshape(2, 2) * scale, face.landmarks * scale)
+    )
+    return Face(bbox=corners.ravel(), score=round(face.score, SCORE_DIGITS), landmarks=points)
