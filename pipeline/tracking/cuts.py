@@ -90,7 +90,7 @@ def _hard_cuts(thumbnails: NDArray[np.uint8], small: Frames, visible: NDArray[np
                 step
                 for step, frame in enumerate(after)
                 if _correlation(small[before], small[[frame]]).max() >= ALIKE
-                # What moved meanwhile is sought only where an interruption ends: among many frames some match by chance.
+                # What moved is sought only where an interruption ends: among many frames some match by chance.
                 or (likeness[candidate + step] < ALIKE and _found(thumbnails[before[-1]], thumbnails[frame]))
             ),
             None,

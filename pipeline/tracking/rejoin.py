@@ -13,7 +13,7 @@ from facemill.pipeline.tracking.track import Track
 
 __all__ = ["joined_ids"]
 
-SAME = 0.44
+SAME = 0.42
 """Difference of two tracks below which they may show one person."""
 STRANGER = 0.9
 """Part of the difference from a known stranger that the difference of one person's two tracks may reach."""
