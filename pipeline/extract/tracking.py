@@ -66,16 +66,19 @@ class FaceTracking:
         if self.clip.lead.is_sequence:
             return [self._whole(frame) for frame in window.frames]
         found = self.detect(self.clip.lead, window.frames)
-        followed = []
+        followed: list[list[tuple[Track, Face]]] = []
         with self.watch("track"):
             for index, frame, faces in zip(window.indices, window.frames, found, strict=True):
                 tracks: Sequence[Track] = []
                 if frame.image is not None:
                     tracks = self._follower.sample(index, frame.image, faces, window.between, window.cuts)
-                    for track, face in zip(tracks, faces, strict=True):
-                        self.patches[track.track_id].append(face_patch(frame.image, face))
-                followed.append([(track.track_id, face) for track, face in zip(tracks, faces, strict=True)])
-        return followed
+                followed.append(list(zip(tracks, faces, strict=True)))
+            self._follower.settle()
+            for frame, tracked in zip(window.frames, followed, strict=True):
+                for track, face in tracked:
+                    assert frame.image is not None
+                    self.patches[track.track_id].append(face_patch(frame.image, face))
+        return [[(track.track_id, face) for track, face in tracked] for tracked in followed]
 
     def detect(self, video: ClipVideo, frames: Sequence[Frame | None]) -> list[list[Face]]:
         """Faces of each frame; none where a frame does not decode."""

@@ -15,7 +15,10 @@ PLAIN = 3.0
 ALIKE = 0.8
 """Frames whose correlation is at least this show one shot, without a closer look."""
 FOUND = 0.6
-"""Correlation from which on a part of one frame is found again in another, wherever it lies there."""
+"""Correlation from which on a part of one frame is found again in another, elsewhere."""
+IN_PLACE = 0.72
+"""Likewise at the same place, give or take `STAYED` pixels, where other people's faces look somewhat alike, too."""
+STAYED = 2.0
 FLASH = 6
 """Frames for which a shot may be interrupted, by a flash or a damaged frame, and still be the same one."""
 DISSOLVES = (6, 10, 16, 24)
@@ -79,20 +82,29 @@ def _hard_cuts(thumbnails: NDArray[np.uint8], small: Frames, visible: NDArray[np
     for candidate in np.flatnonzero(likeness < ALIKE):
         if candidate < position:
             continue
-        before = visible[candidate]
         # A flash is over after a few frames, and what was there before is there again.
+        before = visible[max(candidate - FLASH, 0) : candidate + 1]
         after = visible[candidate + 1 : candidate + 2 + FLASH]
-        back = next((step for step, frame in enumerate(after) if _same_shot(thumbnails, small, before, frame)), None)
+        back = next(
+            (
+                step
+                for step, frame in enumerate(after)
+                if _correlation(small[before], small[[frame]]).max() >= ALIKE
+                # What moved is sought only where an interruption ends: among many frames some match by chance.
+                or (likeness[candidate + step] < ALIKE and _found(thumbnails[before[-1]], thumbnails[frame]))
+            ),
+            None,
+        )
         if back is None:
             cuts.append(int(after[0]))
         position = int(candidate) + 1 + (back or 0)
     return cuts
 
 
-def _same_shot(thumbnails: NDArray[np.uint8], small: Frames, first: int, second: int) -> bool:
-    if _correlation(small[[first]], small[[second]])[0] >= ALIKE:
-        return True
-    return _displaced(thumbnails[first], thumbnails[second])[0] >= FOUND
+def _found(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
+    """Whether the second thumbnail shows a part of the first one's scene."""
+    likeness, shift = _displaced(first, second)
+    return likeness >= (FOUND if np.linalg.norm(shift) > STAYED else IN_PLACE)
 
 
 def _displaced(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[float, NDArray[np.float64]]:
@@ -117,7 +129,7 @@ def _zooms(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
     for zoom in ZOOMS:
         top, left = (round(side * (1 - 1 / zoom) / 2) for side in (height, width))
         centre = cv2.resize(first[top : height - top, left : width - left], (width, height))
-        if _displaced(centre, second)[0] >= FOUND:
+        if _found(centre, second):
             return True
     return False
 

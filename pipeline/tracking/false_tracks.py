@@ -17,8 +17,9 @@ PATCH = 40
 """Side of the gray patch by which motion inside a face box is seen, in pixels."""
 STILL = 3.0
 """Gray levels by which the patches of a still image may differ: noise and compression."""
-STILL_SAMPLES = 4
-"""Sightings that are needed to call an image still."""
+STILL_SAMPLES, STILL_FRAMES = 4, 75
+"""Sightings, and frames from the first to the last one, that are needed to call an image still: people who listen hold
+still for up to 60 frames, above all in compressed video, which repeats what hardly changes."""
 
 
 def face_patch(image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
@@ -50,16 +51,16 @@ def find_false_tracks(
         elif np.mean([face.score for face in track.faces.values()]) < settings.min_mean_score:
             reasons[track.track_id] = Reason.LOW_SCORE
     if settings.drop_still:
-        left = [track.track_id for track in tracks if track.track_id not in reasons]
-        still = [track_id for track_id in left if _still(patches.get(track_id, ()))] if len(left) > 1 else []
+        left = [track for track in tracks if track.track_id not in reasons]
+        still = [track.track_id for track in left if len(left) > 1 and _still(track, patches.get(track.track_id, ()))]
         if len(still) < len(left):
             reasons.update(dict.fromkeys(still, Reason.STILL_IMAGE))
     return reasons
 
 
-def _still(patches: Sequence[NDArray[np.uint8]]) -> bool:
+def _still(track: Track, patches: Sequence[NDArray[np.uint8]]) -> bool:
     """Whether all patches show one image, which the box was only placed a little differently on."""
-    if len(patches) < STILL_SAMPLES:
+    if len(patches) < STILL_SAMPLES or track.last_seen - min(track.faces) < STILL_FRAMES:
         return False
     return all(_difference(patches[0], patch) < STILL for patch in patches[1:])
 

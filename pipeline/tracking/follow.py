@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from facemill.detectors.face import Face
 from facemill.pipeline.tracking.appearance import describe
+from facemill.pipeline.tracking.rejoin import joined_ids
 from facemill.pipeline.tracking.track import Track, Tracker
 
 __all__ = ["Follower"]
@@ -26,7 +27,8 @@ class Follower:
     def __init__(self, detect: Callable[[Sequence[Image]], Sequence[Sequence[Face]]]) -> None:
         self._detect = detect
         self._tracker = Tracker()
-        self._last = -1
+        self._last = self._settled = -1
+        self._shot = 0  # first sampled frame of this shot
 
     @property
     def tracks(self) -> list[Track]:
@@ -50,16 +52,27 @@ class Follower:
             cuts: the first frame of each shot but the first, ascending: no track crosses one.
 
         Returns:
-            The track of each face, in the order given.
+            The track of each face, in the order given; it may be merged with another one until `settle`.
         """
         looks = [describe(image, face) for face in faces]
         if bisect_right(cuts, frame_index) > bisect_right(cuts, self._last):
+            self._join()
             self._tracker.cut()
+            self._shot = frame_index
         elif self._tracker.ambiguous(frame_index, faces, looks):
             since = [(index, small) for index, small in sorted(between.items()) if self._last < index < frame_index]
             self._look_between(image.shape[1], since)
         self._last = frame_index
         return self._tracker.update(frame_index, faces, looks)
+
+    def settle(self) -> None:
+        """Join tracks that show one person in one shot. From now on the ids of all tracks so far stay as they are."""
+        self._join()
+        self._settled = self._last
+
+    def _join(self) -> None:
+        shot = [track for track in self.tracks if track.last_seen >= self._shot]
+        self._tracker.join(joined_ids(shot, self._settled))
 
     def _look_between(self, width: int, between: Sequence[tuple[int, Image]]) -> None:
         images = [small for _, small in between]

@@ -1,7 +1,8 @@
 """Tracking: linking face detections over the sampled frames, so that a person keeps their id."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ last seen: the longer nobody looked, the surer it must be. A track that ends cos
 NEIGHBOURHOOD = 0.4
 """How far, in box sides, a descriptor looks beyond the box for the most part."""
 LOOKS = 8
-"""Descriptors that are remembered of a person."""
+"""Last descriptors of a person, with which a new face is compared."""
 LIKENESS = 0.5
 """Tracks that never meet may be one person's from this ratio of their mean areas on: a cut of the film parted them."""
 
@@ -40,7 +41,7 @@ Looks = Sequence[NDArray[np.float32]]
 
 @dataclass(slots=True)
 class Track:
-    """One person: the face in each sampled frame (by frame index) where they were seen, and the last descriptors."""
+    """One person: the face in each sampled frame (by frame index) where they were seen, and descriptors."""
 
     track_id: int
     faces: dict[int, Face] = field(default_factory=dict)
@@ -88,7 +89,7 @@ class _Trail:
         self.sightings = [self.sightings[-1], (frame_index, box)]
         self.missed = 0
         if look is not None:
-            self.looks = [*self.looks, look][-LOOKS:]
+            self.looks.append(look)
 
 
 class Tracker:
@@ -105,6 +106,7 @@ class Tracker:
     def __init__(self) -> None:
         self.tracks: list[Track] = []
         self._trails: list[_Trail] = []  # of those who may be seen again
+        self._ids = count()
 
     def update(self, frame_index: int, faces: Sequence[Face], looks: Looks | None = None) -> list[Track]:
         """Take in a sampled frame's faces, with a descriptor each; returns each face's track, in the order given."""
@@ -114,7 +116,7 @@ class Tracker:
         result = []
         for trail, face in zip(self._see(frame_index, faces, looks), faces, strict=True):
             if trail.track is None:
-                trail.track = Track(len(self.tracks))
+                trail.track = Track(next(self._ids))
                 self.tracks.append(trail.track)
             trail.track.faces[frame_index] = face
             trail.track.looks = trail.looks
@@ -128,6 +130,27 @@ class Tracker:
     def cut(self) -> None:
         """End all tracks: another shot begins."""
         self._trails = []
+
+    def join(self, ids: Mapping[int, int]) -> None:
+        """Merge tracks of one person, never seen in the same frame, into the one whose id is given for each.
+
+        Merged tracks leave `tracks`; their `track_id` becomes the given one.
+        """
+        whole = {track.track_id: track for track in self.tracks}
+        for part in [whole[old] for old, new in ids.items() if old != new]:
+            part.track_id = ids[part.track_id]
+            person = whole[part.track_id]
+            person.faces = dict(sorted({**person.faces, **part.faces}.items()))
+            person.looks += part.looks
+        self.tracks = [track for track in self.tracks if whole[track.track_id] is track]
+        # Of several trails of one person only the latest goes on.
+        trails: dict[int, _Trail] = {}
+        for trail in sorted(self._trails, key=lambda trail: trail.sightings[-1][0]):
+            if trail.track is not None:
+                trail.track = whole[trail.track.track_id]
+                trail.looks = trail.track.looks
+            trails[id(trail.track or trail)] = trail
+        self._trails = list(trails.values())
 
     def ambiguous(self, frame_index: int, faces: Sequence[Face], looks: Looks | None = None) -> bool:
         """Whether frames in between should be looked at before `update`: a link is missing, or not the only one."""
@@ -207,7 +230,7 @@ def _link_cost(
     cost += (growth / np.minimum(GROWTH + GROWTH_PER_FRAME * elapsed, MAX_GROWTH)) ** 2
     if looks is not None:
         now_looks = np.stack(looks)
-        unlike = np.stack([unlikeness(np.stack(trail.looks), now_looks).min(axis=0) for trail in trails])
+        unlike = np.stack([unlikeness(np.stack(trail.looks[-LOOKS:]), now_looks).min(axis=0) for trail in trails])
         cost += (np.maximum(unlike - LIKE, 0) / LIKE_DEVIATION) ** 2
         alike = unlike < np.interp(elapsed, list(UNLIKE_LIMITS), list(UNLIKE_LIMITS.values()))
         cost = np.where(alike, cost, np.inf)

@@ -43,6 +43,18 @@ def test_every_join_of_two_shots_is_found_at_its_frame(shots: dict[str, np.ndarr
     assert find_cuts(film) == np.cumsum(lengths)[:-1].tolist()
 
 
+def test_a_cut_between_two_faces_framed_alike_is_found(media: Path) -> None:
+    """Eyes and mouths lie at the same place: parts of two portraits correlate by 0.65."""
+    first, second = shot(media, "videos/lp_d18.mp4", 60), shot(media, "hostile/bitrot_lp_d10.mp4", 60)
+    for film in (np.concatenate([first[:30], second]), np.concatenate([second[:30], first])):
+        assert find_cuts(film) == [30]
+
+
+def test_a_shot_of_which_a_later_frame_happens_to_match_is_another_one(media: Path) -> None:
+    first, second = shot(media, "hostile/bitrot_lp_d10.mp4", 50), shot(media, "pairs/ghost_real.mp4", 50)
+    assert find_cuts(np.concatenate([first[40:], second[30:]])) == [10]
+
+
 @pytest.mark.parametrize("length", [8, 12, 20, 30, 44])
 def test_a_dissolve_is_a_cut_somewhere_inside_it(shots: dict[str, np.ndarray], length: int) -> None:
     names = list(shots)

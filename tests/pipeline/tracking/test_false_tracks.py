@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -32,6 +33,19 @@ def test_where_nobody_moves_nobody_is_a_picture() -> None:
     patches = {number: [np.full((40, 40), 90, np.uint8)] * 8 for number in (0, 1)}
     tracks = [track(0, range(8)), track(1, range(8))]
     assert find_false_tracks(tracks, {0: 8, 1: 8}, patches, TrackSettings()) == {}
+
+
+@pytest.mark.parametrize(("frames", "still"), [(60, False), (90, True)])
+def test_who_holds_still_for_two_seconds_is_no_picture(frames: int, still: bool) -> None:
+    """Compressed video repeats what hardly changes, so that somebody who listens is one image for a while."""
+    rng = np.random.default_rng(0)
+    image = cv2.GaussianBlur(rng.integers(0, 255, (40, 40)).astype(np.uint8), (0, 0), 3)
+    moving = [np.roll(image, 5 * (number % 2), axis=0)[::-1] if number % 3 else image for number in range(frames)]
+    patches = {0: [image] * frames, 1: moving}
+    dropped = find_false_tracks(
+        [track(0, range(frames)), track(1, range(frames))], {0: frames, 1: frames}, patches, TrackSettings()
+    )
+    assert dropped == ({0: Reason.STILL_IMAGE} if still else {})
 
 
 @pytest.mark.parametrize("side", [45.0, 110.0])

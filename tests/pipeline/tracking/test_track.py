@@ -73,6 +73,23 @@ def test_a_cut_ends_every_track() -> None:
     assert not set(map(id, tracker.update(1, [face(100, 100), face(300, 100)]))) & set(map(id, before))
 
 
+def test_joined_tracks_are_one_person_from_then_on() -> None:
+    tracker = Tracker()
+    first, other = tracker.update(0, [face(100, 100), face(400, 100)], [look(1, 0), look(0, 1)])
+    parted, _ = tracker.update(1, [face(100, 100), face(400, 100)], [look(0.5, 0.5), look(0, 1)])
+    tracker.update(2, [face(400, 100)], [look(0, 1)])
+    tracker.join({0: 0, 1: 1, 2: 0})
+    assert parted.track_id == 0, "who holds the merged track learns its id"
+    assert tracker.tracks == [first, other]
+    assert list(first.faces) == [0, 1]
+    assert len(first.looks) == 2
+    again, newcomer = tracker.update(3, [face(100, 100), face(250, 100)], [look(0.5, 0.5), look(1, 1)])
+    assert again is first
+    assert newcomer.track_id == 3, "an id that was given up is not used again"
+    two = tracker.update(4, [face(100, 100), face(105, 100)], [look(0.5, 0.5), look(1, 0)])
+    assert two[0] is not two[1], "who was joined goes on once"
+
+
 def test_faces_between_samples_are_followed_but_are_in_no_track() -> None:
     tracker = Tracker()
     [before] = tracker.update(0, [face(0, 100)])
