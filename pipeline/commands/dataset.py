@@ -81,6 +81,8 @@ def build(
             retry_failed=retry_failed,
             watcher=shown,
         )
+    if settings.mask.threshold != "auto":
+        _tell_coverage(report.out, settings.mask.threshold)
     _tell(report, max_failure_rate)
 
 
@@ -157,6 +159,17 @@ def report(folder: Built, out: Out = Path("contact-sheet.png"), rows: int = 8, o
     free_file(out, overwrite=overwrite, is_own=lambda path: path.read_bytes()[:4] == b"\x89PNG")
     draw_contact_sheet(folder, out, rows=rows)
     echo(f"contact sheet -> {out}")
+
+
+def _tell_coverage(out: Path, threshold: float) -> None:
+    """What a fixed threshold finds of the forged regions, method by method."""
+    from facemill.manifests import MaskKind
+    from facemill.manifests.shards.summary import summarise
+
+    masks = [mask for mask in summarise(out).masks if mask.kind == MaskKind.DIFFERENCE and mask.mean is not None]
+    if masks:
+        covered = ", ".join(f"{mask.method} {mask.mean:.1%}" for mask in masks)
+        echo(f"Masks above {threshold} cover of the crops: {covered}. --set mask.threshold=auto draws whole regions.")
 
 
 def _tell(report: "BuildReport", max_failure_rate: float) -> None:
