@@ -28,7 +28,7 @@ NOISE = 2.0  # squared gray levels by which any block may differ
 MOVING = 1.5  # gray levels: standard deviation in time of a block that moves
 SAME_MOTION = 0.5  # 0: both move alike, 1: nothing in common
 MOTION_SHARE = 0.2  # of the moving blocks have to move alike: the forged ones may be most of them
-CERTAIN = 0.05  # by how much any other way through time is dearer, where every frame was seen; else in proportion
+CERTAIN = 0.05  # by how much any other way through time is dearer
 ALIKE = 0.05  # cost by which two real frames fit a fake frame equally well
 ODD = 8.0  # times the usual squared difference: another picture
 ODD_LEVELS = 3.0  # gray levels: but less than this is never another picture
@@ -183,12 +183,13 @@ class _Comparison:
         steps = _frame_time(real.times), _frame_time(fake.times)
         self.clocks_differ = min(steps) > 0 and abs(steps[0] / steps[1] - 1) > SAME_RATE
         self.unsure = np.zeros(len(fake.times), bool)
+        self.weight = float(fake.indices[-1] - fake.indices[0] + 1) / len(fake.indices)  # frames for each one compared
         self.gain, self.level = self._levels(forged)
         self.forged = Blocks(self.gain * forged.pixels + np.float32(self.level), forged.present)
 
     def alignment(self) -> PairAlignment:
         expected = self.predicted[self.fake.indices]
-        costs = band_costs(self.originals, self.forged, expected, self.reach)
+        costs = band_costs(self.originals, self.forged, expected, self.reach, self.weight)
         path, dearer = best_path(costs, clocks_differ=self.clocks_differ)
         if self.clocks_differ:
             costs = self._match_rounding(costs, path)
@@ -217,11 +218,10 @@ class _Comparison:
         largest = int(np.abs(offsets[good]).max())
         if largest > self.max_offset and not self._still(costs):
             return self._refused(f"it is off by {largest} frames, more than the {self.max_offset} that are allowed")
-        alike = _looks_alike(costs, path)
-        skipped = len(self.fake.times) / len(self.fake.indices)
-        rivals = dearer < CERTAIN * skipped
-        # Where every frame was seen, neighbours that look alike may be taken for each other.
-        harmless = alike[:, None] & (np.abs(np.arange(rivals.shape[1]) - path[:, None]) <= 1) & (skipped == 1)
+        alike = _looks_alike(costs / np.float32(self.weight), path)
+        rivals = dearer < CERTAIN
+        # Neighbours that look alike may be taken for each other, but nothing may be placed by them.
+        harmless = alike[:, None] & (np.abs(np.arange(rivals.shape[1]) - path[:, None]) <= 1)
         about = np.asarray(rivals.any(axis=1))
         there = np.asarray((rivals & ~harmless).any(axis=1))
         return self._spread(offsets, ~inside | odd, (about, there), alike, float(np.sqrt(usual)))
@@ -247,7 +247,7 @@ class _Comparison:
         return fit_levels(shown.mean(axis=1).ravel(), forged.pixels.mean(axis=1).ravel())
 
     def _still(self, costs: NDArray[np.float32]) -> bool:
-        return bool(np.median(np.ptp(costs, axis=1)) < ALIKE)
+        return bool(np.median(np.ptp(costs, axis=1)) < ALIKE * self.weight)
 
     def _judge(
         self, rows: NDArray[np.int64], matched: NDArray[np.int64]
@@ -290,7 +290,8 @@ class _Comparison:
         after = np.clip(np.searchsorted(self.fake.indices, every, side="left"), None, len(offsets) - 1)
         real_of = self.predicted + offsets[before]
         # Between two stretches nobody saw where the one ends.
-        unknown = (offsets[before] != offsets[after]) & ~(alike[before] & alike[after])
+        turn = np.abs(offsets[before] - offsets[after])
+        unknown = (turn > 0) & ~(alike[before] & alike[after] & (turn == 1))
         unknown |= self.unsure & (before != after) & ~(alike[before] & alike[after])
         unknown |= unmatched[before] | unmatched[after]
         about, there = doubtful

@@ -75,7 +75,7 @@ def fit_levels(real: NDArray[np.floating], fake: NDArray[np.floating]) -> tuple[
     return gain, level
 
 
-def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: int) -> Array:
+def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: int, weight: float) -> Array:
     """Cost [K, 2 * reach + 1] of each fake frame showing the real frame `predicted + offset`.
 
     It is the logarithm of a block's mean squared difference, averaged over the blocks: a forged block, which fits
@@ -86,6 +86,8 @@ def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: 
         real, fake: of N and K frames.
         predicted: real frame [K] expected in each fake one, ascending; may lie outside 0..N-1.
         reach: greatest offset, frames.
+        weight: frames that each fake one stands for, which its cost is multiplied by: a jump is as dear however many of
+            the frames between two jumps were compared.
     """
     count = len(real.present)
     real_energy, fake_energy = real.energy(), fake.energy()
@@ -109,7 +111,7 @@ def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: 
         np.maximum(squares, 0, out=squares)
         squares /= pixels
         squares += np.float32(FLOOR)
-        fits = np.log(squares, out=squares).mean(axis=0)  # [k, n]
+        fits = np.log(squares, out=squares).mean(axis=0) * np.float32(weight)  # [k, n]
         wanted = rows[:, None] + offsets
         inside = (wanted >= first) & (wanted < last)
         inside &= real.present[np.clip(wanted, 0, count - 1)]

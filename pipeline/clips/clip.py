@@ -7,6 +7,7 @@ read again with the right ones.
 
 import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -199,6 +200,8 @@ class Clip:
         for start in range(0, len(self.indices), length):
             indices = self.indices[start : start + length].tolist()
             frames = [frame for frame in islice(lead, len(indices)) if frame is not None]  # it has every one of its own
+            if start + length >= len(self.indices):
+                next(lead, None)  # what comes after the last sample: a fake that lacks frames goes on there
             seen = self.lead.seen() if self.lead.thumbnails else None
             if seen is not None:
                 self.cuts = [int(seen.indices[position]) for position in find_cuts(seen.frames)]
@@ -323,7 +326,8 @@ def _frames_at(
 ) -> Iterator[Frame | None]:
     """A frame for each wanted index; None for -1 and for an index before the last one.
 
-    Past the end of the video, or once it broke off, frames do not decode.
+    Past the end of the video, or once it broke off, frames do not decode. Who asks for one more than there are lets an
+    observer of every frame see those after the last.
 
     Args:
         broke_off: called with the error and the number of frames that were still to come.
@@ -346,3 +350,6 @@ def _frames_at(
                 broke_off(error, len(wanted) - done)
                 count = 0
         yield last if last is not None and index == last.index else Frame(index, 0.0, None)
+    if observing.get("every"):
+        with suppress(VideoError):
+            next(frames, None)

@@ -80,27 +80,29 @@ def build(
     if finish and part is not None:
         raise ConfigError("--shards builds a part and --finish merges all of them: give one of the two.")
     if finish:
-        _tell(finish_build(entries, settings, out), max_failure_rate)
-        return
-    check_roots(entries)
-    with BuildProgress(quiet=quiet) as shown:
-        report = run(
-            entries,
-            settings,
-            out,
-            executor=executor,
-            workers=workers,
-            scheduler=scheduler,
-            device=device,
-            faces=faces,
-            part=_part(part),
-            performance_report=performance_report,
-            retry_failed=retry_failed,
-            watcher=shown,
-        )
-    _tell(report, max_failure_rate)
+        report = finish_build(entries, settings, out)
+    else:
+        check_roots(entries)
+        with BuildProgress(quiet=quiet) as shown:
+            report = run(
+                entries,
+                settings,
+                out,
+                executor=executor,
+                workers=workers,
+                scheduler=scheduler,
+                device=device,
+                faces=faces,
+                part=_part(part),
+                performance_report=performance_report,
+                retry_failed=retry_failed,
+                watcher=shown,
+            )
     if part is not None:
         echo(f"This is part {part}. When all parts are built, merge them: the same command, --finish for --shards.")
+    elif settings.mask.threshold != "auto":
+        _tell_coverage(report.out, settings.mask.threshold)
+    _tell(report, max_failure_rate)
 
 
 def verify(
@@ -184,6 +186,17 @@ def _part(text: str | None) -> tuple[int, int] | None:
     if not (match := re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)):
         raise ConfigError(f"--shards {text} is no part of a build: say 1/16 to 16/16, for 16 parts.")
     return int(match[1]), int(match[2])
+
+
+def _tell_coverage(out: Path, threshold: float) -> None:
+    """What a fixed threshold finds of the forged regions, method by method."""
+    from facemill.manifests import MaskKind
+    from facemill.manifests.shards.summary import summarise
+
+    masks = [mask for mask in summarise(out).masks if mask.kind == MaskKind.DIFFERENCE and mask.mean is not None]
+    if masks:
+        covered = ", ".join(f"{mask.method} {mask.mean:.1%}" for mask in masks)
+        echo(f"Masks above {threshold} cover of the crops: {covered}. --set mask.threshold=auto draws whole regions.")
 
 
 def _tell(report: "BuildReport", max_failure_rate: float) -> None:

@@ -18,7 +18,7 @@ class VideoTally:
 
     Attributes:
         sampled: frames that were asked for.
-        unmatched: moments of the original of which the fake has no frame.
+        unmatched: moments of the original of which the fake has no frame, or none that can be told for certain.
         undecoded: frames that do not decode.
         orphaned: frames that decode, but not in the original, where faces are sought.
         misaligned: frames in stretches in which the fake does not follow its original.
@@ -80,7 +80,8 @@ class VideoTally:
             message = f"The file holds {info.frame_count} of the {info.declared_frames} frames that its header claims."
             yield FailureRecord(video_id, Stage.DECODE, Reason.TRUNCATED, message)
         if self.unmatched:
-            yield failure(Stage.DECODE, Reason.UNMATCHED, self.unmatched, "show a moment that this video lacks")
+            what = "show a moment that this video lacks, or that cannot be told for certain from those beside it"
+            yield failure(Stage.DECODE, Reason.UNMATCHED, self.unmatched, what)
         if self.misaligned:
             what = f"lie where it does not follow its original ({self.why_misaligned})"
             yield failure(Stage.MASK, Reason.MISALIGNED, self.misaligned, what)

@@ -5,15 +5,14 @@ import re
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from facemill import __version__
-from facemill.manifests import FailureRecord, SampleRecord, from_table, read_videos, write_videos
+from facemill.manifests import FailureRecord, MaskKind, SampleRecord, from_table, read_videos, write_videos
 from facemill.manifests.shards import format_of
-from facemill.pipeline.build import build
-from facemill.pipeline.config.recipe import load_recipe
-from tests.integration.command import LOG, SETTINGS, build_args, committed, content, facemill
+from tests.integration.command import LOG, build_args, committed, content, facemill
 from tests.integration.conftest import Built, Scanned
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -103,8 +102,15 @@ def test_both_formats_hold_the_same_samples(builds: Builds) -> None:
 
 def test_a_build_on_known_faces_runs_no_detector(built: Built, manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "small"
-    recipe = load_recipe("default", [*SETTINGS, "crop.size=64"])
-    build(manifest, recipe, out, executor="sequential", device="cpu", faces=built.folder)
+    changes = ("--set", "crop.size=64", "--set", "mask.threshold=0.15")
+    again = facemill(*build_args(manifest, out, "--faces", built.folder, "--executor", "sequential", *changes))
+    assert again.code == 0, again.err
+    coverage = np.mean([s.mask_coverage for s in read_samples(out) if s.mask_kind is MaskKind.DIFFERENCE])
+    told = (
+        f"Masks above 0.15 cover of the crops: Deepfakes {coverage:.1%}. --set mask.threshold=auto draws whole regions."
+    )
+    assert told in again.out
+    assert "Masks above" not in built.ended.out
     assert "detect" in stages(built.folder)
     assert "crop" in stages(out)
     assert "detect" not in stages(out)

@@ -10,6 +10,7 @@ from facemill.manifests.checks.plausibility import auc
 from facemill.manifests.checks.verify import verify
 from facemill.manifests.problem import Problem
 from facemill.manifests.records import MaskKind, VideoEntry
+from tests.integration.command import facemill
 from tests.manifests.small_dataset import SIZE, Parts, make_sample, make_videos, png
 
 PAIRS = 16
@@ -53,6 +54,17 @@ def place(parts: Parts, number: int, **fields: object) -> None:
 
 def test_nothing_is_odd_about_the_fixture(parts, tmp_path):
     assert warnings(parts, tmp_path) == []
+
+
+def test_what_is_odd_fails_only_a_strict_verify(tmp_path):
+    sound = Parts()
+    fake = next(i for i, s in enumerate(sound.samples) if s.record.mask_kind is MaskKind.DIFFERENCE)
+    sound.change(fake, **covered(SIZE))
+    folder = sound.write(tmp_path)
+    lenient, strict = facemill("verify", folder), facemill("verify", folder, "--strict")
+    assert (lenient.code, strict.code) == (0, 3), lenient.out
+    assert lenient.out == strict.out
+    assert "0 problems, 1 warnings" in lenient.out
 
 
 @pytest.mark.parametrize(("rows", "check", "what"), [(0, "empty_masks", "empty"), (SIZE, "full_masks", "full")])

@@ -263,6 +263,23 @@ def test_a_video_without_a_face_and_a_small_face_are_recorded(add_video: AddVide
     assert {failure.frames for failure in result.failures} == {6}
 
 
+def test_frames_are_counted_however_many_faces_each_of_them_shows(add_video: AddVideo, tmp_path: Path) -> None:
+    video = add_video("two", film([SMALL, Actor(200, 90, side=60)], FRAMES))
+    result = run(tmp_path / "out", ClipGroup(video), sets=["filter.min_face=100", "track.keep=all"])
+    (failure,) = result.failures
+    assert (failure.reason, failure.frames) == (Reason.TOO_SMALL, 6)
+    assert failure.message.startswith("6 of 6 sampled frames")
+
+
+@pytest.mark.parametrize("source", ["difference", "official", "both"])
+def test_a_fake_without_any_mask_is_recorded_under_every_source(
+    add_video: AddVideo, tmp_path: Path, source: str
+) -> None:
+    fake = add_video("fake", film([BIG], FRAMES, forged=0), 1)
+    result = run(tmp_path / "out", ClipGroup(None, (fake,)), sets=[f"mask.source={source}"])
+    assert [(f.reason, f.frames) for f in result.failures] == [(Reason.MASK_UNAVAILABLE, 6)]
+
+
 def test_an_unchanged_fake_gives_no_fakes_and_says_so(add_video: AddVideo, tmp_path: Path) -> None:
     real = add_video("real", film([BIG], FRAMES))
     fake = add_video("fake", film([BIG], FRAMES), 1, source_id="real")
