@@ -85,7 +85,7 @@ def _decode(
             yield from _decode_by_pts(path, probed, remaining, deadline, threads, skip=skip, strict=True)
         yield from _decode_by_pts(path, probed, remaining, deadline, threads=1, skip=False, strict=False)
     else:
-        yield from _decode_by_counting(path, remaining, deadline)
+        yield from _decode_by_counting(path, probed, remaining, deadline)
     yield from ((index, None) for index in remaining)
 
 
@@ -102,10 +102,9 @@ def _decode_by_pts(
     timeline = probed.timeline
     index_of = {pts: index for index, pts in enumerate(timeline.pts)}
     wanted = frozenset(remaining)
-    tracker = DamageTracker(timeline.keyframes, timeline.disposable)
+    tracker = DamageTracker(timeline.keyframes, timeline.disposable, timeline.after_loss)
     arrived: dict[int, Any] = {}
     judged: dict[int, Any] = {}
-    doubtful: set[int] = set()
     with open_video(path, deadline, threads) as (container, stream):
         for packet in demux(container, stream, deadline):
             if packet is not None:
@@ -114,13 +113,17 @@ def _decode_by_pts(
                     continue
                 if index is not None:
                     tracker.sent(index)
-                    if packet.is_corrupt:
-                        doubtful.add(index)
-            for picture in decode(stream, packet)[0]:
+            pictures, went_well = decode(stream, packet)
+            if not went_well:
+                if strict:
+                    raise _DamagedError
+                if packet is not None and index is not None:
+                    tracker.doubt(index)
+            for picture in pictures:
                 deadline.restart()
                 index = index_of.get(picture.pts)
                 if index is not None:
-                    tracker.arrived(index, clean=not picture.is_corrupt and index not in doubtful)
+                    tracker.arrived(index, clean=not picture.is_corrupt)
                     if index in wanted:
                         arrived[index] = picture
             for index, intact in tracker.settle(0 if packet is None else _PATIENCE + threads):
@@ -136,14 +139,16 @@ def _decode_by_pts(
                 return
 
 
-def _decode_by_counting(path: Path, remaining: deque[int], deadline: Deadline) -> Iterator[tuple[int, Any]]:
+def _decode_by_counting(
+    path: Path, probed: Probe, remaining: deque[int], deadline: Deadline
+) -> Iterator[tuple[int, Any]]:
     """As the probe counted: one thread, nothing left out; after damage, nothing is intact until a keyframe."""
     index = 0
     intact = True
     with open_video(path, deadline, threads=1) as (container, stream):
-        for packet in demux(container, stream, deadline):
+        for number, packet in enumerate(demux(container, stream, deadline)):
             pictures, went_well = decode(stream, packet)
-            intact = intact and went_well
+            intact = intact and went_well and number not in probed.timeline.after_loss
             for picture in pictures:
                 deadline.restart()
                 intact = not picture.is_corrupt and (intact or picture.key_frame)

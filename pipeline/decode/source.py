@@ -16,6 +16,9 @@ from facemill.manifests.records import Reason
 
 __all__ = ["Deadline", "decode", "demux", "open_video"]
 
+# Codecs of which FFmpeg hands out damaged pictures as if nothing were wrong, unless it is told to give them up.
+_EXPLODE = frozenset({"hevc", "mjpeg", "mpeg4", "prores", "vp8", "vp9"})
+
 
 class Deadline:
     """The longest wait for the next packet or frame.
@@ -65,6 +68,8 @@ def open_video(path: Path, deadline: Deadline, threads: int) -> Iterator[tuple[A
     with container:
         stream = _video_stream(path, container)
         stream.codec_context.thread_count = threads
+        if stream.codec_context.name in _EXPLODE:
+            stream.codec_context.options = {"err_detect": "explode"}
         # With slice threads, which damaged pictures FFmpeg flags varies from run to run.
         stream.codec_context.thread_type = "FRAME"
         yield container, stream
