@@ -84,8 +84,7 @@ class FrameNumbers:
             self._last = number
         if header & 31 == _IDR or last is None or numbering.may_skip:
             return False
-        # 0 and 1 also follow where a picture resets the count.
-        return number > 1 and (number - last) % (1 << numbering.bits) > 1
+        return (number - last) % (1 << numbering.bits) > 1
 
 
 class _Bits:

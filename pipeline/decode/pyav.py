@@ -6,8 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import av
-
 from facemill import VideoError
 from facemill.manifests.records import Reason
 from facemill.pipeline.decode.damage import DamageTracker
@@ -15,7 +13,7 @@ from facemill.pipeline.decode.deinterlace import deinterlaced
 from facemill.pipeline.decode.frame import UNSPECIFIED, Frame, VideoInfo
 from facemill.pipeline.decode.picture import Observer, Picture, rgb_of
 from facemill.pipeline.decode.probe import Probe
-from facemill.pipeline.decode.source import Deadline, decode, demux, open_video
+from facemill.pipeline.decode.source import Deadline, blamed_on, decode, demux, open_video
 
 __all__ = ["read_with_pyav"]
 
@@ -63,16 +61,18 @@ def read_with_pyav(
     remaining = deque(due)
     wanted = frozenset(indices)
     pictures = _decode(path, probed, remaining, deadline, threads, skip=skip and not every and not deinterlace)
-    for index, frame in deinterlaced(pictures) if deinterlace else pictures:
-        if index >= end:
-            return
-        picture = None if frame is None else _picture(frame, probed.info)
-        if observer is not None and picture is not None:
-            observer(index, picture)
-            deadline.restart()
-        if index in wanted:
-            yield _frame(path, probed, index, picture)
-            deadline.restart()
+    with blamed_on(path):
+        for index, frame in deinterlaced(pictures) if deinterlace else pictures:
+            if index >= end:
+                return
+            picture = None if frame is None else _picture(path, frame, probed.info)
+            if observer is not None and picture is not None:
+                observer(index, picture)
+                deadline.restart()
+            if index in wanted:
+                seconds = probed.timeline.seconds(index, probed.info.fps)
+                yield Frame(index, seconds, None if picture is None else rgb_of(picture))
+                deadline.restart()
 
 
 def _decode(
@@ -159,27 +159,18 @@ def _decode_by_counting(
                 return
 
 
-def _picture(frame: Any, info: VideoInfo) -> Picture:
+def _picture(path: Path, frame: Any, info: VideoInfo) -> Picture:
     colour = info.colour
     if frame.colorspace == UNSPECIFIED:
         frame.colorspace = colour.matrix
     if frame.color_range == 0:
         frame.color_range = colour.range
-    return Picture(frame, info.pixel_aspect)
-
-
-def _frame(path: Path, probed: Probe, index: int, picture: Picture | None) -> Frame:
-    info = probed.info
-    try:
-        image = None if picture is None else rgb_of(picture)
-    except (av.error.FFmpegError, OSError, ValueError) as error:  # a layout or matrix that FFmpeg cannot convert
-        raise VideoError(
-            Reason.UNREADABLE, f"Frame {index} of {path} cannot be turned into RGB ({error}): convert the file."
-        ) from error
-    if image is not None and image.shape[:2] != (info.height, info.width):
+    picture = Picture(frame, info.pixel_aspect)
+    width, height = picture.size
+    if (width, height) != (info.width, info.height):
         raise VideoError(
             Reason.UNREADABLE,
-            f"Frame {index} of {path} is {image.shape[1]}x{image.shape[0]} after others of {info.width}x{info.height}: "
+            f"{path} holds pictures of {width}x{height} after others of {info.width}x{info.height}: "
             "cut the file where its size changes.",
         )
-    return Frame(index, probed.timeline.seconds(index, info.fps), image)
+    return picture

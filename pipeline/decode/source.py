@@ -14,7 +14,7 @@ from facemill import VideoError
 from facemill.manifests.blame import reason_of_error
 from facemill.manifests.records import Reason
 
-__all__ = ["Deadline", "decode", "demux", "open_video"]
+__all__ = ["Deadline", "blamed_on", "decode", "demux", "open_video"]
 
 # Codecs of which FFmpeg hands out damaged pictures as if nothing were wrong, unless it is told to give them up.
 _EXPLODE = frozenset({"hevc", "mjpeg", "mpeg4", "prores", "vp8", "vp9"})
@@ -45,6 +45,25 @@ class Deadline:
             Reason.DECODE_TIMEOUT,
             f"No frame of {self.path} came within {self.timeout_s:g} s: raise decode.timeout_s if the disk is slow.",
         )
+
+
+@contextmanager
+def blamed_on(path: Path) -> Iterator[None]:
+    """Whatever fails inside is this file's failure alone, not that of the videos that are read with it.
+
+    Raises:
+        VideoError: as it came; for any other exception, unreadable or what the system lacks.
+    """
+    try:
+        yield
+    except VideoError:
+        raise
+    except MemoryError as error:
+        raise VideoError(
+            Reason.OUT_OF_MEMORY, f"Reading {path} took more memory than there is: it is tried again."
+        ) from error
+    except Exception as error:
+        raise _unreadable(path, error) from error
 
 
 @contextmanager
@@ -136,7 +155,7 @@ def _unreadable(path: Path, error: Exception) -> VideoError:
         return _no_access(path, error)  # type: ignore[arg-type]
     why = getattr(error, "strerror", None) or str(error)
     return VideoError(
-        Reason.UNREADABLE, f"FFmpeg cannot read {path} ({why}): replace the file, it is damaged or no video."
+        Reason.UNREADABLE, f"FFmpeg cannot read {path} ({why}): convert or replace the file."
     )
 
 
