@@ -105,7 +105,7 @@ def _decode_by_pts(
     tracker = DamageTracker(timeline.keyframes, timeline.disposable, timeline.after_loss)
     arrived: dict[int, Any] = {}
     judged: dict[int, Any] = {}
-    with open_video(path, deadline, threads) as (container, stream):
+    with open_video(path, deadline, threads, strict=strict) as (container, stream):
         for packet in demux(container, stream, deadline):
             if packet is not None:
                 index = index_of.get(packet.pts)

@@ -67,8 +67,14 @@ def blamed_on(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def open_video(path: Path, deadline: Deadline, threads: int) -> Iterator[tuple[Any, Any]]:
+def open_video(
+    path: Path, deadline: Deadline, threads: int, *, strict: bool = False
+) -> Iterator[tuple[Any, Any]]:
     """The file's `av` container and its video stream, closed at the end.
+
+    Args:
+        strict: let FFmpeg give up every picture in which anything is wrong. With several threads, the flags of what it
+            conceals may come after the picture, its errors do not.
 
     Raises:
         VideoError: missing_file, unreadable, no_video_stream or decode_timeout.
@@ -87,7 +93,7 @@ def open_video(path: Path, deadline: Deadline, threads: int) -> Iterator[tuple[A
     with container:
         stream = _video_stream(path, container)
         stream.codec_context.thread_count = threads
-        if stream.codec_context.name in _EXPLODE:
+        if strict or stream.codec_context.name in _EXPLODE:
             stream.codec_context.options = {"err_detect": "explode"}
         # With slice threads, which damaged pictures FFmpeg flags varies from run to run.
         stream.codec_context.thread_type = "FRAME"
