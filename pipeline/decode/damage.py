@@ -18,11 +18,16 @@ class DamageTracker:
     Args:
         keyframes: display indices of the frames at which decoding can start.
         disposable: display indices of the frames that no other is predicted from.
+        after_loss: display indices of the frames before whose packets others are missing.
     """
 
-    def __init__(self, keyframes: Collection[int], disposable: Collection[int]) -> None:
+    def __init__(
+        self, keyframes: Collection[int], disposable: Collection[int], after_loss: Collection[int] = ()
+    ) -> None:
         self._keyframes = keyframes
         self._disposable = disposable
+        self._after_loss = after_loss
+        self._doubted: set[int] = set()
         self._waiting: deque[int] = deque()
         self._clean: dict[int, bool] = {}
         self._key = -1
@@ -32,6 +37,10 @@ class DamageTracker:
     def sent(self, index: int) -> None:
         """The packet of a frame went to the decoder."""
         self._waiting.append(index)
+
+    def doubt(self, index: int) -> None:
+        """The packet of a frame, the last one sent, is damaged, whatever comes out for it."""
+        self._doubted.add(index)
 
     def arrived(self, index: int, *, clean: bool) -> None:
         """A frame came out of the decoder."""
@@ -46,9 +55,11 @@ class DamageTracker:
         """
         while self._waiting and (self._waiting[0] in self._clean or len(self._waiting) > patience):
             index = self._waiting.popleft()
-            yield index, self._judge(index, self._clean.pop(index, False))
+            yield index, self._judge(index, self._clean.pop(index, False) and index not in self._doubted)
 
     def _judge(self, index: int, clean: bool) -> bool:
+        if index in self._after_loss:
+            self._intact = False
         if not clean:
             if index not in self._disposable:
                 self._intact = False

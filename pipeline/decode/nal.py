@@ -1,12 +1,14 @@
-"""H.264 packets: is this a picture that no other is predicted from?"""
+"""H.264 packets: is this a picture that no other is predicted from, and is one missing before it?"""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-__all__ = ["is_disposable", "length_size"]
+__all__ = ["FrameNumbers", "is_disposable", "length_size"]
 
-_SLICE = 1
+_SLICE, _IDR, _SEQUENCE_PARAMETERS = 1, 5, 7
 # Supplemental information, access unit delimiter, filler: nothing that a later picture needs.
 _HARMLESS = frozenset({6, 9, 12})
+_WITH_CHROMA_FORMAT = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 
 
 def length_size(extradata: bytes | None) -> int:
@@ -23,20 +25,125 @@ def is_disposable(packet: bytes, size_bytes: int) -> bool:
         packet: one access unit.
         size_bytes: what `length_size` said.
     """
-    headers = list(_prefixed(packet, size_bytes) if size_bytes else _start_coded(packet))
+    headers = [packet[start] for start in _units(packet, size_bytes)]
     slices = [header for header in headers if header & 31 not in _HARMLESS]
     return bool(slices) and all(header & 31 == _SLICE and header >> 5 & 3 == 0 for header in slices)
 
 
-def _prefixed(packet: bytes, size_bytes: int) -> Iterator[int]:
-    position = 0
-    while position + size_bytes < len(packet):
-        yield packet[position + size_bytes]
-        position += size_bytes + int.from_bytes(packet[position : position + size_bytes], "big")
+@dataclass(frozen=True, slots=True)
+class _Numbering:
+    """What a sequence parameter set says of `frame_num`."""
+
+    bits: int
+    separate_planes: bool
+    may_skip: bool
 
 
-def _start_coded(packet: bytes) -> Iterator[int]:
-    position = packet.find(b"\0\0\1") + 3
-    while 3 <= position < len(packet):
-        yield packet[position]
-        position = packet.find(b"\0\0\1", position) + 3
+class FrameNumbers:
+    """Follows the `frame_num` of the slices, which counts the pictures that others are predicted from.
+
+    Args:
+        extradata: of the stream.
+    """
+
+    def __init__(self, extradata: bytes | None) -> None:
+        self._size_bytes = length_size(extradata)
+        self._numbering: _Numbering | None = None
+        self._last: int | None = None
+        if extradata and self._size_bytes:  # avcC: sets of 2 bytes of length each, after 6 bytes
+            self._take_parameters(extradata[8:])
+        elif extradata:
+            self.lost_before(extradata)
+
+    def lost_before(self, packet: bytes) -> bool:
+        """Whether a picture that others are predicted from is missing before this packet, the next of the stream."""
+        for start in _units(packet, self._size_bytes):
+            kind = packet[start] & 31
+            if kind == _SEQUENCE_PARAMETERS:
+                self._take_parameters(packet[start:])
+            elif kind in (_SLICE, _IDR) and self._numbering is not None:
+                return self._skips(self._number(packet[start:], self._numbering), packet[start], self._numbering)
+        return False
+
+    def _take_parameters(self, unit: bytes) -> None:
+        try:
+            self._numbering = _numbering(unit)
+        except IndexError:  # cut short
+            self._numbering = None
+
+    @staticmethod
+    def _number(unit: bytes, numbering: _Numbering) -> int:
+        bits = _Bits(unit[1:24])
+        for _ in range(3):  # first macroblock, type, picture parameter set
+            bits.golomb()
+        return bits.take(numbering.bits + 2 * numbering.separate_planes) & ((1 << numbering.bits) - 1)
+
+    def _skips(self, number: int, header: int, numbering: _Numbering) -> bool:
+        last = self._last
+        if header >> 5 & 3 or last is None:
+            self._last = number
+        if header & 31 == _IDR or last is None or numbering.may_skip:
+            return False
+        return (number - last) % (1 << numbering.bits) > 1
+
+
+class _Bits:
+    """Reads the first bits of a NAL unit. Where they end, zeros follow."""
+
+    def __init__(self, data: bytes) -> None:
+        data = data.replace(b"\0\0\3", b"\0\0")  # the third byte only keeps start codes apart
+        self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
+
+    def take(self, count: int) -> int:
+        self._left -= count
+        if self._left < 0:
+            raise IndexError("The NAL unit ends early.")
+        return self._value >> self._left & ((1 << count) - 1)
+
+    def golomb(self) -> int:
+        """An unsigned Exp-Golomb number, `ue(v)`."""
+        zeros = 0
+        while not self.take(1):
+            zeros += 1
+        return (1 << zeros) - 1 + self.take(zeros)
+
+
+def _numbering(unit: bytes) -> _Numbering | None:
+    """Of a sequence parameter set; None for what is not read here, scaling matrices and rare ways to order pictures.
+
+    Raises:
+        IndexError: it is cut short.
+    """
+    bits = _Bits(unit[1:64])
+    profile = bits.take(8)
+    bits.take(16)
+    bits.golomb()
+    separate = False
+    if profile in _WITH_CHROMA_FORMAT:
+        separate = bits.golomb() == 3 and bool(bits.take(1))
+        bits.golomb()
+        bits.golomb()
+        if bits.take(2) & 1:
+            return None
+    number_bits = bits.golomb() + 4
+    order = bits.golomb()
+    if order == 1:
+        return None
+    if order == 0:
+        bits.golomb()
+    bits.golomb()
+    return _Numbering(number_bits, separate, bool(bits.take(1)))
+
+
+def _units(packet: bytes, size_bytes: int) -> Iterator[int]:
+    """Where NAL units start, with their header."""
+    if size_bytes:
+        position = 0
+        while position + size_bytes < len(packet):
+            yield position + size_bytes
+            position += size_bytes + int.from_bytes(packet[position : position + size_bytes], "big")
+    else:
+        position = packet.find(b"\0\0\1") + 3
+        while 3 <= position < len(packet):
+            yield position
+            position = packet.find(b"\0\0\1", position) + 3

@@ -33,6 +33,12 @@ class Picture:
     frame: Any
     pixel_aspect: Fraction = SQUARE
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, upright, in square pixels."""
+        width, height = square_size(self.frame.width, self.frame.height, self.pixel_aspect)
+        return (height, width) if orientation_of(self.frame).transpose else (width, height)
+
 
 Observer = Callable[[int, Picture], None]
 """Called with a frame's index and its picture; the picture is not to be kept."""

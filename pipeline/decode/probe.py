@@ -1,6 +1,6 @@
 """Probing: every packet of a file is looked at, and as few pictures as possible are decoded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,19 @@ from typing import Any
 from facemill import VideoError
 from facemill.manifests.records import Reason
 from facemill.pipeline.decode.frame import UNSPECIFIED, Colour, VideoInfo
-from facemill.pipeline.decode.nal import is_disposable, length_size
+from facemill.pipeline.decode.nal import FrameNumbers, is_disposable, length_size
 from facemill.pipeline.decode.orientation import Orientation, orientation_of
 from facemill.pipeline.decode.picture import square_size
 from facemill.pipeline.decode.source import Deadline, decode, demux, open_video
-from facemill.pipeline.decode.timeline import Timeline, measured_fps, varies
+from facemill.pipeline.decode.timeline import Timeline, measured_fps, skipped_times, varies
 
 __all__ = ["Probe", "probe"]
 
 # Codecs of which every packet shows exactly one picture. Others hide pictures (VP8), pack two in a
 # packet or none (MPEG-4 Part 2), so that only decoding tells.
 _ONE_PICTURE_A_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "libdav1d", "ffv1", "mjpeg", "prores"})
+# Codecs whose pictures lean on earlier ones without counting them: only time stamps tell that one is missing.
+_TOLD_BY_TIME = frozenset({"vp8", "vp9", "av1", "libdav1d", "mpeg4", "msmpeg4v3", "h263", "flv1"})
 
 UNTAGGED = Colour()
 SEGMENT = bytes.fromhex("18538067")
@@ -45,9 +47,11 @@ class Probe:
 @dataclass(frozen=True, slots=True)
 class _Packet:
     pts: int | None
+    dts: int | None
     shown: bool
     keyframe: bool
     disposable: bool
+    after_loss: bool
 
 
 def probe(path: Path, deadline: Deadline, colour: Colour = UNTAGGED) -> Probe:
@@ -71,7 +75,7 @@ def probe(path: Path, deadline: Deadline, colour: Colour = UNTAGGED) -> Probe:
             declared = declared and declared - (len(packets) - len(timeline.pts))
             return _describe(path, timeline, declared, first, stream, colour)
     with open_video(path, deadline, threads=1) as (container, stream):
-        counted = _by_decoding(container, stream, deadline)
+        counted = _by_decoding(container, stream, deadline, packets)
         if timeline is not None and timeline.pts == counted.pts:  # each packet held both fields of a picture
             counted = timeline
         return _describe(path, counted, declared, first, stream, colour)
@@ -81,14 +85,20 @@ def _scan(container: Any, stream: Any, deadline: Deadline) -> tuple[list[_Packet
     """All packets, and the first picture that comes out."""
     is_h264 = stream.codec_context.name == "h264"
     size_bytes = length_size(stream.codec_context.extradata)
+    numbers = FrameNumbers(stream.codec_context.extradata)
     packets = []
     first = None
     for packet in demux(container, stream, deadline):
         if first is None:
             first = next(iter(decode(stream, packet)[0]), None)
         if packet is not None:
-            disposable = is_h264 and is_disposable(bytes(packet), size_bytes)
-            packets.append(_Packet(packet.pts, not packet.is_discard, packet.is_keyframe, disposable))
+            data = bytes(packet) if is_h264 else b""
+            disposable, after_loss = is_disposable(data, size_bytes), numbers.lost_before(data)
+            shown = not packet.is_discard
+            packets.append(_Packet(packet.pts, packet.dts, shown, packet.is_keyframe, disposable, after_loss))
+    if stream.codec_context.name in _TOLD_BY_TIME:
+        for number in skipped_times([packet.dts for packet in packets], stream.time_base):
+            packets[number] = replace(packets[number], after_loss=True)
     return packets, first
 
 
@@ -114,17 +124,21 @@ def _by_packets(packets: list[_Packet], first: Any, stream: Any) -> Timeline | N
         by_pts=True,
         keyframes=frozenset(index_of[time] for time in pts if shown[time].keyframe),
         disposable=frozenset(index_of[time] for time in pts if shown[time].disposable),
+        after_loss=frozenset(index_of[time] for time in pts if shown[time].after_loss),
     )
 
 
-def _by_decoding(container: Any, stream: Any, deadline: Deadline) -> Timeline:
+def _by_decoding(container: Any, stream: Any, deadline: Deadline, packets: list[_Packet]) -> Timeline:
     pts = []
     for packet in demux(container, stream, deadline):
         for picture in decode(stream, packet)[0]:
             pts.append(picture.pts)
             deadline.restart()
     return Timeline(
-        pts=(None,) * len(pts) if _numbers_packets(stream) else tuple(pts), time_base=stream.time_base, by_pts=False
+        pts=(None,) * len(pts) if _numbers_packets(stream) else tuple(pts),
+        time_base=stream.time_base,
+        by_pts=False,
+        after_loss=frozenset(number for number, packet in enumerate(packets) if packet.after_loss),
     )
 
 

@@ -6,8 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import av
-
 from facemill import VideoError
 from facemill.manifests.records import Reason
 from facemill.pipeline.decode.damage import DamageTracker
@@ -15,7 +13,7 @@ from facemill.pipeline.decode.deinterlace import deinterlaced
 from facemill.pipeline.decode.frame import UNSPECIFIED, Frame, VideoInfo
 from facemill.pipeline.decode.picture import Observer, Picture, rgb_of
 from facemill.pipeline.decode.probe import Probe
-from facemill.pipeline.decode.source import Deadline, decode, demux, open_video
+from facemill.pipeline.decode.source import Deadline, blamed_on, decode, demux, open_video
 
 __all__ = ["read_with_pyav"]
 
@@ -63,16 +61,18 @@ def read_with_pyav(
     remaining = deque(due)
     wanted = frozenset(indices)
     pictures = _decode(path, probed, remaining, deadline, threads, skip=skip and not every and not deinterlace)
-    for index, frame in deinterlaced(pictures) if deinterlace else pictures:
-        if index >= end:
-            return
-        picture = None if frame is None else _picture(frame, probed.info)
-        if observer is not None and picture is not None:
-            observer(index, picture)
-            deadline.restart()
-        if index in wanted:
-            yield _frame(path, probed, index, picture)
-            deadline.restart()
+    with blamed_on(path):
+        for index, frame in deinterlaced(pictures) if deinterlace else pictures:
+            if index >= end:
+                return
+            picture = None if frame is None else _picture(path, frame, probed.info)
+            if observer is not None and picture is not None:
+                observer(index, picture)
+                deadline.restart()
+            if index in wanted:
+                seconds = probed.timeline.seconds(index, probed.info.fps)
+                yield Frame(index, seconds, None if picture is None else rgb_of(picture))
+                deadline.restart()
 
 
 def _decode(
@@ -85,7 +85,7 @@ def _decode(
             yield from _decode_by_pts(path, probed, remaining, deadline, threads, skip=skip, strict=True)
         yield from _decode_by_pts(path, probed, remaining, deadline, threads=1, skip=False, strict=False)
     else:
-        yield from _decode_by_counting(path, remaining, deadline)
+        yield from _decode_by_counting(path, probed, remaining, deadline)
     yield from ((index, None) for index in remaining)
 
 
@@ -102,11 +102,10 @@ def _decode_by_pts(
     timeline = probed.timeline
     index_of = {pts: index for index, pts in enumerate(timeline.pts)}
     wanted = frozenset(remaining)
-    tracker = DamageTracker(timeline.keyframes, timeline.disposable)
+    tracker = DamageTracker(timeline.keyframes, timeline.disposable, timeline.after_loss)
     arrived: dict[int, Any] = {}
     judged: dict[int, Any] = {}
-    doubtful: set[int] = set()
-    with open_video(path, deadline, threads) as (container, stream):
+    with open_video(path, deadline, threads, strict=strict) as (container, stream):
         for packet in demux(container, stream, deadline):
             if packet is not None:
                 index = index_of.get(packet.pts)
@@ -114,13 +113,17 @@ def _decode_by_pts(
                     continue
                 if index is not None:
                     tracker.sent(index)
-                    if packet.is_corrupt:
-                        doubtful.add(index)
-            for picture in decode(stream, packet)[0]:
+            pictures, went_well = decode(stream, packet)
+            if not went_well:
+                if strict:
+                    raise _DamagedError
+                if packet is not None and index is not None:
+                    tracker.doubt(index)
+            for picture in pictures:
                 deadline.restart()
                 index = index_of.get(picture.pts)
                 if index is not None:
-                    tracker.arrived(index, clean=not picture.is_corrupt and index not in doubtful)
+                    tracker.arrived(index, clean=not picture.is_corrupt)
                     if index in wanted:
                         arrived[index] = picture
             for index, intact in tracker.settle(0 if packet is None else _PATIENCE + threads):
@@ -136,14 +139,16 @@ def _decode_by_pts(
                 return
 
 
-def _decode_by_counting(path: Path, remaining: deque[int], deadline: Deadline) -> Iterator[tuple[int, Any]]:
+def _decode_by_counting(
+    path: Path, probed: Probe, remaining: deque[int], deadline: Deadline
+) -> Iterator[tuple[int, Any]]:
     """As the probe counted: one thread, nothing left out; after damage, nothing is intact until a keyframe."""
     index = 0
     intact = True
     with open_video(path, deadline, threads=1) as (container, stream):
-        for packet in demux(container, stream, deadline):
+        for number, packet in enumerate(demux(container, stream, deadline)):
             pictures, went_well = decode(stream, packet)
-            intact = intact and went_well
+            intact = intact and went_well and number not in probed.timeline.after_loss
             for picture in pictures:
                 deadline.restart()
                 intact = not picture.is_corrupt and (intact or picture.key_frame)
@@ -154,27 +159,18 @@ def _decode_by_counting(path: Path, remaining: deque[int], deadline: Deadline) -
                 return
 
 
-def _picture(frame: Any, info: VideoInfo) -> Picture:
+def _picture(path: Path, frame: Any, info: VideoInfo) -> Picture:
     colour = info.colour
     if frame.colorspace == UNSPECIFIED:
         frame.colorspace = colour.matrix
     if frame.color_range == 0:
         frame.color_range = colour.range
-    return Picture(frame, info.pixel_aspect)
-
-
-def _frame(path: Path, probed: Probe, index: int, picture: Picture | None) -> Frame:
-    info = probed.info
-    try:
-        image = None if picture is None else rgb_of(picture)
-    except (av.error.FFmpegError, OSError, ValueError) as error:  # a layout or matrix that FFmpeg cannot convert
-        raise VideoError(
-            Reason.UNREADABLE, f"Frame {index} of {path} cannot be turned into RGB ({error}): convert the file."
-        ) from error
-    if image is not None and image.shape[:2] != (info.height, info.width):
+    picture = Picture(frame, info.pixel_aspect)
+    width, height = picture.size
+    if (width, height) != (info.width, info.height):
         raise VideoError(
             Reason.UNREADABLE,
-            f"Frame {index} of {path} is {image.shape[1]}x{image.shape[0]} after others of {info.width}x{info.height}: "
+            f"{path} holds pictures of {width}x{height} after others of {info.width}x{info.height}: "
             "cut the file where its size changes.",
         )
-    return Frame(index, probed.timeline.seconds(index, info.fps), image)
+    return picture

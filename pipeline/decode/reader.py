@@ -14,7 +14,7 @@ from facemill.pipeline.decode.frame import Colour, Frame, check_indices
 from facemill.pipeline.decode.picture import Observer
 from facemill.pipeline.decode.probe import UNTAGGED, probe
 from facemill.pipeline.decode.pyav import read_with_pyav
-from facemill.pipeline.decode.source import Deadline
+from facemill.pipeline.decode.source import Deadline, blamed_on
 
 __all__ = ["VideoReader"]
 
@@ -52,7 +52,8 @@ class VideoReader:
         self._reads: WeakSet[Iterator[Frame]] = WeakSet()
         self._closed = False
         deadline = self._deadline()
-        self._probe = probe(self.path, deadline, colour)
+        with blamed_on(self.path):
+            self._probe = probe(self.path, deadline, colour)
         self.info = self._probe.info
         if settings.backend == "decord":
             check_decord_fits(self.path, self._probe, deadline, threads)

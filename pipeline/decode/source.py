@@ -14,7 +14,10 @@ from facemill import VideoError
 from facemill.manifests.blame import reason_of_error
 from facemill.manifests.records import Reason
 
-__all__ = ["Deadline", "decode", "demux", "open_video"]
+__all__ = ["Deadline", "blamed_on", "decode", "demux", "open_video"]
+
+# Codecs of which FFmpeg hands out damaged pictures as if nothing were wrong, unless it is told to give them up.
+_EXPLODE = frozenset({"hevc", "mjpeg", "mpeg4", "prores", "vp8", "vp9"})
 
 
 class Deadline:
@@ -45,8 +48,33 @@ class Deadline:
 
 
 @contextmanager
-def open_video(path: Path, deadline: Deadline, threads: int) -> Iterator[tuple[Any, Any]]:
+def blamed_on(path: Path) -> Iterator[None]:
+    """Whatever fails inside is this file's failure alone, not that of the videos that are read with it.
+
+    Raises:
+        VideoError: as it came; for any other exception, unreadable or what the system lacks.
+    """
+    try:
+        yield
+    except VideoError:
+        raise
+    except MemoryError as error:
+        raise VideoError(
+            Reason.OUT_OF_MEMORY, f"Reading {path} took more memory than there is: it is tried again."
+        ) from error
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+@contextmanager
+def open_video(
+    path: Path, deadline: Deadline, threads: int, *, strict: bool = False
+) -> Iterator[tuple[Any, Any]]:
     """The file's `av` container and its video stream, closed at the end.
+
+    Args:
+        strict: let FFmpeg give up every picture in which anything is wrong. With several threads, the flags of what it
+            conceals may come after the picture, its errors do not.
 
     Raises:
         VideoError: missing_file, unreadable, no_video_stream or decode_timeout.
@@ -65,6 +93,8 @@ def open_video(path: Path, deadline: Deadline, threads: int) -> Iterator[tuple[A
     with container:
         stream = _video_stream(path, container)
         stream.codec_context.thread_count = threads
+        if strict or stream.codec_context.name in _EXPLODE:
+            stream.codec_context.options = {"err_detect": "explode"}
         # With slice threads, which damaged pictures FFmpeg flags varies from run to run.
         stream.codec_context.thread_type = "FRAME"
         yield container, stream
@@ -131,7 +161,7 @@ def _unreadable(path: Path, error: Exception) -> VideoError:
         return _no_access(path, error)  # type: ignore[arg-type]
     why = getattr(error, "strerror", None) or str(error)
     return VideoError(
-        Reason.UNREADABLE, f"FFmpeg cannot read {path} ({why}): replace the file, it is damaged or no video."
+        Reason.UNREADABLE, f"FFmpeg cannot read {path} ({why}): convert or replace the file."
     )
 
 

@@ -6,7 +6,14 @@ from fractions import Fraction
 
 import numpy as np
 
-__all__ = ["Timeline", "measured_fps", "varies"]
+__all__ = ["Timeline", "measured_fps", "skipped_times", "varies"]
+
+SHORTEST_GRID = 10
+"""Packets without which an even grid cannot be told."""
+EVEN_SHARE = 0.9
+"""Share of the steps that lie on an even grid of packets."""
+RARE = 0.05
+"""Share of steps that skip packets up to which these are taken for lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +28,8 @@ class Timeline:
             packets that show nothing) it is told by counting what comes out of the decoder.
         keyframes: indices of the frames at which decoding can start.
         disposable: indices of the frames that no other is predicted from.
+        after_loss: indices of the frames before whose packets others are missing; if not `by_pts`, the numbers of
+            these packets in the file.
     """
 
     pts: tuple[int | None, ...]
@@ -28,6 +37,7 @@ class Timeline:
     by_pts: bool
     keyframes: frozenset[int] = frozenset()
     disposable: frozenset[int] = frozenset()
+    after_loss: frozenset[int] = frozenset()
 
     def seconds(self, index: int, fps: float) -> float:
         """Presentation time of a frame; where the file does not say, as at a constant `fps`."""
@@ -55,3 +65,21 @@ def varies(times: Sequence[int], time_base: Fraction) -> bool:
     even = np.linspace(0, since_start[-1], len(times))
     allowed = max(1.0, float(Fraction(1, 1000) / time_base))
     return bool(np.abs(since_start - even).max() > allowed * (1 + 1e-9))
+
+
+def skipped_times(times: Sequence[int | None], time_base: Fraction) -> list[int]:
+    """Positions in `times` (decoding times of all packets) before which packets are missing from an even grid.
+
+    Empty where the grid is not even, or skipped so often that this is the way in which the file was made.
+    """
+    known = [time for time in times if time is not None]
+    if len(known) < len(times) or len(times) < SHORTEST_GRID:
+        return []
+    steps = np.diff(np.array(known, np.float64))
+    step = max(float(np.median(steps)), 1.0)
+    allowed = max(1.0, float(Fraction(1, 1000) / time_base)) + step * 0.05
+    even = np.abs(steps - step) <= allowed
+    skipped = (steps >= 1.5 * step) & (np.abs(steps - np.rint(steps / step) * step) <= allowed)
+    if np.count_nonzero(even | skipped) < EVEN_SHARE * len(steps) or np.count_nonzero(skipped) > RARE * len(steps):
+        return []
+    return [int(position) + 1 for position in np.flatnonzero(skipped)]

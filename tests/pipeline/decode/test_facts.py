@@ -114,7 +114,7 @@ def test_interlaced_files_are_recorded_and_counted_once(tmp_path: Path) -> None:
 
 def test_what_cannot_be_converted_is_the_files_fault(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.mp4", colour=Colour(8, 1, 1, 1))  # YCgCo
-    with VideoReader(path) as reader, pytest.raises(VideoError, match="turned into RGB") as caught:
+    with VideoReader(path) as reader, pytest.raises(VideoError, match="convert or replace") as caught:
         list(reader.read([0]))
     assert caught.value.reason == "unreadable"
 
