@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from facemill import ConfigError, DatasetError
-from facemill.manifests.storage import write_atomically
+from facemill.manifests.storage import read_json, write_atomically
 from facemill.pipeline.build.state import committed_results, state_folder
 
 __all__ = ["BUILD_FILE", "RUN_FILE", "check_running", "claim"]
@@ -89,9 +89,7 @@ def _check_identity(out: Path, identity: Mapping[str, Any]) -> None:
     if not path.is_file() or not committed_results(out):
         return
     try:
-        before = json.loads(path.read_bytes())
-        if not isinstance(before, dict):
-            raise ValueError("it holds no mapping")
+        before = read_json(path)
     except ValueError as error:
         raise ConfigError(f"{path} is damaged ({error}): choose another --out, or delete the folder.") from None
     if different := [what for what in identity if before.get(what) != identity[what]]:

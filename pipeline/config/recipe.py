@@ -5,6 +5,7 @@ resolved recipe is saved beside the output it made.
 """
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -35,6 +36,8 @@ __all__ = [
     "parse_recipe",
 ]
 
+LONGEST_PAGE = 1 << 16
+"""Characters: reading YAML takes seconds for each megabyte."""
 _PAGES = resources.files("facemill.pipeline.config") / "recipes"
 
 
@@ -237,10 +240,29 @@ def parse_recipe(values: Mapping[str, Any]) -> Recipe:
 
 
 def _parse_yaml(text: str, what: str) -> Any:
+    if len(text) > LONGEST_PAGE:
+        raise ConfigError(f"{what} is longer than any recipe: {len(text)} characters.")
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return yaml.load(text, _StrictLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a date that there is not
         raise ConfigError(f"{what} is not YAML: {' '.join(str(error).split())}.") from None
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key given twice, of which the last would win, and aliases, by which a short page grows without end."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "a recipe has no aliases", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for (key, _), name in zip(node.value, names, strict=False):
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} stands twice", key.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _recipe_text(name_or_path: str) -> str:
@@ -249,7 +271,8 @@ def _recipe_text(name_or_path: str) -> str:
         return _PAGES.joinpath(f"{name_or_path}.yaml").read_text("utf-8")
     path = Path(name_or_path)
     if path.is_file():
-        return path.read_text("utf-8", errors="replace")
+        with path.open(encoding="utf-8", errors="replace") as page:
+            return page.read(LONGEST_PAGE + 1)
     hint = _nearest(name_or_path, names)
     raise ConfigError(
         f"There is no recipe or recipe file {name_or_path!r}{hint}: give a YAML file or one of {', '.join(names)}."
@@ -281,7 +304,7 @@ def _explain(error: ValidationError) -> str:
         hint = _nearest(location[-1], known)
         return f"Unknown recipe key {dotted!r}{hint}: known keys here are {', '.join(known)}."
     told = [fault["msg"].removeprefix("Value error, ") for fault in faults if _keys_of(fault["loc"]) == location]
-    return f"Recipe key {dotted!r} is wrong: {', or '.join(told)}, got {first['input']!r}."
+    return f"Recipe key {dotted!r} is wrong: {', or '.join(told)}, got {reprlib.repr(first['input'])}."
 
 
 def _keys_of(location: Iterable[int | str]) -> list[str]:

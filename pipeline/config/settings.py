@@ -17,7 +17,7 @@ BYTES_STAY: JsonDict = {"changes_bytes": False}
 class Settings(BaseModel):
     """A frozen group of settings that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     def deciding_values(self) -> dict[str, Any]:
         """The fields that bytes of a dataset may depend on, as plain values."""

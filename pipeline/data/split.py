@@ -107,12 +107,17 @@ def describe_sample(samples: pa.Table, index: int) -> str:
 
 def _rows(folder: Path, split: str) -> pa.Table:
     """The split's rows of a dataset's samples.parquet."""
-    read_dataset(folder)  # says so where there is no finished dataset
+    known = {shard.path for shard in read_dataset(folder).shards}  # says so where there is no finished dataset
     try:
         samples = conform(pq.read_table(folder / SAMPLES_FILE), SAMPLES)
     except (ManifestError, pa.ArrowException, OSError) as error:
         raise DatasetError(f"{folder / SAMPLES_FILE} cannot be read ({error}): build the dataset again.") from None
     chosen = samples.filter(pc.field("split") == split)
+    for column, allowed in (("label", {0, 1}), ("shard", known)):
+        if odd := [value for value in chosen[column].unique().to_pylist() if value not in allowed]:
+            raise DatasetError(
+                f"{folder / SAMPLES_FILE} has the {column} {odd[0]!r}, which cannot be: build the dataset again."
+            )
     if not chosen.num_rows:
         there = ", ".join(map(str, samples["split"].unique().to_pylist())) or "no split at all"
         raise DatasetError(
