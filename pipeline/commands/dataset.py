@@ -32,7 +32,11 @@ def build(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes on this machine.")] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="Dask scheduler to use instead, such as tcp://host:8786.")
+        str | None,
+        typer.Option(
+            help="Dask scheduler to use instead, such as tcp://host:8786; certificates for tls:// are named by "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="For face detection: auto, cpu, cuda or cuda:N.")] = "auto",
     faces: Annotated[
