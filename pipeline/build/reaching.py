@@ -1,6 +1,5 @@
 """Reaching somebody's scheduler: in bounded time, and with a sentence for each way in which it fails."""
 
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -45,14 +44,13 @@ def explain_failure(address: str, error: BaseException, seconds: float) -> str:
         error: what connecting raised.
         seconds: how long it was waited for.
     """
-    causes = list(_causes(error))
-    told = " ".join(f"{type(cause).__name__}: {cause}" for cause in causes)
+    told = " ".join(f"{type(cause).__name__}: {cause}" for cause in _causes(error))
     secured = address.startswith("tls://")
     if "encryption required" in told:
         return f"Dask's setting distributed.comm.require-encryption refuses {address}: give the address with tls://."
     if secured and "ssl_context" in told:
         return f"{address} needs certificates: name them in {CERTIFICATES}."
-    if secured and any(isinstance(cause, ssl.SSLError) for cause in causes):
+    if secured and "SSL" in told:
         return f"What listens at {address} has no TLS, or other certificates: try tcp://, or see {CERTIFICATES}."
     if "no answer within" in told:
         return f"What listens at {address} has not answered within {seconds:g} s: restart it, or check the address."

@@ -48,7 +48,7 @@ class DecodeSettings(Settings):
     """`auto` is PyAV: the exact one, and the faster one in the project's own benchmark."""
     deinterlace: bool = False
     """Turn the two fields of interlaced pictures into one full picture; other files stay as they are. PyAV only."""
-    timeout_s: Annotated[float, Field(gt=0, json_schema_extra=BYTES_STAY)] = 120.0
+    timeout_s: Annotated[float, Field(gt=0, le=86_400, json_schema_extra=BYTES_STAY)] = 120.0
     """Longest time in which the decoder may give no picture, in seconds, before the video is given up."""
 
     @model_validator(mode="after")
@@ -130,7 +130,7 @@ class CropSettings(Settings):
 
     size: Positive = 299
     """Side of the square crop, pixels."""
-    scale: Annotated[float, Field(ge=1)] = 1.3
+    scale: Annotated[float, Field(ge=1, le=16)] = 1.3
     """Side of the square around the face box (or mask box), as a multiple of its longer side."""
     align: Literal["none", "similarity"] = "none"
     """`similarity` turns and scales the face so that its five landmarks meet a template."""
@@ -156,9 +156,9 @@ class MaskSettings(Settings):
 class FilterSettings(Settings):
     """Which faces are not worth keeping; each dropped one is counted with the reason."""
 
-    min_face: Annotated[float, Field(ge=0)] = 40.0
+    min_face: Annotated[float, Field(ge=0, le=8192)] = 40.0
     """Shorter side of the face box, source pixels."""
-    min_sharpness: Annotated[float, Field(ge=0)] = 0.0
+    min_sharpness: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Variance of the Laplacian of the gray crop."""
 
 
@@ -182,7 +182,7 @@ class Recipe(Settings):
 
     name: str
     paper: str | None = None
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
     decode: DecodeSettings = DecodeSettings()
     sample: SampleSettings = SampleSettings()
     detect: DetectSettings = DetectSettings()

@@ -7,7 +7,7 @@ from pydantic.config import JsonDict
 
 __all__ = ["BYTES_STAY", "Positive", "Probability", "Settings"]
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, lt=1 << 31)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 BYTES_STAY: JsonDict = {"changes_bytes": False}

@@ -17,7 +17,6 @@ from tests.pipeline.trained import SMALL, build_toy
 __all__ = ["CODECS", "make_materials"]
 
 CODECS = {"mp4": "libx264", "mkv": "mpeg4", "ts": "libx264", "avi": "mjpeg", "webm": "libvpx-vp9"}
-RECIPE = "name: mine\nsample: {frames: 2}\ncrop: {size: 64, scale: 1.3}\nmask: {threshold: auto}\n"
 FRAMES, HEIGHT, WIDTH = 10, 96, 128
 
 

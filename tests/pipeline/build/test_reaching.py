@@ -1,9 +1,9 @@
 """Schedulers that are none, hang, or want something else: each ends in time with its own sentence."""
 
-import http.server
 import os
 import signal
 import socket
+import socketserver
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +20,10 @@ from facemill.pipeline.build.executor import Executor
 from facemill.pipeline.build.reaching import within
 from tests.pipeline.build.test_executor import double, wait_long
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # sockets that Dask leaves open
+]
 
 SECONDS = 3.0
 LONGEST_S = 30.0
@@ -90,9 +93,12 @@ def test_encryption_that_is_required() -> None:
 
 
 def test_a_web_server() -> None:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    class Refuse(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refuse) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         sentence = refused(f"tcp://127.0.0.1:{server.server_address[1]}")
         server.shutdown()
     assert "is no Dask scheduler" in sentence
