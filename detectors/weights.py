@@ -1,6 +1,7 @@
 """Reading weights files that may be damaged or hostile: never code, only tensors that a network can hold."""
 
 import pickle
+import warnings
 from pathlib import Path
 
 import torch
@@ -21,7 +22,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         FileNotFoundError: where it is missing.
     """
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # sparse tensors are refused below, in our own words
+            state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except FileNotFoundError:
         raise
     except (RuntimeError, ValueError, LookupError, EOFError, OSError, SafetensorError, pickle.UnpicklingError) as error:

@@ -1,6 +1,6 @@
 """One split of one or more built datasets: which samples there are, and in which shard each lies."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -113,8 +113,13 @@ def _rows(folder: Path, split: str) -> pa.Table:
     except (ManifestError, pa.ArrowException, OSError) as error:
         raise DatasetError(f"{folder / SAMPLES_FILE} cannot be read ({error}): build the dataset again.") from None
     chosen = samples.filter(pc.field("split") == split)
-    for column, allowed in (("label", {0, 1}), ("shard", known)):
-        if odd := [value for value in chosen[column].unique().to_pylist() if value not in allowed]:
+    rules: tuple[tuple[str, Callable[[Any], bool]], ...] = (
+        ("label", lambda label: label in (0, 1)),
+        ("shard", lambda shard: shard in known),
+        ("row", lambda row: row >= 0),
+    )
+    for column, is_possible in rules:
+        if odd := [value for value in chosen[column].unique().to_pylist() if not is_possible(value)]:
             raise DatasetError(
                 f"{folder / SAMPLES_FILE} has the {column} {odd[0]!r}, which cannot be: build the dataset again."
             )
