@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 
-.PHONY: test-long setup demo test check bench format lock upgrade test-install test-lowest clean
+.PHONY: fuzz test-long setup demo test check bench format lock upgrade test-install test-lowest clean
 
 # The stamp is newer than what it was made from: a second call installs nothing.
 setup: .venv/.installed
@@ -28,7 +28,11 @@ test: setup
 
 # README's commands and the demo's figures, executed.
 test-long: setup
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long --ignore tests/fuzz
+
+# Damaged files: FUZZ_CASES=1000 FUZZ_SEED=7 make fuzz
+fuzz: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m long tests/fuzz
 
 check: setup
 	$(BIN)/ruff check .

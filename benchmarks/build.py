@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.clips import clip_groups
 from benchmarks.row import Row
 from facemill.manifests import ClipGroup, VideoEntry, locate
-from facemill.pipeline.build.executor import Executor
+from facemill.pipeline.build.executors.dask import DaskExecutor
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot
 from facemill.pipeline.config.recipe import Recipe, load_recipe
 
@@ -63,7 +63,7 @@ def _facemill(
     """Seconds for building a shard of each group on warm workers, each confined to one core if asked, and by stage."""
     specs = [ShardSpec(f"train-{number:06d}", "train", (group,)) for number, group in enumerate(groups)]
     best, timings = float("inf"), {}
-    with Executor(workers=workers) as executor:
+    with DaskExecutor(workers=workers) as executor:
         for _ in executor.run(partial(_warm_up, device, recipe, confine), list(range(4 * workers))):
             pass
         for number in range(ROUNDS):

@@ -24,7 +24,7 @@ from facemill.manifests.scanning.scan import from_globs, scan
 from facemill.manifests.scanning.scan_report import ScanReport
 from facemill.manifests.schemas import FACES, FACTS, FAILURES, SAMPLES, VIDEOS, from_table, to_table
 from facemill.manifests.validation import Violation, check, shared_subjects, validate
-from facemill.manifests.videos import read_videos, write_videos
+from facemill.manifests.videos import is_manifest, read_videos, write_videos
 
 __all__ = [
     "FACES",
@@ -55,6 +55,7 @@ __all__ = [
     "from_globs",
     "from_table",
     "group_clips",
+    "is_manifest",
     "locate",
     "merge",
     "read_videos",

@@ -6,13 +6,13 @@ as a mere name; where that is on this machine stands apart, in `<manifest>.roots
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, count
 from pathlib import Path
 
 from facemill import ManifestError
 from facemill.manifests.records import VideoEntry
-from facemill.manifests.storage import write_atomically
+from facemill.manifests.storage import read_json, write_atomically
 
 __all__ = ["check_roots", "locate_roots", "places_file", "store_roots"]
 
@@ -96,9 +96,6 @@ def _read_places(manifest: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        places = json.loads(path.read_bytes())
-        if isinstance(places, Mapping):
-            return {str(name): str(place) for name, place in places.items()}
-        raise ValueError("no object of names and places")
+        return {name: str(place) for name, place in read_json(path).items()}
     except ValueError as error:
         raise ManifestError(f"{path} cannot be read ({error}): delete it, and pass --root.") from error

@@ -2,14 +2,16 @@
 
 import errno
 import hashlib
+import json
 import os
 import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["TEMPORARY_SUFFIX", "atomic_path", "sha256_of", "target_of", "write_atomically"]
+__all__ = ["TEMPORARY_SUFFIX", "atomic_path", "read_json", "sha256_of", "target_of", "write_atomically"]
 
 TEMPORARY_SUFFIX = ".tmp"
 """End of the names of unfinished files; what a killed process leaves behind may be deleted by it."""
@@ -46,6 +48,22 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write a small file: after a crash it is the old one or the new one, never half of it."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a small JSON file that facemill has written.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged: no JSON, no object, or nested absurdly deep.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if not isinstance(content, dict):
+        raise ValueError("it holds no object")
+    return content
 
 
 def sha256_of(path: Path) -> str:

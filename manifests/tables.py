@@ -43,7 +43,7 @@ def read_table(place: str, columns: Sequence[str], required: set[str]) -> list[d
             )
         known = [name for name in columns if name in found]
         texts = [pc.utf8_trim_whitespace(pc.cast(table.column(found.index(name)), pa.string())) for name in known]
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ImportError) as error:
         raise ManifestError(f"{place} is not a readable table ({error}): give a CSV or Parquet file.") from error
     values = [[value or None for value in column.to_pylist()] for column in texts]
     return [dict.fromkeys(columns) | dict(zip(known, row, strict=True)) for row in zip(*values, strict=True)]

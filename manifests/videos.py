@@ -14,7 +14,7 @@ from facemill.manifests.schemas import VIDEOS, conform, from_table, to_table
 from facemill.manifests.storage import atomic_path
 from facemill.manifests.validation import check, shared_subjects
 
-__all__ = ["SUBJECTS_NOTE", "read_videos", "write_videos"]
+__all__ = ["SUBJECTS_NOTE", "is_manifest", "read_videos", "write_videos"]
 
 SUBJECTS_NOTE = b"facemill.subjects"
 """Key of the file's metadata under which a sentence tells whether any subject is in more than one split."""
@@ -57,6 +57,14 @@ def read_videos(path: str | Path, roots: Sequence[str] = ()) -> list[VideoEntry]
     except ManifestError as error:
         raise ManifestError(f"{path} is not a valid manifest: {error}") from error
     return entries
+
+
+def is_manifest(path: str | Path) -> bool:
+    """Whether `write_videos` has written the file."""
+    try:
+        return SUBJECTS_NOTE in (pq.read_schema(path).metadata or {})
+    except (pa.ArrowException, OSError):
+        return False
 
 
 def write_videos(entries: Sequence[VideoEntry], path: str | Path, *, places: bool = True) -> None:

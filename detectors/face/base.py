@@ -209,6 +209,7 @@ def _rescale(face: Face, x_scale: float, y_scale: float) -> Face:
     """The face in pixels of the source, on a grid that is coarser than what differs between processors."""
     scale = np.array([x_scale, y_scale], np.float32)
     corners, points = (
-        np.round(pixels * GRID) / GRID for pixels in (face.bbox.reshape(2, 2) * scale, face.landmarks * scale)
+        (np.round(pixels * GRID) / GRID).astype(np.float32)
+        for pixels in (face.bbox.reshape(2, 2) * scale, face.landmarks * scale)
     )
     return Face(bbox=corners.ravel(), score=round(face.score, SCORE_DIGITS), landmarks=points)

@@ -1,13 +1,12 @@
 """Loading of weights files: never code, only tensors, and only the file that was meant."""
 
 import hashlib
-import pickle
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from facemill import DetectorError
+from facemill.detectors.weights import read_tensors
 
 __all__ = ["load_weights"]
 
@@ -32,28 +31,15 @@ def load_weights(network: nn.Module, path: Path, *, sha256: str | None = None, p
             f"{path} is not the published {published_as} (its sha256 is not {sha256}): "
             "fetch it again, or rename the file if the weights are your own."
         )
+    state = {key.removeprefix("module."): value for key, value in read_tensors(path).items()}
     try:
-        network.load_state_dict(_without_prefix(_read(path)), assign=True)
+        network.load_state_dict(state, assign=True)
         network.float()
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise DetectorError(
             f"{path} does not fit {type(network).__name__} ({reason}): give the weights of this network."
         ) from None
-
-
-def _read(path: Path) -> object:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DetectorError(f"{path} cannot be read as PyTorch weights ({reason}): fetch it again.") from None
-
-
-def _without_prefix(state: object) -> dict[str, Tensor]:
-    if not isinstance(state, dict):
-        raise RuntimeError("it holds no state dict")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
 def _sha256(path: Path) -> str:

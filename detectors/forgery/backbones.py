@@ -8,13 +8,13 @@ from pathlib import Path
 
 import timm
 import torch
-from safetensors.torch import load_file
 from timm.models.efficientnet import EfficientNet
 from timm.models.resnet import ResNet
 from timm.models.xception import Xception
 from torch import Tensor, nn
 
 from facemill import ConfigError, DetectorError
+from facemill.detectors.weights import read_tensors, reason_of
 
 __all__ = ["Backbone", "create_backbone", "input_statistics"]
 
@@ -169,11 +169,9 @@ def _measure(stages: list[nn.Module]) -> tuple[tuple[int, ...], tuple[int, ...]]
 
 def _load(network: nn.Module, path: Path, name: str) -> None:
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        state = read_tensors(path)
     except FileNotFoundError:
         raise DetectorError(f"There is no weights file {path}: put the weights of timm's {name} there.") from None
-    except Exception as error:  # torch and safetensors raise all sorts on damaged files
-        raise DetectorError(f"The weights file {path} cannot be read ({error}): fetch it again.") from None
     classifier = tuple(f"{part}." for part in ("fc", "classifier"))
     state = {key: value for key, value in state.items() if not key.startswith(classifier)}
     stem, own = next(network.named_parameters())
@@ -182,7 +180,9 @@ def _load(network: nn.Module, path: Path, name: str) -> None:
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise DetectorError(f"The weights file {path} does not fit timm's {name} ({error}).") from None
+        raise DetectorError(
+            f"The weights file {path} does not fit timm's {name} ({reason_of(error)}): give its own."
+        ) from None
     missing = [key for key in missing if not key.startswith(classifier)]
     if missing or unexpected:
         raise DetectorError(

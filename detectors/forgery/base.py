@@ -62,9 +62,9 @@ def _per_channel(values: tuple[float, ...], images: Tensor) -> Tensor:
 class ForgeryOptions(BaseModel):
     """Options that all detectors share; each detector adds the switches that its paper's tables turn."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
-    size: Annotated[int, Field(gt=0)]
+    size: Annotated[int, Field(gt=0, le=8192)]
     """Side of the square input, pixels."""
     backbone: str
     """A network in timm, of a family that `forgery.backbones` knows: NAME, or NAME.TAG for its weights."""

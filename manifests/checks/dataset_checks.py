@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
@@ -15,6 +16,7 @@ from facemill.manifests.records import REFERENCE, MaskKind, Reason, Stage, Video
 from facemill.manifests.shards import SHARD_FORMATS
 from facemill.manifests.shards.dataset import (
     DATASET_FILE,
+    FACTS_FILE,
     FAILURES_FILE,
     SAMPLES_FILE,
     STATE_FOLDER,
@@ -106,6 +108,16 @@ def check_order(info: DatasetInfo, samples: pa.Table) -> Iterator[Problem]:
     if (falls := place[1:] < place[:-1]).any():
         message = f"its rows are not in the order of the shards and their rows: {falls.sum()} stand after a later one"
         yield Problem(SAMPLES_FILE, message, int(falls.argmax()) + 1, check="order")
+
+
+def check_frame_counts(samples: pa.Table, facts: pa.Table) -> Iterator[Problem]:
+    """No sample is of a frame behind the last one of its video."""
+    known = pc.index_in(samples["video_id"], value_set=facts["video_id"].combine_chunks())
+    counts = facts["frames"].take(known)  # null where nothing is known of the video
+    beyond = pc.fill_null(pc.greater_equal(samples["frame_index"], counts), False)
+    for row in np.flatnonzero(beyond.to_numpy()).tolist():
+        message = f"its frame is {samples['frame_index'][row]} and its video has {counts[row]} by {FACTS_FILE}"
+        yield Problem(SAMPLES_FILE, message, row, str(samples["sample_id"][row]), check="frame_count")
 
 
 def check_accounts(videos: Sequence[VideoEntry], failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:

@@ -24,6 +24,7 @@ from facemill.manifests.checks.dataset_checks import (
     check_counts,
     check_empty_masks,
     check_failures,
+    check_frame_counts,
     check_manifest,
     check_order,
     check_shard_list,
@@ -38,10 +39,11 @@ from facemill.manifests.checks.shard_checks import ShardFindings, check_shard
 from facemill.manifests.checks.side_checks import check_documents, check_faces, check_faces_of_samples, check_state
 from facemill.manifests.problem import Problem, VerifyReport, condense
 from facemill.manifests.records import VideoEntry
-from facemill.manifests.schemas import ADDED, FACES, FAILURES, SAMPLES, VIDEOS, from_table
+from facemill.manifests.schemas import ADDED, FACES, FACTS, FAILURES, SAMPLES, VIDEOS, from_table
 from facemill.manifests.shards.dataset import (
     DATASET_FILE,
     FACES_FILE,
+    FACTS_FILE,
     FAILURES_FILE,
     SAMPLES_FILE,
     VIDEOS_FILE,
@@ -107,6 +109,8 @@ class _Verification:
         if samples is not None:
             self._check(SAMPLES_FILE, lambda: check_splits(entries, samples))
             self._check(SAMPLES_FILE, lambda: check_order(self.info, samples))
+            if (self.root / FACTS_FILE).exists() and (facts := self._table(FACTS_FILE, FACTS)) is not None:
+                self._check(SAMPLES_FILE, lambda: check_frame_counts(samples, facts))
         if samples is not None and failures is not None:
             self._check(DATASET_FILE, lambda: check_counts(self.info, failures, samples))
             self._check(FAILURES_FILE, lambda: check_failures(failures, samples))

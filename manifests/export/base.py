@@ -12,7 +12,7 @@ from typing import Protocol
 from facemill import ConfigError, DatasetError, __version__
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.manifests.shards.dataset import DATASET_FILE, ShardInfo
-from facemill.manifests.storage import write_atomically
+from facemill.manifests.storage import read_json, write_atomically
 
 __all__ = ["EXPORT_FOLDER", "ExportReport", "Exporter", "claim", "export_shards"]
 
@@ -64,7 +64,11 @@ def claim(folder: Path, out: Path, to: str) -> None:
     identity = {"to": to, "dataset": digest, "facemill": __version__}
     path = out / EXPORT_FOLDER / "export.json"
     if path.is_file():
-        if json.loads(path.read_bytes()) != identity:
+        try:
+            before = read_json(path)
+        except ValueError as error:
+            raise ConfigError(f"{path} is damaged ({error}): choose another --out, or delete the folder.") from None
+        if before != identity:
             raise ConfigError(f"{out} holds another export: choose another --out, or delete the folder.")
     elif out.exists() and (not out.is_dir() or any(child.name != EXPORT_FOLDER for child in out.iterdir())):
         raise ConfigError(f"{out} is not empty and holds no export: choose another --out.")

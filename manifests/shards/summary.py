@@ -1,6 +1,5 @@
 """What is in a built dataset, in numbers: samples and videos, masks, failures, and where the time went."""
 
-import json
 from collections import Counter
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from facemill.manifests.checks.bounded import read_table
 from facemill.manifests.records import LABELS, SPLITS
 from facemill.manifests.schemas import FAILURES, SAMPLES, VIDEOS
 from facemill.manifests.shards.dataset import FAILURES_FILE, SAMPLES_FILE, STATE_FOLDER, VIDEOS_FILE, read_dataset
+from facemill.manifests.storage import read_json
 
 __all__ = [
     "FaceSpread",
@@ -261,8 +261,8 @@ def _sum_timings(root: Path) -> dict[str, float]:
     seconds: Counter[str] = Counter()
     for path in sorted((root / STATE_FOLDER).glob("*-*.json")):
         try:
-            seconds.update(json.loads(path.read_bytes())["timings"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            seconds.update({str(stage): float(s) for stage, s in read_json(path)["timings"].items()})
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise DatasetError(f"{path} is no shard's result ({error!r}): run the build again.") from None
     return dict(seconds.most_common())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from facemill import ConfigError, DatasetError
-from facemill.manifests.storage import write_atomically
+from facemill.manifests.storage import read_json, write_atomically
 from facemill.pipeline.build.state import committed_results, state_folder
 
 __all__ = ["BUILD_FILE", "RUN_FILES", "check_running", "claim", "run_file"]
@@ -110,9 +110,7 @@ def _check_identity(out: Path, identity: Mapping[str, Any], *, at_work: bool) ->
     if not path.is_file() or not (at_work or committed_results(out)):
         return
     try:
-        before = json.loads(path.read_bytes())
-        if not isinstance(before, dict):
-            raise ValueError("it holds no mapping")
+        before = read_json(path)
     except ValueError as error:
         raise ConfigError(f"{path} is damaged ({error}): choose another --out, or delete the folder.") from None
     if different := [what for what in identity if before.get(what) != identity[what]]:

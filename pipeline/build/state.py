@@ -3,9 +3,10 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from facemill.manifests import FailureRecord, Reason, Stage, VideoFacts
+from pydantic import TypeAdapter
+
+from facemill.manifests import FailureRecord, VideoFacts
 from facemill.manifests.shards.dataset import STATE_FOLDER
 from facemill.manifests.storage import sha256_of, write_atomically
 
@@ -93,6 +94,9 @@ class ShardResult:
         return not again and self.is_whole(root)
 
 
+_RESULT = TypeAdapter(ShardResult)
+
+
 @dataclass(frozen=True, slots=True)
 class GroupDone:
     """What a worker tells of a clip group as soon as it is through with it.
@@ -129,8 +133,8 @@ def load_result(root: Path, shard_id: str, fingerprint: str) -> ShardResult | No
     """The committed result of this very work, be its files whole or not; None where there is none."""
     path = state_folder(root) / f"{shard_id}.json"
     try:
-        result = _parse(json.loads(path.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError):
+        result = _RESULT.validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValueError):  # pydantic's ValidationError is one
         return None
     return result if result.fingerprint == fingerprint else None
 
@@ -145,13 +149,3 @@ def load_final(root: Path, shard_id: str, fingerprint: str, *, retry_failed: boo
     """The committed result of this very work, if it is final; else None."""
     result = load_result(root, shard_id, fingerprint)
     return result if result is not None and result.is_final(root, retry_failed=retry_failed) else None
-
-
-def _parse(values: dict[str, Any]) -> ShardResult:
-    files = {name: ShardFile(**values[name]) if values[name] else None for name in ("shard", "samples", "faces")}
-    failures = tuple(
-        FailureRecord(**{**row, "stage": Stage(row["stage"]), "reason": Reason(row["reason"])})
-        for row in values["failures"]
-    )
-    facts = tuple(VideoFacts(**{**row, "cuts": tuple(row["cuts"])}) for row in values["facts"])
-    return ShardResult(**{**values, **files, "failures": failures, "facts": facts})

@@ -89,7 +89,7 @@ def _ending(error: BaseException) -> tuple[Exit, str]:
         return Exit.USAGE, f"Error: {error}"
     if isinstance(error, ModuleNotFoundError):
         return Exit.USAGE, f'Error: this command needs the package {error.name}: pip install "facemill[train,demo]".'
-    if isinstance(error, OSError) and error.filename is not None:
-        return Exit.USAGE, f"Error: {error.filename}: {error.strerror}."
+    if isinstance(error, OSError) and error.strerror:  # a library may not say where: a full disk stays one sentence
+        return Exit.USAGE, f"Error: {'' if error.filename is None else f'{error.filename}: '}{error.strerror}."
     fault = f"{type(error).__name__}: {error}"
     return Exit.INTERNAL_ERROR, f"Internal error ({fault}): run `facemill --debug …` and report what it prints."

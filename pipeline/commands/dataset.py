@@ -33,7 +33,11 @@ def build(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes on this machine.")] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="Dask scheduler to use instead, such as tcp://host:8786.")
+        str | None,
+        typer.Option(
+            help="Dask scheduler to use instead, such as tcp://host:8786; certificates for tls:// are named by "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="For face detection: auto, cpu, cuda or cuda:N.")] = "auto",
     faces: Annotated[
@@ -75,6 +79,8 @@ def build(
     if shard_format is not None:
         changes.append(f"shards.format={shard_format}")
     settings = load_recipe(recipe, changes)
+    if performance_report is not None:
+        free_file(performance_report, overwrite=True, is_own=lambda path: b"bokeh" in path.read_bytes())
     keep_log(state_folder(out) / LOG_FILE, mark=state_folder(out) / BUILD_FILE)
     entries = read_videos(videos, roots or ())
     if finish and part is not None:

@@ -3,6 +3,7 @@
 import logging
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from facemill import __version__
@@ -21,10 +22,14 @@ class _LogFile(logging.FileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._held.append(record)
-        if self._mark.is_file():
-            for held in self._held:
-                super().emit(held)
-            self._held.clear()
+        with suppress(OSError):  # a place that cannot be written to is the command's to tell
+            if self._mark.is_file():
+                for held in self._held:
+                    super().emit(held)
+                self._held.clear()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the library's name
+        """A full disk costs the log, and no traceback for each line of it."""
 
 
 def keep_log(path: Path, *, mark: Path) -> None:

@@ -7,8 +7,9 @@ import typer
 from typer.core import TyperCommand
 
 from facemill import ConfigError
+from facemill.pipeline.commands.places import free_file
 from facemill.pipeline.commands.printing import echo
-from facemill.pipeline.commands.shared import Exit, Out, Quiet, progress
+from facemill.pipeline.commands.shared import Exit, MayOverwrite, Out, Quiet, progress
 
 __all__ = ["ScanCommand", "check", "merge", "scan"]
 
@@ -53,6 +54,7 @@ def scan(
     hashed: Annotated[
         bool, typer.Option("--hash", help="Read every video and keep its size and hash, for merge and check.")
     ] = False,
+    overwrite: MayOverwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """List a dataset's videos, pair fakes with originals, and write the manifest."""
@@ -63,6 +65,7 @@ def scan(
         raise ConfigError("--real and --fake go together, with the dataset csv and a folder.")
     if folder is not None and (dataset != "csv" or real is not None):
         raise ConfigError("--root goes with the dataset csv and a table.")
+    free_file(out, overwrite=overwrite, is_own=manifests.is_manifest)
     how: dict[str, Any] = {"split": split, "seed": seed, "subjects_apart": subjects_apart, "subject": subject}
     if real is not None and fake is not None:
         report = manifests.from_globs(root, real, fake, **how)
@@ -84,10 +87,12 @@ def merge(
     drop_duplicates: Annotated[
         bool, typer.Option("--drop-duplicates", help="Keep the first of equal videos, rather than refuse.")
     ] = False,
+    overwrite: MayOverwrite = False,
 ) -> None:
     """Make one manifest of several; a video that is in two of them is found by size and content."""
     from facemill import manifests
 
+    free_file(out, overwrite=overwrite, is_own=manifests.is_manifest)
     merged = manifests.merge([manifests.read_videos(path) for path in videos], drop_duplicates=drop_duplicates)
     for line in merged.lines():
         echo(line)

@@ -5,6 +5,7 @@ resolved recipe is saved beside the output it made.
 """
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -35,6 +36,8 @@ __all__ = [
     "parse_recipe",
 ]
 
+LONGEST_PAGE = 1 << 16
+"""Characters: reading YAML takes seconds for each megabyte."""
 _PAGES = resources.files("facemill.pipeline.config") / "recipes"
 
 
@@ -45,7 +48,7 @@ class DecodeSettings(Settings):
     """`auto` is PyAV: the exact one, and the faster one in the project's own benchmark."""
     deinterlace: bool = False
     """Turn the two fields of interlaced pictures into one full picture; other files stay as they are. PyAV only."""
-    timeout_s: Annotated[float, Field(gt=0, json_schema_extra=BYTES_STAY)] = 120.0
+    timeout_s: Annotated[float, Field(gt=0, le=86_400, json_schema_extra=BYTES_STAY)] = 120.0
     """Longest time in which the decoder may give no picture, in seconds, before the video is given up."""
 
     @model_validator(mode="after")
@@ -127,7 +130,7 @@ class CropSettings(Settings):
 
     size: Positive = 299
     """Side of the square crop, pixels."""
-    scale: Annotated[float, Field(ge=1)] = 1.3
+    scale: Annotated[float, Field(ge=1, le=16)] = 1.3
     """Side of the square around the face box (or mask box), as a multiple of its longer side."""
     align: Literal["none", "similarity"] = "none"
     """`similarity` turns and scales the face so that its five landmarks meet a template."""
@@ -153,9 +156,9 @@ class MaskSettings(Settings):
 class FilterSettings(Settings):
     """Which faces are not worth keeping; each dropped one is counted with the reason."""
 
-    min_face: Annotated[float, Field(ge=0)] = 40.0
+    min_face: Annotated[float, Field(ge=0, le=8192)] = 40.0
     """Shorter side of the face box, source pixels."""
-    min_sharpness: Annotated[float, Field(ge=0)] = 0.0
+    min_sharpness: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Variance of the Laplacian of the gray crop."""
 
 
@@ -179,7 +182,7 @@ class Recipe(Settings):
 
     name: str
     paper: str | None = None
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
     decode: DecodeSettings = DecodeSettings()
     sample: SampleSettings = SampleSettings()
     detect: DetectSettings = DetectSettings()
@@ -237,10 +240,29 @@ def parse_recipe(values: Mapping[str, Any]) -> Recipe:
 
 
 def _parse_yaml(text: str, what: str) -> Any:
+    if len(text) > LONGEST_PAGE:
+        raise ConfigError(f"{what} is longer than any recipe: {len(text)} characters.")
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return yaml.load(text, _StrictLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a date that there is not
         raise ConfigError(f"{what} is not YAML: {' '.join(str(error).split())}.") from None
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key given twice, of which the last would win, and aliases, by which a short page grows without end."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "a recipe has no aliases", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for (key, _), name in zip(node.value, names, strict=False):
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} stands twice", key.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _recipe_text(name_or_path: str) -> str:
@@ -249,7 +271,8 @@ def _recipe_text(name_or_path: str) -> str:
         return _PAGES.joinpath(f"{name_or_path}.yaml").read_text("utf-8")
     path = Path(name_or_path)
     if path.is_file():
-        return path.read_text("utf-8", errors="replace")
+        with path.open(encoding="utf-8", errors="replace") as page:
+            return page.read(LONGEST_PAGE + 1)
     hint = _nearest(name_or_path, names)
     raise ConfigError(
         f"There is no recipe or recipe file {name_or_path!r}{hint}: give a YAML file or one of {', '.join(names)}."
@@ -281,7 +304,7 @@ def _explain(error: ValidationError) -> str:
         hint = _nearest(location[-1], known)
         return f"Unknown recipe key {dotted!r}{hint}: known keys here are {', '.join(known)}."
     told = [fault["msg"].removeprefix("Value error, ") for fault in faults if _keys_of(fault["loc"]) == location]
-    return f"Recipe key {dotted!r} is wrong: {', or '.join(told)}, got {first['input']!r}."
+    return f"Recipe key {dotted!r} is wrong: {', or '.join(told)}, got {reprlib.repr(first['input'])}."
 
 
 def _keys_of(location: Iterable[int | str]) -> list[str]:

@@ -7,7 +7,7 @@ from pydantic.config import JsonDict
 
 __all__ = ["BYTES_STAY", "Positive", "Probability", "Settings"]
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, lt=1 << 31)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 BYTES_STAY: JsonDict = {"changes_bytes": False}
@@ -17,7 +17,7 @@ BYTES_STAY: JsonDict = {"changes_bytes": False}
 class Settings(BaseModel):
     """A frozen group of settings that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     def deciding_values(self) -> dict[str, Any]:
         """The fields that bytes of a dataset may depend on, as plain values."""

@@ -8,7 +8,7 @@ from facemill.pipeline.config.settings import Positive, Probability, Settings
 
 __all__ = ["AugmentSettings", "OptimizerSettings", "ScheduleSettings", "TrainSettings"]
 
-NonNegative = Annotated[float, Field(ge=0)]
+NonNegative = Annotated[float, Field(ge=0, le=1e3)]
 Quality = Annotated[int, Field(ge=1, le=100)]
 
 
@@ -26,10 +26,10 @@ class OptimizerSettings(Settings):
     """How weights are moved."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: Annotated[float, Field(gt=0)] = 1e-3
+    lr: Annotated[float, Field(gt=0, le=1e3)] = 1e-3
     betas: tuple[Probability, Probability] = (0.9, 0.999)
     """Of Adam and AdamW; the first is SGD's momentum."""
-    eps: Annotated[float, Field(gt=0)] = 1e-8
+    eps: Annotated[float, Field(gt=0, le=1)] = 1e-8
     weight_decay: NonNegative = 0.0
 
 
@@ -59,7 +59,7 @@ class AugmentSettings(Settings):
     """Range of its standard deviation, for values in 0..1."""
     blur: Probability = 0.0
     """Gaussian blur."""
-    blur_sigma: Annotated[tuple[Annotated[float, Field(gt=0)], float], Ascending] = (0.3, 1.0)
+    blur_sigma: Annotated[tuple[Annotated[float, Field(gt=0)], NonNegative], Ascending] = (0.3, 1.0)
     """Range of its standard deviation, pixels."""
     flip: Probability = 0.5
     """Mirror left and right; masks follow."""

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from facemill import ConfigError
+from facemill import ConfigError, DatasetError, ManifestError
+from facemill.manifests.schemas import VIDEOS, conform
 from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE
 
 __all__ = ["Part", "check_subjects", "count_seen_videos", "read_part", "refuse_shared"]
@@ -37,11 +38,18 @@ class Part(NamedTuple):
 
 
 def read_part(root: Path, split: str) -> Part:
-    """Read what identifies a split's samples, and nothing else of them."""
+    """Read what identifies a split's samples, and nothing else of them.
+
+    Raises:
+        DatasetError: where the list of videos is damaged.
+    """
     samples = pq.read_table(root / SAMPLES_FILE, columns=_COLUMNS, filters=pc.field("split") == split)
     hashes: pa.Array[Any] = pa.nulls(len(samples), pa.string())
     if (root / VIDEOS_FILE).is_file():
-        videos = pq.read_table(root / VIDEOS_FILE, columns=["video_id", "content_hash"])
+        try:
+            videos = conform(pq.read_table(root / VIDEOS_FILE), VIDEOS)
+        except (ManifestError, pa.ArrowException, OSError, ValueError) as error:
+            raise DatasetError(f"{root / VIDEOS_FILE} cannot be read ({error}): build the dataset again.") from None
         rows: Any = pc.index_in(samples["video_id"], value_set=videos["video_id"].combine_chunks())
         hashes = videos["content_hash"].combine_chunks().take(rows.combine_chunks())
     return Part(root, split, samples.append_column("content_hash", hashes))

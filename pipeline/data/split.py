@@ -1,6 +1,6 @@
 """One split of one or more built datasets: which samples there are, and in which shard each lies."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -107,12 +107,22 @@ def describe_sample(samples: pa.Table, index: int) -> str:
 
 def _rows(folder: Path, split: str) -> pa.Table:
     """The split's rows of a dataset's samples.parquet."""
-    read_dataset(folder)  # says so where there is no finished dataset
+    known = {shard.path for shard in read_dataset(folder).shards}  # says so where there is no finished dataset
     try:
         samples = conform(pq.read_table(folder / SAMPLES_FILE), SAMPLES)
     except (ManifestError, pa.ArrowException, OSError) as error:
         raise DatasetError(f"{folder / SAMPLES_FILE} cannot be read ({error}): build the dataset again.") from None
     chosen = samples.filter(pc.field("split") == split)
+    rules: tuple[tuple[str, Callable[[Any], bool]], ...] = (
+        ("label", lambda label: label in (0, 1)),
+        ("shard", lambda shard: shard in known),
+        ("row", lambda row: row >= 0),
+    )
+    for column, is_possible in rules:
+        if odd := [value for value in chosen[column].unique().to_pylist() if not is_possible(value)]:
+            raise DatasetError(
+                f"{folder / SAMPLES_FILE} has the {column} {odd[0]!r}, which cannot be: build the dataset again."
+            )
     if not chosen.num_rows:
         there = ", ".join(map(str, samples["split"].unique().to_pylist())) or "no split at all"
         raise DatasetError(

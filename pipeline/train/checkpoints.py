@@ -8,10 +8,27 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from facemill import ConfigError
+from facemill.detectors.weights import reason_of
 from facemill.manifests.storage import atomic_path
 from facemill.pipeline.train.epoch_log import EpochLog
 
-__all__ = ["AtomicCheckpoints", "RunCheckpoints"]
+__all__ = ["AtomicCheckpoints", "RunCheckpoints", "read_checkpoint"]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of a run, on the CPU.
+
+    Raises:
+        ConfigError: where it is damaged.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, "cpu", weights_only=True)
+        if not content.keys() >= {"state_dict", "callbacks", "epoch"}:
+            raise ValueError("it lacks the parts of a checkpoint")
+    except Exception as error:  # torch raises all sorts on damaged files
+        raise ConfigError(f"{path} is damaged ({reason_of(error)}): train again in another folder.") from None
+    return content
 
 
 class RunCheckpoints(Checkpoint):  # type: ignore[misc]  # it has no types
@@ -41,3 +58,7 @@ class AtomicCheckpoints(TorchCheckpointIO):  # type: ignore[misc]  # it has no t
         del storage_options
         with atomic_path(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        del map_location, weights_only
+        return read_checkpoint(Path(path))

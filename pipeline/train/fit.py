@@ -1,6 +1,5 @@
 """`facemill train`: a detector and datasets in, a run folder out. Killed at any moment, it resumes."""
 
-import json
 import logging
 import signal
 import sys
@@ -23,7 +22,7 @@ from rich.console import Console
 from facemill import ConfigError, DatasetError, FacemillError
 from facemill.detectors.forgery import create, options_of
 from facemill.manifests.shards.dataset import DATASET_FILE, read_dataset
-from facemill.manifests.storage import sha256_of
+from facemill.manifests.storage import read_json, sha256_of
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.data import FaceDataModule, open_faces
 from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_shared
@@ -263,8 +262,14 @@ class EpochBar(RichProgressBar):  # type: ignore[misc]  # it has no types
 
 
 def _report(out: Path) -> TrainReport:
-    content = json.loads((out / METRICS_FILE).read_bytes())
-    return TrainReport(out, content.pop("epochs"), int(content.pop("epoch")), content, rank_zero_only.rank == 0)
+    path = out / METRICS_FILE
+    try:
+        content = read_json(path)
+        epochs, best = int(content.pop("epochs")), int(content.pop("epoch"))
+        metrics = {name: float(value) for name, value in content.items()}
+    except (ValueError, LookupError, TypeError) as error:
+        raise ConfigError(f"{path} is damaged ({error}): delete it, and --resume makes it anew.") from None
+    return TrainReport(out, epochs, best, metrics, rank_zero_only.rank == 0)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from facemill import DetectorError
 from facemill.detectors.forgery import ForgeryDetector
 from facemill.manifests.storage import atomic_path, write_atomically
 from facemill.pipeline.data import RawBatch, prepare
+from facemill.pipeline.train.checkpoints import read_checkpoint
 from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.pipeline.train.module import FIRST_LOGITS, ForgeryModule
 from facemill.pipeline.train.run_folder import BEST_CHECKPOINT, METRICS_FILE, MODEL_FILE, RunConfig, load_detector
@@ -47,7 +48,7 @@ def release(out: Path, module: ForgeryModule, config: RunConfig, raw: RawBatch, 
     Raises:
         DetectorError: for weights that score that batch otherwise in a new detector.
     """
-    checkpoint = torch.load(out / BEST_CHECKPOINT, "cpu", weights_only=True)
+    checkpoint = read_checkpoint(out / BEST_CHECKPOINT)
     module.load_state_dict(checkpoint["state_dict"])
     expected = [(_judge(module.detector, raw, device), _SAME_NETWORK)]
     if module.trainer.precision == "32-true":  # bf16's log-odds are too coarse to compare with

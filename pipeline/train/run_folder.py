@@ -9,7 +9,6 @@ model.safetensors   the best weights, for release
 metrics.json        of the best epoch; written last, and says by being there that the run is finished
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from safetensors.torch import load_model
 
 from facemill import ConfigError, DetectorError, __version__
 from facemill.detectors.forgery import ForgeryDetector, create
-from facemill.manifests.storage import atomic_path, write_atomically
+from facemill.manifests.storage import atomic_path, read_json, write_atomically
 from facemill.pipeline.config.settings import Settings
 from facemill.pipeline.config.train_settings import TrainSettings
 
@@ -82,7 +81,7 @@ def read_config(run: Path) -> RunConfig:
     """
     path = run / CONFIG_FILE
     try:
-        return RunConfig.model_validate(json.loads(path.read_bytes()))
+        return RunConfig.model_validate(read_json(path))
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
             f"{run} holds no training run: give a folder that `facemill train … --out` has written."
@@ -99,9 +98,19 @@ def write_trained_on(run: Path, contents: pa.Table) -> None:
 
 
 def read_trained_on(run: Path) -> pa.Table | None:
-    """Read what `write_trained_on` wrote; None for a run that has kept no such list."""
+    """Read what `write_trained_on` wrote; None for a run that has kept no such list.
+
+    Raises:
+        ConfigError: where it is damaged.
+    """
     path = run / TRAINED_ON_FILE
-    return pq.read_table(path) if path.is_file() else None
+    try:
+        table = pq.read_table(path).select(["dataset", "video_id", "image_sha256", "content_hash"])
+        return table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
+    except FileNotFoundError:
+        return None
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
+        raise ConfigError(f"{path} is damaged ({error}): delete it, or train again.") from None
 
 
 def load_run(run: str | Path, device: torch.device | str = "cpu") -> tuple[ForgeryDetector, RunConfig]:

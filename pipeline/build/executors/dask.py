@@ -1,16 +1,13 @@
 """Running shards on Dask: here or on a cluster, a bounded number at a time. Nothing else imports Dask."""
 
 import itertools
-import logging
 import pickle
 import secrets
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from importlib.util import find_spec
-from multiprocessing import resource_tracker
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -25,6 +22,8 @@ from distributed.scheduler import KilledWorker
 
 from facemill import ConfigError, FacemillError
 from facemill.pipeline.build.executors.base import Executor, Outcome, listening
+from facemill.pipeline.build.executors.own_processes import deaf_to_interrupts, main_module_untold, quiet_event_loop
+from facemill.pipeline.build.executors.reaching import explain_failure, within
 
 __all__ = ["DaskExecutor"]
 
@@ -83,7 +82,7 @@ class DaskExecutor(Executor):
     def __enter__(self) -> Self:
         with ExitStack() as resources:
             resources.enter_context(dask.config.set(SETTINGS))
-            resources.enter_context(_quiet_event_loop())
+            resources.enter_context(quiet_event_loop())
             self._client = resources.enter_context(self._connect(resources))
             if self._report is not None:
                 resources.enter_context(self._performance_report(self._report))
@@ -153,7 +152,7 @@ class DaskExecutor(Executor):
         module = sys.modules[describe.__module__]
         cloudpickle.register_pickle_by_value(module)
         try:
-            told = self._client.run(describe, *arguments)
+            told = within(CONNECT_TIMEOUT_S, lambda: self._client.run(describe, *arguments))
         except Exception as error:
             raise ConfigError(
                 f"The workers of {self._scheduler} do not answer ({error}): look at their logs."
@@ -170,7 +169,7 @@ class DaskExecutor(Executor):
             try:
                 return events.get(timeout=LOOK_EVERY_S)
             except Empty:
-                if self._client.scheduler_info(n_workers=-1)["workers"]:
+                if self._workers():
                     alone_since = None
                     continue
             alone_since = alone_since or time.monotonic()
@@ -182,8 +181,8 @@ class DaskExecutor(Executor):
 
     def _connect(self, resources: ExitStack) -> Any:
         if self._scheduler is None:
-            resources.enter_context(_main_module_untold())
-            with _deaf_to_interrupts():
+            resources.enter_context(main_module_untold())
+            with deaf_to_interrupts():
                 cluster = distributed.LocalCluster(
                     n_workers=self.workers,
                     threads_per_worker=1,
@@ -194,14 +193,11 @@ class DaskExecutor(Executor):
                     security=_own_security(),
                 )
             return distributed.Client(resources.enter_context(cluster))
-        try:
-            client = distributed.Client(self._scheduler, timeout=CONNECT_TIMEOUT_S)
+        timeout = CONNECT_TIMEOUT_S
+        try:  # Dask's own timeout is not one of its handshake
+            client = within(timeout + 1, lambda: distributed.Client(self._scheduler, timeout=timeout))
         except Exception as error:  # whatever a server says that is none, or wants other credentials
-            raise ConfigError(
-                f"No Dask scheduler answers at {self._scheduler} ({type(error).__name__}: {error}): check the address, "
-                "and for tls:// the certificates (Dask's settings distributed.comm.tls); or leave --scheduler out to "
-                "run on this machine."
-            ) from error
+            raise ConfigError(explain_failure(self._scheduler, error, timeout)) from error
         try:
             client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
         except TimeoutError:
@@ -212,7 +208,20 @@ class DaskExecutor(Executor):
     def _window(self) -> int:
         if self._scheduler is None:
             return self.workers * TASKS_PER_WORKER
-        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"])) * TASKS_PER_WORKER
+        return max(1, len(self._workers())) * TASKS_PER_WORKER
+
+    def _workers(self) -> Any:
+        """The workers that the scheduler knows.
+
+        Raises:
+            ConfigError: if it does not answer.
+        """
+        try:
+            return within(NO_WORKERS_S, lambda: self._client.scheduler_info(n_workers=-1)["workers"])
+        except (TimeoutError, OSError) as error:
+            raise ConfigError(
+                f"The scheduler does not answer any more ({error}): look at its log, and run the same command again."
+            ) from error
 
     def _threads(self) -> int:
         return 1 if self._scheduler else max(1, CPU_COUNT // self.workers)
@@ -244,48 +253,6 @@ def _own_security() -> Any:
         return distributed.Security.temporary()
     except ImportError as error:
         raise ConfigError("Workers on this machine need the package cryptography: pip install cryptography.") from error
-
-
-@contextmanager
-def _main_module_untold() -> Iterator[None]:
-    """Processes started inside do not import this one's main module, as multiprocessing otherwise has them do.
-
-    They need nothing of it, and a script without `if __name__ == "__main__"` would start itself over in each.
-    """
-    main = sys.modules["__main__"]
-    before = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
-    vars(main).update(dict.fromkeys(before))
-    try:
-        yield
-    finally:
-        vars(main).update(before)
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Threads started inside, and processes started by them at any time, never see Ctrl-C.
-
-    A terminal sends it to all processes alike: workers would die with a traceback each, when it is
-    the driver that ends them. For this process, it waits until the end of the context.
-    """
-    resource_tracker.ensure_running()  # multiprocessing's own helper: its start would lift the block
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _quiet_event_loop() -> Iterator[None]:
-    """An interrupt in the midst of a call to Dask makes its event loop log an error of its own."""
-    logger = logging.getLogger("tornado.application")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def _call(work: bytes, threads: int, topic: str) -> Any:

@@ -31,14 +31,14 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_file_that_holds_no_weights_is_refused(tmp_path, content):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
-    with pytest.raises(DetectorError, match="cannot be read as PyTorch weights"):
+    with pytest.raises(DetectorError, match="cannot be read as weights"):
         load_weights(nn.Linear(2, 1), path)
 
 
 def test_code_in_a_weights_file_is_not_run(tmp_path):
     path = tmp_path / "weights.pth"
     torch.save({"weight": nn.Linear(2, 1)}, path)
-    with pytest.raises(DetectorError, match="cannot be read as PyTorch weights"):
+    with pytest.raises(DetectorError, match="cannot be read as weights"):
         load_weights(nn.Linear(2, 1), path)
 
 

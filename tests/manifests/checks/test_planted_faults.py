@@ -22,12 +22,14 @@ import pytest
 from facemill.manifests.checks.group_checks import GROUP_CHECKS
 from facemill.manifests.checks.row_checks import ROW_CHECKS
 from facemill.manifests.checks.verify import verify
-from facemill.manifests.records import MaskKind, Reason, SampleRecord, Stage
+from facemill.manifests.records import MaskKind, Reason, SampleRecord, Stage, VideoFacts
+from facemill.manifests.schemas import FACTS, to_table
 from facemill.manifests.shards.dataset import (
     CARD_FILE,
     CROISSANT_FILE,
     DATASET_FILE,
     FACES_FILE,
+    FACTS_FILE,
     FAILURES_FILE,
     SAMPLES_FILE,
 )
@@ -294,6 +296,12 @@ def rows(name: str, change: Callable[[list[dict[str, Any]]], object]) -> Callabl
     return plant
 
 
+def facts(frames: int) -> Callable[[Path], object]:
+    """What a build tells of the first real: so many frames, of which the dataset has number 24."""
+    told = VideoFacts(REAL, 320, 240, frames, 25.0, False, "h264", 0, 1.0, False, 2, 0, (), None, None)
+    return lambda root: pq.write_table(to_table([told], FACTS), root / FACTS_FILE)
+
+
 FIRST_RESULT = "_state/train-000000.json"
 FILE_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "shard listed twice": (edit(lambda info: info["shards"].append(info["shards"][0])), "shard_twice"),
@@ -329,6 +337,8 @@ FILE_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "sample too many": (
         rows(SAMPLES_FILE, lambda values: values.append({**values[8], "sample_id": "x", "row": 3})), "there",
     ),
+    "frame behind the last one": (facts(frames=24), "frame_count"),
+    "facts that are no table": (write(FACTS_FILE, b"PAR1"), "table_readable"),
     "unknown failure": (rows(FAILURES_FILE, lambda values: values[0].update(reason="tired")), "failure_names"),
     "unknown mask kind": (rows(SAMPLES_FILE, lambda values: values[3].update(mask_kind="magic")), "mask_source"),
     "null": (lambda root: pq.write_table(
@@ -374,6 +384,12 @@ def test_faults_of_files(tmp_path, fault):
     problems = verify(root, threads=1).problems
     assert check in {problem.check for problem in problems}, [str(problem) for problem in problems]
     assert all(len(str(problem)) < 1000 for problem in problems)
+
+
+def test_the_last_frame_of_a_video_is_in_order(tmp_path):
+    root = Parts().write(tmp_path, state=True)
+    facts(frames=25)(root)
+    assert verify(root, threads=1).problems == ()
 
 
 # Tar shards -------------------------------------------------------------------------------------------

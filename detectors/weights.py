@@ -1,0 +1,56 @@
+"""Reading weights files that may be damaged or hostile: never code, only tensors that a network can hold."""
+
+import pickle
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from facemill import DetectorError
+
+__all__ = ["read_tensors", "reason_of"]
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """A state dict from a file, on the CPU: safetensors by its suffix, else as `torch.save` wrote it.
+
+    Raises:
+        DetectorError: where it cannot be read, or holds anything but dense tensors of finite numbers by name.
+        FileNotFoundError: where it is missing.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):  # sparse tensors are refused below, in our own words
+            state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except (RuntimeError, ValueError, LookupError, EOFError, OSError, SafetensorError, pickle.UnpicklingError) as error:
+        raise DetectorError(f"{path} cannot be read as weights ({reason_of(error)}): fetch it again.") from None
+    if not isinstance(state, dict) or not state:
+        raise DetectorError(f"{path} holds no state dict: give a file that `torch.save(network.state_dict())` wrote.")
+    for key, value in state.items():
+        if fault := _fault(key, value):
+            raise DetectorError(f"{path} holds no weights of a network ({key!r} {fault}): give another file.")
+    return state
+
+
+def reason_of(error: Exception) -> str:
+    """What is wrong with a file, in a few words: torch's own advice, to load it with code and all, is not for us."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is no file of tensors alone"
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= 200 else f"{words[:200]}..."
+
+
+def _fault(key: object, value: object) -> str | None:
+    if not isinstance(key, str):
+        return "is not a name"
+    if not isinstance(value, Tensor):
+        return "is not a tensor"
+    if value.layout is not torch.strided or value.is_quantized or value.is_complex() or value.device.type != "cpu":
+        return "is not a dense tensor of real numbers"
+    if value.is_floating_point() and not value.float().isfinite().all():
+        return "is not finite"
+    return None

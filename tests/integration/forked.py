@@ -1,0 +1,58 @@
+"""Running many commands quickly: each in a fork of a process that has imported everything already."""
+
+import multiprocessing
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.integration.command import Ended
+
+__all__ = ["HUNG", "forked"]
+
+HUNG = -100
+"""Exit code told of a command that did not end in time."""
+_forks: Any = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(
+    [
+        __name__,
+        *(
+            f"facemill.pipeline.{name}"
+            for name in ("build.shard", "demo.run", "experiments", "figures.explain", "train")
+        ),
+        *("facemill.pipeline.figures.report", "facemill.manifests.export", "facemill.manifests.checks.verify"),
+        *("facemill.pipeline.commands.cli", "facemill.manifests.shards.summary", "rich.table", "rich.progress"),
+    ]
+)
+
+
+def _run(args: list[str], folder: Path, user: int | None, said: Path) -> None:
+    from facemill.pipeline.commands import cli
+
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(said / name, os.O_WRONLY | os.O_CREAT), number)
+    os.chdir(folder)
+    os.environ["COLUMNS"] = "200"
+    if user is not None:
+        os.seteuid(user)
+    sys.argv = ["facemill", *args, *(["--executor", "sequential"] if args[0] == "build" else [])]
+    cli.main()
+
+
+def forked(*args: object, folder: Path, limit_s: float = 60, user: int | None = None) -> Ended:
+    """Run a command in `folder`; `build` does its work without other processes.
+
+    Args:
+        limit_s: it is killed after that time, and ends with `HUNG`.
+        user: id of the user to run as, where this one is root.
+    """
+    with tempfile.TemporaryDirectory() as said:
+        process = _forks.Process(target=_run, args=([*map(str, args)], folder, user, Path(said)))
+        process.start()
+        process.join(limit_s)
+        hung = process.is_alive()
+        process.kill()
+        process.join()
+        out, err = ((Path(said) / name).read_text(errors="replace") for name in ("out", "err"))
+    return Ended(HUNG if hung else process.exitcode, out, err)
