@@ -13,11 +13,11 @@ from typing import Any
 import dask
 import distributed
 import pytest
-from facemill.pipeline.build.executors.reaching import within
 
 from facemill import ConfigError
 from facemill.pipeline.build.executors import dask as module
 from facemill.pipeline.build.executors.dask import DaskExecutor
+from facemill.pipeline.build.executors.reaching import within
 from tests.pipeline.build.executors.test_dask import double, wait_long
 
 pytestmark = [
