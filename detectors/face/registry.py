@@ -50,6 +50,10 @@ def create(
 ) -> FaceDetector:
     """Build a face detector with its weights loaded.
 
+    >>> detector = facemill.create_face_detector("mtcnn", device="cpu", max_side=640)
+    >>> detector.detect(np.zeros((1, 360, 640, 3), np.uint8))
+    [[]]
+
     Args:
         name: one of `available()`.
         device: where it runs; `auto` is a GPU where there is one.

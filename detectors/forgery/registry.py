@@ -68,6 +68,10 @@ def describe_options(name: str) -> list[str]:
 def create(name: str, **options: Any) -> ForgeryDetector:
     """Build a forgery detector, in training mode, on the CPU.
 
+    >>> detector = facemill.create_forgery_detector("resnet18")
+    >>> detector.input_spec.size
+    256
+
     Args:
         name: one of `available()`.
         options: see the detector's `options_type`.

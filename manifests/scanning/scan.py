@@ -30,6 +30,9 @@ def scan(
 ) -> ScanReport:
     """Find the videos below `root`, pair them and split them; names are listed, videos never opened.
 
+    >>> found = facemill.scan("ffpp", "corpus", quality="c23")
+    >>> facemill.write_manifest(found.entries, "videos.parquet")
+
     Args:
         dataset: name of a registered dataset, or an adapter of your own.
         root: local folder or fsspec URL; for `csv`, the table.

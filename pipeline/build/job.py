@@ -61,6 +61,11 @@ def build(
 ) -> BuildReport:
     """Build a dataset of face crops; call it again with the same arguments to resume a build that was killed.
 
+    >>> recipe = facemill.load_recipe("default", ["sample.frames=4"])
+    >>> report = facemill.build("videos.parquet", recipe, "shards", executor="sequential")
+    >>> report.failures
+    0
+
     Args:
         videos: a manifest, or its entries.
         out: the dataset's folder; every worker must see it under this path.

@@ -216,6 +216,9 @@ def available_recipes() -> list[str]:
 def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe by name or from a YAML file, then apply `section.key=value` overrides in order.
 
+    >>> facemill.load_recipe("lrl", ["crop.size=224"]).crop.size
+    224
+
     Raises:
         ConfigError: for an unknown recipe, key or value.
     """

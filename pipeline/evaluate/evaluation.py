@@ -62,6 +62,10 @@ def evaluate(
 ) -> Evaluation:
     """Score a split of one or more datasets with a run's best weights, and measure.
 
+    >>> evaluation = facemill.evaluate("run", "shards", "evaluation", device="cpu")
+    >>> (evaluation.out / "metrics.json").is_file()
+    True
+
     Args:
         run: folder of a finished training run.
         data: folder of a built dataset, or several without samples in common; each dataset and quality is measured

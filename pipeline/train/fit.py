@@ -83,6 +83,12 @@ def train(
 ) -> TrainReport:
     """Train a forgery detector on the train splits of datasets, and keep its best weights by validation AUC.
 
+    >>> small = ["train.epochs=1", "train.batch=8", "train.model.backbone=resnet18", "train.model.size=96"]
+    >>> recipe = facemill.load_recipe("default", small)
+    >>> report = facemill.train("mat", "shards", "run", recipe, device="cpu", progress=False)
+    >>> report.epochs
+    1
+
     Of epochs with equal AUC the one of the lowest validation loss is kept.
 
     Args:
