@@ -78,7 +78,7 @@ def build(
     changes = list(overrides or [])
     if shard_format is not None:
         changes.append(f"shards.format={shard_format}")
-    settings = load_recipe(recipe, changes)
+    settings = load_recipe(recipe, changes, purpose="build")
     if performance_report is not None:
         free_file(performance_report, overwrite=True, is_own=lambda path: b"bokeh" in path.read_bytes())
     keep_log(state_folder(out) / LOG_FILE, mark=state_folder(out) / BUILD_FILE)

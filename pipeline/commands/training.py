@@ -50,7 +50,7 @@ def train(
     from facemill.pipeline.train.run_folder import CONFIG_FILE
 
     page = recipe or (detector if detector in available_recipes() else "default")
-    settings = load_recipe(page, overrides or ())
+    settings = load_recipe(page, overrides or (), purpose="train")
     interrupts.advice = "Interrupted: the same command with --resume goes on from the last finished epoch."
     if not (resume or "LOCAL_RANK" in os.environ):  # the first process of a DDP run has looked
         if (out / CONFIG_FILE).exists():

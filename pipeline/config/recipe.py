@@ -213,19 +213,27 @@ def available_recipes() -> list[str]:
     return sorted(page.name.removesuffix(".yaml") for page in pages if page.name.endswith(".yaml"))
 
 
-def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe by name or from a YAML file, then apply `section.key=value` overrides in order.
+def load_recipe(
+    name_or_path: str | Path, overrides: Iterable[str] = (), *, purpose: Literal["build", "train"] | None = None
+) -> Recipe:
+    """Read a recipe by name or from a YAML file, then apply `section.key=value` overrides.
+
+    Their order does not matter, but where one key is given twice: the last counts.
 
     >>> facemill.load_recipe("lrl", ["crop.size=224"]).crop.size
     224
 
+    Args:
+        purpose: what the recipe is for: `build` takes no override of `train`, and `train` of nothing else but `seed`.
+
     Raises:
-        ConfigError: for an unknown recipe, key or value.
+        ConfigError: for an unknown recipe, key or value, or an override that belongs elsewhere.
     """
     values = _parse_yaml(_recipe_text(str(name_or_path)), f"The recipe {name_or_path}")
     if not isinstance(values, dict):
         raise ConfigError(f"The recipe {name_or_path} is not a YAML mapping of settings.")
-    for override in overrides:
+    for override in sorted(overrides, key=_rank):
+        _refuse_foreign(override, purpose)
         _apply(values, override)
     return parse_recipe(values)
 
@@ -280,6 +288,22 @@ def _recipe_text(name_or_path: str) -> str:
     raise ConfigError(
         f"There is no recipe or recipe file {name_or_path!r}{hint}: give a YAML file or one of {', '.join(names)}."
     )
+
+
+def _rank(override: str) -> tuple[int, bool]:
+    """Whole sections come before keys in them, and a strategy before its options, which it clears."""
+    dotted = override.partition("=")[0].strip()
+    return dotted.count("."), not dotted.endswith(".strategy")
+
+
+def _refuse_foreign(override: str, purpose: Literal["build", "train"] | None) -> None:
+    """A setting that the command would silently leave unused."""
+    dotted = override.partition("=")[0].strip()
+    section = dotted.partition(".")[0]
+    if purpose == "build" and section == "train":
+        raise ConfigError(f"{dotted!r} decides a training run, not a dataset's bytes: give it to `facemill train`.")
+    if purpose == "train" and section not in ("train", "seed") and section in Recipe.model_fields:
+        raise ConfigError(f"{dotted!r} decides a dataset's bytes, not a training run: give it to `facemill build`.")
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

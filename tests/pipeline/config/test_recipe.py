@@ -82,3 +82,21 @@ def test_a_wrong_value_is_blamed_on_its_key_without_a_types_name() -> None:
     assert str(caught.value) == (
         "Recipe key 'mask.threshold' is wrong: Input should be less than 1, or Input should be 'auto', got 2."
     )
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_overrides_come_to_the_same_in_any_order(order: int) -> None:
+    given = ["sample.frames=50", "sample.strategy=random", "crop={size: 64, scale: 2}", "crop.scale=3"]
+    recipe = load_recipe("etd", given[::order])
+    assert (recipe.sample.strategy, recipe.sample.frames) == ("random", 50)
+    assert (recipe.crop.size, recipe.crop.scale) == (64, 3)
+
+
+def test_what_a_command_would_leave_unused_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'crop.size' decides a dataset's bytes, .* `facemill build`"):
+        load_recipe("default", ["train.epochs=3", "crop.size=380"], purpose="train")
+    with pytest.raises(ConfigError, match=r"'train.epochs' decides a training run, .* `facemill train`"):
+        load_recipe("default", ["crop.size=380", "train.epochs=3"], purpose="build")
+    assert load_recipe("default", ["seed=3", "train.epochs=3"], purpose="train").seed == 3
+    with pytest.raises(ConfigError, match="Unknown recipe key 'tain' .did you mean 'train'"):
+        load_recipe("default", ["tain.epochs=3"], purpose="train")
