@@ -98,5 +98,5 @@ def test_what_a_command_would_leave_unused_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"'train.epochs' decides a training run, .* `facemill train`"):
         load_recipe("default", ["crop.size=380", "train.epochs=3"], purpose="build")
     assert load_recipe("default", ["seed=3", "train.epochs=3"], purpose="train").seed == 3
-    with pytest.raises(ConfigError, match="Unknown recipe key 'tain' .did you mean 'train'"):
+    with pytest.raises(ConfigError, match=r"Unknown recipe key 'tain' .did you mean 'train'"):
         load_recipe("default", ["tain.epochs=3"], purpose="train")
