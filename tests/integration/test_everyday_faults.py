@@ -229,7 +229,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     },
     **{f"manifest {kind}": (broken("manifest", content, Bench.build), "manifest") for kind, content in DAMAGES.items()},
     **{f"pipe: {name}": (piped(name, args), words) for name, args, words in (
-        ("table.csv", lambda bench: ["scan", "csv", bench.table.with_suffix(".csv"), "--out", bench.new], "regular file"),
+        ("table.csv", lambda bench: ["scan", "csv", "table.csv", "--out", bench.new], "regular file"),
         ("run/config.json", Bench.evaluate, "regular file"),
         ("toy/test/test-000000.parquet", Bench.evaluate, "regular file"),
         ("new/_export/export.json", exported, ""),
