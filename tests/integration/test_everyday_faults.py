@@ -232,7 +232,6 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         ("table.csv", lambda bench: ["scan", "csv", "table.csv", "--out", bench.new], "regular file"),
         ("run/config.json", Bench.evaluate, "regular file"),
         ("toy/test/test-000000.parquet", Bench.evaluate, "regular file"),
-        ("new/_export/export.json", exported, ""),
     )},
     "label 2 in samples": (column("label", 2, Bench.evaluate), "label"),
     "shard elsewhere": (column("shard", "/etc/passwd", Bench.evaluate), "shard"),
