@@ -57,6 +57,8 @@ def read_json(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
         ValueError: it is damaged: no JSON, no object, or nested absurdly deep.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a regular file")  # a pipe would be waited for
     try:
         content = json.loads(path.read_bytes())
     except RecursionError:

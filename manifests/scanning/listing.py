@@ -86,6 +86,8 @@ def open_file(place: str) -> Iterator[IO[bytes]]:
         OSError: it cannot be opened.
     """
     if "://" not in place:
+        if Path(place).exists() and not Path(place).is_file():
+            raise OSError(f"{place} is not a regular file")  # a pipe would be waited for
         with Path(place).open("rb") as file:
             yield file
         return

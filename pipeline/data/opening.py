@@ -33,7 +33,7 @@ def open_faces(
         DatasetError: for a dataset that is unfinished or damaged, or has no such split.
     """
     folders = list_folders(roots)
-    if all(read_dataset(folder).recipe["shards"]["format"] == "parquet" for folder in folders):
+    if all(shard.path.endswith(".parquet") for folder in folders for shard in read_dataset(folder).shards):
         return FaceDataset(folders, split, frames=frames, every=every, seed=seed, masks=masks)
     return StreamingFaces(
         folders,

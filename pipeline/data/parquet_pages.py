@@ -121,7 +121,7 @@ def index_shard(path: Path) -> ShardIndex:
     """
     try:
         # Without threads: a DataLoader's worker may be a fork, in which Arrow's threads are gone.
-        with pq.ParquetFile(path, pre_buffer=False) as file, path.open("rb") as raw:
+        with open_parquet(path) as file, path.open("rb") as raw:
             if not file.schema_arrow.equals(PARQUET_SAMPLES):
                 raise _OtherLayoutError("its columns are not those of a shard")
             sample_ids = file.read(["sample_id"], use_threads=False)["sample_id"]

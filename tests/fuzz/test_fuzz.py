@@ -74,9 +74,11 @@ def wrong_with(ended: Ended) -> str | None:
     for word in ("Internal error", "Traceback", "Aborted!", "weights_only", "\x1b"):
         if word in ended.err + ended.out:
             return f"says {word!r}"
-    if ended.code == 2 and not ended.err.startswith(("Error: ", "Note: ", "Usage: ")):
+    # libpng writes a line of its own about what it cannot decode, past all of Python.
+    lines = [line for line in ended.err.splitlines() if not line.startswith("libpng ")]
+    if ended.code == 2 and not (lines and lines[-1].startswith("Error: ")):
         return "tells no error"
-    return "more than a sentence" if ended.code == 2 and len(ended.err.splitlines()) > 3 else None
+    return "more than a sentence" if ended.code == 2 and len(lines) > 2 else None
 
 
 def try_case(number: int, materials: Path, folder: Path) -> None:

@@ -74,6 +74,18 @@ def bench(whole: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Benc
     return Bench(tmp_path)
 
 
+def piped(name: str, args: "Fault") -> "Fault":
+    """The command, on a pipe that nobody writes to instead of a file."""
+
+    def prepare(bench: Bench) -> list[object]:
+        (bench.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (bench.root / name).unlink(missing_ok=True)
+        os.mkfifo(bench.root / name)
+        return args(bench)
+
+    return prepare
+
+
 Fault = Callable[[Bench], list[object]]
 
 
@@ -216,6 +228,11 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         for kind, content in DAMAGES.items()
     },
     **{f"manifest {kind}": (broken("manifest", content, Bench.build), "manifest") for kind, content in DAMAGES.items()},
+    **{f"pipe: {name}": (piped(name, args), words) for name, args, words in (
+        ("table.csv", lambda bench: ["scan", "csv", "table.csv", "--out", bench.new], "regular file"),
+        ("run/config.json", Bench.evaluate, "regular file"),
+        ("toy/test/test-000000.parquet", Bench.evaluate, "regular file"),
+    )},
     "label 2 in samples": (column("label", 2, Bench.evaluate), "label"),
     "shard elsewhere": (column("shard", "/etc/passwd", Bench.evaluate), "shard"),
     "row below 0": (column("row", -1, Bench.evaluate), "row"),
