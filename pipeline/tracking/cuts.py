@@ -14,9 +14,11 @@ PLAIN = 3.0
 """Standard deviation in gray levels below which a frame shows nothing (black, white): it belongs to any shot."""
 ALIKE = 0.8
 """Frames whose correlation is at least this show one shot, without a closer look."""
-FOUND = 0.7
-"""Correlation from which on a part of one frame is found again in another, wherever it lies there. Parts of what pans,
-zooms or shakes correlate by more than 0.8, of two portraits in two shots often by 0.65."""
+FOUND = 0.6
+"""Correlation from which on a part of one frame is found again in another, wherever it lies there."""
+MOVED = 0.7
+"""Likewise in the next frame: parts of what pans, zooms or shakes correlate by more than 0.8, of two portraits in two
+shots often by 0.65."""
 FLASH = 6
 """Frames for which a shot may be interrupted, by a flash or a damaged frame, and still be the same one."""
 DISSOLVES = (6, 10, 16, 24)
@@ -91,7 +93,7 @@ def _hard_cuts(thumbnails: NDArray[np.uint8], small: Frames, visible: NDArray[np
                 # What moved is sought only where an interruption ends: among many frames some match by chance.
                 or (
                     likeness[candidate + step] < ALIKE
-                    and _displaced(thumbnails[before[-1]], thumbnails[frame])[0] >= FOUND
+                    and _displaced(thumbnails[before[-1]], thumbnails[frame])[0] >= MOVED
                 )
             ),
             None,
