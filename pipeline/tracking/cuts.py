@@ -15,10 +15,10 @@ PLAIN = 3.0
 ALIKE = 0.8
 """Frames whose correlation is at least this show one shot, without a closer look."""
 FOUND = 0.6
-"""Correlation from which on a part of one frame is found again in another, elsewhere."""
-IN_PLACE = 0.72
-"""Likewise at the same place, give or take `STAYED` pixels, where other people's faces look somewhat alike, too."""
-STAYED = 2.0
+"""Correlation from which on a part of one frame is found again in another, wherever it lies there."""
+MOVED = 0.7
+"""Likewise in the next frame: parts of what pans, zooms or shakes correlate by more than 0.8, of two portraits in two
+shots often by 0.65."""
 FLASH = 6
 """Frames for which a shot may be interrupted, by a flash or a damaged frame, and still be the same one."""
 DISSOLVES = (6, 10, 16, 24)
@@ -91,7 +91,10 @@ def _hard_cuts(thumbnails: NDArray[np.uint8], small: Frames, visible: NDArray[np
                 for step, frame in enumerate(after)
                 if _correlation(small[before], small[[frame]]).max() >= ALIKE
                 # What moved is sought only where an interruption ends: among many frames some match by chance.
-                or (likeness[candidate + step] < ALIKE and _found(thumbnails[before[-1]], thumbnails[frame]))
+                or (
+                    likeness[candidate + step] < ALIKE
+                    and _displaced(thumbnails[before[-1]], thumbnails[frame])[0] >= MOVED
+                )
             ),
             None,
         )
@@ -99,12 +102,6 @@ def _hard_cuts(thumbnails: NDArray[np.uint8], small: Frames, visible: NDArray[np
             cuts.append(int(after[0]))
         position = int(candidate) + 1 + (back or 0)
     return cuts
-
-
-def _found(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
-    """Whether the second thumbnail shows a part of the first one's scene."""
-    likeness, shift = _displaced(first, second)
-    return likeness >= (FOUND if np.linalg.norm(shift) > STAYED else IN_PLACE)
 
 
 def _displaced(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[float, NDArray[np.float64]]:
@@ -129,7 +126,7 @@ def _zooms(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
     for zoom in ZOOMS:
         top, left = (round(side * (1 - 1 / zoom) / 2) for side in (height, width))
         centre = cv2.resize(first[top : height - top, left : width - left], (width, height))
-        if _found(centre, second):
+        if _displaced(centre, second)[0] >= FOUND:
             return True
     return False
 

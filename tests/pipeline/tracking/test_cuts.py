@@ -25,6 +25,7 @@ def test_continuous_clips_have_no_cut(shots: dict[str, np.ndarray], media: Path)
     for frames in shots.values():
         assert find_cuts(frames) == []
     assert find_cuts(shot(media, "videos/moviepy_chaplin.mp4", 241)) == []
+    assert find_cuts(shot(media, "videos/fsgan_shinzo.mp4", 150)) == []
 
 
 def test_a_real_film_has_its_dissolve_and_its_cut(media: Path) -> None:

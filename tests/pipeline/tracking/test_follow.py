@@ -73,7 +73,22 @@ def test_who_comes_back_after_long_is_known_again(media: Path, again: bool) -> N
     assert (before, len(follower.tracks)) == (3, 2 if again else 3)
 
 
-def test_ids_in_use_stay_and_people_are_joined_within_their_shot_only(media: Path) -> None:
+def test_what_was_settled_is_not_joined_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    settled = []
+
+    def joined_ids(tracks: Sequence[Track], last: int) -> dict[int, int]:
+        settled.append(last)
+        return {}
+
+    monkeypatch.setattr("facemill.pipeline.tracking.follow.joined_ids", joined_ids)
+    follower = Follower(lambda images: [])
+    for index in (0, 7, 14):
+        follower.sample(index, np.zeros((9, 9, 3), np.uint8), [])
+        follower.settle()
+    assert settled == [-1, 0, 7]
+
+
+def test_people_are_joined_within_their_shot_only(media: Path) -> None:
     person = cast(media)[1]
     places = {0: stand(150, 180, 80), 1: stand(500, 180, 50), 2: stand(150, 180, 80)}  # too far to go on unseen
     tracks = []
