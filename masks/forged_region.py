@@ -109,6 +109,7 @@ def _draw(magnitude: Field, least: Field) -> Mask:
     if not strong.size:
         return np.zeros((GRID, GRID), np.uint8)
     least = np.maximum(least, np.float32(WEAKEST * np.quantile(strong, BRIGHT)))
+    strong = magnitude[magnitude > SEED * least]
     nearby = np.minimum(cv2.dilate(magnitude, _disk(NEARBY)), np.quantile(strong, BRIGHTEST).astype(np.float32))
     cut = np.maximum(least, EDGE * cv2.GaussianBlur(nearby, (0, 0), NEARBY / 2))
     _, labels = cv2.connectedComponents((magnitude > cut).astype(np.uint8))
