@@ -24,7 +24,6 @@ QUIET = (
 NOISE_CUT = 2.3  # noise levels: the least magnitude of a forged cell
 EDGE = 0.3  # of the region's magnitude nearby: where its edge is drawn
 NEARBY = 0.1 * FACE_CELLS  # radius that the region's magnitude is looked for in
-WEAKEST, BRIGHT = 0.25, 0.9  # of this quantile of all strong magnitudes: less is the fading edge of a soft blend
 BRIGHTEST = 0.95  # quantile of the magnitudes inside: spots above it do not raise the edge around them
 SEED = 1.3  # of the cut: every part has a cell above this
 CLOSE = 0.047 * FACE_CELLS  # radius
@@ -108,8 +107,6 @@ def _draw(magnitude: Field, least: Field) -> Mask:
     strong = magnitude[magnitude > SEED * least]
     if not strong.size:
         return np.zeros((GRID, GRID), np.uint8)
-    least = np.maximum(least, np.float32(WEAKEST * np.quantile(strong, BRIGHT)))
-    strong = magnitude[magnitude > SEED * least]
     nearby = np.minimum(cv2.dilate(magnitude, _disk(NEARBY)), np.quantile(strong, BRIGHTEST).astype(np.float32))
     cut = np.maximum(least, EDGE * cv2.GaussianBlur(nearby, (0, 0), NEARBY / 2))
     _, labels = cv2.connectedComponents((magnitude > cut).astype(np.uint8))
