@@ -11,6 +11,8 @@ __all__ = ["SheetPart", "Strip", "write_contact_sheet"]
 _MARGIN, _GAP, _LABEL_HEIGHT, _TITLE_HEIGHT = 20, 6, 20, 34  # pixels
 _COLUMNS = 9
 """Pictures beside each other, at most."""
+_LABEL_COLUMNS = 3
+"""Room for the label of a strip, at least."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def _shelves(strips: Sequence[Strip]) -> Iterator[list[Strip]]:
     row: list[Strip] = []
     used = 0
     for strip in strips:
-        width = min(len(strip.pictures), _COLUMNS)
+        width = _width(strip)
         if row and used + width > _COLUMNS:
             yield row
             row, used = [], 0
@@ -73,11 +75,16 @@ def _shelves(strips: Sequence[Strip]) -> Iterator[list[Strip]]:
         yield row
 
 
+def _width(strip: Strip) -> int:
+    """Columns of a strip: a single picture has room for its label, too."""
+    return min(max(len(strip.pictures), _LABEL_COLUMNS), _COLUMNS)
+
+
 def _draw(sheet: Image, strip: Strip, column: int, top: int, cell: int) -> int:
     """Draw a strip from a column on; returns the column after it."""
     pictures = strip.pictures[:_COLUMNS]
     left = _MARGIN + column * (cell + _GAP)
-    write_text(sheet, strip.label, left, top, len(pictures) * (cell + _GAP) - 2 * _GAP, FAINT)
+    write_text(sheet, strip.label, left, top, _width(strip) * (cell + _GAP) - 2 * _GAP, FAINT)
     for number, picture in enumerate(pictures):
         place(sheet, fitted(picture, cell), left + number * (cell + _GAP), top + _LABEL_HEIGHT)
-    return column + len(pictures)
+    return column + _width(strip)

@@ -264,7 +264,7 @@ def test_a_video_without_a_face_and_a_small_face_are_recorded(add_video: AddVide
 
 
 def test_frames_are_counted_however_many_faces_each_of_them_shows(add_video: AddVideo, tmp_path: Path) -> None:
-    video = add_video("two", film([SMALL, Actor(200, 90, side=60)], FRAMES))
+    video = add_video("two", film([SMALL, Actor(40, 90, side=60, dx=1)], FRAMES))
     result = run(tmp_path / "out", ClipGroup(video), sets=["filter.min_face=100", "track.keep=all"])
     (failure,) = result.failures
     assert (failure.reason, failure.frames) == (Reason.TOO_SMALL, 6)

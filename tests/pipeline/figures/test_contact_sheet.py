@@ -64,6 +64,13 @@ def test_text_never_runs_into_the_margins_or_the_next_strip(tmp_path):
     assert (sheet[top - 18 : top, end + 1 :] == paper).all()
 
 
+def test_the_label_of_a_single_picture_is_as_large_as_any(tmp_path):
+    label = "no mask  lonely  mine-lonely-native-lone  frame 111"
+    one, three = (written(tmp_path, strip(label, count)) for count in (1, 3))
+    _, top, _, _ = bounds((one == COLOURS[0]).all(axis=2))
+    assert (one[top - 18 : top] == three[top - 18 : top]).all()
+
+
 @pytest.mark.parametrize("what", ["label", "title"])
 def test_labels_and_titles_are_drawn(tmp_path, what):
     one, two = (
