@@ -67,9 +67,7 @@ def blamed_on(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def open_video(
-    path: Path, deadline: Deadline, threads: int, *, strict: bool = False
-) -> Iterator[tuple[Any, Any]]:
+def open_video(path: Path, deadline: Deadline, threads: int, *, strict: bool = False) -> Iterator[tuple[Any, Any]]:
     """The file's `av` container and its video stream, closed at the end.
 
     Args:
@@ -160,9 +158,7 @@ def _unreadable(path: Path, error: Exception) -> VideoError:
     if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO):
         return _no_access(path, error)  # type: ignore[arg-type]
     why = getattr(error, "strerror", None) or str(error)
-    return VideoError(
-        Reason.UNREADABLE, f"FFmpeg cannot read {path} ({why}): convert or replace the file."
-    )
+    return VideoError(Reason.UNREADABLE, f"FFmpeg cannot read {path} ({why}): convert or replace the file.")
 
 
 def _video_stream(path: Path, container: Any) -> Any:
