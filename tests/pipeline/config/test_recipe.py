@@ -82,3 +82,11 @@ def test_a_wrong_value_is_blamed_on_its_key_without_a_types_name() -> None:
     assert str(caught.value) == (
         "Recipe key 'mask.threshold' is wrong: Input should be less than 1, or Input should be 'auto', got 2."
     )
+
+
+@pytest.mark.parametrize("name", ["open", "close"])
+def test_mask_radii_are_bounded(name: str) -> None:
+    """A radius of 100,000 pixels makes a kernel of 298 GiB."""
+    assert load_recipe("default", [f"mask.{name}=256"])
+    with pytest.raises(ConfigError, match=name):
+        load_recipe("default", [f"mask.{name}=100000"])
