@@ -221,8 +221,9 @@ class Clip:
         for video in self.videos:
             wanted = self.indices if video is self.lead else video.shown[self.indices]
             frames = _frames_at(video.reader, wanted.tolist(), lambda error, missing: None)
-            for start in range(0, len(wanted), BATCH):
-                yield CropFrames(video, start, list(islice(frames, BATCH)))
+            size = min(BATCH, self._window_length())
+            for start in range(0, len(wanted), size):
+                yield CropFrames(video, start, list(islice(frames, size)))
 
     def _read_fake(
         self, fake: ClipVideo, lead: Thumbnails | None, streams: dict[str, "_Streams"], start: int, count: int

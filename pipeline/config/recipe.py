@@ -146,9 +146,9 @@ class MaskSettings(Settings):
     threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = "auto"
     """`auto`: one smooth region, found at the face's scale above the pair's own noise; a number: each pixel whose luma
     difference / 255 exceeds it, as LRL has it (0.15), then opened, closed and filled."""
-    open: Annotated[int, Field(ge=0)] = 1
+    open: Annotated[int, Field(ge=0, le=256)] = 1
     """Radius of the morphological opening, pixels; 0 for none."""
-    close: Annotated[int, Field(ge=0)] = 2
+    close: Annotated[int, Field(ge=0, le=256)] = 2
     """Radius of the morphological closing, pixels; 0 for none."""
     fill_holes: bool = True
 

@@ -76,9 +76,10 @@ def skipped_times(times: Sequence[int | None], time_base: Fraction) -> list[int]
     if len(known) < len(times) or len(times) < SHORTEST_GRID:
         return []
     steps = np.diff(np.array(known, np.float64))
-    step = max(float(np.median(steps)), 1.0)
-    allowed = max(1.0, float(Fraction(1, 1000) / time_base)) + step * 0.05
-    even = np.abs(steps - step) <= allowed
+    usual = max(float(np.median(steps)), 1.0)
+    allowed = max(1.0, float(Fraction(1, 1000) / time_base)) + usual * 0.05
+    even = np.abs(steps - usual) <= allowed
+    step = float(steps[even].mean()) if even.any() else usual
     skipped = (steps >= 1.5 * step) & (np.abs(steps - np.rint(steps / step) * step) <= allowed)
     if np.count_nonzero(even | skipped) < EVEN_SHARE * len(steps) or np.count_nonzero(skipped) > RARE * len(steps):
         return []

@@ -180,7 +180,7 @@ class _ClipWork:
             tally.unmatched += 1
             return
         if frame.image is None:
-            tally.undecoded += 1
+            tally.undecoded.append(frame.index)
             return
         if real is not None and real.image is None:
             tally.orphaned += 1

@@ -1,13 +1,13 @@
 """What became of a video's sampled frames: every one that gave no sample, or no mask, is accounted for by reason."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from facemill.manifests import FailureRecord, Reason, Stage
 from facemill.pipeline.clips.clip import ClipVideo
 
-__all__ = ["VideoTally"]
+__all__ = ["VideoTally", "spans"]
 
 FaceKey = tuple[int, int]  # track id, frame index
 
@@ -19,7 +19,7 @@ class VideoTally:
     Attributes:
         sampled: frames that were asked for.
         unmatched: moments of the original of which the fake has no frame, or none that can be told for certain.
-        undecoded: frames that do not decode.
+        undecoded: frames that do not decode intact, by index.
         orphaned: frames that decode, but not in the original, where faces are sought.
         misaligned: frames in stretches in which the fake does not follow its original.
         decoded: the others, by index.
@@ -31,10 +31,10 @@ class VideoTally:
 
     sampled: int = 0
     unmatched: int = 0
-    undecoded: int = 0
     orphaned: int = 0
     misaligned: int = 0
     why_misaligned: str = ""
+    undecoded: list[int] = field(default_factory=list)
     decoded: set[int] = field(default_factory=set)
     dropped: dict[FaceKey, Reason] = field(default_factory=dict)
     unforged: set[FaceKey] = field(default_factory=set)
@@ -73,8 +73,10 @@ class VideoTally:
         if not self.sampled:
             message = f"It holds {info.frame_count} frames, none of which its clip group has in common."
             yield FailureRecord(video_id, Stage.DECODE, Reason.TRUNCATED, message)
-        if (undecoded := self.undecoded - broken_off) > 0:
-            what = f"do not decode, or lie beyond the {info.frame_count} frames that the file holds"
+        if (undecoded := len(self.undecoded) - broken_off) > 0:
+            damaged = spans(index for index in self.undecoded if index < info.frame_count)
+            numbers = f" (frames {damaged})" if damaged else ""
+            what = f"do not decode intact{numbers}, or lie beyond the {info.frame_count} frames that the file holds"
             yield failure(Stage.DECODE, Reason.TRUNCATED, undecoded, what)
         elif (info.declared_frames or 0) > info.frame_count:
             message = f"The file holds {info.frame_count} of the {info.declared_frames} frames that its header claims."
@@ -108,3 +110,14 @@ class VideoTally:
         if self.unreliable:
             what = "have a mask that cannot be trusted: the fake differs outside the face as well"
             yield failure(Stage.MASK, Reason.MASK_UNRELIABLE, len(self.unreliable), what)
+
+
+def spans(indices: Iterable[int]) -> str:
+    """Numbers as text, those that follow each other as one: `3-9, 14`."""
+    ends: list[list[int]] = []
+    for index in sorted(set(indices)):
+        if ends and index == ends[-1][1] + 1:
+            ends[-1][1] = index
+        else:
+            ends.append([index, index])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ends)

@@ -100,3 +100,11 @@ def test_what_a_command_would_leave_unused_is_refused() -> None:
     assert load_recipe("default", ["seed=3", "train.epochs=3"], purpose="train").seed == 3
     with pytest.raises(ConfigError, match=r"Unknown recipe key 'tain' .did you mean 'train'"):
         load_recipe("default", ["tain.epochs=3"], purpose="train")
+
+
+@pytest.mark.parametrize("name", ["open", "close"])
+def test_mask_radii_are_bounded(name: str) -> None:
+    """A radius of 100,000 pixels makes a kernel of 298 GiB."""
+    assert load_recipe("default", [f"mask.{name}=256"])
+    with pytest.raises(ConfigError, match=name):
+        load_recipe("default", [f"mask.{name}=100000"])
