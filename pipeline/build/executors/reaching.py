@@ -54,7 +54,7 @@ def explain_failure(address: str, error: BaseException, seconds: float) -> str:
         return f"What listens at {address} has no TLS, or other certificates: try tcp://, or see {CERTIFICATES}."
     if "no answer within" in told:
         return f"What listens at {address} has not answered within {seconds:g} s: restart it, or check the address."
-    if "CommClosed" in told or isinstance(error, MemoryError):
+    if ("CommClosed" in told and "Refused" not in told) or isinstance(error, MemoryError):
         return f"What listens at {address} is no Dask scheduler, or wants tls:// and certificates (in {CERTIFICATES})."
     reason = " ".join(str(error).split()) or type(error).__name__
     return f"No Dask scheduler answers at {address} ({reason}): check the address, or leave --scheduler out."
