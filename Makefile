@@ -21,7 +21,7 @@ demo: setup
 	$(BIN)/facemill demo --out demo-out
 
 # A process a core, each with whole files: what a file builds once, it shares.
-PARALLEL := -n logical --maxprocesses 8 --dist loadfile
+PARALLEL := -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test: setup
 	$(BIN)/python -m pytest $(PARALLEL) -m "not long"
