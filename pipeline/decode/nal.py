@@ -62,7 +62,11 @@ class FrameNumbers:
             if kind == _SEQUENCE_PARAMETERS:
                 self._take_parameters(packet[start:])
             elif kind in (_SLICE, _IDR) and self._numbering is not None:
-                return self._skips(self._number(packet[start:], self._numbering), packet[start], self._numbering)
+                try:
+                    number = self._number(packet[start:], self._numbering)
+                except IndexError:  # a damaged header: nobody can tell what is missing
+                    return True
+                return self._skips(number, packet[start], self._numbering)
         return False
 
     def _take_parameters(self, unit: bytes) -> None:

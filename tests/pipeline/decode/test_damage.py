@@ -207,3 +207,29 @@ def test_an_observer_that_cannot_convert_a_picture_does_not_break_the_group(tmp_
 
     with VideoReader(path) as reader, pytest.raises(VideoError, match=r"clip\.mp4"):
         list(reader.read([3], observer=fails))
+
+
+@pytest.mark.parametrize("kept", [1, 6, 1000])
+def test_a_slice_without_a_header_costs_its_own_group_of_pictures(tmp_path: Path, scene: np.ndarray, kept: int) -> None:
+    """Zeros from the first byte of a slice on: the number of its picture cannot be told."""
+    whole = write(tmp_path / "whole.mp4", scene, "libx264", **{"x264-params": PYRAMID})
+
+    def blank(packets: list[av.Packet]) -> list[av.Packet]:
+        number, units = 30, 4
+        data = bytes(packets[number])
+        assert data[units] & 31 == 1  # a slice, and nothing before it
+        data = data[: units + 1] + bytes(len(data) - units - 1)
+        short = (kept).to_bytes(units, "big") + data[units : units + kept]
+        changed = av.Packet(short if kept < len(data) else data)
+        changed.pts, changed.dts, changed.time_base = (getattr(packets[number], n) for n in ("pts", "dts", "time_base"))
+        return [*packets[:number], changed, *packets[number + 1 :]]
+
+    path = remux(whole, tmp_path / "blank.mp4", blank)
+    with VideoReader(path) as reader:
+        frames = list(reader.read(range(reader.info.frame_count)))
+    intact = [frame.index for frame in frames if frame.image is not None]
+    assert set(range(24)) <= set(intact)
+    assert set(range(48, len(scene))) <= set(intact)
+    truth = pictures_of(whole)
+    shown = [frame for frame in frames if frame.image is not None]
+    assert all(np.abs(gray(frame.image) - truth[frame.index]).mean() < VISIBLE for frame in shown)
