@@ -11,7 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["TEMPORARY_SUFFIX", "atomic_path", "read_json", "sha256_of", "target_of", "write_atomically"]
+__all__ = [
+    "TEMPORARY_SUFFIX",
+    "atomic_path",
+    "read_json",
+    "refuse_special_file",
+    "sha256_of",
+    "target_of",
+    "write_atomically",
+]
 
 TEMPORARY_SUFFIX = ".tmp"
 """End of the names of unfinished files; what a killed process leaves behind may be deleted by it."""
@@ -57,8 +65,7 @@ def read_json(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
         ValueError: it is damaged: no JSON, no object, or nested absurdly deep.
     """
-    if path.exists() and not path.is_file():
-        raise ValueError("it is not a regular file")  # a pipe would be waited for
+    refuse_special_file(path)
     try:
         content = json.loads(path.read_bytes())
     except RecursionError:
@@ -66,6 +73,16 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError("it holds no object")
     return content
+
+
+def refuse_special_file(path: Path) -> None:
+    """See that a path that is to be read is a regular file, or missing: a pipe would be waited for.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a regular file")
 
 
 def sha256_of(path: Path) -> str:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from facemill.manifests.schemas import conform
+from facemill.manifests.storage import refuse_special_file
 
 __all__ = ["CELL_BYTES", "check_cells", "most_bytes", "open_parquet", "picture_size", "read_table"]
 
@@ -41,8 +42,7 @@ def open_parquet(path: Path, **options: object) -> Iterator[pq.ParquetFile]:
         ValueError: for anything but a regular file.
         OSError, pa.ArrowException: where it cannot be read.
     """
-    if path.exists() and not path.is_file():
-        raise ValueError("it is not a regular file")
+    refuse_special_file(path)
     with pq.ParquetFile(path, pre_buffer=False, **options) as file:  # type: ignore[arg-type]
         yield file
 

@@ -29,7 +29,7 @@ from facemill.manifests.shards.dataset import (
     STATE_TABLES,
     DatasetInfo,
 )
-from facemill.manifests.storage import sha256_of
+from facemill.manifests.storage import refuse_special_file, sha256_of
 
 __all__ = ["check_documents", "check_faces", "check_faces_of_samples", "check_state"]
 
@@ -198,8 +198,7 @@ def _content(path: Path) -> bytes:
         OSError: where it cannot be read.
         ValueError: where it is something else.
     """
-    if path.exists() and not path.is_file():
-        raise ValueError("it is not a regular file")
+    refuse_special_file(path)
     if path.stat().st_size > LONGEST_DOCUMENT:
         raise ValueError(f"it has {path.stat().st_size} bytes")
     return path.read_bytes()

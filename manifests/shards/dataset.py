@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from facemill import DatasetError, __version__
 from facemill.manifests.records import SPLITS
-from facemill.manifests.storage import write_atomically
+from facemill.manifests.storage import refuse_special_file, write_atomically
 
 __all__ = [
     "CARD_FILE",
@@ -143,8 +143,7 @@ def read_dataset(root: str | Path) -> DatasetInfo:
     """
     path = Path(root) / DATASET_FILE
     try:
-        if path.exists() and not path.is_file():
-            raise ValueError("it is not a regular file")
+        refuse_special_file(path)
         text = path.read_bytes()
         content = json.loads(text, parse_constant=_refuse_constant)
     except (FileNotFoundError, NotADirectoryError):

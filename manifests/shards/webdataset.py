@@ -16,6 +16,7 @@ from facemill.manifests.checks.bounded import CELL_BYTES, most_bytes
 from facemill.manifests.records import SampleRecord
 from facemill.manifests.schemas import ADDED, SAMPLES, from_table
 from facemill.manifests.shards.base import EncodedSample, ShardFormat, image_suffix, placed
+from facemill.manifests.storage import refuse_special_file
 
 if TYPE_CHECKING:
     from webdataset import TarWriter
@@ -126,8 +127,7 @@ def _from_json(text: bytes) -> SampleRecord:
 def _samples(path: Path, make: Callable[[tarfile.TarFile, str, Parts], Made]) -> Iterator[Made]:
     """What `make` gives for each sample of an archive, told its key and its members."""
     try:
-        if path.exists() and not path.is_file():
-            raise ValueError("it is not a regular file")
+        refuse_special_file(path)
         with tarfile.open(path, "r:") as tar:
             keys: set[str] = set()
             for key, grouped in groupby(tar, key=lambda member: member.name.partition(".")[0]):

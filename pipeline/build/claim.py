@@ -14,13 +14,11 @@ from facemill import ConfigError, DatasetError
 from facemill.manifests.storage import read_json, write_atomically
 from facemill.pipeline.build.state import committed_results, state_folder
 
-__all__ = ["BUILD_FILE", "RUN_FILES", "check_running", "claim", "run_file"]
+__all__ = ["BUILD_FILE", "check_running", "claim", "run_file"]
 
 BUILD_FILE = "build.json"
 """What must not change between the runs of one build."""
 LOCK_FILE = "lock"
-RUN_FILES = "run-[0-9a-f]{16}"
-"""A file for each run that is under way: its workers stop when it is gone."""
 SETTLE_S = 10.0
 """Longest time that a shared run waits for one that takes the folder."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
@@ -71,7 +69,7 @@ def claim(out: Path, identity: Mapping[str, Any], *, shared: bool = False) -> It
 
 
 def run_file(out: Path, run: str) -> Path:
-    """The file that is there for as long as a run is under way."""
+    """The file that is there for as long as a run is under way: its workers stop when it is gone."""
     return state_folder(out) / f"run-{run}"
 
 

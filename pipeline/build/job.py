@@ -1,20 +1,20 @@
 """The main job: a manifest and a recipe in, a checked dataset of face crops out. Killed anywhere, it resumes."""
 
-import hashlib
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from facemill import ConfigError, DatasetError, FacemillError, __version__
+from facemill import ConfigError, DatasetError, FacemillError
 from facemill.manifests import VideoEntry, group_clips, read_videos, write_videos
 from facemill.manifests.shards.dataset import FACES_FILE, VIDEOS_FILE
 from facemill.manifests.validation import check
 from facemill.pipeline.build.claim import claim, run_file
 from facemill.pipeline.build.early_stop import EarlyStop
 from facemill.pipeline.build.executors import Executor, Outcome, create_executor, tell
-from facemill.pipeline.build.merge import VERSIONED, BuildReport, merge_shards, report_of, versions
+from facemill.pipeline.build.identity import VERSIONED, identity_of
+from facemill.pipeline.build.merge import BuildReport, merge_shards, report_of
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot, plan_shards
 from facemill.pipeline.build.state import GroupDone, ShardResult, load_final, load_whole
 from facemill.pipeline.build.worker_check import describe, fit_workers
@@ -103,7 +103,7 @@ def build(
         gpus=_count_gpus(device),
         performance_report=performance_report,
     )
-    with claim(out, _identity(entries, recipe), shared=part is not None) as run:
+    with claim(out, identity_of(entries, recipe), shared=part is not None) as run:
         write_videos(entries, out / VIDEOS_FILE, places=False)
         job = BuildJob(out, recipe, faces, device, retry_failed, run)
         watcher.begin(count)
@@ -128,7 +128,7 @@ def finish_build(videos: str | Path | Sequence[VideoEntry], recipe: Recipe, out:
     """
     out, entries = Path(out).absolute(), _entries(videos)
     specs = plan_shards(group_clips(entries), recipe)
-    with claim(out, _identity(entries, recipe)):
+    with claim(out, identity_of(entries, recipe)):
         results = [load_whole(out, spec.shard_id, spec.fingerprint(recipe)) for spec in specs]
         if missing := [spec.shard_id for spec, result in zip(specs, results, strict=True) if result is None]:
             raise DatasetError(
@@ -251,16 +251,3 @@ def _count_gpus(device: str) -> int:
     import torch
 
     return torch.cuda.device_count()
-
-
-def _identity(entries: list[VideoEntry], recipe: Recipe) -> dict[str, Any]:
-    """What must not change between the runs of one build, since it may show in the bytes."""
-    videos = hashlib.sha256()
-    for entry in entries:
-        videos.update(repr(replace(entry, root="")).encode())  # a root that has moved holds the same videos still
-    return {
-        "recipe": recipe.work_values(),
-        "manifest": videos.hexdigest(),
-        "weights file": recipe.detect.weights_digest(),
-        "version of facemill or its libraries": {"facemill": __version__, **versions()},
-    }

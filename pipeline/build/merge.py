@@ -1,14 +1,11 @@
 """What makes one dataset of built shards: the merged tables, the pages that speak of the whole, `dataset.json` last."""
 
-import platform
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
-import av
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -32,11 +29,12 @@ from facemill.manifests.shards.dataset import (
     write_dataset,
 )
 from facemill.manifests.storage import TEMPORARY_SUFFIX, atomic_path, target_of, write_atomically
-from facemill.pipeline.build.claim import BUILD_FILE, RUN_FILES
+from facemill.pipeline.build.claim import BUILD_FILE
+from facemill.pipeline.build.identity import versions
 from facemill.pipeline.build.state import ShardResult, state_folder
 from facemill.pipeline.config.recipe import Recipe
 
-__all__ = ["VERSIONED", "BuildReport", "merge_shards", "report_of", "sweep", "versions"]
+__all__ = ["BuildReport", "merge_shards", "report_of", "sweep"]
 
 MERGED_ROWS = 50_000
 """Rows of a row group of samples.parquet and faces.parquet, about."""
@@ -46,24 +44,11 @@ OWN_FILES = re.compile(
         [
             *map(re.escape, (DATASET_FILE, CARD_FILE, CROISSANT_FILE)),
             *map(re.escape, (VIDEOS_FILE, SAMPLES_FILE, FACES_FILE, FAILURES_FILE, BUILD_FILE)),
-            RUN_FILES,
             rf"({'|'.join(SPLITS)})-\d{{6,}}(\.samples|\.faces)?\.\w+",
         ]
     )
 )
 """Names of the files that a build writes."""
-
-VERSIONED = (
-    "decord",
-    "facenet-pytorch",
-    "numpy",
-    "opencv-contrib-python-headless",
-    "pyarrow",
-    "retina-face",
-    "torch",
-    "torchvision",
-)
-"""Packages, beside PyAV, whose version may show in the pixels or the files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +140,3 @@ def _merge(tables: Iterable[Path], schema: pa.Schema, target: Path) -> None:
                 held = []
         if held:
             writer.write_table(pa.concat_tables(held))
-
-
-def versions() -> dict[str, str]:
-    """Versions of whatever may show in the pixels, for dataset.json."""
-    found = {name: metadata.version(name) for name in VERSIONED}
-    libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
-    found |= {"av": av.__version__, "libavcodec": libavcodec}
-    return found | {"python": platform.python_version()}

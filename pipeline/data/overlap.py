@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from facemill import ConfigError, DatasetError, ManifestError
-from facemill.manifests.schemas import VIDEOS, conform
+from facemill import ConfigError, DatasetError
 from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE
 
 __all__ = ["Part", "check_subjects", "count_seen_videos", "read_part", "refuse_shared"]
 
 _COLUMNS = ["split", "dataset", "video_id", "sample_id", "image_sha256", "subject_ids"]
+_HASHES = pa.schema([("video_id", pa.string()), ("content_hash", pa.string())])
 _KEYS = {
     "video": ["dataset", "video_id"],
     "video file": ["content_hash"],
@@ -47,8 +47,8 @@ def read_part(root: Path, split: str) -> Part:
     hashes: pa.Array[Any] = pa.nulls(len(samples), pa.string())
     if (root / VIDEOS_FILE).is_file():
         try:
-            videos = conform(pq.read_table(root / VIDEOS_FILE), VIDEOS)
-        except (ManifestError, pa.ArrowException, OSError, ValueError) as error:
+            videos = pq.read_table(root / VIDEOS_FILE, columns=_HASHES.names).select(_HASHES.names).cast(_HASHES)
+        except (pa.ArrowException, OSError, ValueError, LookupError) as error:
             raise DatasetError(f"{root / VIDEOS_FILE} cannot be read ({error}): build the dataset again.") from None
         rows: Any = pc.index_in(samples["video_id"], value_set=videos["video_id"].combine_chunks())
         hashes = videos["content_hash"].combine_chunks().take(rows.combine_chunks())

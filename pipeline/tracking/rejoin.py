@@ -40,7 +40,7 @@ def joined_ids(tracks: Sequence[Track], settled: int = -1) -> dict[int, int]:
     np.fill_diagonal(strangers, False)
     unlike = squareform([_unlikeness(a, b) for a, b in combinations(tracks, 2)])
     # [i, j]: how much track j differs from the strangers of track i.
-    rival = np.where(strangers[:, :, None], unlike[None], NEVER).min(axis=1)
+    rival = np.stack([unlike[known].min(axis=0, initial=NEVER) for known in strangers])
     in_use = np.array([min(track.faces) <= settled for track in tracks])
     never = strangers | np.logical_and.outer(in_use, in_use) | (unlike > STRANGER * np.minimum(rival, rival.T))
     cost = np.where(never, NEVER, unlike)

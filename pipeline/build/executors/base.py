@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 __all__ = ["Executor", "Outcome", "listening", "tell"]
@@ -33,6 +34,11 @@ class Executor(AbstractContextManager["Executor"], ABC):
     def __enter__(self) -> Self:
         return self
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Nothing is held unless a subclass says so."""
+
     @abstractmethod
     def run(
         self,
@@ -46,7 +52,6 @@ class Executor(AbstractContextManager["Executor"], ABC):
             on_message: called here with whatever a task says by `tell`; what it raises ends the run.
         """
 
-    @abstractmethod
     def choose_workers(
         self,
         describe: Callable[..., Description],
@@ -54,6 +59,8 @@ class Executor(AbstractContextManager["Executor"], ABC):
         choose: Callable[[dict[str, Description]], list[str]],
     ) -> None:
         """Ask workers that may differ from this installation what they are, and use those that `choose` gives.
+
+        Here there are none.
 
         Args:
             describe: sent by value with all of its module: workers may not have it. Called with `arguments`.

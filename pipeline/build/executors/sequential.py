@@ -18,9 +18,6 @@ class SequentialExecutor(Executor):
     A video that kills the process that reads it ends the run, where Dask's workers would find the video.
     """
 
-    def __exit__(self, *exception: object) -> None:
-        pass
-
     def run(
         self,
         function: Callable[[Task, int, int], Result],
@@ -35,6 +32,3 @@ class SequentialExecutor(Executor):
                 except Exception as error:
                     outcome = Outcome(task, error=error)
             yield outcome
-
-    def choose_workers(self, describe: Callable[..., Any], *arguments: Any, choose: Callable[..., Any]) -> None:
-        """There is no choice: this is the one installation."""

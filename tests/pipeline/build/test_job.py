@@ -1,5 +1,6 @@
 """A whole build in this process, with a detector that needs no network; on Dask it is tested from the outside."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from facemill import ConfigError, DatasetError
 from facemill.manifests import VideoEntry
 from facemill.manifests.checks.verify import verify
 from facemill.pipeline.build.job import Watcher, build, finish_build
+from facemill.pipeline.build.state import ShardResult
 from facemill.pipeline.config.recipe import load_recipe
 from tests.integration.command import content
 from tests.pipeline.build.test_shard import BIG, FRAMES, AddVideo
@@ -33,13 +35,14 @@ def videos(add_video: AddVideo) -> list[VideoEntry]:
 
 class Notes(Watcher):
     def __init__(self) -> None:
-        self.videos, self.shards = 0, [""][:0]
+        self.videos = 0
+        self.shards: list[str] = []
 
     def begin(self, videos: int) -> None:
         self.videos = videos
 
-    def shard(self, result: object, *, built: bool) -> None:
-        self.shards.append(f"{result.shard_id} {'built' if built else 'was there'}")  # type: ignore[attr-defined]
+    def shard(self, result: ShardResult, *, built: bool) -> None:
+        self.shards.append(f"{result.shard_id} {'built' if built else 'was there'}")
 
 
 def test_parts_in_any_order_and_finish_come_to_the_bytes_of_one_build(videos: list[VideoEntry], tmp_path: Path) -> None:
@@ -53,15 +56,11 @@ def test_parts_in_any_order_and_finish_come_to_the_bytes_of_one_build(videos: li
     assert not (out / "dataset.json").exists()
     assert notes.videos == 4
     assert notes.shards == ["train-000001 built", "train-000000 built", "train-000002 built"]
-    assert finish_build(videos, RECIPE, out) == type(whole)(**{**vars_of(whole), "out": out})
+    assert finish_build(videos, RECIPE, out) == dataclasses.replace(whole, out=out)
     assert content(out) == content(tmp_path / "whole")
     assert verify(out).ok
     build(videos, RECIPE, out, executor="sequential", watcher=notes)
     assert all(line.endswith("was there") for line in notes.shards[3:])
-
-
-def vars_of(report: object) -> dict[str, object]:
-    return {name: getattr(report, name) for name in type(report).__dataclass_fields__}  # type: ignore[attr-defined]
 
 
 def test_finishing_what_is_not_built_or_damaged_is_refused(videos: list[VideoEntry], tmp_path: Path) -> None:
