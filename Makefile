@@ -60,6 +60,7 @@ upgrade: setup
 EXTRAS := --extra train --extra export --extra demo --extra dashboard --extra lmdb
 WHEELS_ONLY := --python-platform x86_64-unknown-linux-gnu --only-binary :all:
 
+NEWER ?= >=3.12,<3.15
 test-install: setup
 	rm -rf build/install
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/install .
@@ -71,6 +72,11 @@ test-install: setup
 	build/install/venv/bin/python -m pip install --quiet --dry-run "$$(echo build/install/facemill-*.whl)[train]"
 	$(BIN)/uv --no-config pip install --quiet --python build/install/venv "$$(echo build/install/facemill-*.whl)[demo]"
 	cd "$$(mktemp --directory)" && $(CURDIR)/build/install/venv/bin/facemill demo --no-train --out demo-out
+	@$(BIN)/uv --no-config venv --quiet --no-python-downloads --python '$(NEWER)' build/install/newer \
+		|| echo "There is no Python $(NEWER) here, which gets newer packages: call make test-install NEWER=/path/to/python3.12"
+	test ! -d build/install/newer || { \
+		$(BIN)/uv --no-config pip install --quiet --python build/install/newer "$$(echo build/install/facemill-*.whl)[demo]" && \
+		cd "$$(mktemp --directory)" && $(CURDIR)/build/install/newer/bin/facemill demo --no-train --out demo-out; }
 
 # The oldest releases that pyproject.toml allows, on the oldest Python: the tests that take no minutes,
 # without what old releases do that newer ones of their own dependencies deprecate.

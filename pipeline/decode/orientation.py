@@ -55,7 +55,8 @@ def orientation_of(picture: Any) -> Orientation:
     turns are taken for the nearest one, as no pixel may be resampled here.
     """
     try:
-        carried = list(picture.side_data)
+        data = picture.side_data
+        carried = [data[number] for number in range(len(data))]  # iterating gives the kinds alone from PyAV 19 on
     except ValueError:  # a kind that PyAV has no name for, such as a JPEG's EXIF: then only the angle can be had
         return TURNED.get(round(picture.rotation / 90) % 4, UPRIGHT)
     for side_data in carried:

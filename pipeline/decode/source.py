@@ -16,6 +16,8 @@ from facemill.manifests.records import Reason
 
 __all__ = ["Deadline", "blamed_on", "decode", "demux", "open_video"]
 
+# Titles need not be UTF-8; PyAV 19 knows that by itself.
+_LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 # Codecs of which FFmpeg hands out damaged pictures as if nothing were wrong, unless it is told to give them up.
 _EXPLODE = frozenset({"hevc", "mjpeg", "mpeg4", "prores", "vp8", "vp9"})
 
@@ -83,7 +85,7 @@ def open_video(path: Path, deadline: Deadline, threads: int, *, strict: bool = F
     av.logging.set_level(None)
     try:
         # "file:" keeps FFmpeg from taking a colon in the name for a protocol.
-        container = av.open(f"file:{path}", timeout=deadline.timeout_s, metadata_errors="replace")
+        container = av.open(f"file:{path}", timeout=deadline.timeout_s, **_LENIENT)
     except av.error.ExitError:
         raise deadline.error() from None
     except (av.error.FFmpegError, OSError, ValueError, IndexError, MemoryError) as error:
@@ -158,6 +160,8 @@ def _unreadable(path: Path, error: Exception) -> VideoError:
     if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO):
         return _no_access(path, error)  # type: ignore[arg-type]
     why = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, AttributeError | NameError | TypeError):  # a fault of ours, or another version of PyAV
+        return VideoError(Reason.INTERNAL_ERROR, f"facemill itself failed to read {path} ({why}): please report it.")
     return VideoError(Reason.UNREADABLE, f"FFmpeg cannot read {path} ({why}): convert or replace the file.")
 
 

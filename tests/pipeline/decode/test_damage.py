@@ -192,6 +192,8 @@ def test_whatever_fails_is_the_files_failure() -> None:
         (av.error.InvalidDataError(1, "no picture"), Reason.UNREADABLE),
         (OSError(5, "Input/output error"), Reason.SYSTEM_ERROR),
         (MemoryError(), Reason.OUT_OF_MEMORY),
+        (TypeError("open() got an unexpected keyword argument"), Reason.INTERNAL_ERROR),
+        (AttributeError("'Type' object has no attribute 'type'"), Reason.INTERNAL_ERROR),
         (VideoError(Reason.DECODE_TIMEOUT, "late"), Reason.DECODE_TIMEOUT),
     ):
         with pytest.raises(VideoError) as caught, blamed_on(Path("clip.mp4")):
