@@ -71,7 +71,11 @@ def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'facemill' has no attribute {name!r}")
     module, _, attribute = _PLACES[name].rpartition(".")
-    return getattr(import_module(f"facemill.{module}"), attribute)
+    try:
+        return getattr(import_module(f"facemill.{module}"), attribute)
+    except ModuleNotFoundError as error:
+        advice = f'facemill.{name} needs the package {error.name}: pip install "facemill[train]".'
+        raise ModuleNotFoundError(advice, name=error.name) from None
 
 
 def __dir__() -> list[str]:

@@ -3,10 +3,12 @@
 import fnmatch
 import importlib
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -115,3 +117,21 @@ def test_what_works_without_torch_never_imports_it() -> None:
     code = "import sys, facemill.manifests, facemill.masks, facemill.pipeline.commands.cli as c; print([*sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert "'torch'" not in done.stdout
+
+
+def test_what_prepares_data_never_imports_what_only_training_installs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extra = {re.split(r"\W", requirement)[0] for requirement in project["optional-dependencies"]["train"]}
+    assert "timm" in extra
+    code = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({sorted(extra)!r}))\n"  # None: the import fails, as of a missing package
+        "import facemill.pipeline.commands.cli, facemill.pipeline.demo.run, facemill\n"
+        "training = {'create_forgery_detector', 'train', 'evaluate'}\n"
+        "assert all(hasattr(facemill, name) for name in facemill.__all__ if name not in training)\n"
+        "facemill.train\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ModuleNotFoundError: facemill.train needs the package "), done.stderr
+    assert last.endswith(': pip install "facemill[train]".')

@@ -1,17 +1,18 @@
 """Built datasets as PyTorch reads them: samples, balance, augmentation, batches, and Lightning's data module."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from facemill.pipeline.data.augment import Augmentation
 from facemill.pipeline.data.balance import BalancedSampler
 from facemill.pipeline.data.dataset import FaceDataset
 from facemill.pipeline.data.loader import FaceLoader
 from facemill.pipeline.data.opening import open_faces
-from facemill.pipeline.data.prepare import prepare
 from facemill.pipeline.data.sample import RawBatch, Sample, collate
 from facemill.pipeline.data.stream import StreamingFaces
 
 if TYPE_CHECKING:
+    from facemill.pipeline.data.augment import Augmentation
+    from facemill.pipeline.data.batches import prepare
     from facemill.pipeline.data.module import FaceDataModule
 
 __all__ = [
@@ -28,10 +29,11 @@ __all__ = [
     "prepare",
 ]
 
+# Of the train extra, which who only reads a dataset need not install; importing it takes seconds, too.
+_LATE = {"Augmentation": "augment", "FaceDataModule": "module", "prepare": "batches"}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "FaceDataModule":  # only now, because importing Lightning takes seconds
-        from facemill.pipeline.data.module import FaceDataModule
-
-        return FaceDataModule
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
