@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 
-.PHONY: fuzz test-long setup demo test check bench format lock upgrade test-install test-lowest clean
+.PHONY: docs coverage fuzz test-long setup demo test check bench format lock upgrade test-install test-lowest clean
 
 # The stamp is newer than what it was made from: a second call installs nothing.
 setup: .venv/.installed
@@ -42,6 +42,14 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks --out bench-out
+
+# The site, of what the code and its pages say; nothing is fetched. Lies in build/docs.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet
+
+# Lines that the tests run; torch's own threads and other processes' work are not counted.
+coverage: setup
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long" --cov=facemill --cov-report=term:skip-covered
 
 format: setup
 	$(BIN)/ruff check --fix .

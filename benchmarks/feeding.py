@@ -25,11 +25,12 @@ from benchmarks.clips import source_clip
 from benchmarks.row import Row
 from facemill.manifests.records import MaskKind, SampleRecord
 from facemill.manifests.schemas import SAMPLES, to_table
-from facemill.manifests.shards import SHARD_FORMATS, EncodedSample
+from facemill.manifests.shards import EncodedSample
 from facemill.manifests.shards.dataset import DATASET_FILE, SAMPLES_FILE, DatasetInfo, count_samples, write_dataset
 from facemill.pipeline.config.recipe import EncodeSettings
 from facemill.pipeline.data import BalancedSampler, FaceDataset, StreamingFaces, collate
 from facemill.pipeline.extract.encode import encode_image, encode_mask
+from facemill.registry import SHARD_FORMATS
 
 __all__ = ["measure"]
 

@@ -118,6 +118,7 @@ class Reason(StrEnum):
     NO_FACE = "no_face"
     TOO_SMALL = "too_small"
     BLURRED = "blurred"
+    FILTERED = "filtered"  # by a filter of another package
     INTERNAL_ERROR = "internal_error", Fault.FACEMILL
 
 

@@ -25,9 +25,10 @@ _BATCH = 65_536  # rows held as Arrow and as records at once: the table of a mil
 def read_videos(path: str | Path, roots: Sequence[str] = ()) -> list[VideoEntry]:
     """The videos of a manifest, in the file's order.
 
-    >>> videos = facemill.read_manifest("videos.parquet")
-    >>> [video for video in videos if video.split == "test" and video.label == 0][0].method
-    'real'
+    Examples:
+        >>> videos = facemill.read_manifest("videos.parquet")
+        >>> [video for video in videos if video.split == "test" and video.label == 0][0].method
+        'real'
 
     Args:
         roots: where the videos are, if not where they were scanned: `DIR`, or `NAME=DIR` for each of several roots.
@@ -74,7 +75,8 @@ def is_manifest(path: str | Path) -> bool:
 def write_videos(entries: Sequence[VideoEntry], path: str | Path, *, places: bool = True) -> None:
     """Write a manifest. Equal entries give equal bytes, and the file appears whole or not at all.
 
-    >>> facemill.write_manifest(facemill.read_manifest("videos.parquet"), "shared.parquet", places=False)
+    Examples:
+        >>> facemill.write_manifest(facemill.read_manifest("videos.parquet"), "shared.parquet", places=False)
 
     It holds no local path: see `facemill.manifests.roots`.
 

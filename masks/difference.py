@@ -48,11 +48,12 @@ def difference_mask(
 ) -> Mask:
     """Where `fake` was forged: 255 where it differs from `real`, 0 elsewhere.
 
-    >>> real = np.zeros((64, 64, 3), np.uint8)
-    >>> fake = real.copy()
-    >>> fake[20:40, 20:40] = 200
-    >>> int((facemill.difference_mask(real, fake, open=0) == 255).sum())
-    400
+    Examples:
+        >>> real = np.zeros((64, 64, 3), np.uint8)
+        >>> fake = real.copy()
+        >>> fake[20:40, 20:40] = 200
+        >>> int((facemill.difference_mask(real, fake, open=0) == 255).sum())
+        400
 
     Args:
         real: uint8 RGB [H, W, 3].

@@ -11,10 +11,10 @@ import pytest
 from typer.main import get_command
 
 from facemill import ConfigError
-from facemill.manifests.datasets import available
 from facemill.pipeline.commands.cli import app
 from facemill.pipeline.config.recipe import available_recipes, load_recipe
 from facemill.pipeline.demo import make_corpus
+from facemill.registry import DATASETS
 from tests.integration.command import FACEMILL
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
@@ -65,7 +65,7 @@ def test_every_override_is_of_some_recipe(override: str) -> None:
 
 
 def test_every_dataset_is_named() -> None:
-    assert [name for name in available() if f"`{name}`" not in README and name != "csv"] == []
+    assert [name for name in DATASETS if f"`{name}`" not in README and name != "csv"] == []
 
 
 def test_tables_are_whole() -> None:

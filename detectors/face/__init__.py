@@ -5,11 +5,6 @@ faces = detector.detect(frames)  # a list of `Face` for each frame, best score f
 """
 
 from facemill.detectors.face.base import Face, FaceDetector, detection_side
-from facemill.detectors.face.mtcnn import MTCNN
-from facemill.detectors.face.registry import available, create, register, variants
-from facemill.detectors.face.retinaface import RetinaFace
+from facemill.detectors.face.creation import create
 
-__all__ = ["Face", "FaceDetector", "available", "create", "detection_side", "register", "variants"]
-
-register("mtcnn", MTCNN)
-register("retinaface", RetinaFace)
+__all__ = ["Face", "FaceDetector", "create", "detection_side"]

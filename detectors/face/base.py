@@ -5,16 +5,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from facemill import ConfigError
+from facemill.options import Options
 
-__all__ = ["Detections", "Face", "FaceDetector", "detection_side", "resolve_device"]
+__all__ = ["Detections", "Face", "FaceDetector", "detection_side"]
 
 
 GRID, SCORE_DIGITS = 64, 4
@@ -51,20 +50,20 @@ class Detections:
         landmarks: float32 [M, 5, 2].
     """
 
-    frame: torch.Tensor
-    boxes: torch.Tensor
-    scores: torch.Tensor
-    landmarks: torch.Tensor
+    frame: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
 
 
 class FaceDetector(ABC):
     """Finds faces in frames of any size.
 
     A subclass implements `_detect_batch`, for frames of one size, and `create`; this class
-    shrinks frames, groups them by size, and turns what was found back into source pixels.
+    shrinks frames, groups them by size, and turns what was found back into source pixels. It knows no torch, whose
+    detectors are `TorchFaceDetector`s: networks may run elsewhere.
 
     Args:
-        device: where the networks run.
         max_side: frames whose longer side exceeds this are shrunk to it first; None for never.
         min_score: faces with a lower score are dropped.
         batch: frames a forward pass, at most.
@@ -76,14 +75,17 @@ class FaceDetector(ABC):
 
     variants: ClassVar[tuple[str, ...]] = ()
     """Names that `create` takes as `variant`, the default first; empty where there is no choice."""
+    options_type: ClassVar[type[Options]] = Options
+    """Options of this detector alone."""
     cpu_pixels: ClassVar[int]
     """Pixels that go through the networks in one pass on a CPU: bounds memory, whatever `batch` says."""
     gpu_pixels: ClassVar[int]
-    smallest_face: ClassVar[float]
+    smallest_face: float
     """Shorter side of the smallest faces that are found as reliably as large ones, in pixels that the networks see."""
 
-    def __init__(self, *, device: torch.device, max_side: int | None, min_score: float, batch: int) -> None:
-        self.device = device
+    on_gpu: bool = False
+
+    def __init__(self, *, max_side: int | None, min_score: float, batch: int) -> None:
         self.max_side = max_side
         self.min_face: float | None = None
         self.min_score = min_score
@@ -96,12 +98,17 @@ class FaceDetector(ABC):
         *,
         variant: str | None,
         weights: Path | None,
-        device: torch.device,
+        device: str,
         max_side: int | None,
         min_score: float,
         batch: int,
+        options: Any,
     ) -> Self:
         """Build the detector with its weights loaded.
+
+        Args:
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            options: an instance of `options_type`.
 
         Raises:
             ConfigError: for an option that this detector does not have.
@@ -127,7 +134,7 @@ class FaceDetector(ABC):
         by_size: dict[tuple[int, int], list[int]] = {}
         for index, frame in enumerate(frames):
             by_size.setdefault(frame.shape[:2], []).append(index)
-        budget = self.cpu_pixels if self.device.type == "cpu" else self.gpu_pixels
+        budget = self.gpu_pixels if self.on_gpu else self.cpu_pixels
         for (height, width), indices in by_size.items():
             step = min(self.batch, max(1, budget // self._pixels_seen(height, width)))
             for start in range(0, len(indices), step):
@@ -151,8 +158,7 @@ class FaceDetector(ABC):
         shrunk = [_shrink(frame, self._side(*frame.shape[:2])) for frame in frames]
         faces: list[list[Face]] = [[] for _ in shrunk]
         for indices in self._passes(shrunk):
-            with torch.inference_mode():
-                found = self._detect_batch([shrunk[i] for i in indices])
+            found = self._detect_batch([shrunk[i] for i in indices])
             for position, face in _faces(found, self.min_score):
                 index = indices[position]
                 height, width = frames[index].shape[:2]
@@ -169,23 +175,6 @@ def detection_side(height: int, width: int, min_face: float, smallest_detectable
     return longer if min_face <= smallest_detectable else math.ceil(longer * smallest_detectable / min_face)
 
 
-def resolve_device(device: str | torch.device) -> torch.device:
-    """The device itself, or for `auto` the first GPU if there is one and else the CPU.
-
-    Raises:
-        ConfigError: for a device that torch does not know or this machine does not have.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError:
-        raise ConfigError(f"There is no device {str(device)!r}: say auto, cpu, cuda or cuda:N.") from None
-    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"This machine has no device {str(device)!r}: say auto or cpu.")
-    return resolved
-
-
 def _shrink(frame: NDArray[np.uint8], max_side: int | None) -> NDArray[np.uint8]:
     height, width = frame.shape[:2]
     if max_side is None or max(height, width) <= max_side:
@@ -197,10 +186,9 @@ def _shrink(frame: NDArray[np.uint8], max_side: int | None) -> NDArray[np.uint8]
 
 def _faces(found: Detections, min_score: float) -> Iterator[tuple[int, Face]]:
     """The faces of a batch with their positions in it, best score first."""
-    order = found.scores.argsort(descending=True, stable=True)
+    order = np.argsort(-found.scores, kind="stable")
     order = order[found.scores[order] >= min_score]
-    fields = (found.frame, found.boxes, found.scores, found.landmarks)
-    columns = [field[order].cpu().numpy() for field in fields]
+    columns = (field[order] for field in (found.frame, found.boxes, found.scores, found.landmarks))
     for frame, box, score, landmarks in zip(*columns, strict=True):
         yield int(frame), Face(bbox=box, score=float(score), landmarks=landmarks)
 

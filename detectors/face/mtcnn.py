@@ -8,23 +8,26 @@ scales are cropped, judged and suppressed together. Results agree with `facenet_
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Self, TypeVar
+from typing import Annotated, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
 from facenet_pytorch.models.mtcnn import ONet, RNet
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from facemill import ConfigError
 from facemill.detectors.face.area_sampling import AreaSampler
-from facemill.detectors.face.base import Detections, FaceDetector
 from facemill.detectors.face.mtcnn_networks import ProposalNetwork, RefinementNetwork
 from facemill.detectors.face.suppression import suppress_contained, suppress_overlapping
+from facemill.detectors.face.torch_detector import Found, TorchFaceDetector
+from facemill.options import Options
 
-__all__ = ["MTCNN"]
+__all__ = ["MTCNN", "MTCNNOptions"]
 
 Network = TypeVar("Network", bound=nn.Module)
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 CELL, STRIDE = 12, 2
 """What one output cell of P-Net sees, and the step between cells, in pixels of its input."""
@@ -35,38 +38,39 @@ CPU_STRIP, GPU_STRIP = 1 << 17, 1 << 24
 CPU_CROPS, GPU_CROPS = 256, 8192
 
 
-class MTCNN(FaceDetector):
-    """Three networks, each judging what the one before it let through.
+class MTCNNOptions(Options):
+    """Options of `MTCNN`, named as in facenet-pytorch."""
 
-    Args:
-        min_face_size: side of the smallest face looked for, pixels of the (shrunk) frame.
-        factor: ratio of neighbouring scales of the pyramid.
-        thresholds: least score after P-Net, R-Net and O-Net; faces below the last are never
-            returned, whatever `min_score` says.
-    """
+    min_face_size: Annotated[int, Field(ge=CELL, le=8192)] = 20
+    """Side of the smallest face looked for, pixels of the (shrunk) frame."""
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.709
+    """Ratio of neighbouring scales of the pyramid."""
+    thresholds: tuple[Probability, Probability, Probability] = (0.6, 0.7, 0.7)
+    """Least score after P-Net, R-Net and O-Net; faces below the last are never found, whatever `min_score` says."""
 
+
+class MTCNN(TorchFaceDetector):
+    """Three networks, each judging what the one before it let through."""
+
+    options_type = MTCNNOptions
     cpu_pixels: ClassVar = 1 << 21
     gpu_pixels: ClassVar = 1 << 26
-    smallest_face: ClassVar = 20.0
 
     def __init__(
         self,
         *,
-        device: torch.device,
+        device: str | torch.device,
         max_side: int | None = None,
         min_score: float = 0.9,
         batch: int = 32,
-        min_face_size: int = 20,
-        factor: float = 0.709,
-        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+        options: MTCNNOptions | None = None,
     ) -> None:
         super().__init__(device=device, max_side=max_side, min_score=min_score, batch=batch)
-        self.min_face_size = min_face_size
-        self.factor = factor
-        self.thresholds = thresholds
-        self._propose = _place(ProposalNetwork(), device)
-        self._refine = _place(RefinementNetwork(RNet()), device)
-        self._output = _place(RefinementNetwork(ONet()), device)
+        self.options = options or MTCNNOptions()
+        self.smallest_face = float(self.options.min_face_size)
+        self._propose = _place(ProposalNetwork(), self.device)
+        self._refine = _place(RefinementNetwork(RNet()), self.device)
+        self._output = _place(RefinementNetwork(ONet()), self.device)
 
     @classmethod
     def create(
@@ -74,18 +78,19 @@ class MTCNN(FaceDetector):
         *,
         variant: str | None,
         weights: Path | None,
-        device: torch.device,
+        device: str,
         max_side: int | None,
         min_score: float,
         batch: int,
+        options: MTCNNOptions,
     ) -> Self:
         if variant is not None:
             raise ConfigError(f"mtcnn has no variant {variant!r}: leave detect.variant out.")
         if weights is not None:
             raise ConfigError("mtcnn comes with its weights: leave detect.weights out.")
-        return cls(device=device, max_side=max_side, min_score=min_score, batch=batch)
+        return cls(device=device, max_side=max_side, min_score=min_score, batch=batch, options=options)
 
-    def _detect_batch(self, frames: Sequence[NDArray[np.uint8]]) -> Detections:
+    def _find(self, frames: Sequence[NDArray[np.uint8]]) -> Found:
         sampler = AreaSampler(frames, self.device)
         frame, boxes = self._proposals(sampler)
         frame, boxes = self._refined(sampler, frame, boxes)
@@ -93,7 +98,7 @@ class MTCNN(FaceDetector):
 
     def _proposals(self, sampler: AreaSampler) -> tuple[Tensor, Tensor]:
         """First stage: the frame [M] and square box [M, 4] of each candidate, over all scales."""
-        scales = pyramid_scales(sampler.height, sampler.width, self.min_face_size, self.factor)
+        scales = pyramid_scales(sampler.height, sampler.width, self.options.min_face_size, self.options.factor)
         found = [self._proposals_at(sampler, scale) for scale in scales]
         if not found:
             return torch.empty(0, dtype=torch.long, device=self.device), torch.empty(0, 4, device=self.device)
@@ -116,7 +121,7 @@ class MTCNN(FaceDetector):
             # Neighbouring strips share the pixels that a cell sees beyond its own step.
             rows = range(first, min(first + step + CELL - STRIDE, height))
             logits, features = self._propose(sampler.resize(height, width, rows))
-            frame, row, column = (logits >= _logit(self.thresholds[0])).nonzero(as_tuple=True)
+            frame, row, column = (logits >= _logit(self.options.thresholds[0])).nonzero(as_tuple=True)
             cell = torch.stack([column, row + first // STRIDE], dim=1).float()
             boxes = torch.cat([(STRIDE * cell + 1) / scale, (STRIDE * cell + CELL) / scale], dim=1).floor()
             offsets = self._propose.regress(features[frame, row, column])
@@ -125,21 +130,21 @@ class MTCNN(FaceDetector):
 
     def _refined(self, sampler: AreaSampler, frame: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Second stage: the candidates that R-Net believes in, moved to where it sees them."""
-        kept, scores, offsets = self._judge(self._refine, 24, self.thresholds[1], sampler, frame, boxes)
+        kept, scores, offsets = self._judge(self._refine, 24, self.options.thresholds[1], sampler, frame, boxes)
         frame, boxes = frame[kept], boxes[kept]
         keep = suppress_overlapping(boxes, scores, frame, 0.7)
         return frame[keep], _square(_regress(boxes[keep], offsets[keep]))
 
-    def _final(self, sampler: AreaSampler, frame: Tensor, boxes: Tensor) -> Detections:
+    def _final(self, sampler: AreaSampler, frame: Tensor, boxes: Tensor) -> Found:
         """Third stage: O-Net's boxes, scores and landmarks."""
-        kept, scores, regression = self._judge(self._output, 48, self.thresholds[2], sampler, frame, boxes)
+        kept, scores, regression = self._judge(self._output, 48, self.options.thresholds[2], sampler, frame, boxes)
         frame, boxes = frame[kept], boxes[kept]
         offsets, points = regression[:, :4], regression[:, 4:].reshape(-1, 2, 5).mT  # [M, 5, 2]
         sides = boxes[:, 2:] - boxes[:, :2] + 1
         landmarks = points * sides[:, None] + boxes[:, None, :2] - 1
         boxes = _regress(boxes, offsets)
         keep = suppress_contained(boxes, scores, frame, 0.7)
-        return Detections(frame[keep], boxes[keep], scores[keep], landmarks[keep])
+        return Found(frame[keep], boxes[keep], scores[keep], landmarks[keep])
 
     def _judge(
         self,

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from facemill import ConfigError
 from facemill.detectors.face.anchors import AnchorNetwork
-from facemill.detectors.face.base import Detections, FaceDetector
 from facemill.detectors.face.retinaface_mobilenet import load_mobilenet
 from facemill.detectors.face.retinaface_resnet50 import load_resnet50
 from facemill.detectors.face.suppression import suppress_overlapping
+from facemill.detectors.face.torch_detector import Found, TorchFaceDetector
+from facemill.options import Options
 
 __all__ = ["RetinaFace"]
 
@@ -29,7 +30,7 @@ _LOADERS: dict[str, Callable[[Path | None], AnchorNetwork]] = {
 }
 
 
-class RetinaFace(FaceDetector):
+class RetinaFace(TorchFaceDetector):
     """RetinaFace on a network of either kind.
 
     With `max_side` or `min_face` set, frames are never enlarged; without it they are seen at the size that the
@@ -42,19 +43,19 @@ class RetinaFace(FaceDetector):
     variants: ClassVar = tuple(_LOADERS)
     cpu_pixels: ClassVar = 1 << 20
     gpu_pixels: ClassVar = 1 << 24
-    smallest_face: ClassVar = 24.0
+    smallest_face = 24.0
 
     def __init__(
         self,
         network: AnchorNetwork,
         *,
-        device: torch.device,
+        device: str | torch.device,
         max_side: int | None = None,
         min_score: float = 0.9,
         batch: int = 32,
     ) -> None:
         super().__init__(device=device, max_side=max_side, min_score=min_score, batch=batch)
-        self.network = network.to(device).to(memory_format=torch.channels_last).eval()
+        self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
 
     @classmethod
     def create(
@@ -62,10 +63,11 @@ class RetinaFace(FaceDetector):
         *,
         variant: str | None,
         weights: Path | None,
-        device: torch.device,
+        device: str,
         max_side: int | None,
         min_score: float,
         batch: int,
+        options: Options,
     ) -> Self:
         name = variant or cls.variants[0]
         if name not in _LOADERS:
@@ -80,7 +82,7 @@ class RetinaFace(FaceDetector):
     def _pixels_seen(self, height: int, width: int) -> int:
         return math.ceil(height * width * self._scale(height, width) ** 2)
 
-    def _detect_batch(self, frames: Sequence[NDArray[np.uint8]]) -> Detections:
+    def _find(self, frames: Sequence[NDArray[np.uint8]]) -> Found:
         height, width = frames[0].shape[:2]
         scale = self._scale(height, width)
         images = np.stack([_resize(frame, scale) for frame in frames])
@@ -88,9 +90,9 @@ class RetinaFace(FaceDetector):
         boxes = found.boxes / scale
         # The original suppression counts both end pixels of a box, in pixels of the frame.
         keep = suppress_overlapping(boxes + boxes.new_tensor([0, 0, 1, 1]), found.scores, found.frame, NMS_THRESHOLD)
-        return Detections(found.frame[keep], boxes[keep], found.scores[keep], found.landmarks[keep] / scale)
+        return Found(found.frame[keep], boxes[keep], found.scores[keep], found.landmarks[keep] / scale)
 
-    def propose(self, images: Tensor) -> Detections:
+    def propose(self, images: Tensor) -> Found:
         """Every anchor of images [N, H, W, 3] that scores at least `min_score`, decoded and unsuppressed."""
         with torch.autocast("cuda", dtype=_half_precision(), enabled=self.device.type == "cuda"):
             scores, box_deltas, landmark_deltas, maps = self.network(images)
@@ -100,7 +102,7 @@ class RetinaFace(FaceDetector):
         boxes = coding.decode_boxes(anchors, box_deltas[frame, anchor])
         height, width = images.shape[1:3]
         limit = boxes.new_tensor([width, height]).repeat(2) - coding.end_pixel
-        return Detections(
+        return Found(
             frame=frame,
             boxes=boxes.clamp(min=0).minimum(limit),
             scores=scores[frame, anchor],

@@ -13,13 +13,7 @@ from facemill.detectors.forgery.base import (
     InputSpec,
     LossTerms,
 )
-from facemill.detectors.forgery.etd.network import ETD
-from facemill.detectors.forgery.lrl.network import LRL
-from facemill.detectors.forgery.mat.network import MAT
-from facemill.detectors.forgery.plain import Plain
-from facemill.detectors.forgery.registry import available, create, describe_options, options_of, register
-from facemill.detectors.forgery.sia.network import SIA
-from facemill.detectors.forgery.sola.network import SOLA
+from facemill.detectors.forgery.creation import create, describe_options, options_of
 
 __all__ = [
     "ForgeryBatch",
@@ -28,19 +22,7 @@ __all__ = [
     "ForgeryOutput",
     "InputSpec",
     "LossTerms",
-    "available",
     "create",
     "describe_options",
     "options_of",
-    "register",
 ]
-
-register("lrl", LRL)
-register("mat", MAT)
-register("sola", SOLA)
-register("sia", SIA)
-register("etd", ETD)
-register("xception", Plain, backbone="legacy_xception.tf_in1k", size=299)
-register("efficientnet_b4", Plain, backbone="tf_efficientnet_b4.aa_in1k", size=299, dropout=0.4)
-register("resnet18", Plain, backbone="resnet18.tv_in1k", size=256)
-register("resnet34", Plain, backbone="resnet34.tv_in1k", size=224)

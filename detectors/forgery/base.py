@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from facemill.options import Options
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -24,6 +26,7 @@ __all__ = [
     "ForgeryOutput",
     "InputSpec",
     "LossTerms",
+    "Side",
     "classification_loss",
     "mean_over",
 ]
@@ -49,22 +52,20 @@ class InputSpec:
         """Values in 0..1 [B, 3, H, W] to the detector's own range."""
         return (images - _per_channel(self.mean, images)) / _per_channel(self.std, images)
 
-    def denormalise(self, images: Tensor) -> Tensor:
-        """The inverse of `normalise`."""
-        return images * _per_channel(self.std, images) + _per_channel(self.mean, images)
-
 
 def _per_channel(values: tuple[float, ...], images: Tensor) -> Tensor:
     """Values as [C, 1, 1], of the images' kind; filled in on their device, as a copy from the CPU would wait for it."""
     return torch.stack([images.new_full((1, 1), value) for value in values])
 
 
-class ForgeryOptions(BaseModel):
+Side = Annotated[int, Field(gt=0, le=8192)]
+"""Of a square input, pixels."""
+
+
+class ForgeryOptions(Options):
     """Options that all detectors share; each detector adds the switches that its paper's tables turn."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-    size: Annotated[int, Field(gt=0, le=8192)]
+    size: Side
     """Side of the square input, pixels."""
     backbone: str
     """A network in timm, of a family that `forgery.backbones` knows: NAME, or NAME.TAG for its weights."""

@@ -6,9 +6,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from facemill.detectors.forgery.backbones import create_backbone, input_statistics
-from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec
+from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec, Side
 
-__all__ = ["Plain", "PlainOptions"]
+__all__ = ["EfficientNetB4", "Plain", "PlainOptions", "ResNet18", "ResNet34", "Xception"]
 
 
 class PlainOptions(ForgeryOptions):
@@ -38,3 +38,48 @@ class Plain(ForgeryDetector):
     def forward(self, images: Tensor) -> ForgeryOutput:
         pooled = self.backbone(images).mean((2, 3))
         return ForgeryOutput(self.classifier(self.dropout(pooled))[:, 0])
+
+
+class _XceptionOptions(PlainOptions):
+    size: Side = 299
+    backbone: str = "legacy_xception.tf_in1k"
+
+
+class Xception(Plain):
+    """Xception (Chollet, CVPR 2017)."""
+
+    options_type = _XceptionOptions
+
+
+class _EfficientNetB4Options(PlainOptions):
+    size: Side = 299
+    backbone: str = "tf_efficientnet_b4.aa_in1k"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
+
+
+class EfficientNetB4(Plain):
+    """EfficientNet-B4 (Tan and Le, ICML 2019)."""
+
+    options_type = _EfficientNetB4Options
+
+
+class _ResNet18Options(PlainOptions):
+    size: Side = 256
+    backbone: str = "resnet18.tv_in1k"
+
+
+class ResNet18(Plain):
+    """ResNet-18 (He et al., CVPR 2016)."""
+
+    options_type = _ResNet18Options
+
+
+class _ResNet34Options(PlainOptions):
+    size: Side = 224
+    backbone: str = "resnet34.tv_in1k"
+
+
+class ResNet34(Plain):
+    """ResNet-34 (He et al., CVPR 2016)."""
+
+    options_type = _ResNet34Options

@@ -13,7 +13,6 @@ import pyarrow.compute
 from facemill.manifests.checks.sample_rows import RecipeFacts, Rows
 from facemill.manifests.problem import Problem
 from facemill.manifests.records import REFERENCE, MaskKind, Reason, Stage, VideoEntry
-from facemill.manifests.shards import SHARD_FORMATS
 from facemill.manifests.shards.dataset import (
     DATASET_FILE,
     FACTS_FILE,
@@ -25,6 +24,7 @@ from facemill.manifests.shards.dataset import (
     count_samples,
 )
 from facemill.manifests.validation import validate
+from facemill.registry import SHARD_FORMATS
 
 __all__ = [
     "check_accounts",

@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 from numpy.typing import NDArray
-from pydantic import PositiveInt, TypeAdapter, ValidationError
+from pydantic import AfterValidator, PositiveInt, TypeAdapter, ValidationError
 
 from facemill import DatasetError
+from facemill.registry import SHARD_FORMATS, nearest
 
 __all__ = ["RecipeFacts", "Rows", "differs", "recipe_facts"]
 
@@ -20,6 +21,12 @@ pc: Any = pyarrow.compute
 
 Column = Any  # pa.ChunkedArray or pa.Array: the stubs know no common type
 Mask = NDArray[np.bool_]
+
+
+def _known_format(name: str) -> str:
+    if name not in SHARD_FORMATS:
+        raise ValueError(f"there is no shard format {name!r} here{nearest(name, SHARD_FORMATS)}")
+    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,7 @@ class _Encode:
 
 @dataclass(frozen=True, slots=True)
 class _Shards:
-    format: Literal["parquet", "webdataset"]
+    format: Annotated[str, AfterValidator(_known_format)]
     samples_per_shard: PositiveInt
 
 

@@ -66,8 +66,9 @@ def verify(
 ) -> VerifyReport:
     """Re-read everything below `root`; damage is reported, never raised.
 
-    >>> facemill.verify("shards").problems
-    ()
+    Examples:
+        >>> facemill.verify("shards").problems
+        ()
 
     Memory holds samples.parquet and faces.parquet as Arrow tables, the manifest, a thumbnail of 192 bytes for each
     sample, and a few samples a thread.

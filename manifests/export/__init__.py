@@ -3,17 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from facemill import ConfigError
 from facemill.manifests.export.base import Exporter, ExportReport
-from facemill.manifests.export.deepfakebench import export_deepfakebench, export_deepfakebench_lmdb
+from facemill.registry import EXPORTERS
 
-__all__ = ["EXPORTERS", "ExportReport", "Exporter", "export"]
-
-EXPORTERS: dict[str, Exporter] = {
-    "deepfakebench": export_deepfakebench,
-    "deepfakebench-lmdb": export_deepfakebench_lmdb,
-}
-"""Every export by the name that `facemill export --to` takes."""
+__all__ = ["ExportReport", "Exporter", "export"]
 
 
 def export(
@@ -30,6 +23,4 @@ def export(
     Raises:
         ConfigError: also for a name that is no export's.
     """
-    if to not in EXPORTERS:
-        raise ConfigError(f"There is no export to {to!r}: --to can be {', '.join(EXPORTERS)}.")
     return EXPORTERS[to](Path(folder), Path(out), prefix=prefix, threads=threads, on_samples=on_samples)

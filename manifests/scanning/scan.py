@@ -3,7 +3,7 @@
 from operator import attrgetter
 
 from facemill import ManifestError
-from facemill.manifests.datasets import DatasetAdapter, get
+from facemill.manifests.datasets import DatasetAdapter
 from facemill.manifests.datasets.globs import Globs
 from facemill.manifests.records import REFERENCE, VideoEntry
 from facemill.manifests.scanning.identity_splits import assign, assign_subjects, keep_subjects_apart
@@ -11,6 +11,7 @@ from facemill.manifests.scanning.scan_report import ScanReport
 from facemill.manifests.scanning.splits import OFFICIAL, Shares, add_references, assign_from_table, parse_split
 from facemill.manifests.subjects import name_subjects, what_is_unknown
 from facemill.manifests.validation import check
+from facemill.registry import DATASETS
 
 __all__ = ["from_globs", "scan"]
 
@@ -30,8 +31,9 @@ def scan(
 ) -> ScanReport:
     """Find the videos below `root`, pair them and split them; names are listed, videos never opened.
 
-    >>> found = facemill.scan("ffpp", "corpus", quality="c23")
-    >>> facemill.write_manifest(found.entries, "videos.parquet")
+    Examples:
+        >>> found = facemill.scan("ffpp", "corpus", quality="c23")
+        >>> facemill.write_manifest(found.entries, "videos.parquet")
 
     Args:
         dataset: name of a registered dataset, or an adapter of your own.
@@ -50,7 +52,7 @@ def scan(
             who is seen, or videos that break a rule.
     """
     rule = parse_split(split)
-    adapter = get(dataset) if isinstance(dataset, str) else dataset
+    adapter = DATASETS[dataset] if isinstance(dataset, str) else dataset
     report = adapter.find(root, quality, official=rule == OFFICIAL)
     if not report.entries:
         raise ManifestError(_nothing_found(adapter, report))

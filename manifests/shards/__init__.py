@@ -4,13 +4,9 @@ from pathlib import PurePath
 
 from facemill import DatasetError
 from facemill.manifests.shards.base import EncodedSample, ShardFormat, ShardWriter
-from facemill.manifests.shards.parquet import ParquetShards
-from facemill.manifests.shards.webdataset import WebDatasetShards
+from facemill.registry import SHARD_FORMATS
 
-__all__ = ["SHARD_FORMATS", "EncodedSample", "ShardFormat", "ShardWriter", "format_of"]
-
-SHARD_FORMATS: dict[str, ShardFormat] = {known.name: known for known in (ParquetShards(), WebDatasetShards())}
-"""Every shard format by the name that recipes call it."""
+__all__ = ["EncodedSample", "ShardFormat", "ShardWriter", "format_of"]
 
 
 def format_of(path: PurePath | str) -> ShardFormat:

@@ -12,8 +12,8 @@ from jinja2 import Environment, StrictUndefined
 
 from facemill.manifests.records import LABELS
 from facemill.manifests.schemas import SAMPLES
-from facemill.manifests.shards import SHARD_FORMATS
 from facemill.manifests.shards.dataset import DatasetInfo
+from facemill.registry import SHARD_FORMATS
 
 __all__ = ["dataset_card"]
 

@@ -92,7 +92,8 @@ def croissant_metadata(info: DatasetInfo, root: Path) -> str:
     name = info.recipe["name"]
     samples = sum(shard.rows for shard in info.shards)
     shards = [shard for shard in info.shards if shard.rows]
-    describe = _describe_parquet if info.recipe["shards"]["format"] == "parquet" else _describe_tars
+    known = {"parquet": _describe_parquet, "webdataset": _describe_tars}
+    describe = known.get(info.recipe["shards"]["format"], _plainly)
     distribution, record_sets = describe(info, shards, root)
     content = {
         "@context": CONTEXT,
@@ -128,18 +129,25 @@ def _picture_bytes(column: str) -> Node:
     return {"extract": {"column": column}, "transform": {"jsonPath": "bytes"}}
 
 
+def _plainly(
+    info: DatasetInfo, shards: list[ShardInfo], root: Path, kind: str = "application/octet-stream"
+) -> tuple[list[Node], list[Node]]:
+    """A record set of samples.parquet; shards are files of whose content nothing is said."""
+    samples = root / SAMPLES_FILE
+    distribution = [
+        _file(SAMPLES_FILE, PARQUET, samples.stat().st_size, sha256_of(samples)),
+        *(_file(shard.path, kind, shard.bytes, shard.sha256) for shard in shards),
+    ]
+    fields = [*_sample_fields("samples", {"fileObject": {"@id": SAMPLES_FILE}})]
+    return distribution, [_record_set("samples", "all samples, without their pictures", fields)]
+
+
 # WebDataset -------------------------------------------------------------------------------------------
 
 
 def _describe_tars(info: DatasetInfo, shards: list[ShardInfo], root: Path) -> tuple[list[Node], list[Node]]:
     """A record set of samples.parquet, and per split the pictures and the masks inside the tars."""
-    samples = root / SAMPLES_FILE
-    distribution = [
-        _file(SAMPLES_FILE, PARQUET, samples.stat().st_size, sha256_of(samples)),
-        *(_file(shard.path, TAR, shard.bytes, shard.sha256) for shard in shards),
-    ]
-    fields = [*_sample_fields("samples", {"fileObject": {"@id": SAMPLES_FILE}})]
-    record_sets = [_record_set("samples", "all samples, without their pictures", fields)]
+    distribution, record_sets = _plainly(info, shards, root, TAR)
     encoding = info.recipe["encode"]["format"]
     # No pattern can say «no .mask before the suffix», but every sample_id ends in -t and the track's number.
     images = [f"*-t{'[0-9]' * digits}.{PICTURE_SUFFIXES[encoding]}" for digits in (1, 2, 3)]

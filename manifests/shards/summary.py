@@ -184,8 +184,9 @@ class Summary:
 def summarise(root: str | Path) -> Summary:
     """Count what a built dataset holds; pictures are not read.
 
-    >>> {row.method for row in facemill.inspect("shards").masks} >= {"Deepfakes"}
-    True
+    Examples:
+        >>> {row.method for row in facemill.inspect("shards").masks} >= {"Deepfakes"}
+        True
 
     Raises:
         DatasetError: for a build that is not finished, or whose tables cannot be read.

@@ -12,13 +12,14 @@ from facemill.manifests.shards.dataset import FACES_FILE, VIDEOS_FILE
 from facemill.manifests.validation import check
 from facemill.pipeline.build.claim import claim, run_file
 from facemill.pipeline.build.early_stop import EarlyStop
-from facemill.pipeline.build.executors import Executor, Outcome, create_executor, tell
+from facemill.pipeline.build.executors import Executor, Outcome, tell
 from facemill.pipeline.build.identity import VERSIONED, identity_of
 from facemill.pipeline.build.merge import BuildReport, merge_shards, report_of
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot, plan_shards
 from facemill.pipeline.build.state import GroupDone, ShardResult, load_final, load_whole
 from facemill.pipeline.build.worker_check import describe, fit_workers
 from facemill.pipeline.config.recipe import Recipe
+from facemill.registry import EXECUTORS
 
 __all__ = ["BuildReport", "Watcher", "build", "finish_build"]
 
@@ -61,15 +62,16 @@ def build(
 ) -> BuildReport:
     """Build a dataset of face crops; call it again with the same arguments to resume a build that was killed.
 
-    >>> recipe = facemill.load_recipe("default", ["sample.frames=4"])
-    >>> report = facemill.build("videos.parquet", recipe, "shards", executor="sequential")
-    >>> report.failures
-    0
+    Examples:
+        >>> recipe = facemill.load_recipe("default", ["sample.frames=4"])
+        >>> report = facemill.build("videos.parquet", recipe, "shards", executor="sequential")
+        >>> report.failures
+        0
 
     Args:
         videos: a manifest, or its entries.
         out: the dataset's folder; every worker must see it under this path.
-        executor, workers, scheduler, performance_report: see `facemill.pipeline.build.executors.create_executor`.
+        executor, workers, scheduler, performance_report: one of `registry.EXECUTORS`, and what it takes.
         device: see `BuildJob`.
         faces: folder of an earlier build whose detections are reused.
         part: (3, 16) builds the third of 16 equal parts of the shards and merges nothing: 16 such calls, at one time
@@ -96,8 +98,7 @@ def build(
     if part is not None:
         specs = _share(specs, *part)
     count = sum(len(spec.sampled_ids) for spec in specs)
-    crew = create_executor(
-        executor,
+    crew = EXECUTORS[executor](
         workers=workers,
         scheduler=scheduler,
         gpus=_count_gpus(device),

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from facemill import ConfigError, FacemillError, VideoError
+from facemill.detectors.device import resolve_device
 from facemill.manifests import (
     ClipGroup,
     FailureRecord,
@@ -28,7 +29,7 @@ from facemill.manifests import (
 )
 from facemill.manifests.blame import reason_of_error
 from facemill.manifests.records import Fault
-from facemill.manifests.shards import SHARD_FORMATS, ShardWriter
+from facemill.manifests.shards import ShardWriter
 from facemill.manifests.shards.dataset import DATASET_FILE, STATE_TABLES
 from facemill.manifests.storage import atomic_path, sha256_of
 from facemill.pipeline.build.claim import check_running
@@ -40,8 +41,9 @@ from facemill.pipeline.clips.prefetch import BrokenGroup, Prefetch
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.extract.faces import KnownFaces, load_detector, load_faces
 from facemill.pipeline.extract.process import ClipResult, Tools, process_clip
+from facemill.registry import SHARD_FORMATS
 
-__all__ = ["build_shard", "clip_results", "known_faces", "merged", "resolve_device"]
+__all__ = ["build_shard", "clip_results", "device_of_worker", "known_faces", "merged"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT_BLOCK_BYTES = 32 << 20
@@ -132,7 +134,7 @@ def clip_results(
     """
     group_of = {video.video_id: group.group_id for group in spec.groups for video in group.videos()}
     detector = partial(
-        load_detector, job.recipe.detect, job.recipe.filter.min_face, resolve_device(job.device, slot.number)
+        load_detector, job.recipe.detect, job.recipe.filter.min_face, device_of_worker(job.device, slot.number)
     )
     with _settled(), ThreadPoolExecutor(1, "encode") as encoders:
         tools = Tools(job.recipe, detector, known, encoders, watch)
@@ -279,10 +281,9 @@ def _settled() -> Iterator[None]:
         cudnn.deterministic, cudnn.benchmark = before[2:]
 
 
-def resolve_device(device: str, slot_number: int) -> str:
+def device_of_worker(device: str, slot_number: int) -> str:
     """The device of a worker: `auto` and `cuda` deal the workers out over the GPUs."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda":
-        return f"cuda:{slot_number % max(1, torch.cuda.device_count())}"
-    return device
+    resolved = resolve_device(device)
+    if device in ("auto", "cuda") and resolved.type == "cuda":
+        return f"cuda:{slot_number % torch.cuda.device_count()}"
+    return str(resolved)

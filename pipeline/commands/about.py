@@ -16,17 +16,17 @@ def datasets(
     as_json: AsJson = False,
 ) -> None:
     """List the datasets that `scan` knows, or show one's folder layout, file names, pairs, splits and link."""
-    from facemill.manifests.datasets import available, get
+    from facemill.registry import DATASETS
 
     if as_json:
-        found = [get(known) for known in (available() if name is None else [name])]
+        found = [DATASETS[known] for known in (DATASETS if name is None else [name])]
         echo_json([{"name": each.name, "summary": each.summary, "link": each.link} for each in found])
         return
     if name is None:
-        for known in available():
-            typer.echo(f"{known:<9} {get(known).summary}")
+        for known, adapter in DATASETS.items():
+            typer.echo(f"{known:<9} {adapter.summary}")
         return
-    adapter = get(name)
+    adapter = DATASETS[name]
     typer.echo(adapter.description)
     if adapter.link is not None:
         typer.echo(f"\nAsk its authors for the files: {adapter.link}")
@@ -62,20 +62,21 @@ def detectors(
     as_json: AsJson = False,
 ) -> None:
     """List the face detectors and the forgery detectors, or show one forgery detector's options."""
-    from facemill.detectors import face, forgery
+    from facemill.detectors import forgery
+    from facemill.registry import FACE_DETECTORS, FORGERY_DETECTORS
 
     if name is not None:
         for option in forgery.describe_options(name):
             echo(option)
         return
     if as_json:
-        found = {known: forgery.options_of(known) for known in forgery.available()}
+        found = {known: forgery.options_of(known) for known in FORGERY_DETECTORS}
         listed = {known: {"size": options.size, "backbone": options.backbone} for known, options in found.items()}
-        echo_json({"face": {known: face.variants(known) for known in face.available()}, "forgery": listed})
+        echo_json({"face": {known: kind.variants for known, kind in FACE_DETECTORS.items()}, "forgery": listed})
         return
-    for known in face.available():
-        echo(f"face     {known:<16} {', '.join(face.variants(known))}".rstrip())
-    for known in forgery.available():
+    for known, kind in FACE_DETECTORS.items():
+        echo(f"face     {known:<16} {', '.join(kind.variants)}".rstrip())
+    for known in FORGERY_DETECTORS:
         options = forgery.options_of(known)
         echo(f"forgery  {known:<16} {options.size} px, {options.backbone}")
 

@@ -18,9 +18,9 @@ class ScanCommand(TyperCommand):
     """Lists the datasets in its help: the adapters are asked for their names only then."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        from facemill.manifests.datasets import available, get
+        from facemill.registry import DATASETS
 
-        self.epilog = "\n\n".join(["Datasets:", *(f"{name}: {get(name).summary}" for name in available())])
+        self.epilog = "\n\n".join(["Datasets:", *(f"{name}: {adapter.summary}" for name, adapter in DATASETS.items())])
         super().format_help(ctx, formatter)
 
 

@@ -18,7 +18,7 @@ __all__ = ["evaluate", "experiments", "explain", "train"]
 
 _Data = Annotated[list[Path], typer.Argument(help="Folders of built datasets.", metavar="DIR...", parser=local_path)]
 _Run = Annotated[Path, typer.Argument(help="Folder of a finished training run.", metavar="RUN", parser=local_path)]
-_Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+_Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 _Workers = Annotated[
     int | None, typer.Option(min=0, help="Processes that read data, a device; by default what the machine bears.")
 ]
@@ -142,10 +142,10 @@ def explain(
     overwrite: MayOverwrite = False,
 ) -> None:
     """Draw where a trained detector looks: Grad-CAM, and the maps of its own paper, over crops."""
+    from facemill.detectors.device import resolve_device
     from facemill.pipeline.data import open_faces
     from facemill.pipeline.figures.explain import draw_explanations
     from facemill.pipeline.train import load_run
-    from facemill.pipeline.train.device import choose_device
 
     free_names(out, "explanations-*.png", overwrite=overwrite)
     names = [folder.resolve().name for folder in data]
@@ -155,7 +155,7 @@ def explain(
     for folder, name in zip(data, names, strict=True):
         into = out / name if len(data) > 1 else out
         faces = open_faces(folder, split)
-        for sheet in draw_explanations(detector, faces, into, rows=samples, seed=seed, device=choose_device(device)):
+        for sheet in draw_explanations(detector, faces, into, rows=samples, seed=seed, device=resolve_device(device)):
             echo(f"contact sheet -> {sheet}")
 
 

@@ -4,7 +4,6 @@ A recipe is a frozen pydantic model. An unknown key is refused with the nearest 
 resolved recipe is saved beside the output it made.
 """
 
-import difflib
 import reprlib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -16,8 +15,10 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from facemill import ConfigError
 from facemill.manifests.storage import sha256_of
+from facemill.options import check_options
 from facemill.pipeline.config.settings import BYTES_STAY, Positive, Settings
 from facemill.pipeline.config.train_settings import TrainSettings
+from facemill.registry import FACE_DETECTORS, FILTERS, SHARD_FORMATS, nearest
 
 __all__ = [
     "CropSettings",
@@ -86,9 +87,12 @@ class SampleSettings(Settings):
 class DetectSettings(Settings):
     """Which face detector looks at which frames."""
 
-    detector: Literal["mtcnn", "retinaface"] = "mtcnn"
-    variant: Literal["resnet50", "mobilenet0.25"] | None = None
-    """Backbone of RetinaFace (`resnet50` unless told)."""
+    detector: str = "mtcnn"
+    """One of `registry.FACE_DETECTORS`."""
+    variant: str | None = None
+    """Such as the backbone of RetinaFace (`resnet50` unless told, or `mobilenet0.25`)."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Of this detector alone: see its `options_type`."""
     on: Literal["pristine", "each"] = "pristine"
     """`pristine`: fakes reuse the faces of their original; `each`: every video is looked at."""
     max_side: Positive | Literal["auto"] | None = "auto"
@@ -99,6 +103,9 @@ class DetectSettings(Settings):
     """Frames a forward pass, at most."""
     weights: Path | None = None
     """Weights file; null for the one that comes with, or is fetched by, the detector's package."""
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
 
     def weights_digest(self) -> str | None:
         """SHA-256 of the weights file; None where there is none."""
@@ -160,6 +167,8 @@ class FilterSettings(Settings):
     """Shorter side of the face box, source pixels."""
     min_sharpness: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Variance of the Laplacian of the gray crop."""
+    more: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Options of further filters, by their names in `registry.FILTERS`."""
 
 
 class EncodeSettings(Settings):
@@ -173,7 +182,8 @@ class EncodeSettings(Settings):
 class ShardSettings(Settings):
     """What files the samples are written to."""
 
-    format: Literal["parquet", "webdataset"] = "parquet"
+    format: str = "parquet"
+    """One of `registry.SHARD_FORMATS`."""
     samples_per_shard: Positive = 1024
 
 
@@ -220,8 +230,9 @@ def load_recipe(
 
     Their order does not matter, but where one key is given twice: the last counts.
 
-    >>> facemill.load_recipe("lrl", ["crop.size=224"]).crop.size
-    224
+    Examples:
+        >>> facemill.load_recipe("lrl", ["crop.size=224"]).crop.size
+        224
 
     Args:
         purpose: what the recipe is for: `build` takes no override of `train`, and `train` of nothing else but `seed`.
@@ -235,7 +246,9 @@ def load_recipe(
     for override in sorted(overrides, key=_rank):
         _refuse_foreign(override, purpose)
         _apply(values, override)
-    return parse_recipe(values)
+    recipe = parse_recipe(values)
+    _check_names(recipe)
+    return recipe
 
 
 def parse_recipe(values: Mapping[str, Any]) -> Recipe:
@@ -248,6 +261,24 @@ def parse_recipe(values: Mapping[str, Any]) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
+
+
+def _check_names(recipe: Recipe) -> None:
+    """Whether this installation has what a recipe names; a dataset that another one built can be read without it."""
+    FACE_DETECTORS.check(recipe.detect.detector)
+    SHARD_FORMATS.check(recipe.shards.format)
+    for name in recipe.filter.more:
+        FILTERS.check(name)
+    # What follows imports what is named: detectors and filters may need torch.
+    for name, options in recipe.filter.more.items():
+        check_options(f"filter.more.{name}", FILTERS[name].options_type, options)
+    detect = recipe.detect
+    if detect.variant is not None or detect.options:
+        kind = FACE_DETECTORS[detect.detector]
+        check_options(f"detect.options of {detect.detector}", kind.options_type, detect.options)
+        if detect.variant is not None and detect.variant not in kind.variants:
+            known = f"say one of {', '.join(kind.variants)}" if kind.variants else "leave it out"
+            raise ConfigError(f"{detect.detector} has no variant {detect.variant!r}: {known}.")
 
 
 def _parse_yaml(text: str, what: str) -> Any:
@@ -284,7 +315,7 @@ def _recipe_text(name_or_path: str) -> str:
     if path.is_file():
         with path.open(encoding="utf-8", errors="replace") as page:
             return page.read(LONGEST_PAGE + 1)
-    hint = _nearest(name_or_path, names)
+    hint = nearest(name_or_path, names)
     raise ConfigError(
         f"There is no recipe or recipe file {name_or_path!r}{hint}: give a YAML file or one of {', '.join(names)}."
     )
@@ -328,7 +359,7 @@ def _explain(error: ValidationError) -> str:
     dotted = ".".join(location) or "the recipe"
     if first["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
-        hint = _nearest(location[-1], known)
+        hint = nearest(location[-1], known)
         return f"Unknown recipe key {dotted!r}{hint}: known keys here are {', '.join(known)}."
     told = [fault["msg"].removeprefix("Value error, ") for fault in faults if _keys_of(fault["loc"]) == location]
     return f"Recipe key {dotted!r} is wrong: {', or '.join(told)}, got {reprlib.repr(first['input'])}."
@@ -354,8 +385,3 @@ def _fields_at(location: list[str]) -> list[str]:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
     return list(model.model_fields)
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

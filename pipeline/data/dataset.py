@@ -22,9 +22,10 @@ __all__ = ["FaceDataset"]
 class FaceDataset(Dataset[Sample]):
     """The samples of a split, map-style.
 
-    >>> faces = facemill.open_dataset("shards", "train")
-    >>> faces[0].image.dtype
-    torch.uint8
+    Examples:
+        >>> faces = facemill.open_dataset("shards", "train")
+        >>> faces[0].image.dtype
+        torch.uint8
 
     No file is kept open, so that it may be pickled, forked and spawned; each process indexes a shard when
     it first needs it (milliseconds), and reads no more than the wanted picture and mask from then on.

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from facemill import ConfigError
+from facemill.detectors.device import resolve_device
 from facemill.detectors.forgery import ForgeryDetector
 from facemill.manifests.storage import atomic_path
 from facemill.pipeline.data import FaceDataset, StreamingFaces, open_faces
@@ -22,7 +23,7 @@ from facemill.pipeline.evaluate.report import build_report, write_report
 from facemill.pipeline.evaluate.scores import NO_CORRUPTION
 from facemill.pipeline.evaluate.scoring import score_faces
 from facemill.pipeline.figures.plots import draw_roc, draw_scores
-from facemill.pipeline.train.device import choose_device, count_readers
+from facemill.pipeline.train.device import count_readers
 from facemill.pipeline.train.run_folder import load_run, read_trained_on
 
 __all__ = ["METRICS_FILE", "SCORES_FILE", "Evaluation", "evaluate"]
@@ -62,9 +63,10 @@ def evaluate(
 ) -> Evaluation:
     """Score a split of one or more datasets with a run's best weights, and measure.
 
-    >>> evaluation = facemill.evaluate("run", "shards", "evaluation", device="cpu")
-    >>> (evaluation.out / "metrics.json").is_file()
-    True
+    Examples:
+        >>> evaluation = facemill.evaluate("run", "shards", "evaluation", device="cpu")
+        >>> (evaluation.out / "metrics.json").is_file()
+        True
 
     Args:
         run: folder of a finished training run.
@@ -84,7 +86,7 @@ def evaluate(
     run, data, out = Path(run), list_folders(data), Path(out)
     if len({folder.resolve() for folder in data}) < len(data):
         raise ConfigError("A dataset is given twice: name each folder once.")
-    chosen = choose_device(device)
+    chosen = resolve_device(device)
     detector, config = load_run(run, chosen)
     datasets = [open_faces(folder, split, masks=False) for folder in data]
     _refuse_shared_samples(data, datasets)

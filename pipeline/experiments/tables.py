@@ -1,6 +1,5 @@
 """Reading the pages of experiments."""
 
-import difflib
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +11,7 @@ from pydantic import Field
 
 from facemill import ConfigError
 from facemill.pipeline.config.settings import Settings
+from facemill.registry import nearest
 
 __all__ = ["Experiment", "all_experiments", "find_experiment"]
 
@@ -114,9 +114,7 @@ def find_experiment(name: str) -> Experiment:
     """
     known = {experiment.name: experiment for experiment in all_experiments()}
     if name not in known:
-        close = difflib.get_close_matches(name, list(known), n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise ConfigError(f"There is no experiment {name!r}{hint}: see `facemill experiments list`.")
+        raise ConfigError(f"There is no experiment {name!r}{nearest(name, known)}: see `facemill experiments list`.")
     return known[name]
 
 

@@ -37,6 +37,7 @@ def load_detector(settings: DetectSettings, min_face: float, device: str) -> Fac
         min_face=min_face if settings.max_side == "auto" and min_face > 0 else None,
         min_score=settings.min_score,
         batch=settings.batch,
+        options=settings.options,
     )
 
 

@@ -1,37 +1,98 @@
-"""Filters: which faces are not worth keeping. Each returns the reason to drop a face, or None to keep it."""
+"""Filters: which faces are not worth keeping."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from facemill.detectors.face import Face
 from facemill.manifests import Reason
+from facemill.options import Options, check_options
 from facemill.pipeline.config.recipe import FilterSettings
+from facemill.registry import FILTERS
 
-__all__ = ["FILTERS", "reason_to_drop"]
-
-Filter = Callable[[Face, NDArray[np.uint8], FilterSettings], Reason | None]
-
-
-def too_small(face: Face, crop: NDArray[np.uint8], settings: FilterSettings) -> Reason | None:
-    """Drop a face whose box is, on its shorter side, below `min_face` source pixels."""
-    x1, y1, x2, y2 = face.bbox
-    return Reason.TOO_SMALL if min(x2 - x1, y2 - y1) < settings.min_face else None
+__all__ = ["Blurred", "BlurredOptions", "Filter", "TooSmall", "TooSmallOptions", "create_filters", "reason_to_drop"]
 
 
-def blurred(face: Face, crop: NDArray[np.uint8], settings: FilterSettings) -> Reason | None:
-    """Drop a crop whose Laplacian varies less than `min_sharpness` (Pech-Pacheco et al. 2000)."""
-    if not settings.min_sharpness:
-        return None
-    sharpness = cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()
-    return Reason.BLURRED if sharpness < settings.min_sharpness else None
+class Filter(ABC):
+    """Decides by a face and its crop whether the face is worth keeping.
+
+    Args:
+        options: an instance of `options_type`.
+    """
+
+    options_type: ClassVar[type[Options]] = Options
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    @abstractmethod
+    def reason(self, face: Face, crop: NDArray[np.uint8]) -> Reason | None:
+        """Why a face is dropped (`Reason.FILTERED` where no other fits); None to keep it.
+
+        Args:
+            face: in pixels of the source frame.
+            crop: RGB [size, size, 3].
+        """
 
 
-FILTERS: tuple[Filter, ...] = (too_small, blurred)
+class TooSmallOptions(Options):
+    """Options of `TooSmall`."""
+
+    min_face: Annotated[float, Field(ge=0)] = 40.0
+    """Shorter side of the face box, source pixels."""
 
 
-def reason_to_drop(face: Face, crop: NDArray[np.uint8], settings: FilterSettings) -> Reason | None:
+class TooSmall(Filter):
+    """Drops a face whose box is too small."""
+
+    options_type = TooSmallOptions
+
+    def reason(self, face: Face, crop: NDArray[np.uint8]) -> Reason | None:
+        """See `Filter.reason`."""
+        x1, y1, x2, y2 = face.bbox
+        return Reason.TOO_SMALL if min(x2 - x1, y2 - y1) < self.options.min_face else None
+
+
+class BlurredOptions(Options):
+    """Options of `Blurred`."""
+
+    min_sharpness: Annotated[float, Field(ge=0)] = 0.0
+    """Variance of the Laplacian of the gray crop; 0 drops nothing and costs nothing."""
+
+
+class Blurred(Filter):
+    """Drops a crop whose Laplacian varies too little (Pech-Pacheco et al. 2000)."""
+
+    options_type = BlurredOptions
+
+    def reason(self, face: Face, crop: NDArray[np.uint8]) -> Reason | None:
+        """See `Filter.reason`."""
+        if not self.options.min_sharpness:
+            return None
+        sharpness = cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()
+        return Reason.BLURRED if sharpness < self.options.min_sharpness else None
+
+
+def create_filters(settings: FilterSettings) -> list[Filter]:
+    """The filters of a recipe, in the order in which they are asked.
+
+    Raises:
+        ConfigError: for an unknown filter, option or value.
+    """
+    wanted: dict[str, dict[str, Any]] = {
+        "too_small": {"min_face": settings.min_face},
+        "blurred": {"min_sharpness": settings.min_sharpness},
+        **settings.more,
+    }
+    kinds = {name: FILTERS[name] for name in wanted}
+    return [kind(check_options(name, kind.options_type, wanted[name])) for name, kind in kinds.items()]
+
+
+def reason_to_drop(face: Face, crop: NDArray[np.uint8], filters: Iterable[Filter]) -> Reason | None:
     """The first filter's reason to drop a face; None to keep it."""
-    return next((reason for keep in FILTERS if (reason := keep(face, crop, settings))), None)
+    return next((reason for each in filters if (reason := each.reason(face, crop))), None)

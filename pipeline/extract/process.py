@@ -28,7 +28,7 @@ from facemill.pipeline.extract.comparison import Comparison, CropMask, Judgement
 from facemill.pipeline.extract.crop import crop_image
 from facemill.pipeline.extract.encode import encode_image, encode_mask
 from facemill.pipeline.extract.faces import KnownFaces
-from facemill.pipeline.extract.filters import reason_to_drop
+from facemill.pipeline.extract.filters import create_filters, reason_to_drop
 from facemill.pipeline.extract.framing import Framing, relative_box
 from facemill.pipeline.extract.keeping import Keeping
 from facemill.pipeline.extract.samples import Candidate, Crop, facts_of, sample_of
@@ -103,6 +103,7 @@ class _ClipWork:
         self.comparisons: dict[str, list[tuple[range, Comparison]]] = defaultdict(list)
         self.tracked: dict[int, list[TrackedFace]] = {}
         self.own: dict[str, dict[int, list[TrackedFace]]] = defaultdict(dict)
+        self.filters = create_filters(tools.recipe.filter)
         self.dropped: dict[Key, Reason | None] = {}
         self.window = LeadWindow([], [], {}, [], [])
         self.start = 0
@@ -212,7 +213,7 @@ class _ClipWork:
                 cut = crop_image(image, affine, self.crop_settings.size, repeat_edge=self.clip.lead.is_sequence)
                 key = position, track_id
                 if key not in self.dropped:
-                    self.dropped[key] = reason_to_drop(face, cut, self.recipe.filter)
+                    self.dropped[key] = reason_to_drop(face, cut, self.filters)
                 if (reason := self.dropped[key]) is None:
                     reading.crops[key] = Crop(position, track_id, frame.index, frame.pts_s, face, affine, cut)
                 else:

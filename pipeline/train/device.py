@@ -1,4 +1,4 @@
-"""Where a forgery detector runs."""
+"""How many processes train and read."""
 
 import os
 
@@ -7,7 +7,7 @@ from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElastic
 
 from facemill import ConfigError
 
-__all__ = ["choose_device", "count_processes", "count_readers"]
+__all__ = ["count_processes", "count_readers"]
 
 MOST_READERS = 8
 
@@ -15,20 +15,6 @@ MOST_READERS = 8
 def count_readers(devices: int) -> int:
     """Processes that read data for each device, where nobody has said: the cores, shared out, up to eight."""
     return min(MOST_READERS, max(1, len(os.sched_getaffinity(0)) // devices))
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` (a GPU where there is one), `cpu` or `cuda` as a device.
-
-    Raises:
-        ConfigError: for another name, or a GPU that is not there.
-    """
-    if name not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"There is no device {name!r} for detectors: say auto, cpu or cuda.")
-    on_gpu = torch.cuda.is_available()
-    if name == "cuda" and not on_gpu:
-        raise ConfigError("There is no GPU here: say --device cpu.")
-    return torch.device("cuda" if on_gpu and name != "cpu" else "cpu")
 
 
 def count_processes(devices: int | None, *, on_gpu: bool) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
 from facemill import ConfigError, DatasetError, FacemillError
+from facemill.detectors.device import resolve_device
 from facemill.detectors.forgery import create, options_of
 from facemill.manifests.shards.dataset import DATASET_FILE, read_dataset
 from facemill.manifests.storage import read_json, sha256_of
@@ -28,7 +29,7 @@ from facemill.pipeline.data import FaceDataModule, open_faces
 from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_shared
 from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.train.checkpoints import AtomicCheckpoints, RunCheckpoints
-from facemill.pipeline.train.device import choose_device, count_processes, count_readers
+from facemill.pipeline.train.device import count_processes, count_readers
 from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.pipeline.train.module import ForgeryModule
 from facemill.pipeline.train.release import release, try_release
@@ -83,11 +84,12 @@ def train(
 ) -> TrainReport:
     """Train a forgery detector on the train splits of datasets, and keep its best weights by validation AUC.
 
-    >>> small = ["train.epochs=1", "train.batch=8", "train.model.backbone=resnet18", "train.model.size=96"]
-    >>> recipe = facemill.load_recipe("default", small)
-    >>> report = facemill.train("mat", "shards", "run", recipe, device="cpu", progress=False)
-    >>> report.epochs
-    1
+    Examples:
+        >>> small = ["train.epochs=1", "train.batch=8", "train.model.backbone=resnet18", "train.model.size=96"]
+        >>> recipe = facemill.load_recipe("default", small)
+        >>> report = facemill.train("mat", "shards", "run", recipe, device="cpu", progress=False)
+        >>> report.epochs
+        1
 
     Of epochs with equal AUC the one of the lowest validation loss is kept.
 
@@ -114,7 +116,11 @@ def train(
     data, out = list_folders(data), Path(out)
     config = _configure(detector, data, recipe)
     trained_on = _check_data(data, config)
-    chosen = choose_device(device)
+    chosen = resolve_device(device)
+    if chosen.index is not None:
+        raise ConfigError(
+            f"Training takes GPUs by their count: say --device cuda, and CUDA_VISIBLE_DEVICES={chosen.index}."
+        )
     on_gpu = chosen.type == "cuda"
     if resume and (out / METRICS_FILE).is_file():
         _claim(out, config, resume=True)

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from facemill import __version__
-from facemill.manifests.datasets import available
 from facemill.pipeline.config.recipe import available_recipes, load_recipe
+from facemill.registry import DATASETS
 from tests.integration.command import facemill
 
 pytestmark = pytest.mark.timeout(120)
@@ -75,7 +75,7 @@ def test_recipes_are_listed_and_shown_in_full() -> None:
 
 def test_datasets_are_listed_and_shown_with_layout_and_link() -> None:
     listed = {line.split()[0] for line in facemill("datasets").out.splitlines()}
-    assert listed == set(available())
+    assert listed == set(DATASETS)
     for name, link in (("ffpp", "github.com/ondyari/FaceForensics"), ("celebdf2", "yuezunli/celeb-deepfakeforensics")):
         shown = facemill("datasets", name).out
         assert "Layout: `" in shown

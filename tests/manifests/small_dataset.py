@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from facemill.manifests.records import FailureRecord, FrameFaces, MaskKind, Reason, SampleRecord, Stage, VideoEntry
 from facemill.manifests.schemas import FACES, FAILURES, SAMPLES, VIDEOS, to_table
-from facemill.manifests.shards import SHARD_FORMATS, EncodedSample
+from facemill.manifests.shards import EncodedSample
 from facemill.manifests.shards.card import dataset_card
 from facemill.manifests.shards.croissant import croissant_metadata
 from facemill.manifests.shards.dataset import (
@@ -29,6 +29,7 @@ from facemill.manifests.shards.dataset import (
 )
 from facemill.manifests.storage import sha256_of
 from facemill.pipeline.build.state import ShardFile, ShardResult, save_result
+from facemill.registry import SHARD_FORMATS
 
 SIZE = 64
 RECIPE = {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from facemill.manifests import read_videos
-from facemill.manifests.datasets import available, get
+from facemill.registry import DATASETS
 from tests.integration.command import facemill
 from tests.manifests.dataset_trees import celebdf, touch
 
@@ -23,8 +23,8 @@ def corpus(tmp_path) -> Path:
 
 def test_help_lists_every_dataset():
     shown = " ".join(facemill("scan", "--help").out.split())
-    for name in available():
-        assert f" {name}: {get(name).summary}" in shown
+    for name, adapter in DATASETS.items():
+        assert f" {name}: {adapter.summary}" in shown
 
 
 def test_a_hashed_manifest_finds_what_changed_and_merges_once(corpus):

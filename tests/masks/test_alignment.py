@@ -113,7 +113,8 @@ CONAN, SLOWER = "videos/fsgan_conan.mp4", "videos/lp_d18.mp4"
 @pytest.mark.parametrize(
     ("name", "quality", "case", "least"),
     [
-        *((CONAN, quality, case, 0.85) for quality in QUALITIES for case in ("as it is", "one dropped at two places")),
+        *((CONAN, quality, "as it is", 0.85) for quality in QUALITIES),
+        *((CONAN, quality, "one dropped at two places", 0.75) for quality in QUALITIES),  # .8 with FFmpeg 8's x264
         (SLOWER, "crf 15 and 40", "one dropped at two places", 0.65),
         (SLOWER, "114 and 803 kbit/s", "20 cut out", 0.5),
     ],

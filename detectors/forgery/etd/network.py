@@ -16,6 +16,7 @@ from facemill.detectors.forgery.base import (
     ForgeryOutput,
     InputSpec,
     LossTerms,
+    Side,
 )
 from facemill.detectors.forgery.etd.losses import (
     LearnedWeighting,
@@ -34,7 +35,7 @@ DROPOUT = 0.5
 class ETDOptions(ForgeryOptions):
     """Options of `ETD`: Table 4 turns `lil` and `gil`, Table 5 `backbone`, Figure 5 and Table 7 `n`."""
 
-    size: Annotated[int, Field(gt=0)] = 224
+    size: Side = 224
     backbone: str = "resnet34.tv_in1k"
     """Name of a local information block's network in timm; Table 5's others are `tf_efficientnet_b0.aa_in1k` and
     `mobilenetv1_100.ra4_e3600_r224_in1k`."""

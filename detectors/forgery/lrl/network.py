@@ -16,6 +16,7 @@ from facemill.detectors.forgery.base import (
     ForgeryOutput,
     InputSpec,
     LossTerms,
+    Side,
     classification_loss,
     mean_over,
 )
@@ -34,7 +35,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 class LRLOptions(ForgeryOptions):
     """Options of `LRL`: the full model unless told; Table 4 turns `rgb`, `frequency`, `rfam` and `mpsm`."""
 
-    size: Annotated[int, Field(gt=0)] = 299
+    size: Side = 299
     backbone: str = "tf_efficientnet_b4.aa_in1k"
     """Name of either stream's network in timm; the paper names none (another candidate: `legacy_xception.tf_in1k`)."""
     rgb: bool = True

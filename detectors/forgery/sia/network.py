@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from facemill import ConfigError
 from facemill.detectors.forgery.backbones import Backbone, create_backbone
-from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec
+from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec, Side
 from facemill.detectors.forgery.sia.attention import Aggregation, SelfInformationAttention
 from facemill.detectors.forgery.sia.baselines import NonLocal, squeeze_excitation
 
@@ -28,7 +28,7 @@ XCEPTION_POSITIONS: tuple[Position, ...] = (3,)  # "between 3th block and 4 bloc
 class SIAOptions(ForgeryOptions):
     """Options of `SIA`: the defaults are the paper's full model."""
 
-    size: Annotated[int, Field(gt=0)] = 299
+    size: Side = 299
     """Side of the square input, pixels."""
     backbone: str = "tf_efficientnet_b4.aa_in1k"
     positions: Annotated[tuple[Position, ...], Field(min_length=1)] | None = None

@@ -18,6 +18,7 @@ from facemill.detectors.forgery.base import (
     ForgeryOutput,
     InputSpec,
     LossTerms,
+    Side,
     classification_loss,
 )
 from facemill.detectors.forgery.precision import without_autocast
@@ -37,7 +38,7 @@ Weight = Annotated[float, Field(ge=0)]
 class SOLAOptions(ForgeryOptions):
     """Options of `SOLA`; the defaults are the paper's weakly supervised model."""
 
-    size: Annotated[int, Field(gt=0)] = 256
+    size: Side = 256
     """Side of the square input, pixels: a multiple of 8 times `patch`."""
     backbone: str = "resnet18.tv_in1k"
     """The paper's are ResNets of 18, 50 and 101 layers (Table 8)."""

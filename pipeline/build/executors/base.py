@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -26,10 +27,30 @@ class Outcome(Generic[Task, Result]):
 
 
 class Executor(AbstractContextManager["Executor"], ABC):
-    """Runs tasks between entering and leaving its context."""
+    """Runs tasks between entering and leaving its context.
+
+    Args:
+        workers: processes to start; None for as many as the machine bears.
+        scheduler: address of a cluster that runs already.
+        gpus: GPUs of this machine that the work will use.
+        performance_report: where to write a page about the run.
+
+    Raises:
+        ConfigError: something is asked for that this executor does not have.
+    """
 
     dashboard: str | None = None
     """Address of a page that shows the work; None where there is none."""
+
+    @abstractmethod
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        scheduler: str | None = None,
+        gpus: int = 0,
+        performance_report: str | Path | None = None,
+    ) -> None: ...
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,7 @@ from facenet_pytorch import MTCNN as PackageMTCNN  # noqa: N811
 from torchvision.ops import box_iou
 
 import facemill.detectors.face
-from facemill.detectors.face.mtcnn import MTCNN, pyramid_scales
+from facemill.detectors.face.mtcnn import MTCNN, MTCNNOptions, pyramid_scales
 from tests.detectors.face.pictures import read_rgb
 
 IMAGES = ["astronaut.png", *(f"dlib_{name}.jpg" for name in ("2007_007763", "2008_001322", "2008_002470"))]
@@ -77,7 +77,8 @@ def test_clips_agree_with_the_package(media, ours, package, name):
 
 
 def test_other_settings_agree_with_the_package(media):
-    ours = MTCNN(device=torch.device("cpu"), min_score=0, min_face_size=40, factor=0.6, thresholds=(0.5, 0.6, 0.8))
+    options = MTCNNOptions(min_face_size=40, factor=0.6, thresholds=(0.5, 0.6, 0.8))
+    ours = MTCNN(device="cpu", min_score=0, options=options)
     package = PackageMTCNN(keep_all=True, min_face_size=40, factor=0.6, thresholds=[0.5, 0.6, 0.8])
     assert assert_parity(ours, package, read_rgb(media / "images" / "dlib_2008_001322.jpg")) == 3
 

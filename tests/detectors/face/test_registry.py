@@ -5,18 +5,12 @@ import pytest
 
 import facemill.detectors.face
 from facemill import ConfigError
-from facemill.detectors.face.mtcnn import MTCNN
+from facemill.registry import FACE_DETECTORS
 
 
 def test_available_detectors():
-    assert facemill.detectors.face.available() == ["mtcnn", "retinaface"]
-    assert facemill.detectors.face.variants("mtcnn") == ()
-    assert facemill.detectors.face.variants("retinaface") == ("resnet50", "mobilenet0.25")
-
-
-def test_a_name_is_registered_once():
-    with pytest.raises(ValueError, match="already"):
-        facemill.detectors.face.register("mtcnn", MTCNN)
+    variants = {name: kind.variants for name, kind in FACE_DETECTORS.items()}
+    assert variants == {"mtcnn": (), "retinaface": ("resnet50", "mobilenet0.25")}
 
 
 @pytest.mark.parametrize(
@@ -26,6 +20,8 @@ def test_a_name_is_registered_once():
         ("mtcnn", {"variant": "resnet50"}, "no variant"),
         ("mtcnn", {"weights": "somewhere.pt"}, "comes with its weights"),
         ("retinaface", {"variant": "vgg"}, "resnet50, mobilenet0.25"),
+        ("mtcnn", {"options": {"factr": 0.5}}, r"mtcnn has no option 'factr' \(did you mean 'factor'\?\)"),
+        ("retinaface", {"options": {"factor": 0.5}}, "no option 'factor': it has none"),
         ("mtcnn", {"device": "quantum"}, "no device 'quantum'"),
         ("mtcnn", {"device": "cuda:99"}, "no device 'cuda:99'"),
     ],

@@ -16,7 +16,6 @@ import pytest
 from facemill.manifests.checks.crop_geometry import aligned_affines, square_affines
 from facemill.manifests.checks.verify import Problem, verify
 from facemill.manifests.records import REFERENCE, FailureRecord, MaskKind, Reason, Stage
-from facemill.manifests.shards import SHARD_FORMATS
 from facemill.manifests.shards.croissant import croissant_metadata
 from facemill.manifests.shards.dataset import (
     CROISSANT_FILE,
@@ -29,6 +28,7 @@ from facemill.manifests.shards.dataset import (
 )
 from facemill.pipeline.config.recipe import CropSettings
 from facemill.pipeline.extract.crop import align_affine, square_affine
+from facemill.registry import SHARD_FORMATS
 from tests.manifests.small_dataset import SIZE, Parts, png, square_mask
 
 REAL, FAKE, OTHER, FACELESS = (

@@ -6,16 +6,16 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from facemill import ConfigError, ManifestError
+from facemill import ManifestError
 from facemill.manifests import REFERENCE, SPLITS, group_clips, locate, scan, shared_subjects, validate
-from facemill.manifests.datasets import available, get, register
 from facemill.manifests.datasets.base import choose_quality, make_video_id
 from facemill.manifests.scanning.scan_report import ALL_SPLITS
 from facemill.manifests.sequences import split_archive
+from facemill.registry import DATASETS
 from tests.manifests.dataset_trees import OFFICIAL_SPLITS, TELLS_NO_PAIRS, TREES
 
 
-@pytest.fixture(params=available())
+@pytest.fixture(params=list(DATASETS))
 def name(request) -> str:
     return request.param
 
@@ -26,7 +26,7 @@ def root(name, tmp_path) -> str:
 
 
 def test_says_what_it_reads(name):
-    adapter = get(name)
+    adapter = DATASETS[name]
     assert adapter.name == name
     for topic in ("Layout", "Pairs", "Splits", "Published"):
         assert f"{topic}:" in type(adapter).__doc__
@@ -163,16 +163,6 @@ def test_names_the_quality_that_is_not_there(name, root):
 def test_refuses_a_root_that_is_not_there(name, tmp_path):
     with pytest.raises(ManifestError, match="nowhere"):
         scan(name, str(tmp_path / "nowhere"))
-
-
-def test_registry_refuses_a_second_adapter_of_a_name():
-    with pytest.raises(ConfigError, match="'ffpp' already"):
-        register(get("ffpp"))
-
-
-def test_registry_names_the_nearest_dataset():
-    with pytest.raises(ConfigError, match="did you mean 'ffpp'"):
-        get("ffp")
 
 
 def test_video_id_of_a_plain_name_is_readable():

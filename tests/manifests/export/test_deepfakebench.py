@@ -15,7 +15,8 @@ import pytest
 from facemill import ConfigError, DatasetError
 from facemill.manifests.export import export
 from facemill.manifests.records import MaskKind, VideoEntry
-from facemill.manifests.shards import SHARD_FORMATS, EncodedSample
+from facemill.manifests.shards import EncodedSample
+from facemill.registry import SHARD_FORMATS
 from tests.integration.command import facemill
 from tests.manifests.export.bench_loader import LABEL_DICT, BenchSample, load, load_lrl
 from tests.manifests.small_dataset import Parts, make_sample

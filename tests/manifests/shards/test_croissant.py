@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facemill.manifests.shards import SHARD_FORMATS, EncodedSample
+from facemill.manifests.shards import EncodedSample
 from facemill.manifests.shards.croissant import croissant_metadata
 from facemill.manifests.shards.dataset import CROISSANT_FILE, DatasetInfo, read_dataset
+from facemill.registry import SHARD_FORMATS
 from tests.manifests.small_dataset import Parts
 
 pytestmark = [

@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from facemill import DatasetError
-from facemill.manifests.shards import SHARD_FORMATS
 from facemill.manifests.shards.card import dataset_card
 from facemill.manifests.shards.dataset import (
     DATASET_FILE,
@@ -18,6 +17,7 @@ from facemill.manifests.shards.dataset import (
     read_dataset,
     write_dataset,
 )
+from facemill.registry import SHARD_FORMATS
 from tests.manifests.small_dataset import Parts
 
 INFO = DatasetInfo(

@@ -22,8 +22,9 @@ from PIL import Image
 
 from facemill import DatasetError
 from facemill.manifests.records import MaskKind, SampleRecord
-from facemill.manifests.shards import SHARD_FORMATS, EncodedSample, ShardFormat, format_of
+from facemill.manifests.shards import EncodedSample, ShardFormat, format_of
 from facemill.manifests.shards.parquet import ROWS_PER_GROUP
+from facemill.registry import SHARD_FORMATS
 from tests.manifests.small_dataset import SIZE, make_sample, make_videos
 
 SHARD = "train/train-000000"

@@ -90,7 +90,7 @@ def test_more_parts_than_shards(videos: list[VideoEntry], tmp_path: Path) -> Non
 
 
 def test_dask_is_imported_only_where_it_is_asked_for() -> None:
-    say = "import sys, facemill.pipeline.build.job as job; job.create_executor('sequential')\n"
+    say = "import sys, facemill.pipeline.build.job as job; job.EXECUTORS['sequential']()\n"
     say += "print({'dask', 'distributed'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", say], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 
 from facemill.manifests.records import MaskKind, SampleRecord, VideoEntry
 from facemill.manifests.schemas import SAMPLES, to_table
-from facemill.manifests.shards import SHARD_FORMATS, EncodedSample
+from facemill.manifests.shards import EncodedSample
 from facemill.manifests.shards.dataset import SAMPLES_FILE, DatasetInfo, ShardInfo, count_samples, write_dataset
 from facemill.manifests.storage import sha256_of
+from facemill.registry import SHARD_FORMATS
 from tests.manifests.small_dataset import make_sample
 
 FRAMES = (0, 10, 20, 30, 40, 50)

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from facemill import DatasetError
-from facemill.manifests.shards import SHARD_FORMATS
 from facemill.manifests.shards.parquet import PARQUET_SAMPLES
 from facemill.pipeline.data.parquet_pages import index_shard
+from facemill.registry import SHARD_FORMATS
 from tests.manifests.small_dataset import make_sample
 from tests.pipeline.data.built import video
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from facemill.detectors.forgery import ForgeryBatch, ForgeryOutput
+from facemill.detectors.forgery import ForgeryBatch, ForgeryOutput, InputSpec
 from facemill.detectors.forgery.base import LossTerms
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import open_faces
@@ -67,13 +67,19 @@ def test_weights_move_as_the_optimiser_s_paper_says(name: str, expected: Callabl
         )
 
 
+def pixels(spec: InputSpec, images: Tensor) -> Tensor:
+    """Normalised images as values in 0..1."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (spec.mean, spec.std))
+    return images * std + mean
+
+
 class Recording(Tiny):
     """Writes down what it is given and told, in the order of events."""
 
     events: list[tuple[str, Any]]
 
     def forward(self, images: Tensor) -> ForgeryOutput:
-        self.events.append(("train" if self.training else "eval", self.input_spec.denormalise(images)))
+        self.events.append(("train" if self.training else "eval", pixels(self.input_spec, images)))
         norm = self.norm
         assert norm.training == self.training
         return super().forward(images)

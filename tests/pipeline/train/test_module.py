@@ -7,13 +7,14 @@ import pytest
 import torch
 from timm.layers import BatchNormAct2d
 
-from facemill.detectors.forgery import available, create
+from facemill.detectors.forgery import create
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.train.module import ForgeryModule
+from facemill.registry import FORGERY_DETECTORS
 from tests.detectors.forgery.test_contract import SMALL, images_of
 
 BACKBONES: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in available()),
+    *((name, {}) for name in list(FORGERY_DETECTORS)),
     *(("etd", {"backbone": name, "width": None}) for name in ("tf_efficientnet_b0", "mobilenetv1_100")),
     *(("sia", {"backbone": name}) for name in ("mobilenetv2_100", "tf_efficientnet_b0", "legacy_xception")),
     *(("mat", {"backbone": name}) for name in ("tf_efficientnet_b4", "legacy_xception")),

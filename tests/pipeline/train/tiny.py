@@ -7,8 +7,9 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
-from facemill.detectors.forgery import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec, registry
+from facemill.detectors.forgery import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec
 from facemill.pipeline.config.recipe import Recipe, load_recipe
+from facemill.registry import FORGERY_DETECTORS
 
 __all__ = ["Tiny", "recipe", "use"]
 
@@ -40,7 +41,7 @@ class Tiny(ForgeryDetector):
 
 def use(monkeypatch: pytest.MonkeyPatch, detector: type[ForgeryDetector]) -> str:
     """Register a detector for the time of a test; returns its name."""
-    monkeypatch.setitem(registry._DETECTORS, "tiny", (detector, {}))
+    monkeypatch.setitem(FORGERY_DETECTORS._found, "tiny", detector)
     torch.manual_seed(0)
     return "tiny"
 

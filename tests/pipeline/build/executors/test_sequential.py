@@ -1,7 +1,8 @@
 import pytest
 
 from facemill import ConfigError
-from facemill.pipeline.build.executors import create_executor, tell
+from facemill.pipeline.build.executors import tell
+from facemill.registry import EXECUTORS
 
 
 def halve(task: int, number: int, threads: int) -> int:
@@ -13,7 +14,7 @@ def halve(task: int, number: int, threads: int) -> int:
 
 def test_tasks_run_here_one_after_another_and_errors_are_told() -> None:
     heard: list[str] = []
-    with create_executor("sequential") as executor:
+    with EXECUTORS["sequential"]() as executor:
         outcomes = executor.run(halve, iter([4, 3, 2]), heard.append)
         assert next(outcomes).result == 2
         assert heard == ["4 came"]  # nothing runs ahead
@@ -28,15 +29,15 @@ def test_what_a_listener_raises_ends_its_task() -> None:
     def refuse(message: object) -> None:
         raise ConfigError("enough")
 
-    with create_executor("sequential") as executor:
+    with EXECUTORS["sequential"]() as executor:
         (outcome,) = executor.run(halve, [4], refuse)
     assert isinstance(outcome.error, ConfigError)
 
 
 def test_options_of_dask_are_refused() -> None:
-    create_executor("sequential", workers=1)
+    EXECUTORS["sequential"](workers=1)
     for options in ({"workers": 2}, {"scheduler": "tcp://far:1"}, {"performance_report": "page.html"}):
         with pytest.raises(ConfigError, match="has no workers: leave --workers"):
-            create_executor("sequential", **options)  # type: ignore[arg-type]
+            EXECUTORS["sequential"](**options)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no executor 'spark': say one of dask, sequential"):
-        create_executor("spark")
+        EXECUTORS["spark"]

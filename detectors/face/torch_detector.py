@@ -1,0 +1,45 @@
+"""What the face detectors that run on torch have in common."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facemill.detectors.device import resolve_device
+from facemill.detectors.face.base import Detections, FaceDetector
+
+__all__ = ["Found", "TorchFaceDetector"]
+
+
+class Found(NamedTuple):
+    """`Detections` as tensors on the detector's device."""
+
+    frame: Tensor
+    boxes: Tensor
+    scores: Tensor
+    landmarks: Tensor
+
+
+class TorchFaceDetector(FaceDetector):
+    """A face detector whose networks are torch's; a subclass implements `_find`.
+
+    Args:
+        device: where the networks run.
+    """
+
+    def __init__(self, *, device: str | torch.device, max_side: int | None, min_score: float, batch: int) -> None:
+        super().__init__(max_side=max_side, min_score=min_score, batch=batch)
+        self.device = resolve_device(device)
+        self.on_gpu = self.device.type != "cpu"
+
+    @abstractmethod
+    def _find(self, frames: Sequence[NDArray[np.uint8]]) -> Found:
+        """Faces in 1 to `batch` RGB frames [H, W, 3] of one size; called in inference mode."""
+
+    def _detect_batch(self, frames: Sequence[NDArray[np.uint8]]) -> Detections:
+        with torch.inference_mode():
+            return Detections(*(field.cpu().numpy() for field in self._find(frames)))

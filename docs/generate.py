@@ -1,0 +1,168 @@
+"""The pages of the site that say what the code says: nothing on them is written twice.
+
+mkdocs runs this before it renders (`make docs`). README, ARCHITECTURE, CONTRIBUTING and CHANGELOG become pages too.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mkdocs_gen_files
+import pyarrow as pa
+import yaml
+from pydantic import BaseModel
+from typer.main import get_command
+from typer.testing import CliRunner
+
+import facemill
+from facemill.detectors import forgery
+from facemill.manifests import Reason, schemas
+from facemill.manifests.shards.croissant import DESCRIPTIONS
+from facemill.pipeline.commands.cli import app
+from facemill.pipeline.commands.shared import Exit
+from facemill.pipeline.config.recipe import Recipe, available_recipes, load_recipe
+from facemill.registry import DATASETS, FACE_DETECTORS, FORGERY_DETECTORS
+
+ROOT = Path(__file__).parents[1]
+COPIES = {"README": "index", "ARCHITECTURE": "architecture", "CONTRIBUTING": "contributing", "CHANGELOG": "changelog"}
+
+
+def write(name: str, *parts: str) -> None:
+    """Write a page of the site."""
+    with mkdocs_gen_files.open(f"{name}.md", "w") as page:
+        page.write("\n\n".join(parts) + "\n")
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table in Markdown."""
+    lines = [list(head), *(list(map(str, row)) for row in rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def one_line(text: str | None) -> str:
+    """A docstring's first paragraph as one line."""
+    return " ".join((text or "").partition("\n\n")[0].split())
+
+
+def code(value: object) -> str:
+    """A value as code."""
+    return f"`{value}`"
+
+
+def copies() -> None:
+    """The repository's own pages, whose links to each other lead within the site."""
+    for source, name in COPIES.items():
+        text = (ROOT / f"{source}.md").read_text("utf-8")
+        for other, page in COPIES.items():
+            text = text.replace(f"({other}.md)", f"({page}.md)")
+        write(name, text)
+
+
+def datasets() -> None:
+    """Layout, names, pairs, splits and published counts of each dataset, as its adapter says them."""
+    sections = []
+    for name, adapter in DATASETS.items():
+        about = re.sub(r"^(\w+): ", r"- **\1**: ", adapter.description, flags=re.MULTILINE)
+        link = f"Ask its authors for the files: <{adapter.link}>" if adapter.link else ""
+        sections += [f"## {name}", about.replace("\n- **", "\n\n- **", 1), link]
+    write(
+        "datasets", "# Datasets", "What `facemill datasets NAME` prints: names that `facemill scan` knows.", *sections
+    )
+
+
+def detectors() -> None:
+    """Options of each detector."""
+    sections = ["# Detectors", "## Face detectors"]
+    for name, kind in FACE_DETECTORS.items():
+        variants = f"Variants (`detect.variant`): {', '.join(map(code, kind.variants))}." if kind.variants else ""
+        sections += [f"### {name}", one_line(kind.__doc__), variants, options(kind.options_type)]
+    sections += ["## Forgery detectors", "Options are set by `--set train.model.OPTION=VALUE`."]
+    for name, kind in FORGERY_DETECTORS.items():
+        lines = [re.fullmatch(r"(\w+)=(.*?)  (.*)", line) for line in forgery.describe_options(name)]
+        rows = [(code(m[1]), code(m[2]), m[3]) for m in lines if m]
+        sections += [f"### {name}", one_line(kind.__doc__), table(("option", "default", "meaning"), rows)]
+    write("detectors", *sections)
+
+
+def options(model: type[BaseModel]) -> str:
+    """The options of a model as a table."""
+    rows = [(code(key), code(f.get_default()), one_line(f.description)) for key, f in model.model_fields.items()]
+    return table(("`detect.options`", "default", "meaning"), rows) if rows else ""
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Every key of a recipe with its default and meaning."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from keys(kind, f"{prefix}{name}.")
+        else:
+            default = "" if field.is_required() else code(field.get_default(call_default_factory=True))
+            yield code(prefix + name), default, one_line(field.description)
+
+
+def recipes() -> None:
+    """Every key of a recipe, and every recipe in full."""
+    sections = ["# Recipes", "A recipe decides a dataset's bytes; its `train` section decides a training run."]
+    sections += ["## Keys", table(("key", "default", "meaning"), keys(Recipe))]
+    for name in available_recipes():
+        page: dict[str, Any] = load_recipe(name).model_dump(mode="json")
+        sections += [f"## {name}", page["paper"] or "", f"```yaml\n{yaml.safe_dump(page, sort_keys=False)}```"]
+    write("recipes", *sections)
+
+
+def files() -> None:
+    """The columns of every table that a build writes."""
+    sections = ["# Files on disk", f"```\n{_layout()}\n```"]
+    for name in ("SAMPLES", "VIDEOS", "FACES", "FACTS", "FAILURES"):
+        schema: pa.Schema = getattr(schemas, name)
+        meanings = DESCRIPTIONS if name == "SAMPLES" else {}
+        rows = [
+            (code(f.name), f"{f.type}{'' if f.nullable else ', never null'}", meanings.get(f.name, "")) for f in schema
+        ]
+        sections += [f"## {name.lower()}.parquet", table(("column", "type", "meaning"), rows)]
+    write("files", *sections)
+
+
+def _layout() -> str:
+    from facemill.manifests.shards import dataset
+
+    return (dataset.__doc__ or "").partition("\n\n")[2]
+
+
+def commands() -> None:
+    """The help of every command."""
+    sections = ["# Command line", _help(), "## Exit codes", table(("code", "meaning"), _exit_codes())]
+    for name in sorted(get_command(app).commands):  # type: ignore[attr-defined]  # typer has click inside
+        sections += [f"## {name}", _help(name)]
+    write("commands", *sections)
+
+
+def _help(*command: str) -> str:
+    shown = CliRunner().invoke(app, [*command, "--help"], prog_name="facemill", env={"COLUMNS": "110"})
+    return f"```\n{shown.output.strip()}\n```"
+
+
+def _exit_codes() -> Iterator[tuple[object, ...]]:
+    return ((code.value, code.name.lower().replace("_", " ")) for code in Exit)
+
+
+def python() -> None:
+    """The front door."""
+    names = [name for name in facemill.__all__ if name[0].islower()]
+    places = (facemill._PLACES[name] for name in names)
+    intro = "`import facemill` imports nothing else: each name is imported when it is first used."
+    write("python", "# Python", intro, *(f"::: facemill.{place}" for place in places))
+
+
+def troubleshooting() -> None:
+    """Every reason that a failures.parquet can hold."""
+    rows = [(code(r.value), r.fault.value, "yes" if r.retryable else "no") for r in Reason]
+    text = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    write("troubleshooting", text, table(("reason", "lies in", "the same command tries it again"), rows))
+
+
+for page in (copies, datasets, detectors, recipes, files, commands, python, troubleshooting):
+    page()

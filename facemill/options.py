@@ -1,0 +1,39 @@
+"""Options of detectors: frozen models, each with the switches that one detector has."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from facemill.errors import ConfigError
+from facemill.registry import nearest
+
+__all__ = ["Options", "check_options"]
+
+
+class Options(BaseModel):
+    """A frozen group of options that refuses unknown ones; their docstrings are what `facemill detectors` prints."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+OptionsModel = TypeVar("OptionsModel", bound=Options)
+
+
+def check_options(name: str, model: type[OptionsModel], options: Mapping[str, Any]) -> OptionsModel:
+    """Options of what is called `name`, checked and complete.
+
+    Raises:
+        ConfigError: for an unknown option or value.
+    """
+    try:
+        return model.model_validate(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = f"its options are {', '.join(model.model_fields)}" if model.model_fields else "it has none"
+            hint = nearest(key, model.model_fields)
+            raise ConfigError(f"{name} has no option {key!r}{hint}: {known}.") from None
+        where = f"Option {key!r} of {name}" if key else f"An option of {name}"
+        raise ConfigError(f"{where} is wrong: {first['msg']}, got {first['input']!r}.") from None

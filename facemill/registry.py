@@ -1,0 +1,192 @@
+"""Everything that other packages can add to facemill: things of one kind by name, each known in one way.
+
+What comes with facemill is listed here. A package of its own adds to it by an entry point of the kind's group,
+such as this in its pyproject.toml, and nothing else:
+
+    [project.entry-points."facemill.face_detectors"]
+    yolo = "mypackage.yolo:YoloFaces"
+
+Names tell nothing of what they stand for until it is asked for: only then is its module imported.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from facemill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from facemill.detectors.face.base import FaceDetector
+    from facemill.detectors.forgery.base import ForgeryDetector
+    from facemill.manifests.datasets.base import DatasetAdapter
+    from facemill.manifests.export.base import Exporter
+    from facemill.manifests.shards.base import ShardFormat
+    from facemill.pipeline.build.executors.base import Executor
+    from facemill.pipeline.extract.filters import Filter
+
+__all__ = [
+    "DATASETS",
+    "EXECUTORS",
+    "EXPORTERS",
+    "FACE_DETECTORS",
+    "FILTERS",
+    "FORGERY_DETECTORS",
+    "SHARD_FORMATS",
+    "Registry",
+    "nearest",
+]
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Things of one kind by name, sorted; reading one imports it.
+
+    Args:
+        kind: what each is, in words.
+        group: the entry points that add to it.
+        own: what comes with facemill, as `module:attribute` below `facemill.`.
+        calls: what is listed are classes of objects without state: they are called once, without arguments.
+    """
+
+    def __init__(self, kind: str, group: str, own: Mapping[str, str], *, calls: bool = False) -> None:
+        self.kind = kind
+        self.group = group
+        self._calls = calls
+        self._places = {name: f"facemill.{place}" for name, place in own.items()}
+        self._found: dict[str, T] = {}
+
+    def register(self, name: str, thing: T) -> None:
+        """Add something for as long as this process runs: for notebooks and tests. Workers do not see it.
+
+        Raises:
+            ConfigError: the name is taken.
+        """
+        if name in self:
+            raise ConfigError(f"There is a {self.kind} {name!r} already: choose another name.")
+        self._found[name] = thing
+
+    def check(self, name: str) -> None:
+        """Refuse a name that nothing has, without importing anything.
+
+        Raises:
+            ConfigError: with the nearest name.
+        """
+        if name not in self:
+            raise ConfigError(f"There is no {self.kind} {name!r}{nearest(name, self)}: say one of {', '.join(self)}.")
+
+    def __getitem__(self, name: str) -> T:
+        """The thing of that name.
+
+        Raises:
+            ConfigError: there is none, two packages offer it, or the package that does cannot be imported.
+        """
+        if name not in self._found:
+            found = self._load(name)
+            self._found[name] = found() if self._calls else found
+        return self._found[name]
+
+    def _load(self, name: str) -> Any:
+        if name in self._places:
+            module, _, attribute = self._places[name].partition(":")
+            return getattr(import_module(module), attribute)
+        self.check(name)
+        offers = [point for point in self._offers() if point.name == name]
+        if len(offers) > 1:
+            raise ConfigError(f"The {self.kind} {name!r} is offered by {_sources(offers)}: uninstall all but one.")
+        try:
+            return offers[0].load()
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"The {self.kind} {name!r} of {_sources(offers)} cannot be imported ({why}).") from error
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._found or name in self._places or any(point.name == name for point in self._offers())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*self._places, *self._found, *(point.name for point in self._offers())}))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def _offers(self) -> Iterable[EntryPoint]:
+        return entry_points(group=self.group)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` (did you mean 'x'?)`, for the end of a clause; empty where nothing known is like the word."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _sources(offers: Iterable[EntryPoint]) -> str:
+    return " and ".join(sorted(point.dist.name if point.dist else point.value for point in offers))
+
+
+DATASETS: "Registry[DatasetAdapter]" = Registry(
+    "dataset",
+    "facemill.datasets",
+    {
+        "celebdf1": "manifests.datasets.celebdf1:CelebDF1",
+        "celebdf2": "manifests.datasets.celebdf2:CelebDF2",
+        "csv": "manifests.datasets.csv_file:CsvFile",
+        "dfd": "manifests.datasets.dfd:DeepFakeDetection",
+        "dfdc": "manifests.datasets.dfdc:DFDC",
+        "dfdcp": "manifests.datasets.dfdcp:DFDCPreview",
+        "ffpp": "manifests.datasets.ffpp:FaceForensics",
+        "wild": "manifests.datasets.wild:WildDeepfake",
+    },
+    calls=True,
+)
+SHARD_FORMATS: "Registry[ShardFormat]" = Registry(
+    "shard format",
+    "facemill.shard_formats",
+    {
+        "parquet": "manifests.shards.parquet:ParquetShards",
+        "webdataset": "manifests.shards.webdataset:WebDatasetShards",
+    },
+    calls=True,
+)
+EXPORTERS: "Registry[Exporter]" = Registry(
+    "export",
+    "facemill.exporters",
+    {
+        "deepfakebench": "manifests.export.deepfakebench:export_deepfakebench",
+        "deepfakebench-lmdb": "manifests.export.deepfakebench:export_deepfakebench_lmdb",
+    },
+)
+FACE_DETECTORS: "Registry[type[FaceDetector]]" = Registry(
+    "face detector",
+    "facemill.face_detectors",
+    {"mtcnn": "detectors.face.mtcnn:MTCNN", "retinaface": "detectors.face.retinaface:RetinaFace"},
+)
+FORGERY_DETECTORS: "Registry[type[ForgeryDetector]]" = Registry(
+    "forgery detector",
+    "facemill.forgery_detectors",
+    {
+        "efficientnet_b4": "detectors.forgery.plain:EfficientNetB4",
+        "etd": "detectors.forgery.etd.network:ETD",
+        "lrl": "detectors.forgery.lrl.network:LRL",
+        "mat": "detectors.forgery.mat.network:MAT",
+        "resnet18": "detectors.forgery.plain:ResNet18",
+        "resnet34": "detectors.forgery.plain:ResNet34",
+        "sia": "detectors.forgery.sia.network:SIA",
+        "sola": "detectors.forgery.sola.network:SOLA",
+        "xception": "detectors.forgery.plain:Xception",
+    },
+)
+FILTERS: "Registry[type[Filter]]" = Registry(
+    "filter",
+    "facemill.filters",
+    {"blurred": "pipeline.extract.filters:Blurred", "too_small": "pipeline.extract.filters:TooSmall"},
+)
+EXECUTORS: "Registry[type[Executor]]" = Registry(
+    "executor",
+    "facemill.executors",
+    {
+        "dask": "pipeline.build.executors.dask:DaskExecutor",
+        "sequential": "pipeline.build.executors.sequential:SequentialExecutor",
+    },
+)
