@@ -119,8 +119,8 @@ def evaluate(
             precision=precision,
             on_progress=advance,
         )
-    if result.warning:
-        echo(f"Note: {result.warning}", err=True)
+    for warning in result.warnings:
+        echo(f"Note: {warning}", err=True)
     if as_json:
         echo_json(result.metrics)
         return

@@ -24,6 +24,7 @@ from facemill.pipeline.evaluate.scores import NO_CORRUPTION
 from facemill.pipeline.evaluate.scoring import score_faces
 from facemill.pipeline.figures.plots import draw_roc, draw_scores
 from facemill.pipeline.train.device import count_readers
+from facemill.pipeline.train.framing import differences_from_training
 from facemill.pipeline.train.run_folder import load_run, read_trained_on
 
 __all__ = ["METRICS_FILE", "SCORES_FILE", "Evaluation", "evaluate"]
@@ -40,12 +41,12 @@ class Evaluation:
         out: folder of scores.parquet, metrics.json and the plots.
         metrics: the content of metrics.json: see `evaluate.report.build_report`. `videos_trained_on` is how
             many of the videos the run was trained or validated on; None for a run that has kept no list.
-        warning: one sentence about these videos; None where there are none.
+        warnings: one sentence about such videos, and about each dataset whose crops are not those trained on.
     """
 
     out: Path
     metrics: dict[str, Any]
-    warning: str | None
+    warnings: tuple[str, ...]
 
 
 def evaluate(
@@ -91,6 +92,7 @@ def evaluate(
     datasets = [open_faces(folder, split, masks=False) for folder in data]
     _refuse_shared_samples(data, datasets)
     seen, warning = _seen_videos(run, data, split)
+    warnings = tuple(filter(None, (warning, *differences_from_training(config.crop, data))))
     conditions = [None, *all_corruptions()] if robustness else [None]
     total = len(conditions) * sum(faces.samples.num_rows for faces in datasets)
 
@@ -125,7 +127,7 @@ def evaluate(
         draw_scores(rows, out / f"scores-{unit}.png", title=f"{config.detector}: {unit} of {split}")
     about = {"run": str(run), "detector": config.detector, "split": split, "videos_trained_on": seen}
     write_report({**about, **metrics}, out / METRICS_FILE)
-    return Evaluation(out, {**metrics, "videos_trained_on": seen}, warning)
+    return Evaluation(out, {**metrics, "videos_trained_on": seen}, warnings)
 
 
 def _seen_videos(run: Path, data: Sequence[Path], split: str) -> tuple[int | None, str | None]:

@@ -57,8 +57,8 @@ def run_experiment(
     evaluation = evaluate(
         out / "run", test, out / "evaluation", robustness=experiment.robustness, device=device, workers=workers
     )
-    if evaluation.warning:
-        yield f"Note: {evaluation.warning}"
+    for warning in evaluation.warnings:
+        yield f"Note: {warning}"
     yield f"paper  trained on {experiment.trained_on}, tested on {experiment.tested_on}"
     yield from (f"paper  {metric}: {figure:g}" for metric, figure in experiment.figures.items())
     yield f"ours   trained on {_names(data)}, tested on {_names(test)}"

@@ -31,6 +31,7 @@ from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.train.checkpoints import AtomicCheckpoints, RunCheckpoints
 from facemill.pipeline.train.device import count_processes, count_readers
 from facemill.pipeline.train.epoch_log import EpochLog
+from facemill.pipeline.train.framing import crop_settings, differences_from_paper
 from facemill.pipeline.train.module import ForgeryModule
 from facemill.pipeline.train.release import release, try_release
 from facemill.pipeline.train.run_folder import (
@@ -182,6 +183,7 @@ def _configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig
         seed=recipe.seed,
         data=tuple(str(folder.absolute()) for folder in data),
         dataset_sha256=tuple(sha256_of(folder / DATASET_FILE) for folder in data),
+        crop=crop_settings(data[0]),
     )
 
 
@@ -201,9 +203,10 @@ def _check_data(data: Sequence[Path], config: RunConfig) -> pa.Table:
             )
     parts = [read_part(folder, split) for folder in data for split in opened]
     refuse_shared(parts)
-    if (warning := check_subjects(parts)) and rank_zero_only.rank == 0:
-        logger.info("Note: %s", warning)
-        print(f"Note: {warning}", file=sys.stderr)
+    for warning in filter(None, (check_subjects(parts), *differences_from_paper(config.detector, data))):
+        if rank_zero_only.rank == 0:
+            logger.info("Note: %s", warning)
+            print(f"Note: {warning}", file=sys.stderr)
     used = pa.concat_tables([part.contents for part in parts])
     samples = pa.concat_tables([faces.samples.select(["sample_id"]) for faces in opened.values()])["sample_id"]
     return used.filter(pc.is_in(used["sample_id"], value_set=samples.combine_chunks()))
@@ -220,7 +223,7 @@ def _claim(out: Path, config: RunConfig, *, resume: bool) -> None:
         raise ConfigError(f"{out} holds a training run: add --resume to go on with it, or choose another --out.")
     earlier = read_config(out)
     # A dataset may have been moved: what counts is that it is the same.
-    same = {"data": earlier.data}
+    same = {"data": earlier.data, "crop": earlier.crop}
     if config.model_copy(update=same) != earlier:
         changed = [
             key for key in RunConfig.model_fields if key != "data" and getattr(config, key) != getattr(earlier, key)

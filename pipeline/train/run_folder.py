@@ -65,6 +65,8 @@ class RunConfig(Settings):
     """Folders of the datasets trained on."""
     dataset_sha256: tuple[str, ...]
     """Of each dataset's dataset.json, which holds the hashes of all of its shards."""
+    crop: dict[str, Any] | None = None
+    """How the first dataset's faces were cut out: see `facemill.pipeline.train.framing.crop_settings`."""
     facemill: str = __version__
 
 

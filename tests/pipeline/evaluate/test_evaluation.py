@@ -69,15 +69,15 @@ def test_masks_are_not_read(finished: TrainReport, tmp_path: Path) -> None:
 def test_videos_that_the_run_was_trained_on_are_told(
     evaluation: Evaluation, finished: TrainReport, toy: Path, tmp_path: Path
 ) -> None:
-    assert (evaluation.metrics["videos_trained_on"], evaluation.warning) == (0, None)
+    assert (evaluation.metrics["videos_trained_on"], evaluation.warnings) == (0, ())
     known = evaluate(finished.run, [toy], tmp_path / "val", split="val")
-    assert known.warning == "The run was trained or validated on 2 of these videos, toy val-0 among them."
+    assert known.warnings == ("The run was trained or validated on 2 of these videos, toy val-0 among them.",)
     assert json.loads((tmp_path / "val" / "metrics.json").read_text())["videos_trained_on"] == 2
     older = shutil.copytree(finished.run, tmp_path / "older")
     (older / "trained_on.parquet").unlink()
     unknown = evaluate(older, [toy], tmp_path / "unknown")
     assert unknown.metrics["videos_trained_on"] is None
-    assert "keeps no list" in unknown.warning
+    assert "keeps no list" in unknown.warnings[0]
 
 
 def test_a_sample_of_two_folders_is_refused(finished: TrainReport, toy: Path, tmp_path: Path) -> None:

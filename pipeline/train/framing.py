@@ -1,0 +1,40 @@
+"""Whether faces are cut out of their videos as a detector is used to: other crops are other images to it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from facemill.manifests.shards.dataset import read_dataset
+from facemill.pipeline.config.recipe import available_recipes, load_recipe
+
+__all__ = ["crop_settings", "differences_from_paper", "differences_from_training"]
+
+
+def crop_settings(folder: Path) -> dict[str, Any]:
+    """The `crop` section of the recipe that a dataset was built by; `size` apart, since every detector resizes."""
+    return {key: value for key, value in read_dataset(folder).recipe.get("crop", {}).items() if key != "size"}
+
+
+def differences_from_paper(detector: str, folders: Sequence[Path]) -> Iterator[str]:
+    """A sentence for each dataset whose crops are not those of the detector's paper, or not those of the first one."""
+    first = crop_settings(folders[0])
+    if detector in available_recipes():
+        wanted = load_recipe(detector).crop.model_dump(mode="json", exclude={"size"})
+        for folder in folders:
+            yield from _differences(folder, wanted, f"the recipe {detector}")
+    else:
+        for folder in folders[1:]:
+            yield from _differences(folder, first, str(folders[0]))
+
+
+def differences_from_training(trained_on: Mapping[str, Any] | None, folders: Sequence[Path]) -> Iterator[str]:
+    """A sentence for each dataset whose crops are not those that a run was trained on."""
+    for folder in folders:
+        yield from _differences(folder, trained_on or {}, "the run's training data")
+
+
+def _differences(folder: Path, wanted: Mapping[str, Any], whose: str) -> Iterator[str]:
+    pairs = {key: (value, wanted[key]) for key, value in crop_settings(folder).items() if key in wanted}
+    other = [f"{key} {value} instead of {expected}" for key, (value, expected) in pairs.items() if value != expected]
+    if other:
+        yield f"The crops of {folder} are not those of {whose}: {', '.join(other)}."
