@@ -54,7 +54,8 @@ class ShardResult:
     """What came of a shard.
 
     Attributes:
-        fingerprint: of the work (`ShardSpec.fingerprint`).
+        fingerprint: of the work on this shard (`ShardSpec.fingerprint`).
+        identity: digest of the work on any shard (`WorkIdentity`); build.json says what it stands for.
         shard: the shard itself; None if it has no samples.
         samples, faces: tables of its records, merged into the dataset's own in the end.
         videos: how many videos it was made of.
@@ -66,6 +67,7 @@ class ShardResult:
     shard_id: str
     split: str
     fingerprint: str
+    identity: str
     shard: ShardFile | None
     samples: ShardFile
     faces: ShardFile

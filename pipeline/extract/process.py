@@ -27,10 +27,10 @@ from facemill.pipeline.decode import Frame
 from facemill.pipeline.extract.comparison import Comparison, CropMask, Judgement
 from facemill.pipeline.extract.crop import crop_image
 from facemill.pipeline.extract.encode import encode_image, encode_mask
-from facemill.pipeline.extract.faces import KnownFaces
 from facemill.pipeline.extract.filters import reason_to_drop
 from facemill.pipeline.extract.framing import Framing, relative_box
 from facemill.pipeline.extract.keeping import Keeping
+from facemill.pipeline.extract.known_faces import KnownFaces
 from facemill.pipeline.extract.samples import Candidate, Crop, facts_of, sample_of
 from facemill.pipeline.extract.tally import VideoTally
 from facemill.pipeline.extract.tracking import FaceTracking, TrackedFace, match_tracks
@@ -47,12 +47,14 @@ class Tools:
     Attributes:
         detector: hands out the face detector; never called while all faces are known.
         known_faces: detections of an earlier build.
+        detection: what detections depend on (`WorkIdentity.detection`).
         encoders: threads that encode crops while the next frames are looked at.
     """
 
     recipe: Recipe
     detector: Callable[[], FaceDetector]
-    known_faces: KnownFaces
+    known_faces: KnownFaces | None
+    detection: str
     encoders: Executor
     watch: Stopwatch = field(default_factory=Stopwatch)
 
@@ -96,7 +98,9 @@ class _ClipWork:
         self.clip, self.tools, self.recipe, self.watch = clip, tools, tools.recipe, tools.watch
         whole = {"scale": 1.0, "align": "none", "around": "face"} if clip.lead.is_sequence else {}
         self.crop_settings = tools.recipe.crop.model_copy(update=whole)
-        self.tracking = FaceTracking(clip, tools.recipe, tools.detector, tools.known_faces, tools.watch)
+        self.tracking = FaceTracking(
+            clip, tools.recipe, tools.detector, tools.known_faces, tools.detection, tools.watch
+        )
         self.keeping = Keeping(clip, tools.recipe.track)
         self.tallies: dict[str, VideoTally] = defaultdict(VideoTally)
         self.candidates: dict[str, list[Candidate]] = defaultdict(list)
