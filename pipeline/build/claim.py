@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from facemill import ConfigError, DatasetError
+from facemill.manifests.shards.dataset import state_results
 from facemill.manifests.storage import read_json, write_atomically
 from facemill.pipeline.build.identity import differences
-from facemill.pipeline.build.state import committed_results, state_folder
+from facemill.pipeline.build.state import state_folder
 
 __all__ = ["BUILD_FILE", "check_running", "claim", "recorded", "run_file", "settle"]
 
@@ -50,7 +51,7 @@ def claim(out: Path, identity: Mapping[str, Any], *, shared: bool = False) -> It
             kind = _lock(lock.fileno(), out, shared=shared)
             _check_identity(out, identity, at_work=kind == fcntl.LOCK_SH)
             if kind != fcntl.LOCK_SH:
-                before = recorded(out) if committed_results(out) else {}
+                before = recorded(out) if state_results(out) else {}
                 write_atomically(state / BUILD_FILE, json.dumps({**before, **identity}, indent=1).encode())
             if kind == fcntl.LOCK_EX:
                 for path in state.glob("run-*"):  # of runs that were killed
@@ -112,7 +113,7 @@ def settle(out: Path, identity: Mapping[str, Any]) -> None:
         ConfigError: if parts of this build were made otherwise.
     """
     before = recorded(out)
-    if committed_results(out) and not identity.keys() <= before.keys():
+    if state_results(out) and not identity.keys() <= before.keys():
         raise ConfigError(
             f"{out} holds a build of an earlier facemill, which did not say what it was made with: choose another "
             "--out, or delete the folder."
@@ -130,7 +131,7 @@ def _check_identity(out: Path, identity: Mapping[str, Any], *, at_work: bool = F
     Raises:
         ConfigError: naming what differs.
     """
-    before = recorded(out) if at_work or committed_results(out) else {}
+    before = recorded(out) if at_work or state_results(out) else {}
     if different := differences({name: identity[name] for name in identity if name in before}, before):
         raise ConfigError(
             f"{out} holds a build with {' and '.join(different)}: choose another --out, or delete the folder."

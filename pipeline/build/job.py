@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from facemill import ConfigError, DatasetError, FacemillError
 from facemill.manifests import VideoEntry, group_clips, read_videos, write_videos
-from facemill.manifests.shards.dataset import FACES_FILE, VIDEOS_FILE
+from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, VIDEOS_FILE
 from facemill.manifests.validation import check
 from facemill.pipeline.build.claim import claim, recorded, run_file, settle
 from facemill.pipeline.build.early_stop import EarlyStop
@@ -122,7 +122,7 @@ def build(
             settle(out, identity.values())
             if faces is not None:
                 faces = _fitting_faces(faces, identity, watcher)
-            job = BuildJob(out, recipe, faces, device, retry_failed, run, identity)
+            job = BuildJob(out, recipe, faces, device, retry_failed, run, identity, thorough=_is_finished(out))
             for result, built in _run(crew, specs, job, _Listener(watcher, EarlyStop(count))):
                 results[result.shard_id] = result
                 watcher.shard(result, built=built)
@@ -142,13 +142,19 @@ def finish_build(videos: str | Path | Sequence[VideoEntry], recipe: Recipe, out:
     identity = WorkIdentity.here(recipe, "cpu")
     with claim(out, _claimed(entries, identity)):
         identity = replace(identity, device=recorded(out).get("device", ""))  # of the parts, whatever this machine has
-        results = [load_whole(out, spec.shard_id, spec.fingerprint(identity)) for spec in specs]
+        how = {"thorough": _is_finished(out)}
+        results = [load_whole(out, spec.shard_id, spec.fingerprint(identity), **how) for spec in specs]
         if missing := [spec.shard_id for spec, result in zip(specs, results, strict=True) if result is None]:
             raise DatasetError(
                 f"{len(missing)} of {len(specs)} shards are not built, {missing[0]} the first: run the parts of the "
                 "build that failed once more."
             )
         return merge_shards(out, recipe, [result for result in results if result is not None])
+
+
+def _is_finished(out: Path) -> bool:
+    """Whether a run would mend what was finished, so that every byte is looked at, or resume what was interrupted."""
+    return (out / DATASET_FILE).exists()
 
 
 def _entries(videos: str | Path | Sequence[VideoEntry]) -> list[VideoEntry]:
@@ -280,7 +286,8 @@ def _result(outcome: Outcome[ShardSpec, Result]) -> Result:
 
 def _build_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) -> tuple[ShardResult, bool]:
     # First, and without torch, which takes seconds to import: most of a resumed build is committed.
-    done = load_final(job.out, spec.shard_id, spec.fingerprint(job.work), retry_failed=job.retry_failed)
+    how = {"retry_failed": job.retry_failed, "thorough": job.thorough}
+    done = load_final(job.out, spec.shard_id, spec.fingerprint(job.work), **how)
     if done is not None:
         return done, False
     from facemill.pipeline.build.shard import build_shard

@@ -38,7 +38,7 @@ __all__ = ["BuildReport", "merge_shards", "report_of", "sweep"]
 
 MERGED_ROWS = 50_000
 """Rows of a row group of samples.parquet, about."""
-FACES_ROWS = 1_024
+FACES_ROWS = 4_096
 """And of faces.parquet, of which a later build reads single videos."""
 
 OWN_FILES = re.compile(
@@ -125,7 +125,9 @@ def _failures(results: Sequence[ShardResult]) -> list[FailureRecord]:
 
 def sweep(out: Path) -> None:
     """Delete what killed processes left half-written of a build's own files, and nothing else."""
-    for folder in (out, state_folder(out), out / STATE_TABLES, *(out / split for split in SPLITS)):
+    state = state_folder(out), out / STATE_TABLES
+    parts = (part for folder in state for part in folder.glob("*-*/"))
+    for folder in (out, *state, *parts, *(out / split for split in SPLITS)):
         for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
             if OWN_FILES.fullmatch(target_of(path) or ""):
                 path.unlink(missing_ok=True)

@@ -63,6 +63,7 @@ class BuildJob:
         run: id of this run; work goes on for as long as the state folder names it
         (`facemill.pipeline.build.claim`). None: always.
         identity: of the work; None for this process's own.
+        thorough: look at every byte of what is committed, not only at sizes and last bytes.
     """
 
     out: Path
@@ -72,6 +73,7 @@ class BuildJob:
     retry_failed: bool = False
     run: str | None = None
     identity: WorkIdentity | None = None
+    thorough: bool = True
 
     @property
     def work(self) -> WorkIdentity:

@@ -29,7 +29,7 @@ from facemill.manifests import (
 from facemill.manifests.blame import reason_of_error
 from facemill.manifests.records import Fault
 from facemill.manifests.shards import SHARD_FORMATS, ShardWriter
-from facemill.manifests.shards.dataset import DATASET_FILE, STATE_TABLES
+from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, SAMPLES_FILE, state_path
 from facemill.manifests.storage import atomic_path, sha256_of
 from facemill.pipeline.build.claim import check_running
 from facemill.pipeline.build.earlier import EarlierShard
@@ -68,7 +68,7 @@ def build_shard(
     """
     fingerprint = spec.fingerprint(job.work)
     before = load_result(job.out, spec.shard_id, fingerprint)
-    if before is not None and before.is_final(job.out, retry_failed=job.retry_failed):
+    if before is not None and before.is_final(job.out, retry_failed=job.retry_failed, thorough=job.thorough):
         return before
     shard_format = SHARD_FORMATS[job.recipe.shards.format]
     shard = f"{spec.split}/{spec.shard_id}{shard_format.suffix}"
@@ -225,8 +225,8 @@ class _Records:
         out = job.out
         with watch("write"):
             tables = {
-                f"{STATE_TABLES}/{spec.shard_id}.samples.parquet": schemas.to_table(self.samples, schemas.SAMPLES),
-                f"{STATE_TABLES}/{spec.shard_id}.faces.parquet": schemas.to_table(self.faces, schemas.FACES),
+                state_path(spec.shard_id, SAMPLES_FILE): schemas.to_table(self.samples, schemas.SAMPLES),
+                state_path(spec.shard_id, FACES_FILE): schemas.to_table(self.faces, schemas.FACES),
             }
             for name, table in tables.items():
                 with atomic_path(out / name) as temporary:
