@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from facemill.pipeline.extract.filters import reason_to_drop
 from facemill.pipeline.extract.framing import Framing, relative_box
 from facemill.pipeline.extract.keeping import Keeping
 from facemill.pipeline.extract.known_faces import KnownFaces
-from facemill.pipeline.extract.samples import Candidate, Crop, facts_of, sample_of
+from facemill.pipeline.extract.samples import NO_IMAGE, Candidate, Crop, facts_of, sample_of
 from facemill.pipeline.extract.tally import VideoTally
 from facemill.pipeline.extract.tracking import FaceTracking, TrackedFace, match_tracks
 
@@ -285,7 +285,7 @@ class _ClipWork:
             return
         coverage = None if mask.kind is MaskKind.NONE else float(np.count_nonzero(mask.mask)) / mask.mask.size
         candidate = Candidate(
-            crop=crop,
+            crop=replace(crop, image=NO_IMAGE),
             judgement=judgement,
             mask_kind=mask.kind,
             mask_coverage=coverage,
