@@ -26,8 +26,9 @@ from facemill.manifests.shards.dataset import (
     FAILURES_FILE,
     SAMPLES_FILE,
     STATE_FOLDER,
-    STATE_TABLES,
     DatasetInfo,
+    state_path,
+    state_results,
 )
 from facemill.manifests.storage import refuse_special_file, sha256_of
 
@@ -103,13 +104,12 @@ def check_state(
     root: Path, info: DatasetInfo, samples: pa.Table | None, faces: pa.Table | None, failures: pa.Table | None
 ) -> Iterator[Problem]:
     """Where the build's state is still there, it and dataset.json speak of the same shards, tables and failures."""
-    found = (root / STATE_FOLDER).glob("*-*.json")
-    paths = sorted(found, key=lambda path: (_split_order(path.stem.partition("-")[0]), path.name))
+    paths = sorted(state_results(root), key=lambda path: (_split_order(path.stem.partition("-")[0]), path.name))
     if not paths:
         return
     failed: list[Any] = []
     for path in paths:
-        name = f"{STATE_FOLDER}/{path.name}"
+        name = path.relative_to(root).as_posix()
         try:
             result = json.loads(_content(path))
             failed += result["failures"]
@@ -123,7 +123,7 @@ def check_state(
         message = f"it does not hold the failures of the shards' results in {STATE_FOLDER}, in the order of the shards"
         yield Problem(FAILURES_FILE, message, check="state_failures")
     for file, table, schema in ((SAMPLES_FILE, samples, SAMPLES), (FACES_FILE, faces, FACES)):
-        parts = [_state_table(root, f"{stem}.{file}") for stem in stems]
+        parts = [_state_table(root, stem, file) for stem in stems]
         if table is not None and not _is_made_of(table, parts, schema):
             message = f"it does not hold the rows of the shards' tables in {STATE_FOLDER}, in the order of the shards"
             yield Problem(file, message, check="state_merged")
@@ -135,17 +135,18 @@ def _check_result(root: Path, info: DatasetInfo, name: str, result: dict[str, An
     if shard and known.get(shard["path"]) != (shard["rows"], shard["bytes"], shard["sha256"]):
         message = f"{DATASET_FILE} does not say the same of the shard {str(shard['path'])[:200]}"
         yield Problem(name, message, check="state_shard")
-    for file in (result["samples"], result["faces"]):
-        path = _state_table(root, Path(file["path"]).name)  # never outside, whatever the result says
+    for kind in (SAMPLES_FILE, FACES_FILE):
+        file = result[kind.partition(".")[0]]
+        path = _state_table(root, Path(name).stem, kind)  # never outside, whatever the result says
         if not path.is_file() or (path.stat().st_size, sha256_of(path)) != (file["bytes"], file["sha256"]):
             message = f"its table {path.relative_to(root).as_posix()} is missing or has changed"
             yield Problem(name, message, check="state_table")
 
 
-def _state_table(root: Path, name: str) -> Path:
+def _state_table(root: Path, shard_id: str, kind: str) -> Path:
     """Where a shard's table is; earlier versions kept it right in the state folder."""
-    path = root / STATE_TABLES / name
-    return path if path.is_file() else root / STATE_FOLDER / name
+    path = root / state_path(shard_id, kind)
+    return path if path.is_file() else root / STATE_FOLDER / f"{shard_id}.{kind}"
 
 
 def _is_made_of(table: pa.Table, parts: list[Path], schema: pa.Schema) -> bool:

@@ -36,6 +36,8 @@ __all__ = [
     "ShardInfo",
     "count_samples",
     "read_dataset",
+    "state_path",
+    "state_results",
     "write_dataset",
 ]
 
@@ -54,6 +56,8 @@ FAILURES_FILE = "failures.parquet"
 STATE_FOLDER = "_state"
 STATE_TABLES = f"{STATE_FOLDER}/tables"
 """One folder deeper than shards lie, so that `*/*.parquet` is the shards and nothing else."""
+A_FOLDER = 1000
+"""Shards of a split whose state lies in one folder; that of the first ones lies right in the state folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,21 @@ class DatasetInfo:
     failures: int
     facemill: str = __version__
     format_version: int = FORMAT_VERSION
+
+
+def state_path(shard_id: str, kind: str = "json") -> str:
+    """Path, below a dataset's folder, of a shard's result, or of one of its tables, such as `faces.parquet`."""
+    folder = STATE_FOLDER if kind == "json" else STATE_TABLES
+    split, _, number = shard_id.rpartition("-")
+    if number.isdecimal() and int(number) >= A_FOLDER:
+        folder = f"{folder}/{split}-{int(number) // A_FOLDER:03d}"
+    return f"{folder}/{shard_id}.{kind}"
+
+
+def state_results(root: Path) -> list[Path]:
+    """Files of the shards' results, by name."""
+    state = root / STATE_FOLDER
+    return sorted([*state.glob("*-*.json"), *state.glob("*-*/*-*.json")], key=lambda path: path.name)
 
 
 def count_samples(samples: pa.Table) -> Counts:

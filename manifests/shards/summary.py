@@ -13,7 +13,7 @@ from facemill import DatasetError, ManifestError
 from facemill.manifests.checks.bounded import read_table
 from facemill.manifests.records import LABELS, SPLITS
 from facemill.manifests.schemas import FAILURES, SAMPLES, VIDEOS
-from facemill.manifests.shards.dataset import FAILURES_FILE, SAMPLES_FILE, STATE_FOLDER, VIDEOS_FILE, read_dataset
+from facemill.manifests.shards.dataset import FAILURES_FILE, SAMPLES_FILE, VIDEOS_FILE, read_dataset, state_results
 from facemill.manifests.storage import read_json
 
 __all__ = [
@@ -263,7 +263,7 @@ def _count_failures(failures: pa.Table) -> tuple[FailureCount, ...]:
 def _sum_timings(root: Path) -> dict[str, float]:
     """Seconds by stage, from the results that the shards left in the state folder."""
     seconds: Counter[str] = Counter()
-    for path in sorted((root / STATE_FOLDER).glob("*-*.json")):
+    for path in state_results(root):
         try:
             seconds.update({str(stage): float(s) for stage, s in read_json(path)["timings"].items()})
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from facemill import ConfigError, DatasetError
+from facemill.manifests.shards.dataset import state_results
 from facemill.manifests.storage import read_json, write_atomically
-from facemill.pipeline.build.state import committed_results, state_folder
+from facemill.pipeline.build.identity import differences
+from facemill.pipeline.build.state import state_folder
 
-__all__ = ["BUILD_FILE", "check_running", "claim", "run_file"]
+__all__ = ["BUILD_FILE", "check_running", "claim", "recorded", "run_file", "settle"]
 
 BUILD_FILE = "build.json"
 """What must not change between the runs of one build."""
@@ -49,7 +51,8 @@ def claim(out: Path, identity: Mapping[str, Any], *, shared: bool = False) -> It
             kind = _lock(lock.fileno(), out, shared=shared)
             _check_identity(out, identity, at_work=kind == fcntl.LOCK_SH)
             if kind != fcntl.LOCK_SH:
-                write_atomically(state / BUILD_FILE, json.dumps(identity, indent=1).encode())
+                before = recorded(out) if state_results(out) else {}
+                write_atomically(state / BUILD_FILE, json.dumps({**before, **identity}, indent=1).encode())
             if kind == fcntl.LOCK_EX:
                 for path in state.glob("run-*"):  # of runs that were killed
                     path.unlink(missing_ok=True)
@@ -103,14 +106,46 @@ def _lock(descriptor: int, out: Path, *, shared: bool) -> int | None:
         time.sleep(0.1)  # the first of several parts looks at the folder alone
 
 
-def _check_identity(out: Path, identity: Mapping[str, Any], *, at_work: bool) -> None:
+def settle(out: Path, identity: Mapping[str, Any]) -> None:
+    """Complete what a claim says of its build, once its workers have told what they are.
+
+    Raises:
+        ConfigError: if parts of this build were made otherwise.
+    """
+    before = recorded(out)
+    if state_results(out) and not identity.keys() <= before.keys():
+        raise ConfigError(
+            f"{out} holds a build of an earlier facemill, which did not say what it was made with: choose another "
+            "--out, or delete the folder."
+        )
+    _check_identity(out, identity, at_work=True)
+    write_atomically(state_folder(out) / BUILD_FILE, json.dumps({**before, **identity}, indent=1).encode())
+
+
+def _check_identity(out: Path, identity: Mapping[str, Any], *, at_work: bool = False) -> None:
+    """See that a folder's build, if anything of it is committed, is this one.
+
+    Args:
+        at_work: whether another run of it may be under way, with nothing committed yet.
+
+    Raises:
+        ConfigError: naming what differs.
+    """
+    before = recorded(out) if at_work or state_results(out) else {}
+    if different := differences({name: identity[name] for name in identity if name in before}, before):
+        raise ConfigError(
+            f"{out} holds a build with {' and '.join(different)}: choose another --out, or delete the folder."
+        )
+
+
+def recorded(out: Path) -> dict[str, Any]:
+    """What the folder's build says of itself.
+
+    Raises:
+        ConfigError: if that is damaged.
+    """
     path = state_folder(out) / BUILD_FILE
-    if not path.is_file() or not (at_work or committed_results(out)):
-        return
     try:
-        before = read_json(path)
+        return read_json(path) if path.exists() else {}
     except ValueError as error:
         raise ConfigError(f"{path} is damaged ({error}): choose another --out, or delete the folder.") from None
-    if different := [what for what in identity if before.get(what) != identity[what]]:
-        fault = " and another ".join(different)
-        raise ConfigError(f"{out} holds a build with another {fault}: choose another --out, or delete the folder.")

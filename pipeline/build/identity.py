@@ -1,10 +1,13 @@
-"""What the bytes of a build may depend on, beside the videos' own: what must not change between its runs."""
+"""The identity of the work: whatever the bytes of a build may depend on, beside the videos themselves."""
 
 import hashlib
+import json
+import os
 import platform
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import av
@@ -13,7 +16,7 @@ from facemill import __version__
 from facemill.manifests import VideoEntry
 from facemill.pipeline.config.recipe import Recipe
 
-__all__ = ["VERSIONED", "identity_of", "versions"]
+__all__ = ["WorkIdentity", "detection_values", "device_kind", "differences", "has_gpu", "manifest_digest", "versions"]
 
 VERSIONED = (
     "decord",
@@ -26,19 +29,107 @@ VERSIONED = (
     "torchvision",
 )
 """Packages, beside PyAV, whose version may show in the pixels or the files."""
+NOT_IN_FACES = ("pyarrow", "python")
+"""Versions on which detections do not depend."""
+MOST_TOLD = 3
+"""Differences of one kind that are told."""
+
+GPU_DRIVERS = ("/proc/driver/nvidia/gpus", "/dev/dxg")
+"""What there is where a process may have a GPU: asking torch takes seconds."""
+VECTOR_UNITS = {
+    "AVX512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"},
+    "AVX2": {"avx2", "fma"},
+}
+"""Instruction sets between which torch chooses, the widest first, and the CPU's flags that each takes."""
+LIMITS = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
+"""Environment variables that, together, have torch and its libraries use AVX2 at most."""
 
 
-def identity_of(entries: Sequence[VideoEntry], recipe: Recipe) -> dict[str, Any]:
-    """What must not change between the runs of one build, since it may show in the bytes."""
+@dataclass(frozen=True, slots=True)
+class WorkIdentity:
+    """What may show in the bytes: equal work on equal videos gives equal files.
+
+    It stands in build.json, and its digest in every shard's fingerprint and result; what detections depend on is in
+    the key of each of them.
+
+    Attributes:
+        recipe: every setting that decides bytes.
+        weights: SHA-256 of the face detector's weights file; None for those that its package brings.
+        versions: of facemill and its libraries, by name.
+        device: what finds faces (see `device_kind`).
+    """
+
+    recipe: Mapping[str, Any]
+    weights: str | None
+    versions: Mapping[str, str]
+    device: str
+
+    @classmethod
+    def here(cls, recipe: Recipe, device: str = "auto") -> "WorkIdentity":
+        """The identity of this recipe's work in this process.
+
+        Args:
+            device: as in `BuildJob`.
+        """
+        found = {"facemill": __version__, **versions()}
+        return cls(recipe.work_values(), recipe.detect.weights_digest(), found, device_kind(device))
+
+    def values(self) -> dict[str, Any]:
+        """As plain values, each under the name by which a difference is told."""
+        return {
+            "recipe": self.recipe,
+            "weights file": self.weights,
+            "version of facemill or its libraries": self.versions,
+            "device": self.device,
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, hex."""
+        return _digest(self.values())
+
+    @property
+    def detection(self) -> str:
+        """Digest of what detections depend on, 16 hex digits."""
+        return _digest(detection_values(self.values()))[:16]
+
+
+def detection_values(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the values of an identity, maybe a damaged one, those on which detections depend."""
+    recipe = _section(identity, "recipe")
+    detect = _section(recipe, "detect")
+    settings = {name: value for name, value in detect.items() if name not in ("on", "weights")}
+    if detect.get("max_side") == "auto":
+        settings["min_face"] = _section(recipe, "filter").get("min_face")
+    libraries = "version of facemill or its libraries"
+    found = {name: value for name, value in _section(identity, libraries).items() if name not in NOT_IN_FACES}
+    rest = {name: identity.get(name) for name in ("weights file", "device")}
+    return {"detector": settings, libraries: found, **rest}
+
+
+def differences(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """What differs in `other`, such as `another recipe (crop.size 299 instead of 224)`."""
+    found = []
+    for section, value in own.items():
+        mine, theirs = dict(_leaves(value)), dict(_leaves(other.get(section)))
+        names = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
+        if not names:
+            continue
+        told = [f"{name} {theirs.get(name)} instead of {mine.get(name)}".strip() for name in names[:MOST_TOLD]]
+        told += ["…"] if len(names) > MOST_TOLD else []
+        if section == "device" and {"AVX512", "AVX2"} <= set(" ".join(told).split()):
+            told.append(f"with {' '.join(f'{name}={limit}' for name, limit in LIMITS.items())} it is AVX2 anywhere")
+        hashes = names == [""] and section != "device"
+        found.append(f"another {section}" + ("" if hashes else f" ({', '.join(told)})"))
+    return found
+
+
+def manifest_digest(entries: Sequence[VideoEntry]) -> str:
+    """SHA-256 of a manifest's rows."""
     videos = hashlib.sha256()
     for entry in entries:
         videos.update(repr(replace(entry, root="")).encode())  # a root that has moved holds the same videos still
-    return {
-        "recipe": recipe.work_values(),
-        "manifest": videos.hexdigest(),
-        "weights file": recipe.detect.weights_digest(),
-        "version of facemill or its libraries": {"facemill": __version__, **versions()},
-    }
+    return videos.hexdigest()
 
 
 def versions() -> dict[str, str]:
@@ -47,3 +138,54 @@ def versions() -> dict[str, str]:
     libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
     found |= {"av": av.__version__, "libavcodec": libavcodec}
     return found | {"python": platform.python_version()}
+
+
+def has_gpu() -> bool:
+    """Whether there may be a GPU for torch: asking torch itself takes seconds."""
+    return any(Path(driver).exists() for driver in GPU_DRIVERS)
+
+
+def device_kind(device: str) -> str:
+    """What a process here finds faces with: the GPU's name, or the CPU's architecture and vector instructions.
+
+    Sums differ in their last bits between them, and a box that lies between two of its steps with them.
+
+    Args:
+        device: as in `BuildJob`.
+    """
+    if device != "cpu" and has_gpu():
+        import torch
+
+        if torch.cuda.is_available():
+            number = device.removeprefix("cuda:")
+            numbers = [int(number)] if number.isdigit() else range(torch.cuda.device_count())
+            return " and ".join(sorted({torch.cuda.get_device_name(each) for each in numbers}))
+    return f"CPU {platform.machine()} {_vector_unit()}".strip()
+
+
+def _vector_unit() -> str:
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().partition("\nflags")[2].partition("\n")[0].split())
+    except OSError:
+        return ""
+    limited = all(os.environ.get(name) == limit for name, limit in LIMITS.items())
+    fit = [name for name, needed in VECTOR_UNITS.items() if needed <= flags and not (limited and name == "AVX512")]
+    return fit[0] if fit else ""
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = values.get(name)
+    return section if isinstance(section, Mapping) else {}
+
+
+def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Plain values by dotted name; a plain value itself has none."""
+    if not isinstance(value, Mapping):
+        yield prefix, value
+        return
+    for name, each in value.items():
+        yield from _leaves(each, f"{prefix}.{name}" if prefix else name)

@@ -8,17 +8,24 @@ from typing import Any, TypeVar
 
 from facemill import ConfigError, DatasetError, FacemillError
 from facemill.manifests import VideoEntry, group_clips, read_videos, write_videos
-from facemill.manifests.shards.dataset import FACES_FILE, VIDEOS_FILE
+from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, VIDEOS_FILE
 from facemill.manifests.validation import check
-from facemill.pipeline.build.claim import claim, run_file
+from facemill.pipeline.build.claim import claim, recorded, run_file, settle
 from facemill.pipeline.build.early_stop import EarlyStop
 from facemill.pipeline.build.executors import Executor, Outcome, tell
-from facemill.pipeline.build.identity import VERSIONED, identity_of
+from facemill.pipeline.build.identity import (
+    WorkIdentity,
+    detection_values,
+    differences,
+    has_gpu,
+    manifest_digest,
+)
 from facemill.pipeline.build.merge import BuildReport, merge_shards, report_of
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot, plan_shards
 from facemill.pipeline.build.state import GroupDone, ShardResult, load_final, load_whole
 from facemill.pipeline.build.worker_check import describe, fit_workers
 from facemill.pipeline.config.recipe import Recipe
+from facemill.pipeline.extract.known_faces import open_faces
 from facemill.registry import EXECUTORS
 
 __all__ = ["BuildReport", "Watcher", "build", "finish_build"]
@@ -104,15 +111,19 @@ def build(
         gpus=_count_gpus(device),
         performance_report=performance_report,
     )
-    with claim(out, identity_of(entries, recipe), shared=part is not None) as run:
+    identity = WorkIdentity.here(recipe, device)
+    with claim(out, _claimed(entries, identity), shared=part is not None) as run:
         write_videos(entries, out / VIDEOS_FILE, places=False)
-        job = BuildJob(out, recipe, faces, device, retry_failed, run)
         watcher.begin(count)
         results: dict[str, ShardResult] = {}
         with crew:
             if crew.dashboard is not None:
                 watcher.note(f"Dask's dashboard: {crew.dashboard}")
-            _check_workers(crew, entries, recipe, out, run, watcher)
+            identity = _agreed(crew, identity, device, entries, recipe, run_file(out, run), watcher)
+            settle(out, identity.values())
+            if faces is not None:
+                faces = _fitting_faces(faces, identity, watcher)
+            job = BuildJob(out, recipe, faces, device, retry_failed, run, identity, thorough=_is_finished(out))
             for result, built in _run(crew, specs, job, _Listener(watcher, EarlyStop(count))):
                 results[result.shard_id] = result
                 watcher.shard(result, built=built)
@@ -129,14 +140,22 @@ def finish_build(videos: str | Path | Sequence[VideoEntry], recipe: Recipe, out:
     """
     out, entries = Path(out).absolute(), _entries(videos)
     specs = plan_shards(group_clips(entries), recipe)
-    with claim(out, identity_of(entries, recipe)):
-        results = [load_whole(out, spec.shard_id, spec.fingerprint(recipe)) for spec in specs]
+    identity = WorkIdentity.here(recipe, "cpu")
+    with claim(out, _claimed(entries, identity)):
+        identity = replace(identity, device=recorded(out).get("device", ""))  # of the parts, whatever this machine has
+        how = {"thorough": _is_finished(out)}
+        results = [load_whole(out, spec.shard_id, spec.fingerprint(identity), **how) for spec in specs]
         if missing := [spec.shard_id for spec, result in zip(specs, results, strict=True) if result is None]:
             raise DatasetError(
                 f"{len(missing)} of {len(specs)} shards are not built, {missing[0]} the first: run the parts of the "
                 "build that failed once more."
             )
         return merge_shards(out, recipe, [result for result in results if result is not None])
+
+
+def _is_finished(out: Path) -> bool:
+    """Whether a run would mend what was finished, so that every byte is looked at, or resume what was interrupted."""
+    return (out / DATASET_FILE).exists()
 
 
 def _entries(videos: str | Path | Sequence[VideoEntry]) -> list[VideoEntry]:
@@ -155,26 +174,57 @@ def _share(specs: list[ShardSpec], number: int, count: int) -> list[ShardSpec]:
 # Running ----------------------------------------------------------------------------------------------
 
 
-def _check_workers(
-    executor: Executor, entries: Sequence[VideoEntry], recipe: Recipe, out: Path, run: str, watcher: Watcher
-) -> None:
-    """Refuse workers that would give other bytes, and leave out those that do not see a folder."""
+def _claimed(entries: Sequence[VideoEntry], identity: WorkIdentity) -> dict[str, Any]:
+    """What a folder is claimed for, as far as it is known before the workers have told their device."""
+    known = {section: value for section, value in identity.values().items() if section != "device"}
+    return {**known, "manifest": manifest_digest(entries)}
+
+
+def _agreed(
+    executor: Executor,
+    own: WorkIdentity,
+    device: str,
+    entries: Sequence[VideoEntry],
+    recipe: Recipe,
+    run_file: Path,
+    watcher: Watcher,
+) -> WorkIdentity:
+    """The identity of the work of those who do it: a worker that would give other bytes is refused.
+
+    Those that do not see a folder are left out.
+    """
     roots = sorted({entry.root for entry in entries})
     weights = None if recipe.detect.weights is None else str(recipe.detect.weights)
-    packages = ("facemill", "av", *VERSIONED)
-    seen: tuple[Any, ...] = packages, weights, roots, str(run_file(out, run))
+    devices = [own.device]
 
     def choose(told: dict[str, dict[str, Any]]) -> list[str]:
-        fit, lines, difference = fit_workers(describe(*seen)["versions"], told)
+        fit, lines, difference, there = fit_workers(own.values(), told)
         if difference is not None:
             raise ConfigError(difference)
-        if not fit:
+        if there is None:
             raise ConfigError(f"No worker can work: {' '.join(lines)}")
         for line in lines:
             watcher.warn(line)
+        devices.append(there)
         return fit
 
-    executor.choose_workers(describe, *seen, choose=choose)
+    executor.choose_workers(describe, weights, device, roots, str(run_file), choose=choose)
+    return replace(own, device=devices[-1])
+
+
+def _fitting_faces(faces: Path, identity: WorkIdentity, watcher: Watcher) -> Path | None:
+    """The folder whose detections are reused; None, with a word about it, where they were made by other means."""
+    made_by = open_faces(faces).made_by
+    if made_by in (None, identity.detection):
+        return faces
+    try:
+        before = detection_values(recorded(faces))
+    except ConfigError:
+        before = {}
+    different = differences(detection_values(identity.values()), before)
+    means = " and ".join(different) if before.get("device") else "another detector, or another version of facemill"
+    watcher.warn(f"No face detections of {faces} are reused: they were made with {means}.")
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +287,8 @@ def _result(outcome: Outcome[ShardSpec, Result]) -> Result:
 
 def _build_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) -> tuple[ShardResult, bool]:
     # First, and without torch, which takes seconds to import: most of a resumed build is committed.
-    done = load_final(job.out, spec.shard_id, spec.fingerprint(job.recipe), retry_failed=job.retry_failed)
+    how = {"retry_failed": job.retry_failed, "thorough": job.thorough}
+    done = load_final(job.out, spec.shard_id, spec.fingerprint(job.work), **how)
     if done is not None:
         return done, False
     from facemill.pipeline.build.shard import build_shard
@@ -247,7 +298,7 @@ def _build_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) 
 
 def _count_gpus(device: str) -> int:
     """GPUs that workers on this machine would share."""
-    if device == "cpu" or not Path("/proc/driver/nvidia/gpus").is_dir():
+    if device == "cpu" or not has_gpu():
         return 0
     import torch
 

@@ -37,13 +37,15 @@ from facemill.pipeline.config.recipe import Recipe
 __all__ = ["BuildReport", "merge_shards", "report_of", "sweep"]
 
 MERGED_ROWS = 50_000
-"""Rows of a row group of samples.parquet and faces.parquet, about."""
+"""Rows of a row group of samples.parquet, about."""
+FACES_ROWS = 4_096
+"""And of faces.parquet, of which a later build reads single videos."""
 
 OWN_FILES = re.compile(
     "|".join(
         [
             *map(re.escape, (DATASET_FILE, CARD_FILE, CROISSANT_FILE)),
-            *map(re.escape, (VIDEOS_FILE, SAMPLES_FILE, FACES_FILE, FAILURES_FILE, BUILD_FILE)),
+            *map(re.escape, (VIDEOS_FILE, SAMPLES_FILE, FACES_FILE, FACTS_FILE, FAILURES_FILE, BUILD_FILE)),
             rf"({'|'.join(SPLITS)})-\d{{6,}}(\.samples|\.faces)?\.\w+",
         ]
     )
@@ -77,8 +79,8 @@ class BuildReport:
 
 def merge_shards(out: Path, recipe: Recipe, results: Sequence[ShardResult]) -> BuildReport:
     """Merge the tables of all shards, given in the order of the plan, and write what speaks of the whole."""
-    _merge((out / result.samples.path for result in results), schemas.SAMPLES, out / SAMPLES_FILE)
-    _merge((out / result.faces.path for result in results), schemas.FACES, out / FACES_FILE)
+    _merge((out / result.samples.path for result in results), schemas.SAMPLES, out / SAMPLES_FILE, MERGED_ROWS)
+    _merge((out / result.faces.path for result in results), schemas.FACES, out / FACES_FILE, FACES_ROWS)
     failures = _failures(results)
     facts = list({row.video_id: row for result in results for row in result.facts}.values())
     for path, table in (
@@ -123,19 +125,21 @@ def _failures(results: Sequence[ShardResult]) -> list[FailureRecord]:
 
 def sweep(out: Path) -> None:
     """Delete what killed processes left half-written of a build's own files, and nothing else."""
-    for folder in (out, state_folder(out), out / STATE_TABLES, *(out / split for split in SPLITS)):
+    state = state_folder(out), out / STATE_TABLES
+    parts = (part for folder in state for part in folder.glob("*-*/"))
+    for folder in (out, *state, *parts, *(out / split for split in SPLITS)):
         for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
             if OWN_FILES.fullmatch(target_of(path) or ""):
                 path.unlink(missing_ok=True)
 
 
-def _merge(tables: Iterable[Path], schema: pa.Schema, target: Path) -> None:
-    """Concatenate Parquet files, holding no more than a row group's rows at a time."""
+def _merge(tables: Iterable[Path], schema: pa.Schema, target: Path, rows: int) -> None:
+    """Concatenate Parquet files, holding no more than a row group's rows at a time, about `rows`."""
     with atomic_path(target) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         held: list[pa.Table] = []
         for path in tables:
             held.append(pq.read_table(path, schema=schema))
-            if sum(map(len, held)) >= MERGED_ROWS:
+            if sum(map(len, held)) >= rows:
                 writer.write_table(pa.concat_tables(held))
                 held = []
         if held:

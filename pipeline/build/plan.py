@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from facemill.manifests import SPLITS, ClipGroup
+from facemill.pipeline.build.identity import WorkIdentity
 from facemill.pipeline.clips.sampling import expected_frames
 from facemill.pipeline.config.recipe import Recipe
 
@@ -42,11 +43,11 @@ class ShardSpec:
         """Ids of the videos that give samples: a reference does so in another shard, or nowhere."""
         return frozenset(video.video_id for group in self.groups for video in group.sampled())
 
-    def fingerprint(self, recipe: Recipe) -> str:
+    def fingerprint(self, identity: WorkIdentity) -> str:
         """SHA-256 of what decides the shard's bytes: a committed shard is only good for this very work."""
         # A root that has moved holds the same videos still.
         groups = [[{**asdict(video), "root": None} for video in group.videos()] for group in self.groups]
-        work = json.dumps([self.shard_id, recipe.work_values(), groups], sort_keys=True)
+        work = json.dumps([self.shard_id, identity.digest, groups], sort_keys=True)
         return hashlib.sha256(work.encode()).hexdigest()
 
 
@@ -61,6 +62,8 @@ class BuildJob:
         retry_failed: also try again what failed by the videos' own fault.
         run: id of this run; work goes on for as long as the state folder names it
         (`facemill.pipeline.build.claim`). None: always.
+        identity: of the work; None for this process's own.
+        thorough: look at every byte of what is committed, not only at sizes and last bytes.
     """
 
     out: Path
@@ -69,6 +72,13 @@ class BuildJob:
     device: str = "auto"
     retry_failed: bool = False
     run: str | None = None
+    identity: WorkIdentity | None = None
+    thorough: bool = True
+
+    @property
+    def work(self) -> WorkIdentity:
+        """The identity of the work."""
+        return self.identity or WorkIdentity.here(self.recipe, self.device)
 
 
 @dataclass(frozen=True, slots=True)

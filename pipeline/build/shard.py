@@ -30,7 +30,7 @@ from facemill.manifests import (
 from facemill.manifests.blame import reason_of_error
 from facemill.manifests.records import Fault
 from facemill.manifests.shards import ShardWriter
-from facemill.manifests.shards.dataset import DATASET_FILE, STATE_TABLES
+from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, SAMPLES_FILE, state_path
 from facemill.manifests.storage import atomic_path, sha256_of
 from facemill.pipeline.build.claim import check_running
 from facemill.pipeline.build.earlier import EarlierShard
@@ -39,11 +39,12 @@ from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot
 from facemill.pipeline.build.state import GroupDone, ShardFile, ShardResult, load_result, save_result
 from facemill.pipeline.clips.prefetch import BrokenGroup, Prefetch
 from facemill.pipeline.clips.stopwatch import Stopwatch
-from facemill.pipeline.extract.faces import KnownFaces, load_detector, load_faces
+from facemill.pipeline.extract.faces import load_detector
+from facemill.pipeline.extract.known_faces import open_faces
 from facemill.pipeline.extract.process import ClipResult, Tools, process_clip
 from facemill.registry import SHARD_FORMATS
 
-__all__ = ["build_shard", "clip_results", "device_of_worker", "known_faces", "merged"]
+__all__ = ["build_shard", "clip_results", "device_of_worker", "merged"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT_BLOCK_BYTES = 32 << 20
@@ -67,9 +68,9 @@ def build_shard(
     Raises:
         FacemillError: for what is no video's fault, such as missing weights, a missing root, or a stop of the build.
     """
-    fingerprint = spec.fingerprint(job.recipe)
+    fingerprint = spec.fingerprint(job.work)
     before = load_result(job.out, spec.shard_id, fingerprint)
-    if before is not None and before.is_final(job.out, retry_failed=job.retry_failed):
+    if before is not None and before.is_final(job.out, retry_failed=job.retry_failed, thorough=job.thorough):
         return before
     shard_format = SHARD_FORMATS[job.recipe.shards.format]
     shard = f"{spec.split}/{spec.shard_id}{shard_format.suffix}"
@@ -88,7 +89,7 @@ def build_shard(
         changed = True
     if before is not None and not changed:
         return before
-    result = records.commit(spec, job.out, shard, fingerprint, watch)
+    result = records.commit(spec, job, shard, fingerprint, watch)
     save_result(job.out, result)
     return result
 
@@ -110,9 +111,7 @@ def _results(
     groups = [g for g in spec.groups if earlier is None or not earlier.is_final(g, retry_failed=job.retry_failed)]
     _check_roots(groups)
     anew = replace(spec, groups=tuple(groups))
-    stream = (
-        isolated_results(anew, job) if spec.isolated else clip_results(anew, job, slot, known_faces(anew, job), watch)
-    )
+    stream = isolated_results(anew, job) if spec.isolated else clip_results(anew, job, slot, watch)
     made = groupby(stream, key=itemgetter(0))
     wanted = {group.group_id for group in groups}
     for group in spec.groups:
@@ -125,9 +124,7 @@ def _results(
         yield result if earlier is None else earlier.better(group, result)
 
 
-def clip_results(
-    spec: ShardSpec, job: BuildJob, slot: Slot, known: KnownFaces, watch: Stopwatch
-) -> Iterator[tuple[str, ClipResult]]:
+def clip_results(spec: ShardSpec, job: BuildJob, slot: Slot, watch: Stopwatch) -> Iterator[tuple[str, ClipResult]]:
     """Process a shard's clip groups in order; yields what each gives, in one part or several, with the group's id.
 
     Whatever breaks is a failure of the videos concerned.
@@ -137,7 +134,8 @@ def clip_results(
         load_detector, job.recipe.detect, job.recipe.filter.min_face, device_of_worker(job.device, slot.number)
     )
     with _settled(), ThreadPoolExecutor(1, "encode") as encoders:
-        tools = Tools(job.recipe, detector, known, encoders, watch)
+        known = None if job.faces is None else open_faces(job.faces)
+        tools = Tools(job.recipe, detector, known, job.work.detection, encoders, watch)
         with Prefetch(spec.groups, job.recipe, slot.threads) as stream:
             for item in stream:
                 if isinstance(item, FailureRecord):
@@ -166,11 +164,6 @@ def merged(parts: Iterable[ClipResult]) -> ClipResult:
         whole.failures += part.failures
         whole.facts += part.facts
     return whole
-
-
-def known_faces(spec: ShardSpec, job: BuildJob) -> KnownFaces:
-    """Detections of an earlier build in the shard's videos."""
-    return {} if job.faces is None else load_faces(job.faces, spec.video_ids, spec.shard_id)
 
 
 def _broken(videos: Sequence[VideoEntry], error: Exception) -> ClipResult:
@@ -229,12 +222,13 @@ class _Records:
         same = tuple(self.failures) == before.failures and len(self.samples) == before.rows
         return same and (before.shard is None or sha256_of(shard) == before.shard.sha256)
 
-    def commit(self, spec: ShardSpec, out: Path, shard: str, fingerprint: str, watch: Stopwatch) -> ShardResult:
+    def commit(self, spec: ShardSpec, job: BuildJob, shard: str, fingerprint: str, watch: Stopwatch) -> ShardResult:
         """Write the tables beside the finished shard and describe all of it."""
+        out = job.out
         with watch("write"):
             tables = {
-                f"{STATE_TABLES}/{spec.shard_id}.samples.parquet": schemas.to_table(self.samples, schemas.SAMPLES),
-                f"{STATE_TABLES}/{spec.shard_id}.faces.parquet": schemas.to_table(self.faces, schemas.FACES),
+                state_path(spec.shard_id, SAMPLES_FILE): schemas.to_table(self.samples, schemas.SAMPLES),
+                state_path(spec.shard_id, FACES_FILE): schemas.to_table(self.faces, schemas.FACES),
             }
             for name, table in tables.items():
                 with atomic_path(out / name) as temporary:
@@ -246,6 +240,7 @@ class _Records:
             shard_id=spec.shard_id,
             split=spec.split,
             fingerprint=fingerprint,
+            identity=job.work.digest,
             shard=ShardFile.of(out, shard, len(self.samples)) if self.samples else None,
             samples=samples,
             faces=faces,

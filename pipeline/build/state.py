@@ -1,26 +1,29 @@
 """What has been committed: one result per shard below the state folder, written after everything it speaks of."""
 
+import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from facemill.manifests import FailureRecord, VideoFacts
-from facemill.manifests.shards.dataset import STATE_FOLDER
+from facemill.manifests.shards.dataset import STATE_FOLDER, state_path
 from facemill.manifests.storage import sha256_of, write_atomically
 
 __all__ = [
     "GroupDone",
     "ShardFile",
     "ShardResult",
-    "committed_results",
     "load_final",
     "load_result",
     "load_whole",
     "save_result",
     "state_folder",
 ]
+
+FOOTER_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +34,27 @@ class ShardFile:
         path: below the dataset's folder.
         rows, bytes: its size.
         sha256: of its bytes, hex.
+        footer: SHA-256 of its last `FOOTER_BYTES`, hex.
     """
 
     path: str
     rows: int
     bytes: int
     sha256: str
+    footer: str
 
     @classmethod
     def of(cls, root: Path, path: str, rows: int) -> "ShardFile":
         """Describe a finished file."""
-        return cls(path, rows, (root / path).stat().st_size, sha256_of(root / path))
+        file = root / path
+        return cls(path, rows, file.stat().st_size, sha256_of(file), _footer_of(file))
 
-    def is_whole(self, root: Path) -> bool:
-        """Whether the file is there, byte for byte."""
+    def is_whole(self, root: Path, *, thorough: bool = True) -> bool:
+        """Whether the file is there, byte for byte, or, if not `thorough`, by its size and its last bytes."""
         path = root / self.path
-        return path.is_file() and path.stat().st_size == self.bytes and sha256_of(path) == self.sha256
+        if not path.is_file() or path.stat().st_size != self.bytes:
+            return False
+        return sha256_of(path) == self.sha256 if thorough else _footer_of(path) == self.footer
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,8 @@ class ShardResult:
     """What came of a shard.
 
     Attributes:
-        fingerprint: of the work (`ShardSpec.fingerprint`).
+        fingerprint: of the work on this shard (`ShardSpec.fingerprint`).
+        identity: digest of the work on any shard (`WorkIdentity`); build.json says what it stands for.
         shard: the shard itself; None if it has no samples.
         samples, faces: tables of its records, merged into the dataset's own in the end.
         videos: how many videos it was made of.
@@ -66,6 +75,7 @@ class ShardResult:
     shard_id: str
     split: str
     fingerprint: str
+    identity: str
     shard: ShardFile | None
     samples: ShardFile
     faces: ShardFile
@@ -80,18 +90,20 @@ class ShardResult:
         """Samples in the shard."""
         return self.shard.rows if self.shard else 0
 
-    def is_whole(self, root: Path) -> bool:
-        """Whether every file it speaks of is there, byte for byte."""
-        return all(file.is_whole(root) for file in (self.shard, self.samples, self.faces) if file is not None)
+    def is_whole(self, root: Path, *, thorough: bool = True) -> bool:
+        """Whether every file it speaks of is there (see `ShardFile.is_whole`)."""
+        files = (self.shard, self.samples, self.faces)
+        return all(file.is_whole(root, thorough=thorough) for file in files if file is not None)
 
-    def is_final(self, root: Path, *, retry_failed: bool = False) -> bool:
+    def is_final(self, root: Path, *, retry_failed: bool = False, thorough: bool = True) -> bool:
         """Whether nothing is left to do: its files are whole, and no failure is to be tried again.
 
         Args:
             retry_failed: videos without a sample are tried again, whosever fault that is.
+            thorough: see `ShardFile.is_whole`.
         """
         again = any(failure.retryable for failure in self.failures) or (retry_failed and self.barren > 0)
-        return not again and self.is_whole(root)
+        return not again and self.is_whole(root, thorough=thorough)
 
 
 _RESULT = TypeAdapter(ShardResult)
@@ -118,20 +130,15 @@ def state_folder(root: Path) -> Path:
     return root / STATE_FOLDER
 
 
-def committed_results(root: Path) -> list[Path]:
-    """Files of the shards' results, by name."""
-    return sorted(state_folder(root).glob("*-[0-9]*.json"))
-
-
 def save_result(root: Path, result: ShardResult) -> None:
     """Commit a shard."""
     text = json.dumps(asdict(result), indent=1, sort_keys=True)
-    write_atomically(state_folder(root) / f"{result.shard_id}.json", text.encode())
+    write_atomically(root / state_path(result.shard_id), text.encode())
 
 
 def load_result(root: Path, shard_id: str, fingerprint: str) -> ShardResult | None:
     """The committed result of this very work, be its files whole or not; None where there is none."""
-    path = state_folder(root) / f"{shard_id}.json"
+    path = root / state_path(shard_id)
     try:
         result = _RESULT.validate_json(path.read_bytes(), strict=True)
     except (OSError, ValueError):  # pydantic's ValidationError is one
@@ -139,13 +146,20 @@ def load_result(root: Path, shard_id: str, fingerprint: str) -> ShardResult | No
     return result if result.fingerprint == fingerprint else None
 
 
-def load_whole(root: Path, shard_id: str, fingerprint: str) -> ShardResult | None:
+def load_whole(root: Path, shard_id: str, fingerprint: str, *, thorough: bool = True) -> ShardResult | None:
     """The committed result of this very work, if its files are whole; else None."""
     result = load_result(root, shard_id, fingerprint)
-    return result if result is not None and result.is_whole(root) else None
+    return result if result is not None and result.is_whole(root, thorough=thorough) else None
 
 
-def load_final(root: Path, shard_id: str, fingerprint: str, *, retry_failed: bool = False) -> ShardResult | None:
-    """The committed result of this very work, if it is final; else None."""
+def load_final(root: Path, shard_id: str, fingerprint: str, **how: bool) -> ShardResult | None:
+    """The committed result of this very work, if it is final (see `ShardResult.is_final`); else None."""
     result = load_result(root, shard_id, fingerprint)
-    return result if result is not None and result.is_final(root, retry_failed=retry_failed) else None
+    return result if result is not None and result.is_final(root, **how) else None
+
+
+def _footer_of(path: Path) -> str:
+    """In which Parquet says where everything lies, so that a file that was cut or patched has another one."""
+    with path.open("rb") as file:
+        file.seek(-min(FOOTER_BYTES, path.stat().st_size), os.SEEK_END)
+        return hashlib.sha256(file.read()).hexdigest()

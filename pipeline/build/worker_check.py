@@ -3,72 +3,70 @@
 `describe` is sent to workers by value, since a worker may have no facemill at all: it imports the rest only inside.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = ["describe", "fit_workers"]
 
 
-def describe(packages: Sequence[str], weights_file: str | None, roots: Sequence[str], run_file: str) -> dict[str, Any]:
-    """Versions, the weights' hash, and what is not in sight, told by plain values.
+def describe(weights_file: str | None, device: str, roots: Sequence[str], run_file: str) -> dict[str, Any]:
+    """What this process would do the work with, and what is not in sight, told by plain values.
 
     Args:
-        packages: whose versions are told.
         weights_file: the face detector's.
+        device: as in `BuildJob`.
         roots: folders of the videos.
         run_file: a file in the output folder's state.
     """
     import hashlib
-    import importlib
-    from importlib import metadata
     from pathlib import Path
 
-    versions = {}
-    for name in packages:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "missing"
+    told: dict[str, Any] = {}
     try:
-        libraries = importlib.import_module("av").library_versions
-        versions["libavcodec"] = ".".join(map(str, libraries["libavcodec"]))
-    except ImportError:
-        versions["libavcodec"] = "missing"
+        from facemill import __version__
+        from facemill.pipeline.build import identity
+
+        told["version of facemill or its libraries"] = {"facemill": __version__, **identity.versions()}
+        told["device"] = identity.device_kind(device)
+    except Exception as error:  # whatever is missing or too old there
+        told["version of facemill or its libraries"] = {"facemill": f"missing ({error})"}
     if weights_file is not None:
         weights = Path(weights_file)
-        versions["the weights"] = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "missing"
+        told["weights file"] = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "missing"
     unseen = [root for root in roots if "://" not in root and not Path(root).exists()]
     token = Path(run_file)
     if not token.is_file():
         unseen.append(str(token.parent.parent))
-    return {"versions": versions, "unseen": unseen}
+    return {"identity": told, "unseen": unseen}
 
 
 def fit_workers(
-    own: Mapping[str, str], workers: Mapping[str, Mapping[str, Any]]
-) -> tuple[list[str], list[str], str | None]:
+    own: Mapping[str, Any], workers: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[str], list[str], str | None, str | None]:
     """Who may work.
 
     Args:
-        own: what `describe` says of versions here.
+        own: what `describe` says of the identity here. A device counts among those that work only: the driver's own
+            does nothing.
         workers: what it says there, by address.
 
     Returns:
-        the addresses of those that may; a line for each that may not, since it does not see a folder; and a sentence
-        about a difference of versions, for which the cluster is refused.
+        the addresses of those that may; a line for each that may not, since it does not see a folder; a sentence
+        about a difference, for which the cluster is refused; and the device of those that may.
     """
+    from facemill.pipeline.build.identity import differences
+
+    same = {section: value for section, value in own.items() if section not in ("recipe", "device")}
+    device: dict[str, str] = {}
     fit, lines = [], []
     for address, told in workers.items():
-        if different := list(_differences(own, told["versions"])):
-            return [], [], f"The worker at {address} has {', '.join(different)}: give all of them the same versions."
-        if told["unseen"]:
+        blind = bool(told["unseen"])
+        if different := differences(same if blind else {**same, **device}, told["identity"]):
+            fault = " and ".join(different)
+            return [], [], f"The worker at {address} has {fault}: give all of them the same.", None
+        if blind:
             lines.append(f"The worker at {address} is left out: it does not see {', '.join(told['unseen'])}.")
         else:
             fit.append(address)
-    return fit, lines, None
-
-
-def _differences(own: Mapping[str, str], theirs: Mapping[str, str]) -> Iterable[str]:
-    for name, version in own.items():
-        if theirs.get(name) != version:
-            yield f"{name} {theirs.get(name)} instead of {version}"
+            device = {"device": told["identity"]["device"]}
+    return fit, lines, None, device.get("device")

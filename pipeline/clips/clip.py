@@ -214,6 +214,8 @@ class Clip:
                 if not follows and start == 0:  # nothing of it has been used yet
                     self.alone.append(fake)
                     self._forget_failures(fake)
+                if fake in self.alone or start + length >= len(self.indices):
+                    del streams[fake.video_id]  # and with it a decoder, which holds frames of its own
         if self.crops_later:
             yield from self._read_again()
 

@@ -1,7 +1,6 @@
 """Opening a clip group: which of its videos can be read, and which belong together."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage, VideoEnt
 from facemill.manifests.sequences import is_sequence
 from facemill.masks import match_by_time
 from facemill.pipeline.clips.clip import Clip, ClipVideo, FrameReader
+from facemill.pipeline.clips.fetched import copies_folder
 from facemill.pipeline.clips.sampling import sample_frames
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.decode import Colour, SequenceReader, VideoReader
@@ -85,8 +85,7 @@ def _local_copy(location: str, resources: ExitStack) -> Path:
     """Path of a video on this machine; a remote one is copied here for as long as its clip is open."""
     if "://" not in location:
         return Path(location)
-    folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="facemill-"))
-    path = Path(folder) / location.rpartition("/")[2]
+    path = resources.enter_context(copies_folder()) / location.rpartition("/")[2]
     try:
         with fsspec.open(location) as remote, path.open("wb") as local:
             shutil.copyfileobj(remote, local)

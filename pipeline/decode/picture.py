@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facemill.pipeline.decode.orientation import orientation_of
+from facemill.pipeline.decode.orientation import UPRIGHT, Orientation
 
 __all__ = ["Observer", "Picture", "picture_of", "rgb_of", "small_rgb", "square_size", "thumbnail_of"]
 
@@ -28,16 +28,18 @@ class Picture:
     Attributes:
         frame: the `av.VideoFrame`.
         pixel_aspect: width of a coded pixel / its height.
+        orientation: how it is to be turned.
     """
 
     frame: Any
     pixel_aspect: Fraction = SQUARE
+    orientation: Orientation = UPRIGHT
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height, upright, in square pixels."""
         width, height = square_size(self.frame.width, self.frame.height, self.pixel_aspect)
-        return (height, width) if orientation_of(self.frame).transpose else (width, height)
+        return (height, width) if self.orientation.transpose else (width, height)
 
 
 Observer = Callable[[int, Picture], None]
@@ -67,14 +69,14 @@ def rgb_of(picture: Picture) -> NDArray[np.uint8]:
     size = {} if (width, height) == (frame.width, frame.height) else {"width": width, "height": height}
     # One thread: as many as there are cores, FFmpeg's choice, is slower and takes them from others.
     rgb = frame.to_ndarray(format="rgb24", threads=1, **size, **({"interpolation": "BICUBIC"} if size else {}))
-    return orientation_of(frame).apply(np.ascontiguousarray(rgb))
+    return picture.orientation.apply(np.ascontiguousarray(rgb))
 
 
 def small_rgb(picture: Picture, side: int) -> NDArray[np.uint8]:
     """uint8 RGB [h, w, 3], upright, square pixels, its longer side `side` pixels (never enlarged)."""
     width, height = _small_size(picture, side)
     rgb = picture.frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA", threads=1)
-    return orientation_of(picture.frame).apply(np.ascontiguousarray(rgb))
+    return picture.orientation.apply(np.ascontiguousarray(rgb))
 
 
 def thumbnail_of(picture: Picture, side: int = THUMBNAIL_SIDE) -> NDArray[np.uint8]:
@@ -91,7 +93,7 @@ def thumbnail_of(picture: Picture, side: int = THUMBNAIL_SIDE) -> NDArray[np.uin
         # Four samples of each quarter of a cell are enough: the mean of all pixels takes 40 times as long.
         fine = cv2.resize(luma, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
         small = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
-    return orientation_of(frame).apply(np.ascontiguousarray(small))
+    return picture.orientation.apply(np.ascontiguousarray(small))
 
 
 def _small_size(picture: Picture, side: int, *, enlarge: bool = False) -> tuple[int, int]:

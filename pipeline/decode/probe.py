@@ -35,12 +35,14 @@ class Probe:
     """What `VideoInfo` tells, and what the backends need beside it.
 
     Attributes:
+        angle: by which PyAV says that the first picture is turned; `orientation` is read from its side data.
         container: FFmpeg's name of the file format, such as `mov,mp4,m4a,3gp,3g2,mj2`.
     """
 
     info: VideoInfo
     timeline: Timeline
     orientation: Orientation
+    angle: int
     container: str
 
 
@@ -177,7 +179,7 @@ def _describe(path: Path, timeline: Timeline, declared: int | None, first: Any, 
         profile=stream.codec_context.profile or "",
         other_streams=sum(_is_moving(other) for other in stream.container.streams.video) - 1,
     )
-    return Probe(info, timeline, orientation, stream.container.format.name)
+    return Probe(info, timeline, orientation, first.rotation, stream.container.format.name)
 
 
 def _frames_of_cut_matroska(path: Path, container: Any, stream: Any) -> int | None:

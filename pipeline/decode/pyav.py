@@ -10,7 +10,8 @@ from facemill import VideoError
 from facemill.manifests.records import Reason
 from facemill.pipeline.decode.damage import DamageTracker
 from facemill.pipeline.decode.deinterlace import deinterlaced
-from facemill.pipeline.decode.frame import UNSPECIFIED, Frame, VideoInfo
+from facemill.pipeline.decode.frame import UNSPECIFIED, Frame
+from facemill.pipeline.decode.orientation import orientation_of
 from facemill.pipeline.decode.picture import Observer, Picture, rgb_of
 from facemill.pipeline.decode.probe import Probe
 from facemill.pipeline.decode.source import Deadline, blamed_on, decode, demux, open_video
@@ -65,7 +66,7 @@ def read_with_pyav(
         for index, frame in deinterlaced(pictures) if deinterlace else pictures:
             if index >= end:
                 return
-            picture = None if frame is None else _picture(path, frame, probed.info)
+            picture = None if frame is None else _picture(path, frame, probed)
             if observer is not None and picture is not None:
                 observer(index, picture)
                 deadline.restart()
@@ -159,13 +160,15 @@ def _decode_by_counting(
                 return
 
 
-def _picture(path: Path, frame: Any, info: VideoInfo) -> Picture:
-    colour = info.colour
+def _picture(path: Path, frame: Any, probed: Probe) -> Picture:
+    info, colour = probed.info, probed.info.colour
     if frame.colorspace == UNSPECIFIED:
         frame.colorspace = colour.matrix
     if frame.color_range == 0:
         frame.color_range = colour.range
-    picture = Picture(frame, info.pixel_aspect)
+    # A picture whose side data was looked at holds itself: its memory would wait for Python's collector of cycles.
+    orientation = probed.orientation if frame.rotation == probed.angle else orientation_of(frame)
+    picture = Picture(frame, info.pixel_aspect, orientation)
     width, height = picture.size
     if (width, height) != (info.width, info.height):
         raise VideoError(

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +27,11 @@ from facemill.pipeline.decode import Frame
 from facemill.pipeline.extract.comparison import Comparison, CropMask, Judgement
 from facemill.pipeline.extract.crop import crop_image
 from facemill.pipeline.extract.encode import encode_image, encode_mask
-from facemill.pipeline.extract.faces import KnownFaces
 from facemill.pipeline.extract.filters import create_filters, reason_to_drop
 from facemill.pipeline.extract.framing import Framing, relative_box
 from facemill.pipeline.extract.keeping import Keeping
-from facemill.pipeline.extract.samples import Candidate, Crop, facts_of, sample_of
+from facemill.pipeline.extract.known_faces import KnownFaces
+from facemill.pipeline.extract.samples import NO_IMAGE, Candidate, Crop, facts_of, sample_of
 from facemill.pipeline.extract.tally import VideoTally
 from facemill.pipeline.extract.tracking import FaceTracking, TrackedFace, match_tracks
 
@@ -47,12 +47,14 @@ class Tools:
     Attributes:
         detector: hands out the face detector; never called while all faces are known.
         known_faces: detections of an earlier build.
+        detection: what detections depend on (`WorkIdentity.detection`).
         encoders: threads that encode crops while the next frames are looked at.
     """
 
     recipe: Recipe
     detector: Callable[[], FaceDetector]
-    known_faces: KnownFaces
+    known_faces: KnownFaces | None
+    detection: str
     encoders: Executor
     watch: Stopwatch = field(default_factory=Stopwatch)
 
@@ -96,7 +98,9 @@ class _ClipWork:
         self.clip, self.tools, self.recipe, self.watch = clip, tools, tools.recipe, tools.watch
         whole = {"scale": 1.0, "align": "none", "around": "face"} if clip.lead.is_sequence else {}
         self.crop_settings = tools.recipe.crop.model_copy(update=whole)
-        self.tracking = FaceTracking(clip, tools.recipe, tools.detector, tools.known_faces, tools.watch)
+        self.tracking = FaceTracking(
+            clip, tools.recipe, tools.detector, tools.known_faces, tools.detection, tools.watch
+        )
         self.keeping = Keeping(clip, tools.recipe.track)
         self.tallies: dict[str, VideoTally] = defaultdict(VideoTally)
         self.candidates: dict[str, list[Candidate]] = defaultdict(list)
@@ -282,7 +286,7 @@ class _ClipWork:
             return
         coverage = None if mask.kind is MaskKind.NONE else float(np.count_nonzero(mask.mask)) / mask.mask.size
         candidate = Candidate(
-            crop=crop,
+            crop=replace(crop, image=NO_IMAGE),
             judgement=judgement,
             mask_kind=mask.kind,
             mask_coverage=coverage,

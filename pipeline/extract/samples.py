@@ -13,12 +13,16 @@ from facemill.manifests.shards import EncodedSample
 from facemill.pipeline.clips.clip import Clip, ClipVideo
 from facemill.pipeline.extract.comparison import Judgement
 
-__all__ = ["Candidate", "Crop", "facts_of", "sample_of"]
+__all__ = ["NO_IMAGE", "Candidate", "Crop", "facts_of", "sample_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A face cut out of a frame, of which it is not yet known whether it is wanted."""
+    """A face cut out of a frame, of which it is not yet known whether it is wanted.
+
+    Attributes:
+        image: [S, S, 3]; empty once it is handed to the encoders, since that of each fake would stay until the end.
+    """
 
     position: int
     track_id: int
@@ -27,6 +31,9 @@ class Crop:
     face: Face
     affine: NDArray[np.float64]
     image: NDArray[np.uint8]
+
+
+NO_IMAGE = np.empty((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from facemill.pipeline.clips.clip import Clip, ClipVideo, LeadWindow
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.decode import Frame
-from facemill.pipeline.extract.faces import KnownFaces, detection_key, frame_faces, whole_picture
+from facemill.pipeline.extract.faces import faces_of, frame_faces, whole_picture
+from facemill.pipeline.extract.known_faces import KnownFaces, detection_key
 from facemill.pipeline.tracking.false_tracks import face_patch
 from facemill.pipeline.tracking.follow import Follower
 from facemill.pipeline.tracking.track import Track, box_iou
@@ -33,6 +34,7 @@ class FaceTracking:
     Args:
         detector: hands out the face detector; never called while all faces are known.
         known_faces: detections of an earlier build.
+        detection: what detections depend on (`WorkIdentity.detection`).
 
     Attributes:
         detections: every frame's faces, known or new, in the order in which they were asked for; none of a clip
@@ -45,14 +47,15 @@ class FaceTracking:
         clip: Clip,
         recipe: Recipe,
         detector: Callable[[], FaceDetector],
-        known_faces: KnownFaces,
+        known_faces: KnownFaces | None,
+        detection: str,
         watch: Stopwatch,
     ) -> None:
-        self.clip, self.settings, self.watch = clip, recipe.detect, watch
-        self.min_face, self.deinterlace = recipe.filter.min_face, recipe.decode.deinterlace
+        self.clip, self.watch = clip, watch
+        self.deinterlace = recipe.decode.deinterlace
         self.detections: list[FrameFaces] = []
         self.patches: dict[int, list[NDArray[np.uint8]]] = defaultdict(list)
-        self._detector, self._known = detector, known_faces
+        self._detector, self._known, self._detection = detector, known_faces, detection
         self._follower = Follower(lambda images: detector().detect(list(images)))
         self._crops = Track(0)
 
@@ -83,10 +86,11 @@ class FaceTracking:
     def detect(self, video: ClipVideo, frames: Sequence[Frame | None]) -> list[list[Face]]:
         """Faces of each frame; none where a frame does not decode."""
         info = video.reader.info
-        work = video.video_id, video.file_bytes, info.frame_count, self.settings, self.min_face
-        key = detection_key(*work, deinterlaced=self.deinterlace and info.interlaced)
+        deinterlaced = self.deinterlace and info.interlaced
+        key = detection_key(self._detection, video.entry, video.file_bytes, info.frame_count, deinterlaced=deinterlaced)
+        known = self._known.of(key) if self._known is not None else {}
         present = [frame for frame in frames if frame is not None and frame.image is not None]
-        faces = {frame.index: self._known[key, frame.index] for frame in present if (key, frame.index) in self._known}
+        faces = {frame.index: faces_of(known[frame.index]) for frame in present if frame.index in known}
         unseen = list({frame.index: frame for frame in present if frame.index not in faces}.values())
         if unseen:
             detector = self._detector()

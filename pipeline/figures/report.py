@@ -1,15 +1,20 @@
 """Pictures of a built dataset for a person to look at, the most doubtful ones first."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, islice, pairwise
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
 
 from facemill import DatasetError, ManifestError
-from facemill.manifests import MaskKind, SampleRecord, schemas
+from facemill.manifests import MaskKind, schemas
 from facemill.manifests.checks.bounded import picture_size, read_table
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.manifests.shards.dataset import SAMPLES_FILE, read_dataset
@@ -18,11 +23,36 @@ from facemill.pipeline.figures.sheet import Image, mask_over
 
 __all__ = ["draw_contact_sheet"]
 
+pc: Any = pyarrow.compute
+"""Untyped: the stubs know no columns of two types."""
+
 STRIP = 9
 """Samples of a track that are shown side by side."""
+TOLD = ("sample_id", "video_id", "method", "frame_index", "track_id", "mask_kind", "mask_coverage", "shard", "row")
+COLUMNS = pa.schema(
+    [field for field in schemas.SAMPLES if field.name in {*TOLD, "source_id", "label", "pair_offset", "bbox"}]
+)
+"""All that is read: a row takes some tens of bytes."""
 
-Records = Sequence[SampleRecord]
-Pair = tuple[SampleRecord, SampleRecord | None]
+Rows = NDArray[np.int64]  # numbers of rows of samples.parquet
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What is told of a sample that is shown: fields of `SampleRecord`."""
+
+    sample_id: str
+    video_id: str
+    method: str
+    frame_index: int
+    track_id: int
+    mask_kind: str
+    mask_coverage: float | None
+    shard: str
+    row: int
+
+
+Pair = tuple[_Sample, _Sample | None]
 """A fake's sample, and that of the same face and moment in its original."""
 
 
@@ -42,26 +72,20 @@ def draw_contact_sheet(folder: str | Path, path: str | Path, *, rows: int = 8) -
     folder, path = Path(folder), Path(path)
     read_dataset(folder)
     try:
-        samples: list[SampleRecord] = schemas.from_table(
-            read_table(folder / SAMPLES_FILE, schemas.SAMPLES), SampleRecord
-        )
+        samples = read_table(folder / SAMPLES_FILE, COLUMNS)
     except (ManifestError, OSError, ValueError) as error:
         raise DatasetError(f"{folder / SAMPLES_FILE} cannot be read ({error}): run `facemill verify`.") from None
-    if not samples:
+    if not len(samples):
         raise DatasetError(f"{folder} has no samples: there is nothing to put on a contact sheet.")
-    pairs = _pairs(samples)
-    masked = [pair for pair in pairs if pair[1] is not None and pair[0].mask_kind is not MaskKind.NONE]
+    choice = _Choice(samples, rows)
     masks = {
-        "Emptiest masks: real, fake, mask": _by_video(masked, rows, lambda pair: pair[0].mask_coverage or 0.0),
-        "Fullest masks: real, fake, mask": _by_video(masked, rows, lambda pair: -(pair[0].mask_coverage or 0.0)),
-        "Fakes without an original": _by_video([pair for pair in pairs if pair[1] is None], rows, lambda pair: 0.0),
+        "Emptiest masks: real, fake, mask": choice.pairs(choice.masked, choice.coverage),
+        "Fullest masks: real, fake, mask": choice.pairs(choice.masked, -choice.coverage),
+        "Fakes without an original": choice.pairs(choice.unpaired, 0 * choice.coverage),
     }
-    tracks = _restless_tracks(samples, rows)
-    with_fakes = {sample.source_id for sample in samples}
-    alone = [sample for sample in samples if sample.method == "real" and sample.video_id not in with_fakes]
-    alone = [sample for sample, _ in _by_video([(sample, None) for sample in alone], rows, lambda pair: 0.0)]
+    tracks, alone = choice.restless_tracks(), [real for real, _ in choice.pairs(choice.alone, 0 * choice.coverage)]
     shown = chain(chain.from_iterable(chain.from_iterable(masks.values())), chain.from_iterable(tracks), alone)
-    pictures = _read_pictures(folder, (record for record in shown if record is not None))
+    pictures = _read_pictures(folder, (sample for sample in shown if sample is not None))
     drawn = [SheetPart(title, [_strip_of_pair(pair, pictures) for pair in chosen]) for title, chosen in masks.items()]
     drawn.append(SheetPart("Tracks: consecutive samples", [_strip_of_track(track, pictures) for track in tracks]))
     drawn.append(SheetPart("Real videos without fakes", [Strip(_name(s), [pictures[s.sample_id][0]]) for s in alone]))
@@ -71,48 +95,104 @@ def draw_contact_sheet(folder: str | Path, path: str | Path, *, rows: int = 8) -
 # Choosing ---------------------------------------------------------------------------------------------
 
 
-def _pairs(samples: Records) -> list[Pair]:
-    """Every fake's sample with its original's, None where there is none."""
-    reals = {(s.video_id, s.frame_index, s.track_id): s for s in samples if s.label == 0}
-    return [
-        (fake, reals.get((fake.source_id or "", fake.frame_index - (fake.pair_offset or 0), fake.track_id)))
-        for fake in samples
-        if fake.label == 1
-    ]
+class _Choice:
+    """Chooses what is shown, by columns: a dataset has millions of samples.
 
+    Args:
+        count: videos, or tracks, of each kind.
 
-def _by_video(pairs: Sequence[Pair], count: int, worth: Callable[[Pair], float]) -> list[Pair]:
-    """Of each video the pair that is least by `worth` (its middle one where all are equal), the least videos first."""
-    by_video: dict[str, list[Pair]] = defaultdict(list)
-    for pair in pairs:
-        by_video[pair[0].video_id].append(pair)
-    chosen = []
-    for found in by_video.values():
-        least = min(map(worth, found))
-        equal = [pair for pair in found if worth(pair) == least]
-        chosen.append(equal[len(equal) // 2])
-    return sorted(chosen, key=worth)[:count]
-
-
-def _restless_tracks(samples: Records, count: int) -> list[Records]:
-    """Strips of the tracks whose face boxes change most in size from one sample to the next.
-
-    A fake's track beside its original's, of the same boxes, is left out.
+    Attributes:
+        masked, unpaired, alone: rows of fakes with an original and a mask, of fakes without an original, and of
+            reals without fakes.
+        coverage: [N], of the masks; 0 where there is none.
     """
-    videos = {sample.video_id for sample in samples}
-    tracks: dict[tuple[str, int], list[SampleRecord]] = defaultdict(list)
-    for sample in samples:
-        if sample.pair_offset is None or sample.source_id not in videos:
-            tracks[sample.video_id, sample.track_id].append(sample)
-    strips = []
-    for track in tracks.values():
-        track.sort(key=lambda sample: sample.frame_index)
-        sides = [max(s.bbox[2] - s.bbox[0], s.bbox[3] - s.bbox[1], 1e-3) for s in track]
-        jumps = [max(a / b, b / a) for a, b in pairwise(sides)] or [1.0]
-        start = max(0, min(int(np.argmax(jumps)) - STRIP // 2 + 1, len(track) - STRIP))
-        strips.append((max(jumps), track[start : start + STRIP]))
-    strips.sort(key=lambda strip: -strip[0])
-    return [strip for _, strip in strips[:count]]
+
+    def __init__(self, samples: pa.Table, count: int) -> None:
+        self._samples, self._count = samples, count
+        column = {name: samples[name].combine_chunks() for name in COLUMNS.names}
+        videos = column["video_id"].dictionary_encode()
+        self._video = _numbers(videos.indices)
+        source = _numbers(pc.fill_null(pc.index_in(column["source_id"], videos.dictionary), -1))
+        self._frame, self._track = _numbers(column["frame_index"]), _numbers(column["track_id"])
+        fake = _numbers(column["label"]) == 1
+        in_original = self._frame - _numbers(pc.fill_null(column["pair_offset"], 0))
+        self._original = _find(
+            np.stack([source, in_original, self._track]),
+            np.stack([self._video, self._frame, self._track]),
+            np.flatnonzero(fake),
+            np.flatnonzero(_numbers(column["label"]) == 0),
+        )
+        kind = _numbers(pc.not_equal(column["mask_kind"], MaskKind.NONE.value))
+        real = _numbers(pc.equal(column["method"], "real"))
+        self.masked = np.flatnonzero(fake & (self._original >= 0) & (kind == 1))
+        self.unpaired = np.flatnonzero(fake & (self._original < 0))
+        self.alone = np.flatnonzero((real == 1) & ~np.isin(self._video, source))
+        self.coverage = pc.fill_null(column["mask_coverage"], 0.0).to_numpy(zero_copy_only=False)
+        # A fake's track beside its original's, of the same boxes, is left out.
+        self._own = np.flatnonzero((source < 0) | (_numbers(pc.is_null(column["pair_offset"])) == 1))
+        boxes = pc.list_flatten(column["bbox"]).to_numpy(zero_copy_only=False).reshape(-1, 4)
+        self._side = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0), 1e-3)
+
+    def pairs(self, rows: Rows, worth: NDArray[Any]) -> list[Pair]:
+        """Of each video the row that is least by `worth` (its middle one where all are equal), least videos first."""
+        if not len(rows):
+            return []
+        rows = rows[np.argsort(self._video[rows], kind="stable")]
+        starts = np.flatnonzero(np.diff(self._video[rows], prepend=-1))
+        ends = np.append(starts[1:], len(rows))
+        least = np.minimum.reduceat(worth[rows], starts)
+        best = np.argsort(least, kind="stable")[: self._count]
+        of_video = [rows[starts[video] : ends[video]] for video in best]
+        equal = [found[worth[found] == worth[found].min()] for found in of_video]
+        return [self._pair(int(found[len(found) // 2])) for found in equal]
+
+    def restless_tracks(self) -> list[list[_Sample]]:
+        """Strips of the tracks whose face boxes change most in size from one sample to the next."""
+        rows = self._own
+        if not len(rows):
+            return []
+        rows = rows[np.lexsort([self._frame[rows], self._track[rows], self._video[rows]])]
+        new = np.diff(self._video[rows], prepend=-1).astype(bool) | np.diff(self._track[rows], prepend=-1).astype(bool)
+        ratio = np.abs(np.diff(np.log(self._side[rows]), prepend=0.0))
+        ratio[new] = 0.0
+        starts = np.flatnonzero(new)
+        order = np.argsort(-np.maximum.reduceat(ratio, starts), kind="stable")[: self._count]
+        ends = np.append(starts[1:], len(rows))
+        strips = []
+        for start, end in zip(starts[order], ends[order], strict=True):
+            jump = int(np.argmax(ratio[start:end])) - 1  # from this sample to the next
+            first = start + max(0, min(max(jump, 0) - STRIP // 2 + 1, end - start - STRIP))
+            strips.append([self._sample(int(row)) for row in rows[first : min(end, first + STRIP)]])
+        return strips
+
+    def _pair(self, row: int) -> Pair:
+        original = int(self._original[row])
+        return self._sample(row), self._sample(original) if original >= 0 else None
+
+    def _sample(self, row: int) -> _Sample:
+        return _Sample(**self._samples.select(TOLD).slice(row, 1).to_pylist()[0])
+
+
+def _numbers(column: Any) -> Rows:
+    return np.asarray(column.to_numpy(zero_copy_only=False), np.int64)
+
+
+def _find(wanted: Rows, there: Rows, askers: Rows, answers: Rows) -> Rows:
+    """For each of N rows the row that it asks for; -1 where there is none.
+
+    Args:
+        wanted, there: [3, N], what a row asks for and what it is.
+        askers, answers: rows that ask, and those that may be found.
+    """
+    found = np.full(wanted.shape[1], -1, np.int64)
+    both = np.concatenate([there[:, answers], wanted[:, askers]], axis=1)
+    order = np.lexsort(both)  # stable: of equal ones, those that may be found come first
+    same = np.append(False, (np.diff(both[:, order], axis=1) == 0).all(axis=0))
+    first = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
+    answer, asks = order[first], order >= len(answers)
+    hit = asks & (answer < len(answers))
+    found[askers[order[hit] - len(answers)]] = answers[answer[hit]]
+    return found
 
 
 # Drawing ----------------------------------------------------------------------------------------------
@@ -123,20 +203,20 @@ def _strip_of_pair(pair: Pair, pictures: dict[str, tuple[Image, Image]]) -> Stri
     image, mask = pictures[fake.sample_id]
     covered = "no mask" if fake.mask_coverage is None else f"{fake.mask_kind} {fake.mask_coverage:.1%}"
     strip = [] if real is None else [pictures[real.sample_id][0]]
-    strip += [image] if fake.mask_kind is MaskKind.NONE else [image, mask_over(image, mask)]
+    strip += [image] if fake.mask_kind == MaskKind.NONE else [image, mask_over(image, mask)]
     return Strip(f"{covered}  {_name(fake)}", strip)
 
 
-def _strip_of_track(track: Records, pictures: dict[str, tuple[Image, Image]]) -> Strip:
+def _strip_of_track(track: Sequence[_Sample], pictures: dict[str, tuple[Image, Image]]) -> Strip:
     frames = f"to {track[-1].frame_index}" if len(track) > 1 else ""
     return Strip(f"{_name(track[0])} {frames}  track {track[0].track_id}", [pictures[s.sample_id][0] for s in track])
 
 
-def _name(sample: SampleRecord) -> str:
+def _name(sample: _Sample) -> str:
     return f"{sample.method}  {sample.video_id}  frame {sample.frame_index}"
 
 
-def _read_pictures(folder: Path, records: Iterable[SampleRecord]) -> dict[str, tuple[Image, Image]]:
+def _read_pictures(folder: Path, records: Iterable[_Sample]) -> dict[str, tuple[Image, Image]]:
     """Picture [S, S, 3] and mask [S, S] of these records, by sample id.
 
     Each shard is read up to the last one wanted.

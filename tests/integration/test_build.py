@@ -129,8 +129,8 @@ def test_known_faces_that_are_not_there(manifest: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("what", ["recipe", "manifest"])
-def test_a_folder_belongs_to_one_build(built: Built, manifest: Path, tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize(("what", "told"), [("recipe", " (crop.size 96 instead of 97)"), ("manifest", "")])
+def test_a_folder_belongs_to_one_build(built: Built, manifest: Path, tmp_path: Path, what: str, told: str) -> None:
     before = content(built.folder)
     if what == "recipe":
         ended = facemill(*build_args(manifest, built.folder, "--set", "crop.size=97"))
@@ -139,7 +139,7 @@ def test_a_folder_belongs_to_one_build(built: Built, manifest: Path, tmp_path: P
         write_videos(reals, tmp_path / "reals.parquet")
         ended = facemill(*build_args(tmp_path / "reals.parquet", built.folder))
     assert ended.code == 2
-    assert ended.sentence.startswith(f"Error: {built.folder} holds a build with another {what}:")
+    assert ended.sentence.startswith(f"Error: {built.folder} holds a build with another {what}{told}: choose")
     assert content(built.folder) == before
 
 

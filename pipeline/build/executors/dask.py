@@ -1,6 +1,7 @@
 """Running shards on Dask: here or on a cluster, a bounded number at a time. Nothing else imports Dask."""
 
 import itertools
+import math
 import pickle
 import secrets
 import sys
@@ -78,6 +79,7 @@ class DaskExecutor(Executor):
         self._resources = ExitStack()
         self._client: Any = None
         self._chosen: list[str] | None = None  # addresses of the workers that get work; None: all
+        self._counted: tuple[float, int] = (-math.inf, 0)  # when the scheduler's workers were counted, and how many
 
     def __enter__(self) -> Self:
         with ExitStack() as resources:
@@ -208,7 +210,9 @@ class DaskExecutor(Executor):
     def _window(self) -> int:
         if self._scheduler is None:
             return self.workers * TASKS_PER_WORKER
-        return max(1, len(self._workers())) * TASKS_PER_WORKER
+        if time.monotonic() - self._counted[0] >= LOOK_EVERY_S:  # all that it knows of each comes with the answer
+            self._counted = time.monotonic(), len(self._workers())
+        return max(1, self._counted[1]) * TASKS_PER_WORKER
 
     def _workers(self) -> Any:
         """The workers that the scheduler knows.

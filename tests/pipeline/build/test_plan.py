@@ -2,6 +2,7 @@ import random
 from dataclasses import replace
 
 from facemill.manifests import ClipGroup, VideoEntry, group_clips
+from facemill.pipeline.build.identity import WorkIdentity
 from facemill.pipeline.build.plan import plan_shards
 from facemill.pipeline.config.recipe import load_recipe
 
@@ -44,11 +45,17 @@ def test_the_plan_does_not_depend_on_the_order_of_the_manifest_but_on_the_seed()
 
 def test_fingerprints_tell_apart_what_changes_the_bytes() -> None:
     recipe = load_recipe("default")
+    here = WorkIdentity.here(recipe, "cpu")
     [spec] = plan_shards(group_clips(corpus(2, 1)), recipe)
     [longer] = plan_shards(group_clips(corpus(3, 1)), recipe)
-    assert spec.fingerprint(recipe) == spec.fingerprint(load_recipe("default"))
-    assert spec.fingerprint(recipe) != longer.fingerprint(recipe)
-    assert spec.fingerprint(recipe) != spec.fingerprint(load_recipe("default", ["crop.size=64"]))
+    assert spec.fingerprint(here) == spec.fingerprint(WorkIdentity.here(load_recipe("default"), "cpu"))
+    others = [
+        WorkIdentity.here(load_recipe("default", ["crop.size=64"]), "cpu"),
+        replace(here, device="CPU x86_64 AVX1024"),
+        replace(here, weights="0" * 64),
+        replace(here, versions={**here.versions, "av": "1"}),
+    ]
+    assert len({spec.fingerprint(here), longer.fingerprint(here), *map(spec.fingerprint, others)}) == 6
 
 
 def test_a_reference_is_read_in_its_fakes_shard_and_counts_for_no_samples_there() -> None:
@@ -69,7 +76,8 @@ def test_a_root_that_moved_holds_the_same_work() -> None:
     recipe = load_recipe("default")
     [spec] = plan_shards(group_clips(corpus(2, 1)), recipe)
     [moved] = plan_shards(group_clips(replace(entry, root="/mnt") for entry in corpus(2, 1)), recipe)
-    assert spec.fingerprint(recipe) == moved.fingerprint(recipe)
+    here = WorkIdentity.here(recipe, "cpu")
+    assert spec.fingerprint(here) == moved.fingerprint(here)
 
 
 def test_a_group_larger_than_a_shard_is_a_shard() -> None:

@@ -6,35 +6,51 @@ from pathlib import Path
 import distributed
 import pytest
 
-from facemill import __version__
 from facemill.pipeline.build.executors.dask import DaskExecutor
+from facemill.pipeline.build.identity import WorkIdentity
 from facemill.pipeline.build.worker_check import describe, fit_workers
+from facemill.pipeline.config.recipe import load_recipe
 from tests.pipeline.build.executors.test_dask import where
+
+LIBRARIES = "version of facemill or its libraries"
 
 
 def test_what_is_in_sight_is_told(tmp_path: Path) -> None:
     (tmp_path / "out" / "_state").mkdir(parents=True)
     run_file = tmp_path / "out" / "_state" / "run"
     run_file.touch()
-    told = describe(["facemill", "no-such-package"], None, [str(tmp_path), "s3://far"], str(run_file))
+    told = describe(None, "cpu", [str(tmp_path), "s3://far"], str(run_file))
     assert told["unseen"] == []
-    assert told["versions"]["facemill"] == __version__
-    assert told["versions"]["no-such-package"] == "missing"
-    told = describe([], str(tmp_path / "weights"), [str(tmp_path / "data")], str(run_file.with_name("gone")))
+    assert told["identity"] == {
+        name: value
+        for name, value in WorkIdentity.here(load_recipe("default"), "cpu").values().items()
+        if name in (LIBRARIES, "device")
+    }
+    told = describe(str(tmp_path / "weights"), "cpu", [str(tmp_path / "data")], str(run_file.with_name("gone")))
     assert told["unseen"] == [str(tmp_path / "data"), str(tmp_path / "out")]
-    assert told["versions"]["the weights"] == "missing"
+    assert told["identity"]["weights file"] == "missing"
 
 
 def test_another_version_is_refused_and_a_blind_worker_left_out() -> None:
-    own = {"facemill": "1", "av": "17"}
-    seeing, blind = {"versions": own, "unseen": []}, {"versions": own, "unseen": ["/data"]}
-    other = {"versions": {"facemill": "1", "av": "16"}, "unseen": []}
-    fit, lines, difference = fit_workers(own, {"tcp://a": seeing, "tcp://b": blind})
-    assert (fit, difference) == (["tcp://a"], None)
+    own = {"recipe": {}, LIBRARIES: {"facemill": "1", "av": "17"}, "device": "the driver's"}
+
+    def worker(av: str = "17", device: str = "CPU x86_64 AVX512", unseen: tuple[str, ...] = ()) -> dict[str, object]:
+        identity = {"recipe": {}, LIBRARIES: {"facemill": "1", "av": av}, "device": device}
+        return {"identity": identity, "unseen": unseen}
+
+    blind = worker(device="another", unseen=("/data",))
+    fit, lines, difference, device = fit_workers(own, {"tcp://a": worker(), "tcp://b": blind, "tcp://c": worker()})
+    assert (fit, difference, device) == (["tcp://a", "tcp://c"], None, "CPU x86_64 AVX512")
     assert lines == ["The worker at tcp://b is left out: it does not see /data."]
-    fit, _, difference = fit_workers(own, {"tcp://a": seeing, "tcp://c": other})
+    fit, _, difference, _ = fit_workers(own, {"tcp://a": worker(), "tcp://c": worker(av="16")})
     assert fit == []
-    assert difference == "The worker at tcp://c has av 16 instead of 17: give all of them the same versions."
+    assert difference == (
+        f"The worker at tcp://c has another {LIBRARIES} (av 16 instead of 17): give all of them the same."
+    )
+    fit, _, difference, _ = fit_workers(own, {"tcp://a": worker(), "tcp://d": worker(device="CPU x86_64 AVX2")})
+    assert fit == []
+    assert difference is not None
+    assert "tcp://d has another device (CPU x86_64 AVX2 instead of CPU x86_64 AVX512, with ATEN" in difference
 
 
 @pytest.mark.timeout(300)
@@ -55,10 +71,10 @@ def test_workers_without_facemill_answer_and_only_chosen_ones_work(tmp_path: Pat
             return sorted(told)[:1]
 
         with DaskExecutor(scheduler=cluster.scheduler_address) as executor:
-            executor.choose_workers(describe, ["facemill"], None, [], str(tmp_path / "run"), choose=choose)
+            executor.choose_workers(describe, None, "cpu", [], str(tmp_path / "run"), choose=choose)
             with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:  # now they get it
                 client.run(lambda: sys.modules.pop("facemill.pipeline.build.worker_check"))
             places = [outcome.result for outcome in executor.run(where, range(4))]
     assert len(asked) == 2
-    assert {told["versions"]["facemill"] for told in asked.values()} == {__version__}
+    assert all(told["identity"][LIBRARIES]["facemill"].startswith("missing (import") for told in asked.values())
     assert len({pid for pid, _, _ in places}) == 1

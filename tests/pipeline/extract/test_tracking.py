@@ -26,8 +26,8 @@ def test_faces_found_in_woven_fields_are_not_reused_for_deinterlaced_frames(tmp_
     for choice in ("false", "true"):
         recipe = load_recipe("default", [f"decode.deinterlace={choice}"])
         with VideoReader(tmp_path / "clip.mp4", recipe.decode) as reader:
-            video = ClipVideo(SimpleNamespace(video_id="clip"), reader, 1000)
-            tracking = FaceTracking(Clip(video, [], []), recipe, lambda: detector, {}, Stopwatch())
+            video = ClipVideo(SimpleNamespace(video_id="clip", content_hash=None), reader, 1000)
+            tracking = FaceTracking(Clip(video, [], []), recipe, lambda: detector, None, "", Stopwatch())
             tracking.detect(video, list(reader.read([0])))
             keys.add(tracking.detections[0].key)
     assert len(keys) == 1 + interlaced
@@ -45,7 +45,9 @@ def test_samples_of_one_window_have_the_ids_of_joined_tracks(media: Path, monkey
     indices = list(range(0, 190, 6))
     found = [[*scene.faces(index).values()] for index in indices]
     clip = SimpleNamespace(lead=SimpleNamespace(is_sequence=False))
-    tracking = FaceTracking(cast_to(Clip, clip), load_recipe("default"), lambda: pytest.fail("known"), {}, Stopwatch())
+    tracking = FaceTracking(
+        cast_to(Clip, clip), load_recipe("default"), lambda: pytest.fail("known"), None, "", Stopwatch()
+    )
     monkeypatch.setattr(tracking, "detect", lambda video, frames: found)
     frames = [Frame(index, index / 25, scene.frame(index)) for index in indices]
     followed = tracking.follow(LeadWindow(indices, frames, {}, [], []))
