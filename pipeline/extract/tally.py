@@ -18,7 +18,8 @@ class VideoTally:
 
     Attributes:
         sampled: frames that were asked for.
-        unmatched: moments of the original of which the fake has no frame, or none that can be told for certain.
+        unmatched: moments of the original of which the fake has no frame.
+        uncertain: moments of which it may have one, but none that can be told for certain.
         undecoded: frames that do not decode intact, by index.
         orphaned: frames that decode, but not in the original, where faces are sought.
         misaligned: frames in stretches in which the fake does not follow its original.
@@ -31,6 +32,7 @@ class VideoTally:
 
     sampled: int = 0
     unmatched: int = 0
+    uncertain: int = 0
     orphaned: int = 0
     misaligned: int = 0
     why_misaligned: str = ""
@@ -47,6 +49,7 @@ class VideoTally:
         """Add the counts of another stretch of the video."""
         self.sampled += other.sampled
         self.unmatched += other.unmatched
+        self.uncertain += other.uncertain
         self.undecoded += other.undecoded
         self.orphaned += other.orphaned
         self.decoded |= other.decoded
@@ -82,8 +85,10 @@ class VideoTally:
             message = f"The file holds {info.frame_count} of the {info.declared_frames} frames that its header claims."
             yield FailureRecord(video_id, Stage.DECODE, Reason.TRUNCATED, message)
         if self.unmatched:
-            what = "show a moment that this video lacks, or that cannot be told for certain from those beside it"
-            yield failure(Stage.DECODE, Reason.UNMATCHED, self.unmatched, what)
+            yield failure(Stage.DECODE, Reason.UNMATCHED, self.unmatched, "show a moment that this video lacks")
+        if self.uncertain:
+            what = "show a moment that cannot be told for certain from those beside it in this video"
+            yield failure(Stage.DECODE, Reason.UNCERTAIN_TIME, self.uncertain, what)
         if self.misaligned:
             what = f"lie where it does not follow its original ({self.why_misaligned})"
             yield failure(Stage.MASK, Reason.MISALIGNED, self.misaligned, what)
