@@ -111,6 +111,7 @@ class Reason(StrEnum):
     MASK_EMPTY = "mask_empty"
     MASK_UNRELIABLE = "mask_unreliable"  # the fake differs from its original outside the face as well
     UNFORGED = "unforged"  # faces of a fake that are as in its original
+    UNDECIDED = "undecided"  # faces of a fake that differ from the original by hardly more than coding noise
     AMBIGUOUS = "ambiguous"  # several people in a fake, and nothing tells who of them is forged
     TOO_BRIEF = "too_brief"  # a track seen in too few frames
     LOW_SCORE = "low_score"  # a track whose detections are unsure

@@ -272,8 +272,8 @@ class _ClipWork:
         tally = self.tallies[video.video_id]
         if video.entry.label == 1:
             judgement = comparison.judged(crop.position, crop.track_id)
-            if judgement.label is None:
-                tally.unforged.add((crop.track_id, crop.frame_index))
+            if judgement.left_out is not None:
+                tally.left_out[crop.track_id, crop.frame_index] = judgement.left_out
                 return
             if judgement.label == 1:
                 scale = self._scale(video)

@@ -25,7 +25,7 @@ class VideoTally:
         misaligned: frames in stretches in which the fake does not follow its original.
         decoded: the others, by index.
         dropped: faces that a filter dropped.
-        unforged: faces of a fake that are as in the original.
+        left_out: faces of a fake that are as in the original, or of which that cannot be told.
         without_mask: faces of a fake without the mask that was asked for.
         kept, empty, unreliable: frames with a sample, with an empty mask in a fake, with a mask not to be trusted.
     """
@@ -39,7 +39,7 @@ class VideoTally:
     undecoded: list[int] = field(default_factory=list)
     decoded: set[int] = field(default_factory=set)
     dropped: dict[FaceKey, Reason] = field(default_factory=dict)
-    unforged: set[FaceKey] = field(default_factory=set)
+    left_out: dict[FaceKey, Reason] = field(default_factory=dict)
     without_mask: set[FaceKey] = field(default_factory=set)
     kept: set[int] = field(default_factory=set)
     empty: set[int] = field(default_factory=set)
@@ -102,10 +102,14 @@ class VideoTally:
             lost = len(frames - self.kept)
             if lost:
                 yield failure(Stage.FILTER, reason, lost, f"were dropped by the filter: {reason.replace('_', ' ')}")
-        unforged = {frame for _, frame in self.unforged} - self.kept
+        undecided = {frame for (_, frame), reason in self.left_out.items() if reason is Reason.UNDECIDED} - self.kept
+        unforged = {frame for _, frame in self.left_out} - self.kept - undecided
         if unforged:
             yield failure(Stage.LABEL, Reason.UNFORGED, len(unforged), "show no face that differs from the original")
-        faceless = self.decoded - self.kept - unforged - set().union(*by_reason.values())
+        if undecided:
+            what = "show a face that differs from the original by hardly more than coding noise"
+            yield failure(Stage.LABEL, Reason.UNDECIDED, len(undecided), what)
+        faceless = self.decoded - self.kept - unforged - undecided - set().union(*by_reason.values())
         if faceless:
             yield failure(Stage.DETECT, Reason.NO_FACE, len(faceless), "do not show a face that is wanted")
         if without := {frame for track, frame in self.without_mask if track in wanted} & self.kept:
