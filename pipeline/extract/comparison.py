@@ -167,9 +167,9 @@ class Comparison:
         return union
 
     def _by_difference(self, forgery: FaceForgery) -> Judgement:
-        if not forgery.reliable:
+        if not forgery.reliable or (not forgery.decided and self._labels.unforged == "keep_as_fake"):
             return Judgement(1, LabelSource.VIDEO, forgery.score)
-        if not forgery.decided and self._labels.unforged != "keep_as_fake":
+        if not forgery.decided:
             return Judgement(None, LabelSource.DIFFERENCE, forgery.score, Reason.UNDECIDED)
         return self._judgement(forgery.forged, LabelSource.DIFFERENCE, forgery.score)
 
