@@ -106,10 +106,12 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"
     SIZE_MISMATCH = "size_mismatch"  # a fake's frames are not the size of its original's
     MISALIGNED = "misaligned"  # no offset lines a fake up with its original
-    UNMATCHED = "unmatched"  # a moment of the original that the fake lacks, or that cannot be told from those beside it
+    UNMATCHED = "unmatched"  # a moment of the original that the fake lacks
+    UNCERTAIN_TIME = "uncertain_time"  # a moment of which it is not certain which frame of the fake shows it
     MASK_EMPTY = "mask_empty"
     MASK_UNRELIABLE = "mask_unreliable"  # the fake differs from its original outside the face as well
     UNFORGED = "unforged"  # faces of a fake that are as in its original
+    UNDECIDED = "undecided"  # faces of a fake that differ from the original by hardly more than coding noise
     AMBIGUOUS = "ambiguous"  # several people in a fake, and nothing tells who of them is forged
     TOO_BRIEF = "too_brief"  # a track seen in too few frames
     LOW_SCORE = "low_score"  # a track whose detections are unsure

@@ -76,6 +76,7 @@ class PairAlignment:
         real_of: int64 [M], for each frame of the fake the real frame that it shows; -1 for none.
         fake_of: int64 [N], for each frame of the original the fake frame that shows it; -1 for none.
         alike: bool [M], whether the real frames before and after it would fit a fake frame as well.
+        doubtful: bool [N], real frames that some fake frame may show, but of which that is not certain.
         offsets: (first fake frame, offset) of each stretch in step; fake frame = real frame + offset, where the real
             frame was already matched by time.
         residual: root mean squared luma difference outside what is forged, gray levels of the thumbnails.
@@ -87,6 +88,7 @@ class PairAlignment:
     real_of: NDArray[np.int64]
     fake_of: NDArray[np.int64]
     alike: NDArray[np.bool_]
+    doubtful: NDArray[np.bool_]
     offsets: list[tuple[int, int]] = field(default_factory=list)
     residual: float = 0.0
     gain: float = 1.0
@@ -288,12 +290,14 @@ class _Comparison:
         every = np.arange(total)
         before = np.clip(np.searchsorted(self.fake.indices, every, side="right") - 1, 0, None)
         after = np.clip(np.searchsorted(self.fake.indices, every, side="left"), None, len(offsets) - 1)
-        real_of = self.predicted + offsets[before]
+        places = self.predicted + np.stack([offsets[before], offsets[after]])  # [2, M]
+        real_of = places[0]
         # Between two stretches nobody saw where the one ends.
         turn = np.abs(offsets[before] - offsets[after])
         unknown = (turn > 0) & ~(alike[before] & alike[after] & (turn == 1))
         unknown |= self.unsure & (before != after) & ~(alike[before] & alike[after])
-        unknown |= unmatched[before] | unmatched[after]
+        nowhere = unmatched[before] | unmatched[after]
+        unknown |= nowhere
         about, there = doubtful
         seen = self.fake.indices[before] == every
         unknown |= np.where(seen, there[before], about[before] | about[after])
@@ -301,6 +305,10 @@ class _Comparison:
         fake_of = np.full(count, -1, np.int64)
         shown = np.flatnonzero(real_of >= 0)
         fake_of[real_of[shown][::-1]] = shown[::-1]  # the first of several
+        possible = places[:, unknown & ~nowhere]
+        withheld = np.zeros(count, bool)
+        withheld[possible[(possible >= 0) & (possible < count)]] = True
+        withheld &= fake_of < 0
         good = np.flatnonzero(~unmatched)
         turns = good[np.flatnonzero(np.diff(offsets[good], prepend=offsets[good[0]] - 1))]
         stretches = [(int(self.fake.indices[turn]), -int(offsets[turn])) for turn in turns]
@@ -311,7 +319,7 @@ class _Comparison:
         else:
             kind = AlignmentKind.SHIFTED if stretches[0][1] else AlignmentKind.IN_STEP
         return PairAlignment(
-            kind, real_of, fake_of, alike[before] & alike[after], stretches, residual, self.gain, self.level
+            kind, real_of, fake_of, alike[before] & alike[after], withheld, stretches, residual, self.gain, self.level
         )
 
     def _refused(self, reason: str) -> PairAlignment:
@@ -332,7 +340,12 @@ def _unlike_motion(real: NDArray[np.float32], fake: NDArray[np.float32], noise: 
 def _without(kind: AlignmentKind, real: Thumbnails, fake: Thumbnails, reason: str) -> PairAlignment:
     count, total = len(real.times), len(fake.times)
     return PairAlignment(
-        kind, np.full(total, -1, np.int64), np.full(count, -1, np.int64), np.zeros(total, bool), reason=reason
+        kind,
+        real_of=np.full(total, -1, np.int64),
+        fake_of=np.full(count, -1, np.int64),
+        alike=np.zeros(total, bool),
+        doubtful=np.zeros(count, bool),
+        reason=reason,
     )
 
 

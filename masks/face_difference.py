@@ -39,7 +39,7 @@ class FaceDifference:
     Attributes:
         grid: float16 [GRID, GRID, 3], fake minus real (signed RGB gray levels, gain and offset of the frame removed);
             0 outside the frame.
-        luma: uint8 [GRID, GRID], of the real; 0 outside the frame.
+        luma: uint8 [GRID, GRID], of the real; outside the frame its edge is repeated.
         own: bool [GRID, GRID], cells inside the frame that are nearer to this face than to any other.
         left, top, side: the square that the grid covers, in pixels of the frame.
         box: xyxy, the face, in pixels of the frame.
@@ -139,7 +139,7 @@ def _measure(
 
 
 def _gridded(frame: Frame, left: int, top: int, side: int) -> NDArray[np.uint8]:
-    """The square of a frame as uint8 [GRID, GRID, 3], averaged where it shrinks; 0 outside the frame."""
+    """The square of a frame as uint8 [GRID, GRID, 3], averaged where it shrinks; its edge is repeated outside."""
     height, width = frame.shape[:2]
     x1, y1, x2, y2 = (max(left, 0), max(top, 0), min(left + side, width), min(top + side, height))
     if x2 <= x1 or y2 <= y1:
@@ -147,7 +147,7 @@ def _gridded(frame: Frame, left: int, top: int, side: int) -> NDArray[np.uint8]:
     square = frame[y1:y2, x1:x2]
     if square.shape[:2] != (side, side):
         square = cv2.copyMakeBorder(
-            square, y1 - top, top + side - y2, x1 - left, left + side - x2, cv2.BORDER_CONSTANT, value=(0, 0, 0)
+            square, y1 - top, top + side - y2, x1 - left, left + side - x2, cv2.BORDER_REPLICATE
         )
     while square.shape[0] >= 4 * GRID and square.shape[0] % 2 == 0:  # halving is many times faster than other areas
         square = cv2.resize(square, (square.shape[1] // 2, square.shape[0] // 2), interpolation=cv2.INTER_AREA)

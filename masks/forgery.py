@@ -2,7 +2,7 @@
 
 A forgery differs from coding noise in three ways that are used here: its signed difference does not cancel when it is
 smoothed at the face's scale; it is larger than the noise that the same clip shows outside the face at cells of equal
-texture; and neighbouring samples have it too.
+texture; and neighbouring samples have it too: the samples of a track fall into a few stretches, each forged or not.
 """
 
 from collections.abc import Sequence
@@ -18,19 +18,21 @@ from facemill.masks.forged_region import draw_regions
 
 __all__ = ["FORGED_SCORE", "FaceForgery", "find_forgeries"]
 
-FORGED_SCORE = 3.1
+FORGED_SCORE = 2.15
 """A face is forged where its score is above this."""
+UNDECIDED = (1.7, 2.6)
+"""Between these scores faint forgeries and strong coding noise are met: nothing is decided there."""
 
-# Chosen on composed clips (whole faces, mouths, eyes; crf 0 to 40; faces of 30 to 200 pixels).
+# Chosen on composed clips (whole faces, mouths, eyes; crf 0 to 40; faces of 30 to 240 pixels).
 OTHER_MOMENT = 0.05  # share of pixels outside the faces that differ much: more is another moment, or another clip
 DETECTABLE = 16.0  # gray levels: where a forgery must be stronger than this to be seen, nothing is known
 SMOOTH = 0.03 * FACE_CELLS  # sigma that coding noise is smoothed by
 EYE = 0.08 * FACE_CELLS  # sigma of the smallest region that counts as a forgery
-QUIET = 1.5  # gray levels: noise never counts as less; where the picture stands still, encoders leave none
+QUIET = 2.0  # gray levels: noise never counts as less; where the picture stands still, encoders leave none
 CORE, FREE = 1.2, 1.75  # of the ellipse in the face's box: where a forgery is sought, and beyond which is only noise
-SAMPLES_AROUND = 3  # on either side, that a score is averaged with
+CHANGE = 0.7  # price of a further stretch, in squared logarithms of scores: one must differ by much, or for long
+SAMPLES_AROUND = 3  # on either side: what differs beyond the face is summed over them
 MOSTLY = 0.25  # share of coding noise in what differs beyond the face: with less, the forgery does not end there
-AGREEMENT = 0.7  # of the logarithm: a neighbour pulls by no more
 STEP = 2  # every second cell is looked at: less than `SMOOTH`
 
 Mask = NDArray[np.uint8]
@@ -42,8 +44,9 @@ class FaceForgery:
 
     Attributes:
         forged: whether this face differs from the original by more than noise.
-        score: greatest luma difference at the scale of an eye, in units of the noise expected there, averaged with
-            neighbouring samples; the face is forged above `FORGED_SCORE`.
+        decided: false where the score lies between those of forgeries and of noise.
+        score: greatest luma difference at the scale of an eye, in units of the noise expected there, averaged over the
+            samples around that are alike in it; the face is forged above `FORGED_SCORE`.
         reliable: false where another moment was compared, or noise would hide a forgery: `forged` and `mask` then mean
             little.
         mask: uint8 [GRID, GRID] of 0 and 255, all 0 where nothing is forged.
@@ -51,6 +54,7 @@ class FaceForgery:
     """
 
     forged: bool
+    decided: bool
     score: float
     reliable: bool
     mask: Mask
@@ -99,8 +103,10 @@ def find_forgeries(track: Sequence[FaceDifference | None]) -> list[FaceForgery |
     energy, coarse = (np.stack([_luma_energy(one, sigma) for one in measured]) for sigma in (SMOOTH, EYE))
     core, free = own & (distances < CORE), own & (distances > FREE)
     table = NoiseTable(measured, STEP, free=free, otherwise=own & ~core, fine=energy, coarse=coarse)
-    noise = table.expected(energy) + np.float32(QUIET**2)
-    scores = _scores(energy / noise, core, seen)
+    noise = table.expected(energy)
+    # A face moves in itself, which costs an encoder more than what stands still about it.
+    noise += np.float32(QUIET**2 + (noise.mean(where=free) if free.any() else 0))
+    scores = _scores(energy / noise, core)
     forged = scores > FORGED_SCORE
     regions = draw_regions(measured, seen, forged, table)
     limits = FORGED_SCORE * np.sqrt(
@@ -111,6 +117,7 @@ def find_forgeries(track: Sequence[FaceDifference | None]) -> list[FaceForgery |
     for position, (index, one) in enumerate(zip(seen, measured, strict=True)):
         verdicts[index] = FaceForgery(
             forged=bool(forged[position]),
+            decided=not UNDECIDED[0] < scores[position] <= UNDECIDED[1],
             score=float(scores[position]),
             reliable=bool(one.outside_share <= OTHER_MOMENT and limits[position] <= DETECTABLE and confined[position]),
             mask=regions[position],
@@ -136,13 +143,32 @@ def _confined(
     return np.asarray(noise_share(*(total / cells for total in sums)) >= MOSTLY)
 
 
-def _scores(ratio: NDArray[np.float32], core: NDArray[np.bool_], seen: NDArray[np.intp]) -> NDArray[np.float64]:
+def _scores(ratio: NDArray[np.float32], core: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Score [T] of each sample from energies in units of the noise [T, g, g]."""
     peaks = [
         cv2.GaussianBlur(one, (0, 0), EYE / STEP)[inside].max(initial=0)
         for one, inside in zip(ratio, core, strict=True)
     ]
-    own = np.log(np.maximum(np.sqrt(peaks), 0.05))
-    near = np.abs(seen[:, None] - seen[None]) <= SAMPLES_AROUND  # [T, T]
-    pull = np.clip(own[None] - own[:, None], -AGREEMENT, AGREEMENT) * near
-    return np.asarray(np.exp(own + pull.sum(axis=1) / near.sum(axis=1)))
+    return np.exp(_stretch_means(np.log(np.maximum(np.sqrt(peaks), 0.05))))
+
+
+def _stretch_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each value [T] the mean of the stretch it lies in.
+
+    Of all ways to part the values into stretches it is the one with the least sum of squares about the stretches'
+    means, where each stretch costs `CHANGE` (optimal partitioning).
+    """
+    sums, squares = (np.concatenate([[0.0], np.cumsum(power)]) for power in (values, values**2))
+    cost, begin = np.zeros(len(values) + 1), np.zeros(len(values) + 1, np.intp)
+    for end in range(1, len(values) + 1):
+        lengths = np.arange(end, 0, -1)
+        about = squares[end] - squares[:end] - (sums[end] - sums[:end]) ** 2 / lengths
+        total = cost[:end] + about + CHANGE
+        begin[end], cost[end] = total.argmin(), total.min()
+    means = np.empty_like(values)
+    end = len(values)
+    while end:
+        start = int(begin[end])
+        means[start:end] = values[start:end].mean()
+        end = start
+    return means

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemill.detectors.face import Face
-from facemill.manifests import LabelSource, MaskKind
+from facemill.manifests import LabelSource, MaskKind, Reason
 from facemill.masks import (
     FaceDifference,
     FaceForgery,
@@ -39,14 +39,16 @@ class Judgement:
     """What a face of a fake is in one frame.
 
     Attributes:
-        label: 1 forged, 0 a real face; None for a face that is left out, since the fake does not differ there.
+        label: 1 forged, 0 a real face; None for a face that is left out.
         source: what says so.
         difference: forgery score against the original, noise = 1; None where there is nothing to compare with.
+        left_out: why, where `label` is None.
     """
 
     label: int | None
     source: LabelSource
     difference: float | None = None
+    left_out: Reason | None = None
 
     @property
     def is_forged(self) -> bool:
@@ -165,8 +167,10 @@ class Comparison:
         return union
 
     def _by_difference(self, forgery: FaceForgery) -> Judgement:
-        if not forgery.reliable:
+        if not forgery.reliable or (not forgery.decided and self._labels.unforged == "keep_as_fake"):
             return Judgement(1, LabelSource.VIDEO, forgery.score)
+        if not forgery.decided:
+            return Judgement(None, LabelSource.DIFFERENCE, forgery.score, Reason.UNDECIDED)
         return self._judgement(forgery.forged, LabelSource.DIFFERENCE, forgery.score)
 
     def _by_mask(self, given: Image | None, face: Face) -> Judgement:
@@ -179,8 +183,13 @@ class Comparison:
     def _judgement(self, forged: bool, source: LabelSource, score: float | None) -> Judgement:
         if forged:
             return Judgement(1, source, score)
-        unforged = {"drop": (None, source), "keep_as_real": (0, source), "keep_as_fake": (1, LabelSource.VIDEO)}
-        return Judgement(*unforged[self._labels.unforged], score)
+        match self._labels.unforged:
+            case "drop":
+                return Judgement(None, source, score, Reason.UNFORGED)
+            case "keep_as_real":
+                return Judgement(0, source, score)
+            case "keep_as_fake":
+                return Judgement(1, LabelSource.VIDEO, score)
 
 
 def _decoded(mask: bytes) -> Image:

@@ -84,6 +84,7 @@ class _Reading:
         self.video = video
         self.comparison = Comparison(recipe.mask, recipe.label, shape)
         self.crops: dict[Key, Crop] = {}
+        self.missing: list[int] = []  # positions without a frame of this video
         self.tally = VideoTally()
 
 
@@ -182,7 +183,7 @@ class _ClipWork:
         tally = reading.tally
         tally.sampled += 1
         if frame is None:
-            tally.unmatched += 1
+            reading.missing.append(position)
             return
         if frame.image is None:
             tally.undecoded.append(frame.index)
@@ -260,6 +261,12 @@ class _ClipWork:
             if self.clip.crops_later:
                 self.comparisons[video.video_id].append((span, reading.comparison))
             self.keeping.judged(video, judged)
+        uncertain = 0
+        if video.alignment is not None:
+            places = self.clip.indices[reading.missing]
+            uncertain = int((video.alignment.doubtful[places] | (video.alignment.fake_of[places] >= 0)).sum())
+        reading.tally.uncertain += uncertain
+        reading.tally.unmatched += len(reading.missing) - uncertain
         self.tallies[video.video_id].add(reading.tally)
         for crop in reading.crops.values():
             self._candidate(video, crop, reading.comparison)
@@ -270,8 +277,8 @@ class _ClipWork:
         tally = self.tallies[video.video_id]
         if video.entry.label == 1:
             judgement = comparison.judged(crop.position, crop.track_id)
-            if judgement.label is None:
-                tally.unforged.add((crop.track_id, crop.frame_index))
+            if judgement.left_out is not None:
+                tally.left_out[crop.track_id, crop.frame_index] = judgement.left_out
                 return
             if judgement.label == 1:
                 scale = self._scale(video)

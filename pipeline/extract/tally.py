@@ -18,26 +18,28 @@ class VideoTally:
 
     Attributes:
         sampled: frames that were asked for.
-        unmatched: moments of the original of which the fake has no frame, or none that can be told for certain.
+        unmatched: moments of the original of which the fake has no frame.
+        uncertain: moments of which it may have one, but none that can be told for certain.
         undecoded: frames that do not decode intact, by index.
         orphaned: frames that decode, but not in the original, where faces are sought.
         misaligned: frames in stretches in which the fake does not follow its original.
         decoded: the others, by index.
         dropped: faces that a filter dropped.
-        unforged: faces of a fake that are as in the original.
+        left_out: faces of a fake that are as in the original, or of which that cannot be told.
         without_mask: faces of a fake without the mask that was asked for.
         kept, empty, unreliable: frames with a sample, with an empty mask in a fake, with a mask not to be trusted.
     """
 
     sampled: int = 0
     unmatched: int = 0
+    uncertain: int = 0
     orphaned: int = 0
     misaligned: int = 0
     why_misaligned: str = ""
     undecoded: list[int] = field(default_factory=list)
     decoded: set[int] = field(default_factory=set)
     dropped: dict[FaceKey, Reason] = field(default_factory=dict)
-    unforged: set[FaceKey] = field(default_factory=set)
+    left_out: dict[FaceKey, Reason] = field(default_factory=dict)
     without_mask: set[FaceKey] = field(default_factory=set)
     kept: set[int] = field(default_factory=set)
     empty: set[int] = field(default_factory=set)
@@ -47,6 +49,7 @@ class VideoTally:
         """Add the counts of another stretch of the video."""
         self.sampled += other.sampled
         self.unmatched += other.unmatched
+        self.uncertain += other.uncertain
         self.undecoded += other.undecoded
         self.orphaned += other.orphaned
         self.decoded |= other.decoded
@@ -82,8 +85,10 @@ class VideoTally:
             message = f"The file holds {info.frame_count} of the {info.declared_frames} frames that its header claims."
             yield FailureRecord(video_id, Stage.DECODE, Reason.TRUNCATED, message)
         if self.unmatched:
-            what = "show a moment that this video lacks, or that cannot be told for certain from those beside it"
-            yield failure(Stage.DECODE, Reason.UNMATCHED, self.unmatched, what)
+            yield failure(Stage.DECODE, Reason.UNMATCHED, self.unmatched, "show a moment that this video lacks")
+        if self.uncertain:
+            what = "show a moment that cannot be told for certain from those beside it in this video"
+            yield failure(Stage.DECODE, Reason.UNCERTAIN_TIME, self.uncertain, what)
         if self.misaligned:
             what = f"lie where it does not follow its original ({self.why_misaligned})"
             yield failure(Stage.MASK, Reason.MISALIGNED, self.misaligned, what)
@@ -97,10 +102,14 @@ class VideoTally:
             lost = len(frames - self.kept)
             if lost:
                 yield failure(Stage.FILTER, reason, lost, f"were dropped by the filter: {reason.replace('_', ' ')}")
-        unforged = {frame for _, frame in self.unforged} - self.kept
+        undecided = {frame for (_, frame), reason in self.left_out.items() if reason is Reason.UNDECIDED} - self.kept
+        unforged = {frame for _, frame in self.left_out} - self.kept - undecided
         if unforged:
             yield failure(Stage.LABEL, Reason.UNFORGED, len(unforged), "show no face that differs from the original")
-        faceless = self.decoded - self.kept - unforged - set().union(*by_reason.values())
+        if undecided:
+            what = "show a face that differs from the original by hardly more than coding noise"
+            yield failure(Stage.LABEL, Reason.UNDECIDED, len(undecided), what)
+        faceless = self.decoded - self.kept - unforged - undecided - set().union(*by_reason.values())
         if faceless:
             yield failure(Stage.DETECT, Reason.NO_FACE, len(faceless), "do not show a face that is wanted")
         if without := {frame for track, frame in self.without_mask if track in wanted} & self.kept:

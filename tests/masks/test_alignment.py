@@ -146,7 +146,7 @@ def test_a_frame_counts_for_those_around_it_that_were_compared_no_matter_how_lon
 
 def test_a_fake_of_which_no_frame_can_be_placed_is_not_settled() -> None:
     nowhere, nothing = np.full(4, -1), np.zeros(4, bool)
-    found = PairAlignment(AlignmentKind.IN_STEP, nowhere, nowhere, nothing)
+    found = PairAlignment(AlignmentKind.IN_STEP, nowhere, nowhere, nothing, nothing)
     assert not found.settled(np.arange(4))
 
 
@@ -156,6 +156,7 @@ def test_both_directions_agree(media: Path) -> None:
     assert [found.fake_frame_of(index) for index in (0, 22, 30, 43, 65)] == [0, 22, None, 23, 45]
     assert [found.real_frame_of(index) for index in (0, 22, 23, 45)] == [0, 22, 43, 65]
     assert found.offsets == [(0, 0), (23, -20)]
+    assert not found.doubtful.any(), "what was cut out is missing for certain"
     doubled = aligned(CASES["30 from 25"](real, real))
     assert set(doubled.fake_of) <= set(range(79))
     assert (doubled.fake_of >= 0).all()

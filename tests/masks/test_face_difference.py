@@ -45,6 +45,8 @@ def test_cells_outside_the_frame_are_empty_and_not_own(real):
     outside[32:, 40:] = False  # the grid starts at (-50, -40); cells of 1.25 pixels
     assert not measured.grid[outside].any()
     np.testing.assert_array_equal(measured.own, ~outside)
+    # An edge of the frame is no edge of what it shows.
+    assert (measured.luma[:30, 64] == measured.luma[32, 64]).all()
 
 
 def test_a_face_beyond_the_frame_is_measured_as_empty(real):

@@ -110,6 +110,43 @@ def test_samples_without_a_face_have_no_verdict(painted):
     assert find_forgeries([None, None]) == [None, None]
 
 
+def dimmed(painted: ForgedClip, share: float, frames: slice = slice(None)) -> ForgedClip:
+    """Forged in some frames only, by a share of the difference."""
+    fake = painted.real.copy()
+    fake[frames] = np.rint(painted.real[frames] * (1 - share) + painted.fake[frames] * share)
+    forged = np.zeros_like(painted.forged)
+    forged[frames] = True
+    return ForgedClip(painted.real, fake, painted.regions, painted.boxes, forged)
+
+
+@pytest.mark.parametrize("frames", [slice(6, None), slice(3, 5)])
+def test_a_sample_counts_with_those_that_are_alike_not_with_those_beside_it(painted, frames):
+    """A faint forgery of some samples scores there as it does throughout the clip, and nowhere else."""
+    [throughout] = verdicts_of(dimmed(painted, 0.3))
+    clip = dimmed(painted, 0.3, frames)
+    [some] = verdicts_of(clip)
+    assert [one.forged for one in some] == clip.forged[:, 0].tolist()
+    assert all(one.decided for one in some)
+    scores = np.array([one.score for one in some])
+    np.testing.assert_allclose(scores[frames], [one.score for one in throughout[frames]], rtol=0.1)
+
+
+def test_samples_that_differ_little_are_decided_together(painted):
+    """Every other sample of a forgery is fainter, by which alone it would be undecided."""
+    every_other = np.arange(FRAMES) % 2 == 0
+    fainter = dimmed(painted, 0.15).fake
+    fake = np.where(every_other[:, None, None, None], fainter, dimmed(painted, 0.22).fake)
+    [forgeries] = verdicts_of(ForgedClip(painted.real, fake, painted.regions, painted.boxes, painted.forged))
+    assert all(one.forged and one.decided for one in forgeries)
+
+
+@pytest.mark.parametrize(("share", "forged", "decided"), [(0.02, False, True), (0.15, None, False), (0.5, True, True)])
+def test_what_lies_between_forgery_and_noise_is_undecided(painted, share, forged, decided):
+    [forgeries] = verdicts_of(dimmed(painted, share))
+    assert {one.decided for one in forgeries} == {decided}
+    assert forged is None or {one.forged for one in forgeries} == {forged}
+
+
 def test_another_moment_is_unreliable(painted):
     later = np.roll(painted.real, 5, axis=0)  # what moves by 15 pixels differs everywhere
     clip = ForgedClip(painted.real, later, painted.regions, painted.boxes, painted.forged)

@@ -65,6 +65,25 @@ def test_a_fake_is_no_fake_before_its_forgery_begins_and_never_in_bystanders(
     }
 
 
+@pytest.mark.parametrize("unforged", ["drop", "keep_as_real", "keep_as_fake"])
+def test_faces_of_which_the_difference_does_not_tell_are_left_out_and_on_record(
+    add_video: AddVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unforged: str
+) -> None:
+    monkeypatch.setattr("facemill.masks.forgery.UNDECIDED", (1.0, 1e9))  # whatever is forged differs by hardly more
+    actors = [RIGHT] if unforged == "keep_as_fake" else [LEFT, RIGHT]
+    real = add_video("real", film(actors, FRAMES))
+    fake = add_video("fake", forged_from(20, actors, len(actors) - 1), 1, source_id="real")
+    sets = ["track.keep=all", f"label.unforged={unforged}"]
+    records, failures = build(tmp_path / "out", ClipGroup(real, (fake,)), sets=sets)
+    fakes = [record for record in records if record.video_id == "fake"]
+    if unforged == "keep_as_fake":  # all that is known is the file's label
+        assert Counter((r.label, r.label_source) for r in fakes) == {(1, LabelSource.VIDEO): 20}
+        return
+    assert {(r.label, side(r), r.frame_index < 20) for r in fakes if side(r) == "right"} <= {(0, "right", True)}
+    recorded = {(f.reason, f.frames) for f in failures if f.video_id == "fake"}
+    assert recorded == ({(Reason.UNDECIDED, 10), (Reason.UNFORGED, 10)} if unforged == "drop" else set())
+
+
 def test_two_forged_people_are_both_kept(add_video: AddVideo, tmp_path: Path) -> None:
     real = add_video("real", film([LEFT, RIGHT], FRAMES))
     both = film([LEFT, RIGHT], FRAMES, forged=0)
