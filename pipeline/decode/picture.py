@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facemill.pipeline.decode.orientation import orientation_of
 
-__all__ = ["Observer", "Picture", "picture_of", "rgb_of", "small_rgb", "square_size", "thumbnail_of"]
+__all__ = ["Observer", "Picture", "luma_bytes", "picture_of", "rgb_of", "small_rgb", "square_size", "thumbnail_of"]
 
 THUMBNAIL_SIDE = 96
 """Longer side of a thumbnail, pixels."""
@@ -92,6 +92,13 @@ def thumbnail_of(picture: Picture, side: int = THUMBNAIL_SIDE) -> NDArray[np.uin
         fine = cv2.resize(luma, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
         small = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
     return orientation_of(frame).apply(np.ascontiguousarray(small))
+
+
+def luma_bytes(frame: Any) -> NDArray[np.uint8]:
+    """The first plane of an `av.VideoFrame`, without what pads its rows: uint8 [H, bytes of a row], a view."""
+    plane = frame.planes[0]
+    width = plane.width * -(-frame.format.components[0].bits // 8)
+    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, :width]
 
 
 def _small_size(picture: Picture, side: int, *, enlarge: bool = False) -> tuple[int, int]:

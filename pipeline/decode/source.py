@@ -122,15 +122,15 @@ def demux(container: Any, stream: Any, deadline: Deadline) -> Iterator[Any]:
     yield None
 
 
-def decode(stream: Any, packet: Any) -> tuple[list[Any], bool]:
-    """The pictures that come out once `packet` went in (None: all that are left), and whether that went well.
+def decode(context: Any, packet: Any) -> tuple[list[Any], bool]:
+    """The pictures that come out of a codec context once `packet` went in (None: all that are left); did that go well?
 
     A packet that the demuxer knows to be damaged did not go well.
 
     With several threads, an error takes pictures of other packets with it; with one, only that packet's.
     """
     try:
-        return stream.codec_context.decode(packet), not (packet is not None and packet.is_corrupt)
+        return context.decode(packet), not (packet is not None and packet.is_corrupt)
     except (av.error.FFmpegError, OSError, ValueError, MemoryError):
         return [], False
 
