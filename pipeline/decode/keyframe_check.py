@@ -7,7 +7,6 @@ with bytes appended. That is done for the first one, and for those that jump: ev
 their damage.
 """
 
-from collections import deque
 from typing import Any
 
 import av
@@ -15,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facemill.pipeline.decode.nal import last_hevc_slice, length_size
-from facemill.pipeline.decode.picture import Picture, luma_bytes, thumbnail_of
+from facemill.pipeline.decode.nal import largest_hevc_slice, length_size
+from facemill.pipeline.decode.picture import Picture, same_pixels, thumbnail_of
 from facemill.pipeline.decode.timeline import Timeline
 
 __all__ = ["KeyframeCheck"]
@@ -30,8 +29,10 @@ NEAR = np.ones((5, 5), np.uint8)
 TAIL = 0.02
 """Last part of a slice that is changed. A few bytes could hold what changes nothing: a black bar."""
 APPENDED = bytes([0xA5]) * 64
-FLAT = 0.02
-"""Bits for each pixel of a keyframe under which nothing is told: other bits give the same black picture."""
+FLAT = 0.05
+"""Bits for each pixel of a keyframe under which nothing is told: other bits may give the same black picture."""
+SMALLEST = 400
+"""Bytes of a slice under which nothing is told."""
 
 
 class KeyframeCheck:
@@ -45,10 +46,12 @@ class KeyframeCheck:
     def __init__(self, stream: Any, timeline: Timeline) -> None:
         context = stream.codec_context
         self._keyframes = timeline.keyframes if context.name == "hevc" else frozenset()
+        self._before = {key: (last - 1, last) for key, last in timeline.before_keyframes.items() if key in self._keyframes}
+        self._looked_at = self._keyframes.union(*self._before.values())
         self._extradata = context.extradata
         self._size_bytes = length_size(context.extradata, at=21)
         self._packets: dict[int, bytes] = {}
-        self._before: deque[NDArray[np.uint8]] = deque(maxlen=2)
+        self._thumbnails: dict[int, NDArray[np.uint8]] = {}
 
     def sent(self, index: int, packet: Any) -> None:
         """The packet of a frame goes to the decoder."""
@@ -57,33 +60,35 @@ class KeyframeCheck:
 
     def passes(self, index: int, picture: Any) -> bool:
         """Whether the picture of a frame, the next in display order, may be intact."""
-        if self._keyframes.isdisjoint((index, index + 1, index + 2)):
+        if index not in self._looked_at:
             return True
-        thumbnail = thumbnail_of(Picture(picture))
-        jumps = self._jumps(thumbnail)
-        self._before.append(thumbnail)
+        self._thumbnails[index] = thumbnail_of(Picture(picture))
         packet = self._packets.pop(index, None)
-        return packet is None or not jumps or self._uses_all(packet, picture)
+        return packet is None or not self._jumps(index) or self._uses_all(packet, picture)
 
-    def _jumps(self, thumbnail: NDArray[np.uint8]) -> bool:
-        if len(self._before) < 2:
+    def _jumps(self, key: int) -> bool:
+        thumbnails = [self._thumbnails.get(index) for index in self._before.get(key, ())]
+        self._thumbnails = {index: kept for index, kept in self._thumbnails.items() if index >= key - 1}
+        if len(thumbnails) < 2 or thumbnails[0] is None or thumbnails[1] is None:
             return True
-        usual, change = _unexplained(*self._before), _unexplained(self._before[1], thumbnail)
-        return change > max(JUMP, JUMP_RATIO * usual)
+        usual = _unexplained(thumbnails[0], thumbnails[1])
+        return _unexplained(thumbnails[1], self._thumbnails[key]) > max(JUMP, JUMP_RATIO * usual)
 
     def _uses_all(self, packet: bytes, picture: Any) -> bool:
-        place = last_hevc_slice(packet, self._size_bytes)
-        if place is None or 8 * len(packet) < FLAT * picture.width * picture.height:
+        place = largest_hevc_slice(packet, self._size_bytes)
+        if place is None:
             return True
         start, end = place
-        tail = end - max(8, round(TAIL * (end - start)))
+        if end - start < max(SMALLEST, FLAT * picture.width * picture.height / 8):
+            return True
+        tail = end - round(TAIL * (end - start))
         changed = packet[:tail] + bytes(byte ^ 0x55 for byte in packet[tail:end]) + packet[end:]
         size = (end - start + len(APPENDED)).to_bytes(self._size_bytes, "big") if self._size_bytes else b""
         longer = packet[: start - len(size)] + size + packet[start:end] + APPENDED + packet[end:]
         return not self._same(changed, picture) and self._same(longer, picture)
 
     def _same(self, packet: bytes, picture: Any) -> bool:
-        """Whether a packet, alone, gives the luma of a picture."""
+        """Whether a packet, alone, gives the pixels of a picture."""
         context = av.CodecContext.create("hevc", "r")
         context.extradata = self._extradata
         context.thread_count = 1
@@ -91,7 +96,7 @@ class KeyframeCheck:
             pictures = [*context.decode(av.Packet(packet)), *context.decode(None)]
         except av.error.FFmpegError:
             return False
-        return len(pictures) == 1 and np.array_equal(luma_bytes(pictures[0]), luma_bytes(picture))
+        return len(pictures) == 1 and same_pixels(pictures[0], picture)
 
 
 def _unexplained(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:

@@ -1,9 +1,9 @@
-"""H.264 packets: is this a picture that no other is predicted from, and is one missing before it? HEVC: the last slice."""
+"""H.264 packets: is this a picture that no other is predicted from, and is one missing before it? HEVC: the largest slice."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["FrameNumbers", "is_disposable", "last_hevc_slice", "length_size"]
+__all__ = ["FrameNumbers", "is_disposable", "largest_hevc_slice", "length_size"]
 
 _SLICE, _IDR, _SEQUENCE_PARAMETERS = 1, 5, 7
 # Supplemental information, access unit delimiter, filler: nothing that a later picture needs.
@@ -20,14 +20,14 @@ def length_size(extradata: bytes | None, at: int = 4) -> int:
     return (extradata[at] & 3) + 1 if extradata and len(extradata) > at and extradata[0] == 1 else 0
 
 
-def last_hevc_slice(packet: bytes, size_bytes: int) -> tuple[int, int] | None:
-    """Where the last slice of an HEVC packet starts, with its header, and ends, without the zeros that may follow it."""
+def largest_hevc_slice(packet: bytes, size_bytes: int) -> tuple[int, int] | None:
+    """Where the largest slice of an HEVC packet starts, with its header, and ends, without zeros that may follow it."""
     starts = list(_units(packet, size_bytes))
     ends = [start - (size_bytes or 3) for start in starts[1:]] + [len(packet)]
     slices = [(a, b) for a, b in zip(starts, ends, strict=True) if packet[a] >> 1 & 63 < 32]
     if not slices:
         return None
-    start, end = slices[-1]
+    start, end = max(slices, key=lambda place: place[1] - place[0])
     return start, start + len(packet[start:end].rstrip(b"\0\3"))
 
 

@@ -125,9 +125,23 @@ def _by_packets(packets: list[_Packet], first: Any, stream: Any) -> Timeline | N
         time_base=stream.time_base,
         by_pts=True,
         keyframes=frozenset(index_of[time] for time in pts if shown[time].keyframe),
+        before_keyframes=_before_keyframes(packets, index_of),
         disposable=frozenset(index_of[time] for time in pts if shown[time].disposable),
         after_loss=frozenset(index_of[time] for time in pts if shown[time].after_loss),
     )
+
+
+def _before_keyframes(packets: list[_Packet], index_of: dict[int, int]) -> dict[int, int]:
+    before = {}
+    last = -1
+    for packet in packets:
+        index = index_of.get(packet.pts) if packet.pts is not None else None
+        if index is None:
+            continue
+        if packet.keyframe and last >= 0:
+            before[index] = last
+        last = max(last, index)
+    return before
 
 
 def _by_decoding(container: Any, stream: Any, deadline: Deadline, packets: list[_Packet]) -> Timeline:

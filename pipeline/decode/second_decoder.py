@@ -9,10 +9,9 @@ Intact packets decode to the same pixels with both.
 from typing import Any
 
 import av
-import numpy as np
 
 from facemill.pipeline.decode.orientation import UPRIGHT
-from facemill.pipeline.decode.picture import luma_bytes
+from facemill.pipeline.decode.picture import same_pixels
 from facemill.pipeline.decode.probe import Probe
 from facemill.pipeline.decode.source import decode
 
@@ -44,7 +43,7 @@ class VP8Witness:
         self._context = _libvpx("libvpx", stream) if stream.codec_context.name == "vp8" else None
 
     def agrees(self, packet: Any, pictures: list[Any]) -> bool:
-        """Whether the next packet gives the same luma.
+        """Whether the next packet gives the same pixels.
 
         Args:
             packet: None at the end of the stream.
@@ -53,13 +52,7 @@ class VP8Witness:
         if self._context is None:
             return True
         others, went_well = decode(self._context, packet)
-        return (
-            went_well
-            and len(others) == len(pictures)
-            and all(
-                np.array_equal(luma_bytes(one), luma_bytes(other)) for one, other in zip(pictures, others, strict=True)
-            )
-        )
+        return went_well and len(others) == len(pictures) and all(map(same_pixels, pictures, others))
 
 
 def _libvpx(name: str, stream: Any) -> Any:

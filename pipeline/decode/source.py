@@ -20,6 +20,9 @@ __all__ = ["Deadline", "blamed_on", "decode", "demux", "open_video"]
 _LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 # Codecs of which FFmpeg hands out damaged pictures as if nothing were wrong, unless it is told to give them up.
 _EXPLODE = frozenset({"hevc", "mjpeg", "mpeg4", "prores", "vp8", "vp9"})
+# Codecs whose packets hold no long run of zeros, but for their ends. Such a stretch was never written, or is lost.
+_NO_ZEROS = frozenset({"vp8", "libvpx", "vp9", "libvpx-vp9"})
+_ZEROS = bytes(32)
 
 
 class Deadline:
@@ -125,12 +128,15 @@ def demux(container: Any, stream: Any, deadline: Deadline) -> Iterator[Any]:
 def decode(context: Any, packet: Any) -> tuple[list[Any], bool]:
     """The pictures that come out of a codec context once `packet` went in (None: all that are left); did that go well?
 
-    A packet that the demuxer knows to be damaged did not go well.
+    A packet that is known to be damaged did not go well.
 
     With several threads, an error takes pictures of other packets with it; with one, only that packet's.
     """
+    damaged = packet is not None and (
+        packet.is_corrupt or (context.name in _NO_ZEROS and _ZEROS in bytes(packet).rstrip(b"\0"))
+    )
     try:
-        return context.decode(packet), not (packet is not None and packet.is_corrupt)
+        return context.decode(packet), not damaged
     except (av.error.FFmpegError, OSError, ValueError, MemoryError):
         return [], False
 
