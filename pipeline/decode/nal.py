@@ -1,9 +1,9 @@
-"""H.264 packets: is this a picture that no other is predicted from, and is one missing before it? HEVC: the largest slice."""
+"""H.264 packets: is this a picture that no other is predicted from, and is one missing before it? HEVC: its slices."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["FrameNumbers", "is_disposable", "largest_hevc_slice", "length_size"]
+__all__ = ["FrameNumbers", "is_disposable", "largest_hevc_slice", "length_size", "nal_units"]
 
 _SLICE, _IDR, _SEQUENCE_PARAMETERS = 1, 5, 7
 # Supplemental information, access unit delimiter, filler: nothing that a later picture needs.
@@ -20,15 +20,17 @@ def length_size(extradata: bytes | None, at: int = 4) -> int:
     return (extradata[at] & 3) + 1 if extradata and len(extradata) > at and extradata[0] == 1 else 0
 
 
-def largest_hevc_slice(packet: bytes, size_bytes: int) -> tuple[int, int] | None:
-    """Where the largest slice of an HEVC packet starts, with its header, and ends, without zeros that may follow it."""
+def nal_units(packet: bytes, size_bytes: int) -> list[tuple[int, int]]:
+    """Where the NAL units of a packet start, with their header, and end, without zeros that may follow them."""
     starts = list(_units(packet, size_bytes))
     ends = [start - (size_bytes or 3) for start in starts[1:]] + [len(packet)]
-    slices = [(a, b) for a, b in zip(starts, ends, strict=True) if packet[a] >> 1 & 63 < 32]
-    if not slices:
-        return None
-    start, end = max(slices, key=lambda place: place[1] - place[0])
-    return start, start + len(packet[start:end].rstrip(b"\0\3"))
+    return [(a, a + len(packet[a:b].rstrip(b"\0"))) for a, b in zip(starts, ends, strict=True)]
+
+
+def largest_hevc_slice(packet: bytes, size_bytes: int) -> tuple[int, int] | None:
+    """Where the largest slice of an HEVC packet starts and ends, as `nal_units` says."""
+    slices = [(start, end) for start, end in nal_units(packet, size_bytes) if packet[start] >> 1 & 63 < 32]
+    return max(slices, key=lambda place: place[1] - place[0], default=None)
 
 
 def is_disposable(packet: bytes, size_bytes: int) -> bool:
