@@ -1,9 +1,9 @@
-"""H.264 packets: is this a picture that no other is predicted from, and is one missing before it?"""
+"""H.264 packets: is this a picture that no other is predicted from, and is one missing before it? HEVC: its slices."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["FrameNumbers", "is_disposable", "length_size"]
+__all__ = ["FrameNumbers", "is_disposable", "largest_hevc_slice", "length_size", "nal_units"]
 
 _SLICE, _IDR, _SEQUENCE_PARAMETERS = 1, 5, 7
 # Supplemental information, access unit delimiter, filler: nothing that a later picture needs.
@@ -11,9 +11,26 @@ _HARMLESS = frozenset({6, 9, 12})
 _WITH_CHROMA_FORMAT = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 
 
-def length_size(extradata: bytes | None) -> int:
-    """Bytes of the length before each NAL unit (avcC, as in MP4); 0 for start codes (Annex B)."""
-    return (extradata[4] & 3) + 1 if extradata and len(extradata) > 4 and extradata[0] == 1 else 0
+def length_size(extradata: bytes | None, at: int = 4) -> int:
+    """Bytes of the length before each NAL unit, as in MP4; 0 for start codes (Annex B).
+
+    Args:
+        at: where it stands: 4 in avcC, 21 in hvcC.
+    """
+    return (extradata[at] & 3) + 1 if extradata and len(extradata) > at and extradata[0] == 1 else 0
+
+
+def nal_units(packet: bytes, size_bytes: int) -> list[tuple[int, int]]:
+    """Where the NAL units of a packet start, with their header, and end, without zeros that may follow them."""
+    starts = list(_units(packet, size_bytes))
+    ends = [start - (size_bytes or 3) for start in starts[1:]] + [len(packet)]
+    return [(a, a + len(packet[a:b].rstrip(b"\0"))) for a, b in zip(starts, ends, strict=True)]
+
+
+def largest_hevc_slice(packet: bytes, size_bytes: int) -> tuple[int, int] | None:
+    """Where the largest slice of an HEVC packet starts and ends, as `nal_units` says."""
+    slices = [(start, end) for start, end in nal_units(packet, size_bytes) if packet[start] >> 1 & 63 < 32]
+    return max(slices, key=lambda place: place[1] - place[0], default=None)
 
 
 def is_disposable(packet: bytes, size_bytes: int) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facemill.pipeline.decode.orientation import UPRIGHT, Orientation
 
-__all__ = ["Observer", "Picture", "picture_of", "rgb_of", "small_rgb", "square_size", "thumbnail_of"]
+__all__ = ["Observer", "Picture", "picture_of", "rgb_of", "same_pixels", "small_rgb", "square_size", "thumbnail_of"]
 
 THUMBNAIL_SIDE = 96
 """Longer side of a thumbnail, pixels."""
@@ -94,6 +94,20 @@ def thumbnail_of(picture: Picture, side: int = THUMBNAIL_SIDE) -> NDArray[np.uin
         fine = cv2.resize(luma, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
         small = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
     return picture.orientation.apply(np.ascontiguousarray(small))
+
+
+def same_pixels(one: Any, other: Any) -> bool:
+    """Whether two `av.VideoFrame`s of planar layouts are equal."""
+    if (one.format.name, one.width, one.height) != (other.format.name, other.width, other.height):
+        return False
+    planes = zip(one.planes, other.planes, strict=True)
+    return all(np.array_equal(_samples(a, one), _samples(b, other)) for a, b in planes)
+
+
+def _samples(plane: Any, frame: Any) -> NDArray[np.uint8]:
+    """The bytes of a plane [H, bytes of a row], a view, without what pads its rows."""
+    row = plane.width * -(-frame.format.components[0].bits // 8)
+    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, :row]
 
 
 def _small_size(picture: Picture, side: int, *, enlarge: bool = False) -> tuple[int, int]:

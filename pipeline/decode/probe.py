@@ -26,6 +26,8 @@ UNTAGGED = Colour()
 SEGMENT = bytes.fromhex("18538067")
 """What the one large element of a Matroska file begins with (RFC 9559)."""
 HDR = {16: "PQ", 18: "HLG"}
+CONVERTED = frozenset({0, 1, UNSPECIFIED, 4, 5, 6, 7, 9})
+"""Colour matrices from which FFmpeg makes RGB; not from YCgCo, SMPTE 2085, ICtCp and others."""
 WIDEST_PIXEL = Fraction(4)
 """Width of a pixel / its height, or the reverse, beyond which a file is not believed."""
 
@@ -92,7 +94,7 @@ def _scan(container: Any, stream: Any, deadline: Deadline) -> tuple[list[_Packet
     first = None
     for packet in demux(container, stream, deadline):
         if first is None:
-            first = next(iter(decode(stream, packet)[0]), None)
+            first = next(iter(decode(stream.codec_context, packet)[0]), None)
         if packet is not None:
             data = bytes(packet) if is_h264 else b""
             disposable, after_loss = is_disposable(data, size_bytes), numbers.lost_before(data)
@@ -125,15 +127,29 @@ def _by_packets(packets: list[_Packet], first: Any, stream: Any) -> Timeline | N
         time_base=stream.time_base,
         by_pts=True,
         keyframes=frozenset(index_of[time] for time in pts if shown[time].keyframe),
+        before_keyframes=_before_keyframes(packets, index_of),
         disposable=frozenset(index_of[time] for time in pts if shown[time].disposable),
         after_loss=frozenset(index_of[time] for time in pts if shown[time].after_loss),
     )
 
 
+def _before_keyframes(packets: list[_Packet], index_of: dict[int, int]) -> dict[int, int]:
+    before = {}
+    last = -1
+    for packet in packets:
+        index = index_of.get(packet.pts) if packet.pts is not None else None
+        if index is None:
+            continue
+        if packet.keyframe and last >= 0:
+            before[index] = last
+        last = max(last, index)
+    return before
+
+
 def _by_decoding(container: Any, stream: Any, deadline: Deadline, packets: list[_Packet]) -> Timeline:
     pts = []
     for packet in demux(container, stream, deadline):
-        for picture in decode(stream, packet)[0]:
+        for picture in decode(stream.codec_context, packet)[0]:
             pts.append(picture.pts)
             deadline.restart()
     return Timeline(
@@ -156,6 +172,12 @@ def _describe(path: Path, timeline: Timeline, declared: int | None, first: Any, 
     if tagged.transfer in HDR:
         raise VideoError(
             Reason.UNREADABLE, f"{path} is HDR ({HDR[tagged.transfer]}): convert it to BT.709 with a tone mapping."
+        )
+    if tagged.matrix not in CONVERTED and not first.format.name.startswith("gray"):
+        raise VideoError(
+            Reason.UNREADABLE,
+            f"{path} has a colour matrix that FFmpeg does not convert (number {tagged.matrix} of ITU-T H.273): "
+            "convert it to BT.709.",
         )
     orientation = orientation_of(first)
     aspect = _pixel_aspect(stream)

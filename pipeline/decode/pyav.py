@@ -11,9 +11,11 @@ from facemill.manifests.records import Reason
 from facemill.pipeline.decode.damage import DamageTracker
 from facemill.pipeline.decode.deinterlace import deinterlaced
 from facemill.pipeline.decode.frame import UNSPECIFIED, Frame
+from facemill.pipeline.decode.keyframe_check import KeyframeCheck
 from facemill.pipeline.decode.orientation import orientation_of
 from facemill.pipeline.decode.picture import Observer, Picture, rgb_of
 from facemill.pipeline.decode.probe import Probe
+from facemill.pipeline.decode.second_decoder import VP8Witness, decoder_for
 from facemill.pipeline.decode.source import Deadline, blamed_on, decode, demux, open_video
 
 __all__ = ["read_with_pyav"]
@@ -107,6 +109,8 @@ def _decode_by_pts(
     arrived: dict[int, Any] = {}
     judged: dict[int, Any] = {}
     with open_video(path, deadline, threads, strict=strict) as (container, stream):
+        context = decoder_for(stream, probed)
+        keyframe_check = KeyframeCheck(stream, timeline)
         for packet in demux(container, stream, deadline):
             if packet is not None:
                 index = index_of.get(packet.pts)
@@ -114,7 +118,8 @@ def _decode_by_pts(
                     continue
                 if index is not None:
                     tracker.sent(index)
-            pictures, went_well = decode(stream, packet)
+                    keyframe_check.sent(index, packet)
+            pictures, went_well = decode(context, packet)
             if not went_well:
                 if strict:
                     raise _DamagedError
@@ -124,7 +129,8 @@ def _decode_by_pts(
                 deadline.restart()
                 index = index_of.get(picture.pts)
                 if index is not None:
-                    tracker.arrived(index, clean=not picture.is_corrupt)
+                    clean = not picture.is_corrupt and keyframe_check.passes(index, picture)
+                    tracker.arrived(index, clean=clean)
                     if index in wanted:
                         arrived[index] = picture
             for index, intact in tracker.settle(0 if packet is None else _PATIENCE + threads):
@@ -147,12 +153,14 @@ def _decode_by_counting(
     index = 0
     intact = True
     with open_video(path, deadline, threads=1) as (container, stream):
+        witness = VP8Witness(stream)
         for number, packet in enumerate(demux(container, stream, deadline)):
-            pictures, went_well = decode(stream, packet)
+            pictures, went_well = decode(stream.codec_context, packet)
+            went_well = witness.agrees(packet, pictures) and went_well
             intact = intact and went_well and number not in probed.timeline.after_loss
             for picture in pictures:
                 deadline.restart()
-                intact = not picture.is_corrupt and (intact or picture.key_frame)
+                intact = not picture.is_corrupt and (intact or (picture.key_frame and went_well))
                 if remaining and index == remaining[0]:
                     yield remaining.popleft(), picture if intact else None
                 index += 1

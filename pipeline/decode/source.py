@@ -13,6 +13,7 @@ import av
 from facemill import VideoError
 from facemill.manifests.blame import reason_of_error
 from facemill.manifests.records import Reason
+from facemill.pipeline.decode.nal import length_size, nal_units
 
 __all__ = ["Deadline", "blamed_on", "decode", "demux", "open_video"]
 
@@ -20,6 +21,10 @@ __all__ = ["Deadline", "blamed_on", "decode", "demux", "open_video"]
 _LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 # Codecs of which FFmpeg hands out damaged pictures as if nothing were wrong, unless it is told to give them up.
 _EXPLODE = frozenset({"hevc", "mjpeg", "mpeg4", "prores", "vp8", "vp9"})
+# Codecs whose packets hold no long run of zeros, but for the end of a packet or of a NAL unit; of the last two, more
+# than two zeros never stand in a unit. Such a stretch was never written, or is lost.
+_NO_ZEROS = frozenset({"vp8", "libvpx", "vp9", "libvpx-vp9", "h264", "hevc"})
+_ZEROS = bytes(32)
 
 
 class Deadline:
@@ -122,17 +127,27 @@ def demux(container: Any, stream: Any, deadline: Deadline) -> Iterator[Any]:
     yield None
 
 
-def decode(stream: Any, packet: Any) -> tuple[list[Any], bool]:
-    """The pictures that come out once `packet` went in (None: all that are left), and whether that went well.
+def decode(context: Any, packet: Any) -> tuple[list[Any], bool]:
+    """The pictures that come out of a codec context once `packet` went in (None: all that are left); did that go well?
 
-    A packet that the demuxer knows to be damaged did not go well.
+    A packet that is known to be damaged did not go well.
 
     With several threads, an error takes pictures of other packets with it; with one, only that packet's.
     """
+    damaged = packet is not None and (packet.is_corrupt or _is_zeroed(context, bytes(packet)))
     try:
-        return stream.codec_context.decode(packet), not (packet is not None and packet.is_corrupt)
+        return context.decode(packet), not damaged
     except (av.error.FFmpegError, OSError, ValueError, MemoryError):
         return [], False
+
+
+def _is_zeroed(context: Any, packet: bytes) -> bool:
+    if context.name not in _NO_ZEROS or _ZEROS not in packet:
+        return False
+    if context.name in ("h264", "hevc"):
+        size_bytes = length_size(context.extradata, at=4 if context.name == "h264" else 21)
+        return any(packet.find(_ZEROS, start, end) >= 0 for start, end in nal_units(packet, size_bytes))
+    return _ZEROS in packet.rstrip(b"\0")
 
 
 def _check_file(path: Path) -> None:

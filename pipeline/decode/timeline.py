@@ -1,7 +1,7 @@
 """The frames of a file, in display order, known before any of them is decoded for good."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -27,6 +27,7 @@ class Timeline:
         by_pts: whether each frame is told by its own pts. Otherwise (raw streams, old AVI, codecs with
             packets that show nothing) it is told by counting what comes out of the decoder.
         keyframes: indices of the frames at which decoding can start.
+        before_keyframes: for each keyframe but the first, the last frame in display order that is decoded before it.
         disposable: indices of the frames that no other is predicted from.
         after_loss: indices of the frames before whose packets others are missing; if not `by_pts`, the numbers of
             these packets in the file.
@@ -36,6 +37,7 @@ class Timeline:
     time_base: Fraction
     by_pts: bool
     keyframes: frozenset[int] = frozenset()
+    before_keyframes: Mapping[int, int] = field(default_factory=dict)
     disposable: frozenset[int] = frozenset()
     after_loss: frozenset[int] = frozenset()
 

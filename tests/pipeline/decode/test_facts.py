@@ -1,5 +1,6 @@
 """What a reader says of a file, and what follows from it: square pixels, colour, fields, streams."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,11 +113,26 @@ def test_interlaced_files_are_recorded_and_counted_once(tmp_path: Path) -> None:
         assert all(frame.image is not None for frame in reader.read(range(10)))
 
 
-def test_what_cannot_be_converted_is_the_files_fault(tmp_path: Path) -> None:
-    path = write(tmp_path / "clip.mp4", colour=Colour(8, 1, 1, 1))  # YCgCo
-    with VideoReader(path) as reader, pytest.raises(VideoError, match="convert or replace") as caught:
-        list(reader.read([0]))
+@pytest.mark.parametrize("matrix", [8, 10, 11, 12, 13, 14])  # YCgCo, ..., SMPTE 2085, ..., ICtCp
+def test_a_matrix_that_ffmpeg_cannot_convert_is_refused_when_the_file_is_opened(tmp_path: Path, matrix: int) -> None:
+    with pytest.raises(VideoError, match=f"number {matrix} of ITU-T H.273") as caught:
+        VideoReader(write(tmp_path / "clip.mp4", colour=Colour(matrix, 1, 1, 1)))
     assert caught.value.reason == "unreadable"
+
+
+@pytest.mark.parametrize("matrix", [1, 2, 4, 5, 6, 7, 9])
+def test_every_other_matrix_is_read(tmp_path: Path, matrix: int) -> None:
+    path = write(tmp_path / "clip.mp4", colour=Colour(matrix, 1, 1, 1))
+    with VideoReader(path) as reader:
+        assert np.abs(next(reader.read([3])).image[5, 5].astype(int) - (40, 120, 90)).max() < 30
+
+
+def test_tagged_gray_is_read(make_video: Callable[..., Path]) -> None:
+    path = make_video(
+        "clip.mp4", np.full((3, 64, 64, 3), 90, np.uint8), pix_fmt="gray", **{"x264-params": "colormatrix=YCgCo"}
+    )
+    with VideoReader(path) as reader:
+        assert np.abs(next(reader.read([1])).image.astype(int) - 90).max() < 5
 
 
 def test_a_demuxer_that_breaks_ends_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,65 @@
+"""libvpx beside FFmpeg's own decoders of VP8 and VP9, which take any bits for a picture.
+
+Nearly all damage changes how many bits of a packet a picture takes. FFmpeg's decoders ignore what is left over, and go
+on where there is nothing left. libvpx gives up a VP9 packet of either kind. Of VP8 it reads zeros past the end where
+FFmpeg's decoder leaves the rest of the picture to what was in memory, so that the two differ where a packet is damaged.
+Intact packets decode to the same pixels with both.
+"""
+
+from typing import Any
+
+import av
+
+from facemill.pipeline.decode.orientation import UPRIGHT
+from facemill.pipeline.decode.picture import same_pixels
+from facemill.pipeline.decode.probe import Probe
+from facemill.pipeline.decode.source import decode
+
+__all__ = ["VP8Witness", "decoder_for"]
+
+# PyAV's libvpx has no more than 8 bits.
+_LAYOUT = "yuv420p"
+
+
+def decoder_for(stream: Any, probed: Probe) -> Any:
+    """The codec context that decodes the stream: libvpx for VP9, otherwise FFmpeg's own.
+
+    libvpx's pictures do not carry the file's orientation: turned files are left to FFmpeg.
+    """
+    own = stream.codec_context
+    if own.name != "vp9" or probed.info.pix_fmt != _LAYOUT or probed.orientation != UPRIGHT:
+        return own
+    context = _libvpx("libvpx-vp9", stream)
+    if context is None:
+        return own
+    context.thread_count = own.thread_count
+    return context
+
+
+class VP8Witness:
+    """Decodes the same packets with libvpx; agrees with whatever it is told of other codecs."""
+
+    def __init__(self, stream: Any) -> None:
+        self._context = _libvpx("libvpx", stream) if stream.codec_context.name == "vp8" else None
+
+    def agrees(self, packet: Any, pictures: list[Any]) -> bool:
+        """Whether the next packet gives the same pixels.
+
+        Args:
+            packet: None at the end of the stream.
+            pictures: what FFmpeg's decoder made of it.
+        """
+        if self._context is None:
+            return True
+        others, went_well = decode(self._context, packet)
+        return went_well and len(others) == len(pictures) and all(map(same_pixels, pictures, others))
+
+
+def _libvpx(name: str, stream: Any) -> Any:
+    """A decoder; None where FFmpeg was built without libvpx."""
+    try:
+        context = av.CodecContext.create(name, "r")
+    except ValueError:  # PyAV's UnknownCodecError
+        return None
+    context.extradata = stream.codec_context.extradata
+    return context
