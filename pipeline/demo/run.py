@@ -60,6 +60,10 @@ def run_demo(out: Path, *, workers: int | None = None, training: bool = True, co
             out / MANIFEST, load_recipe("default", OVERRIDES), out / SHARDS, workers=workers, watcher=progress
         )
     console.print(f"[bold]3[/]  built: {report.samples} face crops in {report.shards} shards in {out / SHARDS}")
+    if report.failure_rate:
+        raise DatasetError(
+            f"{report.failure_rate:.0%} of the demo's videos gave no crop: `facemill inspect {out / SHARDS}` says why."
+        )
     checked = verify(out / SHARDS)
     if checked.problems:
         raise DatasetError(
