@@ -123,6 +123,16 @@ def test_of_two_people_the_forged_one_is_kept_even_if_smaller(add_video: AddVide
     }
 
 
+def test_only_what_is_kept_is_encoded(add_video: AddVideo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    encoded = []
+    encode = process.encode_image
+    monkeypatch.setattr(process, "encode_image", lambda *given: encoded.append(1) or encode(*given))
+    real = add_video("real", film([BIG, SMALL], FRAMES))
+    fakes = [add_video(f"fake{n}", film([BIG, SMALL], FRAMES, forged=1), 1, source_id="real") for n in range(2)]
+    result = run(tmp_path / "out", ClipGroup(real, tuple(fakes)))
+    assert len(encoded) == result.rows == 18
+
+
 def test_when_fakes_forge_different_people_the_real_is_kept_for_both(add_video: AddVideo, tmp_path: Path) -> None:
     real = add_video("real", film([BIG, SMALL], FRAMES))
     fakes = [add_video(f"fake{n}", film([BIG, SMALL], FRAMES, forged=n), 1, source_id="real") for n in (0, 1)]
