@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 
-.PHONY: docs coverage fuzz test-long setup demo test check bench format lock upgrade test-install test-lowest clean
+.PHONY: docs coverage fuzz test-long setup demo test check bench format lock upgrade test-install test-newer test-lowest clean
 
 # The stamp is newer than what it was made from: a second call installs nothing.
 setup: .venv/.installed
@@ -85,6 +85,16 @@ test-install: setup
 	test ! -d build/install/newer || { \
 		$(BIN)/uv --no-config pip install --quiet --python build/install/newer "$$(echo build/install/facemill-*.whl)[demo]" && \
 		cd "$$(mktemp --directory)" && $(CURDIR)/build/install/newer/bin/facemill demo --no-train --out demo-out; }
+
+# What the lock installs from Python 3.12 on: another FFmpeg among it, so that frames and clips are tested there too.
+test-newer: setup
+	rm -rf build/test-newer
+	@$(BIN)/uv --no-config venv --quiet --no-python-downloads --python '$(NEWER)' build/test-newer \
+		|| echo "There is no Python $(NEWER) here, so that its FFmpeg is not tested: call make test-newer NEWER=/path/to/python3.12"
+	test ! -d build/test-newer || { \
+		$(BIN)/uv pip sync --quiet --python build/test-newer/bin/python --require-hashes requirements.lock && \
+		build/test-newer/bin/python -c 'import av, sys; print("Python", sys.version.split()[0], "PyAV", av.__version__)' && \
+		build/test-newer/bin/python -m pytest $(PARALLEL) -m "not slow and not long" tests/pipeline/decode tests/pipeline/clips; }
 
 # The oldest releases that pyproject.toml allows, on the oldest Python: the tests that take no minutes,
 # without what old releases do that newer ones of their own dependencies deprecate.

@@ -322,6 +322,13 @@ class VideoFacts:
         cuts: first frame of each shot but the first; sought in videos in which faces are sought.
         alignment: how a fake lies in time against its original (see `facemill.masks.PairAlignment`); None without one.
         residual: mean luma difference outside the forged region, gray levels.
+        coded_width, coded_height: of the pictures as coded.
+        colour_primaries, colour_transfer: as `colour_matrix`; 2 where neither the file nor its original says.
+        profile: of the codec; empty where it has none.
+        duration_s: from the first frame to the end of the last; None for a sequence of images, which has no clock.
+        longest_gap_s: longest time from one frame to the next.
+        size_bytes: of the file; None for a sequence.
+        content_hash: as in the manifest.
     """
 
     video_id: str
@@ -339,3 +346,12 @@ class VideoFacts:
     cuts: tuple[int, ...]
     alignment: str | None
     residual: float | None
+    coded_width: int | None = None
+    coded_height: int | None = None
+    colour_primaries: int | None = None
+    colour_transfer: int | None = None
+    profile: str | None = None
+    duration_s: float | None = None
+    longest_gap_s: float | None = None
+    size_bytes: int | None = None
+    content_hash: str | None = None

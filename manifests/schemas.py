@@ -126,12 +126,23 @@ FACTS = pa.schema(
         _required("cuts", pa.list_(_required("item", pa.int32()))),
         pa.field("alignment", pa.string()),
         pa.field("residual", pa.float32()),
+        pa.field("coded_width", pa.int32()),
+        pa.field("coded_height", pa.int32()),
+        pa.field("colour_primaries", pa.int32()),
+        pa.field("colour_transfer", pa.int32()),
+        pa.field("profile", pa.string()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("longest_gap_s", pa.float64()),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("content_hash", pa.string()),
     ]
 )
 """facts.parquet: a row per `VideoFacts`."""
 
 ADDED: dict[str, str | None] = {"label_source": "video", "difference": None}
 """Columns of samples that format version 1 does not have, and what stands there when it is read."""
+ADDED_FACTS = dict.fromkeys(FACTS.names[FACTS.names.index("coded_width") :])
+"""Likewise, of facts."""
 
 _SCHEMAS: dict[type, pa.Schema] = {
     VideoEntry: VIDEOS,
@@ -168,7 +179,7 @@ def from_table(table: pa.Table, record_class: type[Record]) -> list[Record]:
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The columns of `schema`, in its order and types; other columns are left out, those of `ADDED` filled in.
+    """The columns of `schema`, in its order and types; other columns are left out, added ones filled in.
 
     Types of the same kind are converted (pandas writes int64 and large_string), others refused.
 
@@ -176,8 +187,9 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
         ManifestError: names every column that is missing, mistyped, or null where none may be.
     """
     faults = []
-    for name in ADDED.keys() & set(schema.names) - set(table.column_names):
-        filled = pa.repeat(pa.scalar(ADDED[name], schema.field(name).type), len(table))
+    added = ADDED | ADDED_FACTS if schema is FACTS else ADDED
+    for name in added.keys() & set(schema.names) - set(table.column_names):
+        filled = pa.repeat(pa.scalar(added[name], schema.field(name).type), len(table))
         table = table.append_column(name, filled)
     for field in schema:
         if field.name not in table.column_names:

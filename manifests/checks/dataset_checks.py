@@ -1,7 +1,7 @@
 """What must be true of a dataset as a whole: splits that share nothing, no video unaccounted for, true counts."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ __all__ = [
     "check_failures",
     "check_manifest",
     "check_order",
+    "check_pair_colours",
     "check_shard_list",
     "check_splits",
     "unknown_videos",
@@ -41,6 +42,8 @@ __all__ = [
 pc: Any = pyarrow.compute
 """Untyped: the stubs know no columns of two types, and no nulls."""
 
+BT601, LIKE_BT601, LIMITED = 5, (2, 5, 6), 1
+"""Numbers of ITU-T H.273: what is untagged is read as BT.601 in limited range."""
 SHARD_PATH = re.compile(r"(train|val|test)/\1-[0-9]{6,12}(\.[a-z]+)")
 BARREN = {
     Reason.MISSING_FILE,
@@ -118,6 +121,27 @@ def check_frame_counts(samples: pa.Table, facts: pa.Table) -> Iterator[Problem]:
     for row in np.flatnonzero(beyond.to_numpy()).tolist():
         message = f"its frame is {samples['frame_index'][row]} and its video has {counts[row]} by {FACTS_FILE}"
         yield Problem(SAMPLES_FILE, message, row, str(samples["sample_id"][row]), check="frame_count")
+
+
+def check_pair_colours(videos: Sequence[VideoEntry], facts: pa.Table) -> Iterator[Problem]:
+    """Fakes whose pixels are converted to RGB in another way than their originals': their crops differ by label."""
+    read_as = {
+        row["video_id"]: (
+            BT601 if row["colour_matrix"] in LIKE_BT601 else row["colour_matrix"],
+            row["colour_range"] or LIMITED,
+        )
+        for row in facts.select(["video_id", "colour_matrix", "colour_range"]).to_pylist()
+    }
+    told: dict[str, list[str]] = defaultdict(list)
+    for video in videos:
+        fake, real = read_as.get(video.video_id), read_as.get(video.source_id or "")
+        if fake and real and fake != real:
+            told[video.method].append(f"matrix and range of {video.video_id} are {fake}, and of its original {real}")
+    for method, of_method in told.items():
+        message = (
+            f"the colours of {len(of_method)} videos of {method} are tagged unlike their originals': {of_method[0]}"
+        )
+        yield Problem(FACTS_FILE, message, check="pair_colours")
 
 
 def check_accounts(videos: Sequence[VideoEntry], failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:

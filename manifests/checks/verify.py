@@ -27,6 +27,7 @@ from facemill.manifests.checks.dataset_checks import (
     check_frame_counts,
     check_manifest,
     check_order,
+    check_pair_colours,
     check_shard_list,
     check_splits,
     unknown_videos,
@@ -115,6 +116,7 @@ class _Verification:
             self._check(SAMPLES_FILE, lambda: check_order(self.info, samples))
             if (self.root / FACTS_FILE).exists() and (facts := self._table(FACTS_FILE, FACTS)) is not None:
                 self._check(SAMPLES_FILE, lambda: check_frame_counts(samples, facts))
+                self._check(FACTS_FILE, lambda: check_pair_colours(entries, facts), warn=True)
         if samples is not None and failures is not None:
             self._check(DATASET_FILE, lambda: check_counts(self.info, failures, samples))
             self._check(FAILURES_FILE, lambda: check_failures(failures, samples))

@@ -1,6 +1,7 @@
 """Building one shard: the unit of work, of commit and of retry. Free of Dask."""
 
 import ctypes
+import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -37,6 +38,7 @@ from facemill.pipeline.build.earlier import EarlierShard
 from facemill.pipeline.build.isolate import isolated_results
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot
 from facemill.pipeline.build.state import GroupDone, ShardFile, ShardResult, load_result, save_result
+from facemill.pipeline.clips.clip import ClipItem, FakeRead
 from facemill.pipeline.clips.prefetch import BrokenGroup, Prefetch
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.extract.faces import load_detector
@@ -49,6 +51,7 @@ __all__ = ["build_shard", "clip_results", "device_of_worker", "merged"]
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT_BLOCK_BYTES = 32 << 20
 """Blocks up to this size stay with the process: what glibc arrives at by itself where nobody interferes."""
+MUCH_BYTES = 1 << 30
 
 
 def build_shard(
@@ -143,7 +146,7 @@ def clip_results(spec: ShardSpec, job: BuildJob, slot: Slot, watch: Stopwatch) -
                 elif isinstance(item, BrokenGroup):
                     yield item.group.group_id, _broken(list(item.group.videos()), item.error)
                 else:
-                    clip, items = item
+                    clip, items = item[0], _giving_back(item[1])
                     videos = [video.entry for video in clip.videos]
                     try:
                         result = process_clip(clip, items, tools)
@@ -250,6 +253,17 @@ class _Records:
             timings=dict(watch.seconds),
             facts=tuple(self.facts),
         )
+
+
+def _giving_back(items: Iterator[ClipItem]) -> Iterator[ClipItem]:
+    """The items of a clip; what a fake has left of free memory, in pieces, goes back to the system where it is much."""
+    for item in items:
+        yield item
+        if isinstance(item, FakeRead):
+            with suppress(AttributeError, OSError):  # not glibc
+                pages = int(Path("/proc/self/statm").read_text().split()[1])
+                if pages * mmap.PAGESIZE > MUCH_BYTES:
+                    ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager

@@ -92,6 +92,7 @@ def sample_of(clip: Clip, video: ClipVideo, candidate: Candidate, size: int) -> 
 def facts_of(clip: Clip, video: ClipVideo) -> VideoFacts:
     """What reading a video of a clip brought to light."""
     info, alignment = video.reader.info, video.alignment
+    times = None if video.is_sequence else video.reader.times
     return VideoFacts(
         video_id=video.video_id,
         width=info.width,
@@ -108,4 +109,13 @@ def facts_of(clip: Clip, video: ClipVideo) -> VideoFacts:
         cuts=tuple(clip.cuts) if video is clip.lead else (),
         alignment=None if alignment is None else alignment.kind,
         residual=None if alignment is None else alignment.residual,
+        coded_width=info.coded_width,
+        coded_height=info.coded_height,
+        colour_primaries=info.colour.primaries,
+        colour_transfer=info.colour.transfer,
+        profile=info.profile,
+        duration_s=None if times is None else float(times[-1] - times[0]) + (1 / info.fps if info.fps else 0.0),
+        longest_gap_s=None if times is None else float(np.diff(times).max(initial=0.0)),
+        size_bytes=video.file_bytes or None,
+        content_hash=video.entry.content_hash,
     )

@@ -192,7 +192,7 @@ class Parts:
                 files.append(ShardFile.of(root, path, len(table)))
             failures = () if number else tuple(self.failures)
             of_shard = ShardFile.of(root, shard.path, shard.rows)
-            save_result(root, ShardResult(shard_id, shard.split, "f" * 64, of_shard, *files, 1, 0, failures))
+            save_result(root, ShardResult(shard_id, shard.split, "f" * 64, "e" * 64, of_shard, *files, 1, 0, failures))
 
 
 def write_shard(

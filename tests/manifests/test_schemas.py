@@ -86,6 +86,10 @@ KINDS[VideoFacts] = (
         cuts=several(INT),
         alignment=st.none() | TEXT,
         residual=st.none() | FLOAT32,
+        **dict.fromkeys(("coded_width", "coded_height", "colour_primaries", "colour_transfer"), st.none() | INT),
+        **dict.fromkeys(("profile", "content_hash"), st.none() | TEXT),
+        **dict.fromkeys(("duration_s", "longest_gap_s"), st.none() | FLOAT64),
+        size_bytes=st.none() | INT,
     ),
 )
 
@@ -184,3 +188,9 @@ def test_numpy_numbers_are_taken():
     bbox = tuple(np.array([1, 2, 3, 4], np.float32))
     frame = FrameFaces("k", "v", int(np.int64(3)), (bbox,), ((0.0,) * 10,), (np.float32(0.5),))
     assert from_table(to_table([frame], FACES), FrameFaces) == [frame]
+
+
+def test_facts_of_an_earlier_version_are_read():
+    told = VideoFacts("v", 320, 240, 9, 25.0, False, "h264", 0, 1.0, False, 2, 0, (), None, None)
+    table = to_table([told], FACTS)
+    assert from_table(table.select(FACTS.names[:15]), VideoFacts) == [told]

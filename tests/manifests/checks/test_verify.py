@@ -15,12 +15,14 @@ import pytest
 
 from facemill.manifests.checks.crop_geometry import aligned_affines, square_affines
 from facemill.manifests.checks.verify import Problem, verify
-from facemill.manifests.records import REFERENCE, FailureRecord, MaskKind, Reason, Stage
+from facemill.manifests.records import REFERENCE, FailureRecord, MaskKind, Reason, Stage, VideoFacts
+from facemill.manifests.schemas import FACTS, to_table
 from facemill.manifests.shards.croissant import croissant_metadata
 from facemill.manifests.shards.dataset import (
     CROISSANT_FILE,
     DATASET_FILE,
     FACES_FILE,
+    FACTS_FILE,
     FAILURES_FILE,
     SAMPLES_FILE,
     VIDEOS_FILE,
@@ -463,3 +465,24 @@ def edit(root: Path, change: Callable[[dict], object]) -> None:
 
 def described(path: Path) -> dict:
     return {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def test_pairs_whose_colours_are_tagged_differently_are_a_warning(tmp_path):
+    root = Parts().write(tmp_path)
+
+    def warned(*tags: tuple[int, int]) -> list[str]:
+        told = [
+            VideoFacts(video_id, 320, 240, 99, 25.0, False, "h264", 0, 1.0, False, *tag, (), None, None)
+            for video_id, tag in zip((REAL, FAKE, OTHER), tags, strict=False)
+        ]
+        pq.write_table(to_table(told, FACTS), root / FACTS_FILE)
+        report = verify(root)
+        assert report.ok
+        return [warning.message for warning in report.warnings if warning.check == "pair_colours"]
+
+    assert warned((1, 1), (6, 1), (9, 2)) == [
+        "the colours of 1 videos of deepfakes are tagged unlike their originals': matrix and range of "
+        f"{FAKE} are (5, 1), and of its original (1, 1)"
+    ]
+    assert len(warned((1, 1), (1, 2))) == len(warned((2, 0), (1, 1))) == 1
+    assert warned((1, 1), (1, 1)) == warned((2, 0), (6, 1)) == warned((1, 1)) == []

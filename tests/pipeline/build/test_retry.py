@@ -1,5 +1,6 @@
 """What a second run of a shard does: what the environment did is tried again, and what was good is never lost."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -12,8 +13,10 @@ import pytest
 from facemill import ConfigError, DatasetError
 from facemill.manifests import ClipGroup, Reason
 from facemill.pipeline.build import shard as module
+from facemill.pipeline.build import state
+from facemill.pipeline.build.job import build
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
-from facemill.pipeline.build.state import ShardResult
+from facemill.pipeline.build.state import ShardFile, ShardResult
 from facemill.pipeline.config.recipe import load_recipe
 from tests.pipeline.build.test_shard import BIG, AddVideo, pair, reasons, run, samples
 from tests.pipeline.conftest import MarkDetector, film
@@ -30,6 +33,9 @@ def groups(add_video: AddVideo) -> list[ClipGroup]:
         pair(add_video),
         *(ClipGroup(add_video(name, film([BIG], 12, seed=n))) for n, name in enumerate(("left", "right"), 1)),
     ]
+
+
+FILES = ("shard", "samples", "faces")
 
 
 def counts(out: Path, result: ShardResult) -> Counter[str]:
@@ -116,6 +122,43 @@ def test_a_damaged_table_is_made_again(groups: list[ClipGroup], tmp_path: Path) 
     for table in (whole.samples, whole.faces):
         (tmp_path / "out" / table.path).write_bytes(b"rubbish")
         assert run(tmp_path / "out", *groups) == whole_but_for_timings(whole, tmp_path / "out")
+
+
+def test_a_resume_looks_at_sizes_and_last_bytes_and_a_finished_build_is_looked_at_whole(
+    groups: list[ClipGroup], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    result = run(out, *groups)
+    path = out / result.shard.path
+    whole = path.read_bytes()
+    monkeypatch.setattr("facemill.pipeline.build.state.FOOTER_BYTES", 1000)
+    result = dataclasses.replace(
+        result, **{name: ShardFile.of(out, getattr(result, name).path, getattr(result, name).rows) for name in FILES}
+    )
+    assert result.is_whole(out, thorough=False)
+    path.write_bytes(bytes([whole[0], whole[1] ^ 1]) + whole[2:])
+    assert result.is_whole(out, thorough=False)
+    assert not result.is_whole(out)
+    for damaged in (whole[:-1], whole + b"x", whole[:-999] + bytes([whole[-999] ^ 1]) + whole[-998:]):
+        path.write_bytes(damaged)
+        assert not result.is_whole(out, thorough=False)
+    path.unlink()
+    assert not result.is_whole(out, thorough=False)
+
+
+def test_a_build_reads_no_shard_to_resume_and_every_one_to_mend(
+    groups: list[ClipGroup], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, videos = tmp_path / "out", [video for group in groups for video in group.videos()]
+    build(videos, RECIPE, out, executor="sequential")
+    hashed: list[str] = []
+    sha256_of = state.sha256_of
+    monkeypatch.setattr(state, "sha256_of", lambda path: hashed.append(path.suffix) or sha256_of(path))
+    (out / "dataset.json").unlink()  # as if it were interrupted
+    build(videos, RECIPE, out, executor="sequential")
+    assert hashed == []
+    build(videos, RECIPE, out, executor="sequential")
+    assert hashed == [".parquet"] * 3
 
 
 def whole_but_for_timings(result: ShardResult, out: Path) -> ShardResult:

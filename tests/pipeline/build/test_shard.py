@@ -89,6 +89,23 @@ def test_real_and_fake_share_frames_boxes_and_affines_and_the_mask_is_exact(
     assert result.failures == ()
 
 
+def test_the_facts_of_each_video_are_kept(add_video: AddVideo, tmp_path: Path) -> None:
+    group = pair(add_video, content_hash="xxh3:1")
+    result = run(tmp_path / "out", group)
+    assert [facts.video_id for facts in result.facts] == ["real", "fake"]
+    for facts, entry in zip(result.facts, group.videos(), strict=True):
+        path = Path(entry.root) / entry.path
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            times = [picture.time for picture in container.decode(stream)]
+            assert (facts.coded_width, facts.coded_height) == (stream.codec_context.width, stream.codec_context.height)
+            assert facts.profile == stream.codec_context.profile
+        assert facts.duration_s == pytest.approx(times[-1] - times[0] + times[1] - times[0])
+        assert facts.longest_gap_s == pytest.approx(times[1] - times[0])
+        assert (facts.frames, facts.size_bytes) == (len(times), path.stat().st_size)
+        assert facts.content_hash == entry.content_hash
+
+
 def test_crops_equal_an_independent_cut_from_the_source(add_video: AddVideo, tmp_path: Path) -> None:
     """At a scale that makes crops as large as their boxes, they are the video's own pixels, not shifted by any."""
     entry = add_video("real", film([Actor(40, 50, side=96, dx=2)], FRAMES))
@@ -121,6 +138,16 @@ def test_of_two_people_the_forged_one_is_kept_even_if_smaller(add_video: AddVide
         ("fake", 0, LabelSource.DIFFERENCE): 6,
         ("fake", 1, LabelSource.DIFFERENCE): 6,
     }
+
+
+def test_only_what_is_kept_is_encoded(add_video: AddVideo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    encoded = []
+    encode = process.encode_image
+    monkeypatch.setattr(process, "encode_image", lambda *given: encoded.append(1) or encode(*given))
+    real = add_video("real", film([BIG, SMALL], FRAMES))
+    fakes = [add_video(f"fake{n}", film([BIG, SMALL], FRAMES, forged=1), 1, source_id="real") for n in range(2)]
+    result = run(tmp_path / "out", ClipGroup(real, tuple(fakes)))
+    assert len(encoded) == result.rows == 18
 
 
 def test_when_fakes_forge_different_people_the_real_is_kept_for_both(add_video: AddVideo, tmp_path: Path) -> None:

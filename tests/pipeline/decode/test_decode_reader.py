@@ -1,5 +1,6 @@
 """What a reader refuses, how long it waits, and what it leaves behind."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import av
 import numpy as np
 import psutil
 import pytest
+from av.container import InputContainer
 
 from facemill import VideoError
 from facemill.pipeline.config.recipe import DecodeSettings
@@ -217,6 +219,22 @@ def test_nothing_is_left_open(clip: Path, backend: str) -> None:
         cycle()
     assert rest() == (files, threads)
     assert process.memory_info().rss - memory < 24 << 20
+
+
+def test_pictures_go_without_the_collector_of_cycles(clip: Path) -> None:
+    """It comes seldom, and each picture of full HD takes 3 MB."""
+    gc.collect()
+    gc.disable()
+    try:
+        with VideoReader(clip) as reader:
+            seen: list[int] = []
+            frames = reader.read([0, 20], observer=lambda index, picture: seen.append(index), every=True)
+            assert len([*frames]) == 2
+            held = [kind for kind in map(type, gc.get_objects()) if kind in (av.VideoFrame, InputContainer)]
+    finally:
+        gc.enable()
+    assert len(seen) > 20
+    assert len(held) <= 1  # the first picture, whose side data the probe has looked at
 
 
 @BOTH

@@ -233,6 +233,21 @@ def test_a_given_scheduler_is_used_and_left_running(address: str) -> None:
             assert outcome.result[1:] == (0, 1)
 
 
+def test_the_scheduler_is_not_asked_for_its_workers_after_every_task(address: str) -> None:
+    with DaskExecutor(scheduler=address) as executor:
+        asked = 0
+        scheduler_info = executor._client.scheduler_info
+
+        def counted(**options: object) -> object:
+            nonlocal asked
+            asked += 1
+            return scheduler_info(**options)
+
+        executor._client.scheduler_info = counted
+        assert len([*executor.run(double, range(20))]) == 20
+    assert asked == 1
+
+
 def test_tasks_that_the_scheduler_forgets_are_errors(address: str) -> None:
     with DaskExecutor(scheduler=address) as executor, distributed.Client(address, set_as_default=False) as other:
         outcomes = executor.run(wait_long, [1])
