@@ -33,6 +33,7 @@ from tests.composed.forgeries import (
 
 __all__ = ["measure"]
 
+DECISION = ("forged", "decided")
 PAIRS = (("lp_d13", "lp_d18"), ("lp_d18", "lp_d13"), ("fsgan_shinzo", "fsgan_conan"), ("fsgan_conan", "lp_d13"))
 FRAMES = 12
 WINDOWS = {30: 240, 100: 320, 200: 480}  # side of the picture by height of the face's box
@@ -54,7 +55,7 @@ def measure() -> list[Row]:
     names = sorted({name for pair in PAIRS for name in pair})
     people = {name: load_clip(folder / f"{name}.mp4", FRAMES, longest_side=1280) for name in names}
     scores: dict[tuple[str, int, int], list[dict[str, float]]] = defaultdict(list)
-    verdicts: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []  # found and true, [N, P]
+    verdicts: list[NDArray[np.bool_]] = []  # [3, N, P]: found, true, decided
     for face, window in WINDOWS.items():
         for target, donor in PAIRS:
             real = framed(people[target], face, window)
@@ -108,8 +109,9 @@ def _agreement(clip: ForgedClip, forgeries: list[FaceForgery]) -> dict[str, floa
     return result
 
 
-def _decisions(clip: ForgedClip, found: list[list[FaceForgery]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    return np.array([[one.forged for one in track] for track in found]).T, clip.forged
+def _decisions(clip: ForgedClip, found: list[list[FaceForgery]]) -> NDArray[np.bool_]:
+    forged, decided = (np.array([[getattr(one, name) for one in track] for track in found]).T for name in DECISION)
+    return np.stack([forged, clip.forged, decided])
 
 
 def _row(name: str, face: int, crf: int, values: list[dict[str, float]]) -> Row:
@@ -124,10 +126,13 @@ def _row(name: str, face: int, crf: int, values: list[dict[str, float]]) -> Row:
     )
 
 
-def _decision_rows(verdicts: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> list[Row]:
-    found, truth = (np.concatenate([one[which].ravel() for one in verdicts]) for which in (0, 1))
+def _decision_rows(verdicts: list[NDArray[np.bool_]]) -> list[Row]:
+    faces = np.concatenate([one.reshape(3, -1) for one in verdicts], axis=1)
+    found, truth, _ = faces[:, faces[2]]
     right = int(np.count_nonzero(found & truth))
-    counts = f"{right} of {np.count_nonzero(truth)} forged faces, {np.count_nonzero(found & ~truth)} others"
+    counts = f"{right} of {np.count_nonzero(truth)} forged faces, {np.count_nonzero(found & ~truth)} others; "
+    left_out = [np.count_nonzero(~faces[2] & (faces[1] == forged)) for forged in (True, False)]
+    counts += f"{left_out[0]} forged and {left_out[1]} others left out"
     return [
         Row("masks", f"{name} of which face is forged when", float(right / total), ">= 0.99", counts)
         for name, total in (("precision", np.count_nonzero(found)), ("recall", np.count_nonzero(truth)))

@@ -20,8 +20,10 @@ __all__ = ["FORGED_SCORE", "FaceForgery", "find_forgeries"]
 
 FORGED_SCORE = 2.15
 """A face is forged where its score is above this."""
-UNDECIDED = (1.7, 2.6)
+UNDECIDED = (1.4, 2.6)
 """Between these scores faint forgeries and strong coding noise are met: nothing is decided there."""
+FAINT = 6.0
+"""Gray levels of a faint forgery: a face where it would go unnoticed is not found to be unforged."""
 
 # Chosen on composed clips (whole faces, mouths, eyes; crf 0 to 40; faces of 30 to 240 pixels).
 OTHER_MOMENT = 0.05  # share of pixels outside the faces that differ much: more is another moment, or another clip
@@ -44,7 +46,8 @@ class FaceForgery:
 
     Attributes:
         forged: whether this face differs from the original by more than noise.
-        decided: false where the score lies between those of forgeries and of noise.
+        decided: false where the score lies between those of forgeries and of noise, or the noise would hide a faint
+            forgery.
         score: greatest luma difference at the scale of an eye, in units of the noise expected there, averaged over the
             samples around that are alike in it; the face is forged above `FORGED_SCORE`.
         reliable: false where another moment was compared, or noise would hide a forgery: `forged` and `mask` then mean
@@ -112,12 +115,13 @@ def find_forgeries(track: Sequence[FaceDifference | None]) -> list[FaceForgery |
     limits = FORGED_SCORE * np.sqrt(
         [one[inside].mean() if inside.any() else 0 for one, inside in zip(noise, core, strict=True)]
     )
+    decided = (scores > UNDECIDED[1]) | ((scores <= UNDECIDED[0]) & (limits <= FAINT))
     confined = _confined(energy, coarse, free, seen)
     verdicts: list[FaceForgery | None] = [None] * len(track)
     for position, (index, one) in enumerate(zip(seen, measured, strict=True)):
         verdicts[index] = FaceForgery(
             forged=bool(forged[position]),
-            decided=not UNDECIDED[0] < scores[position] <= UNDECIDED[1],
+            decided=bool(decided[position]),
             score=float(scores[position]),
             reliable=bool(one.outside_share <= OTHER_MOMENT and limits[position] <= DETECTABLE and confined[position]),
             mask=regions[position],

@@ -147,6 +147,15 @@ def test_what_lies_between_forgery_and_noise_is_undecided(painted, share, forged
     assert forged is None or {one.forged for one in forgeries} == {forged}
 
 
+@pytest.mark.parametrize(("levels", "decided"), [(1, True), (6, False)])
+def test_a_face_is_not_cleared_where_noise_would_hide_a_faint_forgery(painted, rng, levels, decided):
+    noise = np.stack([cv2.GaussianBlur(one, (0, 0), 2) for one in rng.normal(size=painted.real.shape[:3])])
+    fake = np.rint(painted.real + (noise / noise.std() * levels)[..., None]).clip(0, 255).astype(np.uint8)
+    [forgeries] = verdicts_of(ForgedClip(painted.real, fake, painted.regions, painted.boxes, painted.forged))
+    assert not any(one.forged for one in forgeries)
+    assert {one.decided for one in forgeries} == {decided}
+
+
 def test_another_moment_is_unreliable(painted):
     later = np.roll(painted.real, 5, axis=0)  # what moves by 15 pixels differs everywhere
     clip = ForgedClip(painted.real, later, painted.regions, painted.boxes, painted.forged)
