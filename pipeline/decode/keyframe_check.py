@@ -46,7 +46,9 @@ class KeyframeCheck:
     def __init__(self, stream: Any, timeline: Timeline) -> None:
         context = stream.codec_context
         self._keyframes = timeline.keyframes if context.name == "hevc" else frozenset()
-        self._before = {key: (last - 1, last) for key, last in timeline.before_keyframes.items() if key in self._keyframes}
+        self._before = {
+            key: (last - 1, last) for key, last in timeline.before_keyframes.items() if key in self._keyframes
+        }
         self._looked_at = self._keyframes.union(*self._before.values())
         self._extradata = context.extradata
         self._size_bytes = length_size(context.extradata, at=21)

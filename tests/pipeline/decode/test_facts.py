@@ -128,7 +128,9 @@ def test_every_other_matrix_is_read(tmp_path: Path, matrix: int) -> None:
 
 
 def test_tagged_gray_is_read(make_video: Callable[..., Path]) -> None:
-    path = make_video("clip.mp4", np.full((3, 64, 64, 3), 90, np.uint8), pix_fmt="gray", **{"x264-params": "colormatrix=YCgCo"})
+    path = make_video(
+        "clip.mp4", np.full((3, 64, 64, 3), 90, np.uint8), pix_fmt="gray", **{"x264-params": "colormatrix=YCgCo"}
+    )
     with VideoReader(path) as reader:
         assert np.abs(next(reader.read([1])).image.astype(int) - 90).max() < 5
 
