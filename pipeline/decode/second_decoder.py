@@ -9,6 +9,7 @@ Intact packets decode to the same pixels with both.
 from typing import Any
 
 import av
+from av.bitstream import BitStreamFilterContext
 
 from facemill.pipeline.decode.orientation import UPRIGHT
 from facemill.pipeline.decode.picture import same_pixels
@@ -33,7 +34,20 @@ def decoder_for(stream: Any, probed: Probe) -> Any:
     if context is None:
         return own
     context.thread_count = own.thread_count
-    return context
+    return _Splitting(context, stream)
+
+
+class _Splitting:
+    """Decodes the hidden and the shown picture of a VP9 packet one by one: together, libvpx allows for data left over."""
+
+    def __init__(self, context: Any, stream: Any) -> None:
+        self.name = context.name
+        self._context = context
+        self._split = BitStreamFilterContext("vp9_superframe_split", stream)
+
+    def decode(self, packet: Any) -> list[Any]:
+        pictures = [picture for part in self._split.filter(packet) for picture in self._context.decode(part)]
+        return pictures if packet is not None else pictures + self._context.decode(None)
 
 
 class VP8Witness:
