@@ -1,10 +1,10 @@
-"""Whether the keyframes of an HEVC stream are intact, of which FFmpeg's decoder says little.
+"""Whether keyframes of HEVC and VP8 are intact, of which FFmpeg's decoders say little.
 
 Damage nearly always changes how many bits of a packet a picture takes. An intact picture depends on the last bits of
 its packet and on nothing that follows them. A damaged one takes too few, and is the same whatever the last bits are, or
-takes more than there are, and depends on what follows. So keyframes are decoded twice more: with other last bytes, and
-with bytes appended. That is done for the first one, and for those that jump: every frame up to the next keyframe shows
-their damage.
+takes more than there are, and depends on what follows. So keyframes are decoded again with other last bytes, and those
+of HEVC with bytes appended. Of HEVC, that is done for the first one and for those that jump: every frame up to the next
+keyframe shows their damage.
 """
 
 from typing import Any
@@ -18,9 +18,9 @@ from facemill.pipeline.decode.nal import largest_hevc_slice, length_size
 from facemill.pipeline.decode.picture import Picture, same_pixels, thumbnail_of
 from facemill.pipeline.decode.timeline import Timeline
 
-__all__ = ["KeyframeCheck"]
+__all__ = ["KeyframeCheck", "uses_tail"]
 
-JUMP = 0.05
+JUMP = 0.1
 """Mean change that motion does not explain, in gray levels of a thumbnail, from which a keyframe may be damaged."""
 JUMP_RATIO = 2.0
 """The same, as a multiple of the change one frame earlier."""
@@ -78,27 +78,47 @@ class KeyframeCheck:
 
     def _uses_all(self, packet: bytes, picture: Any) -> bool:
         place = largest_hevc_slice(packet, self._size_bytes)
-        if place is None:
+        if place is None or not _tells(place[1] - place[0], picture):
             return True
+        if not uses_tail("hevc", self._extradata, packet, place, picture):
+            return False
         start, end = place
-        if end - start < max(SMALLEST, FLAT * picture.width * picture.height / 8):
-            return True
-        tail = end - round(TAIL * (end - start))
-        changed = packet[:tail] + bytes(byte ^ 0x55 for byte in packet[tail:end]) + packet[end:]
         size = (end - start + len(APPENDED)).to_bytes(self._size_bytes, "big") if self._size_bytes else b""
         longer = packet[: start - len(size)] + size + packet[start:end] + APPENDED + packet[end:]
-        return not self._same(changed, picture) and self._same(longer, picture)
+        return _gives("hevc", self._extradata, longer, picture)
 
-    def _same(self, packet: bytes, picture: Any) -> bool:
-        """Whether a packet, alone, gives the pixels of a picture."""
-        context = av.CodecContext.create("hevc", "r")
-        context.extradata = self._extradata
-        context.thread_count = 1
-        try:
-            pictures = [*context.decode(av.Packet(packet)), *context.decode(None)]
-        except av.error.FFmpegError:
-            return False
-        return len(pictures) == 1 and same_pixels(pictures[0], picture)
+
+def uses_tail(codec: str, extradata: bytes | None, packet: bytes, place: tuple[int, int], picture: Any) -> bool:
+    """Whether the picture of a keyframe depends on the last part of its data; true where that cannot be told.
+
+    Args:
+        codec: FFmpeg's name.
+        extradata: of the stream.
+        place: where the data start and end in the packet.
+        picture: as decoded.
+    """
+    start, end = place
+    if not _tells(end - start, picture):
+        return True
+    tail = end - round(TAIL * (end - start))
+    changed = packet[:tail] + bytes(byte ^ 0x55 for byte in packet[tail:end]) + packet[end:]
+    return not _gives(codec, extradata, changed, picture)
+
+
+def _tells(size: int, picture: Any) -> bool:
+    return size >= max(SMALLEST, FLAT * picture.width * picture.height / 8)
+
+
+def _gives(codec: str, extradata: bytes | None, packet: bytes, picture: Any) -> bool:
+    """Whether a packet, alone, gives the pixels of a picture."""
+    context = av.CodecContext.create(codec, "r")
+    context.extradata = extradata
+    context.thread_count = 1
+    try:
+        pictures = [*context.decode(av.Packet(packet)), *context.decode(None)]
+    except av.error.FFmpegError:
+        return False
+    return len(pictures) == 1 and same_pixels(pictures[0], picture)
 
 
 def _unexplained(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:

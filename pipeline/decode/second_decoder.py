@@ -2,14 +2,16 @@
 
 Nearly all damage changes how many bits of a packet a picture takes. FFmpeg's decoders ignore what is left over, and go
 on where there is nothing left. libvpx gives up a VP9 packet of either kind. Of VP8 it reads zeros past the end where
-FFmpeg's decoder leaves the rest of the picture to what was in memory, so that the two differ where a packet is damaged.
-Intact packets decode to the same pixels with both.
+FFmpeg's decoder leaves the rest of the picture to what was in memory, so that the two differ where a damaged picture
+takes too much; where it takes too little, only keyframes tell. Intact packets decode to the same pixels with both.
 """
 
 from typing import Any
 
 import av
+from av.bitstream import BitStreamFilterContext
 
+from facemill.pipeline.decode.keyframe_check import uses_tail
 from facemill.pipeline.decode.orientation import UPRIGHT
 from facemill.pipeline.decode.picture import same_pixels
 from facemill.pipeline.decode.probe import Probe
@@ -33,7 +35,20 @@ def decoder_for(stream: Any, probed: Probe) -> Any:
     if context is None:
         return own
     context.thread_count = own.thread_count
-    return context
+    return _Splitting(context, stream)
+
+
+class _Splitting:
+    """Decodes the pictures of a VP9 packet one by one: where there are several, libvpx lets data be left over."""
+
+    def __init__(self, context: Any, stream: Any) -> None:
+        self.name = context.name
+        self._context = context
+        self._split = BitStreamFilterContext("vp9_superframe_split", stream)
+
+    def decode(self, packet: Any) -> list[Any]:
+        pictures = [picture for part in self._split.filter(packet) for picture in self._context.decode(part)]
+        return pictures if packet is not None else pictures + self._context.decode(None)
 
 
 class VP8Witness:
@@ -43,7 +58,7 @@ class VP8Witness:
         self._context = _libvpx("libvpx", stream) if stream.codec_context.name == "vp8" else None
 
     def agrees(self, packet: Any, pictures: list[Any]) -> bool:
-        """Whether the next packet gives the same pixels.
+        """Whether the next packet gives the same pixels, and a keyframe uses all of it.
 
         Args:
             packet: None at the end of the stream.
@@ -52,7 +67,12 @@ class VP8Witness:
         if self._context is None:
             return True
         others, went_well = decode(self._context, packet)
-        return went_well and len(others) == len(pictures) and all(map(same_pixels, pictures, others))
+        if not went_well or len(others) != len(pictures) or not all(map(same_pixels, pictures, others)):
+            return False
+        if packet is None or not packet.is_keyframe or not pictures:
+            return True
+        data = bytes(packet).rstrip(b"\0")
+        return uses_tail("vp8", self._context.extradata, data, (0, len(data)), pictures[0])
 
 
 def _libvpx(name: str, stream: Any) -> Any:

@@ -1,6 +1,7 @@
 """Opening a file with FFmpeg, and its packets and pictures: errors told apart, waits bounded."""
 
 import errno
+import itertools
 import stat
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from facemill.manifests.blame import reason_of_error
 from facemill.manifests.records import Reason
 from facemill.pipeline.decode.nal import length_size, nal_units
 
-__all__ = ["Deadline", "blamed_on", "decode", "demux", "open_video"]
+__all__ = ["Deadline", "blamed_on", "decode", "demux", "is_conforming", "open_video"]
 
 # Titles need not be UTF-8; PyAV 19 knows that by itself.
 _LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
@@ -25,6 +26,8 @@ _EXPLODE = frozenset({"hevc", "mjpeg", "mpeg4", "prores", "vp8", "vp9"})
 # than two zeros never stand in a unit. Such a stretch was never written, or is lost.
 _NO_ZEROS = frozenset({"vp8", "libvpx", "vp9", "libvpx-vp9", "h264", "hevc"})
 _ZEROS = bytes(32)
+# dav1d looks at the padding after a picture's data then, too, which damage disturbs.
+_CONFORMING = {"strict": "strict"}
 
 
 class Deadline:
@@ -74,12 +77,15 @@ def blamed_on(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def open_video(path: Path, deadline: Deadline, threads: int, *, strict: bool = False) -> Iterator[tuple[Any, Any]]:
+def open_video(
+    path: Path, deadline: Deadline, threads: int, *, strict: bool = False, conforming: bool = False
+) -> Iterator[tuple[Any, Any]]:
     """The file's `av` container and its video stream, closed at the end.
 
     Args:
         strict: let FFmpeg give up every picture in which anything is wrong. With several threads, the flags of what it
             conceals may come after the picture, its errors do not.
+        conforming: AV1: what does not keep to the standard is damaged, too.
 
     Raises:
         VideoError: missing_file, unreadable, no_video_stream or decode_timeout.
@@ -100,6 +106,8 @@ def open_video(path: Path, deadline: Deadline, threads: int, *, strict: bool = F
         stream.codec_context.thread_count = threads
         if strict or stream.codec_context.name in _EXPLODE:
             stream.codec_context.options = {"err_detect": "explode"}
+        if conforming and stream.codec_context.name == "libdav1d":
+            stream.codec_context.options = _CONFORMING
         # With slice threads, which damaged pictures FFmpeg flags varies from run to run.
         stream.codec_context.thread_type = "FRAME"
         yield container, stream
@@ -139,6 +147,17 @@ def decode(context: Any, packet: Any) -> tuple[list[Any], bool]:
         return context.decode(packet), not damaged
     except (av.error.FFmpegError, OSError, ValueError, MemoryError):
         return [], False
+
+
+def is_conforming(path: Path, deadline: Deadline) -> bool:
+    """Whether the first packets of an AV1 file keep to the standard, as those of some encoders do not.
+
+    Raises:
+        VideoError: what `open_video` raises.
+    """
+    with open_video(path, deadline, threads=1, conforming=True) as (container, stream):
+        packets = itertools.islice(demux(container, stream, deadline), 8)
+        return all(decode(stream.codec_context, packet)[1] for packet in packets)
 
 
 def _is_zeroed(context: Any, packet: bytes) -> bool:

@@ -54,7 +54,8 @@ def write(path: Path, frames: np.ndarray, codec: str, **options: str) -> Path:
 def remux(path: Path, to: Path, change: Callable[[list[av.Packet]], list[av.Packet]]) -> Path:
     """The packets, changed, in another file."""
     with av.open(str(path)) as source, av.open(str(to), "w") as output:
-        stream = output.add_stream_from_template(source.streams.video[0])
+        template = source.streams.video[0]
+        stream = output.add_stream_from_template(template, opaque=template.codec_context.name == "libdav1d")
         for packet in change([packet for packet in source.demux(video=0) if packet.size]):
             packet.stream = stream
             output.mux(packet)
