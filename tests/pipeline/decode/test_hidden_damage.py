@@ -1,4 +1,4 @@
-"""Damage of which FFmpeg's decoders say nothing: what is handed out is right, or withheld; intact files lose nothing."""
+"""Damage of which FFmpeg's decoders say nothing: frames are right or withheld, and intact files lose nothing."""
 
 import random
 from collections.abc import Callable
