@@ -9,12 +9,9 @@ import pytest
 
 import facemill.detectors.face
 from facemill.detectors.face import Face, FaceDetector
+from facemill.registry import FACE_DETECTORS
 
-CASES = [
-    (name, variant)
-    for name in facemill.detectors.face.available()
-    for variant in facemill.detectors.face.variants(name) or (None,)
-]
+CASES = [(name, variant) for name, kind in FACE_DETECTORS.items() for variant in kind.variants or (None,)]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(filter(None, case)))
