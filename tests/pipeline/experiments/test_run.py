@@ -52,7 +52,7 @@ def test_several_datasets_and_corruptions_have_lines_of_their_own(
 
     def judge(run: Path, data: list[Path], out: Path, *, robustness: bool, **_: object) -> Evaluation:
         asked.append(robustness)
-        return Evaluation(out, report, None)
+        return Evaluation(out, report, ())
 
     monkeypatch.setattr("facemill.pipeline.train.train", lambda *args, **kwargs: None)
     monkeypatch.setattr("facemill.pipeline.evaluate.evaluate", judge)
@@ -86,6 +86,6 @@ def test_the_commands_it_shows_name_it() -> None:
 
 
 def test_an_unknown_row_is_refused_before_anything_is_done(toy: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="did you mean mat/table5/m2"):
+    with pytest.raises(ConfigError, match="did you mean 'mat/table5/m2'"):
         list(run_experiment("mat/table5/m22", [toy], tmp_path / "out", test=[toy]))
     assert not (tmp_path / "out").exists()

@@ -57,5 +57,5 @@ def test_the_rows_of_degraded_pictures_ask_for_them() -> None:
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     name = EXPERIMENTS[0].name
-    with pytest.raises(ConfigError, match=f"did you mean {re.escape(name)}"):
+    with pytest.raises(ConfigError, match=f"did you mean '{re.escape(name)}"):
         find_experiment(name + "x")
