@@ -39,6 +39,9 @@ SIZE_JUMP = 2.0
 """Factor between the face boxes of consecutive samples of a track."""
 APPEARANCE_JUMP = 0.2
 """Correlation of the thumbnails of consecutive samples of a track below which they show different things."""
+COLOUR_SHIFT, SAME_SIGN = 3.0, 0.9
+"""Levels by which the colours of a method's videos differ from their originals', and share of the videos in which they
+do so in one direction: files are converted in two ways then, and colour tells real from fake."""
 AUC_BOUND, AUC_SIGMAS = 0.1, 3.0
 """How far from 0.5 an AUC may be: so much, and so many standard deviations of that many videos' AUC."""
 
@@ -85,6 +88,7 @@ def implausible(rows: Rows, videos: pa.Table | None, thumbnails: Thumbnails) -> 
     yield from _same_pictures(rows)
     yield from _jumps(rows, thumbnails)
     yield from _predictors(rows)
+    yield from _colours(rows, thumbnails)
     if videos is not None:
         yield from _same_files(videos)
 
@@ -229,6 +233,24 @@ def _predictors(rows: Rows) -> Iterator[Problem]:
                 if abs(found - 0.5) > bound:
                     message = f"{name} tells {method} from real in {split}: AUC {found:.2f}, beyond 0.5 ± {bound:.2f}"
                     yield Problem(SAMPLES_FILE, message, check="geometry_tells")
+
+
+def _colours(rows: Rows, thumbnails: Thumbnails) -> Iterator[Problem]:
+    """Methods whose crops have other colours at their edge, where little is forged, than their originals'."""
+    edge = np.ones((THUMBNAIL, THUMBNAIL), bool)
+    edge[1:-1, 1:-1] = False
+    means = thumbnails.pixels.reshape(-1, THUMBNAIL**2, 3)[:, edge.ravel()].mean(axis=1)  # [N, 3]
+    pairs = np.flatnonzero(rows.paired & rows.equal("label", 1))
+    shifts, methods = means[pairs] - means[rows.original[pairs]], rows["method"].to_numpy()[pairs]
+    for method in dict.fromkeys(methods):
+        _, video, count = np.unique(rows.video_codes[pairs][methods == method], return_inverse=True, return_counts=True)
+        for name, shift in zip(("red", "green", "blue"), shifts[methods == method].T, strict=True):
+            of_video = np.bincount(video, shift) / count
+            usual = float(np.median(of_video))
+            together = np.mean(of_video * usual > 0) > SAME_SIGN
+            if len(count) >= LEAST_VIDEOS and abs(usual) > COLOUR_SHIFT and together:
+                message = f"at the edge of its crops, {method} has {usual:+.1f} levels of {name} beside its originals"
+                yield Problem(SAMPLES_FILE, message, check="colour_tells")
 
 
 def _geometry(rows: Rows) -> dict[str, Floats]:

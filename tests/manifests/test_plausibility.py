@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -151,6 +152,21 @@ def test_geometry_of_a_few_videos_gives_nothing_away(parts, tmp_path):
     for number in range(3):
         place(parts, number, bbox=(95.0, 45.0, 185.0, 135.0))
     assert "geometry_tells" not in {problem.check for problem in warnings(parts, tmp_path)}
+
+
+@pytest.mark.parametrize(("pairs", "levels", "told"), [(PAIRS, 5, True), (PAIRS, 2, False), (PAIRS // 2, 9, False)])
+def test_colours_that_give_the_label_away(parts, tmp_path, pairs, levels, told):
+    """Fakes that are their originals but for some levels of green everywhere, as of another matrix."""
+    for number in range(PAIRS):
+        for position in (4 * number, 4 * number + 1):
+            picture = cv2.imdecode(np.frombuffer(parts.samples[position].image, np.uint8), cv2.IMREAD_COLOR_RGB)
+            picture = picture // 2 + 40
+            shifted = picture + np.uint8([0, levels if number < pairs else 0, 0])
+            parts.change(position, image=png(picture))
+            parts.change(position + 2, image=png(shifted))
+    messages = [problem.message for problem in warnings(parts, tmp_path) if problem.check == "colour_tells"]
+    wanted = f"at the edge of its crops, deepfakes has +{levels}.0 levels of green beside its originals"
+    assert messages == ([wanted] if told else [])
 
 
 def test_auc_counts_pairs_of_positives_and_negatives():
