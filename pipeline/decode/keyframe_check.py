@@ -106,7 +106,7 @@ def uses_tail(codec: str, extradata: bytes | None, packet: bytes, place: tuple[i
 
 
 def _tells(size: int, picture: Any) -> bool:
-    return size >= max(SMALLEST, FLAT * picture.width * picture.height / 8)
+    return bool(size >= max(SMALLEST, FLAT * picture.width * picture.height / 8))
 
 
 def _gives(codec: str, extradata: bytes | None, packet: bytes, picture: Any) -> bool:
