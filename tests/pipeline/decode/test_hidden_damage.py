@@ -1,4 +1,4 @@
-"""Damage of which FFmpeg's decoders say nothing: frames are right or withheld, and intact files lose nothing."""
+"""Damage of which FFmpeg's decoders say nothing: what is handed out is right or withheld; intact files lose nothing."""
 
 import random
 from collections.abc import Callable
@@ -138,6 +138,13 @@ def test_a_damaged_predicted_picture_costs_the_rest_of_its_group(
         given, wrong = differing(damaged, truth)
         assert wrong == []
         assert 36 <= given < len(truth)
+
+
+def test_an_hevc_keyframe_that_lacks_its_end_is_withheld(tmp_path: Path, intact: Callable[[str], Path]) -> None:
+    path = intact("hevc.ts")  # with start codes, so that no length tells
+    given, wrong = differing(damage(path, tmp_path / "short.ts", second_keyframe, shortened), pictures_of(path))
+    assert wrong == []
+    assert given == 36
 
 
 @pytest.mark.parametrize("name", ["hevc.mp4", "vp8.webm", "vp9.webm", "h264"])
