@@ -43,7 +43,7 @@ OWN_FILES = re.compile(
     "|".join(
         [
             *map(re.escape, (DATASET_FILE, CARD_FILE, CROISSANT_FILE)),
-            *map(re.escape, (VIDEOS_FILE, SAMPLES_FILE, FACES_FILE, FAILURES_FILE, BUILD_FILE)),
+            *map(re.escape, (VIDEOS_FILE, SAMPLES_FILE, FACES_FILE, FACTS_FILE, FAILURES_FILE, BUILD_FILE)),
             rf"({'|'.join(SPLITS)})-\d{{6,}}(\.samples|\.faces)?\.\w+",
         ]
     )

@@ -22,6 +22,10 @@ _LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.
 _EXPLODE = frozenset({"hevc", "mjpeg", "mpeg4", "prores", "vp8", "vp9"})
 
 
+LARGE_PIXELS = 20 << 20
+"""Pictures beyond this are decoded by one thread."""
+
+
 class Deadline:
     """The longest wait for the next packet or frame.
 
@@ -92,7 +96,8 @@ def open_video(path: Path, deadline: Deadline, threads: int, *, strict: bool = F
         raise _unreadable(path, error) from None
     with container:
         stream = _video_stream(path, container)
-        stream.codec_context.thread_count = threads
+        # Each thread holds a picture or two.
+        stream.codec_context.thread_count = threads if _area(stream) <= LARGE_PIXELS else 1
         if strict or stream.codec_context.name in _EXPLODE:
             stream.codec_context.options = {"err_detect": "explode"}
         # With slice threads, which damaged pictures FFmpeg flags varies from run to run.
