@@ -30,7 +30,7 @@ test: setup
 test-long: setup
 	$(BIN)/python -m pytest -m long --ignore tests/fuzz
 
-# Damaged files: FUZZ_CASES=1000 FUZZ_SEED=7 make fuzz
+# Damaged files: FUZZ_CASES=1000 FUZZ_SEED=7 make fuzz; FUZZ_FIRST=200 goes on from that case
 fuzz: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m long tests/fuzz
 

@@ -69,7 +69,11 @@ class AreaSampler:
 
 def _integrate(frames: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
     if device.type == "cpu":
-        return torch.from_numpy(np.stack([cv2.integral(frame, sdepth=cv2.CV_32S) for frame in frames]))
+        height, width = frames[0].shape[:2]
+        sums = np.empty((len(frames), height + 1, width + 1, 3), np.int32)
+        for frame, ours in zip(frames, sums, strict=True):
+            cv2.integral(frame, ours, cv2.CV_32S)  # in place: of a large frame, a copy takes hundreds of megabytes
+        return torch.from_numpy(sums)
     pixels = torch.from_numpy(np.stack(frames)).to(device)
     return F.pad(pixels, (0, 0, 1, 0, 1, 0)).cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32)
 

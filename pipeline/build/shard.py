@@ -15,7 +15,7 @@ import cv2
 import pyarrow.parquet as pq
 import torch
 
-from facemill import ConfigError, FacemillError, VideoError
+from facemill import FacemillError, VideoError
 from facemill.detectors.device import resolve_device
 from facemill.manifests import (
     ClipGroup,
@@ -26,6 +26,7 @@ from facemill.manifests import (
     Stage,
     VideoEntry,
     VideoFacts,
+    check_roots,
     schemas,
 )
 from facemill.manifests.blame import reason_of_error
@@ -112,7 +113,7 @@ def _results(
     """The result of each group, in order: new, or what an earlier run has of it."""
     earlier = None if before is None else EarlierShard(job.out, before, job.recipe.encode.format)
     groups = [g for g in spec.groups if earlier is None or not earlier.is_final(g, retry_failed=job.retry_failed)]
-    _check_roots(groups)
+    check_roots(video for group in groups for video in group.videos())
     anew = replace(spec, groups=tuple(groups))
     stream = isolated_results(anew, job) if spec.isolated else clip_results(anew, job, slot, watch)
     made = groupby(stream, key=itemgetter(0))
@@ -186,12 +187,6 @@ def _broken(videos: Sequence[VideoEntry], error: Exception) -> ClipResult:
         advice = "please report it" if reason is Reason.INTERNAL_ERROR else "it is tried again by the same command"
         message = f"{whose} failed on this clip group ({fault}): {advice}."
     return ClipResult([], [], [FailureRecord(video.video_id, Stage.PROCESS, reason, message) for video in videos])
-
-
-def _check_roots(groups: Iterable[ClipGroup]) -> None:
-    for root in sorted({video.root for group in groups for video in group.videos()}):
-        if "://" not in root and not Path(root).exists():
-            raise ConfigError(f"There is no {root}, where the manifest's videos should be: mount it, or scan anew.")
 
 
 def _group_done(spec: ShardSpec, group: ClipGroup, result: ClipResult) -> GroupDone:

@@ -3,20 +3,23 @@
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
 
 from facemill.manifests import ClipGroup, FailureRecord
-from facemill.pipeline.clips.clip import Clip, ClipItem
+from facemill.pipeline.clips.clip import Clip, ClipItem, CropFrames, FakeFrames, LeadWindow
 from facemill.pipeline.clips.opening import open_clips
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.config.recipe import Recipe
+from facemill.pipeline.decode import Frame
 
 __all__ = ["BrokenGroup", "Prefetch"]
 
 ITEMS_AHEAD = 1
 """Finished items that wait; one more is in the making and one in use."""
+LARGE_BYTES = 64 << 20
+"""Of a frame: nothing is decoded ahead of larger ones, since three items of them exceed a worker's memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Prefetch:
         self._queue: queue.Queue[_Item] = queue.Queue(ITEMS_AHEAD)
         self._stopped = threading.Event()
         self._pending: _Item | None = None
+        self._taken = False
         self._thread = threading.Thread(target=self._decode, name="prefetch", daemon=True)
 
     def __enter__(self) -> "Prefetch":
@@ -76,7 +80,12 @@ class Prefetch:
 
     def _next(self) -> _Item:
         item, self._pending = self._pending, None
-        return self._queue.get() if item is None else item
+        if item is not None:
+            return item
+        if self._taken:
+            self._queue.task_done()
+        self._taken = True
+        return self._queue.get()
 
     # In the thread ---------------------------------------------------------------------------------
 
@@ -99,11 +108,18 @@ class Prefetch:
                 yield from opened.items()
 
     def _put(self, item: _Item) -> bool:
-        """Hand an item over; false when nobody wants any more."""
+        """Hand an item over, and wait for the next to be asked for if it is large; false when nobody wants any more."""
+        large = isinstance(item, LeadWindow | FakeFrames | CropFrames) and any(map(_is_large, item.frames))
         while not self._stopped.is_set():
-            try:
+            with suppress(queue.Full):
                 self._queue.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
+                break
+        done = self._queue.all_tasks_done
+        while large and self._queue.unfinished_tasks and not self._stopped.is_set():
+            with done:
+                done.wait(0.1)
+        return not self._stopped.is_set()
+
+
+def _is_large(frame: Frame | None) -> bool:
+    return frame is not None and frame.image is not None and frame.image.nbytes > LARGE_BYTES

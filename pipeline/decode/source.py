@@ -30,6 +30,10 @@ _ZEROS = bytes(32)
 _CONFORMING = {"strict": "strict"}
 
 
+LARGE_PIXELS = 20 << 20
+"""Pictures beyond this are decoded by one thread."""
+
+
 class Deadline:
     """The longest wait for the next packet or frame.
 
@@ -103,7 +107,8 @@ def open_video(
         raise _unreadable(path, error) from None
     with container:
         stream = _video_stream(path, container)
-        stream.codec_context.thread_count = threads
+        # Each thread holds a picture or two.
+        stream.codec_context.thread_count = threads if _area(stream) <= LARGE_PIXELS else 1
         if strict or stream.codec_context.name in _EXPLODE:
             stream.codec_context.options = {"err_detect": "explode"}
         if conforming and stream.codec_context.name == "libdav1d":

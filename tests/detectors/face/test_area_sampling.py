@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -42,3 +44,12 @@ def test_sums_that_wrap_around_leave_means_exact():
     frame[-1000:, -1000:] = 7
     tail = AreaSampler([frame], CPU).crop(torch.tensor([0]), torch.tensor([[2500, 2500, 3000, 3000]]), 24)
     torch.testing.assert_close(tail, torch.full_like(tail, (7 - 127.5) / 128), atol=1e-5, rtol=0)
+
+
+def test_sums_of_large_frames_are_not_copied():
+    frame = np.zeros((512, 512, 3), np.uint8)
+    tracemalloc.start()
+    AreaSampler([frame], CPU)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * 513 * 513 * 3 * 4

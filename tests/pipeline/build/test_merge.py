@@ -9,7 +9,12 @@ from facemill.pipeline.build.state import ShardFile, ShardResult, load_result, s
 
 def test_only_its_own_temporaries_are_swept(tmp_path: Path) -> None:
     own = (
-        *(".samples.parquet.0badcafe.tmp", ".dataset.json.0badcafe.tmp", "train/.train-000000.parquet.0badcafe.tmp"),
+        *(
+            ".samples.parquet.0badcafe.tmp",
+            ".facts.parquet.0badcafe.tmp",
+            ".dataset.json.0badcafe.tmp",
+            "train/.train-000000.parquet.0badcafe.tmp",
+        ),
         *("test/.test-000012.tar.0123abcd.tmp", "_state/tables/.train-000000.faces.parquet.0badcafe.tmp"),
         *("_state/.train-000000.json.0badcafe.tmp", ".facts.parquet.0badcafe.tmp"),
         *(
