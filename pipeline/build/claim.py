@@ -112,14 +112,8 @@ def settle(out: Path, identity: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: if parts of this build were made otherwise.
     """
-    before = recorded(out)
-    if state_results(out) and not identity.keys() <= before.keys():
-        raise ConfigError(
-            f"{out} holds a build of an earlier facemill, which did not say what it was made with: choose another "
-            "--out, or delete the folder."
-        )
     _check_identity(out, identity, at_work=True)
-    write_atomically(state_folder(out) / BUILD_FILE, json.dumps({**before, **identity}, indent=1).encode())
+    write_atomically(state_folder(out) / BUILD_FILE, json.dumps({**recorded(out), **identity}, indent=1).encode())
 
 
 def _check_identity(out: Path, identity: Mapping[str, Any], *, at_work: bool = False) -> None:
@@ -131,7 +125,13 @@ def _check_identity(out: Path, identity: Mapping[str, Any], *, at_work: bool = F
     Raises:
         ConfigError: naming what differs.
     """
-    before = recorded(out) if at_work or state_results(out) else {}
+    committed = bool(state_results(out))
+    before = recorded(out) if at_work or committed else {}
+    if committed and not identity.keys() <= before.keys():
+        raise ConfigError(
+            f"{out} holds a build of an earlier facemill, which did not say what it was made with: choose another "
+            "--out, or delete the folder."
+        )
     if different := differences({name: identity[name] for name in identity if name in before}, before):
         raise ConfigError(
             f"{out} holds a build with {' and '.join(different)}: choose another --out, or delete the folder."

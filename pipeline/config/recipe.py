@@ -33,6 +33,7 @@ __all__ = [
     "ShardSettings",
     "TrackSettings",
     "available_recipes",
+    "check_recipe",
     "load_recipe",
     "parse_recipe",
 ]
@@ -247,7 +248,12 @@ def load_recipe(
         _refuse_foreign(override, purpose)
         _apply(values, override)
     recipe = parse_recipe(values)
-    _check_names(recipe)
+    FACE_DETECTORS.check(recipe.detect.detector)
+    SHARD_FORMATS.check(recipe.shards.format)
+    for name in recipe.filter.more:
+        FILTERS.check(name)
+    if purpose == "build":
+        check_recipe(recipe)
     return recipe
 
 
@@ -263,22 +269,19 @@ def parse_recipe(values: Mapping[str, Any]) -> Recipe:
         raise ConfigError(_explain(error)) from None
 
 
-def _check_names(recipe: Recipe) -> None:
-    """Whether this installation has what a recipe names; a dataset that another one built can be read without it."""
-    FACE_DETECTORS.check(recipe.detect.detector)
-    SHARD_FORMATS.check(recipe.shards.format)
-    for name in recipe.filter.more:
-        FILTERS.check(name)
-    # What follows imports what is named: detectors and filters may need torch.
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse options that what a recipe names does not have; that is imported, and may need torch.
+
+    Raises:
+        ConfigError: for an unknown name, option or value.
+    """
     for name, options in recipe.filter.more.items():
         check_options(f"filter.more.{name}", FILTERS[name].options_type, options)
-    detect = recipe.detect
-    if detect.variant is not None or detect.options:
-        kind = FACE_DETECTORS[detect.detector]
-        check_options(f"detect.options of {detect.detector}", kind.options_type, detect.options)
-        if detect.variant is not None and detect.variant not in kind.variants:
-            known = f"say one of {', '.join(kind.variants)}" if kind.variants else "leave it out"
-            raise ConfigError(f"{detect.detector} has no variant {detect.variant!r}: {known}.")
+    detect, kind = recipe.detect, FACE_DETECTORS[recipe.detect.detector]
+    check_options(f"detect.options of {detect.detector}", kind.options_type, detect.options)
+    if detect.variant is not None and detect.variant not in kind.variants:
+        known = f"say one of {', '.join(kind.variants)}" if kind.variants else "leave it out"
+        raise ConfigError(f"{detect.detector} has no variant {detect.variant!r}: {known}.")
 
 
 def _parse_yaml(text: str, what: str) -> Any:

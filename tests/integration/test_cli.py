@@ -95,7 +95,7 @@ WRONG = {
     "recipe key": (["build", "videos.parquet", "--out", "o", "--set", "crop.sise=380"], "did you mean 'size'"),
     "recipe value": (["build", "videos.parquet", "--out", "o", "--set", "crop.size=big"], "'crop.size' is wrong"),
     "override": (["build", "videos.parquet", "--out", "o", "--set", "crop.size"], "write section.key=value"),
-    "format": (["build", "videos.parquet", "--out", "o", "--format", "zip"], "'shards.format' is wrong"),
+    "format": (["build", "videos.parquet", "--out", "o", "--format", "zip"], "no shard format 'zip'"),
     "recipe": (["build", "videos.parquet", "--out", "o", "--recipe", "lrll"], "did you mean 'lrl'"),
     "recipe to show": (["recipes", "defualt"], "did you mean 'default'"),
     "dataset": (["scan", "ffp", ".", "--out", "videos.parquet"], "did you mean 'ffpp'"),
