@@ -105,16 +105,6 @@ class PairAlignment:
         shown = self.real_of[indices] >= 0
         return bool(shown.any() and shown[: np.flatnonzero(shown)[-1] + 1].all())
 
-    def fake_frame_of(self, real_index: int) -> int | None:
-        """The fake frame that shows a real one; None where there is none."""
-        fake = int(self.fake_of[real_index])
-        return None if fake < 0 else fake
-
-    def real_frame_of(self, fake_index: int) -> int | None:
-        """The real frame that a fake one shows; None where there is none."""
-        real = int(self.real_of[fake_index])
-        return None if real < 0 else real
-
 
 def match_by_time(real_times: NDArray[np.float64], fake_times: NDArray[np.float64]) -> NDArray[np.int64]:
     """For each real frame the fake frame nearest in time, counted from each clip's own first frame.
