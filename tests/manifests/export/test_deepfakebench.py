@@ -370,7 +370,7 @@ class TestRefusals:
             export(write(tmp_path / "two", FAMILY[:1]), out, "deepfakebench")
 
     def test_an_unknown_name(self, tmp_path, out):
-        with pytest.raises(ConfigError, match="--to can be deepfakebench"):
+        with pytest.raises(ConfigError, match=r"no export 'deepfakebank' \(did you mean 'deepfakebench'\?\)"):
             export(tmp_path, out, "deepfakebank")
 
     @pytest.mark.parametrize("prefix", ["/data/rgb", "rgb", "", "./my frames", ".\\rgb", "./a.png"])

@@ -37,7 +37,7 @@ def test_what_a_listener_raises_ends_its_task() -> None:
 def test_options_of_dask_are_refused() -> None:
     EXECUTORS["sequential"](workers=1)
     for options in ({"workers": 2}, {"scheduler": "tcp://far:1"}, {"performance_report": "page.html"}):
-        with pytest.raises(ConfigError, match="has no workers: leave --workers"):
+        with pytest.raises(ConfigError, match="has no workers: leave out --workers"):
             EXECUTORS["sequential"](**options)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no executor 'spark': say one of dask, sequential"):
         EXECUTORS["spark"]
