@@ -7,7 +7,7 @@ from facemill.pipeline.build import progress as module
 from facemill.pipeline.build.progress import BuildProgress
 from facemill.pipeline.build.state import GroupDone, ShardFile, ShardResult
 
-TABLE = ShardFile("t", 0, 0, "")
+TABLE = ShardFile("t", 0, 0, "", "")
 
 
 def shard(name: str, videos: int) -> ShardResult:
