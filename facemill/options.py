@@ -1,18 +1,20 @@
-"""Options of detectors: frozen models, each with the switches that one detector has."""
+"""Options and settings: frozen models that refuse what they do not know."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from facemill.errors import ConfigError
 from facemill.registry import nearest
 
-__all__ = ["Options", "check_options"]
+__all__ = ["Options", "Probability", "check_options"]
+
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Options(BaseModel):
-    """A frozen group of options that refuses unknown ones; their docstrings are what `facemill detectors` prints."""
+    """A frozen group of options that refuses unknown ones; docstrings below its fields say what they mean."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 

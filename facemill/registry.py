@@ -11,6 +11,7 @@ Names tell nothing of what they stand for until it is asked for: only then is it
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -93,7 +94,7 @@ class Registry(Mapping[str, T], Generic[T]):
             module, _, attribute = self._places[name].partition(":")
             return getattr(import_module(module), attribute)
         self.check(name)
-        offers = [point for point in self._offers() if point.name == name]
+        offers = [point for point in self._offers if point.name == name]
         if len(offers) > 1:
             raise ConfigError(f"The {self.kind} {name!r} is offered by {_sources(offers)}: uninstall all but one.")
         try:
@@ -103,16 +104,18 @@ class Registry(Mapping[str, T], Generic[T]):
             raise ConfigError(f"The {self.kind} {name!r} of {_sources(offers)} cannot be imported ({why}).") from error
 
     def __contains__(self, name: object) -> bool:
-        return name in self._found or name in self._places or any(point.name == name for point in self._offers())
+        return name in self._found or name in self._places or any(point.name == name for point in self._offers)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted({*self._places, *self._found, *(point.name for point in self._offers())}))
+        return iter(sorted({*self._places, *self._found, *(point.name for point in self._offers)}))
 
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def _offers(self) -> Iterable[EntryPoint]:
-        return entry_points(group=self.group)
+    @cached_property
+    def _offers(self) -> tuple[EntryPoint, ...]:
+        """What installed packages add: looking through all of them takes milliseconds."""
+        return tuple(entry_points(group=self.group))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -135,3 +135,10 @@ def test_what_prepares_data_never_imports_what_only_training_installs() -> None:
     last = done.stderr.splitlines()[-1]
     assert last.startswith("ModuleNotFoundError: facemill.train needs the package "), done.stderr
     assert last.endswith(': pip install "facemill[train]".')
+
+
+def test_a_recipe_of_ours_is_read_for_a_build_without_torch() -> None:
+    read = "load_recipe('lrl', ['sample.frames=4', 'filter.min_face=50'], purpose='build')"
+    code = f"import sys; from facemill.pipeline.config.recipe import load_recipe; {read}; print([*sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "'torch'" not in done.stdout

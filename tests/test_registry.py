@@ -41,6 +41,12 @@ def test_names_are_listed_without_an_import_and_found_with_one(letters: Registry
     assert len(letters) == 5
 
 
+def test_installed_packages_are_looked_through_once(letters: Registry[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "gamma" in letters
+    monkeypatch.setattr(facemill.registry, "entry_points", lambda group: pytest.fail("again"))
+    assert list(letters) == ["alpha", "delta", "gamma", "twice"]
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

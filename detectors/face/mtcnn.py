@@ -22,12 +22,11 @@ from facemill.detectors.face.area_sampling import AreaSampler
 from facemill.detectors.face.mtcnn_networks import ProposalNetwork, RefinementNetwork
 from facemill.detectors.face.suppression import suppress_contained, suppress_overlapping
 from facemill.detectors.face.torch_detector import Found, TorchFaceDetector
-from facemill.options import Options
+from facemill.options import Options, Probability
 
 __all__ = ["MTCNN", "MTCNNOptions"]
 
 Network = TypeVar("Network", bound=nn.Module)
-Probability = Annotated[float, Field(ge=0, le=1)]
 
 CELL, STRIDE = 12, 2
 """What one output cell of P-Net sees, and the step between cells, in pixels of its input."""

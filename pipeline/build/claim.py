@@ -49,9 +49,8 @@ def claim(out: Path, identity: Mapping[str, Any], *, shared: bool = False) -> It
         state.mkdir(parents=True, exist_ok=True)
         with (state / LOCK_FILE).open("a") as lock:
             kind = _lock(lock.fileno(), out, shared=shared)
-            _check_identity(out, identity, at_work=kind == fcntl.LOCK_SH)
+            before = _check_identity(out, identity, at_work=kind == fcntl.LOCK_SH)
             if kind != fcntl.LOCK_SH:
-                before = recorded(out) if state_results(out) else {}
                 write_atomically(state / BUILD_FILE, json.dumps({**before, **identity}, indent=1).encode())
             if kind == fcntl.LOCK_EX:
                 for path in state.glob("run-*"):  # of runs that were killed
@@ -112,12 +111,12 @@ def settle(out: Path, identity: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: if parts of this build were made otherwise.
     """
-    _check_identity(out, identity, at_work=True)
-    write_atomically(state_folder(out) / BUILD_FILE, json.dumps({**recorded(out), **identity}, indent=1).encode())
+    before = _check_identity(out, identity, at_work=True)
+    write_atomically(state_folder(out) / BUILD_FILE, json.dumps({**before, **identity}, indent=1).encode())
 
 
-def _check_identity(out: Path, identity: Mapping[str, Any], *, at_work: bool = False) -> None:
-    """See that a folder's build, if anything of it is committed, is this one.
+def _check_identity(out: Path, identity: Mapping[str, Any], *, at_work: bool) -> dict[str, Any]:
+    """See that a folder's build, if anything of it is committed, is this one; gives what it says of itself.
 
     Args:
         at_work: whether another run of it may be under way, with nothing committed yet.
@@ -136,6 +135,7 @@ def _check_identity(out: Path, identity: Mapping[str, Any], *, at_work: bool = F
         raise ConfigError(
             f"{out} holds a build with {' and '.join(different)}: choose another --out, or delete the folder."
         )
+    return before
 
 
 def recorded(out: Path) -> dict[str, Any]:

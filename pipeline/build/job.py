@@ -24,7 +24,7 @@ from facemill.pipeline.build.merge import BuildReport, merge_shards, report_of
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot, plan_shards
 from facemill.pipeline.build.state import GroupDone, ShardResult, load_final, load_whole
 from facemill.pipeline.build.worker_check import describe, fit_workers
-from facemill.pipeline.config.recipe import Recipe, check_recipe
+from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.extract.known_faces import open_faces
 from facemill.registry import EXECUTORS
 
@@ -101,7 +101,6 @@ def build(
     if faces is not None and not (faces / FACES_FILE).is_file():
         raise DatasetError(f"There is no {faces / FACES_FILE}: give --faces the folder of a finished build.")
     watcher = watcher or Watcher()
-    check_recipe(recipe)
     specs = plan_shards(group_clips(entries), recipe)
     if part is not None:
         specs = _share(specs, *part)

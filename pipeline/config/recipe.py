@@ -33,13 +33,14 @@ __all__ = [
     "ShardSettings",
     "TrackSettings",
     "available_recipes",
-    "check_recipe",
     "load_recipe",
     "parse_recipe",
 ]
 
 LONGEST_PAGE = 1 << 16
 """Characters: reading YAML takes seconds for each megabyte."""
+_WITH_OPTIONS = ("detect", "filter.more", "filter=")
+"""What overrides begin with that may set options of detectors and filters."""
 _PAGES = resources.files("facemill.pipeline.config") / "recipes"
 
 
@@ -244,7 +245,8 @@ def load_recipe(
     values = _parse_yaml(_recipe_text(str(name_or_path)), f"The recipe {name_or_path}")
     if not isinstance(values, dict):
         raise ConfigError(f"The recipe {name_or_path} is not a YAML mapping of settings.")
-    for override in sorted(overrides, key=_rank):
+    overrides = sorted(overrides, key=_rank)
+    for override in overrides:
         _refuse_foreign(override, purpose)
         _apply(values, override)
     recipe = parse_recipe(values)
@@ -252,8 +254,9 @@ def load_recipe(
     SHARD_FORMATS.check(recipe.shards.format)
     for name in recipe.filter.more:
         FILTERS.check(name)
-    if purpose == "build":
-        check_recipe(recipe)
+    own = str(name_or_path) not in available_recipes() or any(each.startswith(_WITH_OPTIONS) for each in overrides)
+    if purpose == "build" and own:
+        _check_options(recipe)
     return recipe
 
 
@@ -269,11 +272,11 @@ def parse_recipe(values: Mapping[str, Any]) -> Recipe:
         raise ConfigError(_explain(error)) from None
 
 
-def check_recipe(recipe: Recipe) -> None:
-    """Refuse options that what a recipe names does not have; that is imported, and may need torch.
+def _check_options(recipe: Recipe) -> None:
+    """Refuse at once what would be refused when detector and filters are made; they are imported, and may need torch.
 
     Raises:
-        ConfigError: for an unknown name, option or value.
+        ConfigError: for an unknown option or value.
     """
     for name, options in recipe.filter.more.items():
         check_options(f"filter.more.{name}", FILTERS[name].options_type, options)

@@ -2,22 +2,21 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.config import JsonDict
 
-__all__ = ["BYTES_STAY", "Positive", "Probability", "Settings"]
+from facemill.options import Options
+
+__all__ = ["BYTES_STAY", "Positive", "Settings"]
 
 Positive = Annotated[int, Field(gt=0, lt=1 << 31)]
-Probability = Annotated[float, Field(ge=0, le=1)]
 
 BYTES_STAY: JsonDict = {"changes_bytes": False}
 """Marks a field, as its `json_schema_extra`, that no byte of a dataset depends on."""
 
 
-class Settings(BaseModel):
+class Settings(Options):
     """A frozen group of settings that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     def deciding_values(self) -> dict[str, Any]:
         """The fields that bytes of a dataset may depend on, as plain values."""

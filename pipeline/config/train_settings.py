@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from facemill.pipeline.config.settings import Positive, Probability, Settings
+from facemill.options import Probability
+from facemill.pipeline.config.settings import Positive, Settings
 
 __all__ = ["AugmentSettings", "OptimizerSettings", "ScheduleSettings", "TrainSettings"]
 

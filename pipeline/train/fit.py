@@ -226,7 +226,7 @@ def _claim(out: Path, config: RunConfig, *, resume: bool) -> None:
     same = {"data": earlier.data, "crop": earlier.crop}
     if config.model_copy(update=same) != earlier:
         changed = [
-            key for key in RunConfig.model_fields if key != "data" and getattr(config, key) != getattr(earlier, key)
+            key for key in RunConfig.model_fields if key not in same and getattr(config, key) != getattr(earlier, key)
         ]
         raise ConfigError(
             f"The run in {out} was started with other settings ({', '.join(changed)}): "

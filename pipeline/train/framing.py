@@ -17,14 +17,13 @@ def crop_settings(folder: Path) -> dict[str, Any]:
 
 def differences_from_paper(detector: str, folders: Sequence[Path]) -> Iterator[str]:
     """A sentence for each dataset whose crops are not those of the detector's paper, or not those of the first one."""
-    first = crop_settings(folders[0])
     if detector in available_recipes():
         wanted = load_recipe(detector).crop.model_dump(mode="json", exclude={"size"})
         for folder in folders:
             yield from _differences(folder, wanted, f"the recipe {detector}")
     else:
         for folder in folders[1:]:
-            yield from _differences(folder, first, str(folders[0]))
+            yield from _differences(folder, crop_settings(folders[0]), str(folders[0]))
 
 
 def differences_from_training(trained_on: Mapping[str, Any] | None, folders: Sequence[Path]) -> Iterator[str]:

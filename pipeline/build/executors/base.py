@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from facemill import ConfigError
+
 __all__ = ["Executor", "Outcome", "listening", "tell"]
 
 Task = TypeVar("Task")
@@ -27,7 +29,7 @@ class Outcome(Generic[Task, Result]):
 
 
 class Executor(AbstractContextManager["Executor"], ABC):
-    """Runs tasks between entering and leaving its context.
+    """Runs tasks between entering and leaving its context: in this process, unless a subclass takes workers.
 
     Args:
         workers: processes to start; None for as many as the machine bears.
@@ -42,7 +44,6 @@ class Executor(AbstractContextManager["Executor"], ABC):
     dashboard: str | None = None
     """Address of a page that shows the work; None where there is none."""
 
-    @abstractmethod
     def __init__(
         self,
         *,
@@ -50,7 +51,9 @@ class Executor(AbstractContextManager["Executor"], ABC):
         scheduler: str | None = None,
         gpus: int = 0,
         performance_report: str | Path | None = None,
-    ) -> None: ...
+    ) -> None:
+        if workers not in (None, 1) or scheduler is not None or performance_report is not None:
+            raise ConfigError("This executor has no workers: leave out --workers, --scheduler and reports.")
 
     def __enter__(self) -> Self:
         return self

@@ -2,10 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
-from facemill import ConfigError
 from facemill.pipeline.build.executors.base import Executor, Outcome, listening
 
 __all__ = ["SequentialExecutor"]
@@ -19,17 +17,6 @@ class SequentialExecutor(Executor):
 
     A video that kills the process that reads it ends the run, where Dask's workers would find the video.
     """
-
-    def __init__(
-        self,
-        *,
-        workers: int | None = None,
-        scheduler: str | None = None,
-        gpus: int = 0,
-        performance_report: str | Path | None = None,
-    ) -> None:
-        if workers not in (None, 1) or scheduler is not None or performance_report is not None:
-            raise ConfigError("The sequential executor has no workers: leave out --workers, --scheduler and reports.")
 
     def run(
         self,
