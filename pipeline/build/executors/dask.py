@@ -23,7 +23,12 @@ from distributed.scheduler import KilledWorker
 
 from facemill import ConfigError, FacemillError
 from facemill.pipeline.build.executors.base import Executor, Outcome, listening
-from facemill.pipeline.build.executors.own_processes import deaf_to_interrupts, main_module_untold, quiet_event_loop
+from facemill.pipeline.build.executors.own_processes import (
+    deaf_to_interrupts,
+    environment_kept,
+    main_module_untold,
+    quiet_event_loop,
+)
 from facemill.pipeline.build.executors.reaching import explain_failure, within
 
 __all__ = ["DaskExecutor"]
@@ -84,6 +89,7 @@ class DaskExecutor(Executor):
     def __enter__(self) -> Self:
         with ExitStack() as resources:
             resources.enter_context(dask.config.set(SETTINGS))
+            resources.enter_context(environment_kept(dask.config.get("distributed.nanny.pre-spawn-environ")))
             resources.enter_context(quiet_event_loop())
             self._client = resources.enter_context(self._connect(resources))
             if self._report is not None:

@@ -1,13 +1,14 @@
 """What processes that are started here inherit of this one, and what they must not."""
 
 import logging
+import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 
-__all__ = ["deaf_to_interrupts", "main_module_untold", "quiet_event_loop"]
+__all__ = ["deaf_to_interrupts", "environment_kept", "main_module_untold", "quiet_event_loop"]
 
 
 @contextmanager
@@ -38,6 +39,24 @@ def deaf_to_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def environment_kept(names: Iterable[str]) -> Iterator[None]:
+    """Environment variables are afterwards as they were.
+
+    Dask sets those that it starts workers with in this process, and leaves them: torch, imported after a build, would
+    train on one thread.
+    """
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

@@ -98,6 +98,10 @@ class Foreign:
         self.__dict__ = state
 
 
+def threads_of_worker(task: int, number: int, threads: int) -> str:
+    return os.environ["MKL_NUM_THREADS"]
+
+
 def test_every_task_ends_with_its_result(local: DaskExecutor) -> None:
     outcomes = list(local.run(double, range(20)))
     assert sorted((outcome.task, outcome.result) for outcome in outcomes) == [(n, 2 * n) for n in range(20)]
@@ -223,6 +227,15 @@ def test_a_script_without_a_main_guard_is_not_run_over_again(tmp_path: Path) -> 
         [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=False, env=here
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "[2]\n", "")
+
+
+def test_threads_of_workers_are_not_those_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with DaskExecutor(workers=1) as executor:
+        (outcome,) = executor.run(threads_of_worker, [1])
+    assert outcome.result == "1"
+    assert (os.environ["OMP_NUM_THREADS"], os.environ.get("MKL_NUM_THREADS")) == ("3", None)
 
 
 def test_a_given_scheduler_is_used_and_left_running(address: str) -> None:
