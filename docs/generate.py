@@ -22,7 +22,7 @@ from facemill.manifests.shards.croissant import DESCRIPTIONS
 from facemill.pipeline.commands.cli import app
 from facemill.pipeline.commands.shared import Exit
 from facemill.pipeline.config.recipe import Recipe, available_recipes, load_recipe
-from facemill.registry import DATASETS, FACE_DETECTORS, FORGERY_DETECTORS
+from facemill.registry import ANNOTATORS, DATASETS, FACE_DETECTORS, FORGERY_DETECTORS
 
 ROOT = Path(__file__).parents[1]
 COPIES = {"README": "index", "ARCHITECTURE": "architecture", "CONTRIBUTING": "contributing", "CHANGELOG": "changelog"}
@@ -73,11 +73,15 @@ def datasets() -> None:
 
 
 def detectors() -> None:
-    """Options of each detector."""
+    """Options of each detector, and what annotators say."""
     sections = ["# Detectors", "## Face detectors"]
     for name, kind in FACE_DETECTORS.items():
         variants = f"Variants (`detect.variant`): {', '.join(map(code, kind.variants))}." if kind.variants else ""
         sections += [f"### {name}", one_line(kind.__doc__), variants, options(kind.options_type)]
+    sections += ["## Annotators", "Named in a recipe's `annotate`, such as `--set annotate.quality={}`."]
+    for name, annotator in ANNOTATORS.items():
+        rows = [(code(f"{name}_{key}"), one.kind, one.description) for key, one in annotator.outputs.items()]
+        sections += [f"### {name}", one_line(annotator.__doc__), table(("output", "kind", "meaning"), rows)]
     sections += ["## Forgery detectors", "Options are set by `--set train.model.OPTION=VALUE`."]
     for name, kind in FORGERY_DETECTORS.items():
         lines = [re.fullmatch(r"(\w+)=(.*?)  (.*)", line) for line in forgery.describe_options(name)]

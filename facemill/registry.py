@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from facemill.manifests.export.base import Exporter
     from facemill.manifests.shards.base import ShardFormat
     from facemill.pipeline.build.executors.base import Executor
+    from facemill.pipeline.extract.annotators import Annotator
     from facemill.pipeline.extract.filters import Filter
 
 __all__ = [
+    "ANNOTATORS",
     "DATASETS",
     "EXECUTORS",
     "EXPORTERS",
@@ -184,6 +186,9 @@ FILTERS: "Registry[type[Filter]]" = Registry(
     "filter",
     "facemill.filters",
     {"blurred": "pipeline.extract.filters:Blurred", "too_small": "pipeline.extract.filters:TooSmall"},
+)
+ANNOTATORS: "Registry[type[Annotator]]" = Registry(
+    "annotator", "facemill.annotators", {"quality": "pipeline.extract.quality:Quality"}
 )
 EXECUTORS: "Registry[type[Executor]]" = Registry(
     "executor",

@@ -5,9 +5,10 @@ Coordinates are pixels of the upright source frame, origin at its top-left corne
 a point is where the centre of the top-left pixel is `(0.5, 0.5)`.
 """
 
-from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 __all__ = [
     "LABELS",
@@ -236,6 +237,8 @@ class SampleRecord:
         shard: path of the shard below the dataset's folder.
         row: position in the shard, from 0.
         image_sha256: of the encoded picture, hex.
+        annotations: values of what the dataset's samples are annotated with, by column: numbers, words, tuples of
+            numbers, or None.
     """
 
     sample_id: str
@@ -264,6 +267,7 @@ class SampleRecord:
     shard: str
     row: int
     image_sha256: str
+    annotations: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

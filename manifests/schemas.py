@@ -1,11 +1,11 @@
 """Arrow schemas of facemill's files, and the way between their tables and the records.
 
-A schema has a column per field of its dataclass, in field order. Coordinates are float32 (a
-detector knows no more), the affine is float64 (it is inverted and composed).
+A schema has a column per field of its dataclass, in field order; annotations of a sample have a column each.
+Coordinates are float32 (a detector knows no more), the affine is float64 (it is inverted and composed).
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, TypeVar, cast, get_type_hints
@@ -155,19 +155,34 @@ _SCHEMAS: dict[type, pa.Schema] = {
 
 def to_table(records: Sequence[Record], schema: pa.Schema) -> pa.Table:
     """The records as a table of exactly `schema`, a row each, in their order."""
-    columns = [pa.array(map(attrgetter(field.name), records), field.type, size=len(records)) for field in schema]
+    known = _SCHEMAS[type(records[0])].names if records else schema.names
+    columns = [
+        pa.array(map(attrgetter(field.name) if field.name in known else _annotation(field.name), records), field.type,
+                 size=len(records))
+        for field in schema
+    ]  # fmt: skip
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _annotation(name: str) -> Callable[[Any], Any]:
+    return lambda record: record.annotations.get(name)
 
 
 def from_table(table: pa.Table, record_class: type[Record]) -> list[Record]:
     """The rows of `table` as records: lists become tuples, codes become members of their enum.
 
-    Equal strings of a column are one object, which halves the memory of a large manifest.
+    Further columns of samples are annotations, but for images, which are structs. Equal strings of a column
+    are one object, which halves the memory of a large manifest.
 
     Raises:
         ManifestError: a column is missing or mistyped, has a null where none may be, or a code is unknown.
     """
-    table = conform(table, _SCHEMAS[record_class])
+    schema = _SCHEMAS[record_class]
+    more: list[str] = []
+    if record_class is SampleRecord:
+        more = [f.name for f in table.schema if f.name not in schema.names and not pa.types.is_struct(f.type)]
+    annotations = {name: _to_python(table[name].combine_chunks()) for name in more}
+    table = conform(table, schema)
     types = get_type_hints(record_class)
     columns = []
     for name in table.column_names:
@@ -175,6 +190,8 @@ def from_table(table: pa.Table, record_class: type[Record]) -> list[Record]:
         if isinstance(types[name], type) and issubclass(types[name], StrEnum):
             values = _to_members(name, values, types[name])
         columns.append(values)
+    if annotations:
+        columns.append([dict(zip(annotations, row, strict=True)) for row in zip(*annotations.values(), strict=True)])
     return list(map(record_class, *columns))
 
 
@@ -232,6 +249,8 @@ def _to_python(array: "pa.Array[Any]") -> list[Any]:
         encoded = cast("pa.DictionaryArray[Any, Any]", pc.dictionary_encode(array))
         words = [*encoded.dictionary.to_pylist(), None]
         return [words[code] for code in encoded.indices.fill_null(len(words) - 1).to_numpy().tolist()]
+    if array.null_count and pa.types.is_nested(array.type):
+        return [None if value is None else tuple(value) for value in array.to_pylist()]
     if isinstance(array, pa.FixedSizeListArray):
         return list(zip(*[iter(_to_python(array.flatten()))] * array.type.list_size, strict=True))
     if isinstance(array, pa.ListArray):

@@ -4,6 +4,7 @@ Each check returns sentences about what is wrong, none for a sound sample, whate
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemill import DatasetError
+from facemill.manifests.annotations import Annotations, image_names
 from facemill.manifests.checks.bounded import LARGEST_SIDE, picture_size
 from facemill.manifests.records import MaskKind, SampleRecord
 from facemill.manifests.shards.base import EncodedSample, image_suffix
@@ -35,17 +37,21 @@ class PictureCheck:
     Attributes:
         size: side of every crop, pixels.
         encoding: `png`, `jpeg` or `webp`, as the recipe has it.
+        annotations: what each sample is annotated with; None to leave that unchecked.
         thumbnails: of the pictures so far, uint8 [THUMBNAIL, THUMBNAIL, 3] each; black where one cannot be decoded.
     """
 
     size: int
     encoding: str
+    annotations: Annotations | None = None
     thumbnails: list[NDArray[np.uint8]] = field(default_factory=list)
 
     def faults(self, sample: EncodedSample) -> Iterator[Fault]:
         """Everything that is wrong with a sample's picture and mask."""
         yield from self._check_image(sample)
         yield from self._check_mask(sample.record, sample.mask)
+        if self.annotations is not None:
+            yield from self._check_annotations(sample, self.annotations)
 
     def stacked(self, count: int) -> NDArray[np.uint8]:
         """The thumbnails of so many samples, [count, THUMBNAIL, THUMBNAIL, 3]; black where one was not reached."""
@@ -87,6 +93,28 @@ class PictureCheck:
         coverage, recorded = float(forged.mean()), record.mask_coverage
         if recorded is not None and not abs(recorded - coverage) <= COVERAGE:
             yield "mask_area", f"mask_coverage is {recorded:.6g}, and the mask's is {coverage:.6g}"
+
+    def _check_annotations(self, sample: EncodedSample, annotations: Annotations) -> Iterator[Fault]:
+        images = image_names(annotations)
+        there = sample.images.keys() | sample.record.annotations.keys()
+        if unknown := sorted(there - annotations.keys()):
+            yield "annotation_unknown", f"dataset.json knows nothing of its annotations {', '.join(unknown)}"
+        for name in images:
+            if name not in sample.images:
+                yield "annotation_missing", f"it has no {name}"
+                continue
+            image = self._decoded(sample.images[name])
+            if image is None or _suffix(sample.images[name]) != ".png":
+                yield "annotation_decodes", f"its {name} {self._why_not(sample.images[name])} as PNG"
+            elif image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)) or max(image.shape[:2]) > self.size:
+                yield (
+                    "annotation_shape",
+                    f"its {name} is {_shape(image)}, not {self._expected('1 or 3 channels')} at most",
+                )
+        for name, value in sample.record.annotations.items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+                yield "annotation_finite", f"its {name} is not finite"
 
     def _decoded(self, picture: bytes) -> NDArray[np.generic] | None:
         """The pixels [H, W] or [H, W, channels] of an encoded picture; None where it is none, or far too large."""

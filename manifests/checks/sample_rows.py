@@ -203,7 +203,10 @@ def _scalars(column: Column) -> Column:
     """Vectors as [N, size], lists of words as one word each."""
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(column, pa.FixedSizeListArray):
-        return np.asarray(column.flatten().to_numpy()).reshape(-1, column.type.list_size)
+        size = column.type.list_size
+        if column.null_count:
+            return np.array([row.as_py() or [np.nan] * size for row in column])
+        return np.asarray(column.flatten().to_numpy()).reshape(-1, size)
     return pc.binary_join(column.cast(pa.list_(pa.string())), "\x1f") if isinstance(column, pa.ListArray) else column
 
 

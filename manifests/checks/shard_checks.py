@@ -12,12 +12,13 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from facemill import DatasetError
+from facemill.manifests.annotations import Annotations, samples_schema
 from facemill.manifests.checks.bounded import CELL_BYTES, most_bytes
 from facemill.manifests.checks.sample_checks import PictureCheck
 from facemill.manifests.checks.sample_rows import RecipeFacts, differs
 from facemill.manifests.problem import SHOWN, Problem
 from facemill.manifests.records import SampleRecord
-from facemill.manifests.schemas import SAMPLES, to_table
+from facemill.manifests.schemas import to_table
 from facemill.manifests.shards import format_of
 from facemill.manifests.shards.dataset import SAMPLES_FILE, ShardInfo
 from facemill.manifests.storage import sha256_of
@@ -42,16 +43,19 @@ class ShardFindings:
     thumbnails: NDArray[np.uint8]
 
 
-def check_shard(root: Path, shard: ShardInfo, listed: pa.Table | None, recipe: RecipeFacts) -> ShardFindings:
+def check_shard(
+    root: Path, shard: ShardInfo, listed: pa.Table | None, recipe: RecipeFacts, annotations: Annotations
+) -> ShardFindings:
     """Read a shard from end to end, one sample at a time; nothing is raised, whatever it holds.
 
     Args:
         root: the dataset's folder.
         listed: the shard's rows of samples.parquet; None where that file cannot be read.
+        annotations: what each sample is annotated with.
     """
     problems: list[Problem] = []
     records: list[SampleRecord] = []
-    pictures = PictureCheck(recipe.crop.size, recipe.encode.format)
+    pictures = PictureCheck(recipe.crop.size, recipe.encode.format, annotations)
     try:
         problems += _check_file(root / shard.path, shard, recipe)
         for row, sample in enumerate(format_of(shard.path).read(root / shard.path)):
@@ -69,7 +73,7 @@ def check_shard(root: Path, shard: ShardInfo, listed: pa.Table | None, recipe: R
         row_reached = len(records) if (root / shard.path).is_file() else None
         problems.append(Problem(shard.path, message, row_reached, check="shard_readable"))
         listed = None  # what is not there is missing because of this
-    samples = to_table(records, SAMPLES)
+    samples = to_table(records, samples_schema(annotations))
     problems += _check_places(samples, shard)
     if listed is not None:
         problems += _compare(shard.path, samples, listed)
@@ -110,7 +114,7 @@ def _compare(shard: str, found: pa.Table, listed: pa.Table) -> Iterator[Problem]
     message = f"row {{row}} of {shard} is listed but not there"
     yield from _rows(SAMPLES_FILE, "there", listed, ~there, message, by_row=False)
     found, same = found.filter(pa.array(~unlisted)), listed.take(at.drop_null())
-    for name in SAMPLES.names:
+    for name in found.column_names:
         other = differs(found[name], same[name])
         message = f"{name} is {{listed!r}}, and {{{name}!r}} in row {{row}} of {shard}"
         yield from _rows(SAMPLES_FILE, f"listed_{name}", found, other, message, by_row=False, listed=same[name])

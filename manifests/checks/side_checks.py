@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute
 
 from facemill import __version__
+from facemill.manifests.annotations import samples_schema
 from facemill.manifests.checks.bounded import read_table
 from facemill.manifests.checks.row_checks import RowCheck, check_rows
 from facemill.manifests.checks.sample_rows import Rows
 from facemill.manifests.problem import Problem
 from facemill.manifests.records import SPLITS
-from facemill.manifests.schemas import FACES, SAMPLES
+from facemill.manifests.schemas import FACES
 from facemill.manifests.shards.card import dataset_card
 from facemill.manifests.shards.croissant import croissant_metadata
 from facemill.manifests.shards.dataset import (
@@ -122,7 +123,7 @@ def check_state(
     if failures is not None and failures.to_pylist() != failed:
         message = f"it does not hold the failures of the shards' results in {STATE_FOLDER}, in the order of the shards"
         yield Problem(FAILURES_FILE, message, check="state_failures")
-    for file, table, schema in ((SAMPLES_FILE, samples, SAMPLES), (FACES_FILE, faces, FACES)):
+    for file, table, schema in ((SAMPLES_FILE, samples, samples_schema(info.annotations)), (FACES_FILE, faces, FACES)):
         parts = [_state_table(root, stem, file) for stem in stems]
         if table is not None and not _is_made_of(table, parts, schema):
             message = f"it does not hold the rows of the shards' tables in {STATE_FOLDER}, in the order of the shards"

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from facemill import DatasetError, ManifestError
+from facemill.manifests.annotations import samples_schema
 from facemill.manifests.checks.bounded import read_table
 from facemill.manifests.checks.dataset_checks import (
     SHARD_PATH,
@@ -40,7 +41,7 @@ from facemill.manifests.checks.shard_checks import ShardFindings, check_shard
 from facemill.manifests.checks.side_checks import check_documents, check_faces, check_faces_of_samples, check_state
 from facemill.manifests.problem import Problem, VerifyReport, condense
 from facemill.manifests.records import VideoEntry
-from facemill.manifests.schemas import ADDED, FACES, FACTS, FAILURES, SAMPLES, VIDEOS, from_table
+from facemill.manifests.schemas import ADDED, FACES, FACTS, FAILURES, VIDEOS, from_table
 from facemill.manifests.shards.dataset import (
     DATASET_FILE,
     FACES_FILE,
@@ -96,6 +97,7 @@ class _Verification:
         self, root: Path, info: DatasetInfo, recipe: RecipeFacts, on_samples: Callable[[int, int], None] | None
     ) -> None:
         self.root, self.info, self.recipe, self.on_samples = root, info, recipe, on_samples
+        self.schema = samples_schema(info.annotations)
         self.total = sum(shard.rows for shard in info.shards)
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
@@ -104,7 +106,7 @@ class _Verification:
         videos, samples, failures, faces = (
             self._table(name, schema)
             for name, schema in (
-                (VIDEOS_FILE, VIDEOS), (SAMPLES_FILE, SAMPLES), (FAILURES_FILE, FAILURES), (FACES_FILE, FACES),
+                (VIDEOS_FILE, VIDEOS), (SAMPLES_FILE, self.schema), (FAILURES_FILE, FAILURES), (FACES_FILE, FACES),
             )
         )  # fmt: skip
         entries: list[VideoEntry] = [] if videos is None else from_table(videos, VideoEntry)
@@ -145,7 +147,7 @@ class _Verification:
         """All rows of a table; None, and a problem, where it cannot be read."""
         try:
             table = read_table(self.root / name, schema)
-            if self.info.format_version > 1 and schema is SAMPLES:
+            if self.info.format_version > 1 and schema is self.schema:
                 self._refuse_filled(name)
             return table
         except UNREADABLE as error:
@@ -172,7 +174,8 @@ class _Verification:
         running: deque[Future[ShardFindings]] = deque()
         with ThreadPoolExecutor(threads) as pool:
             for shard in shards:
-                running.append(pool.submit(check_shard, self.root, shard, listed.get(shard.path), self.recipe))
+                rows = listed.get(shard.path)
+                running.append(pool.submit(check_shard, self.root, shard, rows, self.recipe, self.info.annotations))
                 if len(running) > threads:
                     found.append(self._done(running.popleft()))
             found += map(self._done, running)
@@ -195,7 +198,7 @@ class _Verification:
     ) -> None:
         """Check the rows of samples.parquet, or of the shards where it cannot be read."""
         if samples is None:
-            samples = pa.concat_tables([SAMPLES.empty_table(), *(findings.samples for findings in found)])
+            samples = pa.concat_tables([self.schema.empty_table(), *(findings.samples for findings in found)])
         rows = Rows(samples, VIDEOS.empty_table() if videos is None else videos, self.recipe)
         self._check(SAMPLES_FILE, lambda: check_rows(rows))
         self._check(SAMPLES_FILE, lambda: check_rows(rows, GROUP_CHECKS))

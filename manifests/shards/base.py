@@ -3,19 +3,24 @@
 import dataclasses
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
+import pyarrow as pa
+
 from facemill import DatasetError
+from facemill.manifests.annotations import Annotations
 from facemill.manifests.records import SampleRecord
 from facemill.manifests.schemas import SAMPLES, from_table, to_table
 
-__all__ = ["EncodedSample", "ShardFormat", "ShardWriter", "image_suffix", "placed"]
+__all__ = ["NO_ANNOTATIONS", "EncodedSample", "ShardFormat", "ShardWriter", "image_suffix", "placed"]
 
 KEY = re.compile(r"[A-Za-z0-9_-]+")
+NO_ANNOTATIONS: Annotations = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +30,13 @@ class EncodedSample:
     Attributes:
         image: the crop, an encoded PNG, JPEG or WebP picture.
         mask: its forgery mask, a one-channel PNG of the crop's size, 0 or 255; all zero for a real face.
+        images: its annotations that are images, by name: PNG.
     """
 
     record: SampleRecord
     image: bytes
     mask: bytes
+    images: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class ShardWriter(Protocol):
@@ -49,12 +56,15 @@ class ShardFormat(ABC):
     suffix: str
 
     @abstractmethod
-    def open_writer(self, path: Path, shard: str) -> AbstractContextManager[ShardWriter]:
+    def open_writer(
+        self, path: Path, shard: str, annotations: Annotations = NO_ANNOTATIONS
+    ) -> AbstractContextManager[ShardWriter]:
         """Open a new file for writing; it is complete when the context is left.
 
         Args:
             path: where to write now, perhaps a temporary name.
             shard: the shard's path below the dataset's folder, for the records.
+            annotations: what each sample is annotated with.
         """
 
     @abstractmethod
@@ -74,8 +84,11 @@ class ShardFormat(ABC):
         return iter(())
 
 
-def placed(sample: EncodedSample, shard: str, row: int) -> SampleRecord:
+def placed(sample: EncodedSample, shard: str, row: int, schema: pa.Schema = SAMPLES) -> SampleRecord:
     """The sample's record with its place filled in and its numbers as wide as files keep them.
+
+    Args:
+        schema: of samples.parquet.
 
     Raises:
         DatasetError: for a sample_id that cannot be the key of a WebDataset sample.
@@ -83,7 +96,7 @@ def placed(sample: EncodedSample, shard: str, row: int) -> SampleRecord:
     sample_id = sample.record.sample_id
     if not KEY.fullmatch(sample_id):
         raise DatasetError(f"The sample_id {sample_id!r} is not made of letters, digits, '_' and '-' only.")
-    [record] = from_table(to_table([dataclasses.replace(sample.record, shard=shard, row=row)], SAMPLES), SampleRecord)
+    [record] = from_table(to_table([dataclasses.replace(sample.record, shard=shard, row=row)], schema), SampleRecord)
     return record
 
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import yaml
 from jinja2 import Environment, StrictUndefined
 
+from facemill.manifests.annotations import Annotations, image_names, samples_schema
 from facemill.manifests.records import LABELS
-from facemill.manifests.schemas import SAMPLES
 from facemill.manifests.shards.dataset import DatasetInfo
 from facemill.registry import SHARD_FORMATS
 
@@ -39,6 +39,14 @@ Labels: {% for name in labels %}{{ loop.index0 }} is {{ name }}{{ ", " if not lo
 A sample is a square crop of {{ recipe.crop.size }} pixels, its forgery mask (one channel, 0 or 255; all zero for real
 faces, and where `mask_kind` is `none`), and what is known of it: video, frame, face box, five landmarks, and the affine
 that maps pixels of the video to pixels of the crop.
+{%- if info.annotations %} Its annotations:
+
+| name | kind | |
+|---|---|---|
+{%- for name, one in info.annotations.items() %}
+| `{{ name }}` | {{ one.kind }} | {{ one.description }} |
+{%- endfor %}
+{%- endif %}
 
 ```python
 from datasets import load_dataset
@@ -93,7 +101,7 @@ def _front_matter(info: DatasetInfo) -> dict[str, Any]:
     }
     if suffix == ".tar":
         picture = {"png": "png", "jpeg": "jpg", "webp": "webp"}[info.recipe["encode"]["format"]]
-        front_matter["dataset_info"]["features"] = _tar_features(picture)
+        front_matter["dataset_info"]["features"] = _tar_features(picture, info.annotations)
     return front_matter
 
 
@@ -105,11 +113,11 @@ def _size_category(samples: int) -> str:
     return "n>1B"
 
 
-def _tar_features(picture: str) -> list[dict[str, Any]]:
+def _tar_features(picture: str, annotations: Annotations) -> list[dict[str, Any]]:
     """Types of a WebDataset sample's parts: a tar does not say them, and `datasets` would guess from five samples."""
     return [
-        {"name": "json", "struct": [_feature(field.name, field.type) for field in SAMPLES]},
-        {"name": "mask.png", "dtype": "image"},
+        {"name": "json", "struct": [_feature(field.name, field.type) for field in samples_schema(annotations)]},
+        *({"name": f"{name}.png", "dtype": "image"} for name in ("mask", *sorted(image_names(annotations)))),
         {"name": picture, "dtype": "image"},
         {"name": "__key__", "dtype": "string"},
         {"name": "__url__", "dtype": "string"},

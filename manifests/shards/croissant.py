@@ -14,8 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from facemill.manifests.annotations import Annotations, image_names, samples_schema
 from facemill.manifests.records import LABELS, SPLITS
-from facemill.manifests.schemas import SAMPLES
 from facemill.manifests.shards.dataset import SAMPLES_FILE, DatasetInfo, ShardInfo
 from facemill.manifests.storage import sha256_of
 
@@ -119,8 +119,10 @@ def _describe_parquet(info: DatasetInfo, shards: list[ShardInfo], root: Path) ->
     for split in _splits(shards):
         distribution.append(_file_set(f"{split}-shards", PARQUET, [f"{split}/*.parquet"]))
         source = {"fileSet": {"@id": f"{split}-shards"}}
-        pictures = [_picture(split, name, {**source, **_picture_bytes(name)}) for name in ("image", "mask")]
-        record_sets.append(_record_set(split, f"samples for {split}", [*_sample_fields(split, source), *pictures]))
+        names = ("image", "mask", *image_names(info.annotations))
+        pictures = [_picture(split, name, {**source, **_picture_bytes(name)}) for name in names]
+        fields = [*_sample_fields(split, source, info.annotations), *pictures]
+        record_sets.append(_record_set(split, f"samples for {split}", fields))
     return distribution, record_sets
 
 
@@ -138,7 +140,7 @@ def _plainly(
         _file(SAMPLES_FILE, PARQUET, samples.stat().st_size, sha256_of(samples)),
         *(_file(shard.path, kind, shard.bytes, shard.sha256) for shard in shards),
     ]
-    fields = [*_sample_fields("samples", {"fileObject": {"@id": SAMPLES_FILE}})]
+    fields = [*_sample_fields("samples", {"fileObject": {"@id": SAMPLES_FILE}}, info.annotations)]
     return distribution, [_record_set("samples", "all samples, without their pictures", fields)]
 
 
@@ -152,7 +154,8 @@ def _describe_tars(info: DatasetInfo, shards: list[ShardInfo], root: Path) -> tu
     # No pattern can say «no .mask before the suffix», but every sample_id ends in -t and the track's number.
     images = [f"*-t{'[0-9]' * digits}.{PICTURE_SUFFIXES[encoding]}" for digits in (1, 2, 3)]
     for split in _splits(shards):
-        for name, kind, patterns in (("image", PICTURE_TYPES[encoding], images), ("mask", "image/png", ["*.mask.png"])):
+        more = [(name, "image/png", [f"*.{name}.png"]) for name in ("mask", *image_names(info.annotations))]
+        for name, kind, patterns in (("image", PICTURE_TYPES[encoding], images), *more):
             files = f"{split}-{name}-files"
             tars = [shard.path for shard in shards if shard.split == split]
             distribution.append({**_file_set(files, kind, patterns), "containedIn": [{"@id": tar} for tar in tars]})
@@ -204,11 +207,13 @@ def _picture(record_set: str, name: str, source: Node) -> Node:
     return {**_field(record_set, name, "sc:ImageObject", source), "source": source}
 
 
-def _sample_fields(record_set: str, source: Node) -> Iterator[Node]:
-    for column in SAMPLES:
+def _sample_fields(record_set: str, source: Node, annotations: Annotations) -> Iterator[Node]:
+    for column in samples_schema(annotations):
         many = isinstance(column.type, pa.ListType | pa.FixedSizeListType)
         kind = column.type.value_type if many else column.type
         field = _field(record_set, column.name, _data_type(kind), {**source, "extract": {"column": column.name}})
+        if column.name in annotations:
+            field["description"] = annotations[column.name].description
         yield {**field, "repeated": True} if many else field
 
 

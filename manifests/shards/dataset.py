@@ -7,7 +7,7 @@ _state/train-000000.json    _state/tables/train-000000.samples.parquet    …
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from facemill import DatasetError, __version__
+from facemill.manifests.annotations import Annotations
 from facemill.manifests.records import SPLITS
 from facemill.manifests.storage import refuse_special_file, write_atomically
 
@@ -99,6 +100,7 @@ class DatasetInfo:
         versions: of the libraries and decoders that had a hand in the pixels, by name.
         shards: in the order in which samples.parquet lists their samples.
         failures: rows of failures.parquet.
+        annotations: what the samples are annotated with, by column or image.
         facemill: version of facemill that built the dataset.
         format_version: of the dataset's files.
     """
@@ -108,6 +110,7 @@ class DatasetInfo:
     counts: Counts
     shards: tuple[ShardInfo, ...]
     failures: int
+    annotations: Annotations = field(default_factory=dict)
     facemill: str = __version__
     format_version: int = FORMAT_VERSION
 

@@ -1,5 +1,6 @@
 """Parquet shards: every column of a sample's record, its picture and its mask; what `datasets` loads as they are."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from facemill import DatasetError, ManifestError
+from facemill.manifests.annotations import Annotations, image_names, samples_schema
 from facemill.manifests.checks.bounded import CELL_BYTES, check_cells, most_bytes, open_parquet
 from facemill.manifests.records import LABELS, SampleRecord
-from facemill.manifests.schemas import ADDED, SAMPLES, from_table, to_table
-from facemill.manifests.shards.base import EncodedSample, ShardFormat, image_suffix, placed
+from facemill.manifests.schemas import ADDED, from_table, to_table
+from facemill.manifests.shards.base import NO_ANNOTATIONS, EncodedSample, ShardFormat, image_suffix, placed
 
-__all__ = ["PARQUET_SAMPLES", "ROWS_PER_GROUP", "ParquetShards"]
+__all__ = ["PARQUET_SAMPLES", "ROWS_PER_GROUP", "ParquetShards", "picture_columns"]
 
 ROWS_PER_GROUP = 256
 """Samples in a row group: the most that writing holds in memory, and what random access reads at once."""
@@ -37,13 +39,21 @@ FEATURES = {
 }
 """What `datasets` cannot tell from a column's Arrow type, in its own notation; the rest it infers."""
 
-# `datasets` heeds FEATURES only where a column is exactly what it would have written: 64-bit and nullable.
-_COLUMNS = {**{field.name: field for field in SAMPLES}, "label": pa.field("label", pa.int64())}
-PARQUET_SAMPLES = pa.schema(
-    [*_COLUMNS.values(), pa.field("image", PICTURE), pa.field("mask", PICTURE)],
-    metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})},
-)
-"""Schema of a Parquet shard: the columns of samples.parquet, and the pictures."""
+
+def _shard_schema(annotations: Annotations) -> pa.Schema:
+    """Schema of a Parquet shard: the columns of samples.parquet, and the pictures."""
+    # `datasets` heeds FEATURES only where a column is exactly what it would have written: 64-bit and nullable.
+    columns = {**{field.name: field for field in samples_schema(annotations)}, "label": pa.field("label", pa.int64())}
+    images = image_names(annotations)
+    features = {**FEATURES, **dict.fromkeys(images, FEATURES["image"])}
+    return pa.schema(
+        [*columns.values(), *(pa.field(name, PICTURE) for name in ("image", "mask", *images))],
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
+
+
+PARQUET_SAMPLES = _shard_schema({})
+"""Schema of a Parquet shard without annotations."""
 
 
 class ParquetShards(ShardFormat):
@@ -53,17 +63,20 @@ class ParquetShards(ShardFormat):
     suffix = ".parquet"
 
     @contextmanager
-    def open_writer(self, path: Path, shard: str) -> Iterator["_ParquetWriter"]:
+    def open_writer(
+        self, path: Path, shard: str, annotations: Annotations = NO_ANNOTATIONS
+    ) -> Iterator["_ParquetWriter"]:
         # Everything but the pictures is a few hundred bytes a row: not worth compressing.
-        plain = [field.name for field in SAMPLES if not pa.types.is_nested(field.type)]
+        schema = _shard_schema(annotations)
+        plain = [field.name for field in schema if not pa.types.is_nested(field.type)]
         options: dict[str, Any] = {
             "compression": "none",
             "use_dictionary": plain,
             "write_statistics": plain,
             "write_batch_size": PAGE_ROWS,
         }
-        with pq.ParquetWriter(path, PARQUET_SAMPLES, **options) as file:
-            writer = _ParquetWriter(file, shard)
+        with pq.ParquetWriter(path, schema, **options) as file:
+            writer = _ParquetWriter(file, shard, annotations)
             yield writer
             writer.flush()
 
@@ -73,25 +86,31 @@ class ParquetShards(ShardFormat):
                 missing = sorted(set(PARQUET_SAMPLES.names) - set(file.schema_arrow.names) - ADDED.keys())
                 if missing:
                     raise DatasetError(f"{path.name} lacks the columns {', '.join(missing)}: build it again.")
-                for batch in file.iter_batches(_rows_per_read(file)):
+                names = picture_columns(file.schema_arrow)
+                for batch in file.iter_batches(_rows_per_read(file, names)):
                     records = from_table(pa.Table.from_batches([batch]), SampleRecord)
-                    pictures = (pc.struct_field(batch.column(name), "bytes") for name in ("image", "mask"))
-                    for record, image, mask in zip(records, *pictures, strict=True):
-                        yield EncodedSample(record, image.as_py() or b"", mask.as_py() or b"")
+                    pictures = (pc.struct_field(batch.column(name), "bytes") for name in names)
+                    for record, *stored in zip(records, *pictures, strict=True):
+                        image, mask, *more = (picture.as_py() or b"" for picture in stored)
+                        yield EncodedSample(record, image, mask, dict(zip(names[2:], more, strict=True)))
         except (ManifestError, pa.ArrowException, OSError, ValueError, TypeError) as error:
             raise DatasetError(f"{path.name} cannot be read as Parquet ({error}): build it again.") from error
 
 
-def _rows_per_read(file: pq.ParquetFile) -> int:
+def picture_columns(schema: pa.Schema) -> list[str]:
+    """`image`, `mask`, and the annotations of a shard that are images."""
+    return ["image", "mask", *(f.name for f in schema if f.name not in PARQUET_SAMPLES.names and f.type == PICTURE)]
+
+
+def _rows_per_read(file: pq.ParquetFile, pictures: list[str]) -> int:
     """Rows of a batch, so that it fits into memory whatever the file holds.
 
     Raises:
         ValueError: for values that are larger than a sample's can be.
     """
-    pictures = frozenset(("image", "mask"))
-    check_cells(file, CELL_BYTES, frozenset(PARQUET_SAMPLES.names) - pictures)
+    check_cells(file, CELL_BYTES, frozenset(file.schema_arrow.names).difference(pictures))
     sides = pc.max(file.read(["crop_size"], use_threads=False)["crop_size"]).as_py() or 0
-    check_cells(file, most_bytes(sides), pictures)
+    check_cells(file, most_bytes(sides), frozenset(pictures))
     # What a dictionary holds once may stand in every row of the batch.
     chunks = (g.column(c) for g in map(file.metadata.row_group, range(file.metadata.num_row_groups))
               for c in range(g.num_columns))  # fmt: skip
@@ -102,16 +121,18 @@ def _rows_per_read(file: pq.ParquetFile) -> int:
 class _ParquetWriter:
     """Collects a row group, then writes it."""
 
-    def __init__(self, file: pq.ParquetWriter, shard: str) -> None:
+    def __init__(self, file: pq.ParquetWriter, shard: str, annotations: Annotations) -> None:
         self._file = file
         self._shard = shard
+        self._schema, self._images = samples_schema(annotations), image_names(annotations)
+        self._shard_schema = _shard_schema(annotations)
         self._rows = 0
         self._pending: list[EncodedSample] = []
 
     def write(self, sample: EncodedSample) -> SampleRecord:
-        record = placed(sample, self._shard, self._rows)
+        record = placed(sample, self._shard, self._rows, self._schema)
         self._rows += 1
-        self._pending.append(EncodedSample(record, sample.image, sample.mask))
+        self._pending.append(dataclasses.replace(sample, record=record))
         if len(self._pending) == ROWS_PER_GROUP:
             self.flush()
         return record
@@ -119,9 +140,12 @@ class _ParquetWriter:
     def flush(self) -> None:
         if not self._pending:
             return
-        table = to_table([sample.record for sample in self._pending], SAMPLES)
+        table = to_table([sample.record for sample in self._pending], self._schema)
         images = [{"bytes": s.image, "path": s.record.sample_id + image_suffix(s.image)} for s in self._pending]
         masks = [{"bytes": s.mask, "path": f"{s.record.sample_id}.mask.png"} for s in self._pending]
         table = table.append_column("image", pa.array(images, PICTURE)).append_column("mask", pa.array(masks, PICTURE))
-        self._file.write_table(table.cast(PARQUET_SAMPLES), ROWS_PER_GROUP)
+        for name in self._images:
+            more = [{"bytes": s.images[name], "path": f"{s.record.sample_id}.{name}.png"} for s in self._pending]
+            table = table.append_column(name, pa.array(more, PICTURE))
+        self._file.write_table(table.cast(self._shard_schema), ROWS_PER_GROUP)
         self._pending.clear()

@@ -1,9 +1,13 @@
-"""WebDataset shards: tar archives of `<key>.json`, `<key>.mask.png` and `<key>.png` (or `.jpg`, `.webp`)."""
+"""WebDataset shards: tar archives of `<key>.json`, `<key>.mask.png` and `<key>.png` (or `.jpg`, `.webp`).
+
+Annotations that are images lie beside them, as `<key>.<name>.png`. Parts of a sample are sorted by name.
+"""
 
 import dataclasses
 import json
+import re
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -12,10 +16,11 @@ from typing import TYPE_CHECKING, TypeVar
 import pyarrow as pa
 
 from facemill import DatasetError, ManifestError
+from facemill.manifests.annotations import Annotations, samples_schema
 from facemill.manifests.checks.bounded import CELL_BYTES, most_bytes
 from facemill.manifests.records import SampleRecord
 from facemill.manifests.schemas import ADDED, SAMPLES, from_table
-from facemill.manifests.shards.base import EncodedSample, ShardFormat, image_suffix, placed
+from facemill.manifests.shards.base import NO_ANNOTATIONS, EncodedSample, ShardFormat, image_suffix, placed
 from facemill.manifests.storage import refuse_special_file
 
 if TYPE_CHECKING:
@@ -26,8 +31,10 @@ __all__ = ["WebDatasetShards"]
 OWNER = "facemill"
 MODE = 0o444
 PICTURES = ("png", "jpg", "webp")
-ORDER = (("json",), ("mask.png",), PICTURES)
-"""Parts of a sample, as they follow each other."""
+ALWAYS = ("json", "mask.png")
+"""Parts of every sample, beside the crop; its annotations are further parts."""
+ANNOTATED = re.compile(r"([a-z][a-z0-9_]*)\.png")
+"""Part that is an annotation."""
 
 Parts = Mapping[str, tarfile.TarInfo]
 """Members of a sample by what follows the key in their names."""
@@ -41,7 +48,9 @@ class WebDatasetShards(ShardFormat):
     suffix = ".tar"
 
     @contextmanager
-    def open_writer(self, path: Path, shard: str) -> Iterator["_TarShardWriter"]:
+    def open_writer(
+        self, path: Path, shard: str, annotations: Annotations = NO_ANNOTATIONS
+    ) -> Iterator["_TarShardWriter"]:
         from webdataset import TarWriter  # here, because importing webdataset imports torch
 
         # PAX, because the older USTAR cannot hold names of more than 100 bytes.
@@ -49,31 +58,35 @@ class WebDatasetShards(ShardFormat):
             path.open("wb") as file,
             TarWriter(file, user=OWNER, group=OWNER, mtime=0, encoder=False, format="PAX_FORMAT") as tar,
         ):
-            yield _TarShardWriter(tar, shard)
+            yield _TarShardWriter(tar, shard, samples_schema(annotations))
 
     def read(self, path: Path) -> Iterator[EncodedSample]:
         return _samples(path, _sample)
 
     @staticmethod
-    def read_pictures(path: Path, side: int) -> Iterator[tuple[str, bytes, bytes]]:
-        """Key, encoded image and encoded mask of each sample, in the order written.
+    def read_pictures(path: Path, side: int, names: Sequence[str]) -> Iterator[tuple[str, list[bytes]]]:
+        """Key and encoded pictures of each sample, in the order written.
 
         Making and checking a record of each sample's JSON takes as long as decoding its image: it is left out.
 
         Args:
             side: of the crops, pixels; nothing larger than such a crop can need is read.
+            names: `image`, `mask`, and annotations that are images.
 
         Raises:
             DatasetError: as `read` does.
         """
-        return _samples(path, lambda tar, key, parts: (key, *_pictures(tar, parts, side)))
+        return _samples(path, lambda tar, key, parts: (key, [_picture(tar, key, parts, name, side) for name in names]))
 
     def layout_faults(self, path: Path) -> Iterator[str]:
         with tarfile.open(path, "r:") as tar, path.open("rb") as file:
-            for position, member in enumerate(tar):
-                expected = ORDER[position % len(ORDER)]
-                if member.name.partition(".")[2] not in expected:
-                    yield f"{member.name} stands where a .{expected[0]} should"
+            members = tar.getmembers()
+            first = members[0].name.partition(".")[0] if members else ""
+            order = sorted(m.name.partition(".")[2] for m in members if m.name.partition(".")[0] == first)
+            for position, member in enumerate(members):
+                expected = order[position % len(order)]
+                if member.name.partition(".")[2] != expected:
+                    yield f"{member.name} stands where a .{expected} should"
                 if (about := (member.uname, member.gname, member.mode, member.mtime)) != (OWNER, OWNER, MODE, 0):
                     yield f"{member.name} has the owner, group, mode and time {about}, not {(OWNER, OWNER, MODE, 0)}"
             file.seek(tar.offset)
@@ -84,19 +97,21 @@ class WebDatasetShards(ShardFormat):
 
 
 class _TarShardWriter:
-    def __init__(self, tar: "TarWriter", shard: str) -> None:
+    def __init__(self, tar: "TarWriter", shard: str, schema: pa.Schema) -> None:
         self._tar = tar
         self._shard = shard
+        self._schema = schema
         self._rows = 0
 
     def write(self, sample: EncodedSample) -> SampleRecord:
-        record = placed(sample, self._shard, self._rows)
+        record = placed(sample, self._shard, self._rows, self._schema)
         self._rows += 1
         self._tar.write(
             {
                 "__key__": record.sample_id,
                 "json": _to_json(record),
                 "mask.png": sample.mask,
+                **{f"{name}.png": sample.images[name] for name in sorted(sample.images)},
                 image_suffix(sample.image).removeprefix("."): sample.image,
             }
         )
@@ -106,7 +121,9 @@ class _TarShardWriter:
 def _to_json(record: SampleRecord) -> bytes:
     # Empty fields are left out: `datasets` takes a shard's types from its first five samples, and would
     # refuse a string in a column that was null until then (a real's `source_id`, before the first fake).
-    values = {name: value for name, value in dataclasses.asdict(record).items() if value not in (None, ())}
+    values = dataclasses.asdict(record)
+    values |= values.pop("annotations")
+    values = {name: value for name, value in values.items() if value not in (None, ())}
     return json.dumps(values, allow_nan=False).encode()
 
 
@@ -117,11 +134,13 @@ def _from_json(text: bytes) -> SampleRecord:
         raise ValueError("a sample's JSON is nested too deeply") from None
     if not isinstance(values, dict):
         raise ValueError("a sample's JSON is no record")
-    if unknown := sorted(values.keys() - set(SAMPLES.names)):
-        raise ValueError(f"unknown fields {', '.join(unknown)}")
+    more = {name: values.pop(name) for name in values.keys() - set(SAMPLES.names)}
     values = {**ADDED, "subject_ids": [], **values}
     [record] = from_table(pa.Table.from_pylist([values], SAMPLES), SampleRecord)
-    return record
+    if odd := sorted(name for name, value in more.items() if not isinstance(value, int | float | str | list)):
+        raise ValueError(f"odd values of {', '.join(odd)}")
+    annotations = {name: tuple(value) if isinstance(value, list) else value for name, value in more.items()}
+    return dataclasses.replace(record, annotations=annotations)
 
 
 def _samples(path: Path, make: Callable[[tarfile.TarFile, str, Parts], Made]) -> Iterator[Made]:
@@ -134,7 +153,12 @@ def _samples(path: Path, make: Callable[[tarfile.TarFile, str, Parts], Made]) ->
                 members = list(grouped)
                 parts = {member.name.partition(".")[2]: member for member in members}
                 picture = next((suffix for suffix in PICTURES if suffix in parts), None)
-                if set(parts) != {"json", "mask.png", picture} or len(members) != len(parts):
+                others = parts.keys() - {*ALWAYS, picture}
+                if (
+                    len(parts) != len(others) + 3
+                    or len(members) != len(parts)
+                    or not all(map(ANNOTATED.fullmatch, others))
+                ):
                     raise ValueError(f"sample {key} is made of {', '.join(member.name for member in members)}")
                 if key in keys:
                     raise ValueError(f"sample {key} comes twice")
@@ -149,12 +173,17 @@ def _sample(tar: tarfile.TarFile, key: str, parts: Parts) -> EncodedSample:
     record = _from_json(_content(tar, parts["json"], CELL_BYTES))
     if record.sample_id != key:
         raise ValueError(f"sample {key} calls itself {record.sample_id}")
-    return EncodedSample(record, *_pictures(tar, parts, record.crop_size))
+    names = [match[1] for part in parts if part not in ALWAYS and (match := ANNOTATED.fullmatch(part))]
+    image, mask, *more = (_picture(tar, key, parts, name, record.crop_size) for name in ("image", "mask", *names))
+    return EncodedSample(record, image, mask, dict(zip(names, more, strict=True)))
 
 
-def _pictures(tar: tarfile.TarFile, parts: Parts, side: int) -> tuple[bytes, bytes]:
-    image = next(suffix for suffix in PICTURES if suffix in parts)
-    return _content(tar, parts[image], most_bytes(side)), _content(tar, parts["mask.png"], most_bytes(side))
+def _picture(tar: tarfile.TarFile, key: str, parts: Parts, name: str, side: int) -> bytes:
+    """An encoded picture of a sample: `image`, `mask`, or an annotation."""
+    part = next(suffix for suffix in PICTURES if suffix in parts) if name == "image" else f"{name}.png"
+    if part not in parts:
+        raise ValueError(f"sample {key} has no {part}")
+    return _content(tar, parts[part], most_bytes(side))
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, most: int) -> bytes:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from facemill.manifests import FailureRecord, schemas
+from facemill.manifests.annotations import samples_schema
 from facemill.manifests.records import SPLITS
 from facemill.manifests.shards.card import dataset_card
 from facemill.manifests.shards.croissant import croissant_metadata
@@ -33,6 +34,7 @@ from facemill.pipeline.build.claim import BUILD_FILE
 from facemill.pipeline.build.identity import versions
 from facemill.pipeline.build.state import ShardResult, state_folder
 from facemill.pipeline.config.recipe import Recipe
+from facemill.pipeline.extract.annotators import create_annotators, declared
 
 __all__ = ["BuildReport", "merge_shards", "report_of", "sweep"]
 
@@ -79,7 +81,9 @@ class BuildReport:
 
 def merge_shards(out: Path, recipe: Recipe, results: Sequence[ShardResult]) -> BuildReport:
     """Merge the tables of all shards, given in the order of the plan, and write what speaks of the whole."""
-    _merge((out / result.samples.path for result in results), schemas.SAMPLES, out / SAMPLES_FILE, MERGED_ROWS)
+    annotations = declared(create_annotators(recipe.annotate))
+    schema = samples_schema(annotations)
+    _merge((out / result.samples.path for result in results), schema, out / SAMPLES_FILE, MERGED_ROWS)
     _merge((out / result.faces.path for result in results), schemas.FACES, out / FACES_FILE, FACES_ROWS)
     failures = _failures(results)
     facts = list({row.video_id: row for result in results for row in result.facts}.values())
@@ -96,6 +100,7 @@ def merge_shards(out: Path, recipe: Recipe, results: Sequence[ShardResult]) -> B
         counts=count_samples(pq.read_table(out / SAMPLES_FILE, columns=["split", "method", "video_id"])),
         shards=tuple(ShardInfo(file.path, split, file.rows, file.bytes, file.sha256) for split, file in shards),
         failures=len(failures),
+        annotations=annotations,
     )
     write_atomically(out / CARD_FILE, dataset_card(info).encode())
     write_atomically(out / CROISSANT_FILE, croissant_metadata(info, out).encode())

@@ -29,6 +29,7 @@ from facemill.manifests import (
     check_roots,
     schemas,
 )
+from facemill.manifests.annotations import Annotations, samples_schema
 from facemill.manifests.blame import reason_of_error
 from facemill.manifests.records import Fault
 from facemill.manifests.shards import ShardWriter
@@ -42,6 +43,7 @@ from facemill.pipeline.build.state import GroupDone, ShardFile, ShardResult, loa
 from facemill.pipeline.clips.clip import ClipItem, FakeRead
 from facemill.pipeline.clips.prefetch import BrokenGroup, Prefetch
 from facemill.pipeline.clips.stopwatch import Stopwatch
+from facemill.pipeline.extract.annotators import create_annotators, declared
 from facemill.pipeline.extract.faces import load_detector
 from facemill.pipeline.extract.known_faces import open_faces
 from facemill.pipeline.extract.process import ClipResult, Tools, process_clip
@@ -78,11 +80,12 @@ def build_shard(
         return before
     shard_format = SHARD_FORMATS[job.recipe.shards.format]
     shard = f"{spec.split}/{spec.shard_id}{shard_format.suffix}"
-    records = _Records()
+    annotations = declared(create_annotators(job.recipe.annotate))
+    records = _Records(annotations)
     watch = Stopwatch()
     changed = False
     with suppress(_Unchanged), atomic_path(job.out / shard) as temporary:
-        with shard_format.open_writer(temporary, shard) as writer:
+        with shard_format.open_writer(temporary, shard, annotations) as writer:
             for part in _results(spec, job, slot or Slot(), before, watch, tell):
                 with watch("write"):
                     records.add(part, writer)
@@ -203,7 +206,8 @@ def _group_done(spec: ShardSpec, group: ClipGroup, result: ClipResult) -> GroupD
 class _Records:
     """What a shard has given so far, but for pictures, which are written at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, annotations: Annotations) -> None:
+        self.annotations = annotations
         self.samples: list[SampleRecord] = []
         self.faces: list[FrameFaces] = []
         self.failures: list[FailureRecord] = []
@@ -225,7 +229,9 @@ class _Records:
         out = job.out
         with watch("write"):
             tables = {
-                state_path(spec.shard_id, SAMPLES_FILE): schemas.to_table(self.samples, schemas.SAMPLES),
+                state_path(spec.shard_id, SAMPLES_FILE): schemas.to_table(
+                    self.samples, samples_schema(self.annotations)
+                ),
                 state_path(spec.shard_id, FACES_FILE): schemas.to_table(self.faces, schemas.FACES),
             }
             for name, table in tables.items():

@@ -18,7 +18,7 @@ from facemill.manifests.storage import sha256_of
 from facemill.options import check_options
 from facemill.pipeline.config.settings import BYTES_STAY, Positive, Settings
 from facemill.pipeline.config.train_settings import TrainSettings
-from facemill.registry import FACE_DETECTORS, FILTERS, SHARD_FORMATS, nearest
+from facemill.registry import ANNOTATORS, FACE_DETECTORS, FILTERS, SHARD_FORMATS, nearest
 
 __all__ = [
     "CropSettings",
@@ -39,7 +39,7 @@ __all__ = [
 
 LONGEST_PAGE = 1 << 16
 """Characters: reading YAML takes seconds for each megabyte."""
-_WITH_OPTIONS = ("detect", "filter.more", "filter=")
+_WITH_OPTIONS = ("detect", "filter.more", "filter=", "annotate")
 """What overrides begin with that may set options of detectors and filters."""
 _PAGES = resources.files("facemill.pipeline.config") / "recipes"
 
@@ -203,6 +203,8 @@ class Recipe(Settings):
     crop: CropSettings = CropSettings()
     mask: MaskSettings = MaskSettings()
     filter: FilterSettings = FilterSettings()
+    annotate: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Further outputs of each sample: options by annotator, the names being those of `registry.ANNOTATORS`."""
     encode: EncodeSettings = EncodeSettings()
     shards: ShardSettings = ShardSettings()
     train: TrainSettings = TrainSettings()
@@ -254,6 +256,8 @@ def load_recipe(
     SHARD_FORMATS.check(recipe.shards.format)
     for name in recipe.filter.more:
         FILTERS.check(name)
+    for name in recipe.annotate:
+        ANNOTATORS.check(name)
     own = str(name_or_path) not in available_recipes() or any(each.startswith(_WITH_OPTIONS) for each in overrides)
     if purpose == "build" and own:
         _check_options(recipe)
@@ -280,6 +284,8 @@ def _check_options(recipe: Recipe) -> None:
     """
     for name, options in recipe.filter.more.items():
         check_options(f"filter.more.{name}", FILTERS[name].options_type, options)
+    for name, options in recipe.annotate.items():
+        check_options(f"annotate.{name}", ANNOTATORS[name].options_type, options)
     detect, kind = recipe.detect, FACE_DETECTORS[recipe.detect.detector]
     check_options(f"detect.options of {detect.detector}", kind.options_type, detect.options)
     if detect.variant is not None and detect.variant not in kind.variants:

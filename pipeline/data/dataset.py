@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from facemill import DatasetError
-from facemill.pipeline.data.decode import decode_sample
+from facemill.pipeline.data.decode import decode_sample, pictures_of
 from facemill.pipeline.data.parquet_pages import GroupedShard, ShardIndex, open_shard
 from facemill.pipeline.data.sample import Sample
 from facemill.pipeline.data.split import Roots, open_split
@@ -36,6 +36,7 @@ class FaceDataset(Dataset[Sample]):
         frames: crops a video, at most, drawn once by `seed`; None for all.
         every: use every n-th of the frames that were sampled of a video.
         masks: read forgery masks; without, they are zeros and `has_mask` is false.
+        annotations: names of the annotations that samples carry; all but images are in `samples` anyway.
         transform: called with each image, uint8 [3, S, S], as torchvision's transforms take it; what it returns takes
             the image's place. The mask stays as it is stored.
 
@@ -44,7 +45,7 @@ class FaceDataset(Dataset[Sample]):
         labels: int64 [N].
 
     Raises:
-        DatasetError: for a dataset that is unfinished or damaged, or has no such split.
+        DatasetError: for a dataset that is unfinished or damaged, or has no such split or annotation.
     """
 
     def __init__(
@@ -56,10 +57,13 @@ class FaceDataset(Dataset[Sample]):
         every: int = 1,
         seed: int = 0,
         masks: bool = True,
+        annotations: Sequence[str] = (),
         transform: Callable[[Tensor], Any] | None = None,
     ) -> None:
         self._split = open_split(roots, split, frames=frames, every=every, seed=seed)
-        self._masks, self._transform = masks, transform
+        self._split.check_annotations(annotations)
+        self._annotations, self._transform = tuple(annotations), transform
+        self._pictures = tuple(pictures_of(self._split, annotations, masks=masks))
         self._shards: dict[Path, ShardIndex | GroupedShard] = {}
 
     @property
@@ -97,15 +101,15 @@ class FaceDataset(Dataset[Sample]):
         split = self._split
         path, row = split.shards[split.shard[index]], split.row[index]
         if path not in self._shards:
-            self._shards[path] = open_shard(path, split.size)
+            self._shards[path] = open_shard(path, split.size, self._pictures)
         shard = self._shards[path]
         if row >= len(shard.sample_ids):
             raise DatasetError(f"{split.place(index)} is missing, the shard ends before it: build the dataset again.")
         try:
-            image, *mask = shard.read(int(row), ("image", "mask") if self._masks else ("image",))
+            pictures = dict(zip(self._pictures, shard.read(int(row), self._pictures), strict=True))
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DatasetError(f"{split.place(index)} cannot be read ({error}): build the dataset again.") from error
-        return decode_sample(split, index, shard.sample_ids[row].as_py(), image, mask[0] if mask else None)
+        return decode_sample(split, index, shard.sample_ids[row].as_py(), pictures, self._annotations)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_shards": {}}

@@ -1,5 +1,6 @@
 """From the bytes in a shard to a sample's tensors."""
 
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import cv2
@@ -13,15 +14,24 @@ from facemill.manifests.checks.bounded import picture_size
 from facemill.pipeline.data.sample import Sample
 from facemill.pipeline.data.split import Split
 
-__all__ = ["decode_sample"]
+__all__ = ["decode_sample", "pictures_of"]
 
 
-def decode_sample(split: Split, index: int, sample_id: str, image: bytes, mask: bytes | None) -> Sample:
+def pictures_of(split: Split, annotations: Sequence[str], *, masks: bool) -> list[str]:
+    """Names of the pictures that a shard has to be asked for: `image`, `mask`, and annotations that are images."""
+    images = [name for name in annotations if split.annotations[name].kind == "image"]
+    return ["image", *(["mask"] if masks else []), *images]
+
+
+def decode_sample(
+    split: Split, index: int, sample_id: str, pictures: Mapping[str, bytes], annotations: Sequence[str] = ()
+) -> Sample:
     """Decode what was read for sample `index` of `split`.
 
     Args:
         sample_id: as the shard has it.
-        image, mask: encoded; a mask of None is not wanted: zeros, and unknown.
+        pictures: encoded, by name (see `pictures_of`); without a mask, it is zeros, and unknown.
+        annotations: names of those that are wanted.
 
     Raises:
         DatasetError: for another sample's bytes, or a picture that cannot be decoded or has another size.
@@ -31,14 +41,35 @@ def decode_sample(split: Split, index: int, sample_id: str, image: bytes, mask: 
         raise DatasetError(
             f"{split.place(index)} holds {sample_id}, where samples.parquet has {expected}: build the dataset again."
         )
-    pixels = _decode(split, index, "picture", image, cv2.IMREAD_COLOR_RGB)  # [S, S, 3]
+    mask = pictures.get("mask")
     return Sample(
-        torch.from_numpy(pixels).permute(2, 0, 1).contiguous(),
+        _channels_first(_decode(split, index, "picture", pictures["image"], cv2.IMREAD_COLOR_RGB)),
         _mask(split, index, mask),
         int(split.labels[index]),
         mask is not None and bool(split.has_mask[index]),
         index,
+        {name: _annotation(split, index, name, pictures) for name in annotations},
     )
+
+
+def _annotation(split: Split, index: int, name: str, pictures: Mapping[str, bytes]) -> Tensor:
+    if name in pictures:
+        stored = pictures[name]
+        mode = cv2.IMREAD_COLOR_RGB if _has_colour(stored) else cv2.IMREAD_GRAYSCALE
+        return _channels_first(_decode(split, index, name, stored, mode, whole=False))
+    value = split.samples[name][index].as_py()
+    return torch.tensor(torch.nan if value is None else value, dtype=torch.float32)
+
+
+def _has_colour(png: bytes) -> bool:
+    """Whether a PNG has more than one channel: byte 25 is its colour type, 0 for gray."""
+    return png[25:26] != b"\0"
+
+
+def _channels_first(pixels: NDArray[np.uint8]) -> Tensor:
+    """[h, w] or [h, w, 3] as [C, h, w]."""
+    tensor = torch.from_numpy(pixels)
+    return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1).contiguous()
 
 
 def _mask(split: Split, index: int, mask: bytes | None) -> Tensor:
@@ -47,9 +78,11 @@ def _mask(split: Split, index: int, mask: bytes | None) -> Tensor:
     return torch.from_numpy(_decode(split, index, "mask", mask, cv2.IMREAD_GRAYSCALE))[None]
 
 
-def _decode(split: Split, index: int, what: str, data: bytes, mode: int) -> NDArray[np.uint8]:
+def _decode(split: Split, index: int, what: str, data: bytes, mode: int, *, whole: bool = True) -> NDArray[np.uint8]:
+    """Pixels of a picture of the crop's size; where it is not a `whole` one, no side may be longer."""
     width, height = picture_size(data) or (0, 0)
-    if width and (width, height) != (split.size, split.size):  # seen before its pixels take any memory
+    fits = (width, height) == (split.size, split.size) if whole else max(width, height) <= split.size
+    if width and not fits:  # seen before its pixels take any memory
         raise DatasetError(
             f"{split.place(index)} has a {what} of {width} x {height} pixels, where samples.parquet says "
             f"{split.size} x {split.size}: build the dataset again."

@@ -1,5 +1,7 @@
 """The dataset class that a built dataset's shards ask for."""
 
+from collections.abc import Sequence
+
 from facemill.manifests.shards.dataset import read_dataset
 from facemill.pipeline.data.balance import Balance
 from facemill.pipeline.data.dataset import FaceDataset
@@ -17,6 +19,7 @@ def open_faces(
     every: int = 1,
     seed: int = 0,
     masks: bool = True,
+    annotations: Sequence[str] = (),
     shuffle: bool = False,
     balance: Balance = "none",
     rank: int = 0,
@@ -26,7 +29,7 @@ def open_faces(
 
     Args:
         roots: folder of a built dataset, or several, for training across datasets.
-        frames, every, seed, masks: as in `FaceDataset`.
+        frames, every, seed, masks, annotations: as in `FaceDataset`.
         shuffle, balance, rank, world: as in `StreamingFaces`; with random access they are a sampler's business.
 
     Raises:
@@ -34,7 +37,7 @@ def open_faces(
     """
     folders = list_folders(roots)
     if all(shard.path.endswith(".parquet") for folder in folders for shard in read_dataset(folder).shards):
-        return FaceDataset(folders, split, frames=frames, every=every, seed=seed, masks=masks)
+        return FaceDataset(folders, split, frames=frames, every=every, seed=seed, masks=masks, annotations=annotations)
     return StreamingFaces(
         folders,
         split,
@@ -42,6 +45,7 @@ def open_faces(
         every=every,
         seed=seed,
         masks=masks,
+        annotations=annotations,
         shuffle=shuffle,
         balance=balance,
         rank=rank,

@@ -8,7 +8,7 @@ library has written anew, compressed as most write, are read by row groups.
 
 import mmap
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from facemill import DatasetError
 from facemill.manifests.checks.bounded import CELL_BYTES, check_cells, most_bytes, open_parquet
-from facemill.manifests.shards.parquet import PARQUET_SAMPLES
+from facemill.manifests.shards.parquet import PARQUET_SAMPLES, picture_columns
 
 __all__ = ["GroupedShard", "ShardIndex", "index_shard", "open_shard"]
 
@@ -39,21 +39,20 @@ Places = NDArray[np.int64]  # [rows, 2]: first byte and length; zeros where a ro
 
 @dataclass(frozen=True, slots=True)
 class ShardIndex:
-    """A shard's samples by row, and the places of their pictures and masks in the file."""
+    """A shard's samples by row, and the places of their pictures in the file, by column."""
 
     path: Path
     sample_ids: "pa.ChunkedArray[Any]"
-    images: Places
-    masks: Places
+    places: Mapping[str, Places]
 
     def read(self, row: int, names: Sequence[str]) -> list[bytes]:
-        """What the row has in columns `image` or `mask`; empty where it has none.
+        """What the row has in these columns, such as `image` and `mask`; empty where it has none.
 
         Raises:
             OSError: the file cannot be read any more.
         """
         with self.path.open("rb", buffering=0) as file:
-            return [_read_bytes(file, (self.images if name == "image" else self.masks)[row]) for name in names]
+            return [_read_bytes(file, self.places[name][row]) for name in names]
 
 
 class GroupedShard:
@@ -66,7 +65,7 @@ class GroupedShard:
     def __init__(self, path: Path, side: int) -> None:
         self.path = path
         with open_parquet(path) as file:
-            pictures = frozenset(("image", "mask"))
+            pictures = frozenset(picture_columns(file.schema_arrow))
             check_cells(file, CELL_BYTES, frozenset(file.schema_arrow.names) - pictures)
             check_cells(file, most_bytes(side), pictures)
             self.sample_ids = file.read(["sample_id"], use_threads=False)["sample_id"]
@@ -96,14 +95,17 @@ class _OtherLayoutError(ValueError):
     """A file that is not laid out as facemill's own shards are."""
 
 
-def open_shard(path: Path, side: int) -> ShardIndex | GroupedShard:
+def open_shard(path: Path, side: int, names: Sequence[str] = ("image", "mask")) -> ShardIndex | GroupedShard:
     """A Parquet shard of crops of so many pixels, for reading by row.
+
+    Args:
+        names: columns of pictures that will be read.
 
     Raises:
         DatasetError: where the file is damaged or lacks columns.
     """
     try:
-        return index_shard(path)
+        return index_shard(path, names)
     except DatasetError as error:
         if not isinstance(error.__cause__, _OtherLayoutError):
             raise
@@ -113,8 +115,8 @@ def open_shard(path: Path, side: int) -> ShardIndex | GroupedShard:
         raise DatasetError(f"{path} cannot be read as a Parquet shard ({error}): build it again.") from error
 
 
-def index_shard(path: Path) -> ShardIndex:
-    """Find every picture and mask of a Parquet shard.
+def index_shard(path: Path, names: Sequence[str] = ("image", "mask")) -> ShardIndex:
+    """Find every picture in some columns of a Parquet shard.
 
     Raises:
         DatasetError: where the file is damaged, or not laid out as facemill's shards are.
@@ -122,12 +124,13 @@ def index_shard(path: Path) -> ShardIndex:
     try:
         # Without threads: a DataLoader's worker may be a fork, in which Arrow's threads are gone.
         with open_parquet(path) as file, path.open("rb") as raw:
-            if not file.schema_arrow.equals(PARQUET_SAMPLES):
+            schema, own = file.schema_arrow, PARQUET_SAMPLES.names
+            if not pa.schema([field for field in schema if field.name in own]).equals(PARQUET_SAMPLES):
                 raise _OtherLayoutError("its columns are not those of a shard")
             sample_ids = file.read(["sample_id"], use_threads=False)["sample_id"]
             with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                images, masks = (_places(file, data, column) for column in ("image", "mask"))
-        return ShardIndex(path, sample_ids, images, masks)
+                places = {name: _places(file, data, name) for name in names}
+        return ShardIndex(path, sample_ids, places)
     except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, struct.error) as error:
         raise DatasetError(f"{path} cannot be read as a Parquet shard ({error}): build it again.") from error
 

@@ -1,7 +1,8 @@
 """What datasets give: one face crop, and a batch of them, as decoded and before any float arithmetic."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,8 @@ class Sample(NamedTuple):
         label: 0 real, 1 fake.
         has_mask: whether the mask is known: true for reals, false for a fake without one.
         index: the sample's row in the dataset's `samples`.
+        annotations: those that were asked for, by name: uint8 [C, h, w] of images, float32 [] of numbers (NaN where not
+            known) and [N] of vectors.
     """
 
     image: Tensor
@@ -27,6 +30,7 @@ class Sample(NamedTuple):
     label: int
     has_mask: bool
     index: int  # type: ignore[assignment]  # hides `tuple.index`, which nobody needs here
+    annotations: Mapping[str, Tensor] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class RawBatch:
         labels: int64 [B].
         has_mask: bool [B].
         index: int64 [B].
+        annotations: those of `Sample`, stacked.
     """
 
     images: Tensor
@@ -46,23 +51,29 @@ class RawBatch:
     labels: Tensor
     has_mask: Tensor
     index: Tensor
+    annotations: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = True) -> "RawBatch":
         """The batch on another device; the copy from pinned memory does not wait."""
-        return RawBatch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self._tensors()))
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "RawBatch":
         """What `DataLoader(pin_memory=True)` calls."""
-        return RawBatch(*(tensor.pin_memory() for tensor in self._tensors()))
+        return self._each(Tensor.pin_memory)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def _tensors(self) -> tuple[Tensor, ...]:
-        return self.images, self.masks, self.labels, self.has_mask, self.index
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "RawBatch":
+        tensors = self.images, self.masks, self.labels, self.has_mask, self.index
+        images, masks, labels, has_mask, index = map(change, tensors)
+        annotations = {name: change(one) for name, one in self.annotations.items()}
+        return RawBatch(images, masks, labels, has_mask, index, annotations)
 
 
 def collate(samples: Sequence[Sample]) -> RawBatch:
     """Stack samples of one size: the `collate_fn` of a `DataLoader` whose batches are meant for `prepare`."""
     # PyTorch's own collating stacks right into shared memory where a worker process does it.
-    return RawBatch(*default_collate(list(samples)))
+    annotations = default_collate([dict(sample.annotations) for sample in samples])
+    images, masks, labels, has_mask, index = default_collate([sample[:-1] for sample in samples])
+    return RawBatch(images, masks, labels, has_mask, index, annotations)

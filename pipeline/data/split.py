@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from facemill import DatasetError, ManifestError
 from facemill.manifests import MaskKind
-from facemill.manifests.schemas import SAMPLES, conform
+from facemill.manifests.annotations import Annotations, samples_schema
+from facemill.manifests.schemas import conform
 from facemill.manifests.shards.dataset import SAMPLES_FILE, read_dataset
 from facemill.pipeline.data.frames import choose_crops
+from facemill.registry import nearest
 
 __all__ = ["Roots", "Split", "describe_sample", "list_folders", "open_split"]
 
@@ -44,6 +46,7 @@ class Split:
         labels: [N], 0 real, 1 fake.
         has_mask: [N], whether its forgery mask is known.
         size: side of the crops, pixels.
+        annotations: what the samples of every dataset are annotated with.
     """
 
     samples: pa.Table
@@ -53,6 +56,7 @@ class Split:
     labels: NDArray[np.int64]
     has_mask: NDArray[np.bool_]
     size: int
+    annotations: Annotations
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,6 +64,18 @@ class Split:
     @cached_property
     def sample_ids(self) -> "pa.Array[Any]":
         return self.samples["sample_id"].combine_chunks()
+
+    def check_annotations(self, names: Sequence[str]) -> None:
+        """Refuse annotations that there are not, or that are text, which no batch can hold.
+
+        Raises:
+            DatasetError: names the first of them.
+        """
+        there = [name for name, one in self.annotations.items() if one.kind != "text"]
+        for name in names:
+            if name not in there:
+                known = f"it has {', '.join(there)}" if there else "it has none: see `annotate` in its recipe"
+                raise DatasetError(f"The dataset has no annotation {name!r} to load{nearest(name, there)}: {known}.")
 
     def place(self, index: int) -> str:
         """Where a sample lies, for messages."""
@@ -80,8 +96,9 @@ def open_split(roots: Roots, split: str, *, frames: int | None = None, every: in
     folders = list_folders(roots)
     tables, positions = [], []
     shards: dict[Path, int] = {}
+    annotations = _common_annotations(folders)
     for folder in folders:
-        table = _rows(folder, split)
+        table = _rows(folder, split, samples_schema(annotations))
         table = table.filter(pa.array(choose_crops(table, frames=frames, every=every, seed=seed)))
         tables.append(table)
         shard = table["shard"].combine_chunks().dictionary_encode()
@@ -96,6 +113,7 @@ def open_split(roots: Roots, split: str, *, frames: int | None = None, every: in
         samples["label"].to_numpy().astype(np.int64),
         ~np.isin(samples["mask_kind"].to_numpy(zero_copy_only=False).astype(str), UNUSED_MASKS),
         _crop_size(samples, folders),
+        annotations,
     )
 
 
@@ -105,11 +123,17 @@ def describe_sample(samples: pa.Table, index: int) -> str:
     return f"frame {row['frame_index']} of video {row['video_id']} of {row['dataset']}"
 
 
-def _rows(folder: Path, split: str) -> pa.Table:
+def _common_annotations(folders: Sequence[Path]) -> Annotations:
+    """What the samples of all datasets are annotated with, in one way."""
+    first, *others = (read_dataset(folder).annotations for folder in folders)
+    return {name: one for name, one in first.items() if all(name in o and o[name].kind == one.kind for o in others)}
+
+
+def _rows(folder: Path, split: str, schema: pa.Schema) -> pa.Table:
     """The split's rows of a dataset's samples.parquet."""
     known = {shard.path for shard in read_dataset(folder).shards}  # says so where there is no finished dataset
     try:
-        samples = conform(pq.read_table(folder / SAMPLES_FILE), SAMPLES)
+        samples = conform(pq.read_table(folder / SAMPLES_FILE), schema)
     except (ManifestError, pa.ArrowException, OSError) as error:
         raise DatasetError(f"{folder / SAMPLES_FILE} cannot be read ({error}): build the dataset again.") from None
     chosen = samples.filter(pc.field("split") == split)

@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from facemill import DatasetError
 from facemill.manifests.shards import format_of
 from facemill.manifests.shards.webdataset import WebDatasetShards
 from facemill.pipeline.data.balance import Balance, repeats
-from facemill.pipeline.data.decode import decode_sample
+from facemill.pipeline.data.decode import decode_sample, pictures_of
 from facemill.pipeline.data.draws import draws
 from facemill.pipeline.data.sample import Sample
 from facemill.pipeline.data.split import Roots, open_split
@@ -26,8 +26,8 @@ __all__ = ["SHUFFLE_BUFFER", "StreamingFaces"]
 SHUFFLE_BUFFER = 1024
 """Encoded samples that each worker holds and draws from: some 150 MB of PNG crops of 299 pixels."""
 
-Stored = tuple[str, bytes, bytes]
-"""What a shard has of a sample: sample_id, encoded picture, encoded mask."""
+Stored = tuple[str, list[bytes]]
+"""What a shard has of a sample: sample_id, and the encoded pictures that are wanted."""
 Indexed = tuple[int, Stored]
 """A sample's index, and what its shard has of it."""
 
@@ -49,7 +49,7 @@ class StreamingFaces(IterableDataset[Sample]):
     ranks do equally many steps: the handful left out is another one every epoch.
 
     Args:
-        roots, split, frames, every, seed, masks: as in `FaceDataset`.
+        roots, split, frames, every, seed, masks, annotations: as in `FaceDataset`.
         shuffle: read the shards in another order each epoch, and draw from a buffer of samples. The order
             depends on seed, epoch and the number of workers.
         balance: `oversample` repeats samples of the rarer class, always the same ones equally often.
@@ -60,8 +60,8 @@ class StreamingFaces(IterableDataset[Sample]):
         labels: int64 [N].
 
     Raises:
-        DatasetError: for a dataset that is unfinished or damaged, or has no such split; while reading, naming
-            shard and row, where a sample is missing, damaged or another one.
+        DatasetError: for a dataset that is unfinished or damaged, or has no such split or annotation; while reading,
+            naming shard and row, where a sample is missing, damaged or another one.
     """
 
     def __init__(
@@ -75,12 +75,15 @@ class StreamingFaces(IterableDataset[Sample]):
         shuffle: bool = False,
         balance: Balance = "none",
         masks: bool = True,
+        annotations: Sequence[str] = (),
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self._split = open_split(roots, split, frames=frames, every=every, seed=seed)
         self._counts = repeats(self._split.labels, balance)
-        self._seed, self._shuffle, self._masks = seed, shuffle, masks
+        self._split.check_annotations(annotations)
+        self._annotations, self._pictures = annotations, pictures_of(self._split, annotations, masks=masks)
+        self._seed, self._shuffle = seed, shuffle
         self._rank, self._world = rank, world
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # shared, so that persistent workers see it change
@@ -106,8 +109,9 @@ class StreamingFaces(IterableDataset[Sample]):
         samples = self._read(share)
         if self._shuffle:
             samples = _shuffled(samples, draws(self._seed, int(self._epoch), share.number))
-        for index, (sample_id, image, mask) in samples:
-            yield decode_sample(self._split, index, sample_id, image, mask if self._masks else None)
+        for index, (sample_id, pictures) in samples:
+            named = dict(zip(self._pictures, pictures, strict=True))
+            yield decode_sample(self._split, index, sample_id, named, self._annotations)
 
     def _share(self) -> _Share:
         info = get_worker_info()
@@ -131,7 +135,7 @@ class StreamingFaces(IterableDataset[Sample]):
         split = self._split
         for shard, group in itertools.groupby(share.indices.tolist(), key=lambda index: split.shard[index]):
             path = split.shards[shard]
-            rows = enumerate(_stored(path, split.size))
+            rows = enumerate(_stored(path, split.size, self._pictures))
             row, sample = -1, None
             for index in group:
                 while row < split.row[index]:  # a repeated sample is the one at hand
@@ -141,12 +145,13 @@ class StreamingFaces(IterableDataset[Sample]):
                 yield index, sample
 
 
-def _stored(path: Path, side: int) -> Iterator[Stored]:
+def _stored(path: Path, side: int, names: Sequence[str]) -> Iterator[Stored]:
     """A shard's samples in the order written."""
     if path.suffix == WebDatasetShards.suffix:
-        return WebDatasetShards.read_pictures(path, side)
+        return WebDatasetShards.read_pictures(path, side, names)
     samples = format_of(path).read(path)
-    return ((sample.record.sample_id, sample.image, sample.mask) for sample in samples)
+    pictures = ((sample, {"image": sample.image, "mask": sample.mask, **sample.images}) for sample in samples)
+    return ((sample.record.sample_id, [there[name] for name in names]) for sample, there in pictures)
 
 
 def _shuffled(samples: Iterator[Indexed], rng: np.random.Generator) -> Iterator[Indexed]:

@@ -24,9 +24,10 @@ from facemill.pipeline.clips.clip import (
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.decode import Frame
+from facemill.pipeline.extract.annotators import annotate, create_annotators
 from facemill.pipeline.extract.comparison import Comparison, CropMask, Judgement
 from facemill.pipeline.extract.crop import crop_image
-from facemill.pipeline.extract.encode import encode_image, encode_mask
+from facemill.pipeline.extract.encode import PNG, encode_image, encode_mask
 from facemill.pipeline.extract.filters import create_filters, reason_to_drop
 from facemill.pipeline.extract.framing import Framing, relative_box
 from facemill.pipeline.extract.keeping import Keeping
@@ -109,6 +110,7 @@ class _ClipWork:
         self.tracked: dict[int, list[TrackedFace]] = {}
         self.own: dict[str, dict[int, list[TrackedFace]]] = defaultdict(dict)
         self.filters = create_filters(tools.recipe.filter)
+        self.annotators = create_annotators(tools.recipe.annotate)
         self.dropped: dict[Key, Reason | None] = {}
         self.window = LeadWindow([], [], {}, [], [])
         self.start = 0
@@ -220,7 +222,8 @@ class _ClipWork:
                 if key not in self.dropped:
                     self.dropped[key] = reason_to_drop(face, cut, self.filters)
                 if (reason := self.dropped[key]) is None:
-                    reading.crops[key] = Crop(position, track_id, frame.index, frame.pts_s, face, affine, cut)
+                    said = annotate(self.annotators, image, face, cut, affine)
+                    reading.crops[key] = Crop(position, track_id, frame.index, frame.pts_s, face, affine, cut, said)
                 else:
                     reading.tally.dropped[track_id, frame.index] = reason
 
@@ -293,13 +296,17 @@ class _ClipWork:
             return
         coverage = None if mask.kind is MaskKind.NONE else float(np.count_nonzero(mask.mask)) / mask.mask.size
         candidate = Candidate(
-            crop=replace(crop, image=NO_IMAGE),
+            crop=replace(crop, image=NO_IMAGE, annotated=replace(crop.annotated, images={})),
             judgement=judgement,
             mask_kind=mask.kind,
             mask_coverage=coverage,
             mask_iou=mask.iou,
             image=self.tools.encoders.submit(encode_image, crop.image, self.recipe.encode),
             mask=self.tools.encoders.submit(encode_mask, mask.mask),
+            images={
+                name: self.tools.encoders.submit(encode_image, image, PNG)
+                for name, image in crop.annotated.images.items()
+            },
         )
         self.candidates[video.video_id].append(candidate)
 

@@ -1,5 +1,6 @@
 """Samples in the making: crops, crops with their label, and the records that they become."""
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,9 +12,13 @@ from facemill.detectors.face import Face
 from facemill.manifests import MaskKind, SampleRecord, VideoFacts
 from facemill.manifests.shards import EncodedSample
 from facemill.pipeline.clips.clip import Clip, ClipVideo
+from facemill.pipeline.extract.annotators import Annotated
 from facemill.pipeline.extract.comparison import Judgement
 
 __all__ = ["NO_IMAGE", "Candidate", "Crop", "facts_of", "sample_of"]
+
+
+NOTHING_SAID = Annotated()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class Crop:
     face: Face
     affine: NDArray[np.float64]
     image: NDArray[np.uint8]
+    annotated: Annotated = NOTHING_SAID
 
 
 NO_IMAGE = np.empty((0, 0, 3), np.uint8)
@@ -47,6 +53,7 @@ class Candidate:
     mask_iou: float | None
     image: Future[bytes]
     mask: Future[bytes]
+    images: Mapping[str, Future[bytes]]
 
 
 def sample_of(clip: Clip, video: ClipVideo, candidate: Candidate, size: int) -> EncodedSample:
@@ -85,8 +92,10 @@ def sample_of(clip: Clip, video: ClipVideo, candidate: Candidate, size: int) -> 
         shard="",
         row=-1,
         image_sha256=sha256(image).hexdigest(),
+        annotations=crop.annotated.values,
     )
-    return EncodedSample(record, image, candidate.mask.result())
+    images = {name: encoded.result() for name, encoded in candidate.images.items()}
+    return EncodedSample(record, image, candidate.mask.result(), images)
 
 
 def facts_of(clip: Clip, video: ClipVideo) -> VideoFacts:

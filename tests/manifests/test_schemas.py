@@ -96,7 +96,7 @@ KINDS[VideoFacts] = (
 
 @pytest.mark.parametrize("record_class", KINDS)
 def test_a_schema_has_a_column_per_field_in_order(record_class):
-    assert KINDS[record_class][0].names == [field.name for field in fields(record_class)]
+    assert KINDS[record_class][0].names == [field.name for field in fields(record_class) if field.name != "annotations"]
 
 
 @pytest.mark.parametrize("record_class", KINDS)

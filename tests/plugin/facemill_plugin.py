@@ -1,19 +1,23 @@
 """A package of somebody else's, with one of each thing that can be added to facemill."""
 
 import base64
+import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+import cv2
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
 from facemill.detectors.face.base import Detections, Face, FaceDetector
 from facemill.manifests import Reason, SampleRecord
+from facemill.manifests.annotations import Annotation, Annotations, samples_schema
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.export.base import ExportReport
@@ -24,6 +28,7 @@ from facemill.manifests.shards.base import EncodedSample, ShardFormat, placed
 from facemill.manifests.shards.dataset import read_dataset
 from facemill.options import Options
 from facemill.pipeline.build.executors.sequential import SequentialExecutor
+from facemill.pipeline.extract.annotators import Annotator
 from facemill.pipeline.extract.filters import Filter
 
 
@@ -93,6 +98,37 @@ class Dark(Filter):
         return Reason.FILTERED if crop.mean() < self.options.least else None
 
 
+class EdgesOptions(Options):
+    size: Annotated[int, Field(ge=1)] = 16
+    """Side of the map, pixels."""
+
+
+class Edges(Annotator):
+    """A map of edges, its mean in each quarter, and on which side there are more."""
+
+    options_type = EdgesOptions
+    outputs: Mapping[str, Annotation] = {
+        "map": Annotation("image", "strength of edges"),
+        "quarters": Annotation("float[4]", "mean of the map in each quarter"),
+        "count": Annotation("int", "pixels above 64"),
+        "side": Annotation("text", "left or right, whichever has more edges"),
+    }
+
+    def annotate(
+        self, frame: NDArray[np.uint8], face: Face, crop: NDArray[np.uint8], affine: NDArray[np.float64]
+    ) -> dict[str, Any]:
+        gray = cv2.resize(crop, (self.options.size, self.options.size), interpolation=cv2.INTER_AREA).mean(axis=2)
+        edges = np.abs(np.gradient(gray)).max(axis=0).clip(0, 255).astype(np.uint8)
+        quarters = [part.mean() for half in np.array_split(edges, 2) for part in np.array_split(half, 2, axis=1)]
+        left, right = quarters[0] + quarters[2], quarters[1] + quarters[3]
+        return {
+            "map": edges,
+            "quarters": np.array(quarters),
+            "count": np.count_nonzero(edges > 64),
+            "side": "left" if left > right else "right",
+        }
+
+
 class Lines(ShardFormat):
     """A JSON object a line."""
 
@@ -100,29 +136,32 @@ class Lines(ShardFormat):
     suffix = ".jsonl"
 
     @contextmanager
-    def open_writer(self, path: Path, shard: str) -> Iterator["_LineWriter"]:
+    def open_writer(self, path: Path, shard: str, annotations: Annotations) -> Iterator["_LineWriter"]:
         with path.open("w") as file:
-            yield _LineWriter(file, shard)
+            yield _LineWriter(file, shard, samples_schema(annotations))
 
     def read(self, path: Path) -> Iterator[EncodedSample]:
         with path.open() as file:
             for line in file:
-                values = json.loads(line)
-                image, mask = (base64.b64decode(values.pop(name)) for name in ("image", "mask"))
-                [record] = from_table(SAMPLES.empty_table().from_pylist([values], SAMPLES), SampleRecord)
-                yield EncodedSample(record, image, mask)
+                row, pictures = json.loads(line)
+                known = {name: row.pop(name) for name in SAMPLES.names}
+                [record] = from_table(pa.Table.from_pylist([known], SAMPLES), SampleRecord)
+                more = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+                record = dataclasses.replace(record, annotations=more)
+                image, mask, *more = (base64.b64decode(text) for text in pictures.values())
+                yield EncodedSample(record, image, mask, dict(zip(list(pictures)[2:], more, strict=True)))
 
 
 class _LineWriter:
-    def __init__(self, file: Any, shard: str) -> None:
-        self.file, self.shard, self.row = file, shard, 0
+    def __init__(self, file: Any, shard: str, schema: pa.Schema) -> None:
+        self.file, self.shard, self.schema, self.row = file, shard, schema, 0
 
     def write(self, sample: EncodedSample) -> SampleRecord:
-        record = placed(sample, self.shard, self.row)
+        record = placed(sample, self.shard, self.row, self.schema)
         self.row += 1
-        [values] = to_table([record], SAMPLES).to_pylist()
-        pictures = {name: base64.b64encode(getattr(sample, name)).decode() for name in ("image", "mask")}
-        self.file.write(json.dumps({**values, **pictures}) + "\n")
+        pictures = {"image": sample.image, "mask": sample.mask, **sample.images}
+        encoded = {name: base64.b64encode(picture).decode() for name, picture in pictures.items()}
+        self.file.write(json.dumps([*to_table([record], self.schema).to_pylist(), encoded]) + "\n")
         return record
 
 

@@ -22,8 +22,8 @@ import pytest
 from facemill.manifests.checks.group_checks import GROUP_CHECKS
 from facemill.manifests.checks.row_checks import ROW_CHECKS
 from facemill.manifests.checks.verify import verify
-from facemill.manifests.records import MaskKind, Reason, SampleRecord, Stage, VideoFacts
-from facemill.manifests.schemas import FACTS, to_table
+from facemill.manifests.records import MaskKind, Reason, Stage, VideoFacts
+from facemill.manifests.schemas import FACTS, SAMPLES, to_table
 from facemill.manifests.shards.dataset import (
     CARD_FILE,
     CROISSANT_FILE,
@@ -363,7 +363,7 @@ FILE_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
             rows(SAMPLES_FILE, lambda values, name=field.name: values[4].update({name: other(values[4][name])})),
             "listed" if field.name == "sample_id" else "there" if field.name == "shard" else f"listed_{field.name}",
         )
-        for field in dataclasses.fields(SampleRecord) if field.name not in ("mask_iou", "shard")
+        for field in SAMPLES if field.name not in ("mask_iou", "shard")
     },
 }  # fmt: skip
 

@@ -22,6 +22,7 @@ from PIL import Image
 
 from facemill import DatasetError
 from facemill.manifests.records import MaskKind, SampleRecord
+from facemill.manifests.schemas import SAMPLES
 from facemill.manifests.shards import EncodedSample, ShardFormat, format_of
 from facemill.manifests.shards.parquet import ROWS_PER_GROUP
 from facemill.registry import SHARD_FORMATS
@@ -80,8 +81,9 @@ class TestContract:
     @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
     def test_every_picture_format(self, shard_format, tmp_path, suffix):
         sample = make_sample(make_videos()[0], 0, suffix=suffix)
-        write(shard_format, tmp_path / "shard", [sample])
-        assert [read.image for read in shard_format.read(tmp_path / "shard")] == [sample.image]
+        write(shard_format, tmp_path / "shard", [sample, make_sample(make_videos()[0], 1, suffix=suffix)])
+        assert next(shard_format.read(tmp_path / "shard")).image == sample.image
+        assert list(shard_format.layout_faults(tmp_path / "shard")) == []
 
     def test_other_pictures_are_refused(self, shard_format, samples, tmp_path):
         with pytest.raises(DatasetError, match="PNG, JPEG and WebP"):
@@ -181,7 +183,7 @@ class TestParquet:
         assert loaded.features["label"] == datasets.ClassLabel(names=["real", "fake"])
         assert isinstance(loaded.features["image"], datasets.Image)
         assert isinstance(loaded.features["mask"], datasets.Image)
-        assert set(loaded.column_names) == {f.name for f in dataclasses.fields(SampleRecord)} | {"image", "mask"}
+        assert set(loaded.column_names) == {*SAMPLES.names, "image", "mask"}
         check_pictures([(row["image"], row["mask"]) for row in loaded], samples)
         assert loaded["label"][:] == [0] * 6 + [1] * 6
         assert loaded[7]["bbox"] == [100.0, 50.0, 180.0, 130.0]

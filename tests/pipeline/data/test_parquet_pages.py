@@ -37,7 +37,7 @@ def test_every_picture_is_where_it_is_said_to_be(tmp_path, rng, count):
     path = write(tmp_path / "shard.parquet", count, rng)
     index, table = index_shard(path), pq.read_table(path)
     assert index.sample_ids.to_pylist() == table["sample_id"].to_pylist()
-    for name, places in (("image", index.images), ("mask", index.masks)):
+    for name, places in index.places.items():
         assert bytes_at(path, places) == [picture["bytes"] for picture in table[name].to_pylist()]
 
 
@@ -50,7 +50,7 @@ def test_rows_without_a_picture_have_no_bytes_and_shift_no_others(tmp_path):
     with pq.ParquetWriter(path, PARQUET_SAMPLES, compression="none", use_dictionary=["sample_id"]) as file:
         file.write_table(pa.Table.from_pylist(rows, PARQUET_SAMPLES), 8)
     index = index_shard(path)
-    for name, places in (("image", index.images), ("mask", index.masks)):
+    for name, places in index.places.items():
         assert bytes_at(path, places) == [(row[name] or {}).get("bytes") or b"" for row in rows]
 
 
@@ -82,11 +82,11 @@ def test_other_columns_and_damage_are_refused(tmp_path, rng):
 
 def test_overwritten_lengths_and_headers_are_errors(tmp_path, rng):
     path = write(tmp_path / "shard.parquet", 9, rng)
-    whole, first = path.read_bytes(), index_shard(path).images[0, 0]
+    whole, first = path.read_bytes(), index_shard(path).places["image"][0, 0]
     for start in range(first - 40, first):  # the page's header, its levels and the first value's length
         path.write_bytes(whole[:start] + b"\xfa" + whole[start + 1 :])
         try:
             index = index_shard(path)
         except DatasetError:
             continue
-        assert index.images[:, 0].max() + 4 <= len(whole)  # a harmless byte, such as a statistic's
+        assert index.places["image"][:, 0].max() + 4 <= len(whole)  # a harmless byte, such as a statistic's

@@ -1,0 +1,58 @@
+"""Annotations: named outputs of a sample beyond its record, such as how sharp its crop is."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from facemill.manifests.schemas import SAMPLES
+
+__all__ = ["Annotation", "Annotations", "image_names", "samples_schema"]
+
+IMAGE = "image"
+SCALARS: dict[str, pa.DataType] = {"float": pa.float32(), "int": pa.int64(), "text": pa.string()}
+VECTOR = re.compile(r"float\[([1-9]\d{0,3})\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One named output of a sample.
+
+    Attributes:
+        kind: `float` (32 bits), `int`, `text`, a vector such as `float[3]`, or `image` (uint8 [h, w] or [h, w, 3], no
+            side longer than the crop's, stored as PNG).
+        description: what it says, with its unit; for the dataset's documents.
+
+    Raises:
+        ValueError: for any other kind.
+    """
+
+    kind: str
+    description: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in (IMAGE, *SCALARS) and not VECTOR.fullmatch(self.kind):
+            raise ValueError(f"{self.kind!r} is no kind of annotation: say float, int, text, float[N] or image")
+
+    @property
+    def type(self) -> pa.DataType:
+        """Of the column that holds it; images have none."""
+        if vector := VECTOR.fullmatch(self.kind):
+            return pa.list_(pa.field("item", pa.float32(), nullable=False), int(vector[1]))
+        return SCALARS[self.kind]
+
+
+Annotations = Mapping[str, Annotation]
+"""What a dataset's samples are annotated with, by the name of the column or image."""
+
+
+def samples_schema(annotations: Annotations) -> pa.Schema:
+    """Schema of samples.parquet: its usual columns, then one for each annotation that is no image."""
+    columns = [pa.field(name, one.type) for name, one in annotations.items() if one.kind != IMAGE]
+    return pa.schema([*SAMPLES, *columns])
+
+
+def image_names(annotations: Annotations) -> list[str]:
+    """Names of the images that accompany each sample's crop and mask."""
+    return [name for name, one in annotations.items() if one.kind == IMAGE]

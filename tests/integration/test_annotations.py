@@ -1,0 +1,254 @@
+"""What an annotator says of a sample, from the build to PyTorch: numbers, words, vectors and images."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import facemill
+from facemill import ConfigError, DatasetError
+from facemill.manifests.annotations import Annotation
+from facemill.manifests.shards import EncodedSample, format_of
+from facemill.manifests.shards.dataset import read_dataset
+from facemill.manifests.storage import sha256_of
+from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.data import StreamingFaces, collate
+from facemill.pipeline.demo import make_corpus
+from facemill.pipeline.extract.annotators import Annotator
+from facemill.registry import ANNOTATORS
+
+
+class Halves(Annotator):
+    outputs: Mapping[str, Annotation] = {
+        "small": Annotation("image", "the crop, half its size"),
+        "gray": Annotation("image", "the crop without colours"),
+        "means": Annotation("float[3]", "mean of red, green and blue"),
+        "dark": Annotation("int", "pixels below 64"),
+        "word": Annotation("text", "which channel is brightest"),
+    }
+
+    def annotate(self, frame: Any, face: Any, crop: Any, affine: Any) -> dict[str, Any]:
+        means = crop.mean(axis=(0, 1))
+        return {
+            "small": cv2.resize(crop, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
+            "gray": cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY),
+            "means": means,
+            "dark": np.count_nonzero(crop < 64),
+            "word": None if face.score < 0.5 else "rgb"[int(means.argmax())],
+        }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def halves() -> Iterator[None]:
+    ANNOTATORS.register("halves", Halves)
+    yield
+    del ANNOTATORS._found["halves"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same videos in both formats, and without annotations."""
+    folder = tmp_path_factory.mktemp("annotated")
+    shape = {"subjects": 6, "frames": 8, "size": (320, 180)}
+    corpus = make_corpus(folder / "corpus", qualities=("c23",), methods=("Deepfakes",), **shape)
+    manifest = folder / "videos.parquet"
+    facemill.write_manifest(facemill.scan("ffpp", str(corpus)).entries, manifest)
+    for name, more in {
+        "parquet": ["annotate={halves: {}, quality: {}}"],
+        "webdataset": ["annotate={halves: {}, quality: {}}", "shards.format=webdataset"],
+        "plain": [],
+    }.items():
+        recipe = load_recipe("default", ["sample.frames=3", "crop.size=64", *more])
+        facemill.build(manifest, recipe, folder / name, executor="sequential", device="cpu")
+    return {name: folder / name for name in ("parquet", "webdataset", "plain")}
+
+
+@pytest.mark.parametrize("name", ["parquet", "webdataset"])
+def test_they_reach_the_table_and_pytorch(built: dict[str, Path], name: str) -> None:
+    assert facemill.verify(built[name]).problems == ()
+    wanted = ["halves_means", "halves_dark", "quality_yaw", "halves_small", "halves_gray"]
+    open_any = facemill.open_dataset if name == "parquet" else StreamingFaces
+    faces = open_any(built[name], "train", annotations=wanted)
+    samples = list(faces)
+    assert len(samples) == len(faces.labels) >= 6
+    for sample in samples:
+        pixels = sample.image.permute(1, 2, 0).numpy()
+        assert sample.annotations["halves_means"].numpy() == pytest.approx(pixels.mean(axis=(0, 1)), rel=1e-5)
+        assert sample.annotations["halves_dark"] == np.count_nonzero(pixels < 64)
+        assert np.array_equal(sample.annotations["halves_gray"][0], cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+        small = cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        assert np.array_equal(sample.annotations["halves_small"].permute(1, 2, 0), small)
+        row = faces.samples.slice(sample.index, 1).to_pylist()[0]
+        assert row["halves_word"] == "rgb"[int(np.argmax(row["halves_means"]))]
+        assert sample.annotations["quality_yaw"] == torch.tensor(row["quality_yaw"])
+    batch = collate(samples[:4]).to("cpu")
+    assert batch.annotations["halves_small"].shape == (4, 3, 32, 32)
+    assert batch.annotations["halves_means"].shape == (4, 3)
+
+
+def test_both_formats_say_the_same_and_the_rest_stays(built: dict[str, Path]) -> None:
+    tables = {name: pq.read_table(folder / "samples.parquet") for name, folder in built.items()}
+    places = ["shard"]
+    assert tables["parquet"].drop(places).equals(tables["webdataset"].drop(places))
+    assert tables["parquet"].select(tables["plain"].column_names).equals(tables["plain"])
+    documented = read_dataset(built["parquet"]).annotations
+    assert documented["halves_means"] == Annotation("float[3]", "mean of red, green and blue")
+
+
+@pytest.mark.parametrize("name", ["parquet", "webdataset"])
+def test_hugging_face_loads_them(built: dict[str, Path], name: str, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    loaded = datasets.load_dataset(str(built[name]), split="train", cache_dir=str(tmp_path))
+    row = loaded[0]
+    record = row if name == "parquet" else row["json"]
+    image = row["halves_small"] if name == "parquet" else row["halves_small.png"]
+    assert image.size == (32, 32)
+    assert len(record["halves_means"]) == 3
+    assert record["quality_sharpness"] > 0
+
+
+@pytest.mark.parametrize("name", ["parquet", "webdataset"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_documents_describe_them(built: dict[str, Path], name: str) -> None:
+    mlcroissant = pytest.importorskip("mlcroissant")
+    page = json.loads((built[name] / "croissant.json").read_text())
+    fields = {field["@id"]: field for part in page["recordSet"] for field in part["field"]}
+    mean = next(field for key, field in fields.items() if key.endswith("/halves_means"))
+    assert (mean["description"], mean["dataType"], mean["repeated"]) == (
+        "mean of red, green and blue",
+        "sc:Float",
+        True,
+    )
+    assert any("halves_small" in key for key in fields)
+    assert "| `halves_small` | image | the crop, half its size |" in (built[name] / "README.md").read_text()
+    read = mlcroissant.Dataset(jsonld=built[name] / "croissant.json")
+    part = "train" if name == "parquet" else "samples"
+    record = next(iter(read.records(part)))
+    assert len(record[f"{part}/halves_means"]) == 3
+
+
+@pytest.mark.parametrize("name", ["parquet", "webdataset"])
+@pytest.mark.parametrize(
+    ("check", "change"),
+    [
+        ("annotation_missing", lambda s: dataclasses.replace(s, images={"halves_gray": s.images["halves_gray"]})),
+        ("annotation_decodes", lambda s: dataclasses.replace(s, images={**s.images, "halves_gray": b"none"})),
+        ("annotation_shape", lambda s: dataclasses.replace(s, images={**s.images, "halves_gray": png(65)})),
+        ("annotation_finite", lambda s: annotated(s, halves_means=(1.0, float("inf"), 2.0))),
+        ("listed_halves_dark", lambda s: annotated(s, halves_dark=s.record.annotations["halves_dark"] + 1)),
+        ("listed_halves_means", lambda s: annotated(s, halves_means=(1.0, 2.0, 3.0))),
+    ],
+)
+def test_damage_is_found(
+    built: dict[str, Path], tmp_path: Path, name: str, check: str, change: Callable[[EncodedSample], EncodedSample]
+) -> None:
+    if name == "webdataset" and check == "annotation_finite":
+        pytest.skip("JSON has no such number")
+    if name == "parquet" and check == "annotation_missing":
+        pytest.skip("a column cannot be missing in one row")
+    problems = planted(built[name], tmp_path / "damaged", change)
+    assert check in {problem.check for problem in problems}
+
+
+def test_unknown_annotations_are_found(built: dict[str, Path], tmp_path: Path) -> None:
+    root = tmp_path / "other"
+    problems = planted(built["webdataset"], root, lambda s: annotated(s, quality_charm=3))
+    assert "annotation_unknown" in {problem.check for problem in problems}
+
+
+def planted(root: Path, target: Path, change: Callable[[EncodedSample], EncodedSample]) -> Any:
+    """Problems of a copy whose first sample is changed; hashes and sizes are made anew."""
+    shutil.copytree(root, target)
+    info = read_dataset(target)
+    shard = info.shards[0]
+    path, shard_format = target / shard.path, format_of(shard.path)
+    first, *others = list(shard_format.read(path))
+    changed = change(first)
+    annotations = dict(info.annotations)
+    for name in changed.record.annotations.keys() - annotations.keys():
+        annotations[name] = Annotation("int", "")
+    if shard.path.endswith(".tar"):
+        from facemill.manifests.shards import webdataset
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(webdataset, "placed", lambda sample, *rest: sample.record)
+            write(shard_format, path, shard.path, annotations, [changed, *others])
+    else:
+        write(shard_format, path, shard.path, annotations, [changed, *others])
+    page = json.loads((target / "dataset.json").read_text())
+    page["shards"][0] |= {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    (target / "dataset.json").write_text(json.dumps(page))
+    return facemill.verify(target).problems
+
+
+def write(shard_format: Any, path: Path, shard: str, annotations: Any, samples: list[EncodedSample]) -> None:
+    with shard_format.open_writer(path, shard, annotations) as writer:
+        for sample in samples:
+            writer.write(sample)
+
+
+def annotated(sample: EncodedSample, **values: Any) -> EncodedSample:
+    record = dataclasses.replace(sample.record, annotations={**sample.record.annotations, **values})
+    return dataclasses.replace(sample, record=record)
+
+
+def png(side: int) -> bytes:
+    return cv2.imencode(".png", np.zeros((side, side), np.uint8))[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (
+            ["halves_mean"],
+            r"no annotation 'halves_mean' to load \(did you mean 'halves_means'\?\): it has halves_small",
+        ),
+        (["halves_word"], "no annotation 'halves_word' to load"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused(built: dict[str, Path], wanted: list[str], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        facemill.open_dataset(built["parquet"], "train", annotations=wanted)
+    with pytest.raises(DatasetError, match="it has none: see `annotate` in its recipe"):
+        facemill.open_dataset(built["plain"], "train", annotations=wanted)
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ({}, "halves returns nothing, and declares small, gray, means, dark, word: correct it"),
+        ({"small": np.zeros((65, 65), np.uint8)}, "a small that is no finite image"),
+        ({"small": np.zeros((8, 8), np.float32)}, "a small that is no finite image"),
+        ({"means": [1.0, 2.0]}, r"a means that is no finite float\[3\]"),
+        ({"means": [1.0, 2.0, float("nan")]}, r"a means that is no finite float\[3\]"),
+        ({"dark": 1.5}, "a dark that is no finite int"),
+        ({"word": 3}, "a word that is no finite text"),
+    ],
+)
+def test_what_was_not_declared_ends_the_build(
+    monkeypatch: pytest.MonkeyPatch, returned: dict[str, Any], message: str
+) -> None:
+    from facemill.pipeline.extract.annotators import annotate, create_annotators
+
+    sound = {
+        "small": np.zeros((8, 8), np.uint8), "gray": np.zeros((8, 8), np.uint8),
+        "means": [1.0, 2.0, 3.0], "dark": 1, "word": "r",
+    }  # fmt: skip
+    given = {**sound, **returned} if returned else {}
+    monkeypatch.setattr(Halves, "annotate", lambda self, *rest: given)
+    crop = np.zeros((64, 64, 3), np.uint8)
+    with pytest.raises(ConfigError, match=message):
+        annotate(create_annotators({"halves": {}}), crop, None, crop, np.eye(2, 3))  # type: ignore[arg-type]
+
+
+def test_kinds_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"'float\[0\]' is no kind of annotation"):
+        Annotation("float[0]", "")
