@@ -1,6 +1,7 @@
 """Videos to measure on: clip groups of one real 720p video and four fakes, made from a real clip where there is one."""
 
 import os
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from facemill.manifests import ClipGroup, VideoEntry
 from facemill.pipeline.demo import make_corpus
-from facemill.pipeline.demo.encoder import VideoEncoder
+from facemill.pipeline.demo.corpus import VideoEncoder
 
 __all__ = ["clip_groups", "source_clip"]
 
@@ -77,7 +78,8 @@ def _forge(frame: NDArray[np.uint8], forgery: int) -> NDArray[np.uint8]:
 
 def _encode(path: Path, frames: list[NDArray[np.uint8]]) -> None:
     partial = path.with_suffix(".partial.mp4")
-    with VideoEncoder({partial: 23}, SIZE) as encoder:
+    with ExitStack() as stack:
+        encoder = VideoEncoder({partial: 23}, SIZE, stack)
         for frame in frames:
             encoder.write(frame)
     partial.rename(path)

@@ -7,20 +7,23 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import count
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
+from numpy.typing import NDArray
 
 from facemill import ConfigError
-from facemill.pipeline.demo.encoder import VideoEncoder
-from facemill.pipeline.demo.forgery import METHODS, forge
-from facemill.pipeline.demo.looks import TONES
 from facemill.pipeline.demo.portrait import load_portrait
-from facemill.pipeline.demo.scene import create_scene
-from facemill.pipeline.demo.subject import Subject, create_subject
+from facemill.pipeline.demo.scene import METHODS, Scene, blend, forged_face
+from facemill.pipeline.demo.subject import TONES, Subject, create_subject
 
-__all__ = ["make_corpus"]
+__all__ = ["FPS", "VideoEncoder", "make_corpus"]
 
+FPS = 25
 _CRF = {"c23": 23, "c40": 40}
 _MASK_CRF = 18
 
@@ -107,43 +110,79 @@ def _person(seed: int, pair: int, member: int) -> Subject:
     """The subject of a place; the same however many others there are."""
     dim_member = np.random.default_rng([seed, pair]).integers(2)
     rng = np.random.default_rng([seed, pair, member])
-    return create_subject(rng, TONES[(seed + pair) % len(TONES)], dim=bool(member == dim_member))
+    return create_subject(rng, (seed + pair) % len(TONES), dim=bool(member == dim_member))
 
 
 def _film(root: Path, order: _Order, pair: int, member: int, persons: tuple[Subject, Subject]) -> None:
     """Render and encode one person's video, and the fakes and masks made from it."""
     target, source = f"{2 * pair + member:03d}", f"{2 * pair + 1 - member:03d}"
-    scene_rng = np.random.default_rng([order.seed, pair, member, 1])
-    scene = create_scene(scene_rng, persons[member], order.size, order.frames)
+    scene = Scene(np.random.default_rng([order.seed, pair, member, 1]), persons[member], order.size, order.frames)
     with ExitStack() as stack:
 
         def encoder(folder: Path, stem: str) -> VideoEncoder:
             paths = {folder / quality / "videos" / f"{stem}.mp4": _CRF[quality] for quality in order.qualities}
-            return stack.enter_context(VideoEncoder(paths, order.size))
+            return VideoEncoder(paths, order.size, stack)
 
         real_out = encoder(root / "original_sequences" / "youtube", target)
-        outputs = []
+        fakes = []
         for number, (name, method) in enumerate(METHODS.items()):
             if name in order.methods:
                 folder, stem = root / "manipulated_sequences" / name, f"{target}_{source}"
-                masks = VideoEncoder({folder / "masks" / "videos" / f"{stem}.mp4": _MASK_CRF}, order.size)
+                masks = VideoEncoder({folder / "masks" / "videos" / f"{stem}.mp4": _MASK_CRF}, order.size, stack)
                 rng = np.random.default_rng([order.seed, pair, member, 2 + number])
-                forgery = forge(rng, method, persons[1 - member], scene)
-                outputs.append((forgery, encoder(folder, stem), stack.enter_context(masks)))
+                offsets = rng.normal(0, method.jitter, (order.frames, 2))
+                gains = rng.normal(1, method.flicker, order.frames).clip(0.9, 1.1)
+                face = forged_face(method, persons[1 - member], persons[member])
+                fakes.append((face, offsets, gains, encoder(folder, stem), masks))
         for t in range(order.frames):
             real = scene.frame(t)
             real_out.write(real)
-            for forgery, fake_out, mask_out in outputs:
-                fake, mask = forgery.apply(t, real)
-                fake_out.write(fake)
-                mask_out.write(mask)
+            for face, offsets, gains, fake_out, mask_out in fakes:
+                layer = scene.layer(t, face, offsets[t])
+                fake_out.write(blend(layer, real, gains[t]))
+                mask_out.write(np.where(layer[..., 3] > 127, np.uint8(255), np.uint8(0)))
+
+
+class VideoEncoder:
+    """H.264 of one sequence of images, at several qualities at once; closed by the stack.
+
+    Args:
+        paths: file -> constant rate factor; folders are made.
+        size: (width, height), both even.
+    """
+
+    def __init__(self, paths: dict[Path, int], size: tuple[int, int], stack: ExitStack) -> None:
+        self._outputs: list[tuple[Any, Any]] = []  # (container, stream)
+        self._numbers = count()
+        for path, crf in paths.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            container = stack.enter_context(av.open(str(path), "w"))
+            # One thread: the videos themselves are encoded side by side, and the bytes never vary.
+            options = {"crf": str(crf), "preset": "veryfast", "threads": "1"}
+            stream = container.add_stream("libx264", rate=FPS, options=options)
+            stream.width, stream.height = size
+            stream.pix_fmt = "yuv420p"
+            self._outputs.append((container, stream))
+        stack.callback(self._flush)
+
+    def write(self, image: NDArray[np.uint8]) -> None:
+        """Append an image: uint8 RGB [H, W, 3] or gray [H, W]."""
+        frame = av.VideoFrame.from_ndarray(image, format="gray" if image.ndim == 2 else "rgb24")
+        frame = frame.reformat(format="yuv420p")
+        frame.pts, frame.time_base = next(self._numbers), Fraction(1, FPS)
+        for container, stream in self._outputs:
+            container.mux(stream.encode(frame))
+
+    def _flush(self) -> None:
+        for container, stream in self._outputs:
+            container.mux(stream.encode(None))
 
 
 def _write_splits(root: Path, pairs: int) -> None:
     held_out = max(1, round(0.15 * pairs))
     counts = {"train": pairs - 2 * held_out, "val": held_out, "test": held_out}
     pair = 0
-    for split, count in counts.items():
-        ids = [[f"{2 * i:03d}", f"{2 * i + 1:03d}"] for i in range(pair, pair + count)]
+    for split, number in counts.items():
+        ids = [[f"{2 * i:03d}", f"{2 * i + 1:03d}"] for i in range(pair, pair + number)]
         (root / f"{split}.json").write_text(json.dumps(ids), "utf-8")
-        pair += count
+        pair += number

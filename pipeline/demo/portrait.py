@@ -1,13 +1,14 @@
 """The one photograph that every demo subject is made from, and where its parts lie.
 
 It is NASA's portrait of Eileen Collins, in the public domain, which scikit-image carries in its wheel
-as `skimage.data.astronaut()`. The points below were read off that picture once, so that no face
+as `skimage.data.astronaut()`. The points below were read off it once, so that no face
 detector is needed to warp it: they are (x, y) in its pixels.
 
-Everything else in this package works on the *patch*: the picture's left part, head to chest, enlarged
+Everything else in this package works on the *patch*: the photograph's left part, head to chest, enlarged
 `PATCH_SCALE` times. Points follow OpenCV here: integers are pixel centres.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -30,7 +31,6 @@ __all__ = [
     "PATCH_SIZE",
     "FloatArray",
     "Portrait",
-    "fill",
     "load_portrait",
 ]
 
@@ -58,37 +58,21 @@ LANDMARKS: FloatArray = np.array(
 JAW, BROWS, NOSE, LIPS, INNER_LIPS = slice(0, 17), slice(17, 27), slice(27, 36), slice(48, 60), slice(60, 68)
 EYES = (slice(36, 42), slice(42, 48))
 
-# From the viewer-left ear over the crown to the viewer-right ear.
+# From the viewer-left ear over the crown to the viewer-right ear, then down the neck and up again.
 HAIR_OUTLINE: FloatArray = np.array(
     [
-        *[(171, 118), (165, 113), (159, 107), (157, 100), (155, 90), (154, 80), (154, 70), (157, 60), (164, 52)],
-        *[(171, 46), (181, 41), (191, 35), (200, 28), (208, 23), (220, 20), (231, 17), (241, 18), (250, 21)],
-        *[(260, 25), (268, 30), (276, 34), (282, 40), (286, 45), (290, 52), (294, 60), (297, 70), (299, 80)],
-        *[(300, 88), (299, 98), (296, 106), (290, 114), (283, 121), (278, 127)],
+        *[(171, 118), (159, 107), (155, 90), (154, 70), (164, 52), (181, 41), (200, 28), (220, 20), (241, 18)],
+        *[(260, 25), (276, 34), (286, 45), (294, 60), (299, 80), (299, 98), (290, 114), (278, 127)],
     ],
     np.float32,
 )
-_HAIRLINE = [
-    *[(270, 127), (270, 118), (269, 108), (268, 97), (266, 90), (261, 89), (254, 87), (247, 85), (240, 82), (232, 80)],
-    *[(222, 80), (215, 80), (208, 81), (200, 80), (196, 77), (190, 72), (187, 74), (185, 80), (184, 88), (183, 95)],
-    *[(181, 105), (180, 115)],
+_HAIRLINE = [(270, 118), (268, 97), (261, 89), (247, 85), (222, 80), (200, 80), (190, 72), (185, 80), (181, 105)]
+_NECK = [
+    *[(276, 132), (268, 136), (264, 151), (255, 172), (251, 185), (233, 190), (205, 185), (188, 178)],
+    *[(186, 160), (184, 142), (178, 129), (172, 119)],
 ]
-_RIGHT_EAR_TO_NECK = [(278, 128), (276, 132), (272, 135), (268, 136), (267, 142), (264, 151), (258, 160), (255, 172)]
-_NECK_BASE = [(253, 181), (251, 185), (240, 189), (233, 190), (225, 188), (205, 185), (195, 183), (188, 178)]
-_NECK_TO_LEFT_EAR = [(187, 170), (186, 160), (186, 152), (184, 142), (182, 132), (178, 129), (174, 124), (172, 119)]
-_SHOULDERS = [
-    *[(26, 400), (26, 375), (26, 345), (31, 325), (39, 300), (46, 275), (59, 252), (76, 237), (95, 221), (112, 210)],
-    *[(114, 198), (117, 189), (122, 185), (126, 174), (134, 164), (146, 156), (160, 151), (175, 149), (185, 149)],
-]
-_SHOULDERS_RIGHT = [
-    *[(262, 179), (275, 189), (287, 203), (296, 219), (303, 236), (305, 245), (318, 241), (334, 253), (344, 268)],
-    *[(351, 290), (357, 315), (360, 345), (360, 400)],
-]
-_HEAD = np.array([*HAIR_OUTLINE.tolist(), *_RIGHT_EAR_TO_NECK, *_NECK_BASE, *_NECK_TO_LEFT_EAR], np.float32)
-_SKIN = np.array([*_HAIRLINE[::-1], *_RIGHT_EAR_TO_NECK, *_NECK_BASE, *_NECK_TO_LEFT_EAR], np.float32)
-_BODY = np.array(
-    [*_SHOULDERS, *_NECK_TO_LEFT_EAR[4:], *HAIR_OUTLINE.tolist(), *_RIGHT_EAR_TO_NECK, *_SHOULDERS_RIGHT], np.float32
-)
+_SHOULDERS = [(26, 400), (31, 325), (46, 275), (76, 237), (112, 210), (122, 185), (146, 156), (185, 149)]
+_SHOULDERS_RIGHT = [(262, 179), (287, 203), (305, 245), (334, 253), (351, 290), (360, 345), (360, 400)]
 
 
 @dataclass(frozen=True)
@@ -97,22 +81,20 @@ class Portrait:
 
     Attributes:
         image: float32 RGB in 0..1, [PATCH_SIZE, PATCH_SIZE, 3].
-        body, head, skin, hair, suit, features: soft masks in 0..1, [PATCH_SIZE, PATCH_SIZE]; `head` is
-            hair, face and neck, `suit` the orange cloth, `features` eyes and teeth (which keep their colour).
+        body, skin, hair, suit: soft masks in 0..1, [PATCH_SIZE, PATCH_SIZE]; `skin` is without eyes and mouth, which
+            keep their colour, `suit` the orange cloth.
     """
 
     image: FloatArray
     body: FloatArray
-    head: FloatArray
     skin: FloatArray
     hair: FloatArray
     suit: FloatArray
-    features: FloatArray
 
 
 @cache
 def load_portrait() -> Portrait:
-    """Cut the astronaut out of her picture.
+    """Cut the astronaut out of her photograph.
 
     Raises:
         ConfigError: if scikit-image is not installed.
@@ -124,33 +106,33 @@ def load_portrait() -> Portrait:
             "The demo's videos are made from a portrait that comes with scikit-image: pip install 'facemill[demo]'."
         ) from None
     side = PATCH_SIZE // PATCH_SCALE
-    picture = data.astronaut()[:side, :side].astype(np.float32) / 255
-    image = cv2.resize(picture, (PATCH_SIZE, PATCH_SIZE), interpolation=cv2.INTER_CUBIC).clip(0, 1)
-    body, head, skin = fill(_BODY, 1.2), fill(_HEAD, 1.2), fill(_SKIN, 2.0)
-    eyes = np.maximum(fill(LANDMARKS[EYES[0]], 2.0), fill(LANDMARKS[EYES[1]], 2.0))
-    orange = (image[..., 0] - image[..., 2] - 0.25) / 0.15  # redder than any skin or metal in the picture
+    photograph = data.astronaut()[:side, :side].astype(np.float32) / 255
+    image = cv2.resize(photograph, (PATCH_SIZE, PATCH_SIZE), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    hair_outline = HAIR_OUTLINE.tolist()
+    body = fill([*_SHOULDERS, *_NECK[8:10], *hair_outline, *_NECK[:4], *_SHOULDERS_RIGHT], 1.2)
+    head, skin = fill([*hair_outline, *_NECK], 1.2), fill([*_HAIRLINE[::-1], *_NECK], 2.0)
+    kept = np.maximum.reduce([fill(LANDMARKS[part], 2.0) for part in (*EYES, INNER_LIPS)])
+    orange = (image[..., 0] - image[..., 2] - 0.25) / 0.15  # redder than any skin or metal in the photograph
     return Portrait(
         image=image,
         body=body,
-        head=head,
-        skin=skin * head,
+        skin=skin * head * (1 - 0.8 * kept),
         hair=head * (1 - skin),
         suit=np.clip(orange, 0, 1) * body * (1 - head),
-        features=np.maximum(eyes, fill(LANDMARKS[INNER_LIPS], 1.5)),
     )
 
 
-def fill(polygon: FloatArray, softness: float) -> FloatArray:
+def fill(polygon: Sequence[Sequence[float]] | FloatArray, softness: float) -> FloatArray:
     """A soft mask of a polygon.
 
     Args:
-        polygon: [N, 2], pixels of the picture.
-        softness: sigma of the edge, pixels of the patch; 0 for a hard edge.
+        polygon: [N, 2], pixels of the photograph.
+        softness: sigma of the edge, pixels of the patch.
 
     Returns:
         float32 in 0..1, [PATCH_SIZE, PATCH_SIZE].
     """
     mask = np.zeros((PATCH_SIZE, PATCH_SIZE), np.float32)
-    points = np.rint(polygon * PATCH_SCALE * 16).astype(np.int32)
+    points = np.rint(np.array(polygon) * PATCH_SCALE * 16).astype(np.int32)
     cv2.fillPoly(mask, [points], 1.0, lineType=cv2.LINE_8, shift=4)
-    return cv2.GaussianBlur(mask, (0, 0), softness) if softness > 0 else mask
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), softness), np.float32)

@@ -1,126 +1,93 @@
-"""A subject before a camera: how they move, and what each frame shows."""
+"""A subject before a camera, and the same scene with another face: what each frame of a video shows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from types import MappingProxyType
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facemill.pipeline.demo.portrait import INNER_LIPS, JAW, LIPS, NOSE, PATCH_SCALE, PATCH_SIZE, FloatArray
-from facemill.pipeline.demo.subject import Subject
-from facemill.pipeline.demo.texture import background
-from facemill.pipeline.demo.warp import displacement
+from facemill.pipeline.demo.portrait import BROWS, INNER_LIPS, JAW, LIPS, NOSE, PATCH_SCALE, PATCH_SIZE, FloatArray
+from facemill.pipeline.demo.subject import LUMA, Subject, displacement, warp
 
-__all__ = ["Scene", "View", "create_scene"]
+__all__ = ["METHODS", "Method", "Scene", "blend", "forged_face"]
 
-Frame = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 _FRAME_HEIGHT = 360  # the frame height that the sizes below are given for
 _HEAD_CENTRE = np.array([226, 115]) * PATCH_SCALE  # patch
+_BURNT_OUT = 0.92  # luma above which skin has no shading left
 
 
-@dataclass(frozen=True)
-class View:
-    """A window of one frame, and the patch pixel that each of its pixels shows.
-
-    Attributes:
-        left, top: of the window, pixels of the frame.
-        x, y: float32 [h, w], pixels of the patch.
-    """
-
-    left: int
-    top: int
-    x: FloatArray
-    y: FloatArray
-
-    def sample(self, patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What the window shows of a patch [PATCH_SIZE, PATCH_SIZE(, C)]; nothing (0) lies outside of it."""
-        return np.asarray(cv2.remap(patch, self.x, self.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.uint8)
-
-
-@dataclass(frozen=True)
 class Scene:
-    """One pristine video.
+    """One pristine video: a person who sways, turns, nods and talks before a wall.
 
-    Attributes:
-        subject: who is seen.
+    Args:
         size: (width, height) of the frames.
-        wall: background, uint8 RGB [H, W, 3].
-        poses: affines patch -> frame, one a frame, [T, 2, 3].
-        expressions: how far each of `movements` is carried, one row a frame, [T, 3].
-        movements: displacement fields that turn, nod and talk, [3, h, w, 2].
-        grain: sensor noise, int8 [H + 64, W + 64], shown with another shift in every frame.
-        grain_shifts: (x, y) in 0..63, one a frame, [T, 2].
+        frames: length of the video.
     """
 
-    subject: Subject
-    size: tuple[int, int]
-    wall: Frame
-    poses: NDArray[np.float64]
-    expressions: FloatArray
-    movements: FloatArray
-    grain: NDArray[np.int8]
-    grain_shifts: NDArray[np.int64]
+    def __init__(self, rng: np.random.Generator, subject: Subject, size: tuple[int, int], frames: int) -> None:
+        self._size = size
+        self._patch = _rgba(subject.image, subject.alpha)
+        self._wall = _wall(rng, size)
+        self._poses = _poses(rng, size, frames)
+        turning, nodding, talking = (_sway(rng, frames, reach) for reach in (1.0, 0.6, 1.0))
+        syllables = np.abs(talking + 0.6 * np.sin(2 * np.pi * rng.uniform(2, 3.5) * np.arange(frames) / 25))
+        self._expressions = np.stack([turning, nodding, syllables * rng.uniform(0.3, 0.9)], axis=1).astype(np.float32)
+        self._movements = _movements(subject)
+        spread = rng.uniform(1.5, 3.5)  # of the sensor noise, gray levels
+        self._grain = np.rint(rng.normal(0, spread, (size[1] + 64, size[0] + 64))).clip(-20, 20).astype(np.int16)
+        self._grain_shifts = rng.integers(0, 64, (frames, 2))
 
-    def __len__(self) -> int:
-        return len(self.poses)
-
-    @cached_property
-    def _patch(self) -> NDArray[np.uint8]:
-        rgba = np.dstack([self.subject.image, self.subject.alpha])
-        return np.rint(rgba * 255).astype(np.uint8)
-
-    def view(self, t: int, window: tuple[int, int, int, int] | None = None, *, liveliness: float = 1.0) -> View:
-        """Where a window (left, top, right, bottom) of frame t, or all of it, looks in the patch.
+    def layer(self, t: int, patch: Image, offset: NDArray[np.float64] | None = None) -> Image:
+        """What frame t shows of a patch RGBA [PATCH_SIZE, PATCH_SIZE, 4], uint8 [H, W, 4].
 
         Args:
-            liveliness: factor on the subject's expression.
+            offset: (x, y) by which it is displaced, pixels of the patch.
         """
-        left, top, right, bottom = window or (0, 0, *self.size)
-        moved = np.tensordot(self.expressions[t] * np.float32(liveliness), self.movements, axes=1)  # [h, w, 2]
+        moved = np.tensordot(self._expressions[t], self._movements, axes=1)  # [h, w, 2]
         coarse = PATCH_SIZE / moved.shape[0]
         centres = np.array([[coarse, 0, coarse / 2 - 0.5], [0, coarse, coarse / 2 - 0.5], [0, 0, 1]])
-        to_window = self.poses[t] - np.array([[0, 0, left], [0, 0, top]])  # patch -> window
-        shift = cv2.warpAffine(moved.astype(np.float32), to_window @ centres, (right - left, bottom - top))
-        (a, b, c), (d, e, f) = cv2.invertAffineTransform(to_window).astype(np.float32)
-        x, y = np.arange(right - left, dtype=np.float32), np.arange(bottom - top, dtype=np.float32)[:, None]
-        return View(left, top, a * x + (b * y + c) + shift[..., 0], d * x + (e * y + f) + shift[..., 1])
+        shift = cv2.warpAffine(moved.astype(np.float32), self._poses[t] @ centres, self._size)
+        (a, b, c), (d, e, f) = cv2.invertAffineTransform(self._poses[t]).astype(np.float32)
+        x, y = np.arange(self._size[0], dtype=np.float32), np.arange(self._size[1], dtype=np.float32)[:, None]
+        right, down = (0.0, 0.0) if offset is None else offset.tolist()
+        x_map, y_map = a * x + (b * y + c) + shift[..., 0] + right, d * x + (e * y + f) + shift[..., 1] + down
+        return np.asarray(cv2.remap(patch, x_map, y_map, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.uint8)
 
-    def frame(self, t: int) -> Frame:
+    def frame(self, t: int) -> Image:
         """Frame t as the camera saw it, uint8 RGB [H, W, 3]."""
-        shown = self.view(t).sample(self._patch)
-        opacity = shown[..., 3].astype(np.float32) / 255
-        image = cv2.blendLinear(np.ascontiguousarray(shown[..., :3]), self.wall, opacity, 1 - opacity)
-        width, height = self.size
-        x, y = self.grain_shifts[t]
-        grain = self.grain[y : y + height, x : x + width]
-        noisy = cv2.add(image, cv2.merge([grain.astype(np.int16)] * 3), dtype=cv2.CV_8U)
-        return np.asarray(noisy)
-
-    def window_around(self, t: int, polygon: FloatArray, margin: int) -> tuple[int, int, int, int]:
-        """Bounds in frame t, clipped to it, of points [N, 2] of the patch: left, top, right, bottom."""
-        points = polygon @ self.poses[t][:, :2].T + self.poses[t][:, 2]
-        low = np.clip(np.floor(points.min(axis=0)) - margin, 0, self.size).astype(int)
-        high = np.clip(np.ceil(points.max(axis=0)) + margin, 0, self.size).astype(int)
-        return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+        image = blend(self.layer(t, self._patch), self._wall)
+        x, y = self._grain_shifts[t]
+        grain = self._grain[y : y + self._size[1], x : x + self._size[0]]
+        return np.asarray(cv2.add(image, cv2.merge([grain] * 3), dtype=cv2.CV_8U), np.uint8)
 
 
-def create_scene(rng: np.random.Generator, subject: Subject, size: tuple[int, int], frames: int) -> Scene:
-    """Put a subject before a wall and let them move for some frames."""
+def blend(layer: Image, below: Image, gain: float = 1.0) -> Image:
+    """Lay an RGBA image over an RGB one, its colours multiplied by a gain."""
+    opacity = layer[..., 3].astype(np.float32) / 255
+    colours = cv2.convertScaleAbs(np.ascontiguousarray(layer[..., :3]), alpha=gain)
+    return np.asarray(cv2.blendLinear(colours, below, opacity, 1 - opacity), np.uint8)
+
+
+def _rgba(image: FloatArray, alpha: FloatArray) -> Image:
+    return np.rint(np.dstack([image, alpha]) * 255).astype(np.uint8)
+
+
+def _wall(rng: np.random.Generator, size: tuple[int, int]) -> Image:
+    """A wall, shaded from one side and mottled, uint8 RGB [H, W, 3]."""
     width, height = size
-    spread = rng.uniform(1.5, 3.5)  # of the sensor noise, gray levels
-    grain = np.rint(rng.normal(0, spread, (height + 64, width + 64))).clip(-20, 20).astype(np.int8)
-    return Scene(
-        subject=subject,
-        size=size,
-        wall=np.rint(background(rng, size) * 255).astype(np.uint8),
-        poses=_poses(rng, size, frames),
-        expressions=_expressions(rng, frames),
-        movements=_movements(subject),
-        grain=grain,
-        grain_shifts=rng.integers(0, 64, (frames, 2)),
-    )
+    x, y = np.meshgrid(np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32))
+    angle = rng.uniform(0, 2 * np.pi)
+    light = 1 + rng.uniform(0.1, 0.35) * (np.cos(angle) * x + np.sin(angle) * y)
+    for cells in (3, 12, 60):
+        noise = rng.standard_normal((cells, cells * 2), np.float32)
+        light += cv2.resize(noise, size, interpolation=cv2.INTER_CUBIC) * (0.15 / cells)
+    hsv = np.array([[[rng.uniform(0, 360), rng.uniform(0, 0.5), rng.uniform(0.15, 0.75)]]], np.float32)
+    colour = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.float32)
+    return np.asarray(np.rint((light[..., None] * colour).clip(0, 1) * 255), np.uint8)
 
 
 def _sway(rng: np.random.Generator, frames: int, reach: float) -> NDArray[np.float64]:
@@ -131,7 +98,7 @@ def _sway(rng: np.random.Generator, frames: int, reach: float) -> NDArray[np.flo
 
 
 def _poses(rng: np.random.Generator, size: tuple[int, int], frames: int) -> NDArray[np.float64]:
-    """Affines patch -> frame: some persons are nearer than others, some are mirrored."""
+    """Affines patch -> frame, [T, 2, 3]: some persons are nearer than others, some are mirrored."""
     width, height = size
     unit = height / _FRAME_HEIGHT
     scale = rng.uniform(1.15, 1.42) / PATCH_SCALE * unit * (1 + _sway(rng, frames, 0.05))
@@ -145,20 +112,13 @@ def _poses(rng: np.random.Generator, size: tuple[int, int], frames: int) -> NDAr
     return np.concatenate([linear, offset[..., None]], axis=2)
 
 
-def _expressions(rng: np.random.Generator, frames: int) -> FloatArray:
-    """Turning and nodding in -1..1, talking from 0 on, [T, 3]."""
-    turning, nodding = _sway(rng, frames, 1.0), _sway(rng, frames, 0.6)
-    syllables = np.abs(_sway(rng, frames, 1.0) + 0.6 * np.sin(2 * np.pi * rng.uniform(2, 3.5) * np.arange(frames) / 25))
-    return np.stack([turning, nodding, syllables * rng.uniform(0.3, 0.9)], axis=1).astype(np.float32)
-
-
 def _movements(subject: Subject) -> FloatArray:
     """The displacement fields of turning, nodding and talking, [3, h, w, 2]."""
     face = subject.landmarks
-    still = np.concatenate([face, subject.hair[::3]])
+    still = np.concatenate([face, subject.hair])
     depth = np.full(len(face), 6.0)  # how far a point of the face shifts when the head turns, pixels
     depth[JAW] = 2.5 * np.sin(np.linspace(0, np.pi, 17))
-    depth[NOSE] = [6, 7, 8, 10, 8, 8, 9, 8, 8]
+    depth[NOSE] = 8
     turn, nod, talk = (np.zeros_like(still) for _ in range(3))
     turn[: len(face), 0] = depth
     nod[: len(face), 1] = depth
@@ -166,3 +126,82 @@ def _movements(subject: Subject) -> FloatArray:
     talk[[lips + i for i in (7, 8, 9, 10, 11)] + [inner + i for i in (5, 6, 7)], 1] = [4, 6, 7, 6, 4, 7, 7, 7]
     talk[JAW, 1] = 7 * np.sin(np.linspace(0, np.pi, 17)) ** 4
     return np.stack([displacement(still + move, still) for move in (turn, nod, talk)])
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a forgery method works.
+
+    No method matches the target's brightness: forgery masks are found by the difference of real and fake, and a
+    perfect match would leave nothing to find.
+
+    Attributes:
+        mouth: only the mouth is forged, else the face.
+        resolution: pixels across the face that the generator makes.
+        softness: sigma of the blend's edge, as a share of the face's width.
+        identity: how much of the source's proportions the forged face keeps, 0..1.
+        brightness_gap: luma between the forged face and the target's, 0..1.
+        colour_kept: how much of the source's tint is kept, 0..1.
+        jitter: spread of the frame-to-frame placing error, pixels of the patch.
+        flicker: spread of the frame-to-frame brightness error, relative.
+    """
+
+    mouth: bool
+    resolution: int
+    softness: float
+    identity: float
+    brightness_gap: float
+    colour_kept: float
+    jitter: float
+    flicker: float
+
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "Deepfakes": Method(False, 56, 0.028, 0.5, 0.27, 0.4, 0.6, 0.02),
+        "Face2Face": Method(True, 160, 0.030, 0.6, 0.24, 0.3, 0.4, 0.01),
+        "FaceSwap": Method(False, 160, 0.012, 0.2, 0.27, 0.8, 1.2, 0.03),
+        "NeuralTextures": Method(True, 80, 0.050, 0.3, 0.24, 0.1, 0.2, 0.01),
+    }
+)
+
+
+def forged_face(method: Method, source: Subject, target: Subject) -> Image:
+    """The source's face in the target's geometry and its opacity, RGBA [PATCH_SIZE, PATCH_SIZE, 4].
+
+    As real face swaps do: the source's face is warped to the target's landmarks, passed through a network-sized
+    resolution, brought towards the target's colours, and given a soft edge.
+    """
+    similarity, _ = cv2.estimateAffinePartial2D(source.landmarks, target.landmarks, method=cv2.LMEDS)
+    own = source.landmarks @ similarity[:, :2].T + similarity[:, 2]
+    placed = np.asarray(target.landmarks + method.identity * (own - target.landmarks), np.float32)
+    face = warp(source.image, displacement(placed, source.landmarks))
+    opacity = _opacity(method, target.landmarks)
+    width = np.ptp(np.nonzero(opacity.max(axis=0) > 0.5)[0])
+    side = round(PATCH_SIZE * min(1.0, method.resolution / width))
+    face = cv2.resize(cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA), (PATCH_SIZE, PATCH_SIZE))
+    return _rgba(_matched(method, face, target.image, opacity), opacity)
+
+
+def _opacity(method: Method, landmarks: FloatArray) -> FloatArray:
+    """Of the forged face in the target's patch, [PATCH_SIZE, PATCH_SIZE]."""
+    jaw = landmarks[JAW]
+    if method.mouth:
+        centre = landmarks[LIPS].mean(axis=0)
+        outline = centre + (landmarks[LIPS] - centre) * (1.3, 2.2)
+    else:  # from a little inside the jaw to just above the brows
+        centre = np.array([jaw[:, 0].mean(), landmarks[NOSE, 1].mean()])
+        outline = np.concatenate([centre + (jaw - centre) * 0.93, landmarks[BROWS] - (0, 6)])
+    mask = np.zeros((PATCH_SIZE, PATCH_SIZE), np.float32)
+    cv2.fillConvexPoly(mask, cv2.convexHull(np.rint(outline).astype(np.int32)), 1.0)
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), method.softness * float(np.ptp(jaw[:, 0]))), np.float32)
+
+
+def _matched(method: Method, face: FloatArray, target: FloatArray, opacity: FloatArray) -> FloatArray:
+    """Bring the face's mean colour near the target's, brighter by the gap, or dimmer where that would burn out."""
+    ours, theirs = (np.average(image.reshape(-1, 3), axis=0, weights=opacity.ravel()) for image in (face, target))
+    tint = method.colour_kept * ours / (ours @ LUMA) + (1 - method.colour_kept) * theirs / (theirs @ LUMA)
+    brightness = theirs @ LUMA + method.brightness_gap
+    if brightness > _BURNT_OUT:
+        brightness -= 2 * method.brightness_gap
+    return np.asarray((face / ours * tint * brightness).clip(0, 1), np.float32)

@@ -1,10 +1,12 @@
-"""The people of the demo: one portrait, many faces."""
+"""The people of the demo: one portrait, with colours, a face shape and a light of their own."""
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import RBFInterpolator
 
-from facemill.pipeline.demo.looks import dress
 from facemill.pipeline.demo.portrait import (
     BROWS,
     EYES,
@@ -19,11 +21,28 @@ from facemill.pipeline.demo.portrait import (
     FloatArray,
     load_portrait,
 )
-from facemill.pipeline.demo.warp import displacement, warp
 
-__all__ = ["Subject", "create_subject"]
+__all__ = ["LUMA", "TONES", "Subject", "create_subject", "displacement", "warp"]
 
-_MIDLINE = 225.0  # x of the nose, picture
+LUMA: FloatArray = np.array([0.299, 0.587, 0.114], np.float32)
+TONES = (  # skin, and colours of hair that go with it
+    ((0.84, 0.68, 0.57), ((0.62, 0.50, 0.30), (0.45, 0.30, 0.16), (0.58, 0.57, 0.56), (0.22, 0.15, 0.10))),
+    ((0.74, 0.55, 0.42), ((0.13, 0.10, 0.09), (0.27, 0.18, 0.11), (0.38, 0.26, 0.16))),
+    ((0.60, 0.42, 0.31), ((0.09, 0.08, 0.08), (0.16, 0.11, 0.08), (0.42, 0.41, 0.40))),
+)
+# Parts of the face, left and right, how far each may grow (x, y), and move (x outwards, y down; photograph's pixels).
+_SHAPES = (
+    (EYES, (0.13, 0.22), (3, 2.5)),
+    ((slice(BROWS.start, BROWS.start + 5), slice(BROWS.start + 5, BROWS.stop)), (0.1, 0.4), (3, 2.5)),
+    ((slice(NOSE.start + 4, NOSE.stop),), (0.25, 0.1), (0, 3)),
+    ((slice(LIPS.start, INNER_LIPS.stop),), (0.17, 0.25), (0, 3)),
+    ((JAW,), (0.06, 0.07), (0, 2)),
+)
+_ANCHORS: FloatArray = np.array(
+    [(x, y) for x in np.linspace(0, PATCH_SIZE, 5) for y in np.linspace(0, PATCH_SIZE, 5) if {x, y} & {0, PATCH_SIZE}],
+    np.float32,
+)
+_STEP = 10  # pixels of the patch for each cell of a displacement
 
 
 @dataclass(frozen=True)
@@ -43,85 +62,44 @@ class Subject:
     hair: FloatArray
 
 
-def create_subject(rng: np.random.Generator, tone: str, *, dim: bool) -> Subject:
-    """Dress the portrait and give it a face shape and a light of its own.
+def create_subject(rng: np.random.Generator, tone: int, *, dim: bool) -> Subject:
+    """Recolour the portrait, change its face and light it.
 
     Args:
-        tone: one of `looks.TONES`.
+        tone: index into `TONES`.
         dim: whether the person stands in dim, cool light, or in bright and warm light.
 
     Raises:
         ConfigError: if scikit-image is not installed.
     """
-    image, alpha = dress(rng, load_portrait(), tone)
+    portrait, (skin, hairs) = load_portrait(), TONES[tone]
+    cloth = cv2.cvtColor(np.array([[[rng.uniform(0, 360), 0.5, rng.uniform(0.2, 0.7)]]], np.float32), cv2.COLOR_HSV2RGB)
+    image = portrait.image
+    for mask, colour in ((portrait.skin, skin), (portrait.hair, rng.choice(hairs)), (portrait.suit, cloth[0, 0])):
+        image = _recolour(image, mask, np.array(colour) * rng.uniform(0.93, 1.07) * rng.uniform(0.98, 1.02, 3))
     landmarks, hair = _face_shape(rng)
-    moved = np.concatenate([landmarks, hair[::2]]) * PATCH_SCALE
-    original = np.concatenate([LANDMARKS, HAIR_OUTLINE[::2]]) * PATCH_SCALE
-    field = displacement(moved, original)
+    moved = np.concatenate([landmarks, hair]) * PATCH_SCALE
+    field = displacement(moved, np.concatenate([LANDMARKS, HAIR_OUTLINE]) * PATCH_SCALE)
     lit = _relight(rng, warp(image, field), dim=dim)
-    return Subject(lit, warp(alpha, field), landmarks * PATCH_SCALE, hair * PATCH_SCALE)
+    return Subject(lit, warp(portrait.body, field), landmarks * PATCH_SCALE, hair * PATCH_SCALE)
 
 
-def _scaled(points: FloatArray, factors: tuple[float, float]) -> FloatArray:
-    centre = points.mean(axis=0)
-    return np.asarray(centre + (points - centre) * np.array(factors, np.float32), np.float32)
+def _recolour(image: FloatArray, mask: FloatArray, colour: NDArray[np.float64]) -> FloatArray:
+    """Give a region another mean colour; its light and shade stay."""
+    shade = image / image[mask > 0.9].mean(axis=0)
+    return np.asarray(image + ((shade * colour).clip(0, 1) - image) * mask[..., None], np.float32)
 
 
 def _face_shape(rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Move the landmarks and the outline of the hair, in pixels of the picture."""
-    points, hair = LANDMARKS.copy(), HAIR_OUTLINE.copy()
-    _shape_eyes_and_brows(rng, points)
-    _shape_nose(rng, points)
-    _shape_mouth(rng, points)
-    _shape_jaw(rng, points)
-    width = rng.uniform(0.93, 1.08)  # of the whole head
-    points[:, 0] = _MIDLINE + (points[:, 0] - _MIDLINE) * width
-    centre = np.array([227, 100], np.float32)
-    volume = np.array([width * rng.uniform(0.93, 1.08), rng.uniform(0.88, 1.1)], np.float32)
-    return points, centre + (hair - centre) * volume
-
-
-def _shape_eyes_and_brows(rng: np.random.Generator, points: FloatArray) -> None:
-    apart, lift, open_, size, slant = rng.uniform([-3, -3, 0.8, 0.88, -0.12], [3, 2, 1.3, 1.15, 0.12])
-    brow_lift, brow_slant = rng.uniform([-2.5, -0.15], [1.5, 0.15])
-    brows = (slice(BROWS.start, BROWS.start + 5), slice(BROWS.start + 5, BROWS.stop))
-    for side, eye, brow in zip((-1, 1), EYES, brows, strict=True):
-        for part, tilt in ((eye, slant), (brow, brow_slant)):
-            centre_x = points[part, 0].mean()
-            points[part, 1] += side * tilt * (points[part, 0] - centre_x)
-        points[eye] = _scaled(points[eye], (size, size * open_))
-        points[eye] += np.array([side * apart, lift], np.float32)
-        points[brow] += np.array([side * apart, lift + brow_lift], np.float32)
-
-
-def _shape_nose(rng: np.random.Generator, points: FloatArray) -> None:
-    width, length = rng.uniform([0.8, -3], [1.35, 4])
-    nostrils = slice(NOSE.start + 4, NOSE.stop)
-    points[nostrils] = _scaled(points[nostrils], (width, 1))
-    points[NOSE, 1] += length * np.linspace(0, 1, 9).clip(0, 0.5) * 2
-
-
-def _shape_mouth(rng: np.random.Generator, points: FloatArray) -> None:
-    width, open_, smile, lower, fullness = rng.uniform([0.78, 0.25, -1, -2, 0.9], [1.08, 1.05, 4, 3, 1.25])
-    mouth = slice(LIPS.start, INNER_LIPS.stop)
-    middle = points[mouth].mean(axis=0)
-    closed = (1 - open_) * 6.0  # pixels that the lower lip comes up by
-    lower_lip = [LIPS.start + i for i in (7, 8, 9, 10, 11)] + [INNER_LIPS.start + i for i in (5, 6, 7)]
-    points[lower_lip, 1] -= closed * np.array([0.6, 0.9, 1, 0.9, 0.6, 1, 1, 1])
-    outer_lower = [LIPS.start + i for i in (8, 9, 10)]
-    points[outer_lower, 1] += (fullness - 1) * 8
-    sideways = np.abs(points[mouth, 0] - middle[0]) / 23
-    points[mouth, 1] += smile * sideways**2 + lower
-    points[mouth, 0] = middle[0] + (points[mouth, 0] - middle[0]) * width
-
-
-def _shape_jaw(rng: np.random.Generator, points: FloatArray) -> None:
-    width, chin, square = rng.uniform([0.94, -5, -2.5], [1.06, 6, 3])
-    down = np.sin(np.linspace(0, np.pi, 17))  # 0 at the temples, 1 at the chin
-    corner = np.exp(-(((np.abs(np.arange(17) - 8) - 4) / 1.5) ** 2))  # where the jaw turns
-    side = np.sign(np.arange(17) - 8)
-    points[JAW, 0] = _MIDLINE + (points[JAW, 0] - _MIDLINE) * (1 + (width - 1) * down) + square * corner * side
-    points[JAW, 1] += chin * down**4
+    """Landmarks and outline of the hair, pixels of the photograph."""
+    points = LANDMARKS.copy()
+    for parts, growth, shift in _SHAPES:
+        factors, offset = rng.uniform(-1, 1, 2) * growth + 1, rng.uniform(-1, 1, 2) * shift
+        for side, part in zip((-1, 1), parts, strict=False):
+            centre = points[part].mean(axis=0)
+            points[part] = centre + (points[part] - centre) * factors + offset * (side, 1)
+    centre, volume = HAIR_OUTLINE.mean(axis=0), rng.uniform([0.93, 0.9], [1.08, 1.08])
+    return points, np.asarray(centre + (HAIR_OUTLINE - centre) * volume, np.float32)
 
 
 def _relight(rng: np.random.Generator, image: FloatArray, *, dim: bool) -> FloatArray:
@@ -129,8 +107,38 @@ def _relight(rng: np.random.Generator, image: FloatArray, *, dim: bool) -> Float
     x, y = np.meshgrid(*[np.linspace(-1, 1, PATCH_SIZE, dtype=np.float32)] * 2)
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.7)
     towards = np.cos(angle) * (x - 0.12) + 0.5 * np.sin(angle) * (y + 0.35)
-    exposure = rng.uniform(0.62, 0.74) if dim else rng.uniform(0.98, 1.1)
-    light = exposure * np.exp2(strength * (np.tanh(towards * 2.5) - 0.25))
+    exposure = rng.uniform(0.62, 0.74) if dim else rng.uniform(0.88, 1.0)
     warmth = rng.uniform(-0.10, -0.02) if dim else rng.uniform(-0.02, 0.06)
-    cast = np.array([1 + warmth, 1, 1 - warmth])
-    return np.asarray((image * light[..., None] * cast).clip(0, 1), np.float32)
+    light = exposure * np.exp2(strength * (np.tanh(towards * 2.5) - 0.25))
+    return np.asarray((image * light[..., None] * (1 + warmth, 1, 1 - warmth)).clip(0, 1), np.float32)
+
+
+def displacement(moved: FloatArray, original: FloatArray) -> FloatArray:
+    """Field F with `p + F(p) = q` for every point p of `moved` and its q of `original`.
+
+    A thin-plate spline through the points; the borders of the patch stay where they are. The
+    direction is that of `cv2.remap`: from a pixel of the result to where its colour comes from.
+
+    Args:
+        moved, original: [N, 2], pixels of the patch, no two points of `moved` alike.
+
+    Returns:
+        float32 [PATCH_SIZE // 10, PATCH_SIZE // 10, 2], in pixels of the patch.
+    """
+    spline = RBFInterpolator(
+        np.concatenate([moved, _ANCHORS]),
+        np.concatenate([original - moved, np.zeros_like(_ANCHORS)]),
+        kernel="thin_plate_spline",
+    )
+    side = PATCH_SIZE // _STEP
+    centres = (np.arange(side) + 0.5) * _STEP - 0.5  # where cv2.resize puts the coarse pixels
+    grid = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)  # [side², 2]
+    return np.asarray(spline(grid).reshape(side, side, 2), np.float32)
+
+
+def warp(image: FloatArray, field: FloatArray) -> FloatArray:
+    """Move the pixels of a patch [PATCH_SIZE, PATCH_SIZE(, C)] by a `displacement`."""
+    fine = cv2.resize(field, (PATCH_SIZE, PATCH_SIZE), interpolation=cv2.INTER_CUBIC)
+    x, y = np.meshgrid(np.arange(PATCH_SIZE, dtype=np.float32), np.arange(PATCH_SIZE, dtype=np.float32))
+    moved = cv2.remap(image, x + fine[..., 0], y + fine[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved.clip(0, 1), np.float32)
