@@ -5,7 +5,6 @@ together (Celeb-DF, DFD), that would put all of it into one split: there, subjec
 fakes that join subjects of two splits are left out, or follow whom they show.
 """
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from itertools import combinations
 from facemill import ManifestError
 from facemill.manifests.records import REFERENCE, SPLITS, VideoEntry
 from facemill.manifests.scanning.splits import Shares
+from facemill.seeded import seeded_hash
 
 __all__ = ["assign", "assign_subjects", "keep_subjects_apart"]
 
@@ -156,7 +156,7 @@ def _grow_splits(entries: Sequence[VideoEntry], shares: Mapping[str, float], see
         for one, other in combinations(set(entry.subject_ids), 2):
             shared[one][other] += 1
             shared[other][one] += 1
-    waiting = sorted(seen, key=lambda subject: _hash(subject, seed))
+    waiting = sorted(seen, key=lambda subject: seeded_hash(seed, subject))
     *small, rest = sorted(shares, key=shares.__getitem__)
     split_of: dict[str, str] = {}
     for filled, split in enumerate(small, start=1):
@@ -198,10 +198,6 @@ def _families(entries: Sequence[VideoEntry], family_of: FamilyOf = lambda _: Non
     return list(members.values())
 
 
-def _draw(family: list[VideoEntry], seed: int) -> str:
+def _draw(family: list[VideoEntry], seed: int) -> int:
     subjects = (subject for entry in family for subject in entry.subject_ids)
-    return _hash(min(subjects, default=None) or min(entry.video_id for entry in family), seed)
-
-
-def _hash(name: str, seed: int) -> str:
-    return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
+    return seeded_hash(seed, min(subjects, default=None) or min(entry.video_id for entry in family))

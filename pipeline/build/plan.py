@@ -14,6 +14,7 @@ from facemill.manifests import SPLITS, ClipGroup
 from facemill.pipeline.build.identity import WorkIdentity
 from facemill.pipeline.clips.sampling import expected_frames
 from facemill.pipeline.config.recipe import Recipe
+from facemill.seeded import seeded_hash
 
 __all__ = ["BuildJob", "ShardSpec", "Slot", "plan_shards"]
 
@@ -108,8 +109,7 @@ def plan_shards(groups: Iterable[ClipGroup], recipe: Recipe) -> list[ShardSpec]:
 
 
 def _plan_split(split: str, groups: list[ClipGroup], recipe: Recipe) -> Iterable[ShardSpec]:
-    prefix = f"{recipe.seed}/".encode()
-    groups.sort(key=lambda group: hashlib.blake2b(prefix + group.group_id.encode(), digest_size=16).digest())
+    groups.sort(key=lambda group: seeded_hash(recipe.seed, group.group_id))
     frames = expected_frames(recipe.sample)
     sizes = [frames * len([*group.sampled()]) for group in groups]
     total = sum(sizes)

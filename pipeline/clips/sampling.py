@@ -1,11 +1,10 @@
 """Sampling: which frames of a clip group are used. Chosen once for the real video and all its fakes."""
 
-import hashlib
-
 import numpy as np
 from numpy.typing import NDArray
 
 from facemill.pipeline.config.recipe import SampleSettings
+from facemill.seeded import seeded_hash
 
 __all__ = ["expected_frames", "sample_frames"]
 
@@ -24,8 +23,7 @@ def sample_frames(settings: SampleSettings, length: int, *, seed: int, group_id:
     if settings.frames is None or settings.frames >= length:
         return np.arange(length, dtype=np.int64)
     if settings.strategy == "random":
-        digest = hashlib.blake2b(f"{seed}/{group_id}".encode(), digest_size=8).digest()
-        generator = np.random.default_rng(int.from_bytes(digest, "big"))
+        generator = np.random.default_rng(seeded_hash(seed, group_id))
         return np.sort(generator.choice(length, settings.frames, replace=False)).astype(np.int64)
     return np.rint(np.linspace(0, length - 1, settings.frames)).astype(np.int64)
 
