@@ -4,11 +4,12 @@ All frames are uint8 RGB [H, W, 3], all masks uint8 [H, W] of 0 and 255. Arrays 
 ValueError. Nothing here needs torch.
 """
 
-from facemill.masks.alignment import AlignmentKind, PairAlignment, Thumbnails, align_pair, match_by_time
+from facemill.masks.alignment import AlignmentKind, PairAlignment, Thumbnails, align_pair
 from facemill.masks.difference import difference_mask, luma_difference, mask_from_difference, mask_iou
 from facemill.masks.face_difference import FaceDifference, measure_face, measure_faces
 from facemill.masks.forgery import FORGED_SCORE, FaceForgery, find_forgeries
 from facemill.masks.official import official_mask
+from facemill.masks.pair_times import match_by_time
 
 __all__ = [
     "FORGED_SCORE",

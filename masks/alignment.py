@@ -14,20 +14,15 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 from facemill.masks.block_match import JUMP, Blocks, band_costs, best_path, fit_levels, split_blocks
+from facemill.masks.pair_content import compare_content
+from facemill.masks.pair_times import frame_interval, predict_frames
 
-__all__ = ["AlignmentKind", "PairAlignment", "Thumbnails", "align_pair", "match_by_time"]
+__all__ = ["AlignmentKind", "PairAlignment", "Thumbnails", "align_pair"]
 
 MAX_OFFSET = 40  # frames
 LEAST_REACH = 6  # frames: offsets this far are compared in any case, to see that the one taken is the best
 
 # Measured on real and composed pairs: see the table in the tests.
-STRUCTURED = 4.0  # gray levels: standard deviation within a block that shows something
-AGREEING = 0.2  # share of a block's variance that may differ where both show the same
-AGREEING_SHARE = 0.27  # of the structured blocks; 0.24 was seen with other framing, 0.30 with 41 % of the frame forged
-NOISE = 2.0  # squared gray levels by which any block may differ
-MOVING = 1.5  # gray levels: standard deviation in time of a block that moves
-SAME_MOTION = 0.5  # 0: both move alike, 1: nothing in common
-MOTION_SHARE = 0.2  # of the moving blocks have to move alike: the forged ones may be most of them
 CERTAIN = 0.05  # by how much any other way through time is dearer
 ALIKE = 0.05  # cost by which two real frames fit a fake frame equally well
 ODD = 8.0  # times the usual squared difference: another picture
@@ -35,10 +30,8 @@ ODD_LEVELS = 3.0  # gray levels: but less than this is never another picture
 SAME_RATE = 0.005
 ROUNDINGS = np.linspace(-1, 1, 25)  # parts of a frame
 STRETCHES = 4, 25  # as many stretches in step as are believed, and one more for so many frames
-UNFORGED_SHARE = 0.6  # of a frame's blocks: a forgery covers up to 40 % of the frame
 LEAST_OVERLAP = 0.5  # of the shorter clip
 SPARSE = 24  # frames that are enough for a first look
-LONGEST_CHECK = 256  # frames by which a clip is judged
 
 
 class AlignmentKind(StrEnum):
@@ -106,24 +99,6 @@ class PairAlignment:
         return bool(shown.any() and shown[: np.flatnonzero(shown)[-1] + 1].all())
 
 
-def match_by_time(real_times: NDArray[np.float64], fake_times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """For each real frame the fake frame nearest in time, counted from each clip's own first frame.
-
-    Args:
-        real_times, fake_times: seconds, ascending, [N] and [M].
-
-    Returns:
-        int64 [N]; -1 where no fake frame lies within half a frame (of the slower clip).
-    """
-    if not len(real_times) or not len(fake_times):
-        return np.full(len(real_times), -1, np.int64)
-    own, other = real_times - real_times[0], fake_times - fake_times[0]
-    nearest = _nearest(other, own)
-    half = max(_frame_time(own), _frame_time(other)) / 2
-    matched = np.abs(other[nearest] - own) <= half * (1 + 1e-6) + 1e-6
-    return np.where(matched, nearest, -1)
-
-
 def align_pair(real: Thumbnails, fake: Thumbnails, max_offset: int = MAX_OFFSET) -> PairAlignment:
     """Find the real frame that every frame of a fake shows.
 
@@ -171,8 +146,8 @@ class _Comparison:
         present[real.indices] = True
         self.originals = split_blocks(frames, present)
         forged = split_blocks(fake.frames, np.ones(len(fake.frames), bool))
-        self.predicted = _predict(real.times, fake.times)  # [M]
-        steps = _frame_time(real.times), _frame_time(fake.times)
+        self.predicted = predict_frames(real.times, fake.times)  # [M]
+        steps = frame_interval(real.times), frame_interval(fake.times)
         self.clocks_differ = min(steps) > 0 and abs(steps[0] / steps[1] - 1) > SAME_RATE
         self.unsure = np.zeros(len(fake.times), bool)
         self.weight = float(fake.indices[-1] - fake.indices[0] + 1) / len(fake.indices)  # frames for each one compared
@@ -193,8 +168,10 @@ class _Comparison:
         inside[inside] = self.originals.present[matched[inside]]
         if inside.sum() < LEAST_OVERLAP * len(expected) * min(1.0, len(self.real.times) / len(self.fake.times)):
             return self._refused(f"only {inside.sum()} of {len(expected)} frames compared find a place in its original")
-        squares, reason, kind = self._judge(np.flatnonzero(inside), matched[inside])
+        pixels = self.originals.pixels[:, matched[inside]], self.forged.pixels[:, np.flatnonzero(inside)]  # [B, n, P]
+        squares, reason, certain = compare_content(*pixels)
         if reason:
+            kind = AlignmentKind.REFUSED if certain else AlignmentKind.UNKNOWN
             return _without(kind, self.real, self.fake, reason)
         usual = float(np.median(squares))
         odd = np.zeros(len(offsets), bool)
@@ -211,19 +188,19 @@ class _Comparison:
         if largest > self.max_offset and not self._still(costs):
             return self._refused(f"it is off by {largest} frames, more than the {self.max_offset} that are allowed")
         alike = _looks_alike(costs / np.float32(self.weight), path)
-        rivals = dearer < CERTAIN
+        alternatives = dearer < CERTAIN
         # Neighbours that look alike may be taken for each other, but nothing may be placed by them.
-        harmless = alike[:, None] & (np.abs(np.arange(rivals.shape[1]) - path[:, None]) <= 1)
-        about = np.asarray(rivals.any(axis=1))
-        there = np.asarray((rivals & ~harmless).any(axis=1))
+        harmless = alike[:, None] & (np.abs(np.arange(alternatives.shape[1]) - path[:, None]) <= 1)
+        about = np.asarray(alternatives.any(axis=1))
+        there = np.asarray((alternatives & ~harmless).any(axis=1))
         return self._spread(offsets, ~inside | odd, (about, there), alike, float(np.sqrt(usual)))
 
     def _match_rounding(self, costs: NDArray[np.float32], path: NDArray[np.int64]) -> NDArray[np.float32]:
         """Predict anew, with the part of a frame by which whoever changed the rate rounded; the costs of that."""
-        frame_time = _frame_time(self.real.times)
+        frame_time = frame_interval(self.real.times)
         smooth = median_filter(path, size=min(15, len(path)), mode="nearest")
         rows, last = np.arange(len(path)), costs.shape[1] - 1
-        guesses = np.stack([_predict(self.real.times, self.fake.times, late * frame_time) for late in ROUNDINGS])
+        guesses = np.stack([predict_frames(self.real.times, self.fake.times, late * frame_time) for late in ROUNDINGS])
         moved = (guesses - self.predicted)[:, self.fake.indices]  # [guesses, K]
         total = costs[rows, np.clip(smooth + moved, 0, last)].sum(axis=1)
         chosen = int(total.argmin())
@@ -240,32 +217,6 @@ class _Comparison:
 
     def _still(self, costs: NDArray[np.float32]) -> bool:
         return bool(np.median(np.ptp(costs, axis=1)) < ALIKE * self.weight)
-
-    def _judge(
-        self, rows: NDArray[np.int64], matched: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], str, AlignmentKind]:
-        """Squared difference [n] of matched frames outside what is forged; why they are no pair, if they are none."""
-        step = -(-len(rows) // LONGEST_CHECK)
-        shown, fakes = self.originals.pixels[:, matched], self.forged.pixels[:, rows]  # [B, n, P]
-        squares = np.square(fakes - shown).mean(axis=2)  # [B, n]
-        shown, fakes = shown[:, ::step], fakes[:, ::step]
-        contrast = np.median(shown.var(axis=2), axis=1)  # [B]
-        structured = contrast > STRUCTURED**2
-        agreeing = np.median(squares, axis=1) <= AGREEING * contrast + NOISE
-        if structured.sum() < max(1, len(structured) // 12):
-            return squares[0], "its original shows too little to tell its frames apart", AlignmentKind.UNKNOWN
-        share = float((structured & agreeing).sum() / structured.sum())
-        if share < AGREEING_SHARE:
-            reason = f"only {100 * share:.0f} % of the picture resembles its original"
-            return squares[0], reason, AlignmentKind.REFUSED
-        # What is forged for a part of the time agrees most of the time: of each frame the best blocks count.
-        best = np.sort(squares[agreeing], axis=0)[: max(1, round(UNFORGED_SHARE * int(agreeing.sum())))]
-        kept = best.mean(axis=0)
-        unlike = _unlike_motion(shown, fakes, float(np.quantile(squares[agreeing], 0.25)))
-        if unlike > SAME_MOTION:
-            reason = f"it does not move as its original does: {100 * unlike:.0f} % of the motion differs"
-            return kept, reason, AlignmentKind.REFUSED
-        return kept, "", AlignmentKind.IN_STEP
 
     def _spread(
         self,
@@ -316,17 +267,6 @@ class _Comparison:
         return _without(AlignmentKind.REFUSED, self.real, self.fake, reason)
 
 
-def _unlike_motion(real: NDArray[np.float32], fake: NDArray[np.float32], noise: float) -> float:
-    """0 where blocks [B, n, P] that move do so alike, about 1 where they have nothing in common; 0 if none moves."""
-    real, fake = real - real.mean(axis=1, keepdims=True), fake - fake.mean(axis=1, keepdims=True)
-    energy = np.square(real).mean(axis=(1, 2)), np.square(fake).mean(axis=(1, 2))
-    moving = energy[0] > max(MOVING**2, 4 * noise)
-    if moving.sum() < max(2, len(moving) // 24):
-        return 0.0
-    unlike = np.square(real - fake).mean(axis=(1, 2))[moving] / (energy[0] + energy[1])[moving]
-    return float(np.quantile(unlike, MOTION_SHARE))
-
-
 def _without(kind: AlignmentKind, real: Thumbnails, fake: Thumbnails, reason: str) -> PairAlignment:
     count, total = len(real.times), len(fake.times)
     return PairAlignment(
@@ -346,32 +286,6 @@ def _same_size(frames: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.
     if max(abs(own - other) for own, other in zip(frames.shape[1:], shape, strict=True)) > 1:
         return None
     return np.stack([cv2.resize(frame, shape[::-1], interpolation=cv2.INTER_LINEAR) for frame in frames])
-
-
-def _predict(real_times: NDArray[np.float64], fake_times: NDArray[np.float64], late: float = 0.0) -> NDArray[np.int64]:
-    """Real frame nearest in time to each fake frame, if that is `late` by so many seconds; past the end, as many
-    frames outside.
-    """
-    own, other = real_times - real_times[0], fake_times - fake_times[0] + late
-    frame_time = _frame_time(own) or _frame_time(other) or 1.0
-    beyond = np.rint(np.maximum(other - own[-1], 0) / frame_time).astype(np.int64)
-    predicted: NDArray[np.int64] = _nearest(own, other) + beyond
-    return predicted
-
-
-def _nearest(sorted_times: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Index of the nearest of `sorted_times` to each of `times`; the earlier of two as near."""
-    after = np.clip(np.searchsorted(sorted_times, times), 1, max(1, len(sorted_times) - 1))
-    if len(sorted_times) == 1:
-        return np.zeros(len(times), np.int64)
-    earlier = times - sorted_times[after - 1] <= sorted_times[after] - times + 1e-9
-    nearest: NDArray[np.int64] = np.where(earlier, after - 1, after)
-    return nearest
-
-
-def _frame_time(times: NDArray[np.float64]) -> float:
-    """Usual time between two frames, seconds; 0 for a single one."""
-    return float(np.median(np.diff(times))) if len(times) > 1 else 0.0
 
 
 def _looks_alike(costs: NDArray[np.float32], path: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -1,0 +1,58 @@
+"""Frames of two clips matched by their time stamps."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["frame_interval", "match_by_time", "predict_frames"]
+
+
+def match_by_time(real_times: NDArray[np.float64], fake_times: NDArray[np.float64]) -> NDArray[np.int64]:
+    """For each real frame the fake frame nearest in time, counted from each clip's own first frame.
+
+    Args:
+        real_times, fake_times: seconds, ascending, [N] and [M].
+
+    Returns:
+        int64 [N]; -1 where no fake frame lies within half a frame (of the slower clip).
+    """
+    if not len(real_times) or not len(fake_times):
+        return np.full(len(real_times), -1, np.int64)
+    own, other = real_times - real_times[0], fake_times - fake_times[0]
+    nearest = _nearest(other, own)
+    half = max(frame_interval(own), frame_interval(other)) / 2
+    matched = np.abs(other[nearest] - own) <= half * (1 + 1e-6) + 1e-6
+    return np.where(matched, nearest, -1)
+
+
+def predict_frames(
+    real_times: NDArray[np.float64], fake_times: NDArray[np.float64], late: float = 0.0
+) -> NDArray[np.int64]:
+    """Real frame nearest in time to each fake frame; past the end, as many frames outside.
+
+    Args:
+        real_times, fake_times: seconds, ascending, [N] and [M].
+        late: seconds by which the fake is late.
+
+    Returns:
+        int64 [M].
+    """
+    own, other = real_times - real_times[0], fake_times - fake_times[0] + late
+    frame_time = frame_interval(own) or frame_interval(other) or 1.0
+    beyond = np.rint(np.maximum(other - own[-1], 0) / frame_time).astype(np.int64)
+    predicted: NDArray[np.int64] = _nearest(own, other) + beyond
+    return predicted
+
+
+def _nearest(sorted_times: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Index of the nearest of `sorted_times` to each of `times`; the earlier of two as near."""
+    after = np.clip(np.searchsorted(sorted_times, times), 1, max(1, len(sorted_times) - 1))
+    if len(sorted_times) == 1:
+        return np.zeros(len(times), np.int64)
+    earlier = times - sorted_times[after - 1] <= sorted_times[after] - times + 1e-9
+    nearest: NDArray[np.int64] = np.where(earlier, after - 1, after)
+    return nearest
+
+
+def frame_interval(times: NDArray[np.float64]) -> float:
+    """Usual time between two frames, seconds; 0 for a single one."""
+    return float(np.median(np.diff(times))) if len(times) > 1 else 0.0
