@@ -1,0 +1,98 @@
+"""Whose faces become samples: by what a recipe keeps, and what is known of each fake."""
+
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+from facemill.detectors.face import Face
+from facemill.manifests import LabelSource, Reason
+from facemill.pipeline.config.recipe import TrackSettings
+from facemill.pipeline.extract.comparison import Judgement
+from facemill.pipeline.extract.keeping import Keeping
+from facemill.pipeline.tracking.track import Track
+
+SAMPLES = 10
+LARGE, SMALL, BRIEF = 0, 1, 2
+
+
+def track(track_id: int, side: float, left: float, frames: int = SAMPLES) -> Track:
+    """Somebody who moves, and is seen in the first samples."""
+    faces = {
+        i: Face(np.array([left + i, 10, left + i + side, 10 + side], np.float32), 0.99, np.zeros((5, 2), np.float32))
+        for i in range(frames)
+    }
+    return Track(track_id, faces)
+
+
+def video(video_id: str, label: int) -> Any:
+    return SimpleNamespace(video_id=video_id, entry=SimpleNamespace(label=label))
+
+
+REAL, FORGES_SMALL, FORGES_BOTH = video("real", 0), video("small", 1), video("both", 1)
+BY_NAME = Judgement(1, LabelSource.VIDEO)
+FORGED, UNFORGED = Judgement(1, LabelSource.DIFFERENCE, 9.0), Judgement(0, LabelSource.DIFFERENCE, 0.5)
+
+
+def keeping(keep: Literal["forged", "largest", "all"], *fakes: Any, lead: Any = REAL) -> Keeping:
+    lead.is_sequence = False
+    clip: Any = SimpleNamespace(lead=lead, following=list(fakes), cuts=np.array([], int), indices=np.arange(SAMPLES))
+    result = Keeping(clip, TrackSettings(keep=keep, min_share=0.25, drop_still=False))
+    tracks = [track(LARGE, 100, 20), track(SMALL, 60, 200), track(BRIEF, 80, 400, frames=1)]
+    result.see(tracks, {}, last=True)
+    return result
+
+
+def judged(result: Keeping, fake: Any, **by_track: Judgement) -> None:
+    tracks = {"large": LARGE, "small": SMALL, "brief": BRIEF}
+    result.judged(fake, {(0, tracks[name]): judgement for name, judgement in by_track.items()})
+
+
+@pytest.mark.parametrize(
+    ("keep", "small", "both", "real"),
+    [
+        ("forged", {SMALL}, {LARGE, SMALL}, {LARGE, SMALL}),
+        ("largest", {LARGE}, {LARGE}, {LARGE}),
+        ("all", {LARGE, SMALL}, {LARGE, SMALL}, {LARGE, SMALL}),
+    ],
+)
+def test_of_pairs(keep: Any, small: set[int], both: set[int], real: set[int]) -> None:
+    result = keeping(keep, FORGES_SMALL, FORGES_BOTH)
+    judged(result, FORGES_SMALL, small=FORGED, large=UNFORGED)
+    judged(result, FORGES_BOTH, small=FORGED, large=FORGED)
+    assert [result.wanted(one) for one in (FORGES_SMALL, FORGES_BOTH, REAL)] == [small, both, real]
+
+
+def test_the_original_shows_whoever_some_fake_forges() -> None:
+    result = keeping("forged", FORGES_SMALL)
+    judged(result, FORGES_SMALL, small=FORGED, large=UNFORGED)
+    assert result.wanted(REAL) == {SMALL}
+    assert not result.may_keep_lead(LARGE)
+
+
+def test_a_fake_in_which_nobody_differs_gives_nothing_and_its_original_the_largest() -> None:
+    result = keeping("forged", FORGES_SMALL)
+    judged(result, FORGES_SMALL, small=UNFORGED, large=UNFORGED)
+    assert result.wanted(FORGES_SMALL) == set()
+    assert result.wanted(REAL) == {LARGE}
+
+
+@pytest.mark.parametrize("keep", ["forged", "largest", "all"])
+def test_where_only_the_name_says_fake_bystanders_are_never_kept(keep: Any) -> None:
+    alone = video("alone", 1)
+    result = keeping(keep, lead=alone)
+    judged(result, alone, small=BY_NAME, large=BY_NAME)
+    assert result.wanted(alone) == {LARGE}
+    reasons = [failure.reason for failure in result.failures(alone)]
+    assert reasons == [Reason.TOO_BRIEF, Reason.AMBIGUOUS]
+
+
+@pytest.mark.parametrize("keep", ["forged", "all"])
+def test_who_is_seen_too_briefly_is_nobody_and_on_record(keep: Any) -> None:
+    result = keeping(keep, FORGES_SMALL)
+    judged(result, FORGES_SMALL, brief=FORGED, small=FORGED)
+    assert BRIEF not in result.wanted(FORGES_SMALL)
+    assert not result.may_keep(BRIEF)
+    assert result.may_keep(SMALL)
+    assert [(f.reason, f.frames) for f in result.failures(REAL)] == [(Reason.TOO_BRIEF, 1)]
