@@ -1,4 +1,4 @@
-"""What the face detectors that run on torch have in common."""
+"""Base class of the face detectors that run on torch."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Found(NamedTuple):
 
 
 class TorchFaceDetector(FaceDetector):
-    """A face detector whose networks are torch's; a subclass implements `_find`.
+    """A face detector whose networks run on torch; a subclass implements `_find`.
 
     Args:
         device: where the networks run.
@@ -38,7 +38,7 @@ class TorchFaceDetector(FaceDetector):
 
     @abstractmethod
     def _find(self, frames: Sequence[NDArray[np.uint8]]) -> Found:
-        """Faces in 1 to `batch` RGB frames [H, W, 3] of one size; called in inference mode."""
+        """Detect faces in 1 to `batch` RGB frames [H, W, 3] of equal size; called in inference mode."""
 
     def _detect_batch(self, frames: Sequence[NDArray[np.uint8]]) -> Detections:
         with torch.inference_mode():
