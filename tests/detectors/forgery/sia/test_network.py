@@ -206,7 +206,7 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, Any],
 
 @pytest.mark.parametrize("positions", [(0,), (9,), (-1,), ((3, 9),), ((3, 0),)])
 def test_positions_that_the_backbone_does_not_have_are_refused(positions: tuple[Position, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"no position .*: say positions among its stages 1 to 8"):
+    with pytest.raises(ConfigError, match=r"no position .*: choose among its stages 1 to 8"):
         on_meta(positions=positions)
 
 
