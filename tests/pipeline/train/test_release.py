@@ -74,7 +74,7 @@ def test_a_conversion_that_drops_activations_is_not_released(
     monkeypatch.setattr("facemill.pipeline.train.fit.ForgeryModule", synchronised)
     by_torch = torch.nn.SyncBatchNorm.convert_sync_batchnorm
     monkeypatch.setattr("facemill.pipeline.train.module.convert_sync_batchnorm", by_torch)
-    with pytest.raises(DetectorError, match=r"give other scores in a new tiny than they had in training"):
+    with pytest.raises(DetectorError, match=r"give other scores in a new tiny than in training"):
         train(use(monkeypatch, Tiny), [toy], tmp_path, recipe(), progress=False)
     assert not {"model.safetensors", "metrics.json"} & {path.name for path in tmp_path.iterdir()}
 
