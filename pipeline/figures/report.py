@@ -28,19 +28,9 @@ pc: Any = pyarrow.compute
 
 STRIP = 9
 """Maximum samples of a track shown side by side."""
-SAMPLE_FIELDS = (
-    "sample_id",
-    "video_id",
-    "method",
-    "frame_index",
-    "track_id",
-    "mask_kind",
-    "mask_coverage",
-    "shard",
-    "row",
-)
+SHOWN = ("sample_id", "video_id", "method", "frame_index", "track_id", "mask_kind", "mask_coverage", "shard", "row")
 COLUMNS = pa.schema(
-    [field for field in schemas.SAMPLES if field.name in {*SAMPLE_FIELDS, "source_id", "label", "pair_offset", "bbox"}]
+    [field for field in schemas.SAMPLES if field.name in {*SHOWN, "source_id", "label", "pair_offset", "bbox"}]
 )
 """Columns that are read: some tens of bytes per row."""
 
@@ -93,10 +83,8 @@ def draw_contact_sheet(folder: str | Path, path: str | Path, *, rows: int = 8) -
         "Fullest masks: real, fake, mask": choice.pairs(choice.masked, -choice.coverage),
         "Fakes without an original": choice.pairs(choice.unpaired, 0 * choice.coverage),
     }
-    tracks, real_only = (
-        choice.tracks_by_size_change(),
-        [real for real, _ in choice.pairs(choice.real_only, 0 * choice.coverage)],
-    )
+    tracks = choice.tracks_by_size_change()
+    real_only = [real for real, _ in choice.pairs(choice.real_only, 0 * choice.coverage)]
     shown = chain(chain.from_iterable(chain.from_iterable(masks.values())), chain.from_iterable(tracks), real_only)
     images = _read_images(folder, (sample for sample in shown if sample is not None))
     drawn = [SheetPart(title, [_strip_of_pair(pair, images) for pair in chosen]) for title, chosen in masks.items()]
@@ -183,7 +171,7 @@ class _Selection:
         return self._sample(row), self._sample(original) if original >= 0 else None
 
     def _sample(self, row: int) -> _Sample:
-        return _Sample(**self._samples.select(SAMPLE_FIELDS).slice(row, 1).to_pylist()[0])
+        return _Sample(**self._samples.select(SHOWN).slice(row, 1).to_pylist()[0])
 
 
 def _numbers(column: Any) -> Rows:

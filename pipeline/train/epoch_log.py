@@ -43,9 +43,8 @@ class EpochLog(Callback):  # type: ignore[misc]  # it has no types
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         del pl_module
-        self._rate = float(
-            trainer.optimizers[0].param_groups[0]["lr"]
-        )  # at the epoch's end it is already the next one's
+        # Not read at the epoch's end, when it is already the next epoch's.
+        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -80,9 +79,7 @@ class EpochLog(Callback):  # type: ignore[misc]  # it has no types
 
     def _write(self) -> None:
         text = io.StringIO()
-        names = dict.fromkeys(
-            name for row in self.rows for name in row
-        )  # a loss term may first appear in a later epoch
+        names = dict.fromkeys(name for row in self.rows for name in row)  # loss terms may start in later epochs
         writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
