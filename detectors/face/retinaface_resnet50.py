@@ -17,7 +17,7 @@ __all__ = ["ResNet50RetinaFace", "load_resnet50"]
 
 FILE = "retinaface.pth"
 SHORT_SIDE, LONG_SIDE = 1024, 1980
-"""The package resizes a frame to the first, or to the second where its longer side would exceed that."""
+"""The package resizes a frame's short side to the first, or its long side to the second if that is smaller."""
 
 
 class ResNet50RetinaFace(AnchorNetwork):

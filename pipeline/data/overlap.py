@@ -82,8 +82,8 @@ def refuse_shared(parts: Sequence[Part]) -> None:
 def check_subjects(parts: Sequence[Part]) -> str | None:
     """Find subjects that are both in train and in val.
 
-    The official splits of several datasets share subjects, which gives a warning. If each dataset keeps its
-    subjects apart and only two datasets together share some, it is an error.
+    The official splits of some datasets share subjects: that gives a warning. If each dataset's own splits share
+    none, but those of two datasets do, it is an error.
 
     Args:
         parts: train and val of each dataset.
@@ -106,7 +106,7 @@ def check_subjects(parts: Sequence[Part]) -> str | None:
             f"{found}, though each of {', '.join(map(str, roots))} keeps its own apart: build them "
             "with the same splits, or train on one of them."
         )
-    return f"{found}: validation says less about unknown faces."
+    return f"{found}: validation says less about unseen subjects."
 
 
 def count_seen_videos(contents: pa.Table, trained_on: pa.Table) -> tuple[int, str | None]:

@@ -51,7 +51,7 @@ def soft_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def local_information_loss(joint: Tensor, without: Tensor) -> Tensor:
-    """Eq. 8, `exp(-sum_i KL(P_Z || P_{Z without z_i}))`: small if leaving out any z_i changes the prediction.
+    """Eq. 8, `exp(-sum_i KL(P_Z || P_{Z without z_i}))`: small if leaving out each z_i changes the prediction.
 
     Args:
         joint: logits of P_Z, [B, 2].

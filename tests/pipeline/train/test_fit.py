@@ -108,7 +108,7 @@ def test_a_run_is_not_overwritten(toy: Path, finished: TrainResult) -> None:
 
 
 def test_another_run_s_folder_is_refused_naming_what_differs(toy: Path, finished: TrainResult) -> None:
-    with pytest.raises(ConfigError, match=r"other settings \(train\)"):
+    with pytest.raises(ConfigError, match=r"different settings \(train\)"):
         train("mat", [toy], finished.run, load_recipe("default", [*SMALL, "train.epochs=9"]), resume=True)
 
 
