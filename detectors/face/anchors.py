@@ -87,7 +87,7 @@ class AnchorNetwork(nn.Module):
     coding: ClassVar[AnchorCoding]
 
     @abstractmethod
-    def fit(self, height: int, width: int, *, enlarge: bool) -> float:
+    def resize_factor(self, height: int, width: int, *, enlarge: bool) -> float:
         """Factor by which to resize a frame for the network; above 1 only with `enlarge`."""
 
     @abstractmethod

@@ -21,7 +21,7 @@ from facemill import ConfigError
 from facemill.detectors.face.area_sampling import AreaSampler
 from facemill.detectors.face.mtcnn_networks import ProposalNetwork, RefinementNetwork
 from facemill.detectors.face.suppression import suppress_contained, suppress_overlapping
-from facemill.detectors.face.torch_detector import Found, TorchFaceDetector
+from facemill.detectors.face.torch_detector import DetectionTensors, TorchFaceDetector
 from facemill.options import Options, Probability
 
 __all__ = ["MTCNN", "MTCNNOptions"]
@@ -89,7 +89,7 @@ class MTCNN(TorchFaceDetector):
             raise ConfigError("mtcnn comes with its weights: leave detect.weights out.")
         return cls(device=device, max_side=max_side, min_score=min_score, batch=batch, options=options)
 
-    def _find(self, frames: Sequence[NDArray[np.uint8]]) -> Found:
+    def _detect_tensors(self, frames: Sequence[NDArray[np.uint8]]) -> DetectionTensors:
         sampler = AreaSampler(frames, self.device)
         frame, boxes = self._proposals(sampler)
         frame, boxes = self._refined(sampler, frame, boxes)
@@ -134,7 +134,7 @@ class MTCNN(TorchFaceDetector):
         keep = suppress_overlapping(boxes, scores, frame, 0.7)
         return frame[keep], _square(_regress(boxes[keep], offsets[keep]))
 
-    def _final(self, sampler: AreaSampler, frame: Tensor, boxes: Tensor) -> Found:
+    def _final(self, sampler: AreaSampler, frame: Tensor, boxes: Tensor) -> DetectionTensors:
         """Run the third stage; return O-Net's boxes, scores and landmarks."""
         kept, scores, regression = self._classify(self._output, 48, self.options.thresholds[2], sampler, frame, boxes)
         frame, boxes = frame[kept], boxes[kept]
@@ -143,7 +143,7 @@ class MTCNN(TorchFaceDetector):
         landmarks = points * sides[:, None] + boxes[:, None, :2] - 1
         boxes = _regress(boxes, offsets)
         keep = suppress_contained(boxes, scores, frame, 0.7)
-        return Found(frame[keep], boxes[keep], scores[keep], landmarks[keep])
+        return DetectionTensors(frame[keep], boxes[keep], scores[keep], landmarks[keep])
 
     def _classify(
         self,

@@ -16,7 +16,7 @@ from facemill.detectors.face.anchors import AnchorNetwork
 from facemill.detectors.face.retinaface_mobilenet import load_mobilenet
 from facemill.detectors.face.retinaface_resnet50 import load_resnet50
 from facemill.detectors.face.suppression import suppress_overlapping
-from facemill.detectors.face.torch_detector import Found, TorchFaceDetector
+from facemill.detectors.face.torch_detector import DetectionTensors, TorchFaceDetector
 from facemill.options import Options
 
 __all__ = ["RetinaFace"]
@@ -76,13 +76,13 @@ class RetinaFace(TorchFaceDetector):
 
     def _scale(self, height: int, width: int) -> float:
         """Factor by which frames are resized for the network."""
-        scale = self.network.fit(height, width, enlarge=self.max_side is None and self.min_face is None)
+        scale = self.network.resize_factor(height, width, enlarge=self.max_side is None and self.min_face is None)
         return scale if min(height, width) * scale >= 1 else 1.0
 
     def _pixels_seen(self, height: int, width: int) -> int:
         return math.ceil(height * width * self._scale(height, width) ** 2)
 
-    def _find(self, frames: Sequence[NDArray[np.uint8]]) -> Found:
+    def _detect_tensors(self, frames: Sequence[NDArray[np.uint8]]) -> DetectionTensors:
         height, width = frames[0].shape[:2]
         scale = self._scale(height, width)
         images = np.stack([_resize(frame, scale) for frame in frames])
@@ -90,9 +90,9 @@ class RetinaFace(TorchFaceDetector):
         boxes = found.boxes / scale
         # The original suppression counts both end pixels of a box, in frame pixels.
         keep = suppress_overlapping(boxes + boxes.new_tensor([0, 0, 1, 1]), found.scores, found.frame, NMS_THRESHOLD)
-        return Found(found.frame[keep], boxes[keep], found.scores[keep], found.landmarks[keep] / scale)
+        return DetectionTensors(found.frame[keep], boxes[keep], found.scores[keep], found.landmarks[keep] / scale)
 
-    def propose(self, images: Tensor) -> Found:
+    def propose(self, images: Tensor) -> DetectionTensors:
         """Decode every anchor of images [N, H, W, 3] that scores at least `min_score`, without suppression."""
         with torch.autocast("cuda", dtype=_half_precision(), enabled=self.device.type == "cuda"):
             scores, box_deltas, landmark_deltas, maps = self.network(images)
@@ -102,7 +102,7 @@ class RetinaFace(TorchFaceDetector):
         boxes = coding.decode_boxes(anchors, box_deltas[frame, anchor])
         height, width = images.shape[1:3]
         limit = boxes.new_tensor([width, height]).repeat(2) - coding.end_pixel
-        return Found(
+        return DetectionTensors(
             frame=frame,
             boxes=boxes.clamp(min=0).minimum(limit),
             scores=scores[frame, anchor],

@@ -60,7 +60,7 @@ class MobileNetRetinaFace(AnchorNetwork):
         self.BboxHead = _heads(values=4)
         self.LandmarkHead = _heads(values=10)
 
-    def fit(self, height: int, width: int, *, enlarge: bool) -> float:
+    def resize_factor(self, height: int, width: int, *, enlarge: bool) -> float:
         return 1.0
 
     def forward(self, images: Tensor) -> AnchorOutputs:

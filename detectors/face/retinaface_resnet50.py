@@ -39,7 +39,7 @@ class ResNet50RetinaFace(AnchorNetwork):
         super().__init__()
         self.network = network
 
-    def fit(self, height: int, width: int, *, enlarge: bool) -> float:
+    def resize_factor(self, height: int, width: int, *, enlarge: bool) -> float:
         # `enlarge` is the package's `allow_upscaling`.
         scale = SHORT_SIDE / min(height, width)
         if not enlarge:

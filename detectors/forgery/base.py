@@ -28,7 +28,7 @@ __all__ = [
     "LossTerms",
     "Side",
     "classification_loss",
-    "mean_over",
+    "masked_mean",
 ]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -135,7 +135,7 @@ def classification_loss(logit: Tensor, labels: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logit.float(), labels.float())
 
 
-def mean_over(values: Tensor, chosen: Tensor) -> Tensor:
+def masked_mean(values: Tensor, chosen: Tensor) -> Tensor:
     """Mean of the values [B] where `chosen`, bool [B], is true; 0 if it is true nowhere."""
     return (values * chosen).sum() / chosen.sum().clamp(min=1)
 

@@ -23,7 +23,7 @@ from facemill.pipeline.evaluate.report import build_report, write_report
 from facemill.pipeline.evaluate.scores import NO_CORRUPTION
 from facemill.pipeline.evaluate.scoring import score_faces
 from facemill.pipeline.figures.plots import draw_roc, draw_scores
-from facemill.pipeline.train.device import count_readers
+from facemill.pipeline.train.device import default_workers
 from facemill.pipeline.train.framing import differences_from_training
 from facemill.pipeline.train.run_folder import load_run, read_trained_on
 
@@ -111,7 +111,7 @@ def evaluate(
             faces,
             device=chosen,
             batch=batch,
-            workers=count_readers(1) if workers is None else workers,
+            workers=default_workers(1) if workers is None else workers,
             precision=precision,
             corruption=condition,
             on_progress=count,

@@ -7,14 +7,14 @@ from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElastic
 
 from facemill import ConfigError
 
-__all__ = ["count_processes", "count_readers"]
+__all__ = ["count_processes", "default_workers"]
 
-MOST_READERS = 8
+MAX_WORKERS = 8
 
 
-def count_readers(devices: int) -> int:
+def default_workers(devices: int) -> int:
     """Default number of data-loading workers per device: the cores divided among the devices, 1 to 8."""
-    return min(MOST_READERS, max(1, len(os.sched_getaffinity(0)) // devices))
+    return min(MAX_WORKERS, max(1, len(os.sched_getaffinity(0)) // devices))
 
 
 def count_processes(devices: int | None, *, on_gpu: bool) -> tuple[int, int]:

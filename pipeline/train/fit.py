@@ -29,7 +29,7 @@ from facemill.pipeline.data import FaceDataModule, open_faces
 from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_shared
 from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.train.checkpoints import AtomicCheckpoints, RunCheckpoints
-from facemill.pipeline.train.device import count_processes, count_readers
+from facemill.pipeline.train.device import count_processes, default_workers
 from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.pipeline.train.framing import crop_settings, differences_from_paper
 from facemill.pipeline.train.module import ForgeryModule
@@ -149,7 +149,7 @@ def train(
         faces = FaceDataModule(
             data,
             settings=config.train.model_copy(update={"batch": _per_device(config.train.batch, trainer.world_size)}),
-            workers=count_readers(count) if workers is None else workers,
+            workers=default_workers(count) if workers is None else workers,
             seed=config.seed,
             masks=model.detector.uses_masks,
         )

@@ -75,7 +75,7 @@ class ForgeryModule(LightningModule):  # type: ignore[misc]  # it has no types
             raw = replace(raw, labels=self._permuted_labels[raw.index], has_mask=torch.zeros_like(raw.has_mask))
         torch.manual_seed(hash((self.seed, self.current_epoch, step, self.global_rank)))
         batch = prepare(raw, self.detector.input_spec, self.augmentation, epoch=self.current_epoch, step=step)
-        output = self.detector(self._in_layout(batch.images))
+        output = self.detector(self._channels_last(batch.images))
         loss = self.detector.loss(output, batch)
         per_epoch = {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": len(batch.labels)}
         self.log("loss", loss.total, prog_bar=True, on_step=True, on_epoch=False, batch_size=len(batch.labels))
@@ -84,13 +84,13 @@ class ForgeryModule(LightningModule):  # type: ignore[misc]  # it has no types
             self.log(f"train_{name}", term, **per_epoch)
         return loss.total
 
-    def _in_layout(self, images: Tensor) -> Tensor:
+    def _channels_last(self, images: Tensor) -> Tensor:
         """Images in channels-last layout on a GPU, which tensor cores prefer."""
         return images.contiguous(memory_format=torch.channels_last) if images.is_cuda else images
 
     def validation_step(self, raw: RawBatch, step: int) -> None:
         batch = prepare(raw, self.detector.input_spec)
-        logit = self.detector(self._in_layout(batch.images)).logit
+        logit = self.detector(self._channels_last(batch.images)).logit
         labels = raw.labels
         if step == 0:
             self._first_logits = logit.float().cpu()

@@ -10,7 +10,7 @@ from facemill.masks.patches import patch_size
 __all__ = ["RFAM", "MaskDecoder", "MultiScale", "patch_similarity"]
 
 _WIDTHS = (256, 256, 128, 64)  # of the decoder's blocks
-_SHORTEST = 1e-6  # norm below which a patch counts as empty; bounds the gradient of dead features
+_MIN_NORM = 1e-6  # norm below which a patch counts as empty; bounds the gradient of dead features
 
 
 class RFAM(nn.Module):
@@ -83,7 +83,7 @@ def patch_similarity(features: Tensor, k: int) -> Tensor:
     with without_autocast(features):
         padded = F.pad(features.float(), (0, k * w - width, 0, k * h - height))
         patches = padded.view(batch, channels, k, h, k, w).permute(0, 2, 4, 1, 3, 5)
-        vectors = F.normalize(patches.reshape(batch, k * k, channels * h * w), dim=2, eps=_SHORTEST)
+        vectors = F.normalize(patches.reshape(batch, k * k, channels * h * w), dim=2, eps=_MIN_NORM)
         return (vectors @ vectors.mT + 1) / 2
 
 

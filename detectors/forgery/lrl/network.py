@@ -18,7 +18,7 @@ from facemill.detectors.forgery.base import (
     LossTerms,
     Side,
     classification_loss,
-    mean_over,
+    masked_mean,
 )
 from facemill.detectors.forgery.lrl.dct import DCTHighPass
 from facemill.detectors.forgery.lrl.modules import RFAM, MaskDecoder, MultiScale, patch_similarity
@@ -151,12 +151,12 @@ class LRL(ForgeryDetector):
         errors = F.binary_cross_entropy_with_logits(mask_logits, masks.float(), reduction="none")
         terms = {
             "classification": classification_loss(output.logit, batch.labels),
-            "mask": mean_over(errors.mean((1, 2, 3)), known),
+            "mask": masked_mean(errors.mean((1, 2, 3)), known),
         }
         total = terms["classification"] + MASK_WEIGHT * terms["mask"]
         if output.similarity is not None:
             errors = (output.similarity - similarity_target(masks, self.options.k)).square()
-            terms["similarity"] = mean_over(errors.mean((1, 2)), known)
+            terms["similarity"] = masked_mean(errors.mean((1, 2)), known)
             total = total + SIMILARITY_WEIGHT * terms["similarity"]
         return LossTerms(total, terms)
 

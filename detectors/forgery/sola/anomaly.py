@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facemill.detectors.forgery.base import mean_over
+from facemill.detectors.forgery.base import masked_mean
 from facemill.masks.local_anomaly import NEIGHBOURS, local_anomaly_targets
 
 __all__ = ["AnomalyPredictor", "LocalAnomalies", "supervised_anomaly_loss", "weak_anomaly_loss"]
@@ -71,7 +71,7 @@ def supervised_anomaly_loss(first: Tensor, second: Tensor, masks: Tensor, has_ma
         F.binary_cross_entropy_with_logits(maps, target, reduction="none")
         for maps, target in ((first, first_target), (second, second_target))
     ]
-    return mean_over(_per_sample(losses[0]), has_mask), mean_over(_per_sample(losses[1]), has_mask)
+    return masked_mean(_per_sample(losses[0]), has_mask), masked_mean(_per_sample(losses[1]), has_mask)
 
 
 def weak_anomaly_loss(first: Tensor, second: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,7 +85,7 @@ def weak_anomaly_loss(first: Tensor, second: Tensor, labels: Tensor) -> tuple[Te
         The first and the second order term; 0 if no sample is real.
     """
     real = labels == 0
-    return mean_over(_per_sample(first.sigmoid()), real), mean_over(_per_sample(second.sigmoid()), real)
+    return masked_mean(_per_sample(first.sigmoid()), real), masked_mean(_per_sample(second.sigmoid()), real)
 
 
 def _per_sample(values: Tensor) -> Tensor:
