@@ -103,9 +103,9 @@ class MTCNN(TorchFaceDetector):
             return torch.empty(0, dtype=torch.long, device=self.device), torch.empty(0, 4, device=self.device)
         level = torch.cat([torch.full_like(frame, i) for i, (frame, *_) in enumerate(found)])
         frame, boxes, logits, offsets = (torch.cat(column) for column in zip(*found, strict=True))
-        keep = suppress_overlapping(boxes, logits, frame * len(scales) + level, 0.5)
+        keep = suppress_overlapping(boxes, logits, frame * len(scales) + level, 0.5)  # within each scale
         frame, boxes, logits, offsets = frame[keep], boxes[keep], logits[keep], offsets[keep]
-        keep = suppress_overlapping(boxes, logits, frame, 0.7)
+        keep = suppress_overlapping(boxes, logits, frame, 0.7)  # across scales
         frame, boxes, offsets = frame[keep], boxes[keep], offsets[keep]
         sides = boxes[:, 2:] - boxes[:, :2]
         return frame, _square(boxes + offsets * sides.repeat(1, 2))
