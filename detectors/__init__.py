@@ -1,3 +1,3 @@
-"""Face detectors (`facemill.detectors.face`): who is in the frame."""
+"""Face detectors (`facemill.detectors.face`) and forgery detectors (`facemill.detectors.forgery`)."""
 
 __all__: list[str] = []

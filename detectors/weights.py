@@ -1,4 +1,4 @@
-"""Reading weights files that may be damaged or hostile: never code, only tensors that a network can hold."""
+"""Reading of weights files that may be damaged or malicious: no code is run, only dense tensors are loaded."""
 
 import pickle
 import warnings
@@ -15,14 +15,14 @@ __all__ = ["read_tensors", "reason_of"]
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A state dict from a file, on the CPU: safetensors by its suffix, else as `torch.save` wrote it.
+    """Read a state dict onto the CPU: safetensors if the suffix says so, otherwise a `torch.save` file.
 
     Raises:
-        DetectorError: where it cannot be read, or holds anything but dense tensors of finite numbers by name.
-        FileNotFoundError: where it is missing.
+        DetectorError: if the file cannot be read, or holds anything but named dense tensors of finite numbers.
+        FileNotFoundError: if the file is missing.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # sparse tensors are refused below, in our own words
+        with warnings.catch_warnings(action="ignore"):  # sparse tensors are refused below, with a clearer message
             state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except FileNotFoundError:
         raise
@@ -32,14 +32,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise DetectorError(f"{path} holds no state dict: give a file that `torch.save(network.state_dict())` wrote.")
     for key, value in state.items():
         if fault := _fault(key, value):
-            raise DetectorError(f"{path} holds no weights of a network ({key!r} {fault}): give another file.")
+            raise DetectorError(f"{path} is not a file of network weights ({key!r} {fault}): give another file.")
     return state
 
 
 def reason_of(error: Exception) -> str:
-    """What is wrong with a file, in a few words: torch's own advice, to load it with code and all, is not for us."""
+    """Short reason why a file cannot be read; torch's advice to load it with `weights_only=False` is left out."""
     if isinstance(error, pickle.UnpicklingError):
-        return "it is no file of tensors alone"
+        return "it holds more than tensors"
     words = " ".join(str(error).split()) or type(error).__name__
     return words if len(words) <= 200 else f"{words[:200]}..."
 

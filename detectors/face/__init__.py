@@ -1,4 +1,4 @@
-"""Face detectors behind one interface: frames in, faces in pixels of those frames out.
+"""Face detectors behind one interface: frames in, faces in pixel coordinates of those frames out.
 
 detector = detectors.face.create("mtcnn", device="auto", max_side=640)
 faces = detector.detect(frames)  # a list of `Face` for each frame, best score first

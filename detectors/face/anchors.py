@@ -1,4 +1,4 @@
-"""Anchors and decoding of RetinaFace: what its networks' numbers mean in pixels."""
+"""Anchors of RetinaFace, and decoding of its networks' outputs to pixels."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ class AnchorLevel:
 
     Attributes:
         stride: step between cells, pixels of the input.
-        sides: side of each of a cell's anchors, pixels.
-        offset: where the centre of the first cell's anchors lies, pixels.
+        sides: sides of a cell's anchors, pixels.
+        offset: centre of the first cell's anchors, pixels.
     """
 
     stride: int
@@ -28,13 +28,13 @@ class AnchorLevel:
 
 @dataclass(frozen=True, slots=True)
 class AnchorCoding:
-    """How a network of the RetinaFace family codes faces relative to its anchors.
+    """How a network of the RetinaFace family encodes faces relative to its anchors.
 
     Attributes:
         levels: in the order of the network's outputs.
-        centre_variance: factor of every shift.
-        size_variance: factor of the logarithm of every change of size.
-        end_pixel: 1.0 where a box ends on its last pixel, 0.0 where it ends past it.
+        centre_variance: factor applied to shifts.
+        size_variance: factor applied to the logarithm of size changes.
+        end_pixel: 1.0 if a box's end coordinate is its last pixel, 0.0 if it is one past it.
     """
 
     levels: tuple[AnchorLevel, ...]
@@ -43,7 +43,7 @@ class AnchorCoding:
     end_pixel: float
 
     def anchors(self, maps: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
-        """Centre and side (x, y, side) of all anchors over feature maps (height, width): float32 [A, 3]."""
+        """Centre and side (x, y, side) of all anchors of feature maps (height, width): float32 [A, 3]."""
         parts = []
         for level, (height, width) in zip(self.levels, maps, strict=True):
             y = torch.arange(height, device=device) * level.stride + level.offset
@@ -54,19 +54,19 @@ class AnchorCoding:
         return torch.cat(parts)
 
     def decode_boxes(self, anchors: Tensor, deltas: Tensor) -> Tensor:
-        """Anchors [M, 3] and deltas [M, 4] (shift of x and y, log change of width and height) to xyxy [M, 4]."""
+        """Decode anchors [M, 3] and deltas [M, 4] (shift of x, y; log change of width, height) to xyxy [M, 4]."""
         centre = anchors[:, :2] + deltas[:, :2] * self.centre_variance * anchors[:, 2:]
-        reach = ((deltas[:, 2:] * self.size_variance).exp() * anchors[:, 2:] - self.end_pixel) / 2
-        return torch.cat([centre - reach, centre + reach], dim=1)
+        half = ((deltas[:, 2:] * self.size_variance).exp() * anchors[:, 2:] - self.end_pixel) / 2
+        return torch.cat([centre - half, centre + half], dim=1)
 
     def decode_landmarks(self, anchors: Tensor, deltas: Tensor) -> Tensor:
-        """Anchors [M, 3] and deltas [M, 10] (five shifts of x and y) to points [M, 5, 2]."""
+        """Decode anchors [M, 3] and deltas [M, 10] (five shifts of x and y) to points [M, 5, 2]."""
         shifts = deltas.view(-1, 5, 2) * self.centre_variance
         return anchors[:, None, :2] + shifts * anchors[:, None, 2:]
 
 
 class AnchorOutputs(NamedTuple):
-    """What a network says about the A anchors of N images.
+    """Outputs of a network for the A anchors of N images.
 
     Attributes:
         scores: face probabilities, float32 [N, A].
@@ -82,14 +82,14 @@ class AnchorOutputs(NamedTuple):
 
 
 class AnchorNetwork(nn.Module):
-    """A network of the RetinaFace family, whichever its backbone."""
+    """A network of the RetinaFace family, with any backbone."""
 
     coding: ClassVar[AnchorCoding]
 
     @abstractmethod
-    def fit(self, height: int, width: int, *, enlarge: bool) -> float:
-        """Factor by which a frame is resized before the network sees it; above 1 only with `enlarge`."""
+    def resize_factor(self, height: int, width: int, *, enlarge: bool) -> float:
+        """Factor by which to resize a frame for the network; above 1 only with `enlarge`."""
 
     @abstractmethod
     def forward(self, images: Tensor) -> AnchorOutputs:
-        """Look at uint8 RGB images [N, H, W, 3]."""
+        """Run on uint8 RGB images [N, H, W, 3]."""

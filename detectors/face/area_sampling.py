@@ -1,7 +1,7 @@
-"""Area resizing of whole frames and of thousands of boxes, by integral images.
+"""Area resizing of whole frames and of thousands of boxes, with integral images.
 
-An output pixel is the mean over the input pixels that it touches (torch's `area` interpolation,
-`adaptive_avg_pool2d`): a sum that an integral image answers with four look-ups, whatever the size.
+An output pixel is the mean of the input pixels that it overlaps (torch's `area` interpolation,
+`adaptive_avg_pool2d`). An integral image gives that sum with four look-ups, independent of size.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ __all__ = ["AreaSampler"]
 
 
 class AreaSampler:
-    """Resizes N frames of one size, or boxes in them, to what the networks of MTCNN take.
+    """Resizes N frames of equal size, or boxes in them, and normalises them for MTCNN's networks.
 
     Sums are int32 and may wrap around; a difference of sums is exact as long as the sum over one
-    output pixel is below 2**31, which takes more than eight million input pixels to break.
+    output pixel is below 2**31, which holds up to eight million input pixels per output pixel.
 
     Args:
-        frames: RGB [H, W, 3] each, of one size.
-        device: where the integral images are kept and results are made.
+        frames: RGB [H, W, 3] each, of equal size.
+        device: where the integral images are kept and results are computed.
     """
 
     def __init__(self, frames: Sequence[NDArray[np.uint8]], device: torch.device) -> None:
@@ -35,7 +35,7 @@ class AreaSampler:
         return len(self._sums)
 
     def resize(self, height: int, width: int, rows: range) -> Tensor:
-        """Some rows of all frames at another size: float32 [N, 3, len(rows), width] in -1..1, channels last."""
+        """Compute some rows of all frames at another size: float32 [N, 3, len(rows), width] in -1..1, channels last."""
         top, bottom = _bins(self.height, height, rows, self._sums.device)
         left, right = _bins(self.width, width, range(width), self._sums.device)
         strips = self._sums.index_select(1, bottom) - self._sums.index_select(1, top)
@@ -43,12 +43,12 @@ class AreaSampler:
         return _normalise(sums, (bottom - top)[:, None] * (right - left)).permute(0, 3, 1, 2)
 
     def crop(self, frame: Tensor, boxes: Tensor, size: int) -> Tensor:
-        """K boxes, each resized to a square.
+        """Crop K boxes and resize each to a square.
 
         Args:
-            frame: int64 [K], whose box it is.
+            frame: int64 [K], index of each box's frame.
             boxes: int64 [K, 4], xyxy edges within the frame, not empty.
-            size: side of the square.
+            size: side of the square, pixels.
 
         Returns:
             float32 [K, 3, size, size] in -1..1, channels last.
@@ -71,15 +71,15 @@ def _integrate(frames: Sequence[NDArray[np.uint8]], device: torch.device) -> Ten
     if device.type == "cpu":
         height, width = frames[0].shape[:2]
         sums = np.empty((len(frames), height + 1, width + 1, 3), np.int32)
-        for frame, ours in zip(frames, sums, strict=True):
-            cv2.integral(frame, ours, cv2.CV_32S)  # in place: of a large frame, a copy takes hundreds of megabytes
+        for frame, out in zip(frames, sums, strict=True):
+            cv2.integral(frame, out, cv2.CV_32S)  # in place: a copy for a large frame takes hundreds of megabytes
         return torch.from_numpy(sums)
     pixels = torch.from_numpy(np.stack(frames)).to(device)
     return F.pad(pixels, (0, 0, 1, 0, 1, 0)).cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32)
 
 
 def _bins(pixels: int, bins: int, wanted: range, device: torch.device) -> tuple[Tensor, Tensor]:
-    """First and past-the-last input pixel of the wanted output pixels along one axis: int64 each."""
+    """First and past-the-end input pixel of the wanted output pixels along one axis: int64 each."""
     step = torch.arange(wanted.start, wanted.stop, device=device)
     return step * pixels // bins, ((step + 1) * pixels + bins - 1) // bins
 

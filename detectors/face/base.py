@@ -1,4 +1,4 @@
-"""What every face detector gives, and the part of detection that all of them share."""
+"""Interface and output of face detectors, and the steps that all of them share."""
 
 import math
 from abc import ABC, abstractmethod
@@ -17,18 +17,18 @@ __all__ = ["Detections", "Face", "FaceDetector", "detection_side"]
 
 
 GRID, SCORE_DIGITS = 64, 4
-"""Boxes and landmarks are told in 1/64 pixel, scores to four digits.
+"""Boxes and landmarks are rounded to 1/64 pixel, scores to four digits.
 
-Sums differ in their last bits with a processor's vector width, and crops would show it.
+The last bits of sums depend on a processor's vector width; without rounding, crops would differ between machines.
 """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Face:
-    """One face, in pixels of the frame that was given.
+    """One face, in pixels of the input frame.
 
     Attributes:
-        bbox: float32 [4], x1, y1, x2, y2; may reach over the frame's edge.
+        bbox: float32 [4], x1, y1, x2, y2; may extend beyond the frame.
         score: confidence, 0..1.
         landmarks: float32 [5, 2], points (x, y): viewer-left eye, viewer-right eye, nose,
             viewer-left mouth corner, viewer-right mouth corner.
@@ -41,7 +41,7 @@ class Face:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """The M faces of a batch of N frames of one size, in pixels of those frames.
+    """The M faces in a batch of N frames of equal size, in pixels of those frames.
 
     Attributes:
         frame: int64 [M], position in the batch.
@@ -57,31 +57,32 @@ class Detections:
 
 
 class FaceDetector(ABC):
-    """Finds faces in frames of any size.
+    """Base class of the face detectors.
 
-    A subclass implements `_detect_batch`, for frames of one size, and `create`; this class
-    shrinks frames, groups them by size, and turns what was found back into source pixels. It knows no torch, whose
-    detectors are `TorchFaceDetector`s: networks may run elsewhere.
+    A subclass implements `_detect_batch`, for frames of equal size, and `create`; this class shrinks frames, groups
+    them by size, and maps detections back to source pixels. It does not import torch, so that networks may run on
+    other runtimes (ONNX); detectors on torch subclass `TorchFaceDetector`.
 
     Args:
-        max_side: frames whose longer side exceeds this are shrunk to it first; None for never.
+        max_side: frames whose longer side exceeds this are shrunk to it first; None to never shrink by this rule.
         min_score: faces with a lower score are dropped.
-        batch: frames a forward pass, at most.
+        batch: maximum frames per forward pass.
 
     Attributes:
-        min_face: where `max_side` is None, frames are shrunk as far as faces of this shorter side (source pixels) are
-            still found; None for no shrinking.
+        min_face: if `max_side` is None, frames are shrunk as far as faces with this shorter side (source pixels) are
+            still detected; None for no shrinking.
     """
 
     variants: ClassVar[tuple[str, ...]] = ()
-    """Names that `create` takes as `variant`, the default first; empty where there is no choice."""
+    """Names that `create` accepts as `variant`, the default first; empty if there is no choice."""
     options_type: ClassVar[type[Options]] = Options
-    """Options of this detector alone."""
+    """Options specific to this detector."""
     cpu_pixels: ClassVar[int]
-    """Pixels that go through the networks in one pass on a CPU: bounds memory, whatever `batch` says."""
+    """Maximum pixels per forward pass on a CPU; bounds memory regardless of `batch`."""
+    """As `cpu_pixels`, on a GPU."""
     gpu_pixels: ClassVar[int]
     smallest_face: float
-    """Shorter side of the smallest faces that are found as reliably as large ones, in pixels that the networks see."""
+    """Shorter side of the smallest faces detected as reliably as large ones, in pixels of the network's input."""
 
     on_gpu: bool = False
 
@@ -111,26 +112,26 @@ class FaceDetector(ABC):
             options: an instance of `options_type`.
 
         Raises:
-            ConfigError: for an option that this detector does not have.
-            DetectorError: for weights that are missing or damaged.
+            ConfigError: if this detector does not have an option.
+            DetectorError: if the weights are missing or damaged.
         """
 
     @abstractmethod
     def _detect_batch(self, frames: Sequence[NDArray[np.uint8]]) -> Detections:
-        """Faces in 1 to `batch` RGB frames [H, W, 3] of one size."""
+        """Detect faces in 1 to `batch` RGB frames [H, W, 3] of equal size."""
 
     def _pixels_seen(self, height: int, width: int) -> int:
-        """Pixels that the networks see of a frame of this size."""
+        """Pixels of the network's input for a frame of this size."""
         return height * width
 
     def _side(self, height: int, width: int) -> int | None:
-        """Longer side that a frame is shrunk to, if it is longer."""
+        """Longer side that larger frames are shrunk to; None for no limit."""
         if self.max_side is not None or self.min_face is None:
             return self.max_side
         return detection_side(height, width, self.min_face, self.smallest_face)
 
     def _passes(self, frames: Sequence[NDArray[np.uint8]]) -> Iterator[list[int]]:
-        """Indices of frames of equal size, as many at a time as `batch` and memory allow."""
+        """Yield indices of frames of equal size, as many at a time as `batch` and memory allow."""
         by_size: dict[tuple[int, int], list[int]] = {}
         for index, frame in enumerate(frames):
             by_size.setdefault(frame.shape[:2], []).append(index)
@@ -144,13 +145,13 @@ class FaceDetector(ABC):
         """Find the faces of each frame.
 
         Args:
-            frames: RGB [H, W, 3] each; sizes may differ. An array [N, H, W, 3] will do.
+            frames: RGB [H, W, 3] each, whose sizes may differ; or an array [N, H, W, 3].
 
         Returns:
-            For each frame its faces, best score first; an empty list where there is none.
+            For each frame its faces, highest score first; an empty list if there are none.
 
         Raises:
-            ValueError: for a frame that is not uint8 [H, W, 3].
+            ValueError: if a frame is not uint8 [H, W, 3].
         """
         for frame in frames:
             if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
@@ -169,7 +170,7 @@ class FaceDetector(ABC):
 def detection_side(height: int, width: int, min_face: float, smallest_detectable: float) -> int:
     """Longer side to shrink a frame to, so that faces of `min_face` pixels become `smallest_detectable` pixels large.
 
-    Never more than the frame's own longer side: frames are not enlarged.
+    At most the frame's own longer side: frames are never enlarged.
     """
     longer = max(height, width)
     return longer if min_face <= smallest_detectable else math.ceil(longer * smallest_detectable / min_face)
@@ -185,7 +186,7 @@ def _shrink(frame: NDArray[np.uint8], max_side: int | None) -> NDArray[np.uint8]
 
 
 def _faces(found: Detections, min_score: float) -> Iterator[tuple[int, Face]]:
-    """The faces of a batch with their positions in it, best score first."""
+    """Yield the faces of a batch with their frames' positions in it, highest score first."""
     order = np.argsort(-found.scores, kind="stable")
     order = order[found.scores[order] >= min_score]
     columns = (field[order] for field in (found.frame, found.boxes, found.scores, found.landmarks))
@@ -194,7 +195,7 @@ def _faces(found: Detections, min_score: float) -> Iterator[tuple[int, Face]]:
 
 
 def _rescale(face: Face, x_scale: float, y_scale: float) -> Face:
-    """The face in pixels of the source, on a grid that is coarser than what differs between processors."""
+    """Scale a face to source pixels, rounded to `GRID` and `SCORE_DIGITS`."""
     scale = np.array([x_scale, y_scale], np.float32)
     corners, points = (
         (np.round(pixels * GRID) / GRID).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Face detectors by name and options."""
+"""Creation of face detectors by name and options."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,18 +32,18 @@ def create(
 
     Args:
         name: one of `registry.FACE_DETECTORS`.
-        device: where it runs; `auto` is a GPU where there is one.
+        device: where it runs; `auto` is a GPU if there is one.
         variant: one of the detector's `variants`; None for the first.
-        weights: weights file; None for the one that comes with, or is fetched by, the detector's package.
-        max_side: frames whose longer side exceeds this are shrunk to it for detection; None for never.
-        min_face: without `max_side`, frames are shrunk as far as faces of this shorter side are still found.
+        weights: weights file; None for the one that the detector's package contains or downloads.
+        max_side: frames whose longer side exceeds this are shrunk to it for detection; None to never shrink.
+        min_face: without `max_side`, frames are shrunk as far as faces with this shorter side are still detected.
         min_score: faces with a lower score are dropped.
-        batch: frames a forward pass, at most.
+        batch: maximum frames per forward pass.
         options: see the detector's `options_type`.
 
     Raises:
-        ConfigError: for an unknown name, variant, option or device.
-        DetectorError: for weights that are missing or damaged.
+        ConfigError: if a name, variant, option or device is unknown.
+        DetectorError: if the weights are missing or damaged.
     """
     kind = FACE_DETECTORS[name]
     detector = kind.create(

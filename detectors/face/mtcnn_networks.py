@@ -1,4 +1,4 @@
-"""facenet-pytorch's three networks of MTCNN, with the same weights and results, arranged for speed."""
+"""facenet-pytorch's three MTCNN networks, with the same weights and results, rearranged for speed."""
 
 import torch
 from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
@@ -7,15 +7,15 @@ from torch.nn import functional as F
 
 __all__ = ["ProposalNetwork", "RefinementNetwork"]
 
-# Ten channels fill no vector register; two more, of zeros, halve the time of the first layers on a CPU.
+# Ten channels do not fill a vector register; two more, all zeros, halve the time of the first layers on a CPU.
 PADDED_CHANNELS = 12
 
 
 class ProposalNetwork(nn.Module):
-    """P-Net: is there a face in each cell of an image?
+    """P-Net: classifies each cell of an image as face or not.
 
-    It gives one logit per cell in place of a softmax over two, and leaves the box regression, a
-    1x1 convolution, to be asked for at the few cells that matter.
+    It returns one logit per cell instead of a softmax over two classes. The box regression, a 1x1
+    convolution, is computed separately, only for the few cells that pass the threshold.
     """
 
     def __init__(self) -> None:
@@ -35,19 +35,19 @@ class ProposalNetwork(nn.Module):
         self.box = _linear(original.conv4_2.weight.flatten(1), original.conv4_2.bias)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [N, 3, H, W] in -1..1 to logits [N, h, w] and the features [N, h, w, 32] they come from."""
+        """Map images [N, 3, H, W] in -1..1 to logits [N, h, w] and the features [N, h, w, 32] they come from."""
         x = max_pool_2x2(self.prelu1(self.conv1(images)))
         x = self.prelu3(self.conv3(self.prelu2(self.conv2(x))))
         features = x.permute(0, 2, 3, 1)
         return self.face(features).squeeze(-1), features
 
     def regress(self, features: Tensor) -> Tensor:
-        """Features [K, 32] of some cells to box offsets [K, 4], in box sides."""
+        """Map features [K, 32] of some cells to box offsets [K, 4], in units of box sides."""
         return torch.as_tensor(self.box(features))
 
 
 class RefinementNetwork(nn.Module):
-    """R-Net or O-Net: is a crop a face, and where exactly?"""
+    """R-Net or O-Net: classifies a crop as face or not, and regresses its box."""
 
     def __init__(self, original: RNet | ONet) -> None:
         super().__init__()
@@ -64,23 +64,23 @@ class RefinementNetwork(nn.Module):
         )
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """Crops [K, 3, S, S] in -1..1 to scores [K] and regressions [K, 4] (R-Net) or [K, 14] (O-Net).
+        """Map crops [K, 3, S, S] in -1..1 to scores [K] and regressions [K, 4] (R-Net) or [K, 14] (O-Net).
 
-        A regression is four box offsets, then five x and five y of the landmarks, all in box sides.
+        A regression is four box offsets, then five x and five y of the landmarks, all in units of box sides.
         """
         x = self.dense(self.features(crops).permute(0, 3, 2, 1).flatten(1))
         return self.face(x).squeeze(1).sigmoid(), self.regression(x)
 
 
 def max_pool_2x2(x: Tensor) -> Tensor:
-    """`max_pool2d(x, 2, ceil_mode=True)`, which on a CPU takes as long as the convolutions beside it."""
+    """Compute `max_pool2d(x, 2, ceil_mode=True)`; on a CPU torch's own takes as long as the convolutions around it."""
     if x.is_cuda:
         return F.max_pool2d(x, 2, ceil_mode=True)
     return _max_of_pairs(_max_of_pairs(x, 2), 3)
 
 
 def _max_of_pairs(x: Tensor, dim: int) -> Tensor:
-    """Maximum of neighbours 0 and 1, 2 and 3, ... along a dimension; an odd last one stands alone."""
+    """Maximum of neighbours 0 and 1, 2 and 3, ... along a dimension; an odd last one is kept as it is."""
     pairs, odd = divmod(x.shape[dim], 2)
     paired = x.narrow(dim, 0, 2 * pairs).view(*x.shape[:dim], pairs, 2, *x.shape[dim + 1 :])
     maximum = torch.maximum(*paired.unbind(dim + 1))

@@ -1,4 +1,4 @@
-"""RetinaFace: one look at a frame, with anchors, decoding and suppression batched on the device."""
+"""RetinaFace: a single-stage detector, with anchors, decoding and suppression batched on the device."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from facemill.detectors.face.anchors import AnchorNetwork
 from facemill.detectors.face.retinaface_mobilenet import load_mobilenet
 from facemill.detectors.face.retinaface_resnet50 import load_resnet50
 from facemill.detectors.face.suppression import suppress_overlapping
-from facemill.detectors.face.torch_detector import Found, TorchFaceDetector
+from facemill.detectors.face.torch_detector import DetectionTensors, TorchFaceDetector
 from facemill.options import Options
 
 __all__ = ["RetinaFace"]
@@ -31,10 +31,10 @@ _LOADERS: dict[str, Callable[[Path | None], AnchorNetwork]] = {
 
 
 class RetinaFace(TorchFaceDetector):
-    """RetinaFace on a network of either kind.
+    """RetinaFace with either backbone.
 
-    With `max_side` or `min_face` set, frames are never enlarged; without it they are seen at the size that the
-    network's own package shows them at, which for ResNet-50 is larger than 720p.
+    With `max_side` or `min_face` set, frames are never enlarged; without them, frames are resized as the network's
+    own package does, which for ResNet-50 is to more than 720p.
 
     Args:
         network: with its weights loaded.
@@ -71,29 +71,29 @@ class RetinaFace(TorchFaceDetector):
     ) -> Self:
         name = variant or cls.variants[0]
         if name not in _LOADERS:
-            raise ConfigError(f"retinaface has no variant {name!r}: say one of {', '.join(cls.variants)}.")
+            raise ConfigError(f"retinaface has no variant {name!r}: choose one of {', '.join(cls.variants)}.")
         return cls(_LOADERS[name](weights), device=device, max_side=max_side, min_score=min_score, batch=batch)
 
     def _scale(self, height: int, width: int) -> float:
-        """What frames are resized by before the network sees them."""
-        scale = self.network.fit(height, width, enlarge=self.max_side is None and self.min_face is None)
+        """Factor by which frames are resized for the network."""
+        scale = self.network.resize_factor(height, width, enlarge=self.max_side is None and self.min_face is None)
         return scale if min(height, width) * scale >= 1 else 1.0
 
     def _pixels_seen(self, height: int, width: int) -> int:
         return math.ceil(height * width * self._scale(height, width) ** 2)
 
-    def _find(self, frames: Sequence[NDArray[np.uint8]]) -> Found:
+    def _detect_tensors(self, frames: Sequence[NDArray[np.uint8]]) -> DetectionTensors:
         height, width = frames[0].shape[:2]
         scale = self._scale(height, width)
         images = np.stack([_resize(frame, scale) for frame in frames])
         found = self.propose(torch.from_numpy(images).to(self.device))
         boxes = found.boxes / scale
-        # The original suppression counts both end pixels of a box, in pixels of the frame.
+        # The original suppression counts both end pixels of a box, in frame pixels.
         keep = suppress_overlapping(boxes + boxes.new_tensor([0, 0, 1, 1]), found.scores, found.frame, NMS_THRESHOLD)
-        return Found(found.frame[keep], boxes[keep], found.scores[keep], found.landmarks[keep] / scale)
+        return DetectionTensors(found.frame[keep], boxes[keep], found.scores[keep], found.landmarks[keep] / scale)
 
-    def propose(self, images: Tensor) -> Found:
-        """Every anchor of images [N, H, W, 3] that scores at least `min_score`, decoded and unsuppressed."""
+    def propose(self, images: Tensor) -> DetectionTensors:
+        """Decode every anchor of images [N, H, W, 3] that scores at least `min_score`, without suppression."""
         with torch.autocast("cuda", dtype=_half_precision(), enabled=self.device.type == "cuda"):
             scores, box_deltas, landmark_deltas, maps = self.network(images)
         coding = self.network.coding
@@ -102,7 +102,7 @@ class RetinaFace(TorchFaceDetector):
         boxes = coding.decode_boxes(anchors, box_deltas[frame, anchor])
         height, width = images.shape[1:3]
         limit = boxes.new_tensor([width, height]).repeat(2) - coding.end_pixel
-        return Found(
+        return DetectionTensors(
             frame=frame,
             boxes=boxes.clamp(min=0).minimum(limit),
             scores=scores[frame, anchor],
@@ -111,7 +111,7 @@ class RetinaFace(TorchFaceDetector):
 
 
 def _half_precision() -> torch.dtype:
-    """Bfloat16, which cannot overflow, where the GPU computes with it."""
+    """Return bfloat16, which does not overflow, if the GPU supports it natively."""
     native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if native else torch.float16
 

@@ -1,7 +1,7 @@
-"""RetinaFace on MobileNet-0.25, in the layout of the widely used `mobilenet0.25_Final.pth`.
+"""RetinaFace with a MobileNet-0.25 backbone, in the layout of the widely used `mobilenet0.25_Final.pth`.
 
-Deng et al., "RetinaFace: Single-stage Dense Face Localisation in the Wild" (2019). The names and
-indices of modules are those of the weights file.
+Deng et al., "RetinaFace: Single-stage Dense Face Localisation in the Wild" (2019). Module names and
+indices are those of the weights file.
 """
 
 from pathlib import Path
@@ -60,7 +60,7 @@ class MobileNetRetinaFace(AnchorNetwork):
         self.BboxHead = _heads(values=4)
         self.LandmarkHead = _heads(values=10)
 
-    def fit(self, height: int, width: int, *, enlarge: bool) -> float:
+    def resize_factor(self, height: int, width: int, *, enlarge: bool) -> float:
         return 1.0
 
     def forward(self, images: Tensor) -> AnchorOutputs:
@@ -80,7 +80,7 @@ class MobileNetRetinaFace(AnchorNetwork):
 
 
 class FeaturePyramid(nn.Module):
-    """Three feature maps of one width, each with what the coarser ones know added in."""
+    """Three feature maps of equal width, each with the upsampled coarser one added."""
 
     def __init__(self, widths: tuple[int, int, int]) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class FeaturePyramid(nn.Module):
 
 
 class ContextModule(nn.Module):
-    """SSH: one, two and three 3x3 convolutions beside each other, for a wider look around."""
+    """SSH: parallel branches of one, two and three 3x3 convolutions, for a larger receptive field."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class ContextModule(nn.Module):
 
 
 class Head(nn.Module):
-    """A 1x1 convolution with `values` numbers for each of a cell's two anchors."""
+    """A 1x1 convolution that gives `values` numbers for each of a cell's two anchors."""
 
     def __init__(self, values: int) -> None:
         super().__init__()
@@ -122,21 +122,21 @@ class Head(nn.Module):
         self.conv1x1 = nn.Conv2d(CHANNELS, 2 * values, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features [N, C, h, w] to [N, h * w * 2, values]."""
+        """Map features [N, C, h, w] to [N, h * w * 2, values]."""
         return torch.as_tensor(self.conv1x1(x)).permute(0, 2, 3, 1).reshape(len(x), -1, self.values)
 
 
 def load_mobilenet(path: Path | None) -> MobileNetRetinaFace:
-    """The network with weights from a file, by default from torch's own cache of checkpoints.
+    """Build the network with weights from a file, by default from torch's checkpoint cache.
 
     Raises:
-        DetectorError: where the file is missing or damaged.
+        DetectorError: if the file is missing or damaged.
     """
     default = Path(torch.hub.get_dir()) / "checkpoints" / FILE
     if path is None and not default.is_file():
         raise DetectorError(
-            f"RetinaFace on MobileNet-0.25 needs its weights: get {FILE} from a repository of Pytorch_Retinaface "
-            f"and put it at {default}, or say where it is with --set detect.weights=PATH."
+            f"RetinaFace with MobileNet-0.25 needs its weights: get {FILE} from a Pytorch_Retinaface repository "
+            f"and put it at {default}, or give its path with --set detect.weights=PATH."
         )
     with torch.device("meta"):
         network = MobileNetRetinaFace()

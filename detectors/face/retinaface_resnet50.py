@@ -1,4 +1,4 @@
-"""RetinaFace on ResNet-50: the PyTorch network and the weights of the `retina-face` package."""
+"""RetinaFace with a ResNet-50 backbone: the PyTorch network and weights of the `retina-face` package."""
 
 import os
 from pathlib import Path
@@ -17,13 +17,13 @@ __all__ = ["ResNet50RetinaFace", "load_resnet50"]
 
 FILE = "retinaface.pth"
 SHORT_SIDE, LONG_SIDE = 1024, 1980
-"""The package brings the short side of a frame to the first, unless the long one exceeds the second."""
+"""The package resizes a frame's short side to the first, or its long side to the second if that is smaller."""
 
 
 class ResNet50RetinaFace(AnchorNetwork):
-    """The package's network with its outputs joined over levels."""
+    """The package's network with the outputs of all levels concatenated."""
 
-    # The package's anchors are -248..263 and so on: their centres lie half a pixel before the cell's middle.
+    # The package's anchors are -248..263 and so on: their centres lie half a pixel before the cell's centre.
     coding: ClassVar = AnchorCoding(
         levels=(
             AnchorLevel(stride=32, sides=(512, 256), offset=7.5),
@@ -39,7 +39,7 @@ class ResNet50RetinaFace(AnchorNetwork):
         super().__init__()
         self.network = network
 
-    def fit(self, height: int, width: int, *, enlarge: bool) -> float:
+    def resize_factor(self, height: int, width: int, *, enlarge: bool) -> float:
         # `enlarge` is the package's `allow_upscaling`.
         scale = SHORT_SIDE / min(height, width)
         if not enlarge:
@@ -51,7 +51,7 @@ class ResNet50RetinaFace(AnchorNetwork):
     def forward(self, images: Tensor) -> AnchorOutputs:
         outputs = [output.float() for output in self.network(images.float())]  # [N, h, w, values] each
         count = len(images)
-        # The package puts the background's probability of both anchors before the face's.
+        # The package's channels are: background probability of both anchors, then face probability of both.
         scores = torch.cat([output[..., 2:].reshape(count, -1) for output in outputs[0::3]], dim=1)
         boxes = torch.cat([output.reshape(count, -1, 4) for output in outputs[1::3]], dim=1)
         landmarks = torch.cat([output.reshape(count, -1, 10) for output in outputs[2::3]], dim=1)
@@ -60,12 +60,12 @@ class ResNet50RetinaFace(AnchorNetwork):
 
 
 def load_resnet50(path: Path | None) -> ResNet50RetinaFace:
-    """The network with weights from a file, by default the one that the package keeps or fetches.
+    """Build the network with weights from a file, by default the one that the package caches or downloads.
 
     Raises:
-        DetectorError: where the file is missing and cannot be fetched, or is damaged.
+        DetectorError: if the file is missing and cannot be downloaded, or is damaged.
     """
-    with torch.device("meta"):  # drawing 27 million random weights to overwrite them takes seconds
+    with torch.device("meta"):  # initialising 27 million weights that are then overwritten would take seconds
         network = package.RetinaFace()
     load_weights(network, path or _package_weights())
     return ResNet50RetinaFace(network)
@@ -77,6 +77,6 @@ def _package_weights() -> Path:
     except (ValueError, OSError):
         folder = Path(os.environ.get("DEEPFACE_HOME", Path.home())) / ".deepface" / "weights"
         raise DetectorError(
-            f"RetinaFace on ResNet-50 needs its weights, which could not be downloaded: get {package.WEIGHTS_URLS[0]} "
-            f"and put it at {folder / FILE}, or say where it is with --set detect.weights=PATH."
+            "RetinaFace with ResNet-50 needs its weights, which could not be downloaded: get "
+            f"{package.WEIGHTS_URLS[0]} and put it at {folder / FILE}, or give its path with --set detect.weights=PATH."
         ) from None

@@ -1,4 +1,4 @@
-"""Non-maximum suppression of many frames' boxes at once."""
+"""Non-maximum suppression of the boxes of many frames at once."""
 
 import torch
 from torch import Tensor
@@ -13,21 +13,21 @@ def suppress_overlapping(boxes: Tensor, scores: Tensor, groups: Tensor, threshol
     Args:
         boxes: [M, 4], xyxy.
         scores: [M].
-        groups: int64 [M]; boxes of different groups (frames, pyramid levels) never touch.
-        threshold: a box is dropped where its IoU with a better one exceeds this.
+        groups: int64 [M]; boxes of different groups (frames, pyramid levels) do not suppress each other.
+        threshold: a box is dropped if its IoU with a kept, higher-scoring one exceeds this.
 
     Returns:
-        int64 [K], indices of the boxes kept, best score first.
+        int64 [K], indices of the boxes kept, highest score first.
     """
-    # batched_nms moves groups far apart: in float32 that would cost the boxes their fractions.
+    # batched_nms offsets each group by a large number, which in float32 would lose the fractions of coordinates.
     return torch.as_tensor(batched_nms(boxes.double(), scores.double(), groups, threshold))
 
 
 def suppress_contained(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
     """Greedy suppression by intersection over the smaller box, within each group.
 
-    This is the last suppression of MTCNN: it also drops a small box inside a large one. Sides
-    count both end pixels, as in the original. Arguments and result as in `suppress_overlapping`.
+    MTCNN's last suppression: it also drops a small box inside a large one. Sides count both end
+    pixels, as in the original. Arguments and result as in `suppress_overlapping`.
     """
     order = scores.argsort(descending=True, stable=True)
     boxes, groups = boxes[order], groups[order]
@@ -37,9 +37,9 @@ def suppress_contained(boxes: Tensor, scores: Tensor, groups: Tensor, threshold:
     bottom_right = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     intersection = (bottom_right - top_left + 1).clamp(min=0).prod(dim=2)  # [M, M]
     covered = intersection > threshold * torch.minimum(area[:, None], area[None, :])
-    rivals = (covered & (groups[:, None] == groups[None, :])).triu(diagonal=1)  # [better, worse]
-    # The greedy choice is the only set that equals "no kept, better rival": iterate until it stands.
+    suppresses = (covered & (groups[:, None] == groups[None, :])).triu(diagonal=1)  # [better, worse]
+    # The greedy result is the only fixed point of "kept unless a kept, better box suppresses it": iterate to it.
     keep = torch.ones_like(groups, dtype=torch.bool)
-    while not torch.equal(keep, kept := ~(rivals & keep[:, None]).any(dim=0)):
+    while not torch.equal(keep, kept := ~(suppresses & keep[:, None]).any(dim=0)):
         keep = kept
     return order[keep]

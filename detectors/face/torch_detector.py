@@ -1,4 +1,4 @@
-"""What the face detectors that run on torch have in common."""
+"""Base class of the face detectors that run on torch."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from torch import Tensor
 from facemill.detectors.device import resolve_device
 from facemill.detectors.face.base import Detections, FaceDetector
 
-__all__ = ["Found", "TorchFaceDetector"]
+__all__ = ["DetectionTensors", "TorchFaceDetector"]
 
 
-class Found(NamedTuple):
+class DetectionTensors(NamedTuple):
     """`Detections` as tensors on the detector's device."""
 
     frame: Tensor
@@ -25,7 +25,7 @@ class Found(NamedTuple):
 
 
 class TorchFaceDetector(FaceDetector):
-    """A face detector whose networks are torch's; a subclass implements `_find`.
+    """A face detector whose networks run on torch; a subclass implements `_detect_tensors`.
 
     Args:
         device: where the networks run.
@@ -37,9 +37,9 @@ class TorchFaceDetector(FaceDetector):
         self.on_gpu = self.device.type != "cpu"
 
     @abstractmethod
-    def _find(self, frames: Sequence[NDArray[np.uint8]]) -> Found:
-        """Faces in 1 to `batch` RGB frames [H, W, 3] of one size; called in inference mode."""
+    def _detect_tensors(self, frames: Sequence[NDArray[np.uint8]]) -> DetectionTensors:
+        """Detect faces in 1 to `batch` RGB frames [H, W, 3] of equal size; called in inference mode."""
 
     def _detect_batch(self, frames: Sequence[NDArray[np.uint8]]) -> Detections:
         with torch.inference_mode():
-            return Detections(*(field.cpu().numpy() for field in self._find(frames)))
+            return Detections(*(field.cpu().numpy() for field in self._detect_tensors(frames)))

@@ -1,4 +1,4 @@
-"""Loading of weights files: never code, only tensors, and only the file that was meant."""
+"""Loading of weights files into networks: tensors only, never code, with the published file's hash checked."""
 
 import hashlib
 from pathlib import Path
@@ -12,17 +12,17 @@ __all__ = ["load_weights"]
 
 
 def load_weights(network: nn.Module, path: Path, *, sha256: str | None = None, published_as: str | None = None) -> None:
-    """Fill a network from a state dict on disk; a `module.` prefix (of DataParallel) is ignored.
+    """Load a state dict from disk into a network; a `module.` prefix (of DataParallel) is ignored.
 
-    The network may be one without storage (built under `torch.device("meta")`).
+    The network may have no storage (built under `torch.device("meta")`).
 
     Args:
-        sha256: hash of the published file, where it is known. It is asked of a file that bears the
-            published name; weights that somebody trained themselves go by another name.
-        published_as: that name.
+        sha256: hash of the published file, if known. It is checked only if the file has the
+            published name, so that users can load weights of their own under another name.
+        published_as: name of the published file.
 
     Raises:
-        DetectorError: where the file is missing, is not the one it claims to be, or does not fit.
+        DetectorError: if the file is missing, is not the published one though named so, or does not fit.
     """
     if not path.is_file():
         raise DetectorError(f"There is no weights file {path}: give the path of one with --set detect.weights=PATH.")

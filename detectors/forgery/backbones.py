@@ -1,7 +1,7 @@
-"""Backbones as a list of stages, so that detectors can tap them, and put modules between them.
+"""Backbones as a list of stages, so that detectors can read intermediate maps and insert modules.
 
-The networks are timm's. Three families are known by their structure: EfficientNets (MobileNets and
-TinyNets among them), ResNets, and Xception.
+The networks are timm's. Three families are supported: EfficientNets (including MobileNets and
+TinyNets), ResNets, and Xception. timm's `features_only` is not used: it returns maps, not stages.
 """
 
 from pathlib import Path
@@ -20,20 +20,20 @@ __all__ = ["Backbone", "create_backbone", "input_statistics"]
 
 RGB = tuple[float, float, float]
 
-_PROBE = 64  # side of the picture that finds strides: divisible by every network's
+_PROBE = 64  # side of the dummy image that strides are measured with; divisible by every network's stride
 
 
 class Backbone(nn.Module):
-    """A network without its classifier, in stages that are run one after another.
+    """A network without its classifier, as stages that run one after another.
 
     EfficientNets: stage 0 is the stem, stages 1 to 7 (5 for MobileNetV1) the blocks, and the last the 1x1
-    head where there is one. ResNets: stage 0 is the stem (without its max-pooling where asked), 1 to 4 the
+    head if there is one. ResNets: stage 0 is the stem (optionally without max-pooling), 1 to 4 the
     layers. Xception: stage 0 is the two entry convolutions, 1 to 12 the blocks, 13 the two exit convolutions.
 
     Attributes:
         stages: the stages, each [B, C_i, h, w] -> [B, C_j, h', w'].
         channels: channels after each stage.
-        strides: pixels of the input per cell after each stage.
+        strides: input pixels per cell after each stage.
     """
 
     channels: tuple[int, ...]
@@ -45,13 +45,13 @@ class Backbone(nn.Module):
         self.channels, self.strides = _measure(stages)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W] to the last stage's map."""
+        """Map images [B, 3, H, W] to the last stage's output."""
         for stage in self.stages:
             images = stage(images)
         return images
 
     def taps(self, images: Tensor, wanted: tuple[int, ...]) -> list[Tensor]:
-        """The maps after the wanted stages, in the order of the stages; later stages are not run."""
+        """Return the maps after the wanted stages, in stage order; later stages are not run."""
         maps = []
         for index in range(max(wanted) + 1):
             images = self.stages[index](images)
@@ -60,10 +60,10 @@ class Backbone(nn.Module):
         return maps
 
     def last_at(self, stride: int) -> int:
-        """Index of the last stage of that stride.
+        """Index of the last stage with that stride.
 
         Raises:
-            ConfigError: where the network has no such stage.
+            ConfigError: if the network has no such stage.
         """
         if stride not in self.strides:
             raise ConfigError(f"This backbone has no stage of stride {stride}: its strides are {self.strides}.")
@@ -71,7 +71,7 @@ class Backbone(nn.Module):
 
 
 def input_statistics(name: str) -> tuple[RGB, RGB]:
-    """Mean and standard deviation, of values in 0..1, that a timm network's weights were trained with."""
+    """Mean and standard deviation (of values in 0..1) that a timm network's weights were trained with."""
     found = timm.get_pretrained_cfg(name)
     return found.mean, found.std
 
@@ -85,22 +85,22 @@ def create_backbone(
     max_pool: bool = True,
     width: int | None = None,
 ) -> Backbone:
-    """Make a backbone from a timm network.
+    """Create a backbone from a timm network.
 
     Args:
-        name: timm's name of it, where weights are wanted with their tag: `resnet18.tv_in1k`. Without one timm takes
-            weights of its choice: not ImageNet's alone for some EfficientNets.
-        pretrained: with timm's weights of that name, which timm downloads and keeps.
-        weights: file of weights to load instead: a state dict of the timm network, as safetensors or by
-            `torch.save`; its classifier is passed over.
-        in_channels: of the input; with pretrained weights the stem's are summed (1) or repeated.
-        max_pool: whether a ResNet's stem ends in its max-pooling.
-        width: of a ResNet, channels of its first layer's convolutions, doubled from layer to layer; None for
+        name: timm's model name, with the tag of its weights if pretrained: `resnet18.tv_in1k`. Without a tag timm
+            uses its default weights, which for some EfficientNets were trained on more than ImageNet.
+        pretrained: load timm's weights of that name, which timm downloads and caches.
+        weights: weights file to load instead: a state dict of the timm network, as safetensors or from
+            `torch.save`; its classifier is ignored.
+        in_channels: of the input; pretrained weights of the stem are summed (1) or repeated.
+        max_pool: whether a ResNet's stem ends with max-pooling.
+        width: for a ResNet, channels of its first layer's convolutions, doubled in each further layer; None for
             the network's own.
 
     Raises:
-        ConfigError: for a name or tag that timm does not know, a network of another family, or one without a width.
-        DetectorError: for weights that are missing, damaged, or of another network.
+        ConfigError: if timm does not know the name or tag, the family is not supported, or has no `width`.
+        DetectorError: if weights are missing, damaged, or of another network.
     """
     if not timm.is_model(name):
         close = ", ".join(timm.list_models(f"*{name}*")[:5]) or "such as tf_efficientnet_b4.aa_in1k or resnet34.tv_in1k"
@@ -111,18 +111,16 @@ def create_backbone(
         raise ConfigError(f"timm has no weights {tag!r} of {network_name}: choose others ({tags}).")
     shape = {} if width is None else {"channels": tuple(width * 2**layer for layer in range(4))}
     try:
-        # timm adapts the stem of its own weights, and of a local file's, to the number of channels.
+        # timm adapts its pretrained stem to the number of channels.
         network = timm.create_model(name, pretrained=pretrained and weights is None, in_chans=in_channels, **shape)
     except TypeError:
         if width is None:
             raise
-        raise ConfigError(
-            f"The network {name} has no width to choose: leave the width out, or take a ResNet."
-        ) from None
+        raise ConfigError(f"The network {name} has no width to choose: leave the width out, or use a ResNet.") from None
     except OSError as error:
         raise DetectorError(
-            f"The weights of {name} could not be fetched ({type(error).__name__}): "
-            "give a file of them with the option weights=FILE, or say pretrained=false to start from random ones."
+            f"The weights of {name} could not be downloaded ({type(error).__name__}): "
+            "give a file with the option weights=FILE, or set pretrained=false to start from random weights."
         ) from None
     if weights is not None:
         _load(network, weights, name)
@@ -131,7 +129,7 @@ def create_backbone(
 
 def _stages(network: nn.Module, name: str, *, max_pool: bool) -> list[nn.Module]:
     if isinstance(network, EfficientNet):
-        stem = nn.Sequential(network.conv_stem, network.bn1)  # timm's norm layers here hold the activation
+        stem = nn.Sequential(network.conv_stem, network.bn1)  # timm's norm layers here include the activation
         head = [] if isinstance(network.conv_head, nn.Identity) else [nn.Sequential(network.conv_head, network.bn2)]
         return [stem, *network.blocks, *head]
     if isinstance(network, ResNet):
@@ -142,15 +140,15 @@ def _stages(network: nn.Module, name: str, *, max_pool: bool) -> list[nn.Module]
     if isinstance(network, Xception):
         entry = nn.Sequential(network.conv1, network.bn1, network.act1, network.conv2, network.bn2, network.act2)
         blocks = [getattr(network, f"block{index}") for index in range(1, 13)]
-        leaving = nn.Sequential(network.conv3, network.bn3, network.act3, network.conv4, network.bn4, network.act4)
-        return [entry, *blocks, leaving]
+        exit_flow = nn.Sequential(network.conv3, network.bn3, network.act3, network.conv4, network.bn4, network.act4)
+        return [entry, *blocks, exit_flow]
     raise ConfigError(
-        f"The network {name} is of no known family: choose an EfficientNet, MobileNetV1 or V2, ResNet or Xception."
+        f"The network {name} is of no supported family: choose an EfficientNet, MobileNetV1 or V2, ResNet or Xception."
     )
 
 
 def _measure(stages: list[nn.Module]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Channels and strides, by running a picture through copies that hold no data."""
+    """Measure channels and strides by running a dummy image on the meta device, which allocates no memory."""
     channels, strides = [], []
     first = next(stages[0].parameters())
     modules = [(stage, stage.training) for stage in stages]
@@ -159,8 +157,8 @@ def _measure(stages: list[nn.Module]) -> tuple[tuple[int, ...], tuple[int, ...]]
         for stage, training in modules:
             stage.eval()
             tensors = {**dict(stage.named_parameters()), **dict(stage.named_buffers())}
-            hollow = {key: torch.empty_like(value, device="meta") for key, value in tensors.items()}
-            x = torch.func.functional_call(stage, hollow, (x,))
+            on_meta = {key: torch.empty_like(value, device="meta") for key, value in tensors.items()}
+            x = torch.func.functional_call(stage, on_meta, (x,))
             stage.train(training)
             channels.append(x.shape[1])
             strides.append(_PROBE // x.shape[2])
@@ -181,7 +179,7 @@ def _load(network: nn.Module, path: Path, name: str) -> None:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise DetectorError(
-            f"The weights file {path} does not fit timm's {name} ({reason_of(error)}): give its own."
+            f"The weights file {path} does not fit timm's {name} ({reason_of(error)}): give weights of this network."
         ) from None
     missing = [key for key in missing if not key.startswith(classifier)]
     if missing or unexpected:

@@ -1,6 +1,6 @@
-"""What every forgery detector does: face crops in, log-odds of being fake out.
+"""Interface of the forgery detectors: face crops in, log-odds of being fake out.
 
-Detectors are plain `torch.nn.Module`s: they know nothing of files, datasets, trainers or devices. Labels
+Detectors are plain `torch.nn.Module`s, independent of files, datasets, trainers and devices. Labels
 are 0 for real and 1 for fake everywhere.
 """
 
@@ -28,7 +28,7 @@ __all__ = [
     "LossTerms",
     "Side",
     "classification_loss",
-    "mean_over",
+    "masked_mean",
 ]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -37,7 +37,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a detector wants to be given: square RGB crops, `(values / 255 - mean) / std`.
+    """Input that a detector expects: square RGB crops, `(values / 255 - mean) / std`.
 
     Attributes:
         size: side of the crop, pixels.
@@ -49,36 +49,36 @@ class InputSpec:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Values in 0..1 [B, 3, H, W] to the detector's own range."""
+        """Normalise images [B, 3, H, W] in 0..1 with `mean` and `std`."""
         return (images - _per_channel(self.mean, images)) / _per_channel(self.std, images)
 
 
 def _per_channel(values: tuple[float, ...], images: Tensor) -> Tensor:
-    """Values as [C, 1, 1], of the images' kind; filled in on their device, as a copy from the CPU would wait for it."""
+    """Values as [C, 1, 1], of the images' dtype; created on their device, since a copy from the CPU would block."""
     return torch.stack([images.new_full((1, 1), value) for value in values])
 
 
 Side = Annotated[int, Field(gt=0, le=8192)]
-"""Of a square input, pixels."""
+"""Side of a square input, pixels."""
 
 
 class ForgeryOptions(Options):
-    """Options that all detectors share; each detector adds the switches that its paper's tables turn."""
+    """Options that all detectors share; each detector adds the switches that its paper's tables vary."""
 
     size: Side
     """Side of the square input, pixels."""
     backbone: str
-    """A network in timm, of a family that `forgery.backbones` knows: NAME, or NAME.TAG for its weights."""
+    """A timm network of a family that `forgery.backbones` supports: NAME, or NAME.TAG for its weights."""
     pretrained: bool = False
-    """Start the backbone from the weights of the tag in its name, which timm downloads; without a tag timm's default,
-    which for some EfficientNets was trained on more than ImageNet."""
+    """Initialise the backbone with the weights of the tag in its name, which timm downloads; without a tag with timm's
+    default, which for some EfficientNets was trained on more than ImageNet."""
     weights: Path | None = None
-    """Start the backbone from this file of weights instead (a state dict of the timm network)."""
+    """Initialise the backbone from this weights file instead (a state dict of the timm network)."""
 
 
 @dataclass
 class ForgeryOutput:
-    """What a forward pass gives; detectors add fields of their own.
+    """Output of a forward pass; detectors add their own fields.
 
     Attributes:
         logit: [B], log-odds of fake.
@@ -94,14 +94,14 @@ class ForgeryOutput:
 
 @dataclass(frozen=True)
 class ForgeryBatch:
-    """What a loss is computed against.
+    """Inputs of a loss.
 
     Attributes:
         images: [B, 3, H, W], normalised as the detector's `input_spec` says.
-        labels: float [B], 1 fake; between 0 and 1 where images were mixed.
-        masks: float [B, 1, H, W], 1 where forged; None where the dataset has none.
+        labels: float [B], 0 real, 1 fake; between 0 and 1 for images combined by mixup.
+        masks: float [B, 1, H, W], 1 where forged; None if the dataset has none.
         has_mask: bool [B], whether a sample's mask is known: true for reals (all zero), false for a fake
-            without an original. None where `masks` is.
+            without an original. None if `masks` is None.
     """
 
     images: Tensor
@@ -112,14 +112,14 @@ class ForgeryBatch:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """A loss and what it is made of.
+    """A loss and its terms.
 
     Attributes:
-        total: scalar, what is minimised.
-        terms: each term by name, a mean and before its weight; for logs, where `loss` is the total's name.
+        total: scalar to minimise.
+        terms: each term by name, averaged and unweighted; for logs, in which `loss` is the total.
 
     Raises:
-        ValueError: for a term named `loss`.
+        ValueError: if a term is named `loss`.
     """
 
     total: Tensor
@@ -131,20 +131,20 @@ class LossTerms:
 
 
 def classification_loss(logit: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross-entropy of log-odds [B] against labels [B] in 0..1, a mean, in float32."""
+    """Mean binary cross-entropy of log-odds [B] against labels [B] in 0..1, in float32."""
     return F.binary_cross_entropy_with_logits(logit.float(), labels.float())
 
 
-def mean_over(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean of those of values [B] that are chosen, bool [B]; 0 where none is."""
+def masked_mean(values: Tensor, chosen: Tensor) -> Tensor:
+    """Mean of the values [B] where `chosen`, bool [B], is true; 0 if it is true nowhere."""
     return (values * chosen).sum() / chosen.sum().clamp(min=1)
 
 
 class ForgeryDetector(nn.Module, ABC):
-    """Base of the forgery detectors.
+    """Base class of the forgery detectors.
 
-    A subclass is made from one `options_type` object, sets `input_spec`, and implements `forward`; it
-    overrides `loss`, `explain`, `after_step` and `after_epoch` where its paper has more to say.
+    A subclass takes one `options_type` object, sets `input_spec`, and implements `forward` and `cam_layer`; it
+    overrides `loss`, `explain`, `after_step` and `after_epoch` as its paper requires.
     """
 
     options_type: ClassVar[type[ForgeryOptions]]
@@ -156,7 +156,7 @@ class ForgeryDetector(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor) -> ForgeryOutput:
-        """Judge crops.
+        """Classify crops.
 
         Args:
             images: [B, 3, H, W], normalised as `input_spec` says; H and W may differ from its size.
@@ -164,28 +164,28 @@ class ForgeryDetector(nn.Module, ABC):
 
     @property
     def uses_masks(self) -> bool:
-        """Whether the loss looks at forgery masks; where it does not, they need not be read."""
+        """Whether the loss uses forgery masks; if not, they need not be read."""
         return False
 
     @property
     @abstractmethod
     def cam_layer(self) -> nn.Module:
-        """The module whose output, [B, C, h, w], Grad-CAM looks at: usually the last with spatial extent."""
+        """The module whose output, [B, C, h, w], Grad-CAM uses: usually the last with spatial extent."""
 
     def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:
-        """The paper's training loss; every term is a mean, so that weights keep their sense at any size."""
+        """The paper's training loss; every term is a mean, so that weights do not depend on batch or image size."""
         loss = classification_loss(output.logit, batch.labels)
         return LossTerms(loss, {"classification": loss})
 
     def explain(self, images: Tensor) -> dict[str, Tensor]:
-        """The detector's own pictures of where it looks, by name: each [B, h, w], of any range and size.
+        """The detector's own heat maps by name: each [B, h, w], of any range and size.
 
-        Called in eval mode, without gradients. Empty where the paper shows none (Grad-CAM is apart).
+        Called in eval mode, without gradients. Empty if the paper shows none (Grad-CAM is separate).
         """
         del images
         return {}
 
-    def after_step(self) -> None:  # most papers do nothing here
+    def after_step(self) -> None:  # not abstract: most papers do nothing here
         """Called after every optimiser step."""
 
     def after_epoch(self) -> None:

@@ -1,4 +1,4 @@
-"""Forgery detectors by name and options."""
+"""Creation of forgery detectors by name and options."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,24 +11,24 @@ __all__ = ["create", "describe_options", "options_of"]
 
 
 def options_of(name: str, options: Mapping[str, Any] | None = None) -> ForgeryOptions:
-    """A detector's options, checked and complete.
+    """Validate a detector's options and fill in defaults.
 
     Raises:
-        ConfigError: for an unknown detector, option or value.
+        ConfigError: if the detector, an option or a value is unknown.
     """
     return check_options(name, FORGERY_DETECTORS[name].options_type, options or {})
 
 
 def describe_options(name: str) -> list[str]:
-    """A line for each of a detector's options: its name, default and meaning.
+    """List a detector's options, one line each: name, default and meaning.
 
     Raises:
-        ConfigError: for an unknown detector.
+        ConfigError: if the detector is unknown.
     """
     model = FORGERY_DETECTORS[name].options_type
     defaults = options_of(name).model_dump(mode="json")
-    meanings = {  # an option that is only given another default says what its first definition says
-        key: next((told for kind in model.__mro__ if (told := _description(kind, key))), "")
+    meanings = {  # an option that is redefined only for its default has the description of its base class
+        key: next((text for kind in model.__mro__ if (text := _description(kind, key))), "")
         for key in model.model_fields
     }
     return [f"{key}={defaults[key]}  {' '.join(meaning.split())}" for key, meaning in meanings.items()]
@@ -47,8 +47,8 @@ def create(name: str, **options: Any) -> ForgeryDetector:
         options: see the detector's `options_type`.
 
     Raises:
-        ConfigError: for an unknown name, option or value.
-        DetectorError: for backbone weights that are missing or damaged.
+        ConfigError: if the name, an option or a value is unknown.
+        DetectorError: if the backbone's weights are missing or damaged.
     """
     return FORGERY_DETECTORS[name](options_of(name, options))
 

@@ -1,4 +1,4 @@
-"""Grad-CAM: which cells of a feature map speak for "fake"."""
+"""Grad-CAM: which cells of a feature map are evidence for "fake"."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,25 +12,25 @@ __all__ = ["grad_cam"]
 
 
 def grad_cam(detector: ForgeryDetector, images: Tensor) -> Tensor:
-    """Heat maps of a detector's evidence for fake, in eval mode (Selvaraju et al., ICCV 2017, Eqs. 1-2).
+    """Compute heat maps of a detector's evidence for fake, in eval mode (Selvaraju et al., ICCV 2017, Eqs. 1-2).
 
     The channels of `detector.cam_layer`'s output are weighted by the mean gradient of the log-odds and
-    summed; what speaks for real (below 0) is cut off.
+    summed; evidence for real (below 0) is set to 0.
 
     Args:
         images: [B, 3, H, W], normalised as `detector.input_spec` says, on the detector's device.
 
     Returns:
-        float32 [B, h, w] of the layer's h x w cells, each image's largest value 1; all 0 where nothing
-        speaks for fake.
+        float32 [B, h, w] of the layer's h x w cells, with a maximum of 1 in each image; all 0 if there is
+        no evidence for fake.
     """
     kept: list[Tensor] = []
     handle = detector.cam_layer.register_forward_hook(lambda _layer, _inputs, output: kept.append(output))
     try:
-        # With an input that wants gradients the map has some even where all parameters are frozen.
+        # An input that requires gradients gives the map a gradient even if all parameters are frozen.
         with _eval_mode(detector), torch.enable_grad():
             logit = detector(images.detach().requires_grad_()).logit
-            (gradient,) = torch.autograd.grad(logit.sum(), kept[-1])  # images do not meet: the sum parts again
+            (gradient,) = torch.autograd.grad(logit.sum(), kept[-1])  # images are independent
     finally:
         handle.remove()
     features, gradient = kept[-1].detach().float(), gradient.float()  # [B, C, h, w]
@@ -42,7 +42,7 @@ def grad_cam(detector: ForgeryDetector, images: Tensor) -> Tensor:
 
 @contextmanager
 def _eval_mode(module: nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards every part is in the mode it was in."""
+    """Set eval mode inside the context, and restore each submodule's mode afterwards."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

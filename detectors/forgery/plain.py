@@ -1,4 +1,4 @@
-"""A backbone with a linear classifier: the baselines that the papers compare with."""
+"""Backbones with a linear classifier: the baselines that the papers compare with."""
 
 from typing import Annotated
 
@@ -15,11 +15,11 @@ class PlainOptions(ForgeryOptions):
     """Options of `Plain`."""
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the pooled features dropped in training."""
+    """Dropout probability of the pooled features."""
 
 
 class Plain(ForgeryDetector):
-    """Backbone, global average pooling, dropout, linear layer to one log-odds; binary cross-entropy."""
+    """Backbone, global average pooling, dropout, linear layer to one logit; trained by binary cross-entropy."""
 
     options_type = PlainOptions
     options: PlainOptions

@@ -1,4 +1,4 @@
-"""Where float32 is needed even in mixed precision."""
+"""Float32 computation inside mixed precision."""
 
 import torch
 from torch import Tensor
@@ -7,6 +7,6 @@ __all__ = ["without_autocast"]
 
 
 def without_autocast(tensor: Tensor) -> torch.autocast:
-    """A context in which what is computed from the tensor, made `.float()`, stays in float32."""
-    # Tensors without data ("meta") have no mixed precision to turn off, and torch refuses to try.
+    """Return a context without autocast on the tensor's device, for computing in float32 on `tensor.float()`."""
+    # torch.autocast does not support the "meta" device.
     return torch.autocast("cpu" if tensor.is_meta else tensor.device.type, enabled=False)

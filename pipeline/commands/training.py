@@ -70,7 +70,7 @@ def train(
         compiled=compiled,
         progress=not quiet,
     )
-    if not report.spokesman:
+    if not report.is_global_zero:
         return
     shown = ", ".join(f"{name} {value:.4f}" for name, value in report.metrics.items() if name.startswith("val_"))
     echo(f"best of {report.epochs} epochs is {report.best_epoch + 1}: {shown} -> {report.run}")

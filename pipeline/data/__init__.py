@@ -1,4 +1,4 @@
-"""Built datasets as PyTorch reads them: samples, balance, augmentation, batches, and Lightning's data module."""
+"""Built datasets for PyTorch: samples, balancing, augmentation, batches, and Lightning's data module."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -29,11 +29,11 @@ __all__ = [
     "prepare",
 ]
 
-# Of the train extra, which who only reads a dataset need not install; importing it takes seconds, too.
-_LATE = {"Augmentation": "augment", "FaceDataModule": "module", "prepare": "batches"}
+# These need the `train` extra, which reading a dataset does not, and take seconds to import.
+_LAZY = {"Augmentation": "augment", "FaceDataModule": "module", "prepare": "batches"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATE:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -1,4 +1,4 @@
-"""Random changes of training crops, batched on whatever device the crops are."""
+"""Random augmentation of training crops, batched, on the crops' device."""
 
 from collections.abc import Callable
 from typing import cast
@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facemill.pipeline.config.train_settings import AugmentSettings
-from facemill.pipeline.data.draws import draws
+from facemill.pipeline.data.seeding import seeded_generator
 
 __all__ = ["Augmentation"]
 
 Numbers = NDArray[np.float64]
 Change = Callable[[Tensor, Tensor], Tensor]
-"""Of chosen images [n, 3, H, W], by drawn numbers [n, ...]."""
+"""Maps chosen images [n, 3, H, W] and random parameters [n, ...] to changed images."""
 
 
 class Augmentation(nn.Module):
-    """Compresses, disturbs, blurs, mirrors, recolours and moves crops, each sample by its own chance and amount.
+    """JPEG compression, noise, blur, flip, colour and affine changes, with random choice and amount per sample.
 
-    What is drawn depends on seed, epoch, step and rank alone, so that there is no state to save.
+    Random numbers depend on seed, epoch, step and rank alone, so that there is no state to save.
 
     Args:
-        settings: which changes, how likely and how strong; `mixup` is `prepare`'s business.
+        settings: probability and strength of each change; `mixup` is applied by `prepare`.
     """
 
     def __init__(self, settings: AugmentSettings, seed: int = 0) -> None:
@@ -37,25 +37,25 @@ class Augmentation(nn.Module):
         self.settings = settings
         self.seed = seed
 
-    def draws(self, epoch: int, step: int, *purpose: int) -> np.random.Generator:
-        """The generator of a step on this rank."""
+    def generator(self, epoch: int, step: int, *purpose: int) -> np.random.Generator:
+        """Return the seeded generator of a step on this rank."""
         parallel = torch.distributed.is_available() and torch.distributed.is_initialized()
         rank = torch.distributed.get_rank() if parallel else 0
-        return draws(self.seed, epoch, step, rank, *purpose)
+        return seeded_generator(self.seed, epoch, step, rank, *purpose)
 
     @torch.no_grad()
     def forward(self, images: Tensor, masks: Tensor, *, epoch: int = 0, step: int = 0) -> tuple[Tensor, Tensor]:
-        """Change a batch; what comes in is left as it is.
+        """Augment a batch; the inputs are not modified.
 
         Args:
             images: float [B, 3, H, W], RGB in 0..1.
-            masks: float [B, 1, H, W]; moved as the images are, to the nearest pixel.
+            masks: float [B, 1, H, W]; transformed like the images, with nearest-pixel sampling.
 
         Returns:
-            Images in 0..1, and masks, as they came.
+            Images in 0..1 and masks, with the shapes of the inputs.
         """
-        rng = self.draws(epoch, step)
-        # Coordinates and colours want more digits than bf16 has.
+        rng = self.generator(epoch, step)
+        # Coordinates and colours need more precision than bf16.
         with torch.autocast(images.device.type, enabled=False):
             images = self._degrade(images, rng)
             images, masks = self._mirror(images, masks, rng)
@@ -66,7 +66,7 @@ class Augmentation(nn.Module):
         s, count = self.settings, len(images)
         low, high = s.jpeg_quality
         images = _change(images, rng.random(count) < s.jpeg, rng.integers(low, high, count, endpoint=True), _jpeg)
-        # Drawn where the images are: millions of normals a batch, for which the CPU would take longer than the rest.
+        # Generated on the images' device: on the CPU, millions of normals per batch would take longer than the rest.
         noise = torch.Generator(images.device).manual_seed(int(rng.integers(2**63)))
         images = _change(
             images,
@@ -118,12 +118,12 @@ class Augmentation(nn.Module):
 
 
 def _about_zero(rng: np.random.Generator, count: int, *largest: float) -> Numbers:
-    """Numbers between plus and minus `largest`, [count, len(largest)]."""
+    """Uniform random numbers between minus and plus `largest`, [count, len(largest)]."""
     return rng.uniform(-1, 1, (count, len(largest))) * largest
 
 
 def _change(images: Tensor, chosen: NDArray[np.bool_], numbers: NDArray[np.generic], change: Change) -> Tensor:
-    """The batch with `change` made to the chosen images, by their rows of `numbers`."""
+    """Apply `change` to the chosen images of a batch, with their rows of `numbers`."""
     if not chosen.any():
         return images
     where = torch.from_numpy(np.flatnonzero(chosen)).to(images.device)
@@ -145,17 +145,17 @@ def _hue_saturation_value(images: Tensor, amounts: Tensor) -> Tensor:
 
 def _jpeg(images: Tensor, quality: Tensor) -> Tensor:
     if images.device.type != "cpu":
-        # A model of the codec, with rounding made smooth: within a gray level or so of it, and no wait for the GPU.
+        # A differentiable model of the codec: within about one gray level of it, without a copy to the CPU.
         modelled: Tensor = jpeg_codec_differentiable(images, quality)
         return modelled.clamp(0, 1)
-    # The codec itself, which is exact and on a CPU ten times faster.
+    # The codec itself: exact, and on a CPU ten times faster.
     pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     recoded = np.stack([_recode(image, int(q)) for image, q in zip(pixels, quality, strict=True)])
     return torch.from_numpy(recoded).permute(0, 3, 1, 2).to(images.dtype).contiguous() / 255
 
 
 def _recode(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """An RGB image [H, W, 3] after JPEG compression with halved colour resolution, as most JPEG files have it."""
+    """Compress and decode an RGB image [H, W, 3] as JPEG with 4:2:0 chroma subsampling, as in most JPEG files."""
     options = [
         cv2.IMWRITE_JPEG_QUALITY,
         quality,

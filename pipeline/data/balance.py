@@ -1,4 +1,4 @@
-"""As many reals as fakes in an epoch, by repeating the rarer class."""
+"""Class balancing: as many reals as fakes in an epoch, by repeating samples of the rarer class."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from facemill import DatasetError
-from facemill.pipeline.data.draws import draws
+from facemill.pipeline.data.seeding import seeded_generator
 
 __all__ = ["Balance", "BalancedSampler", "repeats"]
 
@@ -17,17 +17,17 @@ Balance = Literal["none", "oversample"]
 
 
 class BalancedSampler(Sampler[int]):
-    """Every sample of an epoch once, shuffled; of the rarer class as often as makes both equal.
+    """Sampler of every sample once per epoch, shuffled; samples of the rarer class are repeated to balance both.
 
-    Those that are repeated once more than others are drawn anew each epoch. Each of `world` ranks gets
-    equally many; where they do not divide, the first few of the epoch come again at its end. The order
-    depends on seed and epoch alone.
+    Which samples are repeated once more than others is chosen anew each epoch. Each of `world` ranks gets
+    the same number of samples; if they do not divide evenly, the first few of the epoch are repeated at its
+    end. The order depends on seed and epoch alone.
 
     Args:
         labels: int [N], 0 real, 1 fake.
 
     Raises:
-        DatasetError: to be balanced with one class alone.
+        DatasetError: if only one class is there to balance.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class BalancedSampler(Sampler[int]):
         return -(-int(self._counts.sum()) // self._world)
 
     def __iter__(self) -> Iterator[int]:
-        rng = draws(self._seed, self._epoch)
+        rng = seeded_generator(self._seed, self._epoch)
         order = rng.permutation(np.repeat(np.arange(len(self._labels)), self._shuffled_counts(rng)))
         wrapped = np.resize(order, len(self) * self._world)
         return iter(wrapped[self._rank :: self._world].tolist())
 
     def _shuffled_counts(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """The counts, dealt out anew within each class."""
+        """The counts, permuted within each class."""
         counts = self._counts.copy()
         for label in (0, 1):
             counts[self._labels == label] = rng.permutation(counts[self._labels == label])
@@ -65,10 +65,10 @@ class BalancedSampler(Sampler[int]):
 
 
 def repeats(labels: NDArray[np.int64], balance: Balance) -> NDArray[np.int64]:
-    """How often an epoch shows each sample, [N]: in the rarer class, counts that differ by one at most.
+    """Number of times that each sample is in an epoch, [N]; counts of the rarer class differ by at most one.
 
     Raises:
-        DatasetError: to be balanced with one class alone.
+        DatasetError: if only one class is there to balance.
     """
     counts = np.ones(len(labels), np.int64)
     if balance == "none":
@@ -76,7 +76,7 @@ def repeats(labels: NDArray[np.int64], balance: Balance) -> NDArray[np.int64]:
     reals, fakes = (np.flatnonzero(labels == label) for label in (0, 1))
     if not len(reals) or not len(fakes):
         raise DatasetError(
-            f"The training samples are {len(reals)} reals and {len(fakes)} fakes, which no repeating balances: "
+            f"The training samples are {len(reals)} reals and {len(fakes)} fakes, which repetition cannot balance: "
             "add the other class, or set train.balance=none."
         )
     rarer, common = sorted((reals, fakes), key=len)

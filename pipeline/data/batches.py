@@ -1,4 +1,4 @@
-"""From stored bytes to what a detector and its loss are given, on whatever device the batch is."""
+"""Conversion of stored uint8 batches to the inputs of a detector and its loss, on the batch's device."""
 
 import torch
 from torch.nn import functional as F
@@ -17,15 +17,15 @@ def prepare(
     """Resize, augment, mix and normalise a batch.
 
     Args:
-        spec: the detector's.
-        augmentation: for training; without it the batch is the same each time.
-        epoch, step: what augmentation and mixing are drawn by, with its seed.
+        spec: the detector's input specification.
+        augmentation: for training; without it the result is deterministic.
+        epoch, step: with the augmentation's seed, determine augmentation and mixup.
 
     Returns:
-        Images [B, 3, size, size] and masks [B, 1, size, size] of `spec.size`. Where crops have another size,
+        Images [B, 3, size, size] and masks [B, 1, size, size] of `spec.size`. If crops have another size,
         images are resized bilinearly with antialiasing, and masks to the nearest pixel, so that they stay
-        0 or 1. With `mixup`, one share a batch mixes each sample's image, mask and label with another's: labels
-        and masks are soft then.
+        0 or 1. With `mixup`, each sample's image, mask and label are mixed with another's by one ratio per
+        batch: labels and masks are then soft.
     """
     images = raw.images.float() / 255
     masks = (raw.masks > 127).float()
@@ -37,8 +37,8 @@ def prepare(
     if augmentation is not None:
         images, masks = augmentation(images, masks, epoch=epoch, step=step)
         if alpha := augmentation.settings.mixup:
-            # Mixup (Zhang et al., 2018, Eq. 1); a mixed mask is known where both of its parts are.
-            rng = augmentation.draws(epoch, step, 1)
+            # Mixup (Zhang et al., 2018, Eq. 1); a mixed mask is known only if both of its parts are.
+            rng = augmentation.generator(epoch, step, 1)
             share = rng.beta(alpha, alpha)
             partner = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
             images, masks, labels = (torch.lerp(x[partner], x, share) for x in (images, masks, labels))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from facemill import DatasetError
-from facemill.pipeline.data.decode import decode_sample, pictures_of
+from facemill.pipeline.data.decode import decode_sample, image_names
 from facemill.pipeline.data.parquet_pages import GroupedShard, ShardIndex, open_shard
 from facemill.pipeline.data.sample import Sample
 from facemill.pipeline.data.split import Roots, open_split
@@ -27,25 +27,25 @@ class FaceDataset(Dataset[Sample]):
         >>> faces[0].image.dtype
         torch.uint8
 
-    No file is kept open, so that it may be pickled, forked and spawned; each process indexes a shard when
-    it first needs it (milliseconds), and reads no more than the wanted picture and mask from then on.
+    No file is kept open, so the dataset can be pickled, forked and spawned. Each process indexes a shard on
+    first use (milliseconds), and from then on reads only the requested image and mask.
 
     Args:
-        roots: folder of a built dataset with Parquet shards, or several, whose samples follow each other.
+        roots: folder of a built dataset with Parquet shards, or several, whose samples are concatenated.
         split: `train`, `val` or `test`.
-        frames: crops a video, at most, drawn once by `seed`; None for all.
-        every: use every n-th of the frames that were sampled of a video.
-        masks: read forgery masks; without, they are zeros and `has_mask` is false.
-        annotations: names of the annotations that samples carry; all but images are in `samples` anyway.
-        transform: called with each image, uint8 [3, S, S], as torchvision's transforms take it; what it returns takes
-            the image's place. The mask stays as it is stored.
+        frames: maximum crops per video, chosen once by `seed`; None for all.
+        every: use every n-th sampled frame of a video.
+        masks: read forgery masks; otherwise they are zeros and `has_mask` is false.
+        annotations: names of annotations to add to samples; all except images are also in `samples`.
+        transform: called with each image, uint8 [3, S, S], like torchvision's transforms; its result replaces the
+            image. The mask is not transformed.
 
     Attributes:
         samples: the rows of samples.parquet that are used; row i describes `self[i]`.
-        labels: int64 [N].
+        labels: int64 [N], 0 real, 1 fake.
 
     Raises:
-        DatasetError: for a dataset that is unfinished or damaged, or has no such split or annotation.
+        DatasetError: if a dataset is unfinished or damaged, or has no such split or annotation.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class FaceDataset(Dataset[Sample]):
         self._split = open_split(roots, split, frames=frames, every=every, seed=seed)
         self._split.check_annotations(annotations)
         self._annotations, self._transform = tuple(annotations), transform
-        self._pictures = tuple(pictures_of(self._split, annotations, masks=masks))
+        self._image_names = tuple(image_names(self._split, annotations, masks=masks))
         self._shards: dict[Path, ShardIndex | GroupedShard] = {}
 
     @property
@@ -81,19 +81,19 @@ class FaceDataset(Dataset[Sample]):
         """Read, decode and transform a sample.
 
         Raises:
-            DatasetError: naming shard and row, where the sample is missing, damaged or another one.
+            DatasetError: naming shard and row, if the sample is missing, damaged or a different one.
         """
         return self._transformed(self._read(index))
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
-        """Read a batch: in the order of the files, which disks and networks like, returned in the order asked."""
+        """Read a batch in file order, which is faster on disks and networks; returned in the requested order."""
         samples = {index: self._read(index) for index in sorted(set(indices))}
         return [self._transformed(samples[index]) for index in indices]
 
     def _transformed(self, sample: Sample) -> Sample:
         if self._transform is None:
             return sample
-        return sample._replace(image=self._transform(sample.image.clone()))  # which it may change in place
+        return sample._replace(image=self._transform(sample.image.clone()))  # a copy, which it may modify in place
 
     def _read(self, index: int) -> Sample:
         if not 0 <= index < len(self):
@@ -101,15 +101,15 @@ class FaceDataset(Dataset[Sample]):
         split = self._split
         path, row = split.shards[split.shard[index]], split.row[index]
         if path not in self._shards:
-            self._shards[path] = open_shard(path, split.size, self._pictures)
+            self._shards[path] = open_shard(path, split.size, self._image_names)
         shard = self._shards[path]
         if row >= len(shard.sample_ids):
             raise DatasetError(f"{split.place(index)} is missing, the shard ends before it: build the dataset again.")
         try:
-            pictures = dict(zip(self._pictures, shard.read(int(row), self._pictures), strict=True))
+            encoded = dict(zip(self._image_names, shard.read(int(row), self._image_names), strict=True))
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DatasetError(f"{split.place(index)} cannot be read ({error}): build the dataset again.") from error
-        return decode_sample(split, index, shard.sample_ids[row].as_py(), pictures, self._annotations)
+        return decode_sample(split, index, shard.sample_ids[row].as_py(), encoded, self._annotations)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_shards": {}}

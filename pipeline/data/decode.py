@@ -1,4 +1,4 @@
-"""From the bytes in a shard to a sample's tensors."""
+"""Decoding of a shard's bytes to a sample's tensors."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -14,47 +14,47 @@ from facemill.manifests.checks.bounded import picture_size
 from facemill.pipeline.data.sample import Sample
 from facemill.pipeline.data.split import Split
 
-__all__ = ["decode_sample", "pictures_of"]
+__all__ = ["decode_sample", "image_names"]
 
 
-def pictures_of(split: Split, annotations: Sequence[str], *, masks: bool) -> list[str]:
-    """Names of the pictures that a shard has to be asked for: `image`, `mask`, and annotations that are images."""
+def image_names(split: Split, annotations: Sequence[str], *, masks: bool) -> list[str]:
+    """Names of the images to read from a shard: `image`, `mask`, and annotations that are images."""
     images = [name for name in annotations if split.annotations[name].kind == "image"]
     return ["image", *(["mask"] if masks else []), *images]
 
 
 def decode_sample(
-    split: Split, index: int, sample_id: str, pictures: Mapping[str, bytes], annotations: Sequence[str] = ()
+    split: Split, index: int, sample_id: str, encoded: Mapping[str, bytes], annotations: Sequence[str] = ()
 ) -> Sample:
-    """Decode what was read for sample `index` of `split`.
+    """Decode the bytes read for sample `index` of `split`.
 
     Args:
-        sample_id: as the shard has it.
-        pictures: encoded, by name (see `pictures_of`); without a mask, it is zeros, and unknown.
-        annotations: names of those that are wanted.
+        sample_id: as stored in the shard.
+        encoded: encoded images by name (see `image_names`); without a mask, the mask is zeros and unknown.
+        annotations: names of those to decode.
 
     Raises:
-        DatasetError: for another sample's bytes, or a picture that cannot be decoded or has another size.
+        DatasetError: if the bytes are another sample's, or an image cannot be decoded or has another size.
     """
     expected = split.sample_ids[index].as_py()
     if sample_id != expected:
         raise DatasetError(
-            f"{split.place(index)} holds {sample_id}, where samples.parquet has {expected}: build the dataset again."
+            f"{split.place(index)} holds {sample_id}, but samples.parquet has {expected}: build the dataset again."
         )
-    mask = pictures.get("mask")
+    mask = encoded.get("mask")
     return Sample(
-        _channels_first(_decode(split, index, "picture", pictures["image"], cv2.IMREAD_COLOR_RGB)),
+        _channels_first(_decode(split, index, "image", encoded["image"], cv2.IMREAD_COLOR_RGB)),
         _mask(split, index, mask),
         int(split.labels[index]),
         mask is not None and bool(split.has_mask[index]),
         index,
-        {name: _annotation(split, index, name, pictures) for name in annotations},
+        {name: _annotation(split, index, name, encoded) for name in annotations},
     )
 
 
-def _annotation(split: Split, index: int, name: str, pictures: Mapping[str, bytes]) -> Tensor:
-    if name in pictures:
-        stored = pictures[name]
+def _annotation(split: Split, index: int, name: str, encoded: Mapping[str, bytes]) -> Tensor:
+    if name in encoded:
+        stored = encoded[name]
         mode = cv2.IMREAD_COLOR_RGB if _has_colour(stored) else cv2.IMREAD_GRAYSCALE
         return _channels_first(_decode(split, index, name, stored, mode, whole=False))
     value = split.samples[name][index].as_py()
@@ -67,7 +67,7 @@ def _has_colour(png: bytes) -> bool:
 
 
 def _channels_first(pixels: NDArray[np.uint8]) -> Tensor:
-    """[h, w] or [h, w, 3] as [C, h, w]."""
+    """Convert [h, w] or [h, w, 3] to [C, h, w]."""
     tensor = torch.from_numpy(pixels)
     return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1).contiguous()
 
@@ -79,21 +79,19 @@ def _mask(split: Split, index: int, mask: bytes | None) -> Tensor:
 
 
 def _decode(split: Split, index: int, what: str, data: bytes, mode: int, *, whole: bool = True) -> NDArray[np.uint8]:
-    """Pixels of a picture of the crop's size; where it is not a `whole` one, no side may be longer."""
+    """Decode an image of the crop's size; if not `whole`, its sides may be shorter."""
     width, height = picture_size(data) or (0, 0)
     fits = (width, height) == (split.size, split.size) if whole else max(width, height) <= split.size
-    if width and not fits:  # seen before its pixels take any memory
+    if width and not fits:  # checked before pixels are allocated
         raise DatasetError(
-            f"{split.place(index)} has a {what} of {width} x {height} pixels, where samples.parquet says "
+            f"{split.place(index)} has {width} x {height} pixels in its {what}, but samples.parquet says "
             f"{split.size} x {split.size}: build the dataset again."
         )
-    # OpenCV and not torchvision, whose PNG decoder crashes the process on some damaged files.
+    # Not torchvision, whose PNG decoder crashes the process on some damaged files.
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if width else None
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise DatasetError(
-            f"{split.place(index)} has a {what} that is missing or cannot be decoded: see `facemill verify`."
-        )
+        raise DatasetError(f"{split.place(index)} has no {what} that can be decoded: see `facemill verify`.")
     return cast(NDArray[np.uint8], pixels)

@@ -1,4 +1,4 @@
-"""Batches of face crops, read in other processes."""
+"""Loading of batches of face crops in worker processes."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -15,13 +15,13 @@ __all__ = ["FaceLoader"]
 
 
 class FaceLoader(DataLoader[Any]):
-    """A `DataLoader` of `RawBatch`es, in which a damaged sample raises the same sentence from every process.
+    """A `DataLoader` of `RawBatch`es, in which a damaged sample raises the same message with and without workers.
 
-    PyTorch makes an error's message a whole traceback where a worker has raised it; here errors of ours travel
-    as values, and are raised on arrival.
+    PyTorch puts a whole traceback into the message of an error raised in a worker. Here workers return
+    `FacemillError`s as values, which are raised in the main process.
 
     Raises (when iterated):
-        DatasetError: naming shard and row, where a sample is missing, damaged or another one.
+        DatasetError: naming shard and row, if a sample is missing, damaged or a different one.
     """
 
     def __init__(self, faces: FaceDataset | StreamingFaces, **options: Any) -> None:
@@ -57,7 +57,7 @@ class _GuardedStream(IterableDataset[Any]):
         try:
             yield from self._faces
         except FacemillError as error:
-            # A batch that is not full may be dropped: the error fills whole ones, of which the first is raised.
+            # Repeated, since `drop_last` would drop an incomplete batch and with it the error.
             yield from itertools.repeat(error)
 
 

@@ -1,4 +1,4 @@
-"""The data of a training run, as Lightning's `Trainer` asks for them."""
+"""Lightning's data module for training runs."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,14 +22,14 @@ __all__ = ["EpochLoader", "FaceDataModule"]
 
 
 class EpochLoader(FaceLoader):
-    """A `FaceLoader` that shuffles as its epoch says.
+    """A `FaceLoader` that sets the epoch of its sampler or stream before each iteration.
 
-    Lightning tells samplers their epoch too, but starts the first iteration, and with it the workers, before
-    it does so: a resumed run would begin with the order of epoch 0. It tells streams nothing.
+    Lightning also sets the epoch of samplers, but only after it has started the first iteration and with it the
+    workers, so that a resumed run would start with the order of epoch 0. It does not set the epoch of streams.
 
     Args:
-        faces: a stream is told the epoch itself, else its `sampler`, if it cares.
-        epoch: gives the epoch that an iteration which starts now belongs to.
+        faces: `set_epoch` is called on a stream itself, otherwise on the `sampler` if it has the method.
+        epoch: returns the current epoch.
     """
 
     def __init__(self, faces: FaceDataset | StreamingFaces, *, epoch: Callable[[], int], **options: Any) -> None:
@@ -45,15 +45,15 @@ class EpochLoader(FaceLoader):
 
 
 class FaceDataModule(LightningDataModule):  # type: ignore[misc]  # it has no types
-    """Trains on split `train` and validates on split `val`, in batches that `prepare` takes.
+    """Loads splits `train` and `val` in batches for `prepare`.
 
-    Shuffling depends on seed and epoch alone, so that a run resumed at an epoch goes on as an undisturbed
-    one would. The `Trainer` needs `use_distributed_sampler=False`: ranks are dealt with here.
+    Shuffling depends on seed and epoch alone, so that a run resumed at an epoch continues like an uninterrupted
+    one. The `Trainer` needs `use_distributed_sampler=False`, since this module distributes samples to ranks.
 
     Args:
         roots: folder of a built dataset, or several to train on together.
-        settings: `frames`, `every` and `balance` concern training alone; `batch` is that of one device here.
-        workers: DataLoader processes a split.
+        settings: `frames`, `every` and `balance` apply to training only; `batch` is per device here.
+        workers: DataLoader processes per split.
         masks: read forgery masks, for training.
     """
 
@@ -67,9 +67,9 @@ class FaceDataModule(LightningDataModule):  # type: ignore[misc]  # it has no ty
         """Open both splits.
 
         Raises:
-            DatasetError: for a dataset that is unfinished or damaged, or lacks a split.
+            DatasetError: if a dataset is unfinished or damaged, or lacks a split.
         """
-        rank, world = self._place
+        rank, world = self._rank_and_world
         options: dict[str, Any] = {"seed": self._seed, "rank": rank, "world": world}
         s = self._settings
         training: dict[str, Any] = {"frames": s.frames, "every": s.every, "balance": s.balance, "masks": self._masks}
@@ -78,17 +78,17 @@ class FaceDataModule(LightningDataModule):  # type: ignore[misc]  # it has no ty
 
     @property
     def train_labels(self) -> NDArray[np.int64]:
-        """Labels of the training samples by their index, [N]."""
+        """Labels of the training samples by index, [N]."""
         return self._train.labels
 
     @property
     def val_samples(self) -> pa.Table:
-        """The validation samples' rows of samples.parquet, by their index."""
+        """The validation samples' rows of samples.parquet, by index."""
         return self._val.samples
 
     def train_dataloader(self) -> EpochLoader:
-        """Shuffled and balanced; without the last batch where it is not full, unless there is no other."""
-        rank, world = self._place
+        """Shuffled and balanced; an incomplete last batch is dropped unless it is the only one."""
+        rank, world = self._rank_and_world
         if isinstance(self._train, StreamingFaces):
             return self._loader(
                 self._train, drop_last=self._train.shortest_share(self._workers) >= self._settings.batch
@@ -99,14 +99,14 @@ class FaceDataModule(LightningDataModule):  # type: ignore[misc]  # it has no ty
         return self._loader(self._train, sampler=sampler, drop_last=len(sampler) >= self._settings.batch)
 
     def val_dataloader(self) -> EpochLoader:
-        """Every sample once, over all ranks together, in order."""
+        """Every sample once, in order, over all ranks together."""
         if isinstance(self._val, StreamingFaces):
             return self._loader(self._val)
-        rank, world = self._place
+        rank, world = self._rank_and_world
         return self._loader(self._val, sampler=range(rank, len(self._val), world))
 
     @property
-    def _place(self) -> tuple[int, int]:
+    def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _loader(self, dataset: FaceDataset | StreamingFaces, **options: Any) -> EpochLoader:

@@ -1,4 +1,4 @@
-"""The dataset class that a built dataset's shards ask for."""
+"""Choice of the dataset class that can read a built dataset's shards."""
 
 from collections.abc import Sequence
 
@@ -25,15 +25,15 @@ def open_faces(
     rank: int = 0,
     world: int = 1,
 ) -> FaceDataset | StreamingFaces:
-    """Random access where all shards are Parquet, else a stream.
+    """Open datasets for random access if all shards are Parquet, otherwise as a stream.
 
     Args:
         roots: folder of a built dataset, or several, for training across datasets.
         frames, every, seed, masks, annotations: as in `FaceDataset`.
-        shuffle, balance, rank, world: as in `StreamingFaces`; with random access they are a sampler's business.
+        shuffle, balance, rank, world: as in `StreamingFaces`; unused with random access, where a sampler does this.
 
     Raises:
-        DatasetError: for a dataset that is unfinished or damaged, or has no such split.
+        DatasetError: if a dataset is unfinished or damaged, or has no such split.
     """
     folders = list_folders(roots)
     if all(shard.path.endswith(".parquet") for folder in folders for shard in read_dataset(folder).shards):

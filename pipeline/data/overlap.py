@@ -1,4 +1,4 @@
-"""What datasets, splits and finished runs have in common: samples, images, videos, subjects."""
+"""Overlap of datasets, splits and finished runs: shared samples, images, videos, subjects."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,15 +21,15 @@ _KEYS = {
     "sample": ["dataset", "sample_id"],
     "image": ["image_sha256"],
 }
-"""What must not be the same, and the columns by which it is told."""
+"""What parts must not share, and the columns that identify it."""
 
 
 class Part(NamedTuple):
     """A split of a dataset.
 
     Attributes:
-        contents: what identifies its samples, a row each: columns split, dataset, video_id, sample_id, image_sha256,
-            subject_ids, content_hash (of the video's file, null where it is not known).
+        contents: identifiers of its samples, a row each: columns split, dataset, video_id, sample_id, image_sha256,
+            subject_ids, content_hash (of the video's file, null if not known).
     """
 
     root: Path
@@ -38,10 +38,10 @@ class Part(NamedTuple):
 
 
 def read_part(root: Path, split: str) -> Part:
-    """Read what identifies a split's samples, and nothing else of them.
+    """Read only the identifiers of a split's samples.
 
     Raises:
-        DatasetError: where the list of videos is damaged.
+        DatasetError: if the list of videos is damaged.
     """
     samples = pq.read_table(root / SAMPLES_FILE, columns=_COLUMNS, filters=pc.field("split") == split)
     hashes: pa.Array[Any] = pa.nulls(len(samples), pa.string())
@@ -56,10 +56,10 @@ def read_part(root: Path, split: str) -> Part:
 
 
 def refuse_shared(parts: Sequence[Part]) -> None:
-    """Refuse parts that share a video, by id or content, a sample, or an image to the byte.
+    """Refuse parts that share a video (by id or content), a sample, or an identical image.
 
     Raises:
-        ConfigError: names the first that is in two parts, these, and how many there are.
+        ConfigError: names the first that is in two parts, those parts, and how many more there are.
     """
     together = pa.concat_tables(
         [part.contents.append_column("part", pa.repeat(n, len(part.contents))) for n, part in enumerate(parts)]
@@ -82,22 +82,22 @@ def refuse_shared(parts: Sequence[Part]) -> None:
 def check_subjects(parts: Sequence[Part]) -> str | None:
     """Find subjects that are both in train and in val.
 
-    Several datasets' own official splits have such subjects: that is told. Where every dataset for itself keeps
-    them apart, and they meet between two datasets, it is a mistake.
+    The official splits of some datasets share subjects: that gives a warning. If each dataset's own splits share
+    none, but those of two datasets do, it is an error.
 
     Args:
         parts: train and val of each dataset.
 
     Returns:
-        one sentence, where a dataset's own splits share subjects; None where there are none.
+        one sentence if a dataset's own splits share subjects; None if no subjects are shared.
 
     Raises:
-        ConfigError: where subjects are shared between datasets only.
+        ConfigError: if subjects are shared between datasets only.
     """
     known = {part[:2]: _subjects(part.contents) for part in parts}
     roots = sorted({part.root for part in parts})
-    trained, judged = (set[str]().union(*(known[root, split] for root in roots)) for split in ("train", "val"))
-    shared = sorted(trained & judged)
+    trained, validated = (set[str]().union(*(known[root, split] for root in roots)) for split in ("train", "val"))
+    shared = sorted(trained & validated)
     if not shared:
         return None
     found = f"{len(shared)} subjects, {shared[0]} among them, are both in train and in val"
@@ -106,11 +106,11 @@ def check_subjects(parts: Sequence[Part]) -> str | None:
             f"{found}, though each of {', '.join(map(str, roots))} keeps its own apart: build them "
             "with the same splits, or train on one of them."
         )
-    return f"{found}: validation says less about unknown faces."
+    return f"{found}: validation says less about unseen subjects."
 
 
 def count_seen_videos(contents: pa.Table, trained_on: pa.Table) -> tuple[int, str | None]:
-    """Count the videos of a part's contents that a run has trained or validated on, and name the first of them."""
+    """Count the videos in a part's contents that a run was trained or validated on; returns also the first's name."""
     seen = pc.is_in(_video_keys(contents), value_set=_video_keys(trained_on))
     for column in ("content_hash", "image_sha256"):
         known = trained_on[column].combine_chunks().drop_null()

@@ -1,9 +1,9 @@
-"""Where in a Parquet shard each picture's bytes lie.
+"""Byte positions of the images in a Parquet shard, for random access.
 
-Parquet is read a row group at a time, which is 256 crops where one is wanted. Shards hold their pictures
-PLAIN and uncompressed, though: a value is four bytes of length and then the picture itself. So the pages'
-headers and those lengths are walked through once, and a picture is one read from then on. Shards that another
-library has written anew, compressed as most write, are read by row groups.
+Parquet is read by row groups, which would decode 256 crops to get one. But shards store their images
+PLAIN and uncompressed: a value is four bytes of length and then the image itself. So the page headers
+and those lengths are scanned once, and from then on an image takes one read. Shards that another
+library has rewritten, usually compressed, are read by row groups.
 """
 
 import mmap
@@ -27,82 +27,83 @@ from facemill.manifests.shards.parquet import PARQUET_SAMPLES, picture_columns
 __all__ = ["GroupedShard", "ShardIndex", "index_shard", "open_shard"]
 
 STRUCT, BINARY, DOUBLE, TRUE, FALSE = 12, 8, 7, 1, 2
-"""Types of fields in Thrift's compact protocol; all others that page headers have are varints."""
+"""Field types of Thrift's compact protocol; all other types in page headers are varints."""
 PAGE_TYPE, PAGE_SIZE, DATA_PAGE_HEADER, ENCODING = 1, 2, 5, 2
-"""Fields of a page header, and one of the data page header in it."""
+"""Field numbers of a page header, and one of the data page header in it."""
 DATA_PAGE = 0
 PLAIN = 0
 LENGTH = struct.Struct("<I")
 
-Places = NDArray[np.int64]  # [rows, 2]: first byte and length; zeros where a row has no picture
+Places = NDArray[np.int64]  # [rows, 2]: first byte and length; zeros if a row has no image
 
 
 @dataclass(frozen=True, slots=True)
 class ShardIndex:
-    """A shard's samples by row, and the places of their pictures in the file, by column."""
+    """A shard's sample ids by row, and the byte positions of its images by column."""
 
     path: Path
     sample_ids: "pa.ChunkedArray[Any]"
     places: Mapping[str, Places]
 
     def read(self, row: int, names: Sequence[str]) -> list[bytes]:
-        """What the row has in these columns, such as `image` and `mask`; empty where it has none.
+        """Read the row's values of these columns, such as `image` and `mask`; empty if it has none.
 
         Raises:
-            OSError: the file cannot be read any more.
+            OSError: if the file can no longer be read.
         """
         with self.path.open("rb", buffering=0) as file:
             return [_read_bytes(file, self.places[name][row]) for name in names]
 
 
 class GroupedShard:
-    """A shard in any layout of Parquet's: the row group read last stays in memory, one for each process.
+    """A Parquet shard of any layout, read by row groups; one group per process is cached.
 
     Args:
-        side: of the crops, pixels; a shard with larger values than such crops can need is refused.
+        side: side of the crops, pixels; a shard with values larger than such crops can need is refused.
     """
 
     def __init__(self, path: Path, side: int) -> None:
         self.path = path
         with open_parquet(path) as file:
-            pictures = frozenset(picture_columns(file.schema_arrow))
-            check_cells(file, CELL_BYTES, frozenset(file.schema_arrow.names) - pictures)
-            check_cells(file, most_bytes(side), pictures)
+            images = frozenset(picture_columns(file.schema_arrow))
+            check_cells(file, CELL_BYTES, frozenset(file.schema_arrow.names) - images)
+            check_cells(file, most_bytes(side), images)
             self.sample_ids = file.read(["sample_id"], use_threads=False)["sample_id"]
             rows = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
         self._ends = np.cumsum(rows)
 
     def read(self, row: int, names: Sequence[str]) -> list[bytes]:
-        """As `ShardIndex.read`.
+        """Read as `ShardIndex.read` does.
 
         Raises:
-            OSError, pa.ArrowException: the row's group cannot be read.
+            OSError, pa.ArrowException: if the row's group cannot be read.
         """
         group = int(np.searchsorted(self._ends, row, "right"))
         table = _read_group(self, group, tuple(names))
-        [pictures] = table.slice(row - int(self._ends[group]) + table.num_rows, 1).to_pylist()
-        return [(pictures[name] or {}).get("bytes") or b"" for name in names]
+        [images] = table.slice(row - int(self._ends[group]) + table.num_rows, 1).to_pylist()
+        return [(images[name] or {}).get("bytes") or b"" for name in names]
 
 
 @lru_cache(maxsize=1)
 def _read_group(shard: GroupedShard, group: int, names: tuple[str, ...]) -> pa.Table:
-    # As a dictionary, because a small file can hold one large value that stands in every row.
+    # As a dictionary, since a small file can repeat one large value in every row.
     with open_parquet(shard.path, read_dictionary=[f"{name}.bytes" for name in names]) as file:
         return file.read_row_group(group, list(names), use_threads=False)
 
 
 class _OtherLayoutError(ValueError):
-    """A file that is not laid out as facemill's own shards are."""
+    """A file whose layout is not that of facemill's own shards."""
 
 
 def open_shard(path: Path, side: int, names: Sequence[str] = ("image", "mask")) -> ShardIndex | GroupedShard:
-    """A Parquet shard of crops of so many pixels, for reading by row.
+    """Open a Parquet shard for reading by row.
 
     Args:
-        names: columns of pictures that will be read.
+        side: side of the crops, pixels.
+        names: image columns to be read.
 
     Raises:
-        DatasetError: where the file is damaged or lacks columns.
+        DatasetError: if the file is damaged or lacks columns.
     """
     try:
         return index_shard(path, names)
@@ -116,13 +117,13 @@ def open_shard(path: Path, side: int, names: Sequence[str] = ("image", "mask")) 
 
 
 def index_shard(path: Path, names: Sequence[str] = ("image", "mask")) -> ShardIndex:
-    """Find every picture in some columns of a Parquet shard.
+    """Locate every image in some columns of a Parquet shard.
 
     Raises:
-        DatasetError: where the file is damaged, or not laid out as facemill's shards are.
+        DatasetError: if the file is damaged, or its layout is not that of facemill's shards.
     """
     try:
-        # Without threads: a DataLoader's worker may be a fork, in which Arrow's threads are gone.
+        # Without threads: a DataLoader's worker may be a forked process, in which Arrow's threads do not exist.
         with open_parquet(path) as file, path.open("rb") as raw:
             schema, own = file.schema_arrow, PARQUET_SAMPLES.names
             if not pa.schema([field for field in schema if field.name in own]).equals(PARQUET_SAMPLES):
@@ -147,9 +148,9 @@ def _places(file: pq.ParquetFile, data: mmap.mmap, column: str) -> Places:
         rows = file.metadata.row_group(group).num_rows
         found = np.array(list(_values(file, data, group, f"{column}.bytes")), np.int64).reshape(-1, 2)
         there = np.ones(rows, bool)
-        if len(found) < rows:  # nulls leave no bytes, so that only Arrow can tell whose picture is missing
-            pictures = file.read_row_group(group, [column], use_threads=False)[column].combine_chunks()
-            there = pc.is_valid(pc.struct_field(pictures, "bytes")).to_numpy(zero_copy_only=False)
+        if len(found) < rows:  # nulls take no bytes, so only Arrow knows which rows have no image
+            images = file.read_row_group(group, [column], use_threads=False)[column].combine_chunks()
+            there = pc.is_valid(pc.struct_field(images, "bytes")).to_numpy(zero_copy_only=False)
         if there.sum() != len(found):
             raise ValueError(f"{rows} rows have {len(found)} values of {column}")
         places = np.zeros((rows, 2), np.int64)
@@ -159,7 +160,7 @@ def _places(file: pq.ParquetFile, data: mmap.mmap, column: str) -> Places:
 
 
 def _values(file: pq.ParquetFile, data: mmap.mmap, group: int, path: str) -> Iterator[tuple[int, int]]:
-    """First byte and length of every value of a column of a row group."""
+    """Yield first byte and length of every value of a column in a row group."""
     columns = map(file.metadata.row_group(group).column, range(file.metadata.num_columns))
     chunk = next(column for column in columns if column.path_in_schema == path)
     if chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page:
@@ -169,10 +170,10 @@ def _values(file: pq.ParquetFile, data: mmap.mmap, group: int, path: str) -> Ite
         header, start = _thrift(data, position)
         position = start + header[PAGE_SIZE]
         if position < start:
-            raise ValueError(f"a page of {path} has less than no bytes")
+            raise ValueError(f"a page of {path} has a negative size")
         if header[PAGE_TYPE] != DATA_PAGE or header[DATA_PAGE_HEADER][ENCODING] != PLAIN:
             raise _OtherLayoutError(f"{path} has a page that is not plain")
-        # Nothing repeats in these columns; what is null or not stands first, after its own length.
+        # These columns have no repetition levels; definition levels come first, after their length.
         value = start + LENGTH.size + LENGTH.unpack_from(data, start)[0]
         while value < position:
             (length,) = LENGTH.unpack_from(data, value)
@@ -183,7 +184,7 @@ def _values(file: pq.ParquetFile, data: mmap.mmap, group: int, path: str) -> Ite
 
 
 def _thrift(data: mmap.mmap, position: int) -> tuple[dict[int, Any], int]:
-    """Read a Thrift struct (compact protocol): its fields by number, and where it ends."""
+    """Read a Thrift struct (compact protocol); returns its fields by number, and its end position."""
     fields: dict[int, Any] = {}
     number = 0
     while head := data[position]:

@@ -1,4 +1,4 @@
-"""What datasets give: one face crop, and a batch of them, as decoded and before any float arithmetic."""
+"""Samples and batches of face crops as datasets return them: decoded uint8, before conversion to float."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,29 +13,29 @@ __all__ = ["RawBatch", "Sample", "collate"]
 
 
 class Sample(NamedTuple):
-    """One face crop; a named tuple, so that PyTorch's default collating stacks samples field by field.
+    """One face crop; a named tuple, so that PyTorch's default collation stacks samples field by field.
 
     Attributes:
-        image: uint8 [3, S, S], RGB; or what the dataset's `transform` made of it.
-        mask: uint8 [1, S, S], 255 where forged; all zero where nobody knows.
+        image: uint8 [3, S, S], RGB; or the result of the dataset's `transform`.
+        mask: uint8 [1, S, S], 255 where forged; all zero if not known.
         label: 0 real, 1 fake.
         has_mask: whether the mask is known: true for reals, false for a fake without one.
         index: the sample's row in the dataset's `samples`.
-        annotations: those that were asked for, by name: uint8 [C, h, w] of images, float32 [] of numbers (NaN where not
-            known) and [N] of vectors.
+        annotations: the requested ones by name: images uint8 [C, h, w], numbers float32 [] (NaN if not known), vectors
+            float32 [N].
     """
 
     image: Tensor
     mask: Tensor
     label: int
     has_mask: bool
-    index: int  # type: ignore[assignment]  # hides `tuple.index`, which nobody needs here
+    index: int  # type: ignore[assignment]  # hides `tuple.index`, which is not needed here
     annotations: Mapping[str, Tensor] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class RawBatch:
-    """Samples stacked; small enough to move to a GPU before it becomes floats there.
+    """Stacked samples in uint8, a quarter of the size of floats: converted only after the copy to a GPU.
 
     Attributes:
         images: uint8 [B, 3, S, S].
@@ -54,11 +54,11 @@ class RawBatch:
     annotations: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = True) -> "RawBatch":
-        """The batch on another device; the copy from pinned memory does not wait."""
+        """Copy the batch to another device; from pinned memory, without blocking."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "RawBatch":
-        """What `DataLoader(pin_memory=True)` calls."""
+        """Copy the batch to pinned memory; called by `DataLoader(pin_memory=True)`."""
         return self._each(Tensor.pin_memory)
 
     def __len__(self) -> int:
@@ -72,8 +72,8 @@ class RawBatch:
 
 
 def collate(samples: Sequence[Sample]) -> RawBatch:
-    """Stack samples of one size: the `collate_fn` of a `DataLoader` whose batches are meant for `prepare`."""
-    # PyTorch's own collating stacks right into shared memory where a worker process does it.
+    """Stack samples of equal size: the `collate_fn` of a `DataLoader` whose batches go to `prepare`."""
+    # In a worker process, PyTorch's own collation stacks directly into shared memory.
     annotations = default_collate([dict(sample.annotations) for sample in samples])
     images, masks, labels, has_mask, index = default_collate([sample[:-1] for sample in samples])
     return RawBatch(images, masks, labels, has_mask, index, annotations)

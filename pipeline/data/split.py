@@ -1,4 +1,4 @@
-"""One split of one or more built datasets: which samples there are, and in which shard each lies."""
+"""One split of one or more built datasets: its samples, and the shard and row of each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,30 +23,30 @@ from facemill.registry import nearest
 __all__ = ["Roots", "Split", "describe_sample", "list_folders", "open_split"]
 
 UNUSED_MASKS = [MaskKind.NONE.value, MaskKind.UNRELIABLE.value]
-"""Kinds of masks that no loss looks at."""
+"""Kinds of masks that losses do not use."""
 
 Roots = Path | str | Sequence[Path | str]
 """The folder of a built dataset, or several whose samples are used together."""
 
 
 def list_folders(roots: Roots) -> list[Path]:
-    """The folders that are meant, one or several."""
+    """Convert one folder or several to a list of paths."""
     return [Path(roots)] if isinstance(roots, Path | str) else [Path(root) for root in roots]
 
 
 @dataclass(frozen=True)
 class Split:
-    """The samples that are used, in the order of the datasets and of their samples.parquet.
+    """The samples in use, in the order of the datasets and of their samples.parquet.
 
     Attributes:
         samples: their rows of samples.parquet.
-        shards: the files, in the order in which the samples lie in them.
-        shard: position in `shards` of each sample's file, [N].
-        row: its row there, [N].
+        shards: the files, in the order of the samples in them.
+        shard: index into `shards` of each sample's file, [N].
+        row: each sample's row in its file, [N].
         labels: [N], 0 real, 1 fake.
         has_mask: [N], whether its forgery mask is known.
         size: side of the crops, pixels.
-        annotations: what the samples of every dataset are annotated with.
+        annotations: those that the samples of all datasets have.
     """
 
     samples: pa.Table
@@ -66,7 +66,7 @@ class Split:
         return self.samples["sample_id"].combine_chunks()
 
     def check_annotations(self, names: Sequence[str]) -> None:
-        """Refuse annotations that there are not, or that are text, which no batch can hold.
+        """Refuse annotations that do not exist, or that are text, which cannot be batched.
 
         Raises:
             DatasetError: names the first of them.
@@ -78,7 +78,7 @@ class Split:
                 raise DatasetError(f"The dataset has no annotation {name!r} to load{nearest(name, there)}: {known}.")
 
     def place(self, index: int) -> str:
-        """Where a sample lies, for messages."""
+        """Location of a sample, for messages."""
         return f"Row {self.row[index]} of {self.shards[self.shard[index]]}"
 
 
@@ -86,12 +86,12 @@ def open_split(roots: Roots, split: str, *, frames: int | None = None, every: in
     """List the samples of a split.
 
     Args:
-        roots: several datasets' samples follow each other.
-        frames, every, seed: which crops of a video; see `choose_crops`.
+        roots: the samples of several datasets are concatenated.
+        frames, every, seed: choice of crops per video; see `choose_crops`.
 
     Raises:
-        DatasetError: for a dataset that is unfinished or damaged, or has no such split; for datasets whose
-            crops differ in size.
+        DatasetError: if a dataset is unfinished or damaged, or has no such split; or if crop sizes differ
+            between datasets.
     """
     folders = list_folders(roots)
     tables, positions = [], []
@@ -118,20 +118,20 @@ def open_split(roots: Roots, split: str, *, frames: int | None = None, every: in
 
 
 def describe_sample(samples: pa.Table, index: int) -> str:
-    """Which crop a row of samples.parquet is, for messages."""
+    """Name the crop of a row of samples.parquet, for messages."""
     [row] = samples.select(["dataset", "video_id", "frame_index"]).slice(index, 1).to_pylist()
     return f"frame {row['frame_index']} of video {row['video_id']} of {row['dataset']}"
 
 
 def _common_annotations(folders: Sequence[Path]) -> Annotations:
-    """What the samples of all datasets are annotated with, in one way."""
+    """Annotations that the samples of all datasets have, with the same kind."""
     first, *others = (read_dataset(folder).annotations for folder in folders)
     return {name: one for name, one in first.items() if all(name in o and o[name].kind == one.kind for o in others)}
 
 
 def _rows(folder: Path, split: str, schema: pa.Schema) -> pa.Table:
-    """The split's rows of a dataset's samples.parquet."""
-    known = {shard.path for shard in read_dataset(folder).shards}  # says so where there is no finished dataset
+    """Read the split's rows of a dataset's samples.parquet."""
+    known = {shard.path for shard in read_dataset(folder).shards}  # raises if the dataset is not finished
     try:
         samples = conform(pq.read_table(folder / SAMPLES_FILE), schema)
     except (ManifestError, pa.ArrowException, OSError) as error:
@@ -145,7 +145,7 @@ def _rows(folder: Path, split: str, schema: pa.Schema) -> pa.Table:
     for column, is_possible in rules:
         if odd := [value for value in chosen[column].unique().to_pylist() if not is_possible(value)]:
             raise DatasetError(
-                f"{folder / SAMPLES_FILE} has the {column} {odd[0]!r}, which cannot be: build the dataset again."
+                f"{folder / SAMPLES_FILE} has the {column} {odd[0]!r}, which is not valid: build the dataset again."
             )
     if not chosen.num_rows:
         there = ", ".join(map(str, samples["split"].unique().to_pylist())) or "no split at all"
@@ -161,6 +161,6 @@ def _crop_size(samples: pa.Table, folders: Sequence[Path]) -> int:
     if len(sizes) > 1:
         raise DatasetError(
             f"The crops of {', '.join(map(str, folders))} have sides of {', '.join(map(str, sizes))} pixels, which "
-            "no batch can hold together: build them with the same crop.size."
+            "cannot be batched together: build them with the same crop.size."
         )
     return int(sizes[0])

@@ -1,4 +1,4 @@
-"""Judging a trained detector: scores, metrics per frame and per video, robustness, plots."""
+"""Evaluation of trained detectors: scores, frame-level and video-level metrics, robustness, plots."""
 
 from facemill.pipeline.evaluate.evaluation import Evaluation, evaluate
 from facemill.pipeline.evaluate.metrics import Metrics, compute_metrics

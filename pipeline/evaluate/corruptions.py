@@ -1,9 +1,9 @@
-"""Worse pictures, to see what a detector withstands: contrast, saturation and compression in five levels.
+"""Image corruptions for robustness evaluation: contrast, saturation and compression, at five severities.
 
 "Exposing the Deception" (AAAI 2024), Table 6, names these three and five severities of each, without
-their parameters. The levels here are those of the DeeperForensics-1.0 perturbations (CVPR 2020), which the
-field's robustness tables mostly use: factors of contrast and saturation, and H.264's constant rate factor.
-There a whole video is compressed; a crop is one frame, and is compressed as an intra-coded one.
+their parameters. The levels here are those of the DeeperForensics-1.0 perturbations (CVPR 2020), which most
+robustness tables of the field use: factors of contrast and saturation, and H.264's constant rate factor.
+There a whole video is compressed; here a crop is compressed as a single intra-coded frame.
 """
 
 import os
@@ -33,7 +33,7 @@ _LUMA = (0.299, 0.587, 0.114)  # BT.601
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """One way to worsen pictures.
+    """A corruption at one severity.
 
     Attributes:
         name: a key of `LEVELS`.
@@ -50,40 +50,40 @@ class Corruption:
 
 
 def all_corruptions() -> Iterator[Corruption]:
-    """Every corruption at every severity, mild to strong."""
+    """Yield every corruption at every severity, mild to strong."""
     for name, levels in LEVELS.items():
         for severity in range(1, len(levels) + 1):
             yield Corruption(name, severity)
 
 
 def corrupt(images: Tensor, corruption: Corruption) -> Tensor:
-    """The images, worse: float RGB [B, 3, H, W] in 0..1, on any device, to the same.
+    """Corrupt images: float RGB [B, 3, H, W] in 0..1, on any device; returns the same shape, range and device.
 
-    Each image's result depends on no other; no randomness. Compression goes through the CPU.
+    Deterministic, and independent for each image. Compression runs on the CPU.
     """
     return _FUNCTIONS[corruption.name](images, corruption.level)
 
 
 def _scale_contrast(images: Tensor, factor: float) -> Tensor:
-    """All values times the factor (so that pictures darken), as DeeperForensics does it."""
+    """Multiply all values by the factor (which darkens images), as DeeperForensics does."""
     return images * factor
 
 
 def _scale_saturation(images: Tensor, factor: float) -> Tensor:
-    """Chroma times the factor, luma kept: a blend with the gray picture."""
+    """Multiply chroma by the factor and keep luma: a blend with the gray image."""
     gray = (images * images.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)  # [B, 1, H, W]
     return gray + factor * (images - gray)
 
 
 def _compress(images: Tensor, crf: float) -> Tensor:
     pixels = images.mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # FFmpeg does not hold the interpreter's lock
-        decoded = np.stack(list(pool.map(partial(_through_h264, crf=crf), pixels)))  # [B, H, W, 3]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # FFmpeg releases the GIL
+        decoded = np.stack(list(pool.map(partial(_h264_round_trip, crf=crf), pixels)))  # [B, H, W, 3]
     return torch.from_numpy(decoded).to(images.device).permute(0, 3, 1, 2).to(images.dtype).div(255)
 
 
-def _through_h264(image: NDArray[np.uint8], crf: float) -> NDArray[np.uint8]:
-    """Encode one RGB picture [H, W, 3] as a video of one frame, and decode it."""
+def _h264_round_trip(image: NDArray[np.uint8], crf: float) -> NDArray[np.uint8]:
+    """Encode one RGB image [H, W, 3] as a video of one frame, and decode it."""
     height, width, _ = image.shape
     even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), "edge")  # 4:2:0 halves both sides
     encoder = av.CodecContext.create("libx264", "w")

@@ -1,4 +1,4 @@
-"""`facemill evaluate`: a finished run and datasets in; scores, metrics and plots out."""
+"""`facemill evaluate`: score datasets with a finished run; write scores, metrics and plots."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from facemill.pipeline.evaluate.report import build_report, write_report
 from facemill.pipeline.evaluate.scores import NO_CORRUPTION
 from facemill.pipeline.evaluate.scoring import score_faces
 from facemill.pipeline.figures.plots import draw_roc, draw_scores
-from facemill.pipeline.train.device import count_readers
+from facemill.pipeline.train.device import default_workers
 from facemill.pipeline.train.framing import differences_from_training
 from facemill.pipeline.train.run_folder import load_run, read_trained_on
 
@@ -35,13 +35,13 @@ METRICS_FILE = "metrics.json"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out.
+    """Result of an evaluation.
 
     Attributes:
         out: folder of scores.parquet, metrics.json and the plots.
-        metrics: the content of metrics.json: see `evaluate.report.build_report`. `videos_trained_on` is how
-            many of the videos the run was trained or validated on; None for a run that has kept no list.
-        warnings: one sentence about such videos, and about each dataset whose crops are not those trained on.
+        metrics: the content of metrics.json: see `evaluate.report.build_report`. `videos_trained_on` is the number
+            of these videos that the run was trained or validated on; None if the run has kept no list.
+        warnings: one sentence about such videos, and one about each dataset whose crops differ from the training data.
     """
 
     out: Path
@@ -62,7 +62,7 @@ def evaluate(
     precision: Literal["float32", "bf16"] = "float32",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Score a split of one or more datasets with a run's best weights, and measure.
+    """Score a split of one or more datasets with a run's best weights, and compute metrics.
 
     Examples:
         >>> evaluation = facemill.evaluate("run", "shards", "evaluation", device="cpu")
@@ -71,18 +71,18 @@ def evaluate(
 
     Args:
         run: folder of a finished training run.
-        data: folder of a built dataset, or several without samples in common; each dataset and quality is measured
-            alone, and all are together.
+        data: folder of a built dataset, or several without shared samples; metrics are computed for each dataset and
+            quality, and for all together.
         out: the folder to write to; an earlier evaluation there is replaced.
         robustness: also score the crops under every corruption of `facemill.pipeline.evaluate.corruptions`.
-        batch: crops a forward pass.
+        batch: crops per forward pass.
         device: `auto`, `cpu` or `cuda`.
-        workers: processes that read data; None for what the machine bears.
-        on_progress: called with the number of crops just scored, and that of all.
+        workers: data-loading workers; None to choose by the number of cores.
+        on_progress: called with the number of crops just scored, and the total number.
 
     Raises:
-        ConfigError: for a run that is missing or unfinished, or a dataset or a sample given twice.
-        DatasetError: for a dataset that is unfinished, damaged or has no such split.
+        ConfigError: if the run is missing or unfinished, or a dataset or sample is given twice.
+        DatasetError: if a dataset is unfinished or damaged, or has no such split.
     """
     run, data, out = Path(run), list_folders(data), Path(out)
     if len({folder.resolve() for folder in data}) < len(data):
@@ -111,7 +111,7 @@ def evaluate(
             faces,
             device=chosen,
             batch=batch,
-            workers=count_readers(1) if workers is None else workers,
+            workers=default_workers(1) if workers is None else workers,
             precision=precision,
             corruption=condition,
             on_progress=count,
@@ -131,10 +131,10 @@ def evaluate(
 
 
 def _seen_videos(run: Path, data: Sequence[Path], split: str) -> tuple[int | None, str | None]:
-    """How many videos of the split the run has seen, and a sentence where there are any."""
+    """Number of the split's videos that the run was trained on, or None if unknown; and a warning unless it is 0."""
     trained_on = read_trained_on(run)
     if trained_on is None:
-        return None, f"{run} keeps no list of what it was trained on: whether it knows these videos cannot be told."
+        return None, f"{run} keeps no list of its training videos: it may have been trained on these videos."
     contents = pa.concat_tables([read_part(folder, split).contents for folder in data])
     seen, first = count_seen_videos(contents, trained_on)
     if not seen:
@@ -143,7 +143,7 @@ def _seen_videos(run: Path, data: Sequence[Path], split: str) -> tuple[int | Non
 
 
 def _refuse_shared_samples(folders: Sequence[Path], datasets: Sequence[FaceDataset | StreamingFaces]) -> None:
-    """A sample in two folders would count twice, in its video's score too."""
+    """Refuse a sample that is in two folders: it would count twice, also in its video's score."""
     opened = zip(folders, (faces.samples["sample_id"] for faces in datasets), strict=True)
     for (first, ids), (second, others) in combinations(opened, 2):
         shared = ids.filter(pc.is_in(ids, value_set=others))

@@ -1,7 +1,7 @@
-"""How well scores tell fakes from reals: per frame and per video, overall, per dataset and per method.
+"""Classification metrics of scores: frame-level and video-level; overall, per dataset and per method.
 
-A score is the probability of fake, 0..1; a label is 0 for real and 1 for fake. What ranks (AUC, EER, AP and the ROC
-curve) goes by log-odds, since scores tie at 1.0 from log-odds of 37 on; ACC and log loss go by scores.
+A score is the probability of fake, 0..1; a label is 0 for real and 1 for fake. Ranking metrics (AUC, EER, AP and the
+ROC curve) use log-odds, since scores tie at 1.0 from log-odds of 37 on; ACC and log loss use scores.
 """
 
 from collections.abc import Iterator
@@ -38,16 +38,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Metrics of a set of frames, or of videos; None where one is undefined.
+    """Metrics of a set of frames or videos; None if undefined.
 
     Attributes:
-        reals, fakes: how many of each class were judged.
-        acc: share judged rightly when scores above 0.5 mean fake; needs at least one score.
-        auc: area under the ROC curve; needs both classes, as `eer` and `ap` do.
-        eer: equal error rate: where the false positive rate meets the false negative rate, interpolated
+        reals, fakes: number of samples of each class.
+        acc: accuracy with a threshold of 0.5 (above: fake); needs at least one score.
+        auc: area under the ROC curve; needs both classes, like `eer` and `ap`.
+        eer: equal error rate: where the false positive rate equals the false negative rate, interpolated
             linearly on the ROC curve.
-        ap: average precision, fakes being the positives.
-        log_loss: mean binary cross-entropy in nats, scores kept one float64 epsilon away from 0 and 1;
+        ap: average precision, with fakes as positives.
+        log_loss: mean binary cross-entropy in nats, scores clipped to one float64 epsilon from 0 and 1;
             needs at least one score.
     """
 
@@ -62,7 +62,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class DatasetGroup:
-    """All of a dataset in one quality: rows of a scores table."""
+    """Rows of a scores table for one dataset in one quality."""
 
     dataset: str
     quality: str
@@ -71,7 +71,7 @@ class DatasetGroup:
 
 @dataclass(frozen=True, slots=True)
 class MethodGroup:
-    """A method's fakes with all the reals of the same dataset and quality: rows of a scores table."""
+    """Rows of a scores table: a method's fakes with all reals of the same dataset and quality."""
 
     dataset: str
     quality: str
@@ -80,10 +80,10 @@ class MethodGroup:
 
 
 def compute_metrics(scores: ArrayLike, labels: ArrayLike, logits: ArrayLike | None = None) -> Metrics:
-    """Metrics of scores in 0..1 [N] against labels [N]; all None where a score is not finite.
+    """Compute metrics of scores in 0..1 [N] against labels [N]; all None if a score is not finite.
 
     Args:
-        logits: log-odds [N], to rank by; without them scores are.
+        logits: log-odds [N] to rank by; None to rank by scores.
     """
     values, truth = np.asarray(scores, np.float64), np.asarray(labels, np.int64)
     fakes = int(truth.sum())
@@ -111,17 +111,17 @@ def roc_curve(ranking: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def score_videos(frames: pa.Table) -> pa.Table:
-    """A row per video, its score the mean of its frames': in order of first appearance.
+    """Average the scores of each video's frames: a row per video, in order of first appearance.
 
-    A `video_id` names a video within a dataset, quality, split, method and label only; each corruption of a video is
-    a row of its own. A video's log-odds are those of its score, computed from its frames' log-odds, so that they
-    rank videos as their scores do and go on to do so where scores are all 1.0.
+    A `video_id` is unique only within a dataset, quality, split, method and label; each corruption of a video has
+    its own row. A video's log-odds are those of its score, but computed from its frames' log-odds, so that they
+    rank videos like their scores, and still do where all scores are 1.0.
 
     Returns:
         columns dataset, quality, split, method, label, video_id, corruption, severity, score, logit, frames.
     """
     keys = ["dataset", "quality", "split", "method", "label", "video_id", "corruption", "severity"]
-    # One thread, or rows come in any order.
+    # With several threads, the order of rows is not deterministic.
     grouped = frames.group_by(keys, use_threads=False).aggregate(
         [("score", "mean"), ("score", "count"), ("logit", "list")]
     )
@@ -134,7 +134,7 @@ def score_videos(frames: pa.Table) -> pa.Table:
 
 
 def split_datasets(rows: pa.Table) -> Iterator[DatasetGroup]:
-    """Each dataset in each of its qualities, sorted by dataset and quality."""
+    """Yield each dataset in each of its qualities, sorted by dataset and quality."""
     keys = rows.group_by(["dataset", "quality"]).aggregate([])
     for key in sorted(keys.to_pylist(), key=lambda key: tuple(key.values())):
         same = (pc.field("dataset") == key["dataset"]) & (pc.field("quality") == key["quality"])
@@ -142,16 +142,16 @@ def split_datasets(rows: pa.Table) -> Iterator[DatasetGroup]:
 
 
 def split_methods(rows: pa.Table) -> Iterator[MethodGroup]:
-    """Each method's fakes with all reals of the same dataset and quality, sorted by dataset, quality and method."""
+    """Yield each method's fakes with the reals of their dataset and quality, sorted by dataset, quality and method."""
     for group in split_datasets(rows):
         fakes = group.rows.filter(pc.field("label") == 1)
         for method in sorted(map(str, fakes["method"].unique().to_pylist())):
-            judged = group.rows.filter((pc.field("label") == 0) | (pc.field("method") == method))
-            yield MethodGroup(group.dataset, group.quality, method, judged)
+            rows_of_method = group.rows.filter((pc.field("label") == 0) | (pc.field("method") == method))
+            yield MethodGroup(group.dataset, group.quality, method, rows_of_method)
 
 
 def _equal_error_rate(fpr: Floats, tpr: Floats) -> float:
-    # fpr - fnr rises from -1 to 1, strictly, since every threshold lets something through.
+    # fpr - fnr rises strictly from -1 to 1, since each threshold accepts at least one more sample.
     return float(np.interp(0.0, fpr + tpr - 1, fpr))
 
 

@@ -1,4 +1,4 @@
-"""What a scores table says: metrics.json, and a short table for the terminal."""
+"""Metrics of a scores table: metrics.json, and tables for the terminal."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ _UNDEFINED = "-"
 
 
 def build_report(scores: pa.Table) -> Report:
-    """The metrics of a scores table, as plain values for JSON; an undefined metric is None.
+    """Compute the metrics of a scores table, as JSON values; an undefined metric is None.
 
     `frame` and `video` each hold `overall` (a `Metrics`), `datasets` (a list of rows: dataset, quality and their
     `Metrics`) and `methods` (a list of rows: dataset, quality, method and that method's `Metrics`, its fakes against
@@ -32,7 +32,7 @@ def build_report(scores: pa.Table) -> Report:
     frame_auc and video_auc) and `datasets` (a list of such rows with dataset and quality).
 
     Args:
-        scores: rows of scores.parquet, of one or more datasets; corrupted pictures count for `robustness` only.
+        scores: rows of scores.parquet, of one or more datasets; corrupted images are used for `robustness` only.
     """
     clean = scores.filter(pc.field("corruption") == NO_CORRUPTION)
     return {
@@ -49,9 +49,9 @@ def write_report(report: Report, path: Path) -> None:
 
 
 def metrics_table(report: Report) -> Table:
-    """ACC, AUC and EER of frames and of videos.
+    """Table of frame-level and video-level ACC, AUC and EER.
 
-    A line for all, one for each dataset and quality where there are several, one for each method.
+    One line for all, one for each dataset and quality if there are several, and one for each method.
     """
     table = Table("fakes of", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for unit in ("frames", "videos"):
@@ -64,9 +64,9 @@ def metrics_table(report: Report) -> Table:
 
 
 def robustness_table(report: Report) -> Table:
-    """Frame AUC by corruption, a column per severity; 0 is the pictures as they are.
+    """Table of frame-level AUC by corruption, with a column per severity; 0 means uncorrupted.
 
-    A line for all, and one for each dataset and quality where there are several.
+    One line for all, and one for each dataset and quality if there are several.
     """
     robustness, clean = report["robustness"], report["frame"]
     severities = sorted({row["severity"] for row in robustness["overall"]})

@@ -7,10 +7,10 @@ import pyarrow as pa
 __all__ = ["COPIED", "NO_CORRUPTION", "SCORES"]
 
 NO_CORRUPTION = "none"
-"""What a scores table says of crops as they are; their severity is 0."""
+"""Value of `corruption` for uncorrupted crops; their severity is 0."""
 
 COPIED = ("sample_id", "video_id", "dataset", "method", "label", "quality", "split", "frame_index", "track_id")
-"""Columns that are as in samples.parquet."""
+"""Columns copied from samples.parquet."""
 
 
 def _required(name: str, kind: pa.DataType) -> "pa.Field[Any]":
@@ -33,6 +33,6 @@ SCORES = pa.schema(
 )
 """scores.parquet: a row per face crop and corruption.
 
-`logit` is the log-odds of fake, by which crops are ranked, and `score` its probability;
-`corruption` is `none` and `severity` 0 for crops as they are. The rest is as in samples.parquet.
+`logit` is the log-odds of fake, used for ranking, and `score` the probability of fake;
+`corruption` is `none` and `severity` 0 for uncorrupted crops. The rest is copied from samples.parquet.
 """

@@ -1,4 +1,4 @@
-"""Running a detector over face crops."""
+"""Scoring of face crops with a detector."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,17 +36,17 @@ def score_faces(
 
     Args:
         detector: is moved to `device` and set to eval mode.
-        batch: crops a forward pass.
-        workers: processes that read and decode; 0 for none but this one.
+        batch: crops per forward pass.
+        workers: processes that read and decode; 0 to do both in this process.
         precision: `bf16` for mixed precision.
-        corruption: what is done to the stored crops before they are scaled to the detector's size.
+        corruption: applied to the stored crops before they are resized to the detector's input size.
         on_progress: called after each batch with the number of crops in it.
 
     Returns:
-        a table of `SCORES`, a row per sample, in the order of `faces.samples`.
+        a table with schema `SCORES`, a row per sample, in the order of `faces.samples`.
 
     Raises:
-        DetectorError: for an output that is not finite, naming the sample.
+        DetectorError: naming the sample, if an output is not finite.
     """
     device = torch.device(device)
     detector.to(device).eval()
@@ -66,8 +66,8 @@ def score_faces(
 
 def _images(raw: RawBatch, detector: ForgeryDetector, corruption: Corruption | None) -> Tensor:
     if corruption is not None:
-        worse = corrupt(raw.images.float() / 255, corruption)
-        raw = replace(raw, images=worse.mul(255).round().clamp(0, 255).byte())  # as a worse picture is stored
+        corrupted = corrupt(raw.images.float() / 255, corruption)
+        raw = replace(raw, images=corrupted.mul(255).round().clamp(0, 255).byte())  # as if stored as uint8
     return prepare(raw, detector.input_spec).images
 
 
@@ -76,8 +76,8 @@ def _to_table(
 ) -> pa.Table:
     if not np.isfinite(logits).all():
         sample = describe_sample(samples, int(rows[~np.isfinite(logits)].min()))
-        raise DetectorError(f"The detector's output for {sample} is not finite: train it again, or say float32.")
-    order = np.argsort(rows, kind="stable")  # streams give samples in an order of their own
+        raise DetectorError(f"The detector's output for {sample} is not finite: train it again, or use float32.")
+    order = np.argsort(rows, kind="stable")  # streams return samples in a different order
     logits = logits[order]
     table = samples.select(COPIED).take(rows[order])
     columns: dict[str, Any] = dict(zip(table.column_names, table.columns, strict=True))

@@ -1,7 +1,7 @@
-"""The rows of the papers' tables as named sets of options, with the papers' figures beside them.
+"""The rows of the papers' tables as named sets of options, with the papers' results.
 
-A page per paper lies in this folder. No figure of ours is in them: a row says what the paper printed, and
-`facemill experiments run` prints beside it what came out here.
+This folder has a YAML file per paper. It holds only the paper's results; `facemill experiments run` prints them
+next to the measured ones.
 """
 
 from facemill.pipeline.experiments.run import run_experiment

@@ -1,4 +1,4 @@
-"""Running a row of a paper's table: train, evaluate, and put the paper's figure beside ours."""
+"""Running a row of a paper's table: train, evaluate, and compare with the paper's results."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,18 +29,18 @@ def run_experiment(
     device: str = "auto",
     workers: int | None = 0,
 ) -> Iterator[str]:
-    """Train and evaluate one row, resuming what an earlier call has left in `out`; yields lines to print.
+    """Train and evaluate one row, resuming an earlier call's run in `out`; yields lines to print.
 
     Args:
         name: of the experiment.
         data: folders of the datasets to train on.
-        out: gets `run/` and `evaluation/`.
-        test: folders of the datasets to test on, on their test split.
-        overrides: recipe values of your own, as `section.key=value`, after the row's.
+        out: folder in which `run/` and `evaluation/` are written.
+        test: folders of the datasets whose test split is evaluated.
+        overrides: recipe values, as `section.key=value`, applied after the row's.
 
     Raises:
-        ConfigError: for an unknown name or setting, or an `out` that holds another run.
-        DatasetError: for a dataset that is unfinished or damaged.
+        ConfigError: if the name or a setting is unknown, or `out` holds another run.
+        DatasetError: if a dataset is unfinished or damaged.
     """
     from facemill.pipeline.evaluate import evaluate
     from facemill.pipeline.train import train
@@ -66,7 +66,7 @@ def run_experiment(
 
 
 def _differences(experiment: Experiment, data: Sequence[Path]) -> Iterator[str]:
-    """What the row asks of a build and a dataset was not built with."""
+    """Yield a sentence for each build setting of the row that a dataset was not built with."""
     for folder in data:
         built: Mapping[str, Any] = read_dataset(folder).recipe
         for setting in experiment.build_settings():
@@ -82,7 +82,7 @@ def _names(folders: Sequence[Path]) -> str:
 
 
 def _measured(report: Mapping[str, Any]) -> Iterator[str]:
-    """All that a paper prints one or another of, a line each; pooled figures where there is more than one dataset."""
+    """Yield every metric that some paper reports, one line each; pooled metrics if there are several datasets."""
     for key, unit in _UNITS.items():
         summary, robustness = report[key], report["robustness"]
         several = len(summary["datasets"]) > 1

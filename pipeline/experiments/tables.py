@@ -1,4 +1,4 @@
-"""Reading the pages of experiments."""
+"""Reading of the papers' tables from YAML files."""
 
 import json
 from dataclasses import dataclass
@@ -45,16 +45,16 @@ class Experiment:
     """One row of a paper's table.
 
     Attributes:
-        name: page/table/row, such as `lrl/table4/rgb-mpsm`.
+        name: file/table/row, such as `lrl/table4/rgb-mpsm`.
         paper: title and venue.
         caption: what the table compares.
-        detector: of `facemill.detectors.forgery`.
-        recipe: the page's recipe, which the row starts from.
+        detector: name of a forgery detector.
+        recipe: name of the recipe that the row is based on.
         options: the detector's options that differ from its defaults.
         overrides: recipe values by dotted key that differ from the recipe's.
-        trained_on, tested_on: the datasets, in words.
-        robustness: whether it is also tested on corrupted pictures.
-        figures: what the paper prints, percent unless it is a loss, by dataset and metric.
+        trained_on, tested_on: descriptions of the datasets.
+        robustness: whether it is also tested on corrupted images.
+        figures: the paper's results by dataset and metric, in percent unless a loss.
     """
 
     name: str
@@ -70,20 +70,20 @@ class Experiment:
     figures: dict[str, float]
 
     def settings(self) -> list[str]:
-        """The row as `section.key=value` overrides of its recipe; values are JSON, which YAML reads."""
+        """The row as `section.key=value` overrides of its recipe; values are JSON, which is valid YAML."""
         values = {**self.overrides, **{f"train.model.{key}": value for key, value in self.options.items()}}
         return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
     def build_settings(self) -> list[str]:
-        """Those of the overrides that a dataset must have been built with."""
+        """The overrides that a dataset must have been built with."""
         return [setting for setting in self.settings() if not setting.startswith("train.")]
 
     def summary(self) -> str:
-        """The paper's figures on one line."""
+        """The paper's results on one line."""
         return ", ".join(f"{metric} {figure:g}" for metric, figure in self.figures.items())
 
     def lines(self) -> list[str]:
-        """What it is, and the commands that run it; `run` evaluates as well, under corruptions where the row asks."""
+        """Description, and the commands that run it; `run` also evaluates, with corruptions if the row has them."""
         options = " ".join(f"--set '{setting}'" for setting in self.build_settings())
         built = f"facemill build videos.parquet --recipe {self.recipe} --out DATA {options}".rstrip()
         return [
@@ -101,16 +101,16 @@ class Experiment:
 
 @cache
 def all_experiments() -> tuple[Experiment, ...]:
-    """Every row of every page, in the papers' order."""
+    """Every row of every paper, in the paper's order."""
     pages = sorted(page.name for page in _PAGES.iterdir() if page.name.endswith(".yaml"))
     return tuple(experiment for page in pages for experiment in _read(page.removesuffix(".yaml")))
 
 
 def find_experiment(name: str) -> Experiment:
-    """The experiment of that name.
+    """Find an experiment by name.
 
     Raises:
-        ConfigError: where there is none.
+        ConfigError: if there is none of that name.
     """
     known = {experiment.name: experiment for experiment in all_experiments()}
     if name not in known:

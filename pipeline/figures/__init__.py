@@ -1,3 +1,3 @@
-"""Images and plots made from datasets and evaluations: contact sheets, explanation sheets, curves."""
+"""Figures of datasets and evaluations: contact sheets, explanation sheets, plots."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Where a forgery detector looks: its own maps and Grad-CAM over crops, as pictures that a person can read."""
+"""Explanations of a forgery detector's scores: its own maps and Grad-CAM, drawn over crops."""
 
 from collections import defaultdict
 from itertools import chain, islice, zip_longest
@@ -30,18 +30,18 @@ def draw_explanations(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> list[Path]:
-    """Draw sheets `explanations-01.png`, ... of crops, true masks, Grad-CAM and the detector's own maps.
+    """Draw sheets `explanations-01.png`, ... of crops, ground-truth masks, Grad-CAM and the detector's own maps.
 
     Args:
         detector: is moved to `device` and set to eval mode.
         faces: usually the test split of a dataset.
-        rows: crops in all, spread over methods (reals among them) and videos, drawn by `seed`.
+        rows: total number of crops, spread over methods (including reals) and videos, chosen by `seed`.
 
     Returns:
         the files written.
 
     Raises:
-        DatasetError: where there is no sample to draw.
+        DatasetError: if there is no sample to draw.
     """
     chosen = choose_samples(faces.samples, rows, seed)
     if not chosen:
@@ -57,11 +57,11 @@ def draw_explanations(
 
 
 def choose_samples(samples: pa.Table, count: int, seed: int) -> list[int]:
-    """Choose rows of a samples table: methods in turn with the reals first, videos in turn, frames by chance.
+    """Choose rows of a samples table: round-robin over methods (reals first) and videos, with random frames.
 
     Returns:
-        up to `count` row numbers, sheet after sheet alike; a video gives a second frame only when all of its
-        method's have given one.
+        up to `count` row numbers, so that every sheet is equally mixed; a second frame of a video is chosen
+        only after one of every video of its method.
     """
     random = np.random.default_rng(seed)
     columns = samples.select(["label", "dataset", "method", "video_id"]).to_pydict()
@@ -96,8 +96,8 @@ def _explain(
             caption=f"{_name(sample.label, row['method'])}   score {score:.2f}   "
             f"{row['video_id']} frame {row['frame_index']}",
             wrong=(score > 0.5) != bool(sample.label),
-            crop=_picture(sample.image),
-            mask=_picture(sample.mask)[..., 0] if sample.has_mask else None,
+            crop=_pixels(sample.image),
+            mask=_pixels(sample.mask)[..., 0] if sample.has_mask else None,
             maps={name: heat[position] for name, heat in heats.items()},
         )
         for position, (sample, row, score) in enumerate(zip(samples, rows, scores, strict=True))
@@ -116,5 +116,5 @@ def _read(faces: FaceDataset | StreamingFaces, indices: list[int]) -> list[Sampl
     return [found[index] for index in indices]
 
 
-def _picture(tensor: Tensor) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+def _pixels(tensor: Tensor) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     return np.ascontiguousarray(tensor.permute(1, 2, 0).numpy())

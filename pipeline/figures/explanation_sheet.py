@@ -1,4 +1,4 @@
-"""A sheet of explanations: rows of crop, true mask, and the detector's heat maps over the crop."""
+"""Explanation sheets: rows of crop, ground-truth mask, and the detector's heat maps over the crop."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from facemill.pipeline.figures.sheet import (
     Image,
     blank_sheet,
     colour_bar,
-    fitted,
-    heat_over,
-    mask_over,
+    overlay_heat_map,
+    overlay_mask,
     place,
+    resize_square,
     save_png,
     write_text,
 )
@@ -33,14 +33,14 @@ Heat = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ExplanationRow:
-    """One crop and what the detector made of it.
+    """One crop and its explanation.
 
     Attributes:
         caption: shown above the row, such as `FaceSwap  score 0.93`; ASCII.
-        wrong: whether the detector judged it wrongly, which its caption shows.
+        wrong: whether the detector misclassified it; highlights the caption.
         crop: uint8 RGB [S, S, 3].
-        mask: uint8 [S, S], not zero where forged; None where nobody knows.
-        maps: heat maps [h, w] over the crop by name, of any size and finite values; the same names in all rows.
+        mask: uint8 [S, S], non-zero where forged; None if not known.
+        maps: heat maps [h, w] over the crop by name, of any size, finite; the same names in all rows.
     """
 
     caption: str
@@ -51,12 +51,12 @@ class ExplanationRow:
 
 
 def write_explanation_sheet(rows: Sequence[ExplanationRow], path: Path, *, cell: int = 160) -> None:
-    """Write a PNG: a column of crops, one of masks, and one for each map, on one scale that its title states.
+    """Write a PNG: a column of crops, one of masks, and one for each map, whose title gives its value range.
 
     Args:
         rows: at least one.
         path: the file to write.
-        cell: side of each picture, pixels.
+        cell: side of each image, pixels.
     """
     ranges = {name: _range([row.maps[name] for row in rows]) for name in rows[0].maps}
     titles = ["crop", "true mask", *ranges]
@@ -72,29 +72,29 @@ def write_explanation_sheet(rows: Sequence[ExplanationRow], path: Path, *, cell:
     for position, row in enumerate(rows):
         top = _MARGIN + _TITLE_HEIGHT + position * row_height
         write_text(sheet, row.caption, _MARGIN, top, width - 2 * _MARGIN, TINT if row.wrong else FAINT)
-        for column, picture in enumerate(_pictures(row, ranges, cell)):
-            place(sheet, picture, _MARGIN + column * (cell + _GAP), top + _LABEL_HEIGHT)
+        for column, image in enumerate(_images(row, ranges, cell)):
+            place(sheet, image, _MARGIN + column * (cell + _GAP), top + _LABEL_HEIGHT)
     save_png(sheet, path)
 
 
 def _range(maps: Sequence[Heat]) -> tuple[float, float]:
-    """Of all rows together: a real's map is to be seen as flat where a fake's is not."""
+    """Value range over all rows, so that maps can be compared between rows."""
     return min(float(heat.min()) for heat in maps), max(float(heat.max()) for heat in maps)
 
 
 def _scale(low: float, high: float) -> str:
-    """The range in words, with as many decimals as tell its ends apart."""
+    """Format a range, with enough decimals to distinguish its ends."""
     decimals = int(np.clip(2 - np.floor(np.log10(high - low)), 0, 8)) if high > low else 2
     return f"{low:.{decimals}f} to {high:.{decimals}f}"
 
 
-def _pictures(row: ExplanationRow, ranges: Mapping[str, tuple[float, float]], cell: int) -> list[Image]:
-    crop = fitted(row.crop, cell)
-    pictures = [crop, _masked(crop, row.mask)]
+def _images(row: ExplanationRow, ranges: Mapping[str, tuple[float, float]], cell: int) -> list[Image]:
+    crop = resize_square(row.crop, cell)
+    images = [crop, _masked(crop, row.mask)]
     for name, (low, high) in ranges.items():
         heat = (row.maps[name] - low) / (high - low) if high > low else np.zeros_like(row.maps[name])
-        pictures.append(heat_over(crop, heat))
-    return pictures
+        images.append(overlay_heat_map(crop, heat))
+    return images
 
 
 def _masked(crop: Image, mask: Image | None) -> Image:
@@ -102,4 +102,4 @@ def _masked(crop: Image, mask: Image | None) -> Image:
         unknown = blank_sheet(*crop.shape[:2])
         write_text(unknown, "unknown", 8, 8, len(crop) - 16, FAINT)
         return unknown
-    return mask_over(crop, cv2.resize(mask, crop.shape[:2], interpolation=cv2.INTER_NEAREST))
+    return overlay_mask(crop, cv2.resize(mask, crop.shape[:2], interpolation=cv2.INTER_NEAREST))

@@ -1,4 +1,4 @@
-"""Pictures of scores: ROC curves, and how the scores of each class are spread."""
+"""Plots of scores: ROC curves, and histograms of each class's scores."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -21,7 +21,7 @@ _BINS = np.linspace(0, 1, 41).tolist()
 
 
 def draw_roc(rows: pa.Table, path: Path, *, title: str) -> None:
-    """ROC curves as a PNG: overall, and each method's fakes against the reals of their dataset and quality.
+    """Draw ROC curves as a PNG: overall, and each method's fakes against the reals of their dataset and quality.
 
     Args:
         rows: a scores table, of frames or of videos, without corruptions.
@@ -44,7 +44,7 @@ def draw_roc(rows: pa.Table, path: Path, *, title: str) -> None:
 
 
 def draw_scores(rows: pa.Table, path: Path, *, title: str) -> None:
-    """A histogram of the scores of each class as a PNG, each class's bars summing to 1.
+    """Draw a histogram of each class's scores as a PNG; each class's bars sum to 1.
 
     Args:
         rows: a scores table, of frames or of videos, without corruptions.
@@ -63,7 +63,7 @@ def draw_scores(rows: pa.Table, path: Path, *, title: str) -> None:
 
 
 def _draw_curve(axes: Axes, rows: pa.Table, name: str, **style: Any) -> None:
-    """Nothing, where a curve is undefined."""
+    """Draw a curve, unless it is undefined."""
     logits, labels = rows["logit"].to_numpy(), rows["label"].to_numpy()
     auc = compute_metrics(rows["score"].to_numpy(), labels, logits).auc
     if auc is not None:

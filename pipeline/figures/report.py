@@ -1,4 +1,4 @@
-"""Pictures of a built dataset for a person to look at, the most doubtful ones first."""
+"""Contact sheet of a built dataset for visual inspection, the most suspicious samples first."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -19,27 +19,27 @@ from facemill.manifests.checks.bounded import picture_size, read_table
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.manifests.shards.dataset import SAMPLES_FILE, read_dataset
 from facemill.pipeline.figures.contact_sheet import SheetPart, Strip, write_contact_sheet
-from facemill.pipeline.figures.sheet import Image, mask_over
+from facemill.pipeline.figures.sheet import Image, overlay_mask
 
 __all__ = ["draw_contact_sheet"]
 
 pc: Any = pyarrow.compute
-"""Untyped: the stubs know no columns of two types."""
+"""Untyped: the stubs do not cover columns of two types."""
 
 STRIP = 9
-"""Samples of a track that are shown side by side."""
-TOLD = ("sample_id", "video_id", "method", "frame_index", "track_id", "mask_kind", "mask_coverage", "shard", "row")
+"""Maximum samples of a track shown side by side."""
+SHOWN = ("sample_id", "video_id", "method", "frame_index", "track_id", "mask_kind", "mask_coverage", "shard", "row")
 COLUMNS = pa.schema(
-    [field for field in schemas.SAMPLES if field.name in {*TOLD, "source_id", "label", "pair_offset", "bbox"}]
+    [field for field in schemas.SAMPLES if field.name in {*SHOWN, "source_id", "label", "pair_offset", "bbox"}]
 )
-"""All that is read: a row takes some tens of bytes."""
+"""Columns that are read: some tens of bytes per row."""
 
-Rows = NDArray[np.int64]  # numbers of rows of samples.parquet
+Rows = NDArray[np.int64]  # row numbers of samples.parquet
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """What is told of a sample that is shown: fields of `SampleRecord`."""
+    """Fields of `SampleRecord` needed to show a sample."""
 
     sample_id: str
     video_id: str
@@ -53,21 +53,21 @@ class _Sample:
 
 
 Pair = tuple[_Sample, _Sample | None]
-"""A fake's sample, and that of the same face and moment in its original."""
+"""A fake's sample, and the sample of the same face and time in its original."""
 
 
 def draw_contact_sheet(folder: str | Path, path: str | Path, *, rows: int = 8) -> None:
-    """Draw what is worth a look in a dataset, worst first.
+    """Draw a contact sheet of a dataset, the most suspicious samples first.
 
-    These are the fakes with the emptiest and the fullest masks, beside their originals and under their masks; fakes
-    without an original; strips of consecutive samples of one track, those that change most in size first; and real
+    Shows the fakes with the emptiest and the fullest masks, with their originals and mask overlays; fakes without
+    an original; strips of consecutive samples of one track, those with the largest size changes first; and real
     videos without fakes.
 
     Args:
-        rows: videos in each part, at most.
+        rows: maximum videos in each part.
 
     Raises:
-        DatasetError: if the dataset is not whole, or has no samples.
+        DatasetError: if the dataset is unfinished or damaged, or has no samples.
     """
     folder, path = Path(folder), Path(path)
     read_dataset(folder)
@@ -77,34 +77,35 @@ def draw_contact_sheet(folder: str | Path, path: str | Path, *, rows: int = 8) -
         raise DatasetError(f"{folder / SAMPLES_FILE} cannot be read ({error}): run `facemill verify`.") from None
     if not len(samples):
         raise DatasetError(f"{folder} has no samples: there is nothing to put on a contact sheet.")
-    choice = _Choice(samples, rows)
+    choice = _Selection(samples, rows)
     masks = {
         "Emptiest masks: real, fake, mask": choice.pairs(choice.masked, choice.coverage),
         "Fullest masks: real, fake, mask": choice.pairs(choice.masked, -choice.coverage),
         "Fakes without an original": choice.pairs(choice.unpaired, 0 * choice.coverage),
     }
-    tracks, alone = choice.restless_tracks(), [real for real, _ in choice.pairs(choice.alone, 0 * choice.coverage)]
-    shown = chain(chain.from_iterable(chain.from_iterable(masks.values())), chain.from_iterable(tracks), alone)
-    pictures = _read_pictures(folder, (sample for sample in shown if sample is not None))
-    drawn = [SheetPart(title, [_strip_of_pair(pair, pictures) for pair in chosen]) for title, chosen in masks.items()]
-    drawn.append(SheetPart("Tracks: consecutive samples", [_strip_of_track(track, pictures) for track in tracks]))
-    drawn.append(SheetPart("Real videos without fakes", [Strip(_name(s), [pictures[s.sample_id][0]]) for s in alone]))
+    tracks = choice.tracks_by_size_change()
+    real_only = [real for real, _ in choice.pairs(choice.real_only, 0 * choice.coverage)]
+    shown = chain(chain.from_iterable(chain.from_iterable(masks.values())), chain.from_iterable(tracks), real_only)
+    images = _read_images(folder, (sample for sample in shown if sample is not None))
+    drawn = [SheetPart(title, [_strip_of_pair(pair, images) for pair in chosen]) for title, chosen in masks.items()]
+    drawn.append(SheetPart("Tracks: consecutive samples", [_strip_of_track(track, images) for track in tracks]))
+    drawn.append(SheetPart("Real videos without fakes", [Strip(_name(s), [images[s.sample_id][0]]) for s in real_only]))
     write_contact_sheet(drawn, path)
 
 
-# Choosing ---------------------------------------------------------------------------------------------
+# Selection --------------------------------------------------------------------------------------------
 
 
-class _Choice:
-    """Chooses what is shown, by columns: a dataset has millions of samples.
+class _Selection:
+    """Selects the samples to show, vectorised over columns: a dataset has millions of samples.
 
     Args:
         count: videos, or tracks, of each kind.
 
     Attributes:
-        masked, unpaired, alone: rows of fakes with an original and a mask, of fakes without an original, and of
+        masked, unpaired, real_only: rows of fakes with an original and a mask, of fakes without an original, and of
             reals without fakes.
-        coverage: [N], of the masks; 0 where there is none.
+        coverage: [N], of the masks; 0 if there is none.
     """
 
     def __init__(self, samples: pa.Table, count: int) -> None:
@@ -116,7 +117,7 @@ class _Choice:
         self._frame, self._track = _numbers(column["frame_index"]), _numbers(column["track_id"])
         fake = _numbers(column["label"]) == 1
         in_original = self._frame - _numbers(pc.fill_null(column["pair_offset"], 0))
-        self._original = _find(
+        self._original = _match_rows(
             np.stack([source, in_original, self._track]),
             np.stack([self._video, self._frame, self._track]),
             np.flatnonzero(fake),
@@ -126,29 +127,29 @@ class _Choice:
         real = _numbers(pc.equal(column["method"], "real"))
         self.masked = np.flatnonzero(fake & (self._original >= 0) & (kind == 1))
         self.unpaired = np.flatnonzero(fake & (self._original < 0))
-        self.alone = np.flatnonzero((real == 1) & ~np.isin(self._video, source))
+        self.real_only = np.flatnonzero((real == 1) & ~np.isin(self._video, source))
         self.coverage = pc.fill_null(column["mask_coverage"], 0.0).to_numpy(zero_copy_only=False)
-        # A fake's track beside its original's, of the same boxes, is left out.
-        self._own = np.flatnonzero((source < 0) | (_numbers(pc.is_null(column["pair_offset"])) == 1))
+        # A paired fake's track has the same boxes as its original's, and is left out.
+        self._track_rows = np.flatnonzero((source < 0) | (_numbers(pc.is_null(column["pair_offset"])) == 1))
         boxes = pc.list_flatten(column["bbox"]).to_numpy(zero_copy_only=False).reshape(-1, 4)
         self._side = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0), 1e-3)
 
-    def pairs(self, rows: Rows, worth: NDArray[Any]) -> list[Pair]:
-        """Of each video the row that is least by `worth` (its middle one where all are equal), least videos first."""
+    def pairs(self, rows: Rows, key: NDArray[Any]) -> list[Pair]:
+        """Select from each video the row with the smallest `key` (the middle one of equals), in order of `key`."""
         if not len(rows):
             return []
         rows = rows[np.argsort(self._video[rows], kind="stable")]
         starts = np.flatnonzero(np.diff(self._video[rows], prepend=-1))
         ends = np.append(starts[1:], len(rows))
-        least = np.minimum.reduceat(worth[rows], starts)
+        least = np.minimum.reduceat(key[rows], starts)
         best = np.argsort(least, kind="stable")[: self._count]
         of_video = [rows[starts[video] : ends[video]] for video in best]
-        equal = [found[worth[found] == worth[found].min()] for found in of_video]
+        equal = [found[key[found] == key[found].min()] for found in of_video]
         return [self._pair(int(found[len(found) // 2])) for found in equal]
 
-    def restless_tracks(self) -> list[list[_Sample]]:
-        """Strips of the tracks whose face boxes change most in size from one sample to the next."""
-        rows = self._own
+    def tracks_by_size_change(self) -> list[list[_Sample]]:
+        """Select strips of the tracks whose face boxes change most in size between consecutive samples."""
+        rows = self._track_rows
         if not len(rows):
             return []
         rows = rows[np.lexsort([self._frame[rows], self._track[rows], self._video[rows]])]
@@ -170,56 +171,56 @@ class _Choice:
         return self._sample(row), self._sample(original) if original >= 0 else None
 
     def _sample(self, row: int) -> _Sample:
-        return _Sample(**self._samples.select(TOLD).slice(row, 1).to_pylist()[0])
+        return _Sample(**self._samples.select(SHOWN).slice(row, 1).to_pylist()[0])
 
 
 def _numbers(column: Any) -> Rows:
     return np.asarray(column.to_numpy(zero_copy_only=False), np.int64)
 
 
-def _find(wanted: Rows, there: Rows, askers: Rows, answers: Rows) -> Rows:
-    """For each of N rows the row that it asks for; -1 where there is none.
+def _match_rows(wanted: Rows, keys: Rows, queries: Rows, candidates: Rows) -> Rows:
+    """Find for each of N rows the row with its wanted key; -1 if there is none.
 
     Args:
-        wanted, there: [3, N], what a row asks for and what it is.
-        askers, answers: rows that ask, and those that may be found.
+        wanted, keys: [3, N], the key that a row looks for, and its own.
+        queries, candidates: rows that look for another, and rows that may be found.
     """
     found = np.full(wanted.shape[1], -1, np.int64)
-    both = np.concatenate([there[:, answers], wanted[:, askers]], axis=1)
-    order = np.lexsort(both)  # stable: of equal ones, those that may be found come first
+    both = np.concatenate([keys[:, candidates], wanted[:, queries]], axis=1)
+    order = np.lexsort(both)  # stable: among equal keys, candidates come first
     same = np.append(False, (np.diff(both[:, order], axis=1) == 0).all(axis=0))
     first = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
-    answer, asks = order[first], order >= len(answers)
-    hit = asks & (answer < len(answers))
-    found[askers[order[hit] - len(answers)]] = answers[answer[hit]]
+    match, is_query = order[first], order >= len(candidates)
+    hit = is_query & (match < len(candidates))
+    found[queries[order[hit] - len(candidates)]] = candidates[match[hit]]
     return found
 
 
 # Drawing ----------------------------------------------------------------------------------------------
 
 
-def _strip_of_pair(pair: Pair, pictures: dict[str, tuple[Image, Image]]) -> Strip:
+def _strip_of_pair(pair: Pair, images: dict[str, tuple[Image, Image]]) -> Strip:
     fake, real = pair
-    image, mask = pictures[fake.sample_id]
+    image, mask = images[fake.sample_id]
     covered = "no mask" if fake.mask_coverage is None else f"{fake.mask_kind} {fake.mask_coverage:.1%}"
-    strip = [] if real is None else [pictures[real.sample_id][0]]
-    strip += [image] if fake.mask_kind == MaskKind.NONE else [image, mask_over(image, mask)]
+    strip = [] if real is None else [images[real.sample_id][0]]
+    strip += [image] if fake.mask_kind == MaskKind.NONE else [image, overlay_mask(image, mask)]
     return Strip(f"{covered}  {_name(fake)}", strip)
 
 
-def _strip_of_track(track: Sequence[_Sample], pictures: dict[str, tuple[Image, Image]]) -> Strip:
+def _strip_of_track(track: Sequence[_Sample], images: dict[str, tuple[Image, Image]]) -> Strip:
     frames = f"to {track[-1].frame_index}" if len(track) > 1 else ""
-    return Strip(f"{_name(track[0])} {frames}  track {track[0].track_id}", [pictures[s.sample_id][0] for s in track])
+    return Strip(f"{_name(track[0])} {frames}  track {track[0].track_id}", [images[s.sample_id][0] for s in track])
 
 
 def _name(sample: _Sample) -> str:
     return f"{sample.method}  {sample.video_id}  frame {sample.frame_index}"
 
 
-def _read_pictures(folder: Path, records: Iterable[_Sample]) -> dict[str, tuple[Image, Image]]:
-    """Picture [S, S, 3] and mask [S, S] of these records, by sample id.
+def _read_images(folder: Path, records: Iterable[_Sample]) -> dict[str, tuple[Image, Image]]:
+    """Read image [S, S, 3] and mask [S, S] of these records, by sample id.
 
-    Each shard is read up to the last one wanted.
+    Each shard is read up to the last requested sample.
     """
     wanted: dict[str, set[int]] = defaultdict(set)
     for record in records:
@@ -233,10 +234,10 @@ def _read_pictures(folder: Path, records: Iterable[_Sample]) -> dict[str, tuple[
 
 
 def _decode(sample: EncodedSample) -> tuple[Image, Image]:
-    """Decode a sample's picture and mask.
+    """Decode a sample's image and mask.
 
     Raises:
-        DatasetError: for a picture that cannot be decoded, or is not of the size that its record says.
+        DatasetError: if an image cannot be decoded, or its size differs from its record's.
     """
     size = sample.record.crop_size
     if picture_size(sample.image) == picture_size(sample.mask) == (size, size):
@@ -244,4 +245,4 @@ def _decode(sample: EncodedSample) -> tuple[Image, Image]:
         mask = cv2.imdecode(np.frombuffer(sample.mask, np.uint8), cv2.IMREAD_GRAYSCALE)
         if image is not None and mask is not None:
             return np.asarray(image, np.uint8), np.asarray(mask, np.uint8)
-    raise DatasetError(f"The pictures of {sample.record.sample_id} cannot be decoded: run `facemill verify`.")
+    raise DatasetError(f"The images of {sample.record.sample_id} cannot be decoded: run `facemill verify`.")

@@ -1,6 +1,6 @@
-"""Training forgery detectors on built datasets, on Lightning's `Trainer`."""
+"""Training of forgery detectors on built datasets, with Lightning's `Trainer`."""
 
-from facemill.pipeline.train.fit import TrainReport, train
+from facemill.pipeline.train.fit import TrainResult, train
 from facemill.pipeline.train.run_folder import RunConfig, load_run
 
-__all__ = ["RunConfig", "TrainReport", "load_run", "train"]
+__all__ = ["RunConfig", "TrainResult", "load_run", "train"]

@@ -1,4 +1,4 @@
-"""AUC by log-odds, whose order probabilities lose where they are sure: above 37 a sigmoid is 1.0 in float64."""
+"""AUC of log-odds, since probabilities saturate: above log-odds of 37, a float64 sigmoid is 1.0."""
 
 import torch
 from torch import Tensor
@@ -10,14 +10,14 @@ __all__ = ["RankedAUROC", "ranks"]
 
 
 def ranks(values: Tensor) -> Tensor:
-    """Numbers in 0..1, float64 [N], of the order and ties of `values` [N]: torchmetrics takes these as they are."""
+    """Map `values` [N] to float64 in 0..1 with the same order and ties; torchmetrics applies no sigmoid to these."""
     distinct, place = torch.unique(values, return_inverse=True)
     scaled: Tensor = place.double() / len(distinct)
     return scaled
 
 
 class RankedAUROC(Metric):  # type: ignore[misc]  # it has no types
-    """Exact area under the ROC curve of log-odds, over all ranks."""
+    """Exact area under the ROC curve of log-odds, over all processes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,11 +25,11 @@ class RankedAUROC(Metric):  # type: ignore[misc]  # it has no types
         self.add_state("labels", [], dist_reduce_fx="cat")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Take log-odds [B] of labels int [B] into account."""
+        """Add a batch: log-odds [B] and labels, int [B]."""
         self.logits.append(logits.float())
         self.labels.append(labels)
 
     def compute(self) -> Tensor:
-        """The AUC so far, a scalar."""
+        """Return the AUC of all batches so far, a scalar."""
         auc: Tensor = binary_auroc(ranks(dim_zero_cat(self.logits)), dim_zero_cat(self.labels))
         return auc

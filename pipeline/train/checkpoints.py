@@ -1,4 +1,4 @@
-"""The two checkpoints of a run: the last epoch's, to go on from, and the best one's, to keep."""
+"""The two checkpoints of a run: the last epoch's, for resuming, and the best epoch's, for release."""
 
 from pathlib import Path
 from typing import Any
@@ -17,25 +17,25 @@ __all__ = ["AtomicCheckpoints", "RunCheckpoints", "read_checkpoint"]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint of a run, on the CPU.
+    """Read a checkpoint of a run onto the CPU.
 
     Raises:
-        ConfigError: where it is damaged.
+        ConfigError: if it is damaged.
     """
     try:
         content: dict[str, Any] = torch.load(path, "cpu", weights_only=True)
         if not content.keys() >= {"state_dict", "callbacks", "epoch"}:
             raise ValueError("it lacks the parts of a checkpoint")
-    except Exception as error:  # torch raises all sorts on damaged files
+    except Exception as error:  # on damaged files torch raises exceptions of many types
         raise ConfigError(f"{path} is damaged ({reason_of(error)}): train again in another folder.") from None
     return content
 
 
 class RunCheckpoints(Checkpoint):  # type: ignore[misc]  # it has no types
-    """Saves every epoch, when all else that ends an epoch is done, and keeps the best.
+    """Saves a checkpoint after every epoch, after all other callbacks, and keeps the best.
 
-    Lightning's own `ModelCheckpoint` keeps the first of equal epochs. Where validation is easy that is one of
-    the first ones, barely trained: here, of epochs with equal AUC the one of the lowest loss is the best.
+    Among epochs with equal AUC the one with the lowest loss is the best. Lightning's `ModelCheckpoint` keeps the
+    first of them, which on easy validation data is an early, barely trained one.
     """
 
     def __init__(self, log: EpochLog, *, last: Path, best: Path) -> None:
@@ -45,14 +45,14 @@ class RunCheckpoints(Checkpoint):  # type: ignore[misc]  # it has no types
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         del pl_module
-        # The best first: a run killed in between does this epoch again, and saves it again.
+        # The best first: a run killed in between repeats this epoch on resume, and saves both.
         if self._log.best is self._log.rows[-1]:
             trainer.save_checkpoint(self._best)
         trainer.save_checkpoint(self._last)
 
 
 class AtomicCheckpoints(TorchCheckpointIO):  # type: ignore[misc]  # it has no types
-    """Checkpoint files that are whole or not there."""
+    """Writes checkpoint files atomically."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         del storage_options

@@ -1,4 +1,4 @@
-"""How many processes train and read."""
+"""Number of training processes and of data-loading workers."""
 
 import os
 
@@ -7,38 +7,38 @@ from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElastic
 
 from facemill import ConfigError
 
-__all__ = ["count_processes", "count_readers"]
+__all__ = ["count_processes", "default_workers"]
 
-MOST_READERS = 8
+MAX_WORKERS = 8
 
 
-def count_readers(devices: int) -> int:
-    """Processes that read data for each device, where nobody has said: the cores, shared out, up to eight."""
-    return min(MOST_READERS, max(1, len(os.sched_getaffinity(0)) // devices))
+def default_workers(devices: int) -> int:
+    """Default number of data-loading workers per device: the cores divided among the devices, 1 to 8."""
+    return min(MAX_WORKERS, max(1, len(os.sched_getaffinity(0)) // devices))
 
 
 def count_processes(devices: int | None, *, on_gpu: bool) -> tuple[int, int]:
-    """How many nodes train, and in how many processes each: as torchrun or srun has started them, if one has.
+    """Number of nodes, and of training processes on each; as started by torchrun or srun, if one was used.
 
     Args:
-        devices: what was asked for, on a node; None for all GPUs, or one process on a CPU.
+        devices: requested processes per node; None for all GPUs, or one process on a CPU.
 
     Raises:
-        ConfigError: where a launcher has started another number of processes than was asked for.
+        ConfigError: if a launcher has started a different number of processes than requested.
     """
     nodes, started = _launched()
     if started is None:
         return 1, devices or (torch.cuda.device_count() if on_gpu else 1)
     if devices not in (None, started):
         raise ConfigError(
-            f"The launcher has started {started} processes on each node, not {devices}: say --devices {started}, or "
+            f"The launcher has started {started} processes on each node, not {devices}: use --devices {started}, or "
             "leave it out."
         )
     return nodes, started
 
 
 def _launched() -> tuple[int, int | None]:
-    """Nodes, and the processes on each that torchrun or srun has started; None for neither, or one process alone."""
+    """Nodes, and processes per node started by torchrun or srun; None without a launcher, or for a single process."""
     environment = os.environ
     if TorchElasticEnvironment.detect():
         each = int(environment["LOCAL_WORLD_SIZE"])

@@ -1,4 +1,4 @@
-"""What each epoch of a run came to, as a CSV that survives interruptions."""
+"""Metrics of each epoch of a run, as a CSV file that survives interruptions."""
 
 import csv
 import io
@@ -22,12 +22,12 @@ CHECKED_STEPS = 50
 class EpochLog(Callback):  # type: ignore[misc]  # it has no types
     """Keeps a row per epoch in checkpoints and in a CSV file.
 
-    Lightning's own CSV logger deletes what an earlier part of a resumed run has written; here the rows travel
-    with the checkpoint, so that a resumed run's file equals an undisturbed one's.
+    Lightning's CSV logger deletes the rows of earlier parts of a resumed run. Here the rows are stored in the
+    checkpoint, so that a resumed run's file equals that of an uninterrupted run.
 
     Args:
         path: the CSV file.
-        printed: whether the line that is logged for each epoch is printed, too.
+        printed: also print the line that is logged for each epoch.
     """
 
     def __init__(self, path: Path, *, printed: bool = False) -> None:
@@ -38,22 +38,23 @@ class EpochLog(Callback):  # type: ignore[misc]  # it has no types
 
     @property
     def best(self) -> dict[str, float]:
-        """The row of the best epoch: of the highest validation AUC, and of equal ones the lowest loss."""
+        """The row of the best epoch: highest validation AUC, then lowest validation loss."""
         return max(self.rows, key=lambda row: (row["val_auc"], -row["val_loss"]))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         del pl_module
-        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])  # at the end it is the next epoch's already
+        # Not read at the epoch's end, when it is already the next epoch's.
+        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         del pl_module, batch
-        # Now and then, since looking at a number makes a GPU wait.
+        # Only every few steps, since reading a value synchronises with the GPU.
         last = batch_idx + 1 == trainer.num_training_batches
         if (last or batch_idx % CHECKED_STEPS == 0) and not math.isfinite(outputs["loss"]):
             raise ConfigError(
-                f"The loss is not finite in epoch {trainer.current_epoch + 1}: lower train.optimizer.lr, or say "
+                f"The loss is not finite in epoch {trainer.current_epoch + 1}: lower train.optimizer.lr, or set "
                 "train.precision=float32."
             )
 
@@ -78,7 +79,7 @@ class EpochLog(Callback):  # type: ignore[misc]  # it has no types
 
     def _write(self) -> None:
         text = io.StringIO()
-        names = dict.fromkeys(name for row in self.rows for name in row)  # a term of the loss may begin later
+        names = dict.fromkeys(name for row in self.rows for name in row)  # loss terms may start in later epochs
         writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)

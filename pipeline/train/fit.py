@@ -1,4 +1,4 @@
-"""`facemill train`: a detector and datasets in, a run folder out. Killed at any moment, it resumes."""
+"""`facemill train`: train a detector on datasets into a run folder; a run killed at any time can be resumed."""
 
 import logging
 import signal
@@ -29,7 +29,7 @@ from facemill.pipeline.data import FaceDataModule, open_faces
 from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_shared
 from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.train.checkpoints import AtomicCheckpoints, RunCheckpoints
-from facemill.pipeline.train.device import count_processes, count_readers
+from facemill.pipeline.train.device import count_processes, default_workers
 from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.pipeline.train.framing import crop_settings, differences_from_paper
 from facemill.pipeline.train.module import ForgeryModule
@@ -47,27 +47,27 @@ from facemill.pipeline.train.run_folder import (
     write_trained_on,
 )
 
-__all__ = ["TrainReport", "train"]
+__all__ = ["TrainResult", "train"]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainReport:
-    """How a run ended.
+class TrainResult:
+    """Result of a training run.
 
     Attributes:
-        epochs: trained in all, earlier parts of a resumed run among them.
-        best_epoch: the epoch, from 0, whose weights were kept.
+        epochs: number of epochs trained, including earlier parts of a resumed run.
+        best_epoch: the epoch, counted from 0, whose weights were kept.
         metrics: of that epoch: val_auc, val_acc, val_loss, and the training loss's terms.
-        spokesman: whether this process is the first of those that trained.
+        is_global_zero: whether this process has global rank 0.
     """
 
     run: Path
     epochs: int
     best_epoch: int
     metrics: dict[str, float]
-    spokesman: bool
+    is_global_zero: bool
 
 
 def train(
@@ -82,37 +82,37 @@ def train(
     workers: int | None = 0,
     compiled: bool = False,
     progress: bool = True,
-) -> TrainReport:
-    """Train a forgery detector on the train splits of datasets, and keep its best weights by validation AUC.
+) -> TrainResult:
+    """Train a forgery detector on the train splits of datasets, and keep the weights with the best validation AUC.
 
     Examples:
         >>> small = ["train.epochs=1", "train.batch=8", "train.model.backbone=resnet18", "train.model.size=96"]
         >>> recipe = facemill.load_recipe("default", small)
-        >>> report = facemill.train("mat", "shards", "run", recipe, device="cpu", progress=False)
-        >>> report.epochs
+        >>> result = facemill.train("mat", "shards", "run", recipe, device="cpu", progress=False)
+        >>> result.epochs
         1
 
-    Of epochs with equal AUC the one of the lowest validation loss is kept.
+    Among epochs with equal AUC the one with the lowest validation loss is kept.
 
     Args:
-        detector: one of `facemill.detectors.forgery.available()`.
-        data: folder of a built dataset, or several, which are trained on together.
+        detector: one of `registry.FORGERY_DETECTORS`.
+        data: folder of a built dataset, or several to train on together.
         out: the run's folder.
-        recipe: its `train` section and seed are what counts.
-        resume: go on with the run that is in `out`; where there is none, start it.
+        recipe: only its `train` section and seed are used.
+        resume: continue the run in `out`, or start it if there is none.
         device: `auto`, `cpu` or `cuda`.
-        devices: how many GPUs (DDP) of a node, or processes on a CPU; None for all GPUs, or one process, or as many
+        devices: GPUs per node (DDP), or processes on a CPU; None for all GPUs, one process on a CPU, or as many
             as torchrun or srun has started.
-        workers: processes that read data, per device; 0 to read in the training process, None for what the
-            machine bears.
+        workers: data-loading workers per device; 0 to load in the training process, None to choose by the
+            number of cores.
         compiled: run the detector through `torch.compile`.
         progress: show a progress bar.
 
     Raises:
-        ConfigError: for unknown names or options, datasets or splits that share samples, an `out` that holds
-            another run, or a loss or an output in validation that is not finite.
-        DatasetError: for a dataset that is unfinished, damaged, or lacks a split or a class in it.
-        DetectorError: for a detector whose weights cannot be saved, or that scores otherwise when they are loaded.
+        ConfigError: if a name or option is unknown, datasets or splits share samples, `out` holds another run,
+            or a loss or a validation output is not finite.
+        DatasetError: if a dataset is unfinished or damaged, or lacks a split or a class in it.
+        DetectorError: if the detector's weights cannot be saved, or give different scores after loading.
     """
     data, out = list_folders(data), Path(out)
     config = _configure(detector, data, recipe)
@@ -120,14 +120,14 @@ def train(
     chosen = resolve_device(device)
     if chosen.index is not None:
         raise ConfigError(
-            f"Training takes GPUs by their count: say --device cuda, and CUDA_VISIBLE_DEVICES={chosen.index}."
+            f"Training cannot select a GPU by its index: use --device cuda with CUDA_VISIBLE_DEVICES={chosen.index}."
         )
     on_gpu = chosen.type == "cuda"
     if resume and (out / METRICS_FILE).is_file():
         _claim(out, config, resume=True)
-        return _report(out)
-    # Everything that can be refused is refused before the folder is claimed.
-    torch.manual_seed(config.seed)  # of the first weights
+        return _read_result(out)
+    # All checks come before the folder is claimed.
+    torch.manual_seed(config.seed)  # for weight initialisation
     nodes, count = count_processes(devices, on_gpu=on_gpu)
     model = ForgeryModule(
         create(detector, **config.options),
@@ -140,24 +140,23 @@ def train(
         try_release(model.detector, config)
     if on_gpu:
         model = model.to(memory_format=torch.channels_last)
-    # The first process of a distributed run claims the folder, whoever else comes before it; the others wait for it
-    # when they join in `fit`.
+    # Only rank 0 claims the folder, even if others get here first; they wait for it in `fit`.
     if rank_zero_only.rank == 0:
         _claim(out, config, resume=resume)
         write_trained_on(out, trained_on)
-    with _lightning_quiet():
+    with _silence_lightning():
         trainer = _trainer(out, config, on_gpu=on_gpu, nodes=nodes, devices=count, progress=progress)
         faces = FaceDataModule(
             data,
             settings=config.train.model_copy(update={"batch": _per_device(config.train.batch, trainer.world_size)}),
-            workers=count_readers(count) if workers is None else workers,
+            workers=default_workers(count) if workers is None else workers,
             seed=config.seed,
             masks=model.detector.uses_masks,
         )
         last = out / LAST_CHECKPOINT
         try:
             trainer.fit(model, faces, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
-        except SystemExit:  # what Lightning makes of Ctrl-C, with further ones ignored
+        except SystemExit:  # Lightning turns Ctrl-C into this, and ignores further ones
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from None
     failure = None
@@ -166,10 +165,10 @@ def train(
             release(out, model, config, next(iter(faces.val_dataloader())), chosen)
         except FacemillError as error:
             failure = error
-    failure = trainer.strategy.broadcast(failure)  # the other ranks wait here, and fail too
+    failure = trainer.strategy.broadcast(failure)  # the other ranks wait here, and fail as well
     if failure is not None:
         raise failure
-    return _report(out)
+    return _read_result(out)
 
 
 def _configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
@@ -188,7 +187,7 @@ def _configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig
 
 
 def _check_data(data: Sequence[Path], config: RunConfig) -> pa.Table:
-    """Refuse data that training or its validation would be wrong on; returns what identifies the samples used."""
+    """Refuse data that would make training or validation invalid; returns what identifies the samples used."""
     s = config.train
     opened = {
         "train": open_faces(data, "train", frames=s.frames, every=s.every, seed=config.seed, masks=False),
@@ -199,7 +198,7 @@ def _check_data(data: Sequence[Path], config: RunConfig) -> pa.Table:
         if not reals or not fakes:
             raise DatasetError(
                 f"Split {split} of {', '.join(map(str, data))} has {reals} reals and {fakes} fakes, and training needs "
-                "both, as does the AUC by which the best weights are chosen: add the other class."
+                "both, as does the AUC that selects the best weights: add the other class."
             )
     parts = [read_part(folder, split) for folder in data for split in opened]
     refuse_shared(parts)
@@ -213,7 +212,7 @@ def _check_data(data: Sequence[Path], config: RunConfig) -> pa.Table:
 
 
 def _claim(out: Path, config: RunConfig, *, resume: bool) -> None:
-    """Make the folder this run's own, or make sure that the run in it is this one."""
+    """Create the run's configuration in the folder, or check that the run in it is the same."""
     if not (out / CONFIG_FILE).is_file():
         if out.is_dir() and any(out.iterdir()):
             raise ConfigError(f"{out} is not empty and holds no training run: choose another --out.")
@@ -222,23 +221,23 @@ def _claim(out: Path, config: RunConfig, *, resume: bool) -> None:
     if not resume:
         raise ConfigError(f"{out} holds a training run: add --resume to go on with it, or choose another --out.")
     earlier = read_config(out)
-    # A dataset may have been moved: what counts is that it is the same.
+    # A dataset may have been moved: its hash is compared, not its path.
     same = {"data": earlier.data, "crop": earlier.crop}
     if config.model_copy(update=same) != earlier:
         changed = [
             key for key in RunConfig.model_fields if key not in same and getattr(config, key) != getattr(earlier, key)
         ]
         raise ConfigError(
-            f"The run in {out} was started with other settings ({', '.join(changed)}): "
-            f"give those of {out / CONFIG_FILE} to resume it, or choose another --out."
+            f"The run in {out} was started with different settings ({', '.join(changed)}): "
+            f"use those of {out / CONFIG_FILE} to resume it, or choose another --out."
         )
 
 
 def _per_device(batch: int, devices: int) -> int:
     if batch % devices:
-        raise ConfigError(f"train.batch={batch} cannot be shared by {devices} devices: choose a multiple of {devices}.")
+        raise ConfigError(f"train.batch={batch} is not divisible by {devices} devices: choose a multiple of {devices}.")
     if batch == devices:
-        raise ConfigError("Batch normalisation cannot learn from one crop a device: choose a larger train.batch.")
+        raise ConfigError("Batch normalisation needs more than one crop per device: choose a larger train.batch.")
     return batch // devices
 
 
@@ -264,32 +263,32 @@ def _trainer(out: Path, config: RunConfig, *, on_gpu: bool, nodes: int, devices:
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
-        benchmark=on_gpu,  # crops all have one size: cuDNN's search for the fastest kernels pays
-        use_distributed_sampler=False,  # the data module's own samplers know the ranks, and keep the balance
+        benchmark=on_gpu,  # all inputs have one size, so cuDNN's search for the fastest kernels pays off
+        use_distributed_sampler=False,  # the data module's samplers handle ranks and balance
     )
 
 
 class EpochBar(RichProgressBar):  # type: ignore[misc]  # it has no types
-    """Counts epochs from 1, as the log does: Lightning's own bar calls a run's only epoch "0/0"."""
+    """Progress bar that counts epochs from 1, like the log; Lightning's shows "0/0" for a run's only epoch."""
 
     def _get_train_description(self, current_epoch: int) -> str:
         return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
 
-def _report(out: Path) -> TrainReport:
+def _read_result(out: Path) -> TrainResult:
     path = out / METRICS_FILE
     try:
         content = read_json(path)
         epochs, best = int(content.pop("epochs")), int(content.pop("epoch"))
         metrics = {name: float(value) for name, value in content.items()}
     except (ValueError, LookupError, TypeError) as error:
-        raise ConfigError(f"{path} is damaged ({error}): delete it, and --resume makes it anew.") from None
-    return TrainReport(out, epochs, best, metrics, rank_zero_only.rank == 0)
+        raise ConfigError(f"{path} is damaged ({error}): delete it, and --resume recreates it.") from None
+    return TrainResult(out, epochs, best, metrics, rank_zero_only.rank == 0)
 
 
 @contextmanager
-def _lightning_quiet() -> Iterator[None]:
-    """Without Lightning's advice on settings that are meant as they are, and its advertisements."""
+def _silence_lightning() -> Iterator[None]:
+    """Suppress Lightning's advice on settings, which are intended as they are, and its advertisements."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

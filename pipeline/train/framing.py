@@ -1,4 +1,4 @@
-"""Whether faces are cut out of their videos as a detector is used to: other crops are other images to it."""
+"""Comparison of datasets' crop settings with those a detector expects: different crops shift its input distribution."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,12 +11,12 @@ __all__ = ["crop_settings", "differences_from_paper", "differences_from_training
 
 
 def crop_settings(folder: Path) -> dict[str, Any]:
-    """The `crop` section of the recipe that a dataset was built by; `size` apart, since every detector resizes."""
+    """The `crop` section of the recipe that a dataset was built with, except `size`, since every detector resizes."""
     return {key: value for key, value in read_dataset(folder).recipe.get("crop", {}).items() if key != "size"}
 
 
 def differences_from_paper(detector: str, folders: Sequence[Path]) -> Iterator[str]:
-    """A sentence for each dataset whose crops are not those of the detector's paper, or not those of the first one."""
+    """Yield a sentence for each dataset whose crops differ from the detector's recipe, or else from the first one."""
     if detector in available_recipes():
         wanted = load_recipe(detector).crop.model_dump(mode="json", exclude={"size"})
         for folder in folders:
@@ -27,7 +27,7 @@ def differences_from_paper(detector: str, folders: Sequence[Path]) -> Iterator[s
 
 
 def differences_from_training(trained_on: Mapping[str, Any] | None, folders: Sequence[Path]) -> Iterator[str]:
-    """A sentence for each dataset whose crops are not those that a run was trained on."""
+    """Yield a sentence for each dataset whose crops differ from those that a run was trained on."""
     for folder in folders:
         yield from _differences(folder, trained_on or {}, "the run's training data")
 

@@ -1,4 +1,4 @@
-"""A forgery detector as Lightning trains it."""
+"""The `LightningModule` of a forgery detector."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,21 +24,21 @@ from facemill.pipeline.train.auroc import RankedAUROC
 __all__ = ["FIRST_LOGITS", "ForgeryModule"]
 
 FIRST_LOGITS = "first_validation_logits"
-"""Key of a checkpoint: the log-odds [B], float32, of rank 0's first validation batch, as they were logged."""
+"""Checkpoint key: the log-odds [B], float32, of rank 0's first validation batch in that epoch."""
 
 _NONE = 2**62
-"""More than any sample's index."""
+"""Larger than any sample's index."""
 
 
 class ForgeryModule(LightningModule):  # type: ignore[misc]  # it has no types
     """Prepares batches on the device, computes the paper's loss, and measures AUC on the validation split.
 
-    Randomness starts anew at every step from (seed, epoch, step, rank): a run that goes on from the end of an
-    epoch does what an undisturbed one would have done, whatever else has drawn numbers meanwhile.
+    Random generators are reseeded at every step from (seed, epoch, step, rank): a run resumed at the end of an
+    epoch does what an uninterrupted one would have done, regardless of other uses of the generators.
 
     Args:
-        detector: is changed in place where `compiled` or `synchronised`.
-        synchronised: batch normalisation over all ranks: a recipe's batch is that of all devices together.
+        detector: is changed in place if `compiled` or `synchronised`.
+        synchronised: batch normalisation over all ranks, since a recipe's batch is that of all devices together.
     """
 
     def __init__(
@@ -51,31 +51,31 @@ class ForgeryModule(LightningModule):  # type: ignore[misc]  # it has no types
         synchronised: bool = False,
     ) -> None:
         super().__init__()
-        # By timm and not by PyTorch (or Lightning), which drops the activations that timm keeps in its norm layers.
+        # Not PyTorch's (or Lightning's) conversion, which drops the activations inside timm's norm layers.
         self.detector: ForgeryDetector = convert_sync_batchnorm(detector) if synchronised else detector
         self.settings = settings
         self.seed = seed
         self.augmentation = Augmentation(settings.augment, seed=seed)
         self.auc = RankedAUROC()
         self.accuracy = BinaryAccuracy()
-        self._dealt_labels: Tensor | None = None
+        self._permuted_labels: Tensor | None = None
         self._first_logits = torch.empty(0)
-        self._unsound = torch.tensor(_NONE)
+        self._first_nonfinite = torch.tensor(_NONE)
         if compiled:
-            self.detector.compile()  # in place: what a loss calls is compiled too, and names in checkpoints stay
+            self.detector.compile()  # in place: calls from a loss are compiled too, and checkpoint keys stay
 
     def on_fit_start(self) -> None:
         if self.settings.shuffle_labels:
             labels = self.trainer.datamodule.train_labels
-            dealt = np.random.default_rng(self.seed).permutation(labels)
-            self._dealt_labels = torch.from_numpy(dealt).to(self.device)
+            permuted = np.random.default_rng(self.seed).permutation(labels)
+            self._permuted_labels = torch.from_numpy(permuted).to(self.device)
 
     def training_step(self, raw: RawBatch, step: int) -> Tensor:
-        if self._dealt_labels is not None:
-            raw = replace(raw, labels=self._dealt_labels[raw.index], has_mask=torch.zeros_like(raw.has_mask))
+        if self._permuted_labels is not None:
+            raw = replace(raw, labels=self._permuted_labels[raw.index], has_mask=torch.zeros_like(raw.has_mask))
         torch.manual_seed(hash((self.seed, self.current_epoch, step, self.global_rank)))
         batch = prepare(raw, self.detector.input_spec, self.augmentation, epoch=self.current_epoch, step=step)
-        output = self.detector(self._laid_out(batch.images))
+        output = self.detector(self._channels_last(batch.images))
         loss = self.detector.loss(output, batch)
         per_epoch = {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": len(batch.labels)}
         self.log("loss", loss.total, prog_bar=True, on_step=True, on_epoch=False, batch_size=len(batch.labels))
@@ -84,36 +84,36 @@ class ForgeryModule(LightningModule):  # type: ignore[misc]  # it has no types
             self.log(f"train_{name}", term, **per_epoch)
         return loss.total
 
-    def _laid_out(self, images: Tensor) -> Tensor:
-        """Channels last on a GPU, as its tensor cores want them."""
+    def _channels_last(self, images: Tensor) -> Tensor:
+        """Images in channels-last layout on a GPU, which tensor cores prefer."""
         return images.contiguous(memory_format=torch.channels_last) if images.is_cuda else images
 
     def validation_step(self, raw: RawBatch, step: int) -> None:
         batch = prepare(raw, self.detector.input_spec)
-        logit = self.detector(self._laid_out(batch.images)).logit
+        logit = self.detector(self._channels_last(batch.images)).logit
         labels = raw.labels
         if step == 0:
             self._first_logits = logit.float().cpu()
-            self._unsound = torch.full((), _NONE, device=self.device)
-        # Looked at once an epoch, since looking at a number makes a GPU wait.
-        self._unsound = torch.minimum(self._unsound, raw.index.where(~logit.isfinite(), _NONE).min())
-        self.judge(logit, labels)
+            self._first_nonfinite = torch.full((), _NONE, device=self.device)
+        # Checked once per epoch, since reading a value synchronises with the GPU.
+        self._first_nonfinite = torch.minimum(self._first_nonfinite, raw.index.where(~logit.isfinite(), _NONE).min())
+        self.update_metrics(logit, labels)
         self.log("val_loss", classification_loss(logit, batch.labels), batch_size=len(labels), sync_dist=True)
         self.log("val_auc", self.auc, prog_bar=True, batch_size=len(labels))
         self.log("val_acc", self.accuracy, batch_size=len(labels))
 
-    def judge(self, logit: Tensor, labels: Tensor) -> None:
-        """Take a validation batch's log-odds [B] into account."""
+    def update_metrics(self, logit: Tensor, labels: Tensor) -> None:
+        """Add a validation batch's log-odds [B] and labels [B] to AUC and accuracy."""
         self.auc.update(logit, labels)
         self.accuracy.update(logit > 0, labels)
 
     def on_validation_epoch_end(self) -> None:
-        first = int(self.all_gather(self._unsound).min())
+        first = int(self.all_gather(self._first_nonfinite).min())
         if first < _NONE:
             sample = describe_sample(self.trainer.datamodule.val_samples, first)
             raise ConfigError(
                 f"The detector's output for {sample} is not finite in the validation of epoch "
-                f"{self.current_epoch + 1}: lower train.optimizer.lr, or say train.precision=float32."
+                f"{self.current_epoch + 1}: lower train.optimizer.lr, or set train.precision=float32."
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The best weights of a run as a file, which must score as the network in training did."""
+"""Release of a run's best weights, after checking that they reproduce the scores of training."""
 
 import json
 from pathlib import Path
@@ -20,16 +20,16 @@ from facemill.pipeline.train.run_folder import BEST_CHECKPOINT, METRICS_FILE, MO
 __all__ = ["release", "try_release"]
 
 _SAME_NETWORK = 1e-3
-"""Largest difference, plus this share of the log-odds, of two copies of a network on one device."""
+"""Absolute and relative tolerance between the log-odds of two copies of a network on one device."""
 _AS_LOGGED = 5e-2
-"""The same against what training logged: with TF32, a GPU's kernels differ from one moment to another."""
+"""The same for log-odds logged in training: with TF32, a GPU may run different kernels at different times."""
 
 
 def try_release(detector: ForgeryDetector, config: RunConfig) -> None:
-    """Save and load the weights once, before they are worth anything.
+    """Save and load the weights once before training, so that a failure does not cost a trained network.
 
     Raises:
-        DetectorError: for weights that cannot be saved, or not loaded into a new detector.
+        DetectorError: if the weights cannot be saved, or cannot be loaded into a new detector.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder) / MODEL_FILE
@@ -41,28 +41,28 @@ def release(out: Path, module: ForgeryModule, config: RunConfig, raw: RawBatch, 
     """Write model.safetensors from the best checkpoint, then metrics.json.
 
     Args:
-        module: as trained; its detector gets the best weights.
+        module: as trained; the best weights are loaded into its detector.
         raw: rank 0's first validation batch.
         device: where the weights were trained.
 
     Raises:
-        DetectorError: for weights that score that batch otherwise in a new detector.
+        DetectorError: if the weights score that batch differently in a new detector.
     """
     checkpoint = read_checkpoint(out / BEST_CHECKPOINT)
     module.load_state_dict(checkpoint["state_dict"])
-    expected = [(_judge(module.detector, raw, device), _SAME_NETWORK)]
-    if module.trainer.precision == "32-true":  # bf16's log-odds are too coarse to compare with
+    expected = [(_log_odds(module.detector, raw, device), _SAME_NETWORK)]
+    if module.trainer.precision == "32-true":  # log-odds in bf16 are too coarse to compare with
         expected.append((checkpoint[FIRST_LOGITS], _AS_LOGGED))
     with atomic_path(out / MODEL_FILE) as temporary:
         _save(module.detector, temporary)
-        found = _judge(load_detector(config, temporary), raw, device)
+        found = _log_odds(load_detector(config, temporary), raw, device)
         for logits, tolerance in expected:
             if not torch.allclose(found, logits, rtol=tolerance, atol=tolerance):
                 worst = int((found - logits).abs().nan_to_num(torch.inf).argmax())
                 raise DetectorError(
-                    f"The best weights of {out} give other scores in a new {config.detector} than they had in training "
+                    f"The best weights of {out} give other scores in a new {config.detector} than in training "
                     f"(log-odds {found[worst]:.4g} instead of {logits[worst]:.4g}), and are not released: the "
-                    "detector depends on something that its state dict does not hold, or was changed for training."
+                    "detector depends on state that is not in its state dict, or was modified for training."
                 )
     rows = checkpoint["callbacks"][EpochLog.__qualname__]["rows"]
     content = {"epochs": module.settings.epochs, **rows[checkpoint["epoch"]]}
@@ -73,7 +73,7 @@ def _save(detector: ForgeryDetector, path: Path) -> None:
     try:
         path.touch()
         mode = path.stat().st_mode
-        save_model(detector, str(path))  # which saves tied weights once, in a file for its owner alone
+        save_model(detector, str(path))  # saves tied weights once; sets permissions to owner only
         path.chmod(mode)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
@@ -81,7 +81,7 @@ def _save(detector: ForgeryDetector, path: Path) -> None:
 
 
 @torch.no_grad()
-def _judge(detector: ForgeryDetector, raw: RawBatch, device: torch.device) -> Tensor:
+def _log_odds(detector: ForgeryDetector, raw: RawBatch, device: torch.device) -> Tensor:
     """Log-odds [B], float32, on the CPU."""
     detector.to(device).eval()
     if device.type == "cuda":

@@ -1,12 +1,12 @@
-"""A training run's folder: the names of its files, and reading a finished run back.
+"""A training run's folder: names of its files, and reading of a finished run.
 
-config.json         what was asked for: detector, options, settings, data
+config.json         configuration: detector, options, settings, data
 trained_on.parquet  ids and image hashes of the samples of train and val, and their videos' content hashes
-checkpoints/        last.ckpt to go on from, best.ckpt by validation AUC
+checkpoints/        last.ckpt for resuming, best.ckpt by validation AUC
 log.csv             a row per epoch: learning rate, training loss and its terms, validation metrics
-logs/               the same as events for TensorBoard
+logs/               the same as TensorBoard events
 model.safetensors   the best weights, for release
-metrics.json        of the best epoch; written last, and says by being there that the run is finished
+metrics.json        of the best epoch; written last: marks the run as finished
 """
 
 from pathlib import Path
@@ -54,19 +54,19 @@ BEST_CHECKPOINT = "checkpoints/best.ckpt"
 
 
 class RunConfig(Settings):
-    """What decides a run."""
+    """Configuration that determines a run."""
 
     detector: str
     options: dict[str, Any]
-    """The detector's options, complete."""
+    """All of the detector's options, including defaults."""
     train: TrainSettings
     seed: int
     data: tuple[str, ...]
     """Folders of the datasets trained on."""
     dataset_sha256: tuple[str, ...]
-    """Of each dataset's dataset.json, which holds the hashes of all of its shards."""
+    """Hash of each dataset's dataset.json, which holds the hashes of all its shards."""
     crop: dict[str, Any] | None = None
-    """How the first dataset's faces were cut out: see `facemill.pipeline.train.framing.crop_settings`."""
+    """Crop settings of the first dataset: see `facemill.pipeline.train.framing.crop_settings`."""
     facemill: str = __version__
 
 
@@ -79,7 +79,7 @@ def read_config(run: Path) -> RunConfig:
     """Read a run's config.json.
 
     Raises:
-        ConfigError: where there is none, or it is damaged.
+        ConfigError: if there is none, or it is damaged.
     """
     path = run / CONFIG_FILE
     try:
@@ -94,16 +94,16 @@ def read_config(run: Path) -> RunConfig:
 
 
 def write_trained_on(run: Path, contents: pa.Table) -> None:
-    """Write what identifies the samples of a run: rows of `facemill.pipeline.data.overlap.Part.contents`."""
+    """Write the identifiers of a run's samples: rows of `facemill.pipeline.data.overlap.Part.contents`."""
     with atomic_path(run / TRAINED_ON_FILE) as temporary:
         pq.write_table(contents.drop_columns(["subject_ids"]), temporary, compression="zstd")
 
 
 def read_trained_on(run: Path) -> pa.Table | None:
-    """Read what `write_trained_on` wrote; None for a run that has kept no such list.
+    """Read what `write_trained_on` wrote; None if the run has no such file.
 
     Raises:
-        ConfigError: where it is damaged.
+        ConfigError: if it is damaged.
     """
     path = run / TRAINED_ON_FILE
     try:
@@ -116,27 +116,27 @@ def read_trained_on(run: Path) -> pa.Table | None:
 
 
 def load_run(run: str | Path, device: torch.device | str = "cpu") -> tuple[ForgeryDetector, RunConfig]:
-    """A finished run's detector with its best weights, in eval mode, on a device.
+    """Load a finished run's detector with its best weights, in eval mode, onto a device.
 
     Raises:
-        ConfigError: where there is no run, or it has not finished.
-        DetectorError: for weights that are damaged.
+        ConfigError: if there is no run, or it has not finished.
+        DetectorError: if the weights are damaged.
     """
     run = Path(run)
     config = read_config(run)
     path = run / MODEL_FILE
     if not path.is_file():
-        raise ConfigError(f"The run in {run} has not finished: go on with it by `facemill train … --resume` first.")
+        raise ConfigError(f"The run in {run} has not finished: continue it with `facemill train … --resume` first.")
     return load_detector(config, path).to(device).eval(), config
 
 
 def load_detector(config: RunConfig, weights: Path) -> ForgeryDetector:
-    """A run's detector, made anew, with released weights, on the CPU.
+    """Create a run's detector with released weights, on the CPU.
 
     Raises:
-        DetectorError: for weights that are damaged or another detector's.
+        DetectorError: if the weights are damaged or of another detector.
     """
-    # All weights come from the run: those the backbone once started from are not asked for again.
+    # All weights come from the run, so pretrained weights of the backbone are not needed.
     detector = create(config.detector, **{**config.options, "pretrained": False, "weights": None})
     try:
         load_model(detector, weights)

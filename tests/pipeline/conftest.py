@@ -14,7 +14,7 @@ import pytest
 from facemill.detectors.face import Face
 from facemill.manifests import VideoEntry
 from facemill.pipeline.config.recipe import load_recipe
-from facemill.pipeline.train import TrainReport, train
+from facemill.pipeline.train import TrainResult, train
 from tests.conftest import encode_video
 from tests.pipeline.trained import SMALL, build_toy
 
@@ -139,7 +139,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainReport:
+def finished(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
     """A finished run on it; copy its folder before you change anything."""
     out = tmp_path_factory.mktemp("finished") / "run"
     return train("mat", [toy], out, load_recipe("default", SMALL), progress=False)

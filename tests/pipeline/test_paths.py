@@ -14,7 +14,7 @@ from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.data import open_faces
 from facemill.pipeline.evaluate import evaluate
 from facemill.pipeline.figures.report import draw_contact_sheet
-from facemill.pipeline.train import TrainReport, load_run, train
+from facemill.pipeline.train import TrainResult, load_run, train
 from tests.manifests.small_dataset import Parts
 from tests.pipeline.data.built import video
 from tests.pipeline.trained import SMALL
@@ -41,7 +41,7 @@ def test_build(tmp_path: Path) -> None:
         build(str(tmp_path / "videos.parquet"), load_recipe("default"), str(tmp_path / "out"), device="cpu")
 
 
-def test_train_and_evaluate(finished: TrainReport, toy: Path, tmp_path: Path) -> None:
+def test_train_and_evaluate(finished: TrainResult, toy: Path, tmp_path: Path) -> None:
     recipe = load_recipe("default", SMALL)
     assert train("mat", str(toy), str(finished.run), recipe, resume=True, device="cpu").run == finished.run
     assert load_run(str(finished.run))[1].detector == "mat"

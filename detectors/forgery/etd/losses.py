@@ -1,7 +1,7 @@
 """The losses of Exposing the Deception, all in float32.
 
-Predictions are two-class logits (real, fake). P_Z, the prediction from all local features, teaches both
-information losses and never learns from them: it would otherwise give way to its own students.
+Predictions are two-class logits (real, fake). P_Z, the prediction from all local features, is the teacher in both
+information losses and gets no gradient from them: otherwise it would move towards its students.
 """
 
 import torch
@@ -16,13 +16,13 @@ __all__ = [
     "soft_cross_entropy",
 ]
 
-TEMPERATURE = 1.5  # of the softmaxes in both information losses; the paper does not print it
+TEMPERATURE = 1.5  # of the softmaxes in both information losses; the paper does not give it
 
 
 class LearnedWeighting(nn.Module):
-    """A sum of losses whose weights are learned with the network (Liebel and Koerner, 2018, Eq. 6).
+    """Sum of losses whose weights are learned with the network (Liebel and Koerner, 2018, Eq. 6).
 
-    `sum_k L_k / (2 sigma_k^2) + ln(1 + sigma_k^2)`, every sigma_k 1 at first: alpha and beta of Eq. 13.
+    `sum_k L_k / (2 sigma_k^2) + ln(1 + sigma_k^2)`, with every sigma_k initially 1: alpha and beta of Eq. 13.
     """
 
     def __init__(self, count: int) -> None:
@@ -30,13 +30,13 @@ class LearnedWeighting(nn.Module):
         self.sigma = nn.Parameter(torch.ones(count))
 
     def forward(self, losses: Tensor) -> Tensor:
-        """Losses [K] to one scalar."""
+        """Combine losses [K] into one scalar."""
         variance = self.sigma.square()
         return (0.5 * losses / variance + variance.log1p()).sum()
 
 
 def soft_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Two-class cross-entropy of each head, a mean over the batch.
+    """Two-class cross-entropy of each head, averaged over the batch.
 
     Args:
         logits: [B, K, 2] of K heads.
@@ -51,20 +51,20 @@ def soft_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def local_information_loss(joint: Tensor, without: Tensor) -> Tensor:
-    """Eq. 8, `exp(-sum_i KL(P_Z || P_{Z without z_i}))`: small where every z_i is missed.
+    """Eq. 8, `exp(-sum_i KL(P_Z || P_{Z without z_i}))`: small if leaving out each z_i changes the prediction.
 
     Args:
         joint: logits of P_Z, [B, 2].
         without: logits of P_{Z without z_i}, [B, n, 2].
 
     Returns:
-        float32 scalar in 0..1; each divergence is a mean over the batch.
+        float32 scalar in 0..1; each divergence is averaged over the batch.
     """
     return (-_divergence(joint, without)).exp()
 
 
 def global_information_loss(joint: Tensor, fused: Tensor) -> Tensor:
-    """Eq. 12, `KL(P_Z || P_G)`, a mean over the batch: small where G knows of the label what Z knows.
+    """Eq. 12, `KL(P_Z || P_G)`, averaged over the batch: small if G holds as much information on the label as Z.
 
     Args:
         joint, fused: logits of P_Z and P_G, [B, 2].
@@ -76,7 +76,7 @@ def global_information_loss(joint: Tensor, fused: Tensor) -> Tensor:
 
 
 def _divergence(teacher: Tensor, students: Tensor) -> Tensor:
-    """`sum_k KL(teacher || student_k)`, a mean over the batch, of logits [B, 2] and [B, K, 2]."""
-    known = (teacher.detach().float() / TEMPERATURE).log_softmax(-1)[:, None].expand_as(students)
-    told = (students.float() / TEMPERATURE).log_softmax(-1)
-    return F.kl_div(told, known, reduction="batchmean", log_target=True)
+    """`sum_k KL(teacher || student_k)` of logits [B, 2] and [B, K, 2], averaged over the batch."""
+    target = (teacher.detach().float() / TEMPERATURE).log_softmax(-1)[:, None].expand_as(students)
+    log_p = (students.float() / TEMPERATURE).log_softmax(-1)
+    return F.kl_div(log_p, target, reduction="batchmean", log_target=True)

@@ -28,43 +28,43 @@ from facemill.detectors.forgery.precision import without_autocast
 
 __all__ = ["ETD", "ETDOptions", "ETDOutput", "LocalBlocks"]
 
-FUSION_WIDTHS = (1000, 500)  # of the fusion layer, as in the authors' released code; so is the dropout
+FUSION_WIDTHS = (1000, 500)  # of the fusion layer; these and the dropout as in the authors' released code
 DROPOUT = 0.5
 
 
 class ETDOptions(ForgeryOptions):
-    """Options of `ETD`: Table 4 turns `lil` and `gil`, Table 5 `backbone`, Figure 5 and Table 7 `n`."""
+    """Options of `ETD`: Table 4 varies `lil` and `gil`, Table 5 `backbone`, Figure 5 and Table 7 `n`."""
 
     size: Side = 224
     backbone: str = "resnet34.tv_in1k"
-    """Name of a local information block's network in timm; Table 5's others are `tf_efficientnet_b0.aa_in1k` and
+    """timm network of the local information blocks; the others in Table 5 are `tf_efficientnet_b0.aa_in1k` and
     `mobilenetv1_100.ra4_e3600_r224_in1k`."""
     n: Annotated[int, Field(ge=2)] = 4
-    """Local information blocks: independent networks, each with a local feature z_i."""
+    """Number of local information blocks: independent networks, each with a local feature z_i."""
     lil: bool = True
-    """With the local information loss (Eq. 8), which drives the local features apart."""
+    """Use the local information loss (Eq. 8), which keeps local features from being redundant."""
     gil: bool = True
-    """With the global information loss (Eq. 12), which keeps in the global feature what tells real from fake."""
+    """Use the global information loss (Eq. 12), which keeps in the global feature what separates real from fake."""
     local_heads: bool = False
-    """With a classifier on each local feature too: it is trained, and `explain` shows what it looks at."""
+    """Also train a classifier on each local feature, and show its evidence in `explain`."""
     width: Annotated[int, Field(gt=0)] | None = None
-    """Channels of a ResNet's first layer, doubled from layer to layer; null for the network's own."""
+    """Channels of a ResNet's first layer, doubled in each further layer; null for the network's own."""
 
     @model_validator(mode="after")
     def _weights_fit(self) -> "ETDOptions":
         if self.width is not None and self.pretrained and self.weights is None:
-            raise ValueError("pretrained weights are of the network's own width: with 'width' say pretrained=false")
+            raise ValueError("pretrained weights have the network's own width: with 'width' set pretrained=false")
         return self
 
 
 @dataclass
 class ETDOutput(ForgeryOutput):
-    """What `ETD` predicts: float32 logits of (real, fake) from several parts of the features.
+    """Output of `ETD`: float32 logits of (real, fake) from several parts of the features.
 
     Attributes:
         fused: P_G, from the global feature, [B, 2]; `logit` is its log-odds.
         joint: P_Z, from all local features, [B, 2].
-        without: P_{Z without z_i}, from all local features but the i-th, [B, n, 2].
+        without: P_{Z without z_i}, from all local features except the i-th, [B, n, 2].
         local: from the i-th local feature alone, [B, n, 2]; None without local heads.
     """
 
@@ -75,10 +75,10 @@ class ETDOutput(ForgeryOutput):
 
 
 class LocalBlocks(nn.ModuleList):
-    """The local information blocks f_i: images [B, 3, H, W] to their last maps side by side, [B, n * C, h, w].
+    """The local information blocks f_i: images [B, 3, H, W] to their last maps, concatenated, [B, n * C, h, w].
 
     They run one after another. Batched into one network (`torch.vmap`, or convolutions in n groups) they took 1.3
-    to 2.4 times as long on a CPU, as grouped convolutions are the slower ones, and every weight would be stacked.
+    to 2.4 times as long on a CPU, since grouped convolutions are slower, and all weights would have to be stacked.
     """
 
     def forward(self, images: Tensor) -> Tensor:
@@ -86,14 +86,14 @@ class LocalBlocks(nn.ModuleList):
 
 
 class ETD(ForgeryDetector):
-    """n networks look at one face for different clues; their features are fused, and the fused one is judged.
+    """n networks extract different clues from one face; their features are fused, and the fused one is classified.
 
-    With z_i the mean of block i's last map and Z all of them side by side, heads predict the label from the global
-    feature G = fusion(Z) (the score), from Z, and from Z without each z_i. What the paper leaves open is as in the
-    authors' released code: the widths of the fusion, whose last is z_i's, the dropout, and that the score is P_G's.
-    Three things are not, where that code contradicts the paper or itself: divergences are KL(P_Z || .), not the
-    reverse; they are sums over the two classes, not means; and every head is trained by cross-entropy whichever
-    information loss is on, as P_Z would otherwise teach untrained.
+    z_i is the mean of block i's last map and Z their concatenation. Heads predict the label from the global
+    feature G = fusion(Z) (the score), from Z, and from Z without each z_i. What the paper does not specify follows the
+    authors' released code: the widths of the fusion, the last of which is z_i's, the dropout, and the score from P_G.
+    Three things differ, where that code contradicts the paper or itself: divergences are KL(P_Z || .), not the
+    reverse; they are summed over the two classes, not averaged; and every head is trained by cross-entropy regardless
+    of the information losses, since P_Z would otherwise be an untrained teacher.
     """
 
     options_type = ETDOptions
@@ -119,7 +119,7 @@ class ETD(ForgeryDetector):
 
     def forward(self, images: Tensor) -> ETDOutput:
         maps = self.blocks(images)  # [B, n * C, h, w]
-        with without_autocast(images):  # heads differ by less than bf16 can tell
+        with without_autocast(images):  # heads differ by less than bf16 resolves
             features = maps.float().mean((2, 3))  # Z, [B, n * C]
             z = features.chunk(self.options.n, 1)
             fused = self.fused_head(self.fusion(features))
@@ -134,9 +134,9 @@ class ETD(ForgeryDetector):
             )
 
     def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:
-        """Eq. 13 with learned weights; the cross-entropy sums that of P_G, of P_Z, and of each P_{Z without z_i}.
+        """Eq. 13 with learned weights; its cross-entropy is the sum over P_G, P_Z, and each P_{Z without z_i}.
 
-        Local heads, where there are any, add the mean of theirs.
+        Local heads, if there are any, add the mean of their cross-entropies.
         """
         assert isinstance(output, ETDOutput)
         heads = torch.cat([output.fused[:, None], output.joint[:, None], output.without], 1)  # [B, 2 + n, 2]
@@ -151,11 +151,11 @@ class ETD(ForgeryDetector):
         return LossTerms(self.weighting(torch.stack(list(terms.values()))), terms)
 
     def explain(self, images: Tensor) -> dict[str, Tensor]:
-        """Evidence for fake (below 0: for real) that each local feature finds in each cell, `local 1` to `local n`.
+        """Evidence for fake (below 0: for real) in each cell of each local feature, `local 1` to `local n`.
 
-        A feature is a map's mean and its head linear, so that this is Grad-CAM of that head, as in Figures 4 and 7,
-        before negative values are cut off. The head is the feature's own, or else its share of P_Z's: the means of
-        the n maps then add up to P_Z's log-odds less the bias.
+        A feature is a map's mean and its head is linear, so this is Grad-CAM of that head, as in Figures 4 and 7,
+        before negative values are cut off. The head is the feature's own, or otherwise its part of P_Z's head: the
+        means of the n maps then add up to P_Z's log-odds minus the bias.
         """
         n = self.options.n
         own = [head.get_parameter("weight") for head in self.local_heads]
@@ -175,7 +175,7 @@ class ETD(ForgeryDetector):
 
 
 def _fusion(joint_width: int, fused_width: int) -> nn.Sequential:
-    """The fusion layer f_g: all local features [B, joint_width] to the global one, G [B, fused_width]."""
+    """Build the fusion layer f_g: local features Z [B, joint_width] to the global feature G [B, fused_width]."""
     layers: list[nn.Module] = []
     for before, after in pairwise((joint_width, *FUSION_WIDTHS)):
         layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU(inplace=True), nn.Dropout(DROPOUT)]

@@ -1,6 +1,6 @@
-"""The frequency cue of Local Relation Learning: a picture without its low frequencies (Eqs. 1 to 3).
+"""Frequency input of Local Relation Learning: an image without its low frequencies (Eqs. 1 to 3).
 
-All in float32, even under autocast: bf16 would round away the faint traces that the filter is there to show.
+Computed in float32, even under autocast: bf16 would round away the weak traces that the filter extracts.
 """
 
 import math
@@ -14,7 +14,7 @@ __all__ = ["DCTHighPass", "dct_rows", "low_frequencies"]
 
 
 def dct_rows(count: int, size: int) -> Tensor:
-    """The first rows of the orthonormal DCT-II matrix C of that size: C @ x is the transform of columns x.
+    """First rows of the orthonormal DCT-II matrix C of that size: C @ x transforms the columns of x.
 
     Returns:
         float32 [count, size], computed in float64.
@@ -27,10 +27,10 @@ def dct_rows(count: int, size: int) -> Tensor:
 
 
 def low_frequencies(height: int, width: int, alpha: float) -> Tensor:
-    """The triangle that the filter removes: where row / height + column / width < alpha.
+    """Triangle of coefficients that the filter removes: row / height + column / width < alpha.
 
     Returns:
-        float32 [ceil(alpha * height), ceil(alpha * width)], 1 in the triangle; beyond it there is none.
+        float32 [ceil(alpha * height), ceil(alpha * width)], 1 in the triangle; the rest of the spectrum is kept.
     """
     rows = torch.arange(math.ceil(alpha * height), dtype=torch.float64)[:, None] / height
     columns = torch.arange(math.ceil(alpha * width), dtype=torch.float64)[None, :] / width
@@ -38,14 +38,14 @@ def low_frequencies(height: int, width: int, alpha: float) -> Tensor:
 
 
 class DCTHighPass(nn.Module):
-    """x_2 = D^-1(F(D(x_1), alpha)) (Eq. 3) on pictures of any size.
+    """x_2 = D^-1(F(D(x_1), alpha)) (Eq. 3) on images of any size.
 
-    The transform is orthonormal, so what is left is the picture less its low frequencies. Only those are
-    transformed, which takes a quarter of the work and leaves the same.
+    The transform is orthonormal, so the result is the image minus its low frequencies. Only those are
+    transformed, which gives the same result for a quarter of the work.
 
     Args:
-        size: side of the square pictures that the matrices are kept for; other sizes' are made when they come.
-        alpha: legs of the triangle of removed coefficients, as shares of height and width, in 0..1.
+        size: side of the square images whose matrices are stored; those of other sizes are computed on each call.
+        alpha: legs of the triangle of removed coefficients, as fractions of height and width, in 0..1.
     """
 
     rows: Tensor
@@ -58,16 +58,16 @@ class DCTHighPass(nn.Module):
         self.register_buffer("rows", dct_rows(len(triangle), size), persistent=False)
         self.register_buffer("triangle", triangle, persistent=False)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures [B, 1, H, W] of any range to float32 [B, 1, H, W] of that range, with mean 0."""
-        height, width = pictures.shape[-2:]
+    def forward(self, images: Tensor) -> Tensor:
+        """Filter images [B, 1, H, W] of any range; returns float32 [B, 1, H, W] in the same units, with mean 0."""
+        height, width = images.shape[-2:]
         if height == width == self.size:
             triangle, vertical, horizontal = self.triangle, self.rows, self.rows
         else:
-            triangle = low_frequencies(height, width, self.alpha).to(pictures.device)
-            vertical = dct_rows(triangle.shape[0], height).to(pictures.device)
-            horizontal = dct_rows(triangle.shape[1], width).to(pictures.device)
-        with without_autocast(pictures):
-            pictures = pictures.float()
-            low = (vertical @ pictures @ horizontal.T) * triangle
-            return pictures - vertical.T @ low @ horizontal
+            triangle = low_frequencies(height, width, self.alpha).to(images.device)
+            vertical = dct_rows(triangle.shape[0], height).to(images.device)
+            horizontal = dct_rows(triangle.shape[1], width).to(images.device)
+        with without_autocast(images):
+            images = images.float()
+            low = (vertical @ images @ horizontal.T) * triangle
+            return images - vertical.T @ low @ horizontal

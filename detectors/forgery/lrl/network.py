@@ -18,7 +18,7 @@ from facemill.detectors.forgery.base import (
     LossTerms,
     Side,
     classification_loss,
-    mean_over,
+    masked_mean,
 )
 from facemill.detectors.forgery.lrl.dct import DCTHighPass
 from facemill.detectors.forgery.lrl.modules import RFAM, MaskDecoder, MultiScale, patch_similarity
@@ -33,42 +33,42 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class LRLOptions(ForgeryOptions):
-    """Options of `LRL`: the full model unless told; Table 4 turns `rgb`, `frequency`, `rfam` and `mpsm`."""
+    """Options of `LRL`; the defaults are the full model; Table 4 varies `rgb`, `frequency`, `rfam` and `mpsm`."""
 
     size: Side = 299
     backbone: str = "tf_efficientnet_b4.aa_in1k"
-    """Name of either stream's network in timm; the paper names none (another candidate: `legacy_xception.tf_in1k`)."""
+    """timm network of each stream; the paper names none (another candidate: `legacy_xception.tf_in1k`)."""
     rgb: bool = True
-    """With the stream that sees the picture."""
+    """Use the stream on the RGB image."""
     frequency: bool = True
-    """With the stream that sees the picture's high frequencies."""
+    """Use the stream on the image's high frequencies."""
     rfam: bool = True
-    """Fuse the two streams by attention; without it their maps are concatenated."""
+    """Fuse the two streams by attention; otherwise their maps are concatenated."""
     mpsm: bool = True
-    """Judge by the similarity of patches; without it by the last map's mean."""
+    """Classify by the similarity of patches; otherwise by the last map's mean."""
     k: Annotated[int, Field(ge=2)] = 5
-    """Patches along a side."""
+    """Patches per side."""
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.33
-    """Legs of the triangle of low frequencies that is removed, as a share of the side."""
+    """Legs of the triangle of low frequencies that is removed, as a fraction of the side."""
 
     @model_validator(mode="after")
     def _streams_fit(self) -> "LRLOptions":
         if not (self.rgb or self.frequency):
             raise ValueError("one of 'rgb' and 'frequency' must be true")
         if self.rfam and not (self.rgb and self.frequency):
-            raise ValueError("'rfam' fuses two streams: with one of 'rgb' and 'frequency' say rfam=false")
+            raise ValueError("'rfam' fuses two streams: with only one of 'rgb' and 'frequency' set rfam=false")
         return self
 
 
 @dataclass
 class LRLOutput(ForgeryOutput):
-    """What `LRL` finds.
+    """Output of `LRL`.
 
-    The predicted mask is not among it: `LRL.decode` makes it from `features` for the loss and for pictures, as
-    the decoder would otherwise more than double the work of a score that does not depend on it.
+    It does not include the predicted mask: `LRL.decode` computes it from `features` for the loss and explanations. The
+    score does not depend on it, and the decoder more than doubles the cost of a forward pass.
 
     Attributes:
-        features: float32 [B, C, h, w], the maps of all scales; only the last scale's without MPSM.
+        features: float32 [B, C, h, w], the maps of all scales; without MPSM only the last scale's.
         similarity: float32 [B, k * k, k * k] in 0..1, of patches numbered row by row; None without MPSM.
     """
 
@@ -77,14 +77,14 @@ class LRLOutput(ForgeryOutput):
 
 
 class LRL(ForgeryDetector):
-    """Two streams, of the picture and of its high frequencies; the similarity of patches tells fake from real.
+    """Two streams, on the image and on its high frequencies, classified by the similarity of patches.
 
-    The paper leaves open where the streams meet; here it is after the last stages of stride 8 and 16, and after
-    the last of all. Attended maps go on into the next stage. Without MPSM there are no maps of several scales
+    The paper does not say where the streams are fused; here it is after the last stages of stride 8 and 16, and after
+    the final stage. Attended maps are the input of the next stage. Without MPSM there are no multi-scale maps
     either (the paper's second variant has "the final feature maps"), and the classifier is linear on their mean.
 
     Raises:
-        ConfigError: where the last map cannot be cut into k x k patches.
+        ConfigError: if the last map cannot be divided into k x k patches.
     """
 
     options_type = LRLOptions
@@ -117,7 +117,7 @@ class LRL(ForgeryDetector):
     def cam_layer(self) -> nn.Module:
         if not self.options.mpsm:
             return self.multi_scale
-        # Similarity does not feel how long a patch's features are: on the last map Grad-CAM's weights cancel out.
+        # Cosine similarity ignores the norm of a patch's features: on the last map Grad-CAM's weights cancel out.
         stream = self._streams[0]
         return stream.stages[stream.last_at(16)]
 
@@ -131,18 +131,18 @@ class LRL(ForgeryDetector):
         return LRLOutput(logit, features, similarity)
 
     def decode(self, output: LRLOutput, size: tuple[int, int]) -> Tensor:
-        """Log-odds of being forged of every pixel, [B, 1, *size]."""
-        # The decoder's 1x1 convolution comes before the resizing, with which it commutes, on fewer pixels.
+        """Log-odds of each pixel being forged, [B, 1, *size]."""
+        # The decoder's 1x1 convolution commutes with resizing, and is cheaper on the smaller map.
         return F.interpolate(self.decoder(output.features), size, mode="bilinear")
 
     def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:
-        """L_ce + 10 L_sim + L_seg (Eq. 13), with means where Eqs. 10 and 12 have a norm and a sum.
+        """L_ce + 10 L_sim + L_seg (Eq. 13), with means in place of the norm and the sum of Eqs. 10 and 12.
 
-        Samples without a mask take part in the classification term only.
+        Samples without a mask contribute to the classification term only.
         """
         assert isinstance(output, LRLOutput)
         height, width = batch.images.shape[-2:]
-        # Where no mask is known, terms of 0 keep every parameter in the graph, as DDP wants it.
+        # If no mask is known, terms of 0 keep every parameter in the graph, as DDP requires.
         masks, known = batch.masks, batch.has_mask
         if masks is None or known is None:
             masks = batch.images.new_zeros(len(batch.images), 1, height, width)
@@ -151,26 +151,26 @@ class LRL(ForgeryDetector):
         errors = F.binary_cross_entropy_with_logits(mask_logits, masks.float(), reduction="none")
         terms = {
             "classification": classification_loss(output.logit, batch.labels),
-            "mask": mean_over(errors.mean((1, 2, 3)), known),
+            "mask": masked_mean(errors.mean((1, 2, 3)), known),
         }
         total = terms["classification"] + MASK_WEIGHT * terms["mask"]
         if output.similarity is not None:
             errors = (output.similarity - similarity_target(masks, self.options.k)).square()
-            terms["similarity"] = mean_over(errors.mean((1, 2)), known)
+            terms["similarity"] = masked_mean(errors.mean((1, 2)), known)
             total = total + SIMILARITY_WEIGHT * terms["similarity"]
         return LossTerms(total, terms)
 
     def explain(self, images: Tensor) -> dict[str, Tensor]:
-        """`similarity`: how like all others each of k x k patches is, 0..1; `mask`: the predicted one, 0..1."""
+        """`similarity`: mean similarity of each of k x k patches to all, 0..1; `mask`: the predicted mask, 0..1."""
         output = self(images)
         height, width = images.shape[-2:]
-        pictures = {"mask": torch.sigmoid(self.decode(output, (height, width)))[:, 0]}
+        maps = {"mask": torch.sigmoid(self.decode(output, (height, width)))[:, 0]}
         if output.similarity is not None:
-            pictures["similarity"] = output.similarity.mean(2).unflatten(1, (self.options.k, self.options.k))
-        return pictures
+            maps["similarity"] = output.similarity.mean(2).unflatten(1, (self.options.k, self.options.k))
+        return maps
 
     def _fused_maps(self, images: Tensor) -> list[Tensor]:
-        """The maps of Eq. 6 at the three taps, each [B, C_l, h_l, w_l] (2 C_l where they are concatenated)."""
+        """The maps of Eq. 6 at the three taps, each [B, C_l, h_l, w_l] (2 C_l if they are concatenated)."""
         maps = [images] if self.options.rgb else []
         if self.options.frequency:
             maps.append(self.high_pass(self._gray(images)))
@@ -178,14 +178,14 @@ class LRL(ForgeryDetector):
         for index in range(self.taps[-1] + 1):
             maps = [stream.stages[index](x) for stream, x in zip(self._streams, maps, strict=True)]
             if index in self.taps and self.options.rfam:
-                maps = list(self.rfam[str(index)](*maps))  # the attended maps go on into the next stage
+                maps = list(self.rfam[str(index)](*maps))  # attended maps are the next stage's input
                 fused.append(maps[0] + maps[1])
             elif index in self.taps:
                 fused.append(torch.cat(maps, 1))
         return fused
 
     def _gray(self, images: Tensor) -> Tensor:
-        """Luma [B, 1, H, W] in the units of a normalised channel, but for a constant, which the filter removes."""
+        """Luma [B, 1, H, W] in the units of a normalised channel, up to a constant, which the filter removes."""
         std = self.input_spec.std
         weights = [luma * channel / (sum(std) / 3) for luma, channel in zip(LUMA, std, strict=True)]
         red, green, blue = (w * channel for w, channel in zip(weights, images.float().unbind(1), strict=True))

@@ -1,4 +1,4 @@
-"""MAT's losses on attended regions: regional independence, and the softmax that the paper compares it with."""
+"""MAT's losses on attended regions: regional independence, and the paper's alternative, additive margin softmax."""
 
 import torch
 from torch import Tensor, nn
@@ -10,19 +10,19 @@ from facemill.detectors.forgery.precision import without_autocast
 __all__ = ["AdditiveMarginLoss", "RegionIndependenceLoss", "region_vectors"]
 
 _CENTRE_RATE = 0.05  # alpha of Eq. 4, in the first epoch
-_CENTRE_RATE_DECAY = 0.9  # alpha is multiplied by it after every epoch
+_CENTRE_RATE_DECAY = 0.9  # alpha is multiplied by this after every epoch
 _REAL_MARGIN = 0.05  # m_in of Eq. 3 for reals
-_FAKE_MARGIN = 0.1  # and for fakes, whose textures differ more
+_FAKE_MARGIN = 0.1  # and for fakes, whose textures vary more
 _CENTRE_MARGIN = 0.2  # m_out of Eq. 3
 
-_SCALE, _COSINE_MARGIN = 30.0, 0.35  # of additive margin softmax; MAT's paper gives none, these are that method's own
+_SCALE, _COSINE_MARGIN = 30.0, 0.35  # of additive margin softmax, from its own paper; MAT's paper gives none
 
 
 def region_vectors(pooled: Tensor, attentions: Tensor) -> Tensor:
-    """What each attention map looks at, V: attention pooling of the shallow map's local averages.
+    """Vectors V of the attended regions: attention pooling of the shallow map's local averages.
 
-    The paper's margins are fixed numbers, so that vectors must be of a known scale: each channel of D is
-    standardised over space, as the authors' released code does, and each vector has unit length.
+    The paper's margins are constants, so vectors must have a known scale: each channel of D is
+    standardised over space, as in the authors' released code, and each vector has unit length.
 
     Args:
         pooled: D, [B, C, h, w].
@@ -36,16 +36,16 @@ def region_vectors(pooled: Tensor, attentions: Tensor) -> Tensor:
 
 
 class RegionIndependenceLoss(nn.Module):
-    """Regional independence loss (Eq. 3): a head's vectors near their centre, the heads' centres apart.
+    """Regional independence loss (Eq. 3): pulls a head's vectors to their centre, pushes the heads' centres apart.
 
     Sums over samples, heads and ordered pairs of heads are means here. Centres follow Eq. 4 with a
     gradient through the batch's mean, without which the second part of the loss would have none.
 
     Attributes:
-        centres: c, [M, C]; zero at first.
-        epochs: epochs that are over, an integer: alpha is 0.05 * 0.9^epochs.
+        centres: c, [M, C]; initially zero.
+        epochs: completed epochs, an integer: alpha is 0.05 * 0.9^epochs.
         gathered: [M, C], sum of the means of the batches since the last step; like gradients, not in checkpoints.
-        batches: how many they are, an integer; more than one where gradients are accumulated.
+        batches: number of those batches, an integer; above 1 with gradient accumulation.
     """
 
     centres: Tensor
@@ -61,55 +61,55 @@ class RegionIndependenceLoss(nn.Module):
         self.register_buffer("batches", torch.tensor(0), persistent=False)
 
     def forward(self, vectors: Tensor, labels: Tensor) -> Tensor:
-        """The loss, a scalar; in training mode against the centres that this batch alone would move to.
+        """Return the loss, a scalar; in training mode relative to the centres as moved by this batch alone.
 
         Args:
             vectors: V, [B, M, C], float32, of unit length.
-            labels: [B] in 0..1; the inner margin lies between the two classes' in proportion.
+            labels: [B] in 0..1; the inner margin is interpolated between those of the two classes.
         """
         centres = self._moved(self._gather(vectors)) if self.training else self.centres
         inner_margins = _REAL_MARGIN + (_FAKE_MARGIN - _REAL_MARGIN) * labels.float()[:, None]  # [B, 1]
         intra = F.relu((vectors - centres).square().sum(-1) - inner_margins)  # [B, M]
-        # Distances without a square root, whose gradient at zero, where all centres begin, is infinite.
+        # Squared distances: the gradient of a square root is infinite at zero, where all centres start.
         between = (centres[:, None] - centres).square().sum(-1)  # [M, M]
         heads = len(centres)
         inter = F.relu(_CENTRE_MARGIN - between) * (1 - torch.eye(heads, device=between.device))
         return intra.mean() + inter.sum() / (heads * (heads - 1))
 
     def after_step(self) -> None:
-        """Move the centres by the mean of all batches since the last step, where there were any."""
+        """Move the centres by the mean of all batches since the last step, if there were any."""
         moved = self._moved(self.gathered / self.batches.clamp(min=1))
         self.centres.copy_(torch.where(self.batches > 0, moved, self.centres))
         self.gathered.zero_()
         self.batches.zero_()
 
     def after_epoch(self) -> None:
-        """Let the centres move more slowly."""
+        """Decay the rate at which centres move."""
         self.epochs += 1
 
     def _gather(self, vectors: Tensor) -> Tensor:
-        """The batch's mean [M, C], of all ranks; returned with gradient, kept without."""
+        """Return the batch's mean [M, C] over all ranks, with gradient; accumulate it without."""
         mean = vectors.mean(0)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             shared = mean.detach().clone()
             torch.distributed.all_reduce(shared)
             shared /= torch.distributed.get_world_size()
-            mean = mean + (shared - mean).detach()  # the value of all ranks, the gradient of this one
+            mean = mean + (shared - mean).detach()  # value over all ranks, gradient of this one
         self.gathered += mean.detach()
         self.batches += 1
         return mean
 
     def _moved(self, mean: Tensor) -> Tensor:
-        """The centres one step towards a mean (Eq. 4)."""
+        """Centres moved one step towards a mean (Eq. 4)."""
         rate = _CENTRE_RATE * _CENTRE_RATE_DECAY**self.epochs
         return self.centres - rate * (self.centres - mean)
 
 
 class AdditiveMarginLoss(nn.Module):
-    """Additive margin softmax over heads: each region's vector near the learned direction of its head.
+    """Additive margin softmax over heads: aligns each region's vector with the learned direction of its head.
 
-    The paper names the method only and says that it stands in for the regional independence loss because it
-    too forces vectors close to their centres; so a class here is a head, not real or fake.
+    The paper only names the method, and says that it can replace the regional independence loss because it
+    also forces vectors close to their centres; hence a class here is a head, not real or fake.
     """
 
     def __init__(self, num_attentions: int, channels: int) -> None:
@@ -117,7 +117,7 @@ class AdditiveMarginLoss(nn.Module):
         self.directions = nn.Parameter(torch.randn(num_attentions, channels))
 
     def forward(self, vectors: Tensor, labels: Tensor) -> Tensor:
-        """The loss, a scalar, of vectors [B, M, C] of unit length, float32, whatever the labels."""
+        """Return the loss, a scalar, of vectors [B, M, C], float32, of unit length; labels are not used."""
         del labels
         with without_autocast(vectors):
             cosines = vectors @ F.normalize(self.directions.float(), dim=-1).mT  # [B, M, M]

@@ -1,7 +1,7 @@
 """MAT: Multi-attentional Deepfake Detection (Zhao et al., CVPR 2021), detection as fine-grained classification.
 
-A deep map gives M attention maps; a shallow map, less its local averages, gives texture. Each attention map
-pools the texture of its own region, and all together pool the last map.
+A deep map gives M attention maps; a shallow map minus its local averages gives texture. Each attention map
+pools the texture of its region, and their sum pools the last map.
 """
 
 from dataclasses import dataclass
@@ -38,33 +38,33 @@ class MATOptions(ForgeryOptions):
     size: Annotated[int, Field(ge=64)] = 380
     backbone: str = "tf_efficientnet_b4.aa_in1k"
     num_attentions: Annotated[int, Field(ge=1, le=5)] = 4
-    """Attention maps, M (Table 5)."""
+    """Number of attention maps, M (Table 5)."""
     texture_tap: Literal["L2", "L3"] = "L2"
-    """Layer whose texture is enhanced, SL_t (Table 1): the last of stride 4 or 8."""
+    """Layer whose texture is enhanced, SL_t (Table 1): the last with stride 4 or 8."""
     attention_tap: Literal["L4", "L5"] = "L5"
-    """Layer that attention is made from, SL_a (Table 1): the middle or the last of stride 16."""
+    """Layer that attention is computed from, SL_a (Table 1): the middle or the last with stride 16."""
     loss: Literal["none", "ams", "ril"] = "ril"
-    """Beside cross-entropy: nothing, additive margin softmax, or regional independence loss (Table 6)."""
+    """In addition to cross-entropy: nothing, additive margin softmax, or regional independence loss (Table 6)."""
     agda: Literal["none", "hard", "soft"] = "soft"
     """Attention-guided augmentation: none, regions erased, or regions blurred (Table 6)."""
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
-    """Share of whole attention maps dropped in training; not in the paper, in its released code."""
+    """Probability of dropping an attention map in training; from the released code, not in the paper."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Share of the pooled last map dropped in training; not in the paper, in its released code."""
+    """Dropout probability of the pooled last map; from the released code, not in the paper."""
 
     @model_validator(mode="after")
-    def _one_map_stands_alone(self) -> "MATOptions":
+    def _single_map_has_no_region_loss(self) -> "MATOptions":
         if self.num_attentions == 1 and (self.loss, self.agda) != ("none", "none"):
-            raise ValueError("a single attention map has no others to be kept apart from: say loss=none and agda=none")
+            raise ValueError("'loss' and 'agda' need several attention maps: with one set loss=none and agda=none")
         return self
 
 
 @dataclass
 class MATOutput(ForgeryOutput):
-    """What MAT gives.
+    """Output of `MAT`.
 
     Attributes:
-        attentions: A, [B, M, h, w], none negative.
+        attentions: A, [B, M, h, w], non-negative.
         pooled: D, the shallow map's local averages, [B, C, h, w].
     """
 
@@ -75,7 +75,7 @@ class MATOutput(ForgeryOutput):
 class MAT(ForgeryDetector):
     """Multi-attentional network.
 
-    The head's widths, Hardswish and the two dropouts are not in the paper; they are those of its authors'
+    The head's widths, Hardswish and the two dropouts are not in the paper; they are from the authors'
     released code.
     """
 
@@ -127,8 +127,8 @@ class MAT(ForgeryDetector):
     def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:
         """Cross-entropy, the loss on regions, and in training cross-entropy of the augmented images (Eq. 5).
 
-        The augmented images, which the maps of `output` guide, go through the network here; no loss on
-        regions is made of them, so that the centres follow `output` alone.
+        The augmented images, made with the attention maps of `output`, go through the network here; they have no
+        loss on regions, so that the centres depend on `output` alone.
         """
         assert isinstance(output, MATOutput)
         terms = {"classification": classification_loss(output.logit, batch.labels)}
@@ -157,9 +157,9 @@ class MAT(ForgeryDetector):
 
 
 def _stage_of(backbone: Backbone, layer: str) -> int:
-    """The stage that the paper's layer stands for, by stride, so that every family has it.
+    """Stage that corresponds to the paper's layer, by stride, so that it exists in every family.
 
-    Of an EfficientNet, stage k is layer L_k; of Xception, L2 to L5 are the blocks 1, 2, 7 and 11.
+    In an EfficientNet, stage k is layer L_k; in Xception, L2 to L5 are the blocks 1, 2, 7 and 11.
     """
     stage = backbone.last_at({"L2": 4, "L3": 8, "L4": 16, "L5": 16}[layer])
     return (backbone.strides.index(16) + stage) // 2 if layer == "L4" else stage

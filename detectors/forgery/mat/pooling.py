@@ -1,11 +1,11 @@
-"""MAT's pooling: a feature vector of each attended region, and one of all of them together."""
+"""MAT's pooling: one feature vector per attended region, and one for all of them together."""
 
 from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = ["bilinear_attention_pool", "resize", "weighted_mean"]
 
-_EPSILON = 1e-6  # far below any living head's values: a head that is zero everywhere pools to zero, not to NaN
+_EPSILON = 1e-6  # far below the values of an active head; makes a head that is zero everywhere pool to 0, not NaN
 
 
 def bilinear_attention_pool(features: Tensor, attentions: Tensor) -> Tensor:
@@ -13,10 +13,10 @@ def bilinear_attention_pool(features: Tensor, attentions: Tensor) -> Tensor:
 
     Args:
         features: [B, C, H, W].
-        attentions: [B, M, h, w], none negative; resized to H x W.
+        attentions: [B, M, h, w], non-negative; resized to H x W.
 
     Returns:
-        [B, M, C], rows of unit length; a row of zeros where a map is zero everywhere.
+        [B, M, C], rows of unit length; a row of zeros for a map that is zero everywhere.
     """
     attentions = resize(attentions, features.shape[-2:])
     summed = (attentions.flatten(2) @ features.flatten(2).mT).float()  # [B, M, C]
@@ -24,11 +24,11 @@ def bilinear_attention_pool(features: Tensor, attentions: Tensor) -> Tensor:
 
 
 def weighted_mean(features: Tensor, attention: Tensor) -> Tensor:
-    """Mean of features over space, weighted by one map; the plain mean where the map is zero everywhere.
+    """Mean of features over space, weighted by one map; the plain mean if the map is zero everywhere.
 
     Args:
         features: [B, C, H, W].
-        attention: [B, 1, h, w], not negative; resized to H x W.
+        attention: [B, 1, h, w], non-negative; resized to H x W.
 
     Returns:
         [B, C].
@@ -39,5 +39,5 @@ def weighted_mean(features: Tensor, attention: Tensor) -> Tensor:
 
 
 def resize(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Maps [B, M, h, w] to [B, M, *size], bilinearly; cell centres stay in place."""
+    """Resize maps [B, M, h, w] to [B, M, *size], bilinearly, without aligning corners."""
     return maps if maps.shape[-2:] == size else F.interpolate(maps, size, mode="bilinear", align_corners=False)

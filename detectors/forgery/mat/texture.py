@@ -1,4 +1,4 @@
-"""MAT's texture enhancement: what a shallow map has beyond its local averages, through a dense block."""
+"""MAT's texture enhancement: a shallow map minus its local averages, through a dense block."""
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,11 @@ _GROWTH = 32
 class TextureEnhancement(nn.Module):
     """Residual of a shallow map (Eq. 1), enhanced by three densely connected 3x3 convolutions.
 
-    The paper gives neither growth nor order: 32 and normalise - ReLU - convolve, as DenseNet has them.
+    The paper gives neither the growth rate nor the order of operations: 32, and normalisation - ReLU - convolution,
+    are DenseNet's.
 
     Attributes:
-        out_channels: of the enhanced map: the input's and what every layer adds.
+        out_channels: of the enhanced map: the input's and those that each layer adds.
     """
 
     def __init__(self, channels: int) -> None:
@@ -29,7 +30,7 @@ class TextureEnhancement(nn.Module):
 
         Args:
             features: the shallow map.
-            grid: height and width of the local averages: the attention maps' size.
+            grid: height and width of the map of local averages: the attention maps' size.
 
         Returns:
             The texture feature map F [B, out_channels, H, W], and the local averages D [B, C, *grid].
@@ -41,9 +42,9 @@ class TextureEnhancement(nn.Module):
 
 
 def texture_residual(features: Tensor, grid: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """A map less its local averages (Eq. 1): T = f - D, D enlarged to f's size by repeating its cells.
+    """Subtract a map's local averages (Eq. 1): T = f - D, with D enlarged to f's size by nearest interpolation.
 
-    Where `grid` does not divide the map's size, patches overlap by up to a cell, as adaptive pooling has it.
+    If `grid` does not divide the map's size, patches overlap by up to a cell, as in adaptive pooling.
 
     Returns:
         T [B, C, H, W] and D [B, C, *grid].

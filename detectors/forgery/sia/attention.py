@@ -1,4 +1,4 @@
-"""The modules that SIA puts between a backbone's blocks: dual attention (Eqs. 4 to 7) and aggregation (Eq. 8)."""
+"""Modules that SIA inserts between a backbone's blocks: dual attention (Eqs. 4 to 7) and aggregation (Eq. 8)."""
 
 from collections.abc import Sequence
 
@@ -13,15 +13,15 @@ __all__ = ["Aggregation", "SelfInformationAttention"]
 
 
 class SelfInformationAttention(nn.Module):
-    """Raises the informative places, and the informative channels, of a map [B, C, H, W].
+    """Amplifies informative positions and informative channels of a map [B, C, H, W].
 
     Args:
         channels: C.
-        spatial: weight places by their self-information (Eq. 4).
+        spatial: weight positions by their self-information (Eq. 4).
         channel: weight channels by a linear function of their mean self-information (Eqs. 5 and 6).
         inter_weight: lambda of Eq. 3.
         bandwidth: h of Eqs. 1 and 2.
-        gradient: let gradients reach the features through their self-information too.
+        gradient: also propagate gradients to the features through their self-information.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class SelfInformationAttention(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """The attended map (Eq. 7) [B, C, H, W], and the self-information (Eq. 3), float32 [B, C, H, W]."""
-        # Exponentials of squared differences, and a sigmoid of their unbounded mean, are beyond bf16.
+        # Exponentials of squared differences, and a sigmoid of their unbounded mean, need more precision than bf16.
         with without_autocast(features):
             source = features if self.gradient else features.detach()
             information = self_information(source, inter_weight=self.inter_weight, bandwidth=self.bandwidth)
@@ -65,7 +65,7 @@ class Aggregation(nn.Module):
         )
 
     def forward(self, features: Tensor, informations: Sequence[Tensor]) -> Tensor:
-        """Features [B, C, H, W], and one map [B, C_i, H_i, W_i] for each earlier attention, to [B, C, H, W]."""
+        """Add to features [B, C, H, W] one aligned map [B, C_i, H_i, W_i] per earlier attention; [B, C, H, W]."""
         for align, information in zip(self.aligns, informations, strict=True):
             aligned = F.interpolate(align(information), features.shape[-2:], mode="bilinear", align_corners=False)
             features = features + aligned.to(features.dtype)

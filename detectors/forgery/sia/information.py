@@ -1,7 +1,7 @@
-"""Self-information of feature maps: how little a value resembles its neighbours (SIA, Eqs. 1 to 3).
+"""Self-information of feature maps: how much a value differs from its neighbours (SIA, Eqs. 1 to 3).
 
-A value's probability is estimated by a Gaussian kernel over its neighbours; its self-information is minus the
-logarithm of that. Neighbours are visited one shift at a time, so memory does not grow with their number.
+A value's probability is estimated by a Gaussian kernel over its neighbours; its self-information is the negative
+logarithm. Neighbours are processed one shift at a time, so memory does not grow with their number.
 """
 
 import torch
@@ -10,19 +10,19 @@ from torch.nn import functional as F
 
 __all__ = ["CHANNEL_NEIGHBOURS", "inter_information", "intra_information", "self_information"]
 
-CHANNEL_NEIGHBOURS = 5  # size of R_c in Eq. 2, which the paper leaves open: as the authors' released code has it
+CHANNEL_NEIGHBOURS = 5  # size of R_c in Eq. 2; the paper does not give it: as in the authors' released code
 
 
 def self_information(features: Tensor, *, inter_weight: float = 0.5, bandwidth: float = 1.0) -> Tensor:
-    """Both terms together (Eq. 3): `I_intra + inter_weight * I_inter`.
+    """Sum of both terms (Eq. 3): `I_intra + inter_weight * I_inter`.
 
     Args:
-        features: [B, C, H, W] with more than five channels, of any floating type.
+        features: [B, C, H, W] with more than five channels, of any floating-point dtype.
         inter_weight: lambda of Eq. 3.
         bandwidth: h of Eqs. 1 and 2, in units of the features.
 
     Returns:
-        float32 [B, C, H, W]; from `-log 8 - inter_weight * log 5`, where all is alike, without upper bound.
+        float32 [B, C, H, W]; at least `-log 8 - inter_weight * log 5` (all values equal), without upper bound.
     """
     features = features.float()
     intra = intra_information(features, bandwidth)
@@ -30,37 +30,37 @@ def self_information(features: Tensor, *, inter_weight: float = 0.5, bandwidth: 
 
 
 def intra_information(features: Tensor, bandwidth: float = 1.0) -> Tensor:
-    """Against the eight spatial neighbours in the same channel (Eq. 1), zeros beyond the border; [B, C, H, W].
+    """Against the eight spatial neighbours in the same channel (Eq. 1), zero-padded; [B, C, H, W].
 
-    The value itself is no neighbour: its distance of 0 would keep the information from ever exceeding 0.
+    The value itself is not a neighbour: its distance of 0 would keep the information at or below 0.
     """
     height, width = features.shape[-2:]
     padded = F.pad(features, (1, 1, 1, 1))
     shifts = [(row, column) for row in range(3) for column in range(3) if (row, column) != (1, 1)]
-    return _surprise(features, [padded[..., i : i + height, j : j + width] for i, j in shifts], bandwidth)
+    return _surprisal(features, [padded[..., i : i + height, j : j + width] for i, j in shifts], bandwidth)
 
 
 def inter_information(features: Tensor, bandwidth: float = 1.0) -> Tensor:
-    """Against the next five channels at the same place (Eq. 2), the first following the last; [B, C, H, W]."""
+    """Against the next five channels at the same position (Eq. 2), with wrap-around; [B, C, H, W]."""
     channels = features.shape[1]
     circular = torch.cat((features, features[:, :CHANNEL_NEIGHBOURS]), 1)
     neighbours = [circular[:, shift : shift + channels] for shift in range(1, CHANNEL_NEIGHBOURS + 1)]
-    return _surprise(features, neighbours, bandwidth)
+    return _surprisal(features, neighbours, bandwidth)
 
 
-def _surprise(features: Tensor, neighbours: list[Tensor], bandwidth: float) -> Tensor:
+def _surprisal(features: Tensor, neighbours: list[Tensor], bandwidth: float) -> Tensor:
     """`-log sum exp(-d)` over the neighbours, d = (difference)^2 / (2 bandwidth^2).
 
-    The smallest d is found first and taken out of the sum, which is then at least 1: its logarithm is always finite.
+    The smallest d is factored out of the sum (log-sum-exp), which is then at least 1: its logarithm is always finite.
     """
     scale = 0.5 / bandwidth**2
-    with torch.no_grad():  # the smallest d cancels out, so no gradient need flow through it
+    with torch.no_grad():  # the smallest d cancels out, so it needs no gradient
         scratch = torch.empty_like(features)
         smallest = torch.full_like(features, torch.inf)
         for neighbour in neighbours:
             torch.minimum(smallest, torch.sub(features, neighbour, out=scratch).abs_(), out=smallest)
         smallest.square_().mul_(scale)
-    # Fresh memory for every intermediate costs a third of the time; only autograd, which keeps them, needs it.
+    # Allocating every intermediate costs a third of the time; only autograd needs it, since it keeps them.
     differences, exponents = (None, None) if features.requires_grad else (scratch, torch.empty_like(features))
     total = torch.zeros_like(features)
     for neighbour in neighbours:

@@ -18,7 +18,7 @@ from facemill.detectors.forgery.sia.baselines import NonLocal, squeeze_excitatio
 __all__ = ["SIA", "Position", "SIAOptions", "SIAOutput"]
 
 Position = int | tuple[int, int]
-"""After a stage of the backbone, or after a block, counted from 1, within a stage: (stage, block)."""
+"""After a stage of the backbone, or after a block within a stage, counted from 1: (stage, block)."""
 
 EFFICIENTNET_POSITIONS: tuple[Position, ...] = (2, 3, 5)  # L1, L2 and L4 of the paper, which calls the first stage L0
 MOBILENETV2_POSITIONS: tuple[Position, ...] = (2, (4, 1))  # "after the 3th and 7th InvertedResidual block"
@@ -32,56 +32,56 @@ class SIAOptions(ForgeryOptions):
     """Side of the square input, pixels."""
     backbone: str = "tf_efficientnet_b4.aa_in1k"
     positions: Annotated[tuple[Position, ...], Field(min_length=1)] | None = None
-    """Where the attentions stand (Table 7): after which stages of the backbone (0 is the stem), or [stage, block]; null
-    for the paper's own choice for the backbone."""
+    """Where attention is inserted (Table 7): after these stages of the backbone (0 is the stem), or [stage, block];
+    null for the paper's choice for the backbone."""
     attention: Literal["sia", "se", "nonlocal", "se_nonlocal", "none"] = "sia"
-    """Self-information attention, or what Table 5 compares it with: squeeze-excitation, non-local, one after the other,
-    nothing."""
+    """Self-information attention, or one of Table 5's alternatives: squeeze-excitation, non-local, both in sequence,
+    none."""
     spatial: bool = True
-    """Attend to informative places (Table 6)."""
+    """Attend to informative positions (Table 6)."""
     channel: bool = True
     """Attend to informative channels (Table 6)."""
     aggregation: bool = True
-    """Hand self-information on to later attentions (Table 6); without effect where there is only one."""
+    """Pass self-information on to later attention modules (Table 6); no effect with a single one."""
     inter_weight: Annotated[float, Field(ge=0)] = 0.5
-    """Lambda of Eq. 3: weight of the self-information among channels against that among places."""
+    """Lambda of Eq. 3: weight of the self-information among channels relative to that among positions."""
     bandwidth: Annotated[float, Field(gt=0)] = 1.0
     """h of Eqs. 1 and 2, in units of the features; the paper does not give it."""
     information_gradient: bool = False
-    """Let gradients flow through the self-information too; the authors' released code does not."""
+    """Also propagate gradients through the self-information; the authors' released code does not."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Share of the pooled features dropped in training."""
+    """Dropout probability of the pooled features."""
 
     @model_validator(mode="after")
     def _switches_fit_the_attention(self) -> Self:
         if self.attention == "sia" and not (self.spatial or self.channel):
-            raise ValueError("SIA without 'spatial' and 'channel' attends to nothing: say attention 'none'")
+            raise ValueError("SIA without 'spatial' and 'channel' attends to nothing: set attention to 'none'")
         if self.attention != "sia" and not (self.spatial and self.channel and self.aggregation):
-            raise ValueError("'spatial', 'channel' and 'aggregation' are switches of the attention 'sia' alone")
+            raise ValueError("'spatial', 'channel' and 'aggregation' apply only to the attention 'sia'")
         if self.attention == "none" and self.positions is not None:
-            raise ValueError("'positions' say where attentions stand: leave them out with attention 'none'")
+            raise ValueError("'positions' is where attention is inserted: leave it out with attention 'none'")
         return self
 
 
 @dataclass
 class SIAOutput(ForgeryOutput):
-    """What `SIA` gives.
+    """Output of `SIA`.
 
     Attributes:
-        informations: self-information at each position, float32 [B, C, h, w]; empty for other attentions.
+        informations: self-information at each position, float32 [B, C, h, w]; empty for other attention modules.
     """
 
     informations: tuple[Tensor, ...] = ()
 
 
 class SIA(ForgeryDetector):
-    """Backbone with self-information attentions between its blocks, global average pooling, dropout, linear layer.
+    """Backbone with self-information attention between its blocks, global average pooling, dropout, linear layer.
 
-    With EfficientNet-B4 it has 17.6M weights, of which the attentions and the aggregation have 46,384, and takes 2.91G
+    With EfficientNet-B4 it has 17.6M weights, 46,384 of them in attention and aggregation, and takes 2.91G
     multiply-adds at 299x299. The paper's 35M and 6.05G are about twice that, and its 42k does not follow from its text.
 
     Raises:
-        ConfigError: for positions that the backbone does not have.
+        ConfigError: if the backbone does not have a position.
     """
 
     options_type = SIAOptions
@@ -104,7 +104,7 @@ class SIA(ForgeryDetector):
 
     @property
     def cam_layer(self) -> nn.Module:
-        return _blocks(self.backbone)[-1]  # stages are run block by block: they are never called themselves
+        return _blocks(self.backbone)[-1]  # blocks are called one by one, stages never
 
     def forward(self, images: Tensor) -> SIAOutput:
         blocks = _blocks(self.backbone)
@@ -123,7 +123,7 @@ class SIA(ForgeryDetector):
         return SIAOutput(self.classifier(self.dropout(pooled))[:, 0], tuple(informations))
 
     def explain(self, images: Tensor) -> dict[str, Tensor]:
-        """The mean self-information over the channels at each position: "information 2", "information 4.1"."""
+        """Self-information at each position, averaged over channels: "information 2", "information 4.1"."""
         informations = self(images).informations
         names = [str(p) if isinstance(p, int) else f"{p[0]}.{p[1]}" for p in self.positions[: len(informations)]]
         return {f"information {name}": map_.mean(1) for name, map_ in zip(names, informations, strict=True)}
@@ -164,7 +164,7 @@ def _cuts(backbone: Backbone, positions: tuple[Position, ...]) -> tuple[int, ...
     """Number of blocks up to each position.
 
     Raises:
-        ConfigError: for a position that is not there, or not behind the one before.
+        ConfigError: if a position does not exist, or is not after the previous one.
     """
     lengths = [len(stage) if isinstance(stage, nn.Sequential) else 1 for stage in backbone.stages]
     cuts = []
@@ -174,12 +174,12 @@ def _cuts(backbone: Backbone, positions: tuple[Position, ...]) -> tuple[int, ...
         block = whole if isinstance(position, int) else position[1]
         if not 1 <= block <= whole:
             raise ConfigError(
-                f"The backbone has no position {position}: say positions among its stages 1 to {len(lengths) - 1}, "
+                f"The backbone has no position {position}: choose among its stages 1 to {len(lengths) - 1}, "
                 "or [stage, block] with blocks counted from 1."
             )
         cuts.append(sum(lengths[:stage]) + block)
     if cuts != sorted(set(cuts)):
-        raise ConfigError(f"The positions {positions} are not in the backbone's order: say each once, the first first.")
+        raise ConfigError(f"The positions {positions} are not in the backbone's order: give each once, in that order.")
     return tuple(cuts)
 
 

@@ -13,14 +13,14 @@ __all__ = ["LocalEnhancement"]
 
 
 class LocalEnhancement(nn.Module):
-    """Tells the features of forged and real cells of a patch apart, by what each has in common with the others.
+    """Separates the features of forged and real cells of a patch, by self-attention among its cells.
 
     x + lambda * softmax(theta(p)^T f(p)) g(p) for each patch p of a grid (Eqs. 5 and 6); theta, f and g are 1x1
-    convolutions, and lambda is learned from 0.
+    convolutions, and lambda is learned, starting from 0.
 
     Args:
         channels: of the map.
-        grid: patches along each side.
+        grid: patches per side.
     """
 
     def __init__(self, channels: int, grid: int) -> None:
@@ -36,15 +36,15 @@ class LocalEnhancement(nn.Module):
         """Enhance a map [B, C, h, w].
 
         Raises:
-            ConfigError: where the grid does not divide h and w.
+            ConfigError: if the grid does not divide h and w.
         """
         height, width = x.shape[2:]
         if height % self.grid or width % self.grid:
             raise ConfigError(
-                f"A map of {height}x{width} cells has no {self.grid}x{self.grid} equal patches: "
-                f"give pictures whose sides are multiples of {8 * self.grid} pixels."
+                f"A map of {height}x{width} cells cannot be divided into {self.grid}x{self.grid} equal patches: "
+                f"use images whose sides are multiples of {8 * self.grid} pixels."
             )
-        # Each patch is a head of its own: [B, patches, cells, channels]. Eq. 5 has no temperature.
+        # Each patch is an attention head: [B, patches, cells, channels]. Eq. 5 has no temperature.
         theta, f, g = (self._to_patches(embed(x)) for embed in (self.theta, self.f, self.g))
         enhanced = F.scaled_dot_product_attention(theta, f, g, scale=1.0)
         return x + self.scale * self._to_map(enhanced, height, width)

@@ -1,7 +1,7 @@
 """SOLA: Learning Second Order Local Anomaly for General Face Forgery Detection (Fei et al., CVPR 2022).
 
-A forged face is blended into a picture, so that neighbouring regions differ where forged meets real. SOLA predicts
-such local anomalies of first and second order from features of colour and noise, and judges by them alone.
+A forged face is blended into an image, so neighbouring patches differ at the border between forged and real. SOLA
+predicts such local anomalies of first and second order from colour and noise features, and classifies by them alone.
 """
 
 from dataclasses import dataclass
@@ -41,41 +41,42 @@ class SOLAOptions(ForgeryOptions):
     size: Side = 256
     """Side of the square input, pixels: a multiple of 8 times `patch`."""
     backbone: str = "resnet18.tv_in1k"
-    """The paper's are ResNets of 18, 50 and 101 layers (Table 8)."""
+    """The paper's are ResNets with 18, 50 and 101 layers (Table 8)."""
     width: Annotated[int, Field(gt=0)] | None = None
-    """Channels of a ResNet's first layer, doubled from layer to layer; null for the network's own (64)."""
+    """Channels of a ResNet's first layer, doubled in each further layer; null for the network's own (64)."""
     supervision: Literal["weak", "full"] = "weak"
-    """`weak` needs labels alone (Eq. 12), `full` forgery masks (Eq. 10)."""
+    """`weak` needs labels only (Eq. 12), `full` forgery masks (Eq. 10)."""
     noise: Literal["none", "srm", "lsrm", "asrm"] = "asrm"
-    """Filters of the noise stream: fixed, learned freely, or learned and held to Eq. 4 (Table 6); `none`: no stream."""
+    """Filters of the noise stream: fixed, learned, or learned under the constraint of Eq. 4 (Table 6); `none`: no
+    noise stream."""
     lem: bool = True
-    """Local enhancement after each stage (Table 7)."""
+    """Use local enhancement after each stage (Table 7)."""
     patch: Literal[8, 16, 32] = 16
-    """Side of the grid of patches: of the features, of the anomaly maps and of the local enhancement (Table 7)."""
+    """Side of the grid of patches, for features, anomaly maps and local enhancement (Table 7)."""
     alpha: Weight = 1.0
-    """Weight of the classification (Eq. 11); the paper does not say its own."""
+    """Weight of the classification (Eq. 11); the paper does not give it."""
     beta: Weight = 1.0
-    """Weight of the first order anomaly (Eqs. 10 and 12); the paper does not say its own."""
+    """Weight of the first order anomaly (Eqs. 10 and 12); the paper does not give it."""
     gamma: Weight = 1.0
-    """Weight of the second order anomaly (Eqs. 10 and 12); the paper does not say its own."""
+    """Weight of the second order anomaly (Eqs. 10 and 12); the paper does not give it."""
 
     @model_validator(mode="after")
     def _size_holds_the_patches(self) -> Self:
         unit = _STRIDE * self.patch
         if self.size % unit:
-            raise ValueError(f"size must be a multiple of 8 x patch = {unit}: change the size or take a smaller patch")
+            raise ValueError(f"size must be a multiple of 8 x patch = {unit}: change the size or use a smaller patch")
         return self
 
     @model_validator(mode="after")
     def _weights_have_the_network_s_own_width(self) -> Self:
         if self.width is not None and self.pretrained and self.weights is None:
-            raise ValueError("pretrained weights have the network's own width: leave width out or say pretrained=false")
+            raise ValueError("pretrained weights have the network's own width: leave width out or set pretrained=false")
         return self
 
 
 @dataclass
 class SOLAOutput(ForgeryOutput):
-    """What `SOLA` gives. The four are those of `facemill.masks.local_anomaly.NEIGHBOURS`: v1, v2, h1, h2.
+    """Output of `SOLA`. The dimension of size 4 is `facemill.masks.local_anomaly.NEIGHBOURS`: v1, v2, h1, h2.
 
     Attributes:
         first_logits: [B, 4, 64, h, w], log-odds of the first order anomaly (Eq. 7).
@@ -89,8 +90,8 @@ class SOLAOutput(ForgeryOutput):
 class SOLA(ForgeryDetector):
     """Two streams (colour, noise) of three stages, fused and enhanced after each; anomaly maps; classifier.
 
-    Pictures are values in 0..1, neither centred nor scaled, as the paper has them. The paper's grid of 16x16 cells
-    follows from `patch`, not from the input: pictures of other sizes are judged on as many, larger or smaller, patches.
+    Images are values in 0..1, not normalised, as in the paper. The paper's grid of 16x16 cells follows from `patch`,
+    not from the input: images of other sizes have as many patches, larger or smaller.
     """
 
     options_type = SOLAOptions
@@ -109,7 +110,7 @@ class SOLA(ForgeryDetector):
         self.classifier = nn.Linear(64, 1)
 
     def _backbone(self) -> Backbone:
-        # With the max-pooling the third stage would be 16x16 already, and a patch of it a single cell.
+        # With max-pooling the third stage's map would already be 16x16, and each patch of it a single cell.
         return create_backbone(
             self.options.backbone,
             pretrained=self.options.pretrained,
@@ -132,13 +133,13 @@ class SOLA(ForgeryDetector):
         for stage in self.stages:
             features, noise = stage(features, noise)
         features = self.pool(features)
-        with without_autocast(features):  # maps near 0 or 1 are what is judged, and bf16 knows few values there
+        with without_autocast(features):  # the classifier's inputs are near 0 or 1, where bf16 is too coarse
             first, second = self.anomalies(features.float())
-            judged = self.conv(second.sigmoid()).relu().mean((2, 3))  # [B, 64]
-            return SOLAOutput(self.classifier(judged)[:, 0], first, second)
+            pooled = self.conv(second.sigmoid()).relu().mean((2, 3))  # [B, 64]
+            return SOLAOutput(self.classifier(pooled)[:, 0], first, second)
 
     def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:
-        """Eq. 11 with Eq. 10 or Eq. 12. Where masks are asked for and a sample has none, it is classified only."""
+        """Eq. 11 with Eq. 10 or Eq. 12. With full supervision, samples without a mask add to the first term only."""
         if not isinstance(output, SOLAOutput):
             raise TypeError(f"SOLA's loss takes SOLA's own output, not {type(output).__name__}.")
         classification = classification_loss(output.logit, batch.labels)
@@ -151,12 +152,12 @@ class SOLA(ForgeryDetector):
         if self.options.supervision == "weak":
             return weak_anomaly_loss(first, second, batch.labels)
         if batch.masks is None or batch.has_mask is None:
-            nothing = first.new_zeros(())
-            return nothing, nothing
+            zero = first.new_zeros(())
+            return zero, zero
         return supervised_anomaly_loss(first, second, batch.masks, batch.has_mask)
 
     def explain(self, images: Tensor) -> dict[str, Tensor]:
-        """The anomaly maps, 0..1, [B, h, w] each; the first order's as means of their 64 channels."""
+        """The anomaly maps, 0..1, [B, h, w] each; first order maps are averaged over their 64 channels."""
         output = self(images)
         orders = {"first": output.first_logits.sigmoid().mean(2), "second": output.second_logits.sigmoid()}
         return {
@@ -166,6 +167,6 @@ class SOLA(ForgeryDetector):
         }
 
     def after_step(self) -> None:
-        """Hold ASRM's filters to Eq. 4."""
+        """Apply the constraint of Eq. 4 to the ASRM filters."""
         if self.filters is not None and self.filters.kind == "asrm":
             self.filters.constrain()

@@ -1,4 +1,4 @@
-"""Adaptive SRM: the noise of a picture by three high-pass filters (SOLA, section 3.1).
+"""Adaptive SRM: noise of an image by three high-pass filters (SOLA, section 3.1).
 
 Fei et al., Learning Second Order Local Anomaly for General Face Forgery Detection, CVPR 2022.
 """
@@ -13,8 +13,8 @@ from facemill.detectors.forgery.precision import without_autocast
 
 __all__ = ["NoiseFilters", "srm_kernels"]
 
-# Below this an off-centre sum cannot be scaled to 1 without blowing the kernel up. Kernels of SRM sum to 1, and a
-# usual step moves that by some thousandths, so that only a step out of all proportion gets there.
+# Below this, scaling an off-centre sum to 1 would make the kernel's weights explode. Off-centre weights of SRM kernels
+# sum to 1, and a typical optimiser step changes that by some thousandths, so only an extreme step gets this low.
 _SMALLEST_SUM = 1e-3
 
 
@@ -32,10 +32,10 @@ def srm_kernels() -> Tensor:
 
 
 class NoiseFilters(nn.Module):
-    """Three 5x5 filters over RGB, [B, 3, H, W] -> [B, 3, H, W], that start as SRM's (Fig. 3).
+    """Three 5x5 filters over RGB, [B, 3, H, W] -> [B, 3, H, W], initialised as SRM's (Fig. 3).
 
     Args:
-        kind: `srm` never changes, `lsrm` learns freely, `asrm` learns and is held to Eq. 4 by `constrain`.
+        kind: `srm` is fixed, `lsrm` is learned, `asrm` is learned and constrained to Eq. 4 by `constrain`.
     """
 
     weight: Tensor  # [3, 3, 5, 5]
@@ -50,15 +50,15 @@ class NoiseFilters(nn.Module):
             self.weight = nn.Parameter(weight)
 
     def forward(self, images: Tensor) -> Tensor:
-        # In bf16 neighbouring pixels are rounded to the same value, which is all of the noise.
+        # bf16 rounds neighbouring pixels to the same value, which removes the noise.
         with without_autocast(images):
             return F.conv2d(images.float(), self.weight.float(), padding=2)
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Bring every 5x5 slice back to a predictor minus the pixel: centre -1, the rest summing to 1 (Eq. 4).
+        """Project every 5x5 slice to a predictor minus the pixel: centre -1, the rest summing to 1 (Eq. 4).
 
-        The rest is scaled; where it sums to about 0 and no scale would do, each value is moved by the same amount.
+        The rest is scaled; if it sums to about 0, so that scaling is impossible, each value is shifted equally.
         """
         rest = self.weight.clone()
         rest[:, :, 2, 2] = 0

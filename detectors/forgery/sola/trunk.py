@@ -17,7 +17,7 @@ _STRIDES = (2, 4, 8)  # of the three stages: "the 3 out of 4 blocks in ResNet18"
 
 
 class DualChannelAttention(nn.Module):
-    """DCAM: channel attention (CBAM's) on the colour and on the noise map, their sum, channel attention again."""
+    """DCAM: channel attention (CBAM's) on the colour and the noise map, and on their sum."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -26,18 +26,18 @@ class DualChannelAttention(nn.Module):
         self.fused = ChannelAttn(channels)
 
     def forward(self, colour: Tensor, noise: Tensor) -> Tensor:
-        """Two maps [B, C, h, w] to one."""
+        """Fuse two maps [B, C, h, w] into one."""
         fused: Tensor = self.fused(self.colour(colour) + self.noise(noise))
         return fused
 
 
 class FusedStage(nn.Module):
-    """One stage of both streams. The fused and enhanced map goes on as the colour stream, the noise as it is.
+    """One stage of both streams. The fused and enhanced map continues as the colour stream, the noise map unchanged.
 
     Args:
-        colour, noise: the stage in each stream; no noise, no fusion.
+        colour, noise: the stage in each stream; without noise there is no fusion.
         channels: after the stage.
-        grid: patches along each side of the local enhancement; None for none.
+        grid: patches per side of the local enhancement; None for no enhancement.
     """
 
     def __init__(self, colour: nn.Module, noise: nn.Module | None, channels: int, grid: int | None) -> None:
@@ -48,7 +48,7 @@ class FusedStage(nn.Module):
         self.enhancement = nn.Identity() if grid is None else LocalEnhancement(channels, grid)
 
     def forward(self, colour: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Maps [B, C_i, h, w] to maps [B, C_j, h', w']; the noise is None where there is no such stream."""
+        """Map [B, C_i, h, w] to [B, C_j, h', w'] in each stream; noise is None if there is no noise stream."""
         colour = self.colour(colour)
         if self.noise is not None and self.fusion is not None:
             noise = self.noise(noise)
@@ -57,10 +57,10 @@ class FusedStage(nn.Module):
 
 
 def fused_stages(colour: Backbone, noise: Backbone | None, grid: int | None) -> nn.ModuleList:
-    """Three `FusedStage`s, of strides 2, 4 and 8, out of the beginnings of one or two equal networks.
+    """Build three `FusedStage`s, of strides 2, 4 and 8, from the first stages of one or two equal networks.
 
     Raises:
-        ConfigError: where the network has no stage of one of these strides.
+        ConfigError: if the network has no stage of one of these strides.
     """
     ends = [colour.last_at(stride) + 1 for stride in _STRIDES]
     return nn.ModuleList(

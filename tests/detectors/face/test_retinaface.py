@@ -65,7 +65,7 @@ def package_proposals(package: ModuleType, network, frame, threshold, enlarge) -
 def test_resnet50_agrees_with_the_package(package, detector, size, enlarge):
     frame = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
     detector.max_side = None if enlarge else 1000
-    scale = detector.network.fit(*size, enlarge=enlarge)
+    scale = detector.network.resize_factor(*size, enlarge=enlarge)
     assert (scale > 1) == enlarge
     network = detector.network.network
     tensor, _, package_scale = package.preprocess.preprocess_image(frame[:, :, ::-1], enlarge)

@@ -75,7 +75,7 @@ def batch_of(detector: ForgeryDetector, labels: list[float], *, masks: bool = Tr
     return ForgeryBatch(images, target, forged, torch.ones(len(labels), dtype=torch.bool))
 
 
-def judge(detector: ForgeryDetector, images: Tensor) -> Tensor:
+def logits_of(detector: ForgeryDetector, images: Tensor) -> Tensor:
     with torch.no_grad():
         return detector(images).logit
 
@@ -91,7 +91,7 @@ def test_the_paper_s_own_size_goes_through(name: str) -> None:
 @every
 def test_another_size_goes_through(name: str) -> None:
     detector = create(name, **{**SMALL[name], "size": 2 * SMALL[name]["size"]}).eval()
-    assert torch.isfinite(judge(detector, images_of(detector, 2))).all()
+    assert torch.isfinite(logits_of(detector, images_of(detector, 2))).all()
 
 
 @every
@@ -104,8 +104,8 @@ def test_scores_are_the_sigmoid_of_the_log_odds(name: str) -> None:
 @every
 def test_a_prediction_does_not_depend_on_the_rest_of_the_batch(name: str) -> None:
     images = images_of(trained(name), 4)
-    alone = torch.cat([judge(trained(name), image[None]) for image in images])
-    torch.testing.assert_close(judge(trained(name), images), alone, rtol=1e-4, atol=1e-4)
+    alone = torch.cat([logits_of(trained(name), image[None]) for image in images])
+    torch.testing.assert_close(logits_of(trained(name), images), alone, rtol=1e-4, atol=1e-4)
 
 
 @every
@@ -142,15 +142,15 @@ def test_a_state_dict_holds_all_of_it(name: str) -> None:
     fresh = create(name, **SMALL[name]).eval()
     fresh.load_state_dict(torch.load(saved, weights_only=True))
     images = images_of(fresh, 2)
-    assert torch.equal(judge(fresh, images), judge(trained(name), images))
+    assert torch.equal(logits_of(fresh, images), logits_of(trained(name), images))
 
 
 @every_kind
 def test_bf16_ranks_images_as_float32_does(name: str) -> None:
     images = images_of(trained(name), 24)
     with torch.autocast("cpu", torch.bfloat16):
-        rough = judge(trained(name), images)
-    assert spearmanr(rough.float(), judge(trained(name), images)).statistic > 0.9
+        rough = logits_of(trained(name), images)
+    assert spearmanr(rough.float(), logits_of(trained(name), images)).statistic > 0.9
 
 
 @every_kind
@@ -158,7 +158,7 @@ def test_it_compiles_into_one_graph(name: str) -> None:
     torch.compiler.reset()
     images = images_of(trained(name), 2)
     compiled = torch.compile(trained(name), fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(judge(compiled, images), judge(trained(name), images), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits_of(compiled, images), logits_of(trained(name), images), rtol=1e-4, atol=1e-4)
 
 
 @every_kind
@@ -172,7 +172,7 @@ def test_it_exports_to_onnx_for_any_batch_size(name: str) -> None:
     for count in (1, 5):
         images = images_of(detector, count)
         [logit] = session.run(None, {session.get_inputs()[0].name: images.numpy()})
-        np.testing.assert_allclose(logit, judge(detector, images).numpy(), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(logit, logits_of(detector, images).numpy(), rtol=1e-4, atol=1e-4)
 
 
 class Score(torch.nn.Module):

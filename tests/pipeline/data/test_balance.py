@@ -50,9 +50,9 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 def test_ranks_share_an_epoch(world):
     shares = [epoch(1, rank=rank, world=world) for rank in range(world)]
     assert {len(share) for share in shares} == {-(-54 // world)}
-    dealt = [index for position in zip(*shares, strict=True) for index in position]
-    assert dealt[:54] == epoch(1)
-    assert dealt[54:] == epoch(1)[: len(dealt) - 54]
+    order = [index for position in zip(*shares, strict=True) for index in position]
+    assert order[:54] == epoch(1)
+    assert order[54:] == epoch(1)[: len(order) - 54]
 
 
 def test_one_class_alone_cannot_be_balanced():

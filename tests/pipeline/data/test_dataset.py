@@ -134,12 +134,12 @@ WHOLE = default_samples()[9].image
 @pytest.mark.parametrize(
     ("parts", "what"),
     [
-        ({"image": WHOLE[:-2000]}, "a picture that is missing or cannot be decoded"),
-        ({"image": WHOLE[:3000] + b"\xaa" + WHOLE[3001:]}, "a picture that is missing or cannot be decoded"),
-        ({"mask": b""}, "a mask that is missing or cannot be decoded"),
-        ({"mask": b"no picture"}, "a mask that is missing or cannot be decoded"),
-        ({"image": png(np.zeros((64, 48, 3), np.uint8))}, "a picture of 48 x 64 pixels"),
-        ({"mask": png(square_mask(32))}, "a mask of 32 x 32 pixels"),
+        ({"image": WHOLE[:-2000]}, "no image that can be decoded"),
+        ({"image": WHOLE[:3000] + b"\xaa" + WHOLE[3001:]}, "no image that can be decoded"),
+        ({"mask": b""}, "no mask that can be decoded"),
+        ({"mask": b"no picture"}, "no mask that can be decoded"),
+        ({"image": png(np.zeros((64, 48, 3), np.uint8))}, "48 x 64 pixels in its image"),
+        ({"mask": png(square_mask(32))}, "32 x 32 pixels in its mask"),
     ],
 )
 def test_a_corrupt_row_is_named(tmp_path, parts, what):
@@ -153,7 +153,7 @@ def test_a_corrupt_row_is_named(tmp_path, parts, what):
 def test_another_samples_row_is_named(tmp_path):
     samples = default_samples()[7:14]
     rewrite_shard(build(tmp_path), SHARD, [samples[1], samples[0], *samples[2:]])
-    with pytest.raises(DatasetError, match=rf"Row 0 of .*{SHARD} holds train-1-f000020-t0, where .* has train-1-f0000"):
+    with pytest.raises(DatasetError, match=rf"Row 0 of .*{SHARD} holds train-1-f000020-t0, but .* has train-1-f0000"):
         FaceDataset(tmp_path, "train")[7]
 
 

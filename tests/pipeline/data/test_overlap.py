@@ -90,7 +90,7 @@ def test_subjects_in_both_splits_of_a_dataset_are_told(tmp_path: Path) -> None:
     root = dataset(tmp_path, [of("pq", "a"), of("r", "b", 1)], [of("qr", "c"), of("s", "d", 1)])
     refuse_shared(parts_of(root))
     assert check_subjects(parts_of(root)) == (
-        "2 subjects, q among them, are both in train and in val: validation says less about unknown faces."
+        "2 subjects, q among them, are both in train and in val: validation says less about unseen subjects."
     )
 
 

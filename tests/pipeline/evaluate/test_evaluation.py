@@ -12,12 +12,12 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from facemill import ConfigError, DatasetError
 from facemill.pipeline.evaluate import Evaluation, evaluate
-from facemill.pipeline.train import TrainReport
+from facemill.pipeline.train import TrainResult
 from tests.pipeline.data.built import build, samples_of, video
 
 
 @pytest.fixture(scope="module")
-def evaluation(finished: TrainReport, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+def evaluation(finished: TrainResult, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     return evaluate(finished.run, [toy], tmp_path_factory.mktemp("evaluation"), robustness=True)
 
 
@@ -49,14 +49,14 @@ def test_robustness_has_five_levels_of_three_corruptions(evaluation: Evaluation)
 
 
 def test_equal_calls_give_equal_scores(
-    evaluation: Evaluation, finished: TrainReport, toy: Path, tmp_path: Path
+    evaluation: Evaluation, finished: TrainResult, toy: Path, tmp_path: Path
 ) -> None:
     evaluate(finished.run, [toy], tmp_path, robustness=True)
     scores = (tmp_path / "scores.parquet").read_bytes()
     assert scores == (evaluation.out / "scores.parquet").read_bytes()
 
 
-def test_masks_are_not_read(finished: TrainReport, tmp_path: Path) -> None:
+def test_masks_are_not_read(finished: TrainResult, tmp_path: Path) -> None:
     fake, real = samples_of([video("a", 1, "test"), video("b", 0, "test")], frames=[0])
     broken = [dataclasses.replace(sample, mask=b"no picture") for sample in (fake, real)]
     evaluate(finished.run, [build(tmp_path / "data", broken)], tmp_path / "out")
@@ -67,7 +67,7 @@ def test_masks_are_not_read(finished: TrainReport, tmp_path: Path) -> None:
 
 
 def test_videos_that_the_run_was_trained_on_are_told(
-    evaluation: Evaluation, finished: TrainReport, toy: Path, tmp_path: Path
+    evaluation: Evaluation, finished: TrainResult, toy: Path, tmp_path: Path
 ) -> None:
     assert (evaluation.metrics["videos_trained_on"], evaluation.warnings) == (0, ())
     known = evaluate(finished.run, [toy], tmp_path / "val", split="val")
@@ -80,14 +80,14 @@ def test_videos_that_the_run_was_trained_on_are_told(
     assert "keeps no list" in unknown.warnings[0]
 
 
-def test_a_sample_of_two_folders_is_refused(finished: TrainReport, toy: Path, tmp_path: Path) -> None:
+def test_a_sample_of_two_folders_is_refused(finished: TrainResult, toy: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(toy, tmp_path / "copy")
     with pytest.raises(ConfigError, match=rf"sample test-0-f000000-t0 is both in {toy} and in {copy}"):
         evaluate(finished.run, [toy, copy], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_wrong_input_is_one_sentence(finished: TrainReport, toy: Path, tmp_path: Path) -> None:
+def test_wrong_input_is_one_sentence(finished: TrainResult, toy: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no training run"):
         evaluate(toy, [toy], tmp_path)
     with pytest.raises(ConfigError, match="given twice"):

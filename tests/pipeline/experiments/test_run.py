@@ -50,12 +50,12 @@ def test_several_datasets_and_corruptions_have_lines_of_their_own(
     report = build_report(scores)
     asked = []
 
-    def judge(run: Path, data: list[Path], out: Path, *, robustness: bool, **_: object) -> Evaluation:
+    def evaluate(run: Path, data: list[Path], out: Path, *, robustness: bool, **_: object) -> Evaluation:
         asked.append(robustness)
         return Evaluation(out, report, ())
 
     monkeypatch.setattr("facemill.pipeline.train.train", lambda *args, **kwargs: None)
-    monkeypatch.setattr("facemill.pipeline.evaluate.evaluate", judge)
+    monkeypatch.setattr("facemill.pipeline.evaluate.evaluate", evaluate)
     lines = list(run_experiment("etd/table6/contrast", [toy], tmp_path, test=[toy]))
     assert asked == [True]
     ours = [line.removeprefix("ours   ").split(": ") for line in lines if line.startswith("ours")][1:]

@@ -15,7 +15,7 @@ from facemill import ConfigError, DatasetError, DetectorError
 from facemill.detectors.forgery import create
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.data import open_faces
-from facemill.pipeline.train import TrainReport, load_run, train
+from facemill.pipeline.train import TrainResult, load_run, train
 from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.pipeline.train.fit import EpochBar
 from facemill.pipeline.train.module import ForgeryModule
@@ -29,7 +29,7 @@ def log_of(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_run_holds_all_that_is_promised(finished: TrainReport) -> None:
+def test_a_run_holds_all_that_is_promised(finished: TrainResult) -> None:
     present = {path.relative_to(finished.run).as_posix() for path in finished.run.rglob("*") if path.is_file()}
     expected = {"config.json", "log.csv", "metrics.json", "model.safetensors", "checkpoints/best.ckpt"}
     assert present >= expected | {"checkpoints/last.ckpt"}
@@ -37,12 +37,12 @@ def test_a_run_holds_all_that_is_promised(finished: TrainReport) -> None:
     assert not [name for name in present if name.endswith(".tmp")]
 
 
-def test_the_weights_may_be_read_by_whoever_may_read_the_rest_of_the_run(finished: TrainReport) -> None:
+def test_the_weights_may_be_read_by_whoever_may_read_the_rest_of_the_run(finished: TrainResult) -> None:
     modes = {name: (finished.run / name).stat().st_mode for name in ("model.safetensors", "metrics.json")}
     assert modes["model.safetensors"] == modes["metrics.json"]
 
 
-def test_the_log_has_a_row_per_epoch_with_losses_metrics_and_rate(finished: TrainReport) -> None:
+def test_the_log_has_a_row_per_epoch_with_losses_metrics_and_rate(finished: TrainResult) -> None:
     rows = log_of(finished.run)
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     assert [float(row["learning_rate"]) for row in rows] == [1e-3, 1e-3, 5e-4]
@@ -50,7 +50,7 @@ def test_the_log_has_a_row_per_epoch_with_losses_metrics_and_rate(finished: Trai
     assert rows[0].keys() >= terms
 
 
-def test_the_weights_are_those_of_the_best_validation_auc(finished: TrainReport) -> None:
+def test_the_weights_are_those_of_the_best_validation_auc(finished: TrainResult) -> None:
     aucs = [float(row["val_auc"]) for row in log_of(finished.run)]
     metrics = json.loads((finished.run / "metrics.json").read_text())
     assert metrics["epoch"] == finished.best_epoch == aucs.index(max(aucs))
@@ -68,7 +68,7 @@ def test_of_equal_epochs_the_one_of_the_lowest_loss_is_the_best(tmp_path: Path) 
     assert log.best["epoch"] == 2
 
 
-def test_the_best_weights_come_back_in_eval_mode(finished: TrainReport) -> None:
+def test_the_best_weights_come_back_in_eval_mode(finished: TrainResult) -> None:
     detector, config = load_run(finished.run)
     assert (config.detector, config.options["backbone"], detector.training) == ("mat", "tinynet_e", False)
     released = load_file(finished.run / "model.safetensors")
@@ -76,7 +76,7 @@ def test_the_best_weights_come_back_in_eval_mode(finished: TrainReport) -> None:
 
 
 def test_a_run_killed_and_resumed_ends_as_an_undisturbed_one(
-    toy: Path, finished: TrainReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: Path, finished: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
     keep = EpochLog.on_train_epoch_end
@@ -98,17 +98,17 @@ def test_a_run_killed_and_resumed_ends_as_an_undisturbed_one(
         assert (out / name).read_bytes() == (finished.run / name).read_bytes()
 
 
-def test_a_finished_run_is_not_trained_again(toy: Path, finished: TrainReport) -> None:
+def test_a_finished_run_is_not_trained_again(toy: Path, finished: TrainResult) -> None:
     assert train("mat", [toy], finished.run, RECIPE, resume=True, progress=False) == finished
 
 
-def test_a_run_is_not_overwritten(toy: Path, finished: TrainReport) -> None:
+def test_a_run_is_not_overwritten(toy: Path, finished: TrainResult) -> None:
     with pytest.raises(ConfigError, match="add --resume"):
         train("mat", [toy], finished.run, RECIPE, progress=False)
 
 
-def test_another_run_s_folder_is_refused_naming_what_differs(toy: Path, finished: TrainReport) -> None:
-    with pytest.raises(ConfigError, match=r"other settings \(train\)"):
+def test_another_run_s_folder_is_refused_naming_what_differs(toy: Path, finished: TrainResult) -> None:
+    with pytest.raises(ConfigError, match=r"different settings \(train\)"):
         train("mat", [toy], finished.run, load_recipe("default", [*SMALL, "train.epochs=9"]), resume=True)
 
 
@@ -136,7 +136,7 @@ def test_a_failed_start_leaves_nothing_behind(toy: Path, tmp_path: Path) -> None
     with pytest.raises(DetectorError, match="no weights file"):
         train("mat", [toy], tmp_path / "run", missing)
     assert not (tmp_path / "run").exists()
-    with pytest.raises(ConfigError, match="one crop a device"):
+    with pytest.raises(ConfigError, match="more than one crop per device"):
         train("mat", [toy], tmp_path / "other", load_recipe("default", [*SMALL, "train.batch=1"]))
 
 
@@ -160,11 +160,11 @@ def test_validation_auc_is_exact_whatever_range_and_precision_the_scores_have() 
         logits = (scale * (labels + torch.rand(512, generator=generator))).to(kind)
         module.auc.reset()
         for start in range(0, 512, 4):
-            module.judge(logits[start : start + 4], labels[start : start + 4])
+            module.update_metrics(logits[start : start + 4], labels[start : start + 4])
         assert float(module.auc.compute()) == pytest.approx(roc_auc_score(labels, logits.double()), abs=1e-6)
 
 
-def test_damaged_weights_are_an_error_that_names_them(finished: TrainReport, tmp_path: Path) -> None:
+def test_damaged_weights_are_an_error_that_names_them(finished: TrainResult, tmp_path: Path) -> None:
     run = shutil.copytree(finished.run, tmp_path / "run")
     (run / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(DetectorError, match=r"model\.safetensors cannot be loaded"):
@@ -179,7 +179,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_advice(toy: Path, tmp_path:
         train("mat", [toy], tmp_path / "run", recipe, progress=False)
 
 
-def test_the_control_trains_on_dealt_labels(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_control_trains_on_permuted_labels(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[int, float] = {}
     keep = ForgeryModule.training_step
 
@@ -198,9 +198,9 @@ def test_the_control_trains_on_dealt_labels(toy: Path, tmp_path: Path, monkeypat
     recipe = load_recipe("default", [*SMALL, "train.epochs=1", "train.shuffle_labels=true"])
     train("mat", [toy], tmp_path / "run", recipe, progress=False)
     labels = open_faces(toy, "train").labels
-    dealt = [seen[index] for index in sorted(seen)]
-    assert dealt != [float(labels[index]) for index in sorted(seen)]
-    assert set(dealt) == {0.0, 1.0}
+    permuted = [seen[index] for index in sorted(seen)]
+    assert permuted != [float(labels[index]) for index in sorted(seen)]
+    assert set(permuted) == {0.0, 1.0}
 
 
 def test_the_bar_counts_epochs_from_one() -> None:

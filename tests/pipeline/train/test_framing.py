@@ -10,7 +10,7 @@ import pytest
 from facemill.manifests.shards.dataset import DATASET_FILE
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.evaluate import evaluate
-from facemill.pipeline.train import TrainReport, train
+from facemill.pipeline.train import TrainResult, train
 from facemill.pipeline.train.framing import differences_from_paper
 from facemill.pipeline.train.run_folder import CONFIG_FILE, read_config
 from tests.pipeline.conftest import SMALL
@@ -40,7 +40,7 @@ def test_where_no_paper_says_datasets_are_compared_with_each_other(toy: Path, tm
 
 
 def test_training_and_evaluation_say_so(
-    toy: Path, finished: TrainReport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy: Path, finished: TrainResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wide = cropped(toy, tmp_path / "wide", scale=2.6)
     run = tmp_path / "known"

@@ -74,7 +74,7 @@ def test_two_ranks_share_each_epoch_and_end_alike(toy: Path, tmp_path: Path, lau
     assert ranks[0]["buffers"] == ranks[1]["buffers"]
     [centres] = [value for name, value in ranks[0]["buffers"].items() if name.endswith("centres")]
     assert any(value for row in centres for value in row)
-    assert [rank["spokesman"] for rank in ranks] == [True, False]
+    assert [rank["is_global_zero"] for rank in ranks] == [True, False]
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epochs"] == 2
 
 
@@ -85,7 +85,7 @@ def test_a_launcher_s_processes_are_those_that_train(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SLURM_NNODES", "2")
     monkeypatch.setenv("SLURM_JOB_NAME", "train")
     assert count_processes(None, on_gpu=True) == (2, 4)
-    with pytest.raises(ConfigError, match="started 4 processes on each node, not 2: say --devices 4"):
+    with pytest.raises(ConfigError, match="started 4 processes on each node, not 2: use --devices 4"):
         count_processes(2, on_gpu=True)
     for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("WORLD_SIZE", "6"), ("LOCAL_WORLD_SIZE", "2")):
         monkeypatch.setenv(name, value)

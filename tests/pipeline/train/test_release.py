@@ -74,7 +74,7 @@ def test_a_conversion_that_drops_activations_is_not_released(
     monkeypatch.setattr("facemill.pipeline.train.fit.ForgeryModule", synchronised)
     by_torch = torch.nn.SyncBatchNorm.convert_sync_batchnorm
     monkeypatch.setattr("facemill.pipeline.train.module.convert_sync_batchnorm", by_torch)
-    with pytest.raises(DetectorError, match=r"give other scores in a new tiny than they had in training"):
+    with pytest.raises(DetectorError, match=r"give other scores in a new tiny than in training"):
         train(use(monkeypatch, Tiny), [toy], tmp_path, recipe(), progress=False)
     assert not {"model.safetensors", "metrics.json"} & {path.name for path in tmp_path.iterdir()}
 
@@ -82,7 +82,7 @@ def test_a_conversion_that_drops_activations_is_not_released(
 def test_a_detector_whose_state_dict_lacks_something_is_not_released(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(DetectorError, match="something that its state dict does not hold"):
+    with pytest.raises(DetectorError, match="state that is not in its state dict"):
         train(use(monkeypatch, Forgetful), [toy], tmp_path, recipe(), progress=False)
 
 
@@ -90,12 +90,12 @@ def test_weights_that_score_otherwise_than_was_logged_are_not_released(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where validation has run another network than the one that is saved."""
-    judge = ForgeryModule.validation_step
+    validate = ForgeryModule.validation_step
 
     def shifted(self: ForgeryModule, raw, step: int) -> None:
         with torch.no_grad():
             self.detector.head.bias += 1
-            judge(self, raw, step)
+            validate(self, raw, step)
             self.detector.head.bias -= 1
 
     monkeypatch.setattr(ForgeryModule, "validation_step", shifted)

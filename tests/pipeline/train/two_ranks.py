@@ -41,8 +41,8 @@ def main(data: Path, out: Path) -> None:
     ForgeryModule.on_train_epoch_end = end
     recipe = load_recipe("default", [*SMALL, "train.batch=10", f"train.epochs={EPOCHS}", "train.balance=none"])
     torch.set_num_threads(1)
-    report = train("mat", [data], out, recipe, device="cpu", progress=False)
-    content = {"seen": seen, **ended, "spokesman": report.spokesman}
+    result = train("mat", [data], out, recipe, device="cpu", progress=False)
+    content = {"seen": seen, **ended, "is_global_zero": result.is_global_zero}
     (out.parent / f"rank-{rank}.json").write_text(json.dumps(content))
 
 

@@ -144,8 +144,8 @@ def test_every_row_of_table_4_learns_from_its_losses(row):
     ("options", "message"),
     [
         ({"rgb": False, "frequency": False, "rfam": False}, "must be true"),
-        ({"frequency": False}, "say rfam=false"),
-        ({"rgb": False}, "say rfam=false"),
+        ({"frequency": False}, "set rfam=false"),
+        ({"rgb": False}, "set rfam=false"),
     ],
 )
 def test_switches_that_contradict_each_other_are_refused(options, message):

@@ -194,9 +194,9 @@ def test_explain_shows_the_mean_information_at_each_position() -> None:
     ("options", "said"),
     [
         ({"spatial": False, "channel": False}, "attends to nothing"),
-        ({"attention": "se", "channel": False}, "switches of the attention 'sia' alone"),
-        ({"attention": "none", "aggregation": False}, "switches of the attention 'sia' alone"),
-        ({"attention": "none", "positions": (2,)}, "leave them out with attention 'none'"),
+        ({"attention": "se", "channel": False}, "apply only to the attention 'sia'"),
+        ({"attention": "none", "aggregation": False}, "apply only to the attention 'sia'"),
+        ({"attention": "none", "positions": (2,)}, "leave it out with attention 'none'"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], said: str) -> None:
@@ -206,7 +206,7 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, Any],
 
 @pytest.mark.parametrize("positions", [(0,), (9,), (-1,), ((3, 9),), ((3, 0),)])
 def test_positions_that_the_backbone_does_not_have_are_refused(positions: tuple[Position, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"no position .*: say positions among its stages 1 to 8"):
+    with pytest.raises(ConfigError, match=r"no position .*: choose among its stages 1 to 8"):
         on_meta(positions=positions)
 
 
