@@ -61,7 +61,7 @@ def test_the_options_of_a_table_and_of_subjects(corpus, tmp_path):
     moved = corpus.rename(tmp_path / "moved")
     gone = facemill("check", tmp_path / "lists/videos.parquet")
     assert gone.code == 2
-    assert f"There is no folder {corpus}" in gone.sentence
+    assert f"The folder {corpus} of the videos does not exist" in gone.sentence
     assert facemill("check", tmp_path / "lists/videos.parquet", "--root", moved).code == 0
 
 
