@@ -1,6 +1,6 @@
-"""Raw deepfake video datasets in, training-ready and checked face datasets out.
+"""Turn raw deepfake video datasets into verified, training-ready face datasets.
 
-What a notebook needs is offered here and imported when it is first used: `facemill.build`, `facemill.train` and so on.
+The functions for notebooks (`facemill.build`, `facemill.train`, ...) are available here and imported on first use.
 """
 
 from importlib import import_module

@@ -1,13 +1,13 @@
-"""facemill's errors: what every package shares.
+"""Exceptions shared by all facemill packages.
 
     FacemillError
-    ├── ConfigError      a recipe, an option or a command line is wrong
-    ├── ManifestError    a manifest, or a dataset's folder, breaks a rule
-    ├── VideoError       a video cannot be read; carries the reason that goes into failures.parquet
-    ├── DetectorError    a face detector's weights are missing or not what they should be
-    └── DatasetError     a built dataset is damaged, or was built from something else
+    ├── ConfigError      invalid recipe, option or command line
+    ├── ManifestError    invalid manifest or dataset folder
+    ├── VideoError       unreadable video; carries the reason recorded in failures.parquet
+    ├── DetectorError    missing or unexpected face detector weights
+    └── DatasetError     damaged dataset, or one that was built from different inputs
 
-Every message is one sentence that says what happened and what to do.
+Each message is one sentence that says what happened and what to do.
 """
 
 __all__ = [
@@ -21,22 +21,22 @@ __all__ = [
 
 
 class FacemillError(Exception):
-    """Base of every error that facemill raises on purpose."""
+    """Base class of every error that facemill raises deliberately."""
 
 
 class ConfigError(FacemillError):
-    """A recipe, an option or a command line is wrong."""
+    """A recipe, an option or a command line is invalid."""
 
 
 class ManifestError(FacemillError):
-    """A manifest, or a dataset's folder, breaks a rule."""
+    """A manifest or a dataset folder is invalid."""
 
 
 class VideoError(FacemillError):
     """A video cannot be read.
 
     Args:
-        reason: a `facemill.manifests.Reason` value, as it will stand in failures.parquet.
+        reason: a `facemill.manifests.Reason` value, as recorded in failures.parquet.
         message: one sentence.
     """
 
@@ -50,8 +50,8 @@ class VideoError(FacemillError):
 
 
 class DetectorError(FacemillError):
-    """A face detector's weights are missing or not what they should be."""
+    """A face detector's weights are missing, or are not the expected ones."""
 
 
 class DatasetError(FacemillError):
-    """A built dataset is damaged, or was built from something else."""
+    """A built dataset is damaged, or was built from different inputs."""

@@ -1,4 +1,4 @@
-"""Options and settings: frozen models that refuse what they do not know."""
+"""Options and settings: frozen models that reject unknown keys."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
@@ -14,7 +14,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Options(BaseModel):
-    """A frozen group of options that refuses unknown ones; docstrings below its fields say what they mean."""
+    """A frozen group of options that rejects unknown keys; each field's docstring describes it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -23,7 +23,7 @@ OptionsModel = TypeVar("OptionsModel", bound=Options)
 
 
 def check_options(name: str, model: type[OptionsModel], options: Mapping[str, Any]) -> OptionsModel:
-    """Options of what is called `name`, checked and complete.
+    """Validate options and fill in defaults; `name` is used in error messages.
 
     Raises:
         ConfigError: for an unknown option or value.
@@ -38,4 +38,4 @@ def check_options(name: str, model: type[OptionsModel], options: Mapping[str, An
             hint = nearest(key, model.model_fields)
             raise ConfigError(f"{name} has no option {key!r}{hint}: {known}.") from None
         where = f"Option {key!r} of {name}" if key else f"An option of {name}"
-        raise ConfigError(f"{where} is wrong: {first['msg']}, got {first['input']!r}.") from None
+        raise ConfigError(f"{where} is invalid: {first['msg']}, got {first['input']!r}.") from None

@@ -1,12 +1,12 @@
-"""Everything that other packages can add to facemill: things of one kind by name, each known in one way.
+"""Registries of facemill's extension points: datasets, detectors, filters, formats and so on, by name.
 
-What comes with facemill is listed here. A package of its own adds to it by an entry point of the kind's group,
-such as this in its pyproject.toml, and nothing else:
+The built-in entries are listed here. Another package adds an entry with an entry point in the registry's group;
+it needs nothing but this in its pyproject.toml:
 
     [project.entry-points."facemill.face_detectors"]
     yolo = "mypackage.yolo:YoloFaces"
 
-Names tell nothing of what they stand for until it is asked for: only then is its module imported.
+Listing names imports nothing: an entry's module is imported when the entry is first looked up.
 """
 
 import difflib
@@ -45,13 +45,13 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Things of one kind by name, sorted; reading one imports it.
+    """A sorted mapping from names to entries of one kind; looking up an entry imports it.
 
     Args:
-        kind: what each is, in words.
-        group: the entry points that add to it.
-        own: what comes with facemill, as `module:attribute` below `facemill.`.
-        calls: what is listed are classes of objects without state: they are called once, without arguments.
+        kind: what an entry is, for messages.
+        group: entry point group through which other packages add entries.
+        own: the built-in entries, as `module:attribute` below `facemill.`.
+        calls: the entries are classes of stateless objects; each is instantiated once, without arguments.
     """
 
     def __init__(self, kind: str, group: str, own: Mapping[str, str], *, calls: bool = False) -> None:
@@ -62,29 +62,29 @@ class Registry(Mapping[str, T], Generic[T]):
         self._found: dict[str, T] = {}
 
     def register(self, name: str, thing: T) -> None:
-        """Add something for as long as this process runs: for notebooks and tests. Workers do not see it.
+        """Add an entry in this process only, for notebooks and tests; workers do not see it.
 
         Raises:
-            ConfigError: the name is taken.
+            ConfigError: the name is already registered.
         """
         if name in self:
-            raise ConfigError(f"There is a {self.kind} {name!r} already: choose another name.")
+            raise ConfigError(f"The {self.kind} {name!r} already exists: choose another name.")
         self._found[name] = thing
 
     def check(self, name: str) -> None:
-        """Refuse a name that nothing has, without importing anything.
+        """Reject an unregistered name, without importing anything.
 
         Raises:
-            ConfigError: with the nearest name.
+            ConfigError: the name is unknown; the message suggests the nearest one.
         """
         if name not in self:
-            raise ConfigError(f"There is no {self.kind} {name!r}{nearest(name, self)}: say one of {', '.join(self)}.")
+            raise ConfigError(f"There is no {self.kind} {name!r}{nearest(name, self)}: use one of {', '.join(self)}.")
 
     def __getitem__(self, name: str) -> T:
-        """The thing of that name.
+        """Return the entry of that name.
 
         Raises:
-            ConfigError: there is none, two packages offer it, or the package that does cannot be imported.
+            ConfigError: there is none, several packages offer it, or the package that offers it cannot be imported.
         """
         if name not in self._found:
             found = self._load(name)
@@ -116,12 +116,12 @@ class Registry(Mapping[str, T], Generic[T]):
 
     @cached_property
     def _offers(self) -> tuple[EntryPoint, ...]:
-        """What installed packages add: looking through all of them takes milliseconds."""
+        """Entry points of installed packages; cached, since searching all packages takes milliseconds."""
         return tuple(entry_points(group=self.group))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)`, for the end of a clause; empty where nothing known is like the word."""
+    """Return ` (did you mean 'x'?)` to append to a clause; empty if no known word is similar."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 

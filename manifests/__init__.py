@@ -1,4 +1,4 @@
-"""What exists: video manifests, dataset adapters, pairing, splits and the records of a built dataset."""
+"""Video manifests, dataset adapters, pairing, splits, and the records of a built dataset."""
 
 from facemill.manifests.grouping import group_clips
 from facemill.manifests.records import (

@@ -1,4 +1,4 @@
-"""Annotations: named outputs of a sample beyond its record, such as how sharp its crop is."""
+"""Annotations: additional named outputs of a sample, such as the sharpness of its crop."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class Annotation:
     Attributes:
         kind: `float` (32 bits), `int`, `text`, a vector such as `float[3]`, or `image` (uint8 [h, w] or [h, w, 3], no
             side longer than the crop's, stored as PNG).
-        description: what it says, with its unit; for the dataset's documents.
+        description: its meaning and unit, for the dataset's documents.
 
     Raises:
         ValueError: for any other kind.
@@ -33,26 +33,26 @@ class Annotation:
 
     def __post_init__(self) -> None:
         if self.kind not in (IMAGE, *SCALARS) and not VECTOR.fullmatch(self.kind):
-            raise ValueError(f"{self.kind!r} is no kind of annotation: say float, int, text, float[N] or image")
+            raise ValueError(f"{self.kind!r} is not a kind of annotation: use float, int, text, float[N] or image")
 
     @property
     def type(self) -> pa.DataType:
-        """Of the column that holds it; images have none."""
+        """Arrow type of the column that holds it; images have no column."""
         if vector := VECTOR.fullmatch(self.kind):
             return pa.list_(pa.field("item", pa.float32(), nullable=False), int(vector[1]))
         return SCALARS[self.kind]
 
 
 Annotations = Mapping[str, Annotation]
-"""What a dataset's samples are annotated with, by the name of the column or image."""
+"""The annotations of a dataset's samples, by name of the column or image."""
 
 
 def samples_schema(annotations: Annotations) -> pa.Schema:
-    """Schema of samples.parquet: its usual columns, then one for each annotation that is no image."""
+    """Schema of samples.parquet: the standard columns, then one for each annotation that is not an image."""
     columns = [pa.field(name, one.type) for name, one in annotations.items() if one.kind != IMAGE]
     return pa.schema([*SAMPLES, *columns])
 
 
 def image_names(annotations: Annotations) -> list[str]:
-    """Names of the images that accompany each sample's crop and mask."""
+    """Names of the images stored with each sample's crop and mask."""
     return [name for name, one in annotations.items() if one.kind == IMAGE]

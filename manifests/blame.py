@@ -1,4 +1,4 @@
-"""Whose fault an exception is: the environment's, or not."""
+"""Classifies exceptions: caused by the environment or not."""
 
 import errno
 
@@ -16,12 +16,12 @@ _REASONS = {
 
 
 def reason_of_error(error: BaseException) -> Reason | None:
-    """The environment's reason behind an exception that came while a video was read or processed.
+    """The environmental reason for an exception raised while a video was read or processed.
 
-    None where it is neither the system's, nor memory, nor a missing package: then it is the file's fault or
-    facemill's, as the caller knows.
+    None if it is not a system error, lack of memory or a missing package: then the cause is the file or
+    facemill, and the caller decides which.
     """
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without torch
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
         return Reason.OUT_OF_MEMORY
     if isinstance(error, ImportError):
         return Reason.NOT_FETCHED

@@ -12,9 +12,9 @@ __all__ = ["group_clips"]
 def group_clips(entries: Iterable[VideoEntry]) -> list[ClipGroup]:
     """One group per pristine video with the fakes made from it, and one per fake without its original.
 
-    The fakes of a split that is not their original's are a group of their own: it stands in both, and gives
-    samples in that of its own split only. Groups are sorted by `group_id` and fakes by `video_id`: the order of
-    the entries does not matter.
+    Fakes in another split than their original's form a group of their own. The original is in both groups, but
+    yields samples only in the group of its own split. Groups are sorted by `group_id` and fakes by `video_id`, so
+    the order of the entries does not matter.
     """
     ordered = sorted(entries, key=attrgetter("video_id"))
     reals = {entry.video_id: entry for entry in ordered if entry.label == 0}
@@ -22,7 +22,7 @@ def group_clips(entries: Iterable[VideoEntry]) -> list[ClipGroup]:
     groups = []
     for entry in ordered:
         if entry.label == 0 and entry.split != REFERENCE:
-            fakes[entry.video_id, entry.split] += ()  # a group though it may have no fakes
+            fakes[entry.video_id, entry.split] += ()  # a real video without fakes is a group too
         elif entry.label == 1 and entry.source_id in reals:
             fakes[entry.source_id, entry.split].append(entry)
         elif entry.label == 1:

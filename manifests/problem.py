@@ -1,4 +1,4 @@
-"""What verification finds."""
+"""The findings of a verification."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 __all__ = ["Problem", "VerifyReport", "condense"]
 
 SHOWN = 5
-"""Findings of one check that are listed one by one; of more, the first stands for all."""
+"""Maximum number of findings listed per check; if there are more, only the first is listed, with a count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a dataset, or that is not plausible.
+    """One fault of a dataset, or one implausible finding.
 
     Attributes:
         file: path below the dataset's folder.
-        message: what is wrong, without a full stop.
-        row: position in the file, from 0, where one row is concerned.
-        sample_id: of that row, where it has one.
+        message: the fault, without a full stop.
+        row: position in the file, from 0, if one row is concerned.
+        sample_id: of that row, if it has one.
         check: name of the check that found it.
-        more: how many more rows the same check found at fault, where they are not listed.
+        more: number of further rows with the same fault that are not listed.
     """
 
     file: str
@@ -41,11 +41,11 @@ class VerifyReport:
     """The outcome of a verification.
 
     Attributes:
-        problems: everything that is wrong; empty for a sound dataset.
-        shards: shards read.
-        samples: samples read from them and checked.
-        videos: videos of the manifest accounted for.
-        warnings: what is possible but not plausible, such as fakes with empty masks.
+        problems: all faults; empty for an intact dataset.
+        shards: number of shards read.
+        samples: number of samples read from them and checked.
+        videos: number of videos in the manifest.
+        warnings: possible but implausible findings, such as fakes with empty masks.
     """
 
     problems: tuple[Problem, ...]
@@ -60,7 +60,7 @@ class VerifyReport:
 
 
 def condense(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """The problems in their order; where a check found more than a few, its first one stands for all."""
+    """Keep the order of the problems; reduce a check with more than `SHOWN` findings to its first one."""
     by_check: dict[str, list[Problem]] = {}
     for problem in problems:
         by_check.setdefault(problem.check or str(problem), []).append(problem)
@@ -72,5 +72,5 @@ def condense(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 
 def _printable(text: str) -> str:
-    """The text with control characters and what is no text (bytes of a damaged file) escaped."""
+    """Escape control characters and undecodable bytes (of a damaged file)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

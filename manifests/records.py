@@ -1,8 +1,8 @@
-"""The records that facemill's files are made of.
+"""The records in facemill's files.
 
 Coordinates are pixels of the upright source frame, origin at its top-left corner. A box is
 `(x1, y1, x2, y2)` of edges, so that a box over the whole frame is `(0, 0, width, height)`;
-a point is where the centre of the top-left pixel is `(0.5, 0.5)`.
+the centre of the top-left pixel is the point `(0.5, 0.5)`.
 """
 
 from collections.abc import Container, Iterator, Mapping
@@ -33,29 +33,29 @@ LABELS = ("real", "fake")
 SPLITS = ("train", "val", "test")
 
 REFERENCE = "reference"
-"""Split of a pristine video that belongs to no split: it is read beside its fakes and gives no samples."""
+"""Split of a pristine video outside all splits: it is read together with its fakes and yields no samples."""
 
 
 class MaskKind(StrEnum):
     """Where a sample's forgery mask comes from."""
 
-    DIFFERENCE = "difference"  # the fake differenced against its original
-    OFFICIAL = "official"  # the dataset's own mask video
-    ZEROS = "zeros"  # a real face: nothing was forged
-    NONE = "none"  # a fake of which nobody knows where it was forged
-    UNRELIABLE = "unreliable"  # a difference that cannot be trusted: kept, but not for losses on masks
+    DIFFERENCE = "difference"  # difference between the fake and its original
+    OFFICIAL = "official"  # the dataset's ground-truth mask video
+    ZEROS = "zeros"  # a real face: nothing is forged
+    NONE = "none"  # a fake whose forged region is unknown
+    UNRELIABLE = "unreliable"  # an untrustworthy difference mask: stored, but not to be used in losses
 
 
 class LabelSource(StrEnum):
-    """What says that a face is real or forged."""
+    """The evidence for the label of a face."""
 
     VIDEO = "video"  # the label of its video
-    DIFFERENCE = "difference"  # the fake against its original, at this face in this frame
-    MASK = "mask"  # the dataset's ground-truth mask, likewise
+    DIFFERENCE = "difference"  # difference from the original at this face in this frame
+    MASK = "mask"  # the dataset's ground-truth mask at this face in this frame
 
 
 class Stage(StrEnum):
-    """The step of the path of a frame in which something failed."""
+    """The processing stage in which a failure occurred."""
 
     DECODE = "decode"
     DETECT = "detect"
@@ -67,7 +67,7 @@ class Stage(StrEnum):
 
 
 class Fault(StrEnum):
-    """What has to change before a failed video can give samples."""
+    """What must change before a failed video can yield samples."""
 
     FILE = "file"  # the video: the failure is final
     ENVIRONMENT = "environment"  # a disk, the network, memory, access rights
@@ -75,10 +75,10 @@ class Fault(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a video, or some of its frames, gave no sample; and whose fault that is.
+    """Why a video, or some of its frames, yielded no sample, and the cause.
 
     Attributes:
-        fault: the video's own where a member says nothing else.
+        fault: `Fault.FILE` unless the member states another.
     """
 
     fault: Fault
@@ -91,12 +91,12 @@ class Reason(StrEnum):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same command tries again what failed for this reason: all but what lies in the file."""
+        """Whether rerunning the command retries such a failure: true unless the file itself is the cause."""
         return self.fault is not Fault.FILE
 
     MISSING_FILE = "missing_file", Fault.ENVIRONMENT
     NO_ACCESS = "no_access", Fault.ENVIRONMENT
-    NOT_FETCHED = "not_fetched", Fault.ENVIRONMENT  # a remote file: network, credentials, a missing package
+    NOT_FETCHED = "not_fetched", Fault.ENVIRONMENT  # a remote file: network, credentials or a missing package
     SYSTEM_ERROR = "system_error", Fault.ENVIRONMENT  # such as a disk's read error, or too many open files
     OUT_OF_MEMORY = "out_of_memory", Fault.ENVIRONMENT
     DECODE_TIMEOUT = "decode_timeout", Fault.ENVIRONMENT
@@ -105,19 +105,19 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
     NO_VIDEO_STREAM = "no_video_stream"
     TRUNCATED = "truncated"
-    SIZE_MISMATCH = "size_mismatch"  # a fake's frames are not the size of its original's
-    MISALIGNED = "misaligned"  # no offset lines a fake up with its original
-    UNMATCHED = "unmatched"  # a moment of the original that the fake lacks
-    UNCERTAIN_TIME = "uncertain_time"  # a moment of which it is not certain which frame of the fake shows it
+    SIZE_MISMATCH = "size_mismatch"  # the frames of a fake and its original differ in size
+    MISALIGNED = "misaligned"  # no time offset aligns a fake with its original
+    UNMATCHED = "unmatched"  # a frame of the original that the fake lacks
+    UNCERTAIN_TIME = "uncertain_time"  # a frame of the original whose counterpart in the fake is ambiguous
     MASK_EMPTY = "mask_empty"
     MASK_UNRELIABLE = "mask_unreliable"  # the fake differs from its original outside the face as well
-    UNFORGED = "unforged"  # faces of a fake that are as in its original
-    UNDECIDED = "undecided"  # faces of a fake that differ from the original by hardly more than coding noise
-    AMBIGUOUS = "ambiguous"  # several people in a fake, and nothing tells who of them is forged
-    TOO_BRIEF = "too_brief"  # a track seen in too few frames
-    LOW_SCORE = "low_score"  # a track whose detections are unsure
-    STILL_IMAGE = "still_image"  # a track that does not move: a picture of a face
-    MASK_UNAVAILABLE = "mask_unavailable"  # the official mask cannot be read, or ends early
+    UNFORGED = "unforged"  # faces of a fake that equal those in its original
+    UNDECIDED = "undecided"  # faces of a fake that differ from the original by little more than coding noise
+    AMBIGUOUS = "ambiguous"  # several people in a fake, and it is unknown which of them is forged
+    TOO_BRIEF = "too_brief"  # a track detected in too few frames
+    LOW_SCORE = "low_score"  # a track with low detection scores
+    STILL_IMAGE = "still_image"  # a track that does not move: a still image of a face
+    MASK_UNAVAILABLE = "mask_unavailable"  # the ground-truth mask cannot be read, or ends early
     NO_FACE = "no_face"
     TOO_SMALL = "too_small"
     BLURRED = "blurred"
@@ -134,19 +134,19 @@ class VideoEntry:
         dataset: short name, such as `ffpp`.
         method: the forgery method, `real` for a pristine video.
         label: 0 real, 1 fake.
-        quality: `raw`, `c23`, `c40`, or `native` where the dataset knows no compression levels.
-        split: `train`, `val` or `test`; `REFERENCE` for the original of a fake that was itself left out.
-        root: absolute folder or fsspec URL that `path` and `mask_path` are relative to; a mere name where a shared
-            manifest was read and nobody told where that is (see `facemill.manifests.roots`).
-        path: POSIX path of the video below `root`; of a sequence of pictures its folder, which may be
+        quality: `raw`, `c23`, `c40`, or `native` if the dataset has no compression levels.
+        split: `train`, `val` or `test`; `REFERENCE` for an original that is in no split, but whose fake is.
+        root: absolute folder or fsspec URL that `path` and `mask_path` are relative to; only a name if a shared
+            manifest was read without locating its root (see `facemill.manifests.roots`).
+        path: POSIX path of the video below `root`; for an image sequence, its folder, which may be
             inside an archive (see `facemill.manifests.sequences`).
         source_id: `video_id` of the pristine video that a fake was made from; None for a real
             video, and for a fake whose original is not in the manifest.
-        subject_ids: who is seen, then who was swapped in; prefixed by the dataset, so that
-            subjects of two datasets never coincide. Empty where nobody knows.
-        mask_path: POSIX path of the official mask video below `root`, or None.
-        size_bytes: of the video, or of a sequence's pictures together; None unless it was hashed.
-        content_hash: `xxh3:` and 32 hex digits over the video's bytes; None unless it was hashed.
+        subject_ids: the target subject (who is shown), then the source subject (who was swapped in); prefixed by
+            the dataset, so that subjects of two datasets never coincide. Empty if unknown.
+        mask_path: POSIX path of the ground-truth mask video below `root`, or None.
+        size_bytes: size of the video, or total size of a sequence's images; None unless hashed.
+        content_hash: `xxh3:` and 32 hex digits over the video's bytes; None unless hashed.
     """
 
     video_id: str
@@ -168,8 +168,8 @@ class VideoEntry:
 class ClipGroup:
     """One pristine video and the fakes of one split made from it in the same quality: decoded together.
 
-    A fake without its original, and a real video without fakes, are groups of one. Fakes of another split than
-    their original's are a group of their own, in which the original is read as a reference only.
+    A fake without its original, and a real video without fakes, are groups of one. Fakes in another split than
+    their original's form a group of their own, in which the original is only a reference.
     """
 
     real: VideoEntry | None
@@ -185,12 +185,12 @@ class ClipGroup:
 
     @property
     def split(self) -> str:
-        """The split of the videos that give samples."""
+        """The split of the videos that yield samples."""
         return (self.fakes[-1] if self.fakes else next(self.videos())).split
 
     @property
     def real_is_reference(self) -> bool:
-        """Whether faces and masks are found with the pristine video, but it gives no samples here."""
+        """Whether the pristine video is used for detection and masks only, and yields no samples here."""
         return self.real is not None and self.real.split != self.split
 
     def videos(self) -> Iterator[VideoEntry]:
@@ -200,45 +200,42 @@ class ClipGroup:
         yield from self.fakes
 
     def sampled(self) -> Iterator[VideoEntry]:
-        """Every video that gives samples: all but a reference."""
+        """Every video that yields samples: all but a reference."""
         return (video for video in self.videos() if not (self.real_is_reference and video is self.real))
 
     def without(self, video_ids: Container[str]) -> "ClipGroup | None":
-        """The group less these videos; None where no other gives samples."""
+        """The group without these videos; None if no remaining video yields samples."""
         real = None if self.real is None or self.real.video_id in video_ids else self.real
         fakes = tuple(fake for fake in self.fakes if fake.video_id not in video_ids)
-        nobody = not fakes and (real is None or self.real_is_reference)
-        return None if nobody else ClipGroup(real, fakes)
+        empty = not fakes and (real is None or self.real_is_reference)
+        return None if empty else ClipGroup(real, fakes)
 
 
 @dataclass(frozen=True, slots=True)
 class SampleRecord:
-    """One face crop: everything but its pixels (a row of samples.parquet).
+    """One face crop without its pixels (a row of samples.parquet).
 
     Attributes:
         sample_id: `<video_id>-f<frame>-t<track>`, unique in the dataset.
         frame_index: index in display order, from 0, in this video.
-        pts_s: presentation time of the frame, seconds; 0 in a sequence of pictures, which has no clock.
-        pair_offset: frame of the fake minus the frame of its original that shows the same moment; None where
-            there is no pair.
-        track_id: the person, the same in a real video and in its fakes.
+        pts_s: presentation time of the frame, seconds; 0 in an image sequence, which has no timestamps.
+        pair_offset: frame index of the fake minus that of the matching frame of its original; None without a pair.
+        track_id: number of the face track, the same in a real video and its fakes.
         bbox: face box, source pixels, xyxy.
         landmarks: 5 points (x, y), source pixels: viewer-left eye, viewer-right eye, nose,
-            viewer-left and viewer-right mouth corner, flattened to 10 numbers. All 0 in a sequence of
-            pictures: these are face crops already, so that no detector looked.
-        score: the face detector's confidence, 0..1; 0 in a sequence of pictures.
+            viewer-left and viewer-right mouth corner, flattened to 10 numbers. All 0 in an image
+            sequence, whose images are face crops already and need no detector.
+        score: the face detector's confidence, 0..1; 0 in an image sequence.
         affine: 2x3 row-major, source point -> crop point (both in the convention of this module).
         crop_size: side of the square crop, pixels.
-        mask_coverage: forged share of the crop, 0..1; None where `mask_kind` is `none`.
-        mask_iou: agreement, within the crop, of the difference mask with the official one, where both were asked for.
-        label_source: what says that this face in this frame is real or forged.
-        difference: how much the face differs from its original, in units of the noise that was to be expected; None
-            where it was not compared.
+        mask_coverage: forged share of the crop, 0..1; None if `mask_kind` is `none`.
+        mask_iou: IoU, within the crop, of the difference mask and the ground-truth mask, if the recipe uses both.
+        label_source: the evidence for the label of this face in this frame.
+        difference: difference of the face from its original, in units of the expected noise; None if not compared.
         shard: path of the shard below the dataset's folder.
         row: position in the shard, from 0.
-        image_sha256: of the encoded picture, hex.
-        annotations: values of what the dataset's samples are annotated with, by column: numbers, words, tuples of
-            numbers, or None.
+        image_sha256: of the encoded image, hex.
+        annotations: values of the dataset's annotations, by column: numbers, strings, tuples of numbers, or None.
     """
 
     sample_id: str
@@ -272,11 +269,11 @@ class SampleRecord:
 
 @dataclass(frozen=True, slots=True)
 class FailureRecord:
-    """A video, or some frames of it, that gave no sample (a row of failures.parquet).
+    """A video, or some frames of it, that yielded no sample (a row of failures.parquet).
 
     Attributes:
-        frames: how many frames are concerned; 0 where it is the whole video.
-        retryable: whether the same command tries it again; follows from the reason, whatever is passed.
+        frames: number of frames concerned; 0 for the whole video.
+        retryable: whether rerunning the command retries it; always derived from the reason.
     """
 
     video_id: str
@@ -292,11 +289,11 @@ class FailureRecord:
 
 @dataclass(frozen=True, slots=True)
 class FrameFaces:
-    """What the face detector saw in one frame (a row of faces.parquet), before any choice.
+    """All faces detected in one frame (a row of faces.parquet), before any selection.
 
     Attributes:
-        key: hash of the video's identity and the detector's settings: detections are reused
-            where key and frame agree.
+        key: hash of the video's identity and the detector's settings; detections are reused
+            if key and frame match.
         boxes: a box (4 numbers) per face, source pixels.
         landmarks: 10 numbers per face, as in `SampleRecord`.
         scores: one per face.
@@ -312,26 +309,26 @@ class FrameFaces:
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """What reading a video brought to light (a row of facts.parquet).
+    """Properties of a video, found by decoding it (a row of facts.parquet).
 
     Attributes:
         width, height: of the upright frames in square pixels.
-        frames: that the file really holds.
+        frames: number of frames that can be decoded.
         fps: mean frames per second.
         variable_rate: whether frames are unevenly spaced in time.
-        rotation: degrees by which coded pictures are turned for display.
+        rotation: degrees by which coded frames are rotated for display.
         pixel_aspect: width of a coded pixel / its height.
-        interlaced: whether its pictures consist of two fields, whether or not the build deinterlaced them.
-        colour_matrix, colour_range: as numbered in ITU-T H.273; 2 and 0 where neither the file nor its original says.
-        cuts: first frame of each shot but the first; sought in videos in which faces are sought.
-        alignment: how a fake lies in time against its original (see `facemill.masks.PairAlignment`); None without one.
+        interlaced: whether the coded frames are interlaced, regardless of deinterlacing by the build.
+        colour_matrix, colour_range: codes of ITU-T H.273; 2 and 0 if neither the file nor its original states them.
+        cuts: first frame of each shot except the first; found only in videos on which face detection runs.
+        alignment: alignment in time of a fake with its original (see `facemill.masks.PairAlignment`), else None.
         residual: mean luma difference outside the forged region, gray levels.
-        coded_width, coded_height: of the pictures as coded.
-        colour_primaries, colour_transfer: as `colour_matrix`; 2 where neither the file nor its original says.
-        profile: of the codec; empty where it has none.
-        duration_s: from the first frame to the end of the last; None for a sequence of images, which has no clock.
-        longest_gap_s: longest time from one frame to the next.
-        size_bytes: of the file; None for a sequence.
+        coded_width, coded_height: of the frames as coded.
+        colour_primaries, colour_transfer: as `colour_matrix`; 2 if neither the file nor its original states them.
+        profile: of the codec; empty if it has none.
+        duration_s: from the first frame to the end of the last; None for an image sequence.
+        longest_gap_s: longest interval between consecutive frames.
+        size_bytes: of the file; None for an image sequence.
         content_hash: as in the manifest.
     """
 

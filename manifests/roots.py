@@ -1,7 +1,7 @@
-"""Where a manifest's videos are. The file itself holds no local path, so that it can be shared.
+"""Locations of a manifest's videos. The manifest itself contains no local path, so that it can be shared.
 
-A root below the manifest's own folder is written relative to it (`.` or `./corpus`), a URL as it is, and any other
-as a mere name; where that is on this machine stands apart, in `<manifest>.roots.json`, or is told with `--root`.
+A root below the manifest's own folder is stored relative to it (`.` or `./corpus`), a URL unchanged, and any other
+root as a name; the folder of that name is stored separately, in `<manifest>.roots.json`, or passed with `--root`.
 """
 
 import json
@@ -18,20 +18,22 @@ __all__ = ["check_roots", "locate_roots", "places_file", "store_roots"]
 
 
 def places_file(manifest: Path) -> Path:
-    """The file beside a manifest that says where its named roots are on this machine."""
+    """The file beside a manifest that maps its named roots to folders of this machine."""
     return manifest.with_suffix(".roots.json")
 
 
 def store_roots(roots: Iterable[str], manifest: Path, *, places: bool) -> dict[str, str]:
-    """What stands in the manifest for each root.
+    """Return what the manifest stores for each root.
 
     Args:
-        places: write, too, where the named ones are.
+        places: also write the file that locates the named roots.
     """
     folder = manifest.absolute().parent
     stored: dict[str, str] = {}
     apart: dict[str, str] = {}
-    for root in sorted(roots, key=lambda root: (_is_local(root), root)):  # what is a name already keeps it
+    for root in sorted(
+        roots, key=lambda root: (_is_local(root), root)
+    ):  # names come first, so that they stay unchanged
         if not _is_local(root):
             stored[root] = root
         elif Path(root).is_relative_to(folder):
@@ -47,47 +49,47 @@ def store_roots(roots: Iterable[str], manifest: Path, *, places: bool) -> dict[s
     return stored
 
 
-def locate_roots(stored: Iterable[str], manifest: Path, told: Sequence[str] = ()) -> dict[str, str]:
-    """Where each root of a manifest is; a named one that nobody tells stays a name (see `check_roots`).
+def locate_roots(stored: Iterable[str], manifest: Path, given: Sequence[str] = ()) -> dict[str, str]:
+    """Locate each root of a manifest; a named root whose location is unknown stays a name (see `check_roots`).
 
     Args:
-        told: `NAME=DIR`, or `DIR` where the manifest has one root; folders or fsspec URLs.
+        given: `NAME=DIR`, or `DIR` if the manifest has one root; folders or fsspec URLs.
 
     Raises:
-        ManifestError: what is told fits no root, or the file of places is damaged.
+        ManifestError: a given location matches no root, or the roots file is damaged.
     """
     stored = sorted(stored)
     located = _read_places(manifest)
     folder = manifest.absolute().parent
     located |= {root: str(folder / root) for root in stored if root == "." or root.startswith("./")}
-    for word in told:
+    for word in given:
         name, mark, place = word.partition("=")
         if not mark and len(stored) == 1:
             name, place = stored[0], word
         if name not in stored:
             known = " or ".join(f"{root}=DIR" for root in stored)
-            raise ManifestError(f"--root {word} names no root of {manifest}: pass {known}.")
+            raise ManifestError(f"--root {word} matches no root of {manifest}: pass {known}.")
         located[name] = place if "://" in place else os.path.abspath(Path(place).expanduser())  # noqa: PTH100
     return {root: located.get(root, root) for root in stored}
 
 
 def check_roots(entries: Iterable[VideoEntry]) -> None:
-    """Find, before any work, that the folders of the videos are there.
+    """Check, before any work, that the folders of the videos exist.
 
     Raises:
-        ManifestError: nobody tells where a root is, or it is no folder here, as when a disk is not mounted.
+        ManifestError: the location of a root is unknown, or is not a folder, for example an unmounted disk.
     """
     for root in sorted({entry.root for entry in entries}):
         if "://" in root:
             continue
         if not Path(root).is_absolute():
-            raise ManifestError(f"The manifest does not tell where {root} is on this machine: pass --root {root}=DIR.")
+            raise ManifestError(f"The manifest does not locate {root} on this machine: pass --root {root}=DIR.")
         if not Path(root).is_dir():
-            raise ManifestError(f"There is no folder {root}, in which the videos are: mount it, or pass --root DIR.")
+            raise ManifestError(f"The folder {root} of the videos does not exist: mount it, or pass --root DIR.")
 
 
 def _is_local(root: str) -> bool:
-    """Whether it is, or leads through, an absolute path of this machine."""
+    """Whether it is an absolute local path, or a chained URL that contains one."""
     return any(link.startswith(("/", "file:", "local:")) for link in root.split("::"))
 
 

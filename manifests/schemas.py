@@ -1,7 +1,7 @@
-"""Arrow schemas of facemill's files, and the way between their tables and the records.
+"""Arrow schemas of facemill's files, and conversion between their tables and the records.
 
-A schema has a column per field of its dataclass, in field order; annotations of a sample have a column each.
-Coordinates are float32 (a detector knows no more), the affine is float64 (it is inverted and composed).
+A schema has a column per field of its dataclass, in field order; each annotation of a sample has a column.
+Coordinates are float32 (a detector is not more precise), the affine is float64 (it is inverted and composed).
 """
 
 import itertools
@@ -30,7 +30,7 @@ def _strings() -> pa.DataType:
 
 
 def _floats(size: int, kind: pa.DataType) -> pa.DataType:
-    """A vector of `size` numbers, each present."""
+    """A vector of `size` non-null numbers."""
     return pa.list_(_required("item", kind), size)
 
 
@@ -140,9 +140,9 @@ FACTS = pa.schema(
 """facts.parquet: a row per `VideoFacts`."""
 
 ADDED: dict[str, str | None] = {"label_source": "video", "difference": None}
-"""Columns of samples that format version 1 does not have, and what stands there when it is read."""
+"""Columns of samples that format version 1 lacks, and the values used when it is read."""
 ADDED_FACTS = dict.fromkeys(FACTS.names[FACTS.names.index("coded_width") :])
-"""Likewise, of facts."""
+"""The same for facts."""
 
 _SCHEMAS: dict[type, pa.Schema] = {
     VideoEntry: VIDEOS,
@@ -154,7 +154,7 @@ _SCHEMAS: dict[type, pa.Schema] = {
 
 
 def to_table(records: Sequence[Record], schema: pa.Schema) -> pa.Table:
-    """The records as a table of exactly `schema`, a row each, in their order."""
+    """Convert the records to a table of exactly `schema`, one row each, in order."""
     known = _SCHEMAS[type(records[0])].names if records else schema.names
     columns = [
         pa.array(map(attrgetter(field.name) if field.name in known else _annotation(field.name), records), field.type,
@@ -169,13 +169,13 @@ def _annotation(name: str) -> Callable[[Any], Any]:
 
 
 def from_table(table: pa.Table, record_class: type[Record]) -> list[Record]:
-    """The rows of `table` as records: lists become tuples, codes become members of their enum.
+    """Convert the rows of `table` to records: lists become tuples, codes become members of their enum.
 
-    Further columns of samples are annotations, but for images, which are structs. Equal strings of a column
+    Additional columns of samples are annotations, except images, which are structs. Equal strings of a column
     are one object, which halves the memory of a large manifest.
 
     Raises:
-        ManifestError: a column is missing or mistyped, has a null where none may be, or a code is unknown.
+        ManifestError: a column is missing, has a wrong type or a forbidden null, or a code is unknown.
     """
     schema = _SCHEMAS[record_class]
     more: list[str] = []
@@ -196,12 +196,12 @@ def from_table(table: pa.Table, record_class: type[Record]) -> list[Record]:
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The columns of `schema`, in its order and types; other columns are left out, added ones filled in.
+    """Return the columns of `schema`, in its order and types; others are dropped, those of `ADDED` are filled in.
 
-    Types of the same kind are converted (pandas writes int64 and large_string), others refused.
+    Types of the same kind are converted (pandas writes int64 and large_string), others are rejected.
 
     Raises:
-        ManifestError: names every column that is missing, mistyped, or null where none may be.
+        ManifestError: names every column that is missing, has a wrong type or a forbidden null.
     """
     faults = []
     added = ADDED | ADDED_FACTS if schema is FACTS else ADDED
@@ -213,7 +213,7 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
             faults.append(f"{field.name} is missing")
             continue
         column = table[field.name]
-        # Other libraries know no vectors, only lists; a list of another length is refused by the cast below.
+        # Other libraries write vectors as lists; the cast below rejects a list of another length.
         vector = isinstance(field.type, pa.FixedSizeListType) and _kind(column.type).startswith("list of ")
         wanted = _kind(pa.list_(field.type.value_type)) if vector else _kind(field.type)
         if _kind(column.type) != wanted and not (field.nullable and pa.types.is_null(column.type)):
@@ -221,7 +221,7 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
         elif column.null_count and not field.nullable:
             faults.append(f"{field.name} has {column.null_count} nulls")
     if faults:
-        raise ManifestError(f"The table's columns are not as they should be: {', '.join(faults)}.")
+        raise ManifestError(f"The table's columns are invalid: {', '.join(faults)}.")
     try:
         return table.select(schema.names).cast(schema)
     except (pa.ArrowInvalid, ValueError) as error:
@@ -229,7 +229,7 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _kind(kind: pa.DataType) -> str:
-    """What a column holds, whatever the width of its numbers and offsets."""
+    """The kind of a column's values, regardless of the width of its numbers and offsets."""
     if isinstance(kind, pa.DictionaryType):
         kind = kind.value_type
     if isinstance(kind, pa.FixedSizeListType):
@@ -244,7 +244,7 @@ def _kind(kind: pa.DataType) -> str:
 
 
 def _to_python(array: "pa.Array[Any]") -> list[Any]:
-    """The array's values, a list within becoming a tuple; column-wise, with equal strings shared."""
+    """The array's values, with nested lists as tuples; column-wise, sharing equal strings."""
     if pa.types.is_string(array.type):
         encoded = cast("pa.DictionaryArray[Any, Any]", pc.dictionary_encode(array))
         words = [*encoded.dictionary.to_pylist(), None]
@@ -258,7 +258,7 @@ def _to_python(array: "pa.Array[Any]") -> list[Any]:
         seen: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         rows = (tuple(itertools.islice(values, length)) for length in pc.list_value_length(array).to_pylist())
         return [seen.setdefault(row, row) for row in rows]
-    copied = array.null_count or pa.types.is_boolean(array.type)  # a bit each: numpy cannot look at them
+    copied = array.null_count or pa.types.is_boolean(array.type)  # booleans are bits, of which numpy has no view
     return array.to_pylist() if copied else array.to_numpy().tolist()
 
 
@@ -268,4 +268,4 @@ def _to_members(name: str, values: Iterable[str], codes: type[StrEnum]) -> list[
         return [members[value] for value in values]
     except KeyError as error:
         known = ", ".join(members)
-        raise ManifestError(f"Column {name} holds {error.args[0]!r}, which is none of {known}.") from None
+        raise ManifestError(f"Column {name} contains {error.args[0]!r}, which is not one of {known}.") from None

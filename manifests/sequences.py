@@ -1,10 +1,10 @@
-"""Sequences of pictures that stand for a video: a folder of frames, on disk or inside a tar archive.
+"""Image sequences that represent a video: a folder of frames, on disk or inside a tar archive.
 
-The path of a sequence is that of its folder. Inside an archive it goes on after the archive's name, as
-though the archive were a folder: `real_train/1.tar.gz/1/real/0` is the folder `1/real/0` of
-`real_train/1.tar.gz`. A reader takes it apart with `split_archive`.
+The path of a sequence is that of its folder. Inside an archive, it continues after the archive's name as
+if the archive were a folder: `real_train/1.tar.gz/1/real/0` is the folder `1/real/0` of
+`real_train/1.tar.gz`. `split_archive` separates the two.
 
-The pictures are face crops already. They enter a build behind face detection: each is one sample, whole,
+The images are face crops already. A build skips face detection for them: each image is one sample, uncropped and
 resized to `crop.size`; `crop.scale`, `crop.align` and `crop.around` do not apply.
 """
 
@@ -23,22 +23,22 @@ _PICTURES = (".png", ".jpg", ".jpeg")
 
 
 def is_archive(path: str) -> bool:
-    """Whether the name is a tar archive's."""
+    """Whether the name is that of a tar archive."""
     return path.lower().endswith(_ARCHIVES)
 
 
 def is_picture(path: str) -> bool:
-    """Whether the name is a frame's; what is hidden, as macOS hides `._1.png` beside `1.png`, is none."""
+    """Whether the name is that of an image file; hidden files, such as `._1.png` of macOS, are not."""
     return path.lower().endswith(_PICTURES) and not PurePosixPath(path).name.startswith(".")
 
 
 def is_sequence(path: str) -> bool:
-    """Whether the path of a video is that of a sequence: a folder, whose name has no suffix, or inside an archive."""
+    """Whether a video's path is that of an image sequence: a folder (without suffix), or inside an archive."""
     return split_archive(path) is not None or not PurePosixPath(path).suffix
 
 
 def split_archive(path: str) -> tuple[str, str] | None:
-    """Path of the archive, and of the folder inside it; None for a path that leads into no archive."""
+    """Paths of the archive and of the folder inside it; None for a path outside archives."""
     parts = path.split("/")
     for end, part in enumerate(parts[:-1], start=1):
         if is_archive(part):
@@ -47,13 +47,13 @@ def split_archive(path: str) -> tuple[str, str] | None:
 
 
 def read_archive(place: str) -> Iterator[tuple[str, IO[bytes]]]:
-    """Paths and files of an archive, in its order: streamed, never unpacked; read a file before asking for the next.
+    """Stream the paths and files of an archive, in its order; read each file before requesting the next.
 
     Args:
-        place: local path or fsspec URL; compressed in whatever way, or not at all.
+        place: local path or fsspec URL; any compression that tarfile supports, or none.
 
     Raises:
-        ManifestError: it is damaged, no archive, or holds what could reach outside: an absolute path, `..`,
+        ManifestError: it is damaged, not an archive, or has an unsafe member: an absolute path, `..`,
             a link or a device.
     """
     try:
@@ -61,21 +61,21 @@ def read_archive(place: str) -> Iterator[tuple[str, IO[bytes]]]:
             for member in archive:
                 path = PurePosixPath(member.name)
                 if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
-                    raise ManifestError(f"{place} holds {member.name!r}, which could reach outside: do not unpack it.")
+                    raise ManifestError(f"{place} has the unsafe member {member.name!r}: do not unpack it.")
                 if (file := archive.extractfile(member)) is not None:
                     yield str(path), file
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise ManifestError(f"{place} is damaged or no archive ({error}): download it again.") from error
+        raise ManifestError(f"{place} is damaged or not an archive ({error}): download it again.") from error
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose header, where it is damaged or cut off, is an error: tarfile would take it for the end."""
+    """Raises an error for a damaged or truncated header, which tarfile would treat as the archive's end."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
-            if buf.count(0) == tarfile.BLOCKSIZE:  # the true end
+            if buf.count(0) == tarfile.BLOCKSIZE:  # a block of zeros is the real end
                 raise
             raise tarfile.ReadError(str(error)) from error

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written under a temporary name, synced, then renamed."""
+"""Atomic writes: files are written under a temporary name, synced, then renamed."""
 
 import errno
 import hashlib
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 TEMPORARY_SUFFIX = ".tmp"
-"""End of the names of unfinished files; what a killed process leaves behind may be deleted by it."""
+"""Suffix of unfinished files; those left behind by a killed process can be recognised by it and deleted."""
 
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}" + re.escape(TEMPORARY_SUFFIX))
@@ -30,9 +30,9 @@ _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}" + re.escape(TEMPORARY_SUFFIX))
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on leaving, what was written there becomes `path`, on disk.
+    """Yield a temporary path beside `path`; on exit, the file written there is synced and renamed to `path`.
 
-    Two processes that write the same file do not disturb each other: the last one to finish wins.
+    Two processes may write the same file: the last one to finish wins.
     An exception inside removes the temporary file and leaves `path` as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,39 +47,39 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def target_of(temporary: Path) -> str | None:
-    """Name of the file that was to be made of an unfinished one; None for a name that `atomic_path` does not give."""
+    """Final name of an unfinished file; None for a name that `atomic_path` does not use."""
     named = _TEMPORARY.fullmatch(temporary.name)
     return None if named is None else named[1]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a small file: after a crash it is the old one or the new one, never half of it."""
+    """Write a small file: after a crash, its content is either the old or the new one."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a small JSON file that facemill has written.
+    """Read the object in a small JSON file that facemill has written.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is damaged: no JSON, no object, or nested absurdly deep.
+        ValueError: it is damaged: not JSON, not an object, or nested too deeply.
     """
     refuse_special_file(path)
     try:
         content = json.loads(path.read_bytes())
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(content, dict):
-        raise ValueError("it holds no object")
+        raise ValueError("it is not a JSON object")
     return content
 
 
 def refuse_special_file(path: Path) -> None:
-    """See that a path that is to be read is a regular file, or missing: a pipe would be waited for.
+    """Reject a path that is neither a regular file nor missing: reading a pipe would block.
 
     Raises:
-        ValueError: if it is anything else.
+        ValueError: if it is a special file.
     """
     if path.exists() and not path.is_file():
         raise ValueError("it is not a regular file")
@@ -92,12 +92,12 @@ def sha256_of(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file, or a folder's list of names, to the disk."""
+    """Flush a file, or a folder's entries, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some file systems (SMB, FUSE) cannot flush folders: the rename has succeeded all the same.
+        # Some file systems (SMB, FUSE) cannot flush folders; the rename has succeeded nevertheless.
         if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
             raise
     finally:

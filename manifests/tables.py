@@ -1,4 +1,4 @@
-"""Reading tables that people write: CSV or Parquet, every value as text."""
+"""Reads user-written tables: CSV or Parquet, every value as text."""
 
 import codecs
 import csv
@@ -15,16 +15,16 @@ from facemill.manifests.scanning.listing import open_file
 
 __all__ = ["read_table"]
 
-_DELIMITERS = (",", ";", "\t", "|")  # the first where the header has none
+_DELIMITERS = (",", ";", "\t", "|")  # the first if the header contains none
 
 
 def read_table(place: str, columns: Sequence[str], required: set[str]) -> list[dict[str, str | None]]:
-    """The table's rows; every one of `columns` is there, as text or None, and others are passed over.
+    """Read the table's rows, each with all of `columns` as text or None; other columns are ignored.
 
-    Names of columns may differ in case, and they and values in the spaces around them.
+    Case in column names, and spaces around names and values, are ignored.
 
     Args:
-        place: local path or fsspec URL, `.parquet` or else a CSV, with commas, semicolons, tabs or bars.
+        place: local path or fsspec URL: `.parquet`, otherwise CSV with commas, semicolons, tabs or bars.
 
     Raises:
         ManifestError: the file cannot be read, or lacks a required column.
@@ -50,7 +50,7 @@ def read_table(place: str, columns: Sequence[str], required: set[str]) -> list[d
 
 
 def _read_csv(content: bytes) -> pa.Table:
-    """The table, every value as text; the delimiter is what the header has most of."""
+    """Read every value as text; the delimiter is the one that occurs most often in the header."""
     header = content.removeprefix(codecs.BOM_UTF8).partition(b"\n")[0].decode(errors="replace").strip("\r")
     delimiter = max(_DELIMITERS, key=header.count)
     names = next(csv.reader([header], delimiter=delimiter), [])

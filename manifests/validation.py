@@ -1,4 +1,4 @@
-"""The rules of a manifest, each checked over all of its rows."""
+"""The rules of a manifest, each checked over all rows."""
 
 import re
 from collections import Counter
@@ -27,25 +27,25 @@ class Violation:
 
 
 def validate(entries: Sequence[VideoEntry]) -> list[Violation]:
-    """Every rule that the manifest breaks, with all rows that break it, in the manifest's order."""
+    """Return every broken rule, with all rows that break it in the manifest's order."""
     if not entries:
-        return [Violation("not_empty", "a manifest holds at least one video", ())]
+        return [Violation("not_empty", "a manifest has at least one video", ())]
     found = ((rule, sentence, tuple(broken_by(entries))) for rule, (sentence, broken_by) in _RULES.items())
     return [Violation(rule, sentence, ids) for rule, sentence, ids in found if ids]
 
 
 def check(entries: Sequence[VideoEntry]) -> None:
-    """Refuse a manifest that breaks a rule.
+    """Reject an invalid manifest.
 
     Raises:
         ManifestError: names every broken rule, and the first rows that break it.
     """
     if violations := validate(entries):
-        raise ManifestError(f"The manifest breaks its rules: {'; '.join(map(str, violations))}.")
+        raise ManifestError(f"The manifest is invalid: {'; '.join(map(str, violations))}.")
 
 
 def shared_subjects(entries: Iterable[VideoEntry]) -> list[str]:
-    """Subjects whose videos give samples in more than one split, sorted: allowed, since official splits have such."""
+    """Subjects with samples in more than one split, sorted; allowed, since some official splits share subjects."""
     first: dict[str, str] = {}
     shared = {
         subject
@@ -118,13 +118,13 @@ def _is_relative(path: str) -> bool:
 
 
 _RULES: dict[str, tuple[str, Callable[[Sequence[VideoEntry]], Iterable[str]]]] = {
-    "unique_id": ("a video_id stands for one row", _repeated_ids),
+    "unique_id": ("a video_id is unique", _repeated_ids),
     "id_characters": ("a video_id is made of letters, digits, '_' and '-'", _odd_ids),
-    "label": ("a label is 0 where the method is 'real', and 1 otherwise", _odd_labels),
-    "split": (f"a split is one of {', '.join(SPLITS)}; of the original of a fake also {REFERENCE}", _unknown_splits),
+    "label": ("a label is 0 if the method is 'real', and 1 otherwise", _odd_labels),
+    "split": (f"a split is one of {', '.join(SPLITS)}; for the original of a fake also {REFERENCE}", _unknown_splits),
     "real_source": ("a real video has no source_id", _reals_with_source),
     "known_source": ("a source_id names a real video of the manifest", _unknown_sources),
     "pair_quality": ("a fake has the quality of its original", _pairs_across_qualities),
-    "unique_file": ("a file stands in one row", _repeated_files),
+    "unique_file": ("a file appears in one row only", _repeated_files),
     "relative_path": ("a path is relative to the root, with '/' and without '..'", _odd_paths),
 }

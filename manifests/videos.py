@@ -1,4 +1,4 @@
-"""Reading and writing videos.parquet."""
+"""Reads and writes videos.parquet."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,13 +17,13 @@ from facemill.manifests.validation import check, shared_subjects
 __all__ = ["SUBJECTS_NOTE", "is_manifest", "read_videos", "write_videos"]
 
 SUBJECTS_NOTE = b"facemill.subjects"
-"""Key of the file's metadata under which a sentence tells whether any subject is in more than one split."""
+"""Metadata key of a sentence on how many subjects are in more than one split."""
 
-_BATCH = 65_536  # rows held as Arrow and as records at once: the table of a million videos need not fit beside them
+_BATCH = 65_536  # rows converted at a time: the table of a million videos need not fit in memory beside their records
 
 
 def read_videos(path: str | Path, roots: Sequence[str] = ()) -> list[VideoEntry]:
-    """The videos of a manifest, in the file's order.
+    """Read the videos of a manifest, in the file's order.
 
     Examples:
         >>> videos = facemill.read_manifest("videos.parquet")
@@ -31,11 +31,11 @@ def read_videos(path: str | Path, roots: Sequence[str] = ()) -> list[VideoEntry]
         'real'
 
     Args:
-        roots: where the videos are, if not where they were scanned: `DIR`, or `NAME=DIR` for each of several roots.
+        roots: where the videos are, if they have moved since the scan: `DIR`, or `NAME=DIR` for each of several roots.
 
     Raises:
-        ManifestError: the file is missing, is not Parquet, lacks columns, breaks a rule of `manifests.check`, or has
-            not the roots that are told. Whether the roots are known and there is `check_roots`' affair.
+        ManifestError: the file is missing, is not Parquet, lacks columns, breaks a rule of `manifests.check`, or does
+            not have the given roots. `check_roots` checks that the roots are known and exist.
     """
     path = Path(path)
     if not path.is_file():
@@ -65,7 +65,7 @@ def read_videos(path: str | Path, roots: Sequence[str] = ()) -> list[VideoEntry]
 
 
 def is_manifest(path: str | Path) -> bool:
-    """Whether `write_videos` has written the file."""
+    """Whether the file was written by `write_videos`."""
     try:
         return SUBJECTS_NOTE in (pq.read_schema(path).metadata or {})
     except (pa.ArrowException, OSError):
@@ -73,16 +73,16 @@ def is_manifest(path: str | Path) -> bool:
 
 
 def write_videos(entries: Sequence[VideoEntry], path: str | Path, *, places: bool = True) -> None:
-    """Write a manifest. Equal entries give equal bytes, and the file appears whole or not at all.
+    """Write a manifest atomically; equal entries give equal bytes.
 
     Examples:
         >>> facemill.write_manifest(facemill.read_manifest("videos.parquet"), "shared.parquet", places=False)
 
-    It holds no local path: see `facemill.manifests.roots`.
+    It contains no local path: see `facemill.manifests.roots`.
 
     Args:
-        places: write, beside it, where its roots are on this machine, so that `read_videos` finds them. False for a
-            manifest that is to be shared.
+        places: also write a file with the local folders of its roots, so that `read_videos` finds them. False for a
+            manifest to be shared.
 
     Raises:
         ManifestError: the entries break a rule of `facemill.manifests.check`; nothing is written.
@@ -104,5 +104,5 @@ def _with_roots(table: pa.Table, roots: Mapping[str, str]) -> pa.Table:
 
 
 def _subjects_note(entries: Sequence[VideoEntry]) -> str:
-    shared, everybody = shared_subjects(entries), {subject for entry in entries for subject in entry.subject_ids}
-    return f"{len(shared)} of {len(everybody)} subjects are in more than one split"
+    shared, subjects = shared_subjects(entries), {subject for entry in entries for subject in entry.subject_ids}
+    return f"{len(shared)} of {len(subjects)} subjects are in more than one split"

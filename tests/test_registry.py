@@ -50,7 +50,7 @@ def test_installed_packages_are_looked_through_once(letters: Registry[object], m
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("gama", r"There is no letter 'gama' \(did you mean 'gamma'\?\): say one of alpha, delta, gamma, twice\."),
+        ("gama", r"There is no letter 'gama' \(did you mean 'gamma'\?\): use one of alpha, delta, gamma, twice\."),
         ("delta", r"The letter 'delta' of string:nothing cannot be imported \(AttributeError"),
         ("twice", r"offered by string:digits and string:hexdigits: uninstall all but one\."),
     ],
@@ -63,7 +63,7 @@ def test_what_cannot_be_had_is_one_sentence(letters: Registry[object], name: str
 @pytest.mark.parametrize("name", ["alpha", "gamma", "omega"])
 def test_names_are_taken_once(letters: Registry[object], name: str) -> None:
     letters.register("omega", "z")
-    with pytest.raises(ConfigError, match=f"There is a letter '{name}' already"):
+    with pytest.raises(ConfigError, match=f"The letter '{name}' already exists"):
         letters.register(name, "y")
 
 

@@ -45,7 +45,7 @@ pc: Any = pyarrow.compute
 BT601, LIKE_BT601, LIMITED = 5, (2, 5, 6), 1
 """Numbers of ITU-T H.273: what is untagged is read as BT.601 in limited range."""
 SHARD_PATH = re.compile(r"(train|val|test)/\1-[0-9]{6,12}(\.[a-z]+)")
-BARREN = {
+WHOLE_VIDEO_REASONS = {
     Reason.MISSING_FILE,
     Reason.UNREADABLE,
     Reason.NO_VIDEO_STREAM,
@@ -176,7 +176,7 @@ def check_failures(failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:
         if failure["frames"] < 0:
             message = f"{what} concerns {failure['frames']} frames, which is below 0"
             yield Problem(FAILURES_FILE, message, row, check="failure_frames")
-        if failure["frames"] == 0 and failure["reason"] in BARREN and failure["video_id"] in sampled:
+        if failure["frames"] == 0 and failure["reason"] in WHOLE_VIDEO_REASONS and failure["video_id"] in sampled:
             message = f"{what} is of the whole video, which has samples"
             yield Problem(FAILURES_FILE, message, row, check="failure_samples")
 

@@ -1,4 +1,4 @@
-"""How each dataset lays out, names, pairs and splits its videos: an adapter for each, in `registry.DATASETS`."""
+"""Dataset adapters: layout, names, pairs and splits of each dataset; registered in `registry.DATASETS`."""
 
 from facemill.manifests.datasets.base import DatasetAdapter
 

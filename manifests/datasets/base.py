@@ -1,4 +1,4 @@
-"""What a dataset adapter is, and the rules that all adapters share."""
+"""The dataset adapter interface, and the rules that all adapters share."""
 
 import hashlib
 import inspect
@@ -15,28 +15,28 @@ from facemill.manifests.records import VideoEntry
 from facemill.manifests.scanning.scan_report import Count, ScanReport
 from facemill.manifests.sequences import is_picture
 
-__all__ = ["UNASSIGNED", "DatasetAdapter", "choose_quality", "make_video_id", "make_video_ids", "picture_folder"]
+__all__ = ["UNASSIGNED", "DatasetAdapter", "choose_quality", "image_folder", "make_video_id", "make_video_ids"]
 
 UNASSIGNED = ""
-"""Split of an entry until it is given one."""
+"""Split of an entry that has not been assigned one."""
 
 
 class DatasetAdapter(ABC):
-    """Turns the names of a dataset's files into videos, pairs and splits.
+    """Derives videos, pairs and splits from the names of a dataset's files.
 
-    The class docstring states layout, names, pairs, splits and published counts; its first line is the
-    dataset's in `facemill scan --help`.
+    The class docstring states layout, names, pairs, splits and published counts; its first line is shown in
+    `facemill scan --help`.
     """
 
     name: ClassVar[str]
     link: ClassVar[str | None] = None
-    """Page of its authors, where it is asked for."""
+    """The authors' page for requesting the dataset."""
     published: ClassVar[Mapping[Count, int]] = {}
-    """The authors' counts by dataset, method and split; see `Count` for what stands for all splits and all fakes."""
+    """The authors' counts by dataset, method and split; see `ALL_SPLITS` and `ALL_FAKES` for totals."""
     lacks_val: ClassVar[bool] = False
-    """There is train and test only: val is carved from train."""
+    """The dataset has only train and test: val is carved from train."""
     linked: ClassVar[bool] = False
-    """Swaps tie nearly everybody together: a split by identity deals subjects, and leaves out fakes between splits."""
+    """Swaps link nearly all subjects: a split by identity assigns subjects, and leaves out fakes between splits."""
 
     @abstractmethod
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
@@ -44,20 +44,20 @@ class DatasetAdapter(ABC):
 
         Args:
             root: local folder or fsspec URL.
-            quality: keep this quality only; None where the root holds one.
+            quality: keep this quality only; None if the root has one quality.
             official: assign the dataset's own split; otherwise entries come back `UNASSIGNED`.
 
         Raises:
-            ManifestError: no such folder, an ambiguous quality, or no official split where it was asked for.
+            ManifestError: no such folder, an ambiguous quality, or no official split although requested.
         """
 
     def family(self, entry: VideoEntry) -> str | None:
-        """What keeps videos in one split although nobody knows their subjects, such as a folder; None for nothing."""
+        """A key, such as a folder, that keeps videos of unknown subjects in one split; None for no such key."""
         return None
 
     @property
     def summary(self) -> str:
-        """The dataset in a line."""
+        """One-line description of the dataset."""
         return self.description.partition("\n")[0]
 
     @property
@@ -67,7 +67,7 @@ class DatasetAdapter(ABC):
 
 
 def make_video_id(dataset: str, method: str, quality: str, path: str, stem: str | None = None) -> str:
-    """The id of the video at `path` (relative to the root): `dataset-method-quality-stem`.
+    """Id of the video at `path` (relative to the root): `dataset-method-quality-stem`.
 
     Characters other than `A-Za-z0-9_-` become `_`; since two names might then coincide, such an id
     ends in eight hex digits of the path's SHA-256.
@@ -80,9 +80,9 @@ def make_video_id(dataset: str, method: str, quality: str, path: str, stem: str 
 
 
 def make_video_ids(dataset: str, names: Sequence[tuple[str, str, str, str]]) -> list[str]:
-    """An id for each (method, quality, path, stem), as `make_video_id`, and none twice for distinct paths.
+    """Ids for each (method, quality, path, stem), as `make_video_id`, but unique for distinct paths.
 
-    Where two would coincide (`a.mov` beside `a.mkv`, or a hyphen within a method), both end in eight hex digits of
+    If two would coincide (`a.mov` and `a.mkv`, or a hyphen within a method), both end in eight hex digits of
     their path's SHA-256.
     """
     ids = [make_video_id(dataset, *name) for name in names]
@@ -93,22 +93,22 @@ def make_video_ids(dataset: str, names: Sequence[tuple[str, str, str, str]]) -> 
     ]
 
 
-def picture_folder(path: str) -> str | None:
-    """The folder of a picture; None of a video."""
+def image_folder(path: str) -> str | None:
+    """The folder of an image; None for a video."""
     return posixpath.dirname(path) if is_picture(path) else None
 
 
 def choose_quality(present: Iterable[str], asked: str | None) -> str:
-    """The quality to scan, where a root may hold several.
+    """Choose the quality to scan; a root may have several.
 
     Raises:
-        ManifestError: the one asked for is not there, or none was asked for and there are several.
+        ManifestError: the requested one does not exist, or none is requested and there are several.
     """
     known = sorted(set(present))
     if asked is not None and asked not in known:
         raise ManifestError(f"There are no videos of quality {asked} here: --quality can be {', '.join(known)}.")
     if asked is None and len(known) > 1:
-        raise ManifestError(f"The root holds several qualities: choose one with --quality {'|'.join(known)}.")
+        raise ManifestError(f"The root has several qualities: choose one with --quality {'|'.join(known)}.")
     return asked or known[0]
 
 

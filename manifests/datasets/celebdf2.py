@@ -25,11 +25,11 @@ class CelebDF2(DatasetAdapter):
     Layout: `Celeb-real`, `YouTube-real` (also `Youtube-real`) and `Celeb-synthesis`, with or without a folder
     `videos` in each.
     Names: `id<target>_<clip>.mp4`, `<number>.mp4` and `id<target>_id<source>_<clip>.mp4`.
-    Pairs: a fake's original is `Celeb-real/id<target>_<clip>.mp4`. Who is seen in YouTube-real nobody knows.
-    Splits: `List_of_testing_videos.txt`, lines of a label (1 is real and 0 is fake) and a path, is test; val is
-    carved from the rest, so that nobody seen in it is seen in train. Test shows nearly every celebrity, so with
-    `--subjects-apart` hardly a fake is left to train on. By identity, subjects are dealt, and fakes that join
-    two splits are left out.
+    Pairs: a fake's original is `Celeb-real/id<target>_<clip>.mp4`. The subjects of YouTube-real are unknown.
+    Splits: test is `List_of_testing_videos.txt`, lines of a label (1 is real and 0 is fake) and a path; val is
+    carved from the rest, with other target subjects than train. Test shows nearly every celebrity, so with
+    `--subjects-apart` hardly any fake is left to train on. By identity, subjects are assigned to splits, and fakes
+    between two splits are left out.
     Published: 590 + 300 reals and 5639 fakes; 178 and 340 of them are test.
     """
 
@@ -83,17 +83,17 @@ def _draft(path: str, match: re.Match[str]) -> Draft:
 
 
 def _split(drafts: list[Draft], listing: Listing, report: ScanReport) -> list[Draft]:
-    """The listed videos are test and the others train; listed ones that are not there are missing."""
+    """The listed videos are test and the others train; listed videos that do not exist are reported missing."""
     listed, contradictions = _read_test_list(listing)
     present = {(draft.method, draft.name) for draft in drafts}
     report.missing += [path for video, path in listed.items() if video not in present]
     if contradictions:
-        report.notes.append(f"{contradictions} labels of {TEST_LIST} contradict their folder, which is believed.")
+        report.notes.append(f"{contradictions} labels of {TEST_LIST} contradict their folder; the folder is used.")
     return [replace(draft, split="test" if (draft.method, draft.name) in listed else "train") for draft in drafts]
 
 
 def _read_test_list(listing: Listing) -> tuple[dict[tuple[str, str], str], int]:
-    """Paths of the test videos by method and name, and how many have another label than 1 for real, 0 for fake.
+    """Paths of the test videos by method and name, and how many labels contradict 1 for real, 0 for fake.
 
     Raises:
         ManifestError: the list is missing, or a line is malformed.
@@ -109,7 +109,7 @@ def _read_test_list(listing: Listing) -> tuple[dict[tuple[str, str], str], int]:
         label, _, path = line.strip().partition(" ")
         match = _match(path.strip())
         if label not in ("0", "1") or match is None:
-            raise ManifestError(f"Line {number} of {TEST_LIST} is not a label and a video: restore the file.")
+            raise ManifestError(f"Line {number} of {TEST_LIST} is not a label and a video path: restore the file.")
         method = _FAKE_METHOD if match.re is _FAKE else "real"
         listed[method, match["name"]] = path.strip()
         contradictions += (label == "1") != (method == "real")

@@ -1,4 +1,4 @@
-"""Any corpus that a table describes."""
+"""Any corpus described by a table."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from facemill import ManifestError
-from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter, choose_quality, make_video_ids, picture_folder
+from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter, choose_quality, image_folder, make_video_ids
 from facemill.manifests.datasets.table_paths import TablePaths
 from facemill.manifests.records import SPLITS, VideoEntry
 from facemill.manifests.scanning.listing import Listing, is_video, list_folders_of, one_form
@@ -41,12 +41,12 @@ class _Row:
 class CsvFile(DatasetAdapter):
     """Any corpus: a CSV or Parquet file with a row per video; the entries' dataset is the file's stem.
 
-    Layout: columns `path` and `label` (0/1 or real/fake), and where known `method` (`fake` unless
-    told), `source`, `split`, `subject` (several separated by `;` or `|`), `quality` (`native` unless
-    told) and `mask`. Paths are absolute, or relative to the table's folder or to `folder`; only the folders that
-    they lie in are listed.
+    Layout: columns `path` and `label` (0/1 or real/fake), and optionally `method` (default `fake`),
+    `source`, `split`, `subject` (several separated by `;` or `|`), `quality` (default `native`)
+    and `mask`. Paths are absolute, or relative to the table's folder or to `folder`; only their folders are
+    listed.
     Pairs: `source` is the path or the stem of the original, in the same quality.
-    Splits: the `split` column. By identity, by `subject` and `source`; pictures of a folder stay together.
+    Splits: the `split` column. By identity, by `subject` and `source`; images of a folder stay together.
     Published: nothing.
 
     Attributes:
@@ -57,7 +57,7 @@ class CsvFile(DatasetAdapter):
     name = "csv"
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`, where `root` is the table."""
+        """As `DatasetAdapter.find`; `root` is the table."""
         lines = read_table(root, _COLUMNS, {"path", "label"})
         base = self.folder or _parent(root)
         base = base if "://" in base else os.path.abspath(Path(base).expanduser())  # noqa: PTH100, without `..` too
@@ -83,8 +83,8 @@ class CsvFile(DatasetAdapter):
         return report
 
     def family(self, entry: VideoEntry) -> str | None:
-        """The folder of pictures, which are mostly frames of one clip."""
-        return picture_folder(entry.path)
+        """The folder of an image: images of a folder are usually frames of one video."""
+        return image_folder(entry.path)
 
 
 def _entries(rows: list[_Row], dataset: str, official: bool, report: ScanReport) -> list[VideoEntry]:
@@ -116,7 +116,7 @@ def _entries(rows: list[_Row], dataset: str, official: bool, report: ScanReport)
 
 
 class _Originals:
-    """Real videos by quality and path, and by quality and stem where only one has it."""
+    """Real videos by quality and path, and by quality and stem if the stem is unique."""
 
     def __init__(self, rows: Iterable[_Row]) -> None:
         self._by_path: dict[tuple[str, str], str] = {}
@@ -128,7 +128,7 @@ class _Originals:
                 self._by_stem[stem] = None if stem in self._by_stem else row.path
 
     def of(self, row: _Row) -> str | None:
-        """Path of the original of a fake; None where it names none, or none that is here."""
+        """Path of the original of a fake; None if it names none, or one that does not exist."""
         if row.source is None or row.source_path is None:
             return None
         by_path = self._by_path.get((row.quality, one_form(row.source_path)))
@@ -136,10 +136,10 @@ class _Originals:
 
 
 def _unique(rows: Iterable[_Row], report: ScanReport) -> list[_Row]:
-    """The rows without repetitions.
+    """The rows without duplicates.
 
     Raises:
-        ManifestError: a path comes back with other values.
+        ManifestError: a path is repeated with different values.
     """
     kept: dict[str, _Row] = {}
     for row in rows:
@@ -177,7 +177,7 @@ def _as_on_disk(row: _Row, listing: Listing) -> _Row:
 
 
 def _without_suffix(row: _Row) -> str:
-    """The whole path, since a stem may come back in another folder."""
+    """The whole path without suffix, since a stem may occur in several folders."""
     return str(PurePosixPath(row.path).with_suffix(""))
 
 

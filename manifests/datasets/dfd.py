@@ -24,12 +24,12 @@ class DeepFakeDetection(DatasetAdapter):
     """DeepFakeDetection, DFD (Google and Jigsaw, 2019), in raw, c23 or c40.
 
     Layout: `original_sequences/actors/<quality>/videos` and
-    `manipulated_sequences/DeepFakeDetection/<quality>/videos`, where FaceForensics++ may be too: see `ffpp`.
+    `manipulated_sequences/DeepFakeDetection/<quality>/videos`; FaceForensics++ may share the root: see `ffpp`.
     Names: `<actor>__<scene>.mp4` and `<target>_<source>__<scene>__<8 characters>.mp4`.
     Pairs: a fake's original is `<target>__<scene>`, in the same quality.
     Masks: `manipulated_sequences/DeepFakeDetection/masks[/<quality>]/videos`.
-    Splits: none; official puts all of it into test. By identity, the 28 actors are dealt, and fakes that
-    join two splits are left out.
+    Splits: none; official puts all videos into test. By identity, the 28 actors are assigned to splits, and fakes
+    between two splits are left out.
     Published: 363 reals and 3068 fakes.
     """
 
@@ -51,7 +51,7 @@ class DeepFakeDetection(DatasetAdapter):
                 report.unknown.append(path)
         enter(report, self.name, drafts, quality, official=official)
         if official:
-            report.notes.append("dfd has no official split: all of it is test.")
+            report.notes.append("dfd has no official split: all videos are test.")
         return report
 
 

@@ -33,14 +33,14 @@ class DFDC(DatasetAdapter):
 
     Layout: `dfdc_train_part_<0..49>/metadata.json` beside the part's videos; a test set is any other folder
     with a `labels.csv` (`filename,label`, 1 is fake) or a `metadata.json`.
-    Names: ten letters; `metadata.json` gives each its label and a fake its original.
-    Pairs: `original`, in the same part. The test set tells none.
-    Splits: by part, 0-34 train, 35-39 val and 40-49 test; the test set is test too. Nobody knows the
-    subjects, so a split by identity keeps the videos of a folder together.
-    Published: 19154 reals and 100000 fakes to train on, 2500 of each in the test set.
+    Names: ten letters; `metadata.json` gives labels and the originals of fakes.
+    Pairs: `original`, in the same part. The test set has no pairs.
+    Splits: by part, 0-34 train, 35-39 val and 40-49 test; the test set is test too. Subjects are
+    unknown, so a split by identity keeps the videos of a folder together.
+    Published: 19154 reals and 100000 fakes in the training parts, 2500 of each in the test set.
 
     Attributes:
-        parts: numbers of the training parts that each split gets.
+        parts: numbers of the training parts, by split.
     """
 
     parts: Mapping[str, range] = field(default_factory=_usual_parts)
@@ -58,7 +58,9 @@ class DFDC(DatasetAdapter):
         listing = list_files(root)
         report = ScanReport(listing.root, self.published)
         drafts: list[Draft] = []
-        labelled: dict[str, str] = {}  # tables of folders that are no part; labels.csv says what metadata.json does
+        labelled: dict[
+            str, str
+        ] = {}  # tables of folders other than training parts; labels.csv is preferred to metadata.json
         for path in listing.paths:
             if match := _PART.fullmatch(path):
                 drafts += _part(listing, path, int(match["part"]), self._split_of(int(match["part"])))
@@ -75,7 +77,7 @@ class DFDC(DatasetAdapter):
         return report
 
     def family(self, entry: VideoEntry) -> str | None:
-        """The folder: nobody knows who is seen, and the usual splits go by part too."""
+        """The folder: subjects are unknown, and the usual splits go by part too."""
         return posixpath.dirname(entry.path)
 
     def _split_of(self, part: int) -> str:
@@ -123,5 +125,5 @@ def _method(label: object, file: str, place: str) -> str:
 
 
 def _name(prefix: str, file: str) -> str:
-    """The same name comes back in no part that we know of, but nobody promises it."""
+    """Prefix the name: names are unique across parts as far as known, but not guaranteed to be."""
     return f"{prefix}_{PurePosixPath(file).stem}"

@@ -24,11 +24,11 @@ _FAKE = re.compile(
 class DFDCPreview(DatasetAdapter):
     """The preview of DFDC (Dolhansky et al., 2019), two forgery methods.
 
-    Layout: `dataset.json`, by path; `original_videos/<target>/` and `method_{A,B}/<target>/<target>_<letter>/`.
+    Layout: `dataset.json`, keyed by path; `original_videos/<target>/`, `method_{A,B}/<target>/<target>_<letter>/`.
     Names: `<target>_<letter>_<take>.mp4` and `<swapped>_<target>_<letter>_<take>.mp4`.
     Pairs: a fake's original is `<target>_<letter>_<take>.mp4` below `original_videos`; some are not published.
-    Splits: `set` of `dataset.json`, train or test; val is carved from train, so that nobody seen in it is seen in
-    train. By identity, subjects are dealt, and fakes that join two splits are left out.
+    Splits: `set` of `dataset.json`, train or test; val is carved from train, with other target subjects.
+    By identity, subjects are assigned to splits, and fakes between two splits are left out.
     Published: 1131 reals and 4119 fakes.
     """
 
@@ -42,7 +42,7 @@ class DFDCPreview(DatasetAdapter):
         """As `DatasetAdapter.find`.
 
         Raises:
-            ManifestError: also where `dataset.json` is missing, malformed, or contradicts a path.
+            ManifestError: also if `dataset.json` is missing, malformed, or contradicts a path.
         """
         listing = list_files(root)
         report = ScanReport(listing.root, self.published)
@@ -62,7 +62,7 @@ def _draft(path: str, row: Mapping[str, Any]) -> Draft:
     label, split = str(row.get("label")).lower(), row.get("set")
     if match is None or label != ("real" if match.re is _REAL else "fake") or split not in ("train", "test"):
         raise ManifestError(
-            f"{_TABLE} says {label!r} and {split!r} of {path}, which is no video of this dataset: restore the file."
+            f"{_TABLE} gives {label!r} and {split!r} for {path}, not a video of this dataset: restore the file."
         )
     parts = match.groupdict()
     target, source = parts["target"], parts.get("source")

@@ -1,4 +1,4 @@
-"""From what an adapter reads of each video to the entries of a manifest: quality, duplicates, pairs, splits."""
+"""Turns an adapter's drafts of videos into manifest entries: quality, duplicates, pairs, splits."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ __all__ = ["Draft", "enter"]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A video as its path, or the dataset's own table, tells it.
+    """A video as described by its path or the dataset's own table.
 
     Attributes:
         path: relative to the root.
         method: `real`, or the forgery method.
         name: unique within method and quality; two drafts that agree in all three are one video.
-        quality: `native` where the dataset knows no compression levels.
-        split: the dataset's own; `UNASSIGNED` where it has none for this video.
-        subjects: who is seen, then who was swapped in, as the dataset names them.
-        original: of a fake, the `name` of its real video; None where nobody knows.
-        original_path: where that one should be.
-        mask_path: the official mask video.
+        quality: `native` if the dataset has no compression levels.
+        split: the dataset's own; `UNASSIGNED` if it has none for this video.
+        subjects: target subject, then source subject, as the dataset names them.
+        original: of a fake, the `name` of its real video; None if unknown.
+        original_path: expected path of the original.
+        mask_path: the ground-truth mask video.
     """
 
     path: str
@@ -38,13 +38,13 @@ class Draft:
 
 
 def enter(report: ScanReport, dataset: str, drafts: Iterable[Draft], quality: str | None, *, official: bool) -> None:
-    """Add the drafts of the quality asked for to the report, and say what is unpaired, missing, twice or in no split.
+    """Add drafts of the requested quality to the report; record unpaired, missing, duplicate and unsplit videos.
 
-    A fake is paired with the real video of its `original` name in the same quality; one that names none is
-    not called unpaired.
+    A fake is paired with the real video of its `original` name in the same quality; a fake that names no original
+    is not reported as unpaired.
 
     Raises:
-        ManifestError: an ambiguous quality, or one that is not there.
+        ManifestError: an ambiguous quality, or one that does not exist.
     """
     drafts = list(drafts)
     if not drafts:

@@ -1,4 +1,4 @@
-"""The root that FaceForensics++ and DeepFakeDetection share: folders by sequence, quality and kind."""
+"""The root folder shared by FaceForensics++ and DeepFakeDetection: folders by sequence, quality and kind."""
 
 import re
 from collections import defaultdict
@@ -8,22 +8,22 @@ from facemill.manifests.scanning.listing import Listing
 __all__ = ["QUALITY", "Masks", "is_mask", "plain_quality"]
 
 QUALITY = r"(?P<quality>raw|c0|c23|c40)"
-"""The folder of a quality; `c0` is an old name of `raw`."""
+"""The folder of a quality; `c0` is an old name for `raw`."""
 _MASK = re.compile(r"manipulated_sequences/(?P<method>\w+)/masks/(?:(?P<quality>\w+)/)?videos/(?P<stem>\w+)\.mp4")
 
 
 def plain_quality(folder: str) -> str:
-    """`raw` for `c0`."""
+    """Return `raw` for `c0`, and other names unchanged."""
     return "raw" if folder == "c0" else folder
 
 
 def is_mask(path: str) -> bool:
-    """Whether this is the place of a mask video."""
+    """Whether this is the path of a mask video."""
     return _MASK.fullmatch(path) is not None
 
 
 class Masks:
-    """The official mask videos: `manipulated_sequences/<method>/masks[/<quality>]/videos/<stem>.mp4`."""
+    """The ground-truth mask videos: `manipulated_sequences/<method>/masks[/<quality>]/videos/<stem>.mp4`."""
 
     def __init__(self, listing: Listing) -> None:
         self._by_video: dict[tuple[str, str], dict[str | None, str]] = defaultdict(dict)
@@ -32,7 +32,7 @@ class Masks:
                 self._by_video[match["method"], match["stem"]][match["quality"]] = path
 
     def of(self, method: str, quality: str, stem: str) -> str | None:
-        """The mask of a fake: one set serves all qualities, but that of its own comes first."""
+        """The mask of a fake: one set serves all qualities, but a set of the same quality is preferred."""
         sets = self._by_video.get((method, stem), {})
         folder = next((name for name in (quality, None, *sets) if name in sets), None)
         return sets.get(folder)

@@ -36,7 +36,7 @@ class FaceForensics(DatasetAdapter):
     Pairs: a fake's original is its target, the first id, in the same quality.
     Masks: `manipulated_sequences/<method>/masks[/<quality>]/videos`, one set for all qualities.
     Splits: `{train,val,test}.json` in the root or in `splits/`, lists of pairs of ids.
-    Published: 1000 reals (720/140/140) and as many fakes a method.
+    Published: 1000 reals (720/140/140) and as many fakes per method.
     """
 
     name = "ffpp"
@@ -53,7 +53,7 @@ class FaceForensics(DatasetAdapter):
         report = ScanReport(listing.root, self.published)
         matches = [match for path in listing.paths if (match := _REAL.fullmatch(path) or _FAKE.fullmatch(path))]
         pairs = _read_splits(listing) if official and matches else {}
-        split_of = {person: split for split, listed in pairs.items() for pair in listed for person in pair}
+        split_of = {subject: split for split, listed in pairs.items() for pair in listed for subject in pair}
         masks = Masks(listing)
         enter(report, self.name, [_draft(match, split_of, masks) for match in matches], quality, official=official)
         report.missing = sorted({*report.missing, *_not_there(pairs, report)})
@@ -62,11 +62,11 @@ class FaceForensics(DatasetAdapter):
 
 
 def _draft(match: re.Match[str], split_of: dict[str, str], masks: Masks) -> Draft:
-    """What a path says; without a split where its ids are in none, or in two."""
+    """Draft of a path; without a split if its ids are in none, or in two."""
     parts = match.groupdict()
     target, source = parts["target"], parts.get("source")
     quality = plain_quality(parts["quality"])
-    splits = {split_of.get(person, UNASSIGNED) for person in (target, source or target)}
+    splits = {split_of.get(subject, UNASSIGNED) for subject in (target, source or target)}
     draft = Draft(
         path=match.string,
         method="real",
@@ -92,7 +92,7 @@ def _draft(match: re.Match[str], split_of: dict[str, str], masks: Masks) -> Draf
 
 
 def _report_others(listing: Listing, known: set[str], report: ScanReport) -> None:
-    """Videos that are of the dataset that shares the root, and those that follow no rule."""
+    """Report videos of the dataset that shares the root, and those that match no naming rule."""
     others = [path for path in listing.paths if path not in known and is_video(path)]
     dfd = [path for path in others if _DFD.fullmatch(path)]
     if dfd:
@@ -115,9 +115,9 @@ def _read_splits(listing: Listing) -> Pairs:
     pairs = {split: _read_pairs(listing, f"{folder}{split}.json") for split in SPLITS}
     seen: dict[str, str] = {}
     for split, listed in pairs.items():
-        for person in {person for pair in listed for person in pair}:
-            if seen.setdefault(person, split) != split:
-                raise ManifestError(f"Id {person} is in {seen[person]}.json and in {split}.json: restore the files.")
+        for subject in {subject for pair in listed for subject in pair}:
+            if seen.setdefault(subject, split) != split:
+                raise ManifestError(f"Id {subject} is in {seen[subject]}.json and in {split}.json: restore the files.")
     return pairs
 
 
@@ -129,7 +129,7 @@ def _read_pairs(listing: Listing, path: str) -> list[tuple[str, str]]:
 
 
 def _not_there(pairs: Pairs, report: ScanReport) -> Iterator[str]:
-    """Paths that the split files ask for, of every method that is there at all."""
+    """Paths that the split files imply but that do not exist, for every method with videos."""
     present = {entry.path for entry in report.entries}
     folders = {path.rpartition("/")[0] for path in present}
     for first, second in (pair for listed in pairs.values() for pair in listed):

@@ -1,4 +1,4 @@
-"""Any folder, by two patterns."""
+"""Any folder, described by two patterns."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from facemill import ManifestError
-from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter, make_video_ids, picture_folder
+from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter, image_folder, make_video_ids
 from facemill.manifests.records import VideoEntry
 from facemill.manifests.scanning.listing import is_video, list_files, one_form
 from facemill.manifests.scanning.scan_report import ScanReport
@@ -18,11 +18,11 @@ __all__ = ["Globs"]
 class Globs(DatasetAdapter):
     """Real and fake videos by patterns relative to the root; the entries' dataset is the root's name.
 
-    Nobody knows pairs, subjects or an official split; pictures of a folder stay together. It needs its patterns, so
-    it is not registered.
+    Pairs and subjects are unknown, and there is no official split; images of a folder stay together. It is not
+    registered, since it needs its patterns.
 
     Attributes:
-        real, fake: patterns in which `*` stays within a folder and `**` does not.
+        real, fake: patterns; `*` matches within a folder, `**` across folders.
     """
 
     real: str
@@ -42,7 +42,7 @@ class Globs(DatasetAdapter):
         ]
         for pattern, paths in zip((self.real, self.fake), matches, strict=True):
             if not paths:
-                raise ManifestError(f"Nothing below {listing.root} matches {pattern!r}: '**' reaches into subfolders.")
+                raise ManifestError(f"Nothing below {listing.root} matches {pattern!r}: '**' matches subfolders.")
         if both := sorted(set(matches[0]) & set(matches[1])):
             raise ManifestError(
                 f"{both[0]} matches both patterns (of {len(both)} files): make them exclude each other."
@@ -56,13 +56,13 @@ class Globs(DatasetAdapter):
         return report
 
     def family(self, entry: VideoEntry) -> str | None:
-        """The folder of pictures, which are mostly frames of one clip."""
-        return picture_folder(entry.path)
+        """The folder of an image: images of a folder are usually frames of one video."""
+        return image_folder(entry.path)
 
 
 def _entries(dataset: str, label: int, quality: str, root: str, paths: Sequence[str]) -> list[VideoEntry]:
     method = ("real", "fake")[label]
-    # The whole path: a stem may come back in another folder.
+    # The whole path, since a stem may occur in several folders.
     names = [(method, quality, path, str(PurePosixPath(path).with_suffix(""))) for path in paths]
     return [
         VideoEntry(

@@ -1,4 +1,4 @@
-"""The JSON files in which a dataset describes its videos, by file name or path."""
+"""Reads JSON files that describe a dataset's videos by file name or path."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ __all__ = ["read_json_table"]
 
 
 def read_json_table(listing: Listing, path: str) -> Mapping[str, Mapping[str, Any]]:
-    """What the file says of each video.
+    """Read the description of each video.
 
     Raises:
         ManifestError: the file cannot be read, or is not an object of objects.

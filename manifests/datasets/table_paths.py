@@ -1,4 +1,4 @@
-"""The paths that a table names, made relative to one root."""
+"""Makes the paths in a table relative to one root."""
 
 import posixpath
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ __all__ = ["TablePaths"]
 
 
 class TablePaths:
-    """Paths relative to the table's own folder, where they all lie below it, or else to the folder they have in common.
+    """Paths relative to the table's folder if all are below it, otherwise to their common parent folder.
 
     Args:
         base: absolute local folder or fsspec URL that relative paths start from.
@@ -31,7 +31,7 @@ class TablePaths:
             self.root = _common_folder(places)
 
     def relative(self, path: str) -> str:
-        """The path below the root, in its plainest form; unchanged where it does not lie there."""
+        """The normalised path below the root; unchanged if it is not below the root."""
         return self._below(self._place(path)) or path
 
     def _place(self, path: str) -> str:
@@ -48,7 +48,7 @@ def _common_folder(places: list[str]) -> str:
     protocols = {place.rpartition("://")[0] for place in places}
     if len(protocols) > 1 or any("::" in place for place in places):
         raise ManifestError(
-            "The table names files on several file systems: scan a table of each, and join them by `facemill merge`."
+            "The table names files on several file systems: scan a table of each, then use `facemill merge`."
         )
     folders = [posixpath.dirname(place.rpartition("://")[2]) for place in places]
     (protocol,) = protocols

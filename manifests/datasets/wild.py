@@ -27,9 +27,9 @@ class WildDeepfake(DatasetAdapter):
     """WildDeepfake (Zi et al., ACM MM 2020): sequences of face crops from the internet.
 
     Layout: `{real,fake}_{train,test}/<shard>.tar.gz`, or unpacked into `<shard>/`: a video is a folder of
-    frames, in an archive or not. Numbers of shards come back in all four folders.
-    Names: `<shard>/<label>/<sequence>/<frame>.png`, 224 x 224 faces, cropped already.
-    Pairs: none, so there are no difference masks. Subjects: nobody knows them.
+    frames, in an archive or not. Shard numbers repeat in all four folders.
+    Names: `<shard>/<label>/<sequence>/<frame>.png`, 224 x 224 face crops.
+    Pairs: none, so there are no difference masks. Subjects: unknown.
     Splits: by folder, train and test; val is carved from train. A shard stays together.
     Published: 3805 real and 3509 fake sequences.
     """
@@ -40,7 +40,7 @@ class WildDeepfake(DatasetAdapter):
     published: ClassVar = {("wild", "real", ALL_SPLITS): 3805, ("wild", "fake", ALL_SPLITS): 3509}
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`; archives are read through for the names in them."""
+        """As `DatasetAdapter.find`; archives are read to list their members."""
         listing = list_files(root)
         report = ScanReport(listing.root, self.published)
         folders = dict.fromkeys(posixpath.dirname(path) for path in listing.paths if is_picture(path))
@@ -61,13 +61,13 @@ class WildDeepfake(DatasetAdapter):
         return report
 
     def family(self, entry: VideoEntry) -> str | None:
-        """The shard, since nobody knows who is seen in it."""
+        """The shard, since subjects are unknown."""
         match = _SEQUENCE.fullmatch(entry.path)
         return None if match is None else f"{match['label']}_{match['split']}/{match['shard']}"
 
 
 def _folders(listing: Listing, archive: str) -> list[str] | None:
-    """Folders of frames in an archive; None where it is damaged."""
+    """Folders of frames in an archive; None if it is damaged."""
     try:
         names = list(_pictures(listing, archive))
     except ManifestError:

@@ -1,4 +1,4 @@
-"""Exports: a built dataset in the layout that another project's training reads."""
+"""Exports a built dataset in the layout that another project's training code reads."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +21,6 @@ def export(
     """Export a dataset; see `Exporter`.
 
     Raises:
-        ConfigError: also for a name that is no export's.
+        ConfigError: also for an unknown name.
     """
     return EXPORTERS[to](Path(folder), Path(out), prefix=prefix, threads=threads, on_samples=on_samples)

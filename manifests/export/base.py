@@ -1,4 +1,4 @@
-"""What every export does: claim a folder, go through the shards, remember which are done."""
+"""Shared by all exports: claim a folder, iterate over the shards, record which are done."""
 
 import hashlib
 import json
@@ -17,16 +17,16 @@ from facemill.manifests.storage import read_json, write_atomically
 __all__ = ["EXPORT_FOLDER", "ExportReport", "Exporter", "claim", "export_shards"]
 
 EXPORT_FOLDER = "_export"
-"""Where an export keeps what it is of, and which shards are done."""
+"""Subfolder in which an export records its dataset and the finished shards."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What an export came to.
+    """The result of an export.
 
     Attributes:
-        videos: of which the samples are.
-        notes: what the reader must know or do, a sentence each.
+        videos: number of videos with samples.
+        notes: sentences on what the user must know or do.
     """
 
     out: Path
@@ -36,7 +36,7 @@ class ExportReport:
 
 
 class Exporter(Protocol):
-    """Writes a built dataset in another project's layout; called again after being killed, it goes on."""
+    """Writes a built dataset in another project's layout; an interrupted export is resumed by calling it again."""
 
     def __call__(
         self, folder: Path, out: Path, *, prefix: str | None, threads: int, on_samples: Callable[[int], None]
@@ -44,21 +44,21 @@ class Exporter(Protocol):
         """Export the dataset in `folder` to `out`, a new folder or one that this export has begun.
 
         Args:
-            prefix: what paths in the exported files begin with; None for the exporter's own choice.
-            threads: shards written at once.
-            on_samples: called with the number of samples just written, or found written.
+            prefix: start of the paths in the exported files; None for the exporter's default.
+            threads: shards written in parallel.
+            on_samples: called with the number of samples just written, or found already written.
 
         Raises:
-            ConfigError: `out` holds something else, or the prefix cannot be.
-            DatasetError: the dataset is not whole, or damaged.
+            ConfigError: `out` contains something else, or the prefix is invalid.
+            DatasetError: the dataset is incomplete or damaged.
         """
 
 
 def claim(folder: Path, out: Path, to: str) -> None:
-    """Take `out` for the export of this dataset, or find that it already is.
+    """Claim `out` for the export of this dataset, or check that it is already claimed for it.
 
     Raises:
-        ConfigError: if it is another export's, or holds anything else.
+        ConfigError: it contains another export, or anything else.
     """
     digest = hashlib.sha256((folder / DATASET_FILE).read_bytes()).hexdigest()
     identity = {"to": to, "dataset": digest, "facemill": __version__}
@@ -69,9 +69,9 @@ def claim(folder: Path, out: Path, to: str) -> None:
         except ValueError as error:
             raise ConfigError(f"{path} is damaged ({error}): choose another --out, or delete the folder.") from None
         if before != identity:
-            raise ConfigError(f"{out} holds another export: choose another --out, or delete the folder.")
+            raise ConfigError(f"{out} contains another export: choose another --out, or delete the folder.")
     elif out.exists() and (not out.is_dir() or any(child.name != EXPORT_FOLDER for child in out.iterdir())):
-        raise ConfigError(f"{out} is not empty and holds no export: choose another --out.")
+        raise ConfigError(f"{out} is not empty and not an export: choose another --out.")
     else:
         write_atomically(path, json.dumps(identity, indent=1).encode())
 
@@ -85,13 +85,13 @@ def export_shards(
     threads: int,
     on_samples: Callable[[int], None],
 ) -> None:
-    """Give every sample to `write`, several shards at once; a shard that is done is passed over.
+    """Pass every sample to `write`, several shards in parallel; finished shards are skipped.
 
     Args:
-        write: called from many threads; writing a sample anew must do no harm.
+        write: called from several threads; must be idempotent.
 
     Raises:
-        DatasetError: a shard is damaged, or does not hold as many samples as dataset.json says.
+        DatasetError: a shard is damaged, or its number of samples differs from dataset.json.
     """
 
     def export(shard: ShardInfo) -> int:
@@ -103,7 +103,7 @@ def export_shards(
                 rows += 1
             if rows != shard.rows:
                 raise DatasetError(f"{shard.path} holds {rows} samples, not {shard.rows}: run `facemill verify`.")
-            os.sync()  # once a shard, since its files are too many to sync each
+            os.sync()  # once per shard: syncing each of its many files would be slow
             write_atomically(done, b"")
         return shard.rows
 

@@ -1,18 +1,18 @@
-"""Export to DeepfakeBench: the folders of pictures and the JSON files that its training reads.
+"""Export to DeepfakeBench: the folders of images and the JSON files that its training code reads.
 
 FaceForensics++/manipulated_sequences/Deepfakes/c23/frames/000_003/012.png    a crop, by frame
-                                               …/masks/000_003/012.png        where it is known what was forged
-                                               …/landmarks/000_003/012.npy    5 points [5, 2], float32, where known
+                                               …/masks/000_003/012.png        if the forged region is known
+                                               …/landmarks/000_003/012.npy    5 points [5, 2], float32, if known
 dataset_json/FaceForensics++.json  FF-DF.json  …
 
-Its loader finds masks and landmarks by replacing `frames` in a picture's path, and takes those that are not there for
-zeros. Points are pixels of the crop, the centre of the first one at (0, 0) as in dlib and OpenCV.
+Its loader finds masks and landmarks by replacing `frames` in an image's path, and uses zeros for missing ones.
+Points are pixels of the crop, with the centre of the first pixel at (0, 0) as in dlib and OpenCV.
 
-Its loader can also read pictures from LMDB environments, whose keys are the paths in the JSON files:
+Its loader can also read images from LMDB environments, whose keys are the paths in the JSON files:
 
 lmdb/FaceForensics++_lmdb/data.mdb
 
-It then asks for a mask of every picture, and reads it in colour, which is what its LRL needs.
+It then requires a mask for every image, and reads it in colour, as its LRL needs.
 
 Yan et al., DeepfakeBench, NeurIPS 2023, https://github.com/SCLBD/DeepfakeBench
 """
@@ -47,27 +47,27 @@ from facemill.manifests.videos import read_videos
 __all__ = ["PREFIX", "export_deepfakebench", "export_deepfakebench_lmdb"]
 
 PREFIX = "./datasets/rgb"
-"""Where DeepfakeBench's own instructions put its pictures, seen from its folder, in which training is started."""
+"""Folder for images in DeepfakeBench's instructions, relative to its own folder, where training is started."""
 
 JSON_FOLDER = "dataset_json"
 LMDB_FOLDER = "lmdb"
 LMDB_SIZE = 1 << 40
-"""Bytes that an environment may grow to: address space, not disk."""
+"""Maximum size of an environment in bytes: reserves address space, not disk space."""
 C40_PAGES = ("FaceForensics++", "FF-DF", "FF-F2F", "FF-FS", "FF-NT")
-"""JSON files that its loader also knows with `_c40` behind the name, whatever the configured compression."""
+"""JSON files that its loader also looks for with the suffix `_c40`, for any configured compression."""
 ZERO_MASKS = (MaskKind.ZEROS, MaskKind.NONE)
-"""Masks that are all zero, and not written."""
+"""Kinds of masks that are all zero, and not written."""
 BATCH = 65536
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
-    """The crops of one person of a video: a folder of frames.
+class BenchVideo:
+    """The crops of one face track of a video: one video of DeepfakeBench, a folder of frames.
 
     Attributes:
-        label: as DeepfakeBench names it.
+        label: DeepfakeBench's name of the label.
         folder: of the frames, below the root; ends in the name.
-        frames: by index, whether its mask is written.
+        frames: frame indices, and whether the frame's mask is written.
     """
 
     video: VideoEntry
@@ -85,36 +85,36 @@ class Clip:
         return f"{self.folder}/{frame:03d}{suffix}".replace("frames", kind)
 
     def entry(self, prefix: str) -> dict[str, Any]:
-        """What its JSON says of a video."""
+        """The video's entry in a JSON file."""
         frames = sorted(self.frames)
         masked = [frame for frame in frames if self.frames[frame]]
         entry: dict[str, Any] = {"label": self.label, "frames": [f"{prefix}/{self.path('frames', f)}" for f in frames]}
         return entry | ({"masks": [f"{prefix}/{self.path('masks', f)}" for f in masked]} if masked else {})
 
 
-Clips = dict[tuple[str, int], Clip]
-"""Clips by video_id and track."""
+BenchVideos = dict[tuple[str, int], BenchVideo]
+"""By video_id and track."""
 
-Put = Callable[[Clip, str, bytes], None]
-"""Stores the content of a path below the root."""
+Put = Callable[[BenchVideo, str, bytes], None]
+"""Stores content under a path below the root."""
 
 
 def export_deepfakebench(
     folder: Path, out: Path, *, prefix: str | None, threads: int, on_samples: Callable[[int], None]
 ) -> ExportReport:
-    """As `Exporter`; the JSON files are written last. `prefix` is `PREFIX` unless told."""
+    """As `Exporter`; the JSON files are written last. The default prefix is `PREFIX`."""
     return _export(folder, out, prefix=prefix, threads=threads, on_samples=on_samples, lmdb=False)
 
 
 def export_deepfakebench_lmdb(
     folder: Path, out: Path, *, prefix: str | None, threads: int, on_samples: Callable[[int], None]
 ) -> ExportReport:
-    """As `export_deepfakebench`, with pictures and masks in LMDB environments instead of files.
+    """As `export_deepfakebench`, with images and masks in LMDB environments instead of files.
 
-    A killed export goes on; after a power cut the environments may be damaged, and `out` must be made anew.
+    A killed export can be resumed; after a power failure the environments may be damaged: export to a new folder.
 
     Raises:
-        ConfigError: also if the package lmdb is not installed, or a path is longer than a key may be.
+        ConfigError: also if the package lmdb is not installed, or a path is too long for a key.
     """
     if find_spec("lmdb") is None:
         raise ConfigError('This export needs the package lmdb: pip install "facemill[lmdb]".')
@@ -126,46 +126,46 @@ def _export(
 ) -> ExportReport:
     prefix = _checked(PREFIX if prefix is None else prefix)
     info = read_dataset(folder)
-    clips = _find_clips(folder)
+    bench_videos = _find_bench_videos(folder)
     claim(folder, out, "deepfakebench-lmdb" if lmdb else "deepfakebench")
-    with _open_environments(out, clips.values(), prefix) if lmdb else _open_folder(out) as put:
+    with _open_environments(out, bench_videos.values(), prefix) if lmdb else _open_folder(out) as put:
 
         def write(sample: EncodedSample) -> None:
-            clip = clips.get((sample.record.video_id, sample.record.track_id))
-            if clip is None:
+            bench_video = bench_videos.get((sample.record.video_id, sample.record.track_id))
+            if bench_video is None:
                 raise DatasetError(f"{SAMPLES_FILE} does not list {sample.record.sample_id}: run `facemill verify`.")
-            _write_sample(put, clip, sample, lmdb=lmdb)
+            _write_sample(put, bench_video, sample, lmdb=lmdb)
 
         export_shards(folder, out, info.shards, write, threads=threads, on_samples=on_samples)
-    for name, page in _pages(clips.values(), prefix):
+    for name, page in _pages(bench_videos.values(), prefix):
         write_atomically(out / JSON_FOLDER / f"{name}.json", json.dumps(page).encode())
     return ExportReport(
         out=out,
         samples=sum(shard.rows for shard in info.shards),
-        videos=len({video_id for video_id, _ in clips}),
-        notes=tuple(_notes(out, list(clips.values()), prefix, lmdb=lmdb)),
+        videos=len({video_id for video_id, _ in bench_videos}),
+        notes=tuple(_notes(out, list(bench_videos.values()), prefix, lmdb=lmdb)),
     )
 
 
 def _checked(prefix: str) -> str:
-    """The prefix without a slash at its end.
+    """The prefix without a trailing slash.
 
     Raises:
-        ConfigError: the loader would put a folder of its own in front of it, or find something to replace in it.
+        ConfigError: the loader would prepend a folder of its own, or replace a part of the prefix.
     """
     if not prefix.startswith(".") or any(part in prefix for part in ("frames", ".png", "\\")):
         raise ConfigError(
-            f"DeepfakeBench cannot read paths that begin with {prefix!r}: --prefix must begin with a dot, "
-            "and have no 'frames', no '.png' and no backslash in it."
+            f"DeepfakeBench cannot read paths that start with {prefix!r}: --prefix must start with a dot, "
+            "and must not contain 'frames', '.png' or a backslash."
         )
     return prefix.rstrip("/")
 
 
-# What there is ----------------------------------------------------------------------------------------
+# Videos -----------------------------------------------------------------------------------------------
 
 
-def _find_clips(dataset: Path) -> Clips:
-    """Every person of every video that has samples, in the order of the manifest.
+def _find_bench_videos(dataset: Path) -> BenchVideos:
+    """Every face track of every video with samples, in the order of the manifest.
 
     Raises:
         DatasetError: samples.parquet cannot be read, or lists a video that the manifest does not.
@@ -178,17 +178,17 @@ def _find_clips(dataset: Path) -> Clips:
             raise DatasetError(f"{VIDEOS_FILE} does not list {video_id}: run `facemill verify`.")
         tracks[video_id].append(track)
     names = VideoNames()
-    clips: Clips = {}
+    bench_videos: BenchVideos = {}
     for video in videos.values():
         bench, label = identify(video.dataset, video.method)
         for track in tracks[video.video_id]:
             folder = names.choose_folder(bench, label, video, track)
-            clips[video.video_id, track] = Clip(video, bench, label, folder, frames[video.video_id, track])
-    return clips
+            bench_videos[video.video_id, track] = BenchVideo(video, bench, label, folder, frames[video.video_id, track])
+    return bench_videos
 
 
 def _find_frames(samples: Path) -> dict[tuple[str, int], dict[int, bool]]:
-    """By video_id and track, the frames, and whether each has a mask to write."""
+    """Frames by video_id and track, and whether each has a mask to write."""
     found: dict[tuple[str, int], dict[int, bool]] = defaultdict(dict)
     try:
         with pq.ParquetFile(samples, pre_buffer=False) as file:
@@ -201,25 +201,25 @@ def _find_frames(samples: Path) -> dict[tuple[str, int], dict[int, bool]]:
     return found
 
 
-# Pictures ---------------------------------------------------------------------------------------------
+# Images -----------------------------------------------------------------------------------------------
 
 
-def _write_sample(put: Put, clip: Clip, sample: EncodedSample, *, lmdb: bool) -> None:
+def _write_sample(put: Put, bench_video: BenchVideo, sample: EncodedSample, *, lmdb: bool) -> None:
     frame = sample.record.frame_index
-    put(clip, clip.path("frames", frame), _as_png(sample.image))
+    put(bench_video, bench_video.path("frames", frame), _as_png(sample.image))
     if lmdb or sample.record.mask_kind not in ZERO_MASKS:
-        put(clip, clip.path("masks", frame), sample.mask)
+        put(bench_video, bench_video.path("masks", frame), sample.mask)
     if not lmdb and any(sample.record.landmarks):  # an environment's landmarks must be 81 points
         content = io.BytesIO()
         np.save(content, _crop_landmarks(sample.record))
-        put(clip, clip.path("landmarks", frame, ".npy"), content.getvalue())
+        put(bench_video, bench_video.path("landmarks", frame, ".npy"), content.getvalue())
 
 
 @contextmanager
 def _open_folder(out: Path) -> Iterator[Put]:
-    """Every content becomes a file."""
+    """Yield a function that stores content in a file."""
 
-    def put(clip: Clip, path: str, content: bytes) -> None:
+    def put(bench_video: BenchVideo, path: str, content: bytes) -> None:
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         (out / path).write_bytes(content)
 
@@ -227,23 +227,23 @@ def _open_folder(out: Path) -> Iterator[Put]:
 
 
 @contextmanager
-def _open_environments(out: Path, clips: Iterable[Clip], prefix: str) -> Iterator[Put]:
-    """Every content becomes a value, in the environment that the loader opens for the clip's dataset."""
+def _open_environments(out: Path, bench_videos: Iterable[BenchVideo], prefix: str) -> Iterator[Put]:
+    """Yield a function that stores content in the environment that the loader opens for the video's dataset."""
     import lmdb
 
     with ExitStack() as stack:
         environments: dict[str, Any] = {}
-        for clip in clips:
-            if clip.bench.folder not in environments:
-                folder = out / LMDB_FOLDER / f"{clip.bench.folder}_lmdb"
+        for bench_video in bench_videos:
+            if bench_video.bench.folder not in environments:
+                folder = out / LMDB_FOLDER / f"{bench_video.bench.folder}_lmdb"
                 folder.mkdir(parents=True, exist_ok=True)
-                # Synced once a shard, by `export_shards`, and not at each of many small transactions.
+                # Synced once per shard by `export_shards`, not at each of many small transactions.
                 environment = lmdb.open(str(folder), map_size=LMDB_SIZE, sync=False)
-                environments[clip.bench.folder] = stack.enter_context(environment)
+                environments[bench_video.bench.folder] = stack.enter_context(environment)
 
-        def put(clip: Clip, path: str, content: bytes) -> None:
+        def put(bench_video: BenchVideo, path: str, content: bytes) -> None:
             key = f"{prefix}/{path}".encode()
-            environment = environments[clip.bench.folder]
+            environment = environments[bench_video.bench.folder]
             if len(key) > environment.max_key_size():
                 raise ConfigError(f"{path} is too long for a key of LMDB: export to deepfakebench instead.")
             with environment.begin(write=True) as transaction:
@@ -253,7 +253,7 @@ def _open_environments(out: Path, clips: Iterable[Clip], prefix: str) -> Iterato
 
 
 def _as_png(image: bytes) -> bytes:
-    """A PNG is kept byte for byte; another picture is decoded, and encoded without loss."""
+    """Keep a PNG byte for byte; decode other images and encode them losslessly."""
     if image_suffix(image) == ".png":
         return image
     pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
@@ -261,7 +261,7 @@ def _as_png(image: bytes) -> bytes:
 
 
 def _crop_landmarks(record: SampleRecord) -> NDArray[np.float32]:
-    """The five points [5, 2] in pixels of the crop, the centre of its first pixel at (0, 0)."""
+    """The five points [5, 2] in pixels of the crop, with the centre of its first pixel at (0, 0)."""
     affine = np.array(record.affine).reshape(2, 3)
     points = np.array(record.landmarks).reshape(-1, 2)
     return np.asarray(points @ affine[:, :2].T + affine[:, 2] - 0.5, np.float32)
@@ -270,48 +270,48 @@ def _crop_landmarks(record: SampleRecord) -> NDArray[np.float32]:
 # JSON -------------------------------------------------------------------------------------------------
 
 
-def _pages(clips: Iterable[Clip], prefix: str) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Names and contents of the JSON files; that of a single method only where the method is there."""
-    members: dict[str, list[Clip]] = defaultdict(list)
+def _pages(bench_videos: Iterable[BenchVideo], prefix: str) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Names and contents of the JSON files; a single method has a file only if it has videos."""
+    members: dict[str, list[BenchVideo]] = defaultdict(list)
     main: set[str] = set()
-    for clip in clips:
-        main.add(next(iter(clip.bench.pages)))
-        for name, labels in clip.bench.pages.items():
-            if clip.label in labels:
-                members[name].append(clip)
+    for bench_video in bench_videos:
+        main.add(next(iter(bench_video.bench.pages)))
+        for name, labels in bench_video.bench.pages.items():
+            if bench_video.label in labels:
+                members[name].append(bench_video)
     for name, chosen in members.items():
-        wanted = [clip for clip in chosen if name in main or clip.video.label == 1]
+        wanted = [bench_video for bench_video in chosen if name in main or bench_video.video.label == 1]
         if wanted:
             page = {name: _page(chosen, prefix)}
             yield name, page
-            if name in C40_PAGES and any(clip.video.quality == "c40" for clip in wanted):
+            if name in C40_PAGES and any(bench_video.video.quality == "c40" for bench_video in wanted):
                 yield f"{name}_c40", page
 
 
-def _page(clips: list[Clip], prefix: str) -> dict[str, Any]:
-    """Videos by label, split and, where the loader looks for it, compression level: every one of them is there."""
-    levels = sorted({clip.video.quality for clip in clips})
+def _page(bench_videos: list[BenchVideo], prefix: str) -> dict[str, Any]:
+    """Videos by label, split and, if the loader expects it, compression level; all splits and levels are present."""
+    levels = sorted({bench_video.video.quality for bench_video in bench_videos})
     page: dict[str, Any] = {}
-    for clip in clips:
-        leveled = clip.bench.has_levels
+    for bench_video in bench_videos:
+        leveled = bench_video.bench.has_levels
         splits = page.setdefault(
-            clip.label, {split: {level: {} for level in levels} if leveled else {} for split in SPLITS}
+            bench_video.label, {split: {level: {} for level in levels} if leveled else {} for split in SPLITS}
         )
-        videos = splits[clip.video.split]
-        (videos[clip.video.quality] if leveled else videos)[clip.name] = clip.entry(prefix)
+        videos = splits[bench_video.video.split]
+        (videos[bench_video.video.quality] if leveled else videos)[bench_video.name] = bench_video.entry(prefix)
     return page
 
 
-def _notes(out: Path, clips: list[Clip], prefix: str, *, lmdb: bool) -> Iterable[str]:
-    """What to set in DeepfakeBench before it reads this."""
+def _notes(out: Path, bench_videos: list[BenchVideo], prefix: str, *, lmdb: bool) -> Iterable[str]:
+    """How to configure DeepfakeBench to read the export."""
     storage = f"lmdb: true, lmdb_dir: {prefix}/{LMDB_FOLDER}" if lmdb else "lmdb: false"
     yield (
-        f"Make {prefix}, seen from DeepfakeBench's folder, a link to {out.absolute()}, and set {storage} and "
+        f"In DeepfakeBench's folder, make {prefix} a link to {out.absolute()}, and set {storage} and "
         f"dataset_json_folder: {prefix}/{JSON_FOLDER} in its configuration."
     )
-    if levels := sorted({clip.video.quality for clip in clips if clip.bench.has_levels}):
+    if levels := sorted({bench_video.video.quality for bench_video in bench_videos if bench_video.bench.has_levels}):
         yield f"Set compression: {' or '.join(levels)}."
-    unknown = {clip.label: clip.video.label for clip in clips if not is_known_label(clip.label)}
+    unknown = {each.label: each.video.label for each in bench_videos if not is_known_label(each.label)}
     if unknown:
         lines = ", ".join(f"{name}: {label}" for name, label in sorted(unknown.items()))
         yield f"Add to label_dict in its train_config.yaml and test_config.yaml: {lines}."

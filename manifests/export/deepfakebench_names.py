@@ -1,4 +1,4 @@
-"""What DeepfakeBench calls datasets, methods, and the JSON files that its configuration names."""
+"""DeepfakeBench's names of datasets, methods, and JSON files in its configuration."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,13 +13,13 @@ __all__ = ["BenchDataset", "VideoNames", "identify", "is_known_label"]
 
 @dataclass(frozen=True, slots=True)
 class BenchDataset:
-    """A dataset as DeepfakeBench knows it.
+    """A dataset in DeepfakeBench.
 
     Attributes:
-        folder: below its root of pictures.
-        labels: by forgery method, `real` among them.
-        pages: names of the JSON files, each with the labels in it; the first has the dataset as a whole.
-        has_levels: its loader looks for the compression level below the split.
+        folder: below its root of images.
+        labels: by forgery method, including `real`.
+        pages: names of the JSON files, each with its labels; the first one contains the whole dataset.
+        has_levels: whether its loader expects the compression level below the split.
     """
 
     folder: str
@@ -60,7 +60,7 @@ _KNOWN_LABELS = {label for known in _KNOWN.values() for label in known.labels.va
 
 
 def identify(dataset: str, method: str) -> tuple[BenchDataset, str]:
-    """The dataset and the label of a video; those that DeepfakeBench does not know get `_Real` and `_Fake`."""
+    """The dataset and label of a video; labels of datasets unknown to DeepfakeBench end in `_Real` and `_Fake`."""
     known = _KNOWN.get(dataset)
     if known is not None and method in known.labels:
         return known, known.labels[method]
@@ -70,24 +70,24 @@ def identify(dataset: str, method: str) -> tuple[BenchDataset, str]:
 
 
 def is_known_label(label: str) -> bool:
-    """Whether it is in the `label_dict` of DeepfakeBench's own configuration."""
+    """Whether the label is in the `label_dict` of DeepfakeBench's configuration."""
     return label in _KNOWN_LABELS
 
 
 class VideoNames:
-    """Chooses the names of videos: the original's, where that is free.
+    """Chooses unique names of videos: the file's own name if it is not taken.
 
-    The loader tells videos apart by label and name, and video metrics by name alone: no two videos of a label share
-    one, nor do a real one and a fake. Fakes of several methods may, as they do in FaceForensics++.
+    The loader identifies videos by label and name, and video metrics by name alone: no two videos of a label share
+    a name, nor do a real and a fake. Fakes of several methods may share one, as in FaceForensics++.
     """
 
     def __init__(self) -> None:
         self._taken: set[tuple[str, ...]] = set()
 
     def choose_folder(self, bench: BenchDataset, label: str, video: VideoEntry, track: int) -> str:
-        """The folder of frames of one person of a video, which ends in the name: `…/frames/<name>`.
+        """The folder of frames of one face track of a video, which ends in the name: `…/frames/<name>`.
 
-        Videos asked for in the same order get the same names.
+        The names are the same for every call sequence in the same order.
         """
         parents = _frames_folder(bench, video)
         scope = (next(iter(bench.pages)), video.quality if bench.has_levels else "")
@@ -102,7 +102,7 @@ class VideoNames:
 
 
 def _frames_folder(bench: BenchDataset, video: VideoEntry) -> str:
-    """Beside the original's folder of videos."""
+    """A sibling of the video's own `videos` folder."""
     parents = PurePosixPath(video.path).parts[:-1]
     if parents and parents[-1] == "videos":
         parents = parents[:-1]
@@ -110,12 +110,12 @@ def _frames_folder(bench: BenchDataset, video: VideoEntry) -> str:
 
 
 def _candidates(video: VideoEntry, track: int) -> Iterator[str]:
-    # In front, because some of its detectors read an identity from the end of the name.
-    person = f"t{track}_" if track else ""
+    # A prefix, because some of its detectors read an identity from the end of the name.
+    track_prefix = f"t{track}_" if track else ""
     names = (_safe(PurePosixPath(video.path).stem), _safe(video.video_id))
-    return chain((person + name for name in names), (f"{person}{names[1]}-{n}" for n in count(2)))
+    return chain((track_prefix + name for name in names), (f"{track_prefix}{names[1]}-{n}" for n in count(2)))
 
 
 def _safe(part: str) -> str:
-    """A part of a path in which its loader finds nothing to replace: it takes `frames` and `.png` anywhere."""
+    """A path component without `frames` and `.png`, which its loader would replace anywhere in a path."""
     return re.sub(r"[^\w+-]", "_", part).replace("frames", "Frames")

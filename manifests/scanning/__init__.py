@@ -1,3 +1,3 @@
-"""From a dataset's folder to a manifest: listing, scanning, splitting, content hashes, merging."""
+"""Makes a manifest from a dataset's folder: listing, scanning, splitting, content hashes, merging."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Sizes and hashes of videos' bytes, read in parallel: what tells a damaged or repeated download before a run."""
+"""Sizes and hashes of videos, read in parallel: they reveal damaged and duplicate downloads before a run."""
 
 import posixpath
 from collections import defaultdict
@@ -22,12 +22,12 @@ __all__ = ["Change", "add_contents", "find_changed", "read_contents", "size_of"]
 _THREADS = 8
 _CHUNK = 2**20  # bytes read at once
 OnVideos = Callable[[int], object]
-"""Told how many videos were read just now."""
+"""Called with the number of videos just read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a video's bytes are; of a sequence, those of its pictures with their names."""
+    """Size and hash of a video's bytes; for an image sequence, of its images and their names."""
 
     size: int
     hash: str
@@ -35,10 +35,10 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A video that is not what its manifest says.
+    """A video that differs from its manifest entry.
 
     Attributes:
-        what: in words, without a full stop.
+        what: the difference, without a full stop.
     """
 
     path: str
@@ -51,7 +51,7 @@ class Change:
 def read_contents(
     entries: Sequence[VideoEntry], *, threads: int = _THREADS, on_videos: OnVideos = lambda _: None
 ) -> list[Content | None]:
-    """The content of each video, in their order; None for one that is not there, or cannot be read.
+    """Read the content of each video, in order; None for a missing or unreadable one.
 
     An archive is read once for all of its sequences.
     """
@@ -71,13 +71,13 @@ def read_contents(
                     contents[position] = found.get(entries[position].path)
                 on_videos(len(positions))
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # an interrupted run does not read on
+            pool.shutdown(cancel_futures=True)  # stop reading when interrupted
             raise
     return contents
 
 
 def add_contents(report: ScanReport, *, threads: int = _THREADS, on_videos: OnVideos = lambda _: None) -> None:
-    """Give every entry its size and hash; report what is empty, unreadable, or has the bytes of another video."""
+    """Add size and hash to every entry; report videos that are empty, unreadable, or identical to another one."""
     contents = read_contents(report.entries, threads=threads, on_videos=on_videos)
     seen: set[str] = set()
     hashed = []
@@ -98,17 +98,17 @@ def add_contents(report: ScanReport, *, threads: int = _THREADS, on_videos: OnVi
 def find_changed(
     entries: Sequence[VideoEntry], *, threads: int = _THREADS, on_videos: OnVideos = lambda _: None
 ) -> list[Change]:
-    """Read the videos again, and list those that are gone, or are not what was hashed when they were scanned.
+    """Re-read the videos, and list those that are missing or have changed since they were hashed.
 
     Raises:
-        ManifestError: the manifest holds no hashes.
+        ManifestError: the manifest has no hashes.
     """
     if unhashed := [entry for entry in entries if entry.content_hash is None]:
         raise ManifestError(f"{len(unhashed)} of {len(entries)} videos have no hash to compare with: scan with --hash.")
     changes = []
     for entry, content in zip(entries, read_contents(entries, threads=threads, on_videos=on_videos), strict=True):
         if content is None:
-            changes.append(Change(entry.path, "it is not there, or cannot be read"))
+            changes.append(Change(entry.path, "it is missing or unreadable"))
         elif content.size != entry.size_bytes:
             changes.append(Change(entry.path, f"it has {content.size} bytes instead of {entry.size_bytes}"))
         elif content.hash != entry.content_hash:
@@ -117,10 +117,10 @@ def find_changed(
 
 
 def size_of(entry: VideoEntry) -> int | None:
-    """Size of a video's file, bytes; None for a sequence of pictures, which is no file.
+    """Size of a video's file, bytes; None for an image sequence, which is not a file.
 
     Raises:
-        OSError: the file is not there.
+        OSError: the file is missing.
     """
     if is_sequence(entry.path):
         return None
@@ -136,7 +136,7 @@ def size_of(entry: VideoEntry) -> int | None:
 
 
 def _read(root: str, path: str) -> dict[str, Content]:
-    """Contents by the path of the video: of one file, of a folder of pictures, or of the sequences of an archive."""
+    """Contents by video path: of one file, of a folder of images, or of the sequences in an archive."""
     place = locate(root, path)
     try:
         if is_archive(path):
@@ -174,7 +174,7 @@ def _read_archive(place: str, path: str) -> dict[str, Content]:
 
 
 def _of_pictures(pictures: Iterable[tuple[str, Content]]) -> Content:
-    """The same for a sequence on disk and in an archive, whatever the order there."""
+    """Independent of the order of the images, so that a sequence on disk equals the same one in an archive."""
     ordered = sorted(pictures, key=lambda picture: picture[0])
     listed = "\n".join(f"{name} {content.hash}" for name, content in ordered)
     digest = xxhash.xxh3_128(listed.encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""Splits by identity: no subject, and no fake and its original, in two of them, and methods in proportion.
+"""Splits by identity: every subject, and every fake with its original, is in one split; methods in proportion.
 
-Two rules. Where swaps stay within small families, whole families are dealt. Where they tie nearly everybody
-together (Celeb-DF, DFD), that would put all of it into one split: there, subjects are dealt, and the
-fakes that join subjects of two splits are left out, or follow whom they show.
+There are two rules. If swaps stay within small families, whole families are assigned to splits. If swaps link
+nearly all subjects (Celeb-DF, DFD), that would put everything into one split: subjects are assigned instead, and
+fakes that link subjects of two splits are left out, or follow their target subject.
 """
 
 from collections import Counter, defaultdict
@@ -18,63 +18,63 @@ from facemill.seeded import seeded_hash
 __all__ = ["assign", "assign_subjects", "keep_subjects_apart"]
 
 FamilyOf = Callable[[VideoEntry], str | None]
-"""What else than subjects and originals keeps videos together; None for nothing."""
+"""What keeps videos together besides subjects and originals; None for nothing."""
 
 
 def assign(
     entries: Sequence[VideoEntry], shares: Shares, seed: int = 0, *, family_of: FamilyOf = lambda _: None
 ) -> list[VideoEntry]:
-    """Give every video a split so that no subject, and no fake and its original, are in two.
+    """Assign every video a split so that no subject, and no fake and its original, is in two splits.
 
-    Videos that are linked by subjects or sources stay together. The largest such families are dealt
-    first, each to where it brings the methods nearest to their shares; equally large ones in an order
-    drawn from `seed`, by subject, so that the same people land in the same split in every quality.
+    Videos linked by subjects or sources stay together. The largest such families are assigned first, each to the
+    split where it brings the methods closest to their shares. Families of equal size are ordered by a hash of
+    `seed` and subject, so that a subject is in the same split in every quality.
 
     Raises:
-        ManifestError: there are fewer families than splits asked for.
+        ManifestError: there are fewer families than requested splits.
     """
     families = _families(entries, family_of)
     splits = _asked_for(shares)
     if len(families) < len(splits):
         raise ManifestError(
-            f"Shared subjects tie the {len(entries)} videos into {len(families)} families, too few for "
+            f"Shared subjects link the {len(entries)} videos into {len(families)} families, too few for "
             f"{' and '.join(splits)}: ask for fewer splits, such as --split all-test."
         )
-    split_of = _deal(families, _Lack(entries, splits), seed)
+    split_of = _assign_families(families, _Deficit(entries, splits), seed)
     return [replace(entry, split=split_of[entry.video_id]) for entry in entries]
 
 
 def assign_subjects(
     entries: Sequence[VideoEntry], shares: Shares, seed: int = 0, *, whole: bool = False
 ) -> tuple[list[VideoEntry], list[VideoEntry]]:
-    """Give every subject a split; return the videos of subjects of one split, and those left out.
+    """Assign every subject a split; return the videos whose subjects are in one split, and those left out.
 
-    The smallest split grows around a subject drawn from `seed`, always by whoever shares most videos with
-    those already in it, until it has its share; then the next; the largest takes the rest. So few
-    videos are left out. Videos of nobody known are dealt last, to where their method lacks.
+    The smallest split is grown first: starting from a subject chosen by `seed`, the subject that shares most videos
+    with its members is added until the split has its share. The largest split takes the rest. This leaves out few
+    videos. Videos without known subjects are assigned last, to the split that lacks their method most.
 
     Args:
-        whole: leave out nothing: a fake that joins two splits goes where its first subject is, who is seen in it.
+        whole: leave out nothing: a fake that links two splits goes to the split of its first subject, the target.
 
     Raises:
-        ManifestError: there are fewer subjects (or videos of nobody known) than splits asked for.
+        ManifestError: there are fewer subjects (or videos without known subjects) than requested splits.
     """
     splits = _asked_for(shares)
     split_of = _grow_splits(entries, splits, seed)
-    kept, left_out, strangers = [], [], []
+    kept, left_out, unnamed = [], [], []
     for entry in entries:
         among = {split_of[subject] for subject in entry.subject_ids}
         if not among:
-            strangers.append(entry)
+            unnamed.append(entry)
         elif len(among) > 1 and not whole:
             left_out.append(entry)
         else:
             kept.append(replace(entry, split=split_of[entry.subject_ids[0]]))
-    lack = _Lack([*kept, *strangers], splits)
+    deficit = _Deficit([*kept, *unnamed], splits)
     for entry in kept:
-        lack.take(entry.split, [entry])
-    dealt = _deal(_families(strangers), lack, seed)
-    kept += [replace(entry, split=dealt[entry.video_id]) for entry in strangers]
+        deficit.take(entry.split, [entry])
+    assigned = _assign_families(_families(unnamed), deficit, seed)
+    kept += [replace(entry, split=assigned[entry.video_id]) for entry in unnamed]
     if empty := [split for split in splits if split not in {entry.split for entry in kept}]:
         raise ManifestError(
             f"There are too few subjects in {len(entries)} videos to fill {' and '.join(empty)}: "
@@ -84,7 +84,7 @@ def assign_subjects(
 
 
 def keep_subjects_apart(entries: Sequence[VideoEntry]) -> tuple[list[VideoEntry], list[VideoEntry]]:
-    """The entries without videos of train or val that show a subject of test, or of train one of val; and those."""
+    """Separate videos of train and val with a subject of test, or of train with one of val: (kept, left out)."""
     kept, left_out = [], []
     later: set[str] = set()
     for split in (REFERENCE, *reversed(SPLITS)):
@@ -96,8 +96,8 @@ def keep_subjects_apart(entries: Sequence[VideoEntry]) -> tuple[list[VideoEntry]
     return kept, left_out
 
 
-class _Lack:
-    """How many videos of each method each split still lacks, and where a family mends most of that."""
+class _Deficit:
+    """How many videos of each method each split still lacks, and which split a family fits best."""
 
     def __init__(self, entries: Iterable[VideoEntry], shares: Mapping[str, float]) -> None:
         self._totals = Counter(entry.method for entry in entries)
@@ -108,19 +108,19 @@ class _Lack:
         self.empty = set(shares)
 
     def best(self, family: Sequence[VideoEntry], splits: Iterable[str]) -> str:
-        """Of `splits`, the one whose getting the family lessens chi-square most, every method counting alike.
+        """The split among `splits` for which adding the family reduces chi-square most, with equal weight per method.
 
-        A split is so kept at its share from the first family to the last, and none that is too large
-        for a small split goes there: chi-square is the sum of lack^2 / share.
+        Chi-square is the sum of deficit^2 / share. This keeps every split near its share throughout, and keeps
+        large families out of small splits.
         """
         made_of = Counter(entry.method for entry in family)
 
         def gain(split: str) -> float:
             lacking = self._by_split[split]
-            mended = (
+            reduction = (
                 count * (2 * lacking[method] - count) / self._totals[method] ** 2 for method, count in made_of.items()
             )
-            return sum(mended) / self._shares[split]
+            return sum(reduction) / self._shares[split]
 
         return max((split for split in self._shares if split in splits), key=gain)
 
@@ -131,19 +131,19 @@ class _Lack:
 
 
 def _asked_for(shares: Shares) -> dict[str, float]:
-    """Shares of 1, by split."""
+    """Shares by split, adding up to 1."""
     return {split: share / 100 for split, share in zip(SPLITS, shares, strict=True) if share}
 
 
-def _deal(families: list[list[VideoEntry]], lack: _Lack, seed: int) -> dict[str, str]:
-    """Splits by video id: each family goes where its methods are lacking, the largest first."""
-    families = sorted(families, key=lambda family: (-len(family), _draw(family, seed)))
+def _assign_families(families: list[list[VideoEntry]], deficit: _Deficit, seed: int) -> dict[str, str]:
+    """Splits by video id: each family goes to the split that lacks its methods most, the largest family first."""
+    families = sorted(families, key=lambda family: (-len(family), _rank(family, seed)))
     split_of = {}
-    for dealt, family in enumerate(families):
-        # The last families go where nothing is yet, so that no split asked for stays empty.
-        open_splits = lack.empty if len(families) - dealt <= len(lack.empty) else SPLITS
-        split = lack.best(family, open_splits)
-        lack.take(split, family)
+    for number, family in enumerate(families):
+        # The last families go to empty splits, so that no requested split stays empty.
+        open_splits = deficit.empty if len(families) - number <= len(deficit.empty) else SPLITS
+        split = deficit.best(family, open_splits)
+        deficit.take(split, family)
         split_of.update(dict.fromkeys((entry.video_id for entry in family), split))
     return split_of
 
@@ -162,7 +162,7 @@ def _grow_splits(entries: Sequence[VideoEntry], shares: Mapping[str, float], see
     for filled, split in enumerate(small, start=1):
         members: list[str] = []
         lacking = shares[split] * seen.total()
-        while len(waiting) > len(shares) - filled:  # one subject at least stays for each split to come
+        while len(waiting) > len(shares) - filled:  # leave at least one subject for each remaining split
             nearest = max(waiting, key=lambda subject: sum(shared[subject][member] for member in members))
             if members and seen[nearest] / 2 > lacking:
                 break
@@ -198,6 +198,6 @@ def _families(entries: Sequence[VideoEntry], family_of: FamilyOf = lambda _: Non
     return list(members.values())
 
 
-def _draw(family: list[VideoEntry], seed: int) -> int:
+def _rank(family: list[VideoEntry], seed: int) -> int:
     subjects = (subject for entry in family for subject in entry.subject_ids)
     return seeded_hash(seed, min(subjects, default=None) or min(entry.video_id for entry in family))

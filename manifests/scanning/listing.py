@@ -19,19 +19,19 @@ _VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".
 
 
 def is_video(path: str) -> bool:
-    """Whether the name is a video's."""
+    """Whether the name is that of a video file."""
     return PurePosixPath(path).suffix.lower() in _VIDEO_SUFFIXES
 
 
 def one_form(name: str) -> str:
-    """The name in one Unicode form, by which names that look alike are compared: macOS stores `e` and an accent."""
+    """The name in Unicode form NFC, for comparison: macOS stores `é` as `e` and a combining accent."""
     return unicodedata.normalize("NFC", name)
 
 
 def locate(root: str, path: str) -> str:
-    """Where the file is: `path` below `root`, as a local path or an fsspec URL.
+    """Join `root` and `path` to a local path or an fsspec URL.
 
-    A chained URL takes the path in its first link: `zip://::s3://b/a.zip` gives `zip://x.mp4::s3://b/a.zip`.
+    In a chained URL, the path goes into the first link: `zip://::s3://b/a.zip` gives `zip://x.mp4::s3://b/a.zip`.
     """
     if "://" not in root:
         return os.path.join(root, path)  # noqa: PTH118, called once per video of a large manifest
@@ -53,11 +53,11 @@ class Listing:
 
     @cached_property
     def present(self) -> frozenset[str]:
-        """`paths`, to ask whether one is there."""
+        """`paths` as a set, for fast lookup."""
         return frozenset(self.paths)
 
     def find(self, path: str) -> str | None:
-        """The path as it is here, which may be of another Unicode form; None where it is not."""
+        """The path as listed here, possibly in another Unicode form; None if it is not listed."""
         return path if path in self.present else self._by_form.get(one_form(path))
 
     @cached_property
@@ -65,7 +65,7 @@ class Listing:
         return {one_form(path): path for path in self.paths}
 
     def read_text(self, path: str) -> str:
-        """The text of a small file, such as a list of splits.
+        """Read the text of a small file, such as a list of splits.
 
         Raises:
             ManifestError: it cannot be read, or is not UTF-8.
@@ -75,7 +75,7 @@ class Listing:
             with open_file(place) as file:
                 return file.read().decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise ManifestError(f"{place} cannot be read ({error}): check that it is a whole text file.") from error
+            raise ManifestError(f"{place} cannot be read ({error}): check that it is a complete text file.") from error
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def open_file(place: str) -> Iterator[IO[bytes]]:
     """
     if "://" not in place:
         if Path(place).exists() and not Path(place).is_file():
-            raise OSError(f"{place} is not a regular file")  # a pipe would be waited for
+            raise OSError(f"{place} is not a regular file")  # reading a pipe would block
         with Path(place).open("rb") as file:
             yield file
         return
@@ -98,10 +98,10 @@ def open_file(place: str) -> Iterator[IO[bytes]]:
 
 
 def list_files(root: str | Path) -> Listing:
-    """List every file below `root`, by name only; links to folders are followed, each folder being listed once.
+    """List every file below `root`, without opening any; follow links to folders, listing each folder once.
 
     Raises:
-        ManifestError: there is no such folder, or one that may not be listed.
+        ManifestError: there is no such folder, or one cannot be listed.
     """
     root = str(root)
     if "://" in root:
@@ -111,7 +111,7 @@ def list_files(root: str | Path) -> Listing:
 
 
 def list_folders_of(root: str, paths: Iterable[str]) -> Listing:
-    """List only the folders that `paths` (relative to `root`) lie in, and nothing below them.
+    """List only the folders that contain `paths` (relative to `root`), without subfolders.
 
     Raises:
         ManifestError: as `list_files`.
@@ -132,7 +132,7 @@ def _existing(root: str) -> Path:
 
 
 def _walk_folder(root: str) -> Iterator[str]:
-    """Folders that lie here before those that are linked, so that a link never hides where a file really is."""
+    """Visit real folders before linked ones, so that a file is listed at its real place."""
     seen: set[tuple[int, int]] = set()
     tops = deque([root])
     while tops:
@@ -142,7 +142,7 @@ def _walk_folder(root: str) -> Iterator[str]:
                 subfolders.clear()
                 continue
             seen.add((status.st_dev, status.st_ino))
-            subfolders[:] = sorted({*subfolders} - {"lost+found"})  # of a file system's own, for root only
+            subfolders[:] = sorted({*subfolders} - {"lost+found"})  # belongs to the file system, readable by root only
             tops.extend(place for name in subfolders if os.path.islink(place := os.path.join(folder, name)))  # noqa: PTH114, PTH118
             prefix = folder[len(root) :].strip("/")
             yield from (_printable(f"{prefix}/{name}" if prefix else name) for name in files)
@@ -160,7 +160,7 @@ def _names_in(root: Path, folder: str) -> Iterator[str]:
 
 
 def _as_on_disk(root: Path, folder: str) -> str | None:
-    """The folder's path in the Unicode form in which it is on disk; None where it is not there."""
+    """The folder's path in the Unicode form used on disk; None if it does not exist."""
     if (root / folder).is_dir():
         return folder
     parent, _, name = folder.rpartition("/")
@@ -170,12 +170,12 @@ def _as_on_disk(root: Path, folder: str) -> str | None:
 
 def _refuse(error: OSError) -> NoReturn:
     raise ManifestError(
-        f"{error.filename} cannot be listed ({error.strerror}): allow that, or its videos would be passed over."
+        f"{error.filename} cannot be listed ({error.strerror}): allow it, otherwise its videos would be missed."
     ) from error
 
 
 def _printable(path: str) -> str:
-    """A name that is not UTF-8 cannot stand in Parquet: it is listed so that it can be reported."""
+    """Escape a name that is not UTF-8, which Parquet cannot store, so that it can be reported."""
     return path.encode(errors="backslashreplace").decode()
 
 
@@ -187,7 +187,7 @@ def _walk_url(url: str) -> Iterator[str]:
         names = filesystem.find(root)
     except (ImportError, OSError, ValueError) as error:
         raise ManifestError(
-            f"{url} cannot be listed ({error}): check the URL and that its package is there."
+            f"{url} cannot be listed ({error}): check the URL and that its package is installed."
         ) from error
     for name in names:
         yield name.removeprefix(root).lstrip("/")
@@ -203,6 +203,6 @@ def _names_at_url(url: str, folder: str) -> Iterator[str]:
         return
     except (ImportError, OSError, ValueError) as error:
         raise ManifestError(
-            f"{url} cannot be listed ({error}): check the URL and that its package is there."
+            f"{url} cannot be listed ({error}): check the URL and that its package is installed."
         ) from error
     yield from (posixpath.join(folder, posixpath.basename(name.rstrip("/"))) for name in names)

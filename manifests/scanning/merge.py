@@ -1,4 +1,4 @@
-"""Merging manifests: ids stay unique, and the same video by two roads is found."""
+"""Merges manifests: keeps ids unique, and finds duplicate videos."""
 
 import hashlib
 from collections import defaultdict
@@ -18,12 +18,12 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """A manifest made of several.
+    """A manifest merged from several.
 
     Attributes:
         entries: sorted by `video_id`.
-        duplicates: what was left out and what was kept instead, as places; the same bytes.
-        renamed: new ids by the places of videos whose id an earlier manifest uses for another video.
+        duplicates: (left out, kept) pairs of locations of identical videos.
+        renamed: new ids by location, for videos whose id an earlier manifest uses for another video.
     """
 
     entries: list[VideoEntry]
@@ -31,36 +31,36 @@ class Merged:
     renamed: dict[str, str]
 
     def lines(self) -> list[str]:
-        """What was done, a line a kind."""
+        """Summarise the merge, one line per kind of change."""
         kinds = {
-            "left out, the same video as": [f"{left} = {kept}" for left, kept in self.duplicates],
+            "left out as duplicates": [f"{left} = {kept}" for left, kept in self.duplicates],
             "given another id": [f"{place} -> {video_id}" for place, video_id in self.renamed.items()],
         }
         kinds["SUBJECTS IN TWO SPLITS"] = shared_subjects(self.entries)
-        return [f"{kind}: {len(told)} ({_shorten(told)})" for kind, told in kinds.items() if told]
+        return [f"{kind}: {len(names)} ({_shorten(names)})" for kind, names in kinds.items() if names]
 
 
 def merge(manifests: Sequence[Sequence[VideoEntry]], *, drop_duplicates: bool = False) -> Merged:
-    """One manifest of several.
+    """Merge several manifests into one.
 
-    Two videos of different manifests are the same where they are one file, or have the same size and bytes;
-    only videos of equal size are read. An id that an earlier manifest uses for another video gets eight hex
-    digits of the file's place.
+    Two videos of different manifests are duplicates if they are the same file, or have the same size and bytes;
+    only videos of equal size are read. An id that an earlier manifest uses for another video is extended by eight
+    hex digits of a hash of the file's location.
 
     Args:
-        drop_duplicates: keep the earlier manifest's entry of a video that is in two, rather than refuse.
+        drop_duplicates: keep the earlier manifest's entry of a duplicate instead of raising an error.
 
     Raises:
-        ManifestError: the same video twice (or once real and once fake), a video of unknown size that is not
-            there to be compared, or a manifest that breaks a rule.
+        ManifestError: a duplicate video (or one that is both real and fake), a missing video of unknown size, or
+            a manifest that breaks a rule.
     """
     numbered = [(number, entry) for number, entries in enumerate(manifests) for entry in entries]
     same_as = _find_duplicates(numbered)
     duplicates = [(_place(numbered[late][1]), _place(numbered[early][1])) for late, early in same_as.items()]
     if duplicates and not drop_duplicates:
-        told = [f"{late} = {early}" for late, early in duplicates]
+        pairs = [f"{late} = {early}" for late, early in duplicates]
         raise ManifestError(
-            f"{len(told)} videos are in two manifests ({_shorten(told)}): pass --drop-duplicates to keep the first."
+            f"{len(pairs)} videos are in two manifests ({_shorten(pairs)}): pass --drop-duplicates to keep the first."
         )
     new_ids = _unique_ids(numbered, same_as)
     entries = [
@@ -78,7 +78,7 @@ def merge(manifests: Sequence[Sequence[VideoEntry]], *, drop_duplicates: bool = 
 
 
 def _find_duplicates(numbered: Sequence[tuple[int, VideoEntry]]) -> dict[int, int]:
-    """Positions of videos that an earlier manifest has already, and where it has them."""
+    """Map positions of duplicate videos to the position of the entry in an earlier manifest."""
     by_content: dict[object, list[int]] = defaultdict(list)
     for position, (_, entry) in enumerate(numbered):
         by_content[_place(entry)].append(position)
@@ -88,9 +88,9 @@ def _find_duplicates(numbered: Sequence[tuple[int, VideoEntry]]) -> dict[int, in
     hashes = [entry.content_hash for entry in entries]
     for place, content in zip(unhashed, read_contents([entries[place] for place in unhashed]), strict=True):
         hashes[place] = None if content is None else content.hash
-    for position, told in zip(candidates, hashes, strict=True):
-        if told is not None:
-            by_content[told].append(position)
+    for position, content_hash in zip(candidates, hashes, strict=True):
+        if content_hash is not None:
+            by_content[content_hash].append(position)
     same_as: dict[int, int] = {}
     for positions in by_content.values():
         first, *others = sorted(positions, key=lambda position: numbered[position][1].split == REFERENCE)
@@ -102,7 +102,7 @@ def _find_duplicates(numbered: Sequence[tuple[int, VideoEntry]]) -> dict[int, in
 
 
 def _candidates(numbered: Sequence[tuple[int, VideoEntry]]) -> Iterator[int]:
-    """Positions of videos of a size (of more than no bytes) that another manifest has too; sequences count as one."""
+    """Positions of non-empty videos whose size occurs in another manifest too; all sequences count as one size."""
     by_size: dict[int | None, list[int]] = defaultdict(list)
     for position, (_, entry) in enumerate(numbered):
         try:
@@ -117,7 +117,7 @@ def _candidates(numbered: Sequence[tuple[int, VideoEntry]]) -> Iterator[int]:
 
 
 def _unique_ids(numbered: Sequence[tuple[int, VideoEntry]], same_as: dict[int, int]) -> dict[tuple[int, str], str]:
-    """New ids by manifest and old id; that of a duplicate is the id of what was kept."""
+    """New ids by manifest and old id; a duplicate gets the id of the kept entry."""
     taken: set[str] = set()
     new_ids: dict[tuple[int, str], str] = {}
     for position, (number, entry) in enumerate(numbered):
@@ -140,12 +140,14 @@ def _source(new_ids: dict[tuple[int, str], str], number: int, entry: VideoEntry)
 
 def _refuse_contradiction(one: VideoEntry, other: VideoEntry) -> None:
     if one.label != other.label:
-        raise ManifestError(f"{_place(one)} and {_place(other)} are the same video, once real and once fake: mend one.")
+        raise ManifestError(
+            f"{_place(one)} and {_place(other)} are the same video, once real and once fake: correct one."
+        )
 
 
 def _place(entry: VideoEntry) -> str:
     return locate(entry.root, entry.path)
 
 
-def _shorten(told: Sequence[str]) -> str:
-    return ", ".join(told[:_SHOWN]) + (f" and {len(told) - _SHOWN} more" if len(told) > _SHOWN else "")
+def _shorten(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

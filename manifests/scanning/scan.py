@@ -1,4 +1,4 @@
-"""Scanning: from a dataset's folder to the videos of a manifest."""
+"""Scanning: finds the videos of a dataset's folder for a manifest."""
 
 from operator import attrgetter
 
@@ -9,14 +9,14 @@ from facemill.manifests.records import REFERENCE, VideoEntry
 from facemill.manifests.scanning.identity_splits import assign, assign_subjects, keep_subjects_apart
 from facemill.manifests.scanning.scan_report import ScanReport
 from facemill.manifests.scanning.splits import OFFICIAL, Shares, add_references, assign_from_table, parse_split
-from facemill.manifests.subjects import name_subjects, what_is_unknown
+from facemill.manifests.subjects import name_subjects, unknown_subject_notes
 from facemill.manifests.validation import check
 from facemill.registry import DATASETS
 
 __all__ = ["from_globs", "scan"]
 
 _VAL_OF_TRAIN: Shares = (90, 10, 0)
-"""Where a dataset has no val of its own."""
+"""Used if a dataset has no val split."""
 
 
 def scan(
@@ -29,7 +29,7 @@ def scan(
     subjects_apart: bool = False,
     subject: str | None = None,
 ) -> ScanReport:
-    """Find the videos below `root`, pair them and split them; names are listed, videos never opened.
+    """Find the videos below `root`, pair them and split them; files are listed by name, never opened.
 
     Examples:
         >>> found = facemill.scan("ffpp", "corpus", quality="c23")
@@ -38,18 +38,18 @@ def scan(
     Args:
         dataset: name of a registered dataset, or an adapter of your own.
         root: local folder or fsspec URL; for `csv`, the table.
-        quality: keep this quality only; may be left out where the root holds one.
+        quality: keep this quality only; may be omitted if the root has one quality.
         split: `official`, `identity:80/10/10`, `all-train`, `all-val`, `all-test`, or a table of splits.
-        seed: of a split by identity, and of the val that is carved where a dataset has none.
-        subjects_apart: leave videos out of train and val, so that an official split, or a table's, has no subject
-            in two splits. A split by identity has none anyhow.
-        subject: regular expression that names the subjects of a video by what it matches in its path (each group
-            that it has, every time that it matches), where the dataset does not name them.
+        seed: of a split by identity, and of a val split carved from train.
+        subjects_apart: drop videos of train and val so that an official split, or a table's, has no subject
+            in two splits. A split by identity never does.
+        subject: regular expression whose matches in a path (every group of every match) name the video's subjects,
+            if the dataset does not name them.
 
     Raises:
-        ConfigError: unknown dataset or split option, or a `subject` that names nobody.
-        ManifestError: no videos, an ambiguous quality, no official split, a split by identity where nothing tells
-            who is seen, or videos that break a rule.
+        ConfigError: unknown dataset or split option, or a `subject` that matches nothing.
+        ManifestError: no videos, an ambiguous quality, no official split, a split by identity although no subjects
+            are known, or videos that break a rule.
     """
     rule = parse_split(split)
     adapter = DATASETS[dataset] if isinstance(dataset, str) else dataset
@@ -61,7 +61,7 @@ def scan(
     found = report.entries
     if not isinstance(rule, str):
         if max(rule) < 100:
-            report.notes += what_is_unknown(found, adapter.family)
+            report.notes += unknown_subject_notes(found, adapter.family)
         report.entries = _by_identity(report, found, adapter, rule, seed)
     else:
         if rule != OFFICIAL:
@@ -80,7 +80,7 @@ def scan(
 def _by_identity(
     report: ScanReport, entries: list[VideoEntry], adapter: DatasetAdapter, shares: Shares, seed: int
 ) -> list[VideoEntry]:
-    """The entries with a split by identity, less those left out."""
+    """The entries with a split by identity, without those left out."""
     if not adapter.linked or max(shares) == 100:
         return assign(entries, shares, seed, family_of=adapter.family)
     kept, left_out = assign_subjects(entries, shares, seed)
@@ -89,7 +89,7 @@ def _by_identity(
 
 
 def _carve_val(report: ScanReport, adapter: DatasetAdapter, seed: int, *, subjects_apart: bool) -> None:
-    """Give a part of train to val, by identity: as far as that goes, if nothing may be left out."""
+    """Move a part of train to val by identity; if nothing may be left out, only target subjects are kept apart."""
     train = [entry for entry in report.entries if entry.split == "train"]
     others = [entry for entry in report.entries if entry.split != "train"]
     try:
@@ -98,7 +98,7 @@ def _carve_val(report: ScanReport, adapter: DatasetAdapter, seed: int, *, subjec
         else:
             train = _by_identity(report, train, adapter, _VAL_OF_TRAIN, seed)
     except ManifestError:
-        report.notes.append("Too few subjects are left in train to carve val from: val is empty.")
+        report.notes.append("Train has too few subjects to carve val from: val is empty.")
     report.entries = train + others
 
 
@@ -116,7 +116,7 @@ def from_globs(
     subjects_apart: bool = False,
     subject: str | None = None,
 ) -> ScanReport:
-    """Scan any folder by two patterns relative to `root`, such as `real/**/*.mp4`; nothing is paired.
+    """Scan any folder by two patterns relative to `root`, such as `real/**/*.mp4`; videos are not paired.
 
     Raises:
         As `scan`; there is no official split.
@@ -128,4 +128,4 @@ def from_globs(
 def _nothing_found(adapter: DatasetAdapter, report: ScanReport) -> str:
     problems = {"missing": report.missing, "in no split": report.unsplit, "unknown": report.unknown}
     seen = "".join(f", {len(paths)} {kind}" for kind, paths in problems.items() if paths)
-    return f"No {adapter.name} videos are below {report.root}{seen}: check the root and its layout."
+    return f"There are no {adapter.name} videos below {report.root}{seen}: check the root and its layout."

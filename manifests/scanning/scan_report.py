@@ -1,4 +1,4 @@
-"""What a scan found, against what the dataset's authors published."""
+"""The result of a scan, compared with the counts that the dataset's authors published."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -10,36 +10,36 @@ from facemill.manifests.validation import shared_subjects
 __all__ = ["ALL_FAKES", "ALL_SPLITS", "Count", "ScanReport"]
 
 Count = tuple[str, str, str]
-"""What videos are counted by: dataset, method and split."""
+"""Key of a count of videos: dataset, method and split."""
 ALL_FAKES = "all fakes"
-"""The method of a published count that does not tell forgery methods apart."""
+"""The method of a published count over all forgery methods."""
 ALL_SPLITS = ""
-"""The split of a published count that does not tell splits apart."""
+"""The split of a published count over all splits."""
 
-_SHOWN = 5  # names listed of each problem
+_SHOWN = 5  # names listed per problem
 _HEADER = ("dataset", "method", *SPLITS, "found", "published")
 
 
 @dataclass(slots=True)
 class ScanReport:
-    """The videos of a dataset's root and everything that is odd about it; an adapter fills it in.
+    """The videos of a dataset's root, and all problems found; filled in by an adapter.
 
     Attributes:
         root: absolute local folder, or fsspec URL.
-        published: the authors' counts by dataset, method and split; empty where there are none.
+        published: the authors' counts by dataset, method and split; empty if there are none.
         entries: the videos, sorted by `video_id`.
-        missing: paths that a pair, a split file or a table asks for and that are not there.
-        unpaired: paths of fakes whose original is not there; they are among the entries.
-        unsplit: paths of videos left out, because the split files name them in no split, or in two.
-        crossing: paths of videos left out, because they show subjects of another split. Of both, originals of
-            fakes that were kept are still among the entries, as references.
-        duplicate: paths left out, because another file is the same video.
-        unreadable: paths of archives that are damaged or unsafe, of which nothing is among the entries; and of
-            videos that could not be read to be hashed, which are.
-        empty: paths of videos without a byte; like the next, known once contents are hashed.
-        identical: paths of videos with the very bytes of another one.
-        unknown: paths of video files that follow none of the dataset's rules for names.
-        notes: sentences about choices made on the way.
+        missing: paths that a pair, a split file or a table names and that do not exist.
+        unpaired: paths of fakes whose original does not exist; they are among the entries.
+        unsplit: paths of videos left out because the split files name them in no split, or in two.
+        crossing: paths of videos left out because they show subjects of another split. Videos of `unsplit` and
+            `crossing` that are originals of kept fakes remain among the entries, as references.
+        duplicate: paths left out because another file is the same video.
+        unreadable: paths of damaged or unsafe archives, whose videos are not among the entries; and of videos that
+            could not be read for hashing, which are.
+        empty: paths of empty files; like `identical`, known only after hashing.
+        identical: paths of videos with the same bytes as another one.
+        unknown: paths of video files that match none of the dataset's naming rules.
+        notes: sentences about decisions made during the scan.
     """
 
     root: str
@@ -62,7 +62,7 @@ class ScanReport:
         return Counter((entry.dataset, entry.method, entry.split) for entry in self.entries)
 
     def lines(self) -> list[str]:
-        """The report as text: a table of counts, then problems, notes and what splits share, one a line."""
+        """The report as text: a table of counts, then one line per problem, note and overlap between splits."""
         rows = [_HEADER, *self._rows()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         table = ["  ".join(_cells(row, widths)).rstrip() for row in rows]
@@ -72,11 +72,11 @@ class ScanReport:
         split_of = {entry.video_id: entry.split for entry in self.entries}
         away = sum(split_of.get(entry.source_id or "", entry.split) != entry.split for entry in self.entries)
         if away:
-            yield f"fakes whose original is in another split, or in none, and is read as reference only: {away}"
+            yield f"fakes whose original is in another split, or in none, and is only a reference: {away}"
         if shared := shared_subjects(self.entries):
-            everybody = {subject for entry in self.entries for subject in entry.subject_ids}
+            subjects = {subject for entry in self.entries for subject in entry.subject_ids}
             yield (
-                f"SUBJECTS IN TWO SPLITS: {len(shared)} of {len(everybody)} ({_names(shared)}). The split stays whole; "
+                f"SUBJECTS IN TWO SPLITS: {len(shared)} of {len(subjects)} ({_names(shared)}). Nothing is left out; "
                 "--subjects-apart leaves out the videos of train and val that show them."
             )
 
@@ -89,8 +89,8 @@ class ScanReport:
             counts = [self._count(found, dataset, method, split) for split in SPLITS]
             published = [self.published.get((dataset, method, split), 0) for split in (ALL_SPLITS, *SPLITS)]
             parts = f" = {' + '.join(map(str, filter(None, published)))}" if sum(map(bool, published)) > 1 else ""
-            told = f"{sum(published)}{parts}" if any(published) else "-"
-            rows.append((dataset, method, *map(str, counts), str(sum(counts)), told))
+            expected = f"{sum(published)}{parts}" if any(published) else "-"
+            rows.append((dataset, method, *map(str, counts), str(sum(counts)), expected))
         return rows
 
     @staticmethod
@@ -105,18 +105,18 @@ class ScanReport:
             "missing": self.missing,
             "fakes without their original": self.unpaired,
             "left out, in no split or in two": self.unsplit,
-            "left out, showing subjects of another split": self.crossing,
-            "left out, the same video twice": self.duplicate,
+            "left out, with subjects of another split": self.crossing,
+            "left out, duplicate videos": self.duplicate,
             "unreadable": self.unreadable,
             "empty files": self.empty,
-            "files with the bytes of another": self.identical,
+            "files identical to another": self.identical,
             "unknown video files": self.unknown,
         }
         return [f"{kind}: {_shorten(paths)}" for kind, paths in kinds.items() if paths]
 
 
 def _cells(row: tuple[str, ...], widths: list[int]) -> list[str]:
-    """Names and the published counts to the left, numbers to the right."""
+    """Align names and published counts left, numbers right."""
     last = len(row) - 1
     pairs = enumerate(zip(row, widths, strict=True))
     return [cell.ljust(width) if place in (0, 1, last) else cell.rjust(width) for place, (cell, width) in pairs]

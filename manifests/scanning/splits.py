@@ -1,4 +1,4 @@
-"""Train, val and test: what `--split` may ask for, and a split that a table of one's own tells."""
+"""Train, val and test: the `--split` option, and splits from a user's table."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ __all__ = ["OFFICIAL", "Shares", "add_references", "assign_from_table", "parse_s
 
 OFFICIAL = "official"
 Shares = tuple[int, int, int]
-"""Percent of the videos that train, val and test get."""
+"""Percentages of the videos for train, val and test."""
 
 _USUAL: Shares = (80, 10, 10)
 _NAMES = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
@@ -22,7 +22,7 @@ _COLUMNS = ("video_id", "path", "split")
 
 
 def parse_split(option: str) -> Shares | str:
-    """What `--split` asks for: shares of train, val and test, `OFFICIAL`, or the place of a table.
+    """Parse `--split`: shares of train, val and test, `OFFICIAL`, or the path of a table.
 
     Args:
         option: `official`, `identity` (80/10/10) or `identity:70/20/10` (percent), `all-train`, `all-val`,
@@ -49,15 +49,15 @@ def parse_split(option: str) -> Shares | str:
 
 
 def split_named(text: str | None) -> str:
-    """The split that a table's word means, such as `validation`; the word itself where it means none."""
+    """The split that a word in a table means, such as `validation`; an unknown word is returned unchanged."""
     word = (text or "").strip().lower()
     return _NAMES.get(word, word)
 
 
 def assign_from_table(report: ScanReport, place: str) -> None:
-    """Give every entry the split that the table tells; those that it does not name are left out as unsplit.
+    """Assign every entry the split given in the table; entries that it does not name are left out as unsplit.
 
-    Ids and paths that the table names and that are not there are reported as missing.
+    Ids and paths that the table names and that do not exist are reported as missing.
 
     Raises:
         ManifestError: the table cannot be read, names no videos or other splits, or contradicts itself.
@@ -67,18 +67,18 @@ def assign_from_table(report: ScanReport, place: str) -> None:
     report.missing = sorted({*report.missing, *(split_of.keys() - names)})
     kept = []
     for entry in report.entries:
-        told = {split_of[name] for name in (entry.video_id, one_form(entry.path)) if name in split_of}
-        if len(told) > 1:
-            raise ManifestError(f"{place} puts {entry.path} into {' and '.join(sorted(told))}: keep one row.")
-        if told:
-            kept.append(replace(entry, split=told.pop()))
+        splits = {split_of[name] for name in (entry.video_id, one_form(entry.path)) if name in split_of}
+        if len(splits) > 1:
+            raise ManifestError(f"{place} puts {entry.path} into {' and '.join(sorted(splits))}: keep one row.")
+        if splits:
+            kept.append(replace(entry, split=splits.pop()))
         else:
             report.unsplit.append(entry.path)
     report.entries = kept
 
 
 def add_references(report: ScanReport, found: Iterable[VideoEntry]) -> None:
-    """Keep the originals of fakes, where a split left them out, as references; and no other references.
+    """Keep originals that a split left out, but whose fakes it kept, as references; drop all other references.
 
     Args:
         found: every video, before some were left out.
@@ -98,7 +98,7 @@ def _read_splits(place: str) -> dict[str, str]:
         name, split = one_form(row["video_id"] or row["path"] or "") or None, split_named(row["split"])
         if name is None or split not in SPLITS:
             raise ManifestError(
-                f"Row {number} of {place} is not a video_id or path with a split of {', '.join(SPLITS)}: mend it."
+                f"Row {number} of {place} is not a video_id or path with a split of {', '.join(SPLITS)}: correct it."
             )
         if split_of.setdefault(name, split) != split:
             raise ManifestError(f"{place} puts {name} into {split_of[name]} and {split}: keep one row.")

@@ -1,4 +1,4 @@
-"""Shards: the files that samples are stored in, in any registered format."""
+"""Shards: files of samples, in any registered format."""
 
 from pathlib import PurePath
 
@@ -10,15 +10,15 @@ __all__ = ["EncodedSample", "ShardFormat", "ShardWriter", "format_of"]
 
 
 def format_of(path: PurePath | str) -> ShardFormat:
-    """The format of a shard, told by its suffix.
+    """The format of a shard, by its suffix.
 
     Raises:
-        DatasetError: for a suffix that no format has.
+        DatasetError: for an unknown suffix.
     """
     suffix = PurePath(path).suffix
     for known in SHARD_FORMATS.values():
         if known.suffix == suffix:
             return known
     raise DatasetError(
-        f"{path} is no shard: the known suffixes are {', '.join(f.suffix for f in SHARD_FORMATS.values())}."
+        f"{path} is not a shard: the known suffixes are {', '.join(f.suffix for f in SHARD_FORMATS.values())}."
     )

@@ -1,4 +1,4 @@
-"""What every shard format does: write encoded samples in order, and stream them back."""
+"""The shard format interface: write encoded samples in order, and stream them back."""
 
 import dataclasses
 import re
@@ -25,12 +25,12 @@ NO_ANNOTATIONS: Annotations = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class EncodedSample:
-    """A sample as it lies in a shard.
+    """A sample as stored in a shard.
 
     Attributes:
-        image: the crop, an encoded PNG, JPEG or WebP picture.
+        image: the crop, encoded as PNG, JPEG or WebP.
         mask: its forgery mask, a one-channel PNG of the crop's size, 0 or 255; all zero for a real face.
-        images: its annotations that are images, by name: PNG.
+        images: its image annotations, by name: PNG.
     """
 
     record: SampleRecord
@@ -40,16 +40,16 @@ class EncodedSample:
 
 
 class ShardWriter(Protocol):
-    """Takes a shard's samples in order."""
+    """Receives a shard's samples in order."""
 
     def write(self, sample: EncodedSample) -> SampleRecord:
-        """Append a sample; returns its record with `shard` and `row` filled in, exactly as `read` will give it."""
+        """Append a sample; returns its record with `shard` and `row` filled in, exactly as `read` returns it."""
 
 
 class ShardFormat(ABC):
-    """A file format for samples: a stateless object, registered by its name.
+    """A file format for samples: a stateless object, registered by name.
 
-    Equal samples give equal bytes, and no samples at all give a valid shard.
+    Equal samples give equal bytes, and a shard without samples is valid.
     """
 
     name: str
@@ -59,12 +59,12 @@ class ShardFormat(ABC):
     def open_writer(
         self, path: Path, shard: str, annotations: Annotations = NO_ANNOTATIONS
     ) -> AbstractContextManager[ShardWriter]:
-        """Open a new file for writing; it is complete when the context is left.
+        """Open a new file for writing; it is complete when the context exits.
 
         Args:
-            path: where to write now, perhaps a temporary name.
+            path: the file to write, possibly a temporary name.
             shard: the shard's path below the dataset's folder, for the records.
-            annotations: what each sample is annotated with.
+            annotations: the annotations of each sample.
         """
 
     @abstractmethod
@@ -72,20 +72,20 @@ class ShardFormat(ABC):
         """Stream a shard's samples in the order written.
 
         Raises:
-            DatasetError: where the file is damaged; samples before the damage have been yielded.
+            DatasetError: the file is damaged; samples before the damage have been yielded.
         """
 
     def layout_faults(self, path: Path) -> Iterator[str]:
-        """What a whole file has that `open_writer` would not write, a sentence each; samples are not read.
+        """Describe how a readable file differs from what `open_writer` would write; samples are not read.
 
         Raises:
-            tarfile.TarError, OSError: where `read` raises too.
+            tarfile.TarError, OSError: if `read` raises too.
         """
         return iter(())
 
 
 def placed(sample: EncodedSample, shard: str, row: int, schema: pa.Schema = SAMPLES) -> SampleRecord:
-    """The sample's record with its place filled in and its numbers as wide as files keep them.
+    """The sample's record with shard and row filled in, and its numbers rounded to their stored types.
 
     Args:
         schema: of samples.parquet.
@@ -101,7 +101,7 @@ def placed(sample: EncodedSample, shard: str, row: int, schema: pa.Schema = SAMP
 
 
 def image_suffix(image: bytes) -> str:
-    """`.png`, `.jpg` or `.webp`, told by an encoded picture's first bytes.
+    """Return `.png`, `.jpg` or `.webp`, by an encoded image's first bytes.
 
     Raises:
         DatasetError: for any other format.
@@ -112,4 +112,4 @@ def image_suffix(image: bytes) -> str:
         return ".jpg"
     if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
         return ".webp"
-    raise DatasetError("A picture to be stored is none of PNG, JPEG and WebP: encode it as one of them.")
+    raise DatasetError("An image to be stored is not PNG, JPEG or WebP: encode it as one of them.")

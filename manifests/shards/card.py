@@ -1,4 +1,4 @@
-"""The dataset card (README.md): what a reader, and the Hugging Face `datasets` library, learn about a dataset.
+"""The dataset card (README.md), for readers and for the Hugging Face `datasets` library.
 
 The front matter names the files of each split, so that `datasets.load_dataset("path/to/dataset")` finds them.
 """
@@ -73,7 +73,7 @@ grants nothing.
 
 
 def dataset_card(info: DatasetInfo) -> str:
-    """The text of README.md: YAML front matter, then Markdown."""
+    """Render README.md: YAML front matter, then Markdown."""
     template = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
     return template.from_string(TEMPLATE).render(
         info=info,
@@ -100,25 +100,25 @@ def _front_matter(info: DatasetInfo) -> dict[str, Any]:
         "dataset_info": {"splits": [{"name": split, "num_examples": _samples(info, split)} for split in _splits(info)]},
     }
     if suffix == ".tar":
-        picture = {"png": "png", "jpeg": "jpg", "webp": "webp"}[info.recipe["encode"]["format"]]
-        front_matter["dataset_info"]["features"] = _tar_features(picture, info.annotations)
+        image = {"png": "png", "jpeg": "jpg", "webp": "webp"}[info.recipe["encode"]["format"]]
+        front_matter["dataset_info"]["features"] = _tar_features(image, info.annotations)
     return front_matter
 
 
 def _size_category(samples: int) -> str:
-    """The Hugging Face hub's name for how many samples there are."""
+    """The Hugging Face hub's name for a number of samples."""
     for power, (low, high) in enumerate(pairwise(("n<1K", "1K", "10K", "100K", "1M", "10M", "100M", "1B")), 3):
         if samples < 10**power:
             return low if power == 3 else f"{low}<n<{high}"
     return "n>1B"
 
 
-def _tar_features(picture: str, annotations: Annotations) -> list[dict[str, Any]]:
-    """Types of a WebDataset sample's parts: a tar does not say them, and `datasets` would guess from five samples."""
+def _tar_features(image: str, annotations: Annotations) -> list[dict[str, Any]]:
+    """Types of a WebDataset sample's parts: a tar has none, and `datasets` would infer them from five samples."""
     return [
         {"name": "json", "struct": [_feature(field.name, field.type) for field in samples_schema(annotations)]},
         *({"name": f"{name}.png", "dtype": "image"} for name in ("mask", *sorted(image_names(annotations)))),
-        {"name": picture, "dtype": "image"},
+        {"name": image, "dtype": "image"},
         {"name": "__key__", "dtype": "string"},
         {"name": "__url__", "dtype": "string"},
     ]
@@ -133,7 +133,7 @@ def _feature(name: str, kind: pa.DataType) -> dict[str, Any]:
 
 
 def _dtype(kind: pa.DataType) -> str:
-    """Arrow's float and double are float32 and float64 everywhere else."""
+    """Arrow's float and double are called float32 and float64 elsewhere."""
     return {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
 
 

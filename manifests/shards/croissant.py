@@ -1,8 +1,8 @@
-"""Croissant metadata (croissant.json): a dataset's files and fields, for whatever reads Croissant 1.0.
+"""Croissant metadata (croissant.json): a dataset's files and fields, for readers of Croissant 1.0.
 
-Parquet shards: a record set per split, with every field of a sample and both pictures. WebDataset shards: Croissant
-cannot put the files of a tar together to a sample, so there are a record set of all samples without pictures (from
-samples.parquet), and one of pictures and one of masks per split, whose `sample_id` leads to it.
+Parquet shards: a record set per split, with every field of a sample, its image and its mask. WebDataset shards:
+Croissant cannot join the files of a tar into samples, so there is one record set of all samples without images (from
+samples.parquet), and per split one of images and one of masks, which refer to it by `sample_id`.
 
 https://docs.mlcommons.org/croissant/docs/croissant-spec.html
 """
@@ -82,12 +82,12 @@ DESCRIPTIONS = {
 
 
 def croissant_metadata(info: DatasetInfo, root: Path) -> str:
-    """The text of croissant.json; equal datasets give equal text.
+    """Render croissant.json; equal datasets give equal text.
 
-    Licence, URL and date are for whoever publishes the dataset to add.
+    Licence, URL and date are left for the dataset's publisher to add.
 
     Args:
-        root: the dataset's folder, where samples.parquet is written already.
+        root: the dataset's folder, which must contain samples.parquet.
     """
     name = info.recipe["name"]
     samples = sum(shard.rows for shard in info.shards)
@@ -127,14 +127,14 @@ def _describe_parquet(info: DatasetInfo, shards: list[ShardInfo], root: Path) ->
 
 
 def _picture_bytes(column: str) -> Node:
-    """A picture is a struct of its bytes and a name."""
+    """Source of an image, which is a struct of its bytes and a name."""
     return {"extract": {"column": column}, "transform": {"jsonPath": "bytes"}}
 
 
 def _plainly(
     info: DatasetInfo, shards: list[ShardInfo], root: Path, kind: str = "application/octet-stream"
 ) -> tuple[list[Node], list[Node]]:
-    """A record set of samples.parquet; shards are files of whose content nothing is said."""
+    """A record set of samples.parquet; the content of shards is not described."""
     samples = root / SAMPLES_FILE
     distribution = [
         _file(SAMPLES_FILE, PARQUET, samples.stat().st_size, sha256_of(samples)),
@@ -148,10 +148,10 @@ def _plainly(
 
 
 def _describe_tars(info: DatasetInfo, shards: list[ShardInfo], root: Path) -> tuple[list[Node], list[Node]]:
-    """A record set of samples.parquet, and per split the pictures and the masks inside the tars."""
+    """A record set of samples.parquet, and per split the images and the masks inside the tars."""
     distribution, record_sets = _plainly(info, shards, root, TAR)
     encoding = info.recipe["encode"]["format"]
-    # No pattern can say «no .mask before the suffix», but every sample_id ends in -t and the track's number.
+    # A glob cannot exclude `.mask` before the suffix, but every sample_id ends in -t and the track's number.
     images = [f"*-t{'[0-9]' * digits}.{PICTURE_SUFFIXES[encoding]}" for digits in (1, 2, 3)]
     for split in _splits(shards):
         more = [(name, "image/png", [f"*.{name}.png"]) for name in ("mask", *image_names(info.annotations))]
@@ -164,7 +164,7 @@ def _describe_tars(info: DatasetInfo, shards: list[ShardInfo], root: Path) -> tu
 
 
 def _tar_pictures(split: str, name: str, source: Node) -> Node:
-    """The pictures, or the masks, of a split, each with the sample it belongs to."""
+    """Record set of the images or masks of a split, each with its sample_id."""
     record_set = f"{split}-{name}"
     sample_id = {
         **_field(record_set, "sample_id", "sc:Text", source),

@@ -1,4 +1,4 @@
-"""A built dataset's folder: the names of its files, and `dataset.json`, which says what they hold.
+"""A built dataset's folder: the names of its files, and `dataset.json`, which describes them.
 
 dataset.json  README.md  croissant.json  videos.parquet  samples.parquet  faces.parquet  failures.parquet
 train/train-000000.parquet  …  val/…  test/…
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 2
-"""Version 2 says of each sample where its label comes from; version 1 is still read (see `schemas.ADDED`)."""
+"""Version 2 added the source of each sample's label; version 1 can still be read (see `schemas.ADDED`)."""
 READ_VERSIONS = (1, FORMAT_VERSION)
 
 DATASET_FILE = "dataset.json"
@@ -56,14 +56,14 @@ FACTS_FILE = "facts.parquet"
 FAILURES_FILE = "failures.parquet"
 STATE_FOLDER = "_state"
 STATE_TABLES = f"{STATE_FOLDER}/tables"
-"""One folder deeper than shards lie, so that `*/*.parquet` is the shards and nothing else."""
+"""One level deeper than shards, so that `*/*.parquet` matches shards only."""
 A_FOLDER = 1000
-"""Shards of a split whose state lies in one folder; that of the first ones lies right in the state folder."""
+"""Number of shards of a split per state subfolder; the first ones are directly in the state folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many samples there are, and of how many videos."""
+    """Number of samples, and of their videos."""
 
     samples: int
     videos: int
@@ -93,14 +93,14 @@ class ShardInfo:
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """The content of dataset.json. No times in it: two equal builds write equal bytes.
+    """The content of dataset.json. It has no timestamps, so that equal builds write equal bytes.
 
     Attributes:
         recipe: the resolved recipe, as plain values.
-        versions: of the libraries and decoders that had a hand in the pixels, by name.
-        shards: in the order in which samples.parquet lists their samples.
-        failures: rows of failures.parquet.
-        annotations: what the samples are annotated with, by column or image.
+        versions: of the libraries and decoders that affect pixels, by name.
+        shards: in the order of samples.parquet.
+        failures: number of rows of failures.parquet.
+        annotations: annotations of the samples, by column or image.
         facemill: version of facemill that built the dataset.
         format_version: of the dataset's files.
     """
@@ -116,7 +116,7 @@ class DatasetInfo:
 
 
 def state_path(shard_id: str, kind: str = "json") -> str:
-    """Path, below a dataset's folder, of a shard's result, or of one of its tables, such as `faces.parquet`."""
+    """Path, below a dataset's folder, of a shard's result or of one of its tables, such as `faces.parquet`."""
     folder = STATE_FOLDER if kind == "json" else STATE_TABLES
     split, _, number = shard_id.rpartition("-")
     if number.isdecimal() and int(number) >= A_FOLDER:
@@ -125,7 +125,7 @@ def state_path(shard_id: str, kind: str = "json") -> str:
 
 
 def state_results(root: Path) -> list[Path]:
-    """Files of the shards' results, by name."""
+    """Files of the shards' results, sorted by name."""
     state = root / STATE_FOLDER
     return sorted([*state.glob("*-*.json"), *state.glob("*-*/*-*.json")], key=lambda path: path.name)
 
@@ -146,12 +146,12 @@ def count_samples(samples: pa.Table) -> Counts:
 
 
 def _split_order(split: str) -> tuple[int, str]:
-    """The usual splits in their order, then whatever a damaged table may hold."""
+    """Sort key: the known splits in order, then unknown ones of a damaged table."""
     return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
 
 
 def write_dataset(root: Path, info: DatasetInfo) -> None:
-    """Write dataset.json, atomically; it comes last, and says by being there that the dataset is whole."""
+    """Write dataset.json atomically; it is written last, and its existence marks the dataset as complete."""
     content = {"format_version": info.format_version, **asdict(info)}
     text = json.dumps(content, indent=2, allow_nan=False)
     write_atomically(root / DATASET_FILE, f"{text}\n".encode())
@@ -161,7 +161,7 @@ def read_dataset(root: str | Path) -> DatasetInfo:
     """Read a dataset's dataset.json.
 
     Raises:
-        DatasetError: where it is missing (the build has not finished), damaged, or of another format version.
+        DatasetError: it is missing (the build has not finished), damaged, or of an unknown format version.
     """
     path = Path(root) / DATASET_FILE
     try:
@@ -189,4 +189,4 @@ def read_dataset(root: str | Path) -> DatasetInfo:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")

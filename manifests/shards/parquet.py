@@ -1,4 +1,4 @@
-"""Parquet shards: every column of a sample's record, its picture and its mask; what `datasets` loads as they are."""
+"""Parquet shards: every column of a sample's record, its image and its mask; readable by `datasets` directly."""
 
 import dataclasses
 import json
@@ -21,14 +21,14 @@ from facemill.manifests.shards.base import NO_ANNOTATIONS, EncodedSample, ShardF
 __all__ = ["PARQUET_SAMPLES", "ROWS_PER_GROUP", "ParquetShards", "picture_columns"]
 
 ROWS_PER_GROUP = 256
-"""Samples in a row group: the most that writing holds in memory, and what random access reads at once."""
+"""Samples per row group: the most that writing holds in memory, and the unit of random access."""
 PAGE_ROWS = 8
-"""Rows after which a page may end: Arrow's 1024 would make one page of all pictures of a row group."""
+"""Rows after which a page may end; Arrow's default, 1024, would put all images of a row group into one page."""
 ROWS_PER_READ = 32
 READ_BUFFER = 1 << 20
-"""Streaming holds so many samples, and so many bytes of a column, at a time."""
+"""Samples, and bytes of a column, that streaming holds at a time."""
 READ_BYTES = 256 << 20
-"""Most that the values of a batch may come to, where some other library wrote each once for many rows."""
+"""Upper bound for the values of a batch, if another library stored repeated values in a dictionary."""
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -37,12 +37,12 @@ FEATURES = {
     "image": {"_type": "Image"},
     "mask": {"_type": "Image"},
 }
-"""What `datasets` cannot tell from a column's Arrow type, in its own notation; the rest it infers."""
+"""Types that `datasets` cannot infer from a column's Arrow type, in its own notation."""
 
 
 def _shard_schema(annotations: Annotations) -> pa.Schema:
-    """Schema of a Parquet shard: the columns of samples.parquet, and the pictures."""
-    # `datasets` heeds FEATURES only where a column is exactly what it would have written: 64-bit and nullable.
+    """Schema of a Parquet shard: the columns of samples.parquet, and the images."""
+    # `datasets` respects FEATURES only if a column has the type that it would write itself: 64-bit and nullable.
     columns = {**{field.name: field for field in samples_schema(annotations)}, "label": pa.field("label", pa.int64())}
     images = image_names(annotations)
     features = {**FEATURES, **dict.fromkeys(images, FEATURES["image"])}
@@ -57,7 +57,7 @@ PARQUET_SAMPLES = _shard_schema({})
 
 
 class ParquetShards(ShardFormat):
-    """`.parquet`; pictures are stored as they are (PLAIN, uncompressed), so that a row is one copy away."""
+    """`.parquet`; images are stored PLAIN and uncompressed, so that reading a row is a single copy."""
 
     name = "parquet"
     suffix = ".parquet"
@@ -66,7 +66,7 @@ class ParquetShards(ShardFormat):
     def open_writer(
         self, path: Path, shard: str, annotations: Annotations = NO_ANNOTATIONS
     ) -> Iterator["_ParquetWriter"]:
-        # Everything but the pictures is a few hundred bytes a row: not worth compressing.
+        # The other columns are a few hundred bytes per row: not worth compressing.
         schema = _shard_schema(annotations)
         plain = [field.name for field in schema if not pa.types.is_nested(field.type)]
         options: dict[str, Any] = {
@@ -98,20 +98,20 @@ class ParquetShards(ShardFormat):
 
 
 def picture_columns(schema: pa.Schema) -> list[str]:
-    """`image`, `mask`, and the annotations of a shard that are images."""
+    """Names of the image columns: `image`, `mask`, and the image annotations."""
     return ["image", "mask", *(f.name for f in schema if f.name not in PARQUET_SAMPLES.names and f.type == PICTURE)]
 
 
 def _rows_per_read(file: pq.ParquetFile, pictures: list[str]) -> int:
-    """Rows of a batch, so that it fits into memory whatever the file holds.
+    """Number of rows per batch, such that it fits into memory for any file.
 
     Raises:
-        ValueError: for values that are larger than a sample's can be.
+        ValueError: for values that are larger than those of a sample can be.
     """
     check_cells(file, CELL_BYTES, frozenset(file.schema_arrow.names).difference(pictures))
     sides = pc.max(file.read(["crop_size"], use_threads=False)["crop_size"]).as_py() or 0
     check_cells(file, most_bytes(sides), frozenset(pictures))
-    # What a dictionary holds once may stand in every row of the batch.
+    # A value stored once in a dictionary may occur in every row of the batch.
     chunks = (g.column(c) for g in map(file.metadata.row_group, range(file.metadata.num_row_groups))
               for c in range(g.num_columns))  # fmt: skip
     largest = max((chunk.total_uncompressed_size for chunk in chunks if chunk.has_dictionary_page), default=1)

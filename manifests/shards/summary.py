@@ -1,4 +1,4 @@
-"""What is in a built dataset, in numbers: samples and videos, masks, failures, and where the time went."""
+"""Statistics of a built dataset: samples and videos, masks, failures, and time per stage."""
 
 from collections import Counter
 from dataclasses import astuple, dataclass
@@ -30,12 +30,12 @@ __all__ = [
 
 PERCENTILES = ("5 %", "25 %", "50 %", "75 %", "95 %")
 SHOWN = 3
-"""Videos that are named of each kind of failure."""
+"""Number of videos named per kind of failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleCount:
-    """Samples of one split, method and quality, and of how many videos they are."""
+    """Number of samples of one split, method and quality, and of their videos."""
 
     split: str
     method: str
@@ -46,7 +46,7 @@ class SampleCount:
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
-    """How a number is spread: its 5th, 25th, 50th, 75th and 95th percentile."""
+    """The 5th, 25th, 50th, 75th and 95th percentiles of a distribution."""
 
     low: float
     lower: float
@@ -64,8 +64,8 @@ class MaskCount:
     """Samples of one method with one kind of mask.
 
     Attributes:
-        empty: samples whose mask is all zero.
-        mean: forged share of the crop; None, like its spread, where there are no masks.
+        empty: number of samples whose mask is all zero.
+        mean: mean forged share of the crop; None, like `spread`, if there are no masks.
     """
 
     method: str
@@ -78,7 +78,7 @@ class MaskCount:
 
 @dataclass(frozen=True, slots=True)
 class FaceSpread:
-    """How a property of the faces, such as their size, is spread over the samples of a label."""
+    """Distribution of a property of faces, such as their size, over the samples of a label."""
 
     what: str
     label: str
@@ -87,7 +87,7 @@ class FaceSpread:
 
 @dataclass(frozen=True, slots=True)
 class PeopleCount:
-    """Videos that have samples of so many people."""
+    """Number of videos that have samples of a given number of people."""
 
     people: int
     videos: int
@@ -95,7 +95,7 @@ class PeopleCount:
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """Failures of one stage and reason: rows of failures.parquet, and frames where single frames failed.
+    """Failures of one stage and reason: number of videos, and of frames if single frames failed.
 
     Attributes:
         names: ids of the videos, in the order of failures.parquet.
@@ -110,7 +110,7 @@ class FailureCount:
 
 @dataclass(frozen=True, slots=True)
 class SummaryTable:
-    """A part of a summary as text, for a terminal to lay out."""
+    """A part of a summary as text, for display in a terminal."""
 
     title: str
     columns: tuple[str, ...]
@@ -119,12 +119,12 @@ class SummaryTable:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What `facemill inspect` shows.
+    """The content of `facemill inspect`.
 
     Attributes:
-        samples: by split, method and quality; splits in their usual order, reals first.
-        seconds: time spent by stage, summed over all shards (and so over all workers), longest first.
-        videos: how many the manifest lists.
+        samples: by split, method and quality; ordered train, val, test, with reals first.
+        seconds: time per stage, summed over all shards (and thus over all workers), longest first.
+        videos: number of videos in the manifest.
     """
 
     samples: tuple[SampleCount, ...]
@@ -136,16 +136,16 @@ class Summary:
     videos: int = 0
 
     def verdict(self) -> str | None:
-        """What there is to say of a dataset that is empty, or of which most videos gave no sample; else None."""
+        """A warning if the dataset is empty, or if most videos yielded no sample; otherwise None."""
         sampled = sum(count.videos for count in self.samples)
         if 2 * sampled >= max(self.videos, 1):
             return None
         why = f"; most often for {self.failures[0].reason}" if self.failures else ""
-        what = "The dataset is empty" if not sampled else "Most videos gave no sample"
+        what = "The dataset is empty" if not sampled else "Most videos yielded no sample"
         return f"{what}: {self.videos - sampled:,} of {self.videos:,} videos failed{why}."
 
     def tables(self) -> list[SummaryTable]:
-        """The summary as text; parts about which there is nothing to say are left out."""
+        """The summary as text, without empty tables."""
         spent = sum(self.seconds.values()) or 1.0
         parts = [
             SummaryTable(
@@ -182,7 +182,7 @@ class Summary:
 
 
 def summarise(root: str | Path) -> Summary:
-    """Count what a built dataset holds; pictures are not read.
+    """Summarise a built dataset; images are not read.
 
     Examples:
         >>> {row.method for row in facemill.inspect("shards").masks} >= {"Deepfakes"}
@@ -261,13 +261,13 @@ def _count_failures(failures: pa.Table) -> tuple[FailureCount, ...]:
 
 
 def _sum_timings(root: Path) -> dict[str, float]:
-    """Seconds by stage, from the results that the shards left in the state folder."""
+    """Seconds by stage, from the shards' results in the state folder."""
     seconds: Counter[str] = Counter()
     for path in state_results(root):
         try:
             seconds.update({str(stage): float(s) for stage, s in read_json(path)["timings"].items()})
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise DatasetError(f"{path} is no shard's result ({error!r}): run the build again.") from None
+            raise DatasetError(f"{path} is not a shard's result ({error!r}): run the build again.") from None
     return dict(seconds.most_common())
 
 

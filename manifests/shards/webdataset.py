@@ -1,6 +1,6 @@
 """WebDataset shards: tar archives of `<key>.json`, `<key>.mask.png` and `<key>.png` (or `.jpg`, `.webp`).
 
-Annotations that are images lie beside them, as `<key>.<name>.png`. Parts of a sample are sorted by name.
+Image annotations are stored beside them, as `<key>.<name>.png`. Parts of a sample are sorted by name.
 """
 
 import dataclasses
@@ -32,17 +32,17 @@ OWNER = "facemill"
 MODE = 0o444
 PICTURES = ("png", "jpg", "webp")
 ALWAYS = ("json", "mask.png")
-"""Parts of every sample, beside the crop; its annotations are further parts."""
+"""Parts of every sample besides the crop; image annotations are additional parts."""
 ANNOTATED = re.compile(r"([a-z][a-z0-9_]*)\.png")
-"""Part that is an annotation."""
+"""Name of a part that is an annotation."""
 
 Parts = Mapping[str, tarfile.TarInfo]
-"""Members of a sample by what follows the key in their names."""
+"""Members of a sample, by the part of their names after the key."""
 Made = TypeVar("Made")
 
 
 class WebDatasetShards(ShardFormat):
-    """`.tar`, byte-reproducible: no times, one owner, one mode, files in a fixed order."""
+    """`.tar`, byte-reproducible: no timestamps, a fixed owner and mode, files in a fixed order."""
 
     name = "webdataset"
     suffix = ".tar"
@@ -65,16 +65,16 @@ class WebDatasetShards(ShardFormat):
 
     @staticmethod
     def read_pictures(path: Path, side: int, names: Sequence[str]) -> Iterator[tuple[str, list[bytes]]]:
-        """Key and encoded pictures of each sample, in the order written.
+        """Key and encoded images of each sample, in the order written.
 
-        Making and checking a record of each sample's JSON takes as long as decoding its image: it is left out.
+        The JSON is skipped, since parsing and checking it takes as long as decoding the image.
 
         Args:
-            side: of the crops, pixels; nothing larger than such a crop can need is read.
-            names: `image`, `mask`, and annotations that are images.
+            side: of the crops, pixels; larger files than such a crop can need are rejected.
+            names: `image`, `mask`, and image annotations.
 
         Raises:
-            DatasetError: as `read` does.
+            DatasetError: as `read`.
         """
         return _samples(path, lambda tar, key, parts: (key, [_picture(tar, key, parts, name, side) for name in names]))
 
@@ -86,7 +86,7 @@ class WebDatasetShards(ShardFormat):
             for position, member in enumerate(members):
                 expected = order[position % len(order)]
                 if member.name.partition(".")[2] != expected:
-                    yield f"{member.name} stands where a .{expected} should"
+                    yield f"{member.name} is in the place of a .{expected}"
                 if (about := (member.uname, member.gname, member.mode, member.mtime)) != (OWNER, OWNER, MODE, 0):
                     yield f"{member.name} has the owner, group, mode and time {about}, not {(OWNER, OWNER, MODE, 0)}"
             file.seek(tar.offset)
@@ -119,8 +119,8 @@ class _TarShardWriter:
 
 
 def _to_json(record: SampleRecord) -> bytes:
-    # Empty fields are left out: `datasets` takes a shard's types from its first five samples, and would
-    # refuse a string in a column that was null until then (a real's `source_id`, before the first fake).
+    # Empty fields are omitted: `datasets` infers a shard's types from its first five samples, and would
+    # reject a string in a column that was null until then (`source_id` of reals, before the first fake).
     values = dataclasses.asdict(record)
     values |= values.pop("annotations")
     values = {name: value for name, value in values.items() if value not in (None, ())}
@@ -133,18 +133,18 @@ def _from_json(text: bytes) -> SampleRecord:
     except RecursionError:
         raise ValueError("a sample's JSON is nested too deeply") from None
     if not isinstance(values, dict):
-        raise ValueError("a sample's JSON is no record")
+        raise ValueError("a sample's JSON is not a record")
     more = {name: values.pop(name) for name in values.keys() - set(SAMPLES.names)}
     values = {**ADDED, "subject_ids": [], **values}
     [record] = from_table(pa.Table.from_pylist([values], SAMPLES), SampleRecord)
     if odd := sorted(name for name, value in more.items() if not isinstance(value, int | float | str | list)):
-        raise ValueError(f"odd values of {', '.join(odd)}")
+        raise ValueError(f"invalid values of {', '.join(odd)}")
     annotations = {name: tuple(value) if isinstance(value, list) else value for name, value in more.items()}
     return dataclasses.replace(record, annotations=annotations)
 
 
 def _samples(path: Path, make: Callable[[tarfile.TarFile, str, Parts], Made]) -> Iterator[Made]:
-    """What `make` gives for each sample of an archive, told its key and its members."""
+    """Call `make` with the key and the members of each sample of an archive, and yield the results."""
     try:
         refuse_special_file(path)
         with tarfile.open(path, "r:") as tar:
@@ -159,9 +159,9 @@ def _samples(path: Path, make: Callable[[tarfile.TarFile, str, Parts], Made]) ->
                     or len(members) != len(parts)
                     or not all(map(ANNOTATED.fullmatch, others))
                 ):
-                    raise ValueError(f"sample {key} is made of {', '.join(member.name for member in members)}")
+                    raise ValueError(f"sample {key} has the parts {', '.join(member.name for member in members)}")
                 if key in keys:
-                    raise ValueError(f"sample {key} comes twice")
+                    raise ValueError(f"sample {key} appears twice")
                 keys.add(key)
                 yield make(tar, key, parts)
             _check_end(path, tar)
@@ -172,14 +172,14 @@ def _samples(path: Path, make: Callable[[tarfile.TarFile, str, Parts], Made]) ->
 def _sample(tar: tarfile.TarFile, key: str, parts: Parts) -> EncodedSample:
     record = _from_json(_content(tar, parts["json"], CELL_BYTES))
     if record.sample_id != key:
-        raise ValueError(f"sample {key} calls itself {record.sample_id}")
+        raise ValueError(f"sample {key} has the sample_id {record.sample_id}")
     names = [match[1] for part in parts if part not in ALWAYS and (match := ANNOTATED.fullmatch(part))]
     image, mask, *more = (_picture(tar, key, parts, name, record.crop_size) for name in ("image", "mask", *names))
     return EncodedSample(record, image, mask, dict(zip(names, more, strict=True)))
 
 
 def _picture(tar: tarfile.TarFile, key: str, parts: Parts, name: str, side: int) -> bytes:
-    """An encoded picture of a sample: `image`, `mask`, or an annotation."""
+    """An encoded image of a sample: `image`, `mask`, or an annotation."""
     part = next(suffix for suffix in PICTURES if suffix in parts) if name == "image" else f"{name}.png"
     if part not in parts:
         raise ValueError(f"sample {key} has no {part}")
@@ -196,7 +196,7 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, most: int) -> bytes:
 
 
 def _check_end(path: Path, tar: tarfile.TarFile) -> None:
-    """Tarfile takes a damaged header for the end of the archive; the true end is a block of zeros."""
+    """Check that the archive ends in a block of zeros: tarfile treats a damaged header as the end."""
     with path.open("rb") as file:
         file.seek(tar.offset)
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):

@@ -1,3 +1,3 @@
-"""What `facemill` can be told to do, by what it is about. `facemill.pipeline.commands.cli` puts it together."""
+"""The commands of `facemill`, grouped by subject; `facemill.pipeline.commands.cli` assembles them."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""The commands that tell what there is, and the demo."""
+"""The commands that list datasets, recipes and detectors, and the demo."""
 
 from pathlib import Path
 from typing import Annotated
@@ -86,7 +86,7 @@ def demo(
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
     train: Annotated[bool, typer.Option(help="Train and evaluate, which needs the train extra.")] = True,
 ) -> None:
-    """Make a small corpus, build and verify shards, train a small detector on them, evaluate it, draw pictures."""
+    """Make a small corpus, build and verify shards, train a small detector on them, evaluate it, and draw figures."""
     from facemill.pipeline.demo import run_demo
 
     run_demo(out, workers=workers, training=train)

@@ -1,4 +1,4 @@
-"""The command line. Each command imports what it needs when it runs, so that `--help` answers at once."""
+"""The command line. Each command imports its dependencies when it runs, so that `--help` is fast."""
 
 import logging
 import sys
@@ -18,10 +18,10 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="facemill",
-    rich_markup_mode=None,  # plain help: importing rich would take most of the time in which it answers
-    help="Raw deepfake video datasets in, training-ready and checked face datasets out.",
+    rich_markup_mode=None,  # plain help: importing rich would take longer than everything else
+    help="Turn raw deepfake video datasets into verified, training-ready face datasets.",
     epilog="Exit codes: 0 done, 1 internal error, 2 wrong usage or input, 3 too many failures or a damaged dataset, "
-    "4 interrupted (run the same command again to go on).",
+    "4 interrupted (run the same command again to continue).",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -39,7 +39,7 @@ for _command in _COMMANDS:
 app.add_typer(training.experiments, name="experiments")
 
 TYPER_INTERRUPTED = 130
-"""What typer makes of a KeyboardInterrupt."""
+"""Exit code that typer gives a KeyboardInterrupt."""
 _debug = False
 
 
@@ -68,9 +68,9 @@ def _end(code: Exit, message: str) -> NoReturn:
 
 
 def main() -> None:
-    """Entry point: every error is one sentence, and every ending has its exit code."""
+    """Entry point: prints every error as one sentence, and exits with a documented code."""
     interrupts.listen()
-    logging.getLogger("facemill").propagate = False  # it is printed already; a library may have the root logger print
+    logging.getLogger("facemill").propagate = False  # already printed; a library may let the root logger print too
     try:
         app()
     except SystemExit as ending:
@@ -84,12 +84,12 @@ def main() -> None:
 
 
 def _ending(error: BaseException) -> tuple[Exit, str]:
-    """The exit code and the sentence for an error."""
+    """The exit code and the message for an error."""
     if isinstance(error, FacemillError):
         return Exit.USAGE, f"Error: {error}"
     if isinstance(error, ModuleNotFoundError):
         return Exit.USAGE, f'Error: this command needs the package {error.name}: pip install "facemill[train,demo]".'
-    if isinstance(error, OSError) and error.strerror:  # a library may not say where: a full disk stays one sentence
+    if isinstance(error, OSError) and error.strerror:  # filename may be None, for example when a disk is full
         return Exit.USAGE, f"Error: {'' if error.filename is None else f'{error.filename}: '}{error.strerror}."
     fault = f"{type(error).__name__}: {error}"
     return Exit.INTERNAL_ERROR, f"Internal error ({fault}): run `facemill --debug …` and report what it prints."

@@ -1,4 +1,4 @@
-"""The commands on datasets: building them, and what can be done with a built one."""
+"""The commands that build a dataset, and those that read a built one."""
 
 import re
 from dataclasses import asdict
@@ -24,18 +24,18 @@ LOG_FILE = "build.log"
 def build(
     videos: Annotated[Path, typer.Argument(help="Manifest, as `facemill scan` writes it.", parser=local_path)],
     out: Annotated[
-        Path, typer.Option(help="Folder of the dataset. Run again with the same to resume.", parser=local_path)
+        Path, typer.Option(help="Folder of the dataset. Run with the same folder to resume.", parser=local_path)
     ],
     recipe: Annotated[str, typer.Option(help="Name of a recipe (see `facemill recipes`) or a YAML file.")] = "default",
     overrides: Overrides = None,
     shard_format: Annotated[
-        str | None, typer.Option("--format", help="parquet or webdataset; short for --set shards.format=.")
+        str | None, typer.Option("--format", help="parquet or webdataset; the same as --set shards.format=.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes on this machine.")] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
-            help="Dask scheduler to use instead, such as tcp://host:8786; certificates for tls:// are named by "
+            help="Dask scheduler to use instead, such as tcp://host:8786; for tls://, name the certificates in "
             "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY."
         ),
     ] = None,
@@ -45,28 +45,29 @@ def build(
     ] = None,
     roots: Annotated[
         list[str] | None,
-        typer.Option("--root", help="Where the videos are now; of several roots, each by name.", metavar="[NAME=]DIR"),
+        typer.Option("--root", help="Where the videos are now; with several roots, name each.", metavar="[NAME=]DIR"),
     ] = None,
     executor: Annotated[
-        str, typer.Option(help="dask, or sequential: one shard after another in this process.")
+        str, typer.Option(help="dask, or sequential: build shards one by one in this process.")
     ] = "dask",
     part: Annotated[
         str | None,
-        typer.Option("--shards", help="Build one of several equal parts, as in a job array.", metavar="3/16"),
+        typer.Option("--shards", help="Build one of several equal parts, as a job of an array.", metavar="3/16"),
     ] = None,
-    finish: Annotated[bool, typer.Option("--finish", help="Merge what was built in parts; build nothing.")] = False,
+    finish: Annotated[bool, typer.Option("--finish", help="Merge the parts that were built; build nothing.")] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try again also videos that failed by their own fault.")
+        bool, typer.Option("--retry-failed", help="Also retry videos whose failure was caused by the file itself.")
     ] = False,
     max_failure_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of videos that may give no sample before the exit code says so.")
+        float,
+        typer.Option(min=0, max=1, help="Largest share of videos without samples; above it, exit code 3."),
     ] = 0.05,
     performance_report: Annotated[
         Path | None, typer.Option(help="Save Dask's own HTML report here.", parser=local_path)
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Build a dataset of face crops with masks. Killed at any moment, the same command resumes it."""
+    """Build a dataset of face crops with masks. If interrupted, run the same command again to resume."""
     from facemill.manifests import check_roots, read_videos
     from facemill.pipeline.build.claim import BUILD_FILE
     from facemill.pipeline.build.job import build as run
@@ -84,7 +85,7 @@ def build(
     keep_log(state_folder(out) / LOG_FILE, mark=state_folder(out) / BUILD_FILE)
     entries = read_videos(videos, roots or ())
     if finish and part is not None:
-        raise ConfigError("--shards builds a part and --finish merges all of them: give one of the two.")
+        raise ConfigError("--shards builds a part and --finish merges all parts: pass one of the two.")
     if finish:
         report = finish_build(entries, settings, out)
     else:
@@ -105,22 +106,22 @@ def build(
                 watcher=shown,
             )
     if part is not None:
-        echo(f"This is part {part}. When all parts are built, merge them: the same command, --finish for --shards.")
+        echo(f"Part {part} is built. When all parts are built, run the command with --finish instead of --shards.")
     elif settings.mask.threshold != "auto":
-        _tell_coverage(report.out, settings.mask.threshold)
-    _tell(report, max_failure_rate)
+        _print_coverage(report.out, settings.mask.threshold)
+    _print_result(report, max_failure_rate)
 
 
 def verify(
     folder: Built,
-    threads: Annotated[int, typer.Option(min=1, help="Shards read at once.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Shards read in parallel.")] = 2,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Re-read a dataset and check everything: bytes, pictures, masks, geometry, splits, completeness.
+    """Re-read a dataset and check everything: bytes, images, masks, geometry, splits, completeness.
 
-    What is possible but not plausible, such as a crop scale that tells real from fake, is a warning.
+    Possible but implausible findings, such as a crop scale that predicts the label, are warnings.
     """
     from facemill.manifests.checks.verify import verify as run
 
@@ -141,15 +142,16 @@ def verify(
 
 def export(
     folder: Built,
-    out: Annotated[Path, typer.Option(help="New folder. Run again with the same to go on.", parser=local_path)],
-    to: Annotated[str, typer.Option(help="Whose training is to read it: deepfakebench.")] = "deepfakebench",
+    out: Annotated[Path, typer.Option(help="New folder. Run with the same folder to resume.", parser=local_path)],
+    to: Annotated[str, typer.Option(help="Layout to write: deepfakebench or deepfakebench-lmdb.")] = "deepfakebench",
     prefix: Annotated[
-        str | None, typer.Option(help="What its paths begin with: --out as that training sees it.", metavar="PATH")
+        str | None,
+        typer.Option(help="Start of exported paths: --out as the training machine sees it.", metavar="PATH"),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Shards written at once.")] = 4,
+    threads: Annotated[int, typer.Option(min=1, help="Shards written in parallel.")] = 4,
     quiet: Quiet = False,
 ) -> None:
-    """Write a dataset in the folders and files that another project's training reads."""
+    """Export a dataset to the layout that another project's training code reads."""
     from facemill.manifests.export import export as run
     from facemill.manifests.shards.dataset import read_dataset
 
@@ -162,7 +164,7 @@ def export(
 
 
 def inspect(folder: Built, as_json: AsJson = False) -> None:
-    """Show what a dataset holds, what failed and why, and where the time went."""
+    """Show a dataset's contents, its failures with reasons, and the time spent per stage."""
     from facemill.manifests.shards.summary import summarise
 
     summary = summarise(folder)
@@ -180,7 +182,7 @@ def report(folder: Built, out: Out = Path("contact-sheet.png"), rows: int = 8, o
     from facemill.pipeline.figures.report import draw_contact_sheet
 
     if out.suffix.lower() != ".png":
-        raise ConfigError(f"{out} does not end in .png: give the name of a picture.")
+        raise ConfigError(f"{out} does not end in .png: give the name of a PNG file.")
     free_file(out, overwrite=overwrite, is_own=lambda path: path.read_bytes()[:4] == b"\x89PNG")
     draw_contact_sheet(folder, out, rows=rows)
     echo(f"contact sheet -> {out}")
@@ -190,22 +192,22 @@ def _part(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     if not (match := re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)):
-        raise ConfigError(f"--shards {text} is no part of a build: say 1/16 to 16/16, for 16 parts.")
+        raise ConfigError(f"--shards {text} is not a part of a build: for 16 parts, pass 1/16 to 16/16.")
     return int(match[1]), int(match[2])
 
 
-def _tell_coverage(out: Path, threshold: float) -> None:
-    """What a fixed threshold finds of the forged regions, method by method."""
+def _print_coverage(out: Path, threshold: float) -> None:
+    """Print by method how much of the crops is covered by masks of a fixed threshold."""
     from facemill.manifests import MaskKind
     from facemill.manifests.shards.summary import summarise
 
     masks = [mask for mask in summarise(out).masks if mask.kind == MaskKind.DIFFERENCE and mask.mean is not None]
     if masks:
         covered = ", ".join(f"{mask.method} {mask.mean:.1%}" for mask in masks)
-        echo(f"Masks above {threshold} cover of the crops: {covered}. --set mask.threshold=auto draws whole regions.")
+        echo(f"Mask coverage at threshold {threshold}: {covered}. --set mask.threshold=auto finds whole regions.")
 
 
-def _tell(report: "BuildReport", max_failure_rate: float) -> None:
+def _print_result(report: "BuildReport", max_failure_rate: float) -> None:
     echo(
         f"{report.samples} samples of {report.videos - report.barren} videos in {report.shards} shards -> {report.out}"
     )
@@ -216,10 +218,10 @@ def _tell(report: "BuildReport", max_failure_rate: float) -> None:
         )
     if report.retryable:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(report.retryable.items()))
-        echo(f"Not final, since no video's fault: {reasons}. Mend that, and the same command tries them again.")
+        echo(f"Not caused by the videos: {reasons}. Fix this and run the same command again to retry them.")
     if report.failure_rate > max_failure_rate:
         echo(
-            f"{report.failure_rate:.1%} of the videos gave no sample: --max-failure-rate is {max_failure_rate:.1%}.",
+            f"{report.failure_rate:.1%} of the videos yielded no sample: --max-failure-rate is {max_failure_rate:.1%}.",
             err=True,
         )
         raise typer.Exit(Exit.TOO_MANY_FAILURES)

@@ -1,4 +1,4 @@
-"""Ending on Ctrl-C and SIGTERM: exit code 4 and the line that says how to go on, whatever else breaks on the way."""
+"""Ctrl-C and SIGTERM: exit with code 4 and say how to continue, even if other errors occur during shutdown."""
 
 import os
 import signal
@@ -10,37 +10,37 @@ __all__ = ["Interrupts", "interrupts"]
 
 
 class Interrupts:
-    """SIGTERM is heard like Ctrl-C from `listen` on.
+    """Handles SIGTERM like Ctrl-C, once `listen` has been called.
 
-    Other processes that the signal ends as well (readers of training data, workers) may bring down the main thread by
-    errors of their own, sooner or later than by KeyboardInterrupt: `heard` tells why, all the same.
+    The signal also ends other processes (data loader workers, build workers), whose errors may reach the main thread
+    before or after the KeyboardInterrupt: `heard` records that a signal was the cause.
 
     Attributes:
-        advice: the line of the command that runs.
+        advice: what to print for the running command.
     """
 
     def __init__(self) -> None:
         self.heard = False
         self._process = os.getpid()
-        self.advice = "Interrupted: what is committed is safe, run the same command again to go on."
+        self.advice = "Interrupted: finished shards are kept, run the same command again to resume."
 
     def listen(self) -> None:
-        """Listen to SIGTERM and Ctrl-C in this process; processes that it starts by fork are left as they were."""
+        """Handle SIGTERM and Ctrl-C in this process; forked child processes keep the default behaviour."""
         self._process = os.getpid()
         signal.signal(signal.SIGTERM, self._stop)
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell's background job stays one
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored in a shell's background jobs
             signal.signal(signal.SIGINT, self._stop)
 
     def _stop(self, number: int, frame: FrameType | None) -> NoReturn:
-        if os.getpid() != self._process:  # a fork that has not settled yet, such as a reader of data: it just ends
+        if os.getpid() != self._process:  # a forked child, such as a data loader worker: terminate it as usual
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.heard = True
-        # Readers of data end too, and torch would raise an error wherever this process then is, its end included.
+        # Data loader workers die too; torch's SIGCHLD handler would then raise at any point, even during shutdown.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        sys.unraisablehook = lambda ignored: None  # what is left half-made complains when it is deleted
+        sys.unraisablehook = lambda ignored: None  # partly constructed objects raise in __del__
         raise KeyboardInterrupt
 
 
 interrupts = Interrupts()
-"""Those of this process, which runs one command."""
+"""The handler of this process, which runs one command."""

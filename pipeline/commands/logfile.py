@@ -1,4 +1,4 @@
-"""A log beside what a command makes: what it said, and when."""
+"""A log file in a command's output folder: its messages with timestamps."""
 
 import logging
 import shlex
@@ -12,7 +12,7 @@ __all__ = ["keep_log"]
 
 
 class _LogFile(logging.FileHandler):
-    """Appends records to a file. Holds them until `mark` exists: what was refused leaves the folder as it was."""
+    """Appends records to a file, but holds them until `mark` exists, so that a refused command writes nothing."""
 
     def __init__(self, path: Path, mark: Path) -> None:
         super().__init__(path, encoding="utf-8", delay=True)
@@ -22,18 +22,18 @@ class _LogFile(logging.FileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._held.append(record)
-        with suppress(OSError):  # a place that cannot be written to is the command's to tell
+        with suppress(OSError):  # the command itself reports an unwritable folder
             if self._mark.is_file():
                 for held in self._held:
                     super().emit(held)
                 self._held.clear()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the library's name
-        """A full disk costs the log, and no traceback for each line of it."""
+        """Ignore write errors: a full disk would otherwise print a traceback for each line."""
 
 
 def keep_log(path: Path, *, mark: Path) -> None:
-    """Keep what is logged from now on, the command line first, in `path`, from when `mark` exists."""
+    """Log the command line and all later messages to `path`, once `mark` exists."""
     logger = logging.getLogger("facemill")
     logger.setLevel(logging.INFO)
     for earlier in [handler for handler in logger.handlers if isinstance(handler, _LogFile)]:

@@ -1,4 +1,4 @@
-"""The commands on manifests: which videos there are."""
+"""The commands that write, merge and check manifests."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ __all__ = ["ScanCommand", "check", "merge", "scan"]
 
 
 class ScanCommand(TyperCommand):
-    """Lists the datasets in its help: the adapters are asked for their names only then."""
+    """Lists the datasets in its help; the adapters are imported only then."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from facemill.registry import DATASETS
@@ -38,21 +38,21 @@ def scan(
     ] = "official",
     seed: Annotated[int, typer.Option(help="Seed of an identity split.")] = 0,
     subjects_apart: Annotated[
-        bool, typer.Option("--subjects-apart", help="Leave out videos of train and val that show a subject of test.")
+        bool, typer.Option("--subjects-apart", help="Drop videos of train and val that show a subject of test.")
     ] = False,
     subject: Annotated[
         str | None,
-        typer.Option(help="Pattern that names subjects by what it matches in a path.", metavar="REGEX"),
+        typer.Option(help="Pattern whose matches in a path are the subjects' names.", metavar="REGEX"),
     ] = None,
     folder: Annotated[
-        str | None, typer.Option("--root", help="For csv: where relative paths start, if not at the table.")
+        str | None, typer.Option("--root", help="For csv: base of relative paths, if not the table's folder.")
     ] = None,
     real: Annotated[
-        str | None, typer.Option(help="For csv on a folder: pattern of the real videos.", metavar="GLOB")
+        str | None, typer.Option(help="For csv with a folder: pattern of real videos.", metavar="GLOB")
     ] = None,
-    fake: Annotated[str | None, typer.Option(help="For csv on a folder: pattern of the fakes.", metavar="GLOB")] = None,
+    fake: Annotated[str | None, typer.Option(help="For csv with a folder: pattern of fakes.", metavar="GLOB")] = None,
     hashed: Annotated[
-        bool, typer.Option("--hash", help="Read every video and keep its size and hash, for merge and check.")
+        bool, typer.Option("--hash", help="Read every video and store its size and hash, for merge and check.")
     ] = False,
     overwrite: MayOverwrite = False,
     quiet: Quiet = False,
@@ -62,9 +62,9 @@ def scan(
     from facemill.manifests.datasets.csv_file import CsvFile
 
     if (real is None) != (fake is None) or (real is not None and dataset != "csv"):
-        raise ConfigError("--real and --fake go together, with the dataset csv and a folder.")
+        raise ConfigError("--real and --fake must be used together, with the dataset csv and a folder.")
     if folder is not None and (dataset != "csv" or real is not None):
-        raise ConfigError("--root goes with the dataset csv and a table.")
+        raise ConfigError("--root requires the dataset csv and a table.")
     free_file(out, overwrite=overwrite, is_own=manifests.is_manifest)
     how: dict[str, Any] = {"split": split, "seed": seed, "subjects_apart": subjects_apart, "subject": subject}
     if real is not None and fake is not None:
@@ -83,13 +83,13 @@ def scan(
 
 def merge(
     videos: Annotated[list[Path], typer.Argument(help="Manifests, as `facemill scan` writes them.")],
-    out: Annotated[Path, typer.Option(help="Where to write the manifest of all.")],
+    out: Annotated[Path, typer.Option(help="Where to write the merged manifest.")],
     drop_duplicates: Annotated[
-        bool, typer.Option("--drop-duplicates", help="Keep the first of equal videos, rather than refuse.")
+        bool, typer.Option("--drop-duplicates", help="Keep the first of equal videos instead of ending with an error.")
     ] = False,
     overwrite: MayOverwrite = False,
 ) -> None:
-    """Make one manifest of several; a video that is in two of them is found by size and content."""
+    """Merge several manifests into one; duplicate videos are found by size and content."""
     from facemill import manifests
 
     free_file(out, overwrite=overwrite, is_own=manifests.is_manifest)
@@ -104,11 +104,11 @@ def check(
     videos: Annotated[Path, typer.Argument(help="Manifest, as `facemill scan --hash` writes it.")],
     roots: Annotated[
         list[str] | None,
-        typer.Option("--root", help="Where its videos are now; of several roots, each by name.", metavar="[NAME=]DIR"),
+        typer.Option("--root", help="Where the videos are now; with several roots, name each.", metavar="[NAME=]DIR"),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Read the videos of a hashed manifest again, and tell which are gone or have changed."""
+    """Re-read the videos of a hashed manifest, and list those that are missing or have changed."""
     from facemill import manifests
 
     entries = manifests.read_videos(videos, roots or ())
@@ -117,6 +117,6 @@ def check(
         changes = manifests.find_changed(entries, on_videos=advance)
     for change in changes:
         echo(change)
-    echo(f"{len(entries)} videos: {len(changes)} gone or changed")
+    echo(f"{len(entries)} videos: {len(changes)} missing or changed")
     if changes:
         raise typer.Exit(Exit.TOO_MANY_FAILURES)

@@ -1,4 +1,4 @@
-"""The one place that prints: text from files and users is shown harmlessly, whatever is in it."""
+"""All output of the commands: text from files and users is escaped before it is printed."""
 
 import json
 import logging
@@ -13,12 +13,12 @@ logger = logging.getLogger(__name__)
 
 
 def shown(text: object) -> str:
-    """Text as it may go to a terminal: what does not print (escapes, line ends, marks of direction) is spelled out."""
+    """Escape unprintable characters (escape sequences, line ends, direction marks) for a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def echo(line: object, *, err: bool = False) -> None:
-    """Print a line, and log it."""
+    """Print and log a line."""
     text = shown(line)
     typer.echo(text, err=err)
     logger.info(text)
@@ -30,7 +30,7 @@ def echo_json(value: Any) -> None:
 
 
 def echo_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; nothing in its cells is taken for markup."""
+    """Print a table; cells are not interpreted as markup."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""What commands share: exit codes, common options, a progress bar."""
+"""Shared by the commands: exit codes, common options, a progress bar."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,12 +35,12 @@ Overrides = Annotated[
 
 @contextmanager
 def progress(what: str, total: int | None, *, quiet: bool = False) -> Iterator[Callable[..., None]]:
-    """A bar on the terminal; yields what to call with the number of them just done, and their total once known."""
+    """Show a progress bar on a terminal; yields a function of the number just done and, once known, the total."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    if quiet or not console.is_terminal:  # rich 13 ends also a disabled bar with an empty line
+    if quiet or not console.is_terminal:  # rich 13 prints an empty line even after a disabled bar
         yield lambda done, total=None: None
         return
     with Progress(console=console, transient=True) as bar:

@@ -1,4 +1,4 @@
-"""The commands that train and judge forgery detectors."""
+"""The commands that train and evaluate forgery detectors."""
 
 import os
 from dataclasses import asdict
@@ -20,7 +20,7 @@ _Data = Annotated[list[Path], typer.Argument(help="Folders of built datasets.", 
 _Run = Annotated[Path, typer.Argument(help="Folder of a finished training run.", metavar="RUN", parser=local_path)]
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 _Workers = Annotated[
-    int | None, typer.Option(min=0, help="Processes that read data, a device; by default what the machine bears.")
+    int | None, typer.Option(min=0, help="Data loader processes per device; by default chosen from cores and memory.")
 ]
 LOG_FILE = "train.log"
 Precision = Literal["float32", "bf16"]
@@ -32,17 +32,17 @@ def train(
     data: _Data,
     out: Annotated[Path, typer.Option(help="Folder of the run.", parser=local_path)],
     recipe: Annotated[
-        str | None, typer.Option(help="Recipe whose train section is used; by default the detector's own.")
+        str | None, typer.Option(help="Recipe whose train section is used; by default the detector's.")
     ] = None,
     overrides: Overrides = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
     device: _Device = "auto",
     devices: Annotated[int | None, typer.Option(min=1, help="GPUs to train on (DDP); by default all.")] = None,
     workers: _Workers = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Run the detector through torch.compile.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a forgery detector; the weights of the best validation AUC are kept. Killed, --resume goes on."""
+    """Train a forgery detector and keep the weights of the best validation AUC; --resume continues a run."""
     from lightning.pytorch.utilities import rank_zero_only
 
     from facemill.pipeline.config.recipe import available_recipes, load_recipe
@@ -51,10 +51,10 @@ def train(
 
     page = recipe or (detector if detector in available_recipes() else "default")
     settings = load_recipe(page, overrides or (), purpose="train")
-    interrupts.advice = "Interrupted: the same command with --resume goes on from the last finished epoch."
-    if not (resume or "LOCAL_RANK" in os.environ):  # the first process of a DDP run has looked
+    interrupts.advice = "Interrupted: the same command with --resume continues from the last finished epoch."
+    if not (resume or "LOCAL_RANK" in os.environ):  # in a DDP run, the first process has checked
         if (out / CONFIG_FILE).exists():
-            raise ConfigError(f"{out} holds a training run: add --resume to go on with it, or choose another --out.")
+            raise ConfigError(f"{out} contains a training run: add --resume to continue it, or choose another --out.")
         free_folder(out, is_own=lambda folder: False)
     if rank_zero_only.rank == 0:
         keep_log(out / LOG_FILE, mark=out / CONFIG_FILE)
@@ -82,9 +82,10 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for scores, metrics and plots.", parser=local_path)],
     split: _Split = "test",
     robustness: Annotated[
-        bool, typer.Option("--robustness", help="Also under contrast, saturation and compression in five levels.")
+        bool,
+        typer.Option("--robustness", help="Also evaluate under contrast, saturation and compression at 5 levels."),
     ] = False,
-    batch: Annotated[int, typer.Option(min=1, help="Crops a forward pass.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, help="Crops per forward pass.")] = 32,
     device: _Device = "auto",
     workers: _Workers = None,
     precision: Annotated[Precision, typer.Option(help="bf16 is faster on a GPU.")] = "float32",
@@ -95,7 +96,7 @@ def evaluate(
     """Score a split with a trained detector: metrics per frame and per video, per method and dataset, and plots."""
     from rich.console import Console
 
-    from facemill.pipeline.evaluate import evaluate as judge
+    from facemill.pipeline.evaluate import evaluate as run_evaluation
     from facemill.pipeline.evaluate import metrics_table, robustness_table
     from facemill.pipeline.evaluate.evaluation import SCORES_FILE
     from facemill.pipeline.train.run_folder import CONFIG_FILE
@@ -107,7 +108,7 @@ def evaluate(
         is_own=lambda folder: (folder / SCORES_FILE).is_file() and not (folder / CONFIG_FILE).exists(),
     )
     with progress("scoring", None, quiet=quiet) as advance:
-        result = judge(
+        result = run_evaluation(
             run,
             data,
             out,
@@ -137,11 +138,11 @@ def explain(
     out: Annotated[Path, typer.Option(help="Folder for the contact sheets.", parser=local_path)],
     split: _Split = "test",
     samples: Annotated[int, typer.Option(min=1, help="Crops shown, spread over the methods.")] = 12,
-    seed: Annotated[int, typer.Option(help="Seed of their choice.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random choice of crops.")] = 0,
     device: _Device = "auto",
     overwrite: MayOverwrite = False,
 ) -> None:
-    """Draw where a trained detector looks: Grad-CAM, and the maps of its own paper, over crops."""
+    """Draw what a trained detector attends to: Grad-CAM and the maps of its paper, over crops."""
     from facemill.detectors.device import resolve_device
     from facemill.pipeline.data import open_faces
     from facemill.pipeline.figures.explain import draw_explanations
@@ -150,7 +151,7 @@ def explain(
     free_names(out, "explanations-*.png", overwrite=overwrite)
     names = [folder.resolve().name for folder in data]
     if len(set(names)) < len(names):
-        raise ConfigError(f"Two datasets have one name ({', '.join(names)}): explain them one at a time.")
+        raise ConfigError(f"Two datasets have the same name ({', '.join(names)}): explain them one at a time.")
     detector, _ = load_run(run)
     for folder, name in zip(data, names, strict=True):
         into = out / name if len(data) > 1 else out
@@ -159,12 +160,12 @@ def explain(
             echo(f"contact sheet -> {sheet}")
 
 
-experiments = typer.Typer(help="The rows of the papers' tables, as named sets of options.", no_args_is_help=True)
+experiments = typer.Typer(help="Run the rows of the papers' tables, as named sets of options.", no_args_is_help=True)
 
 
 @experiments.command("list")
 def list_experiments(
-    prefix: Annotated[str, typer.Argument(help="Only names that begin so, such as mat/table5.")] = "",
+    prefix: Annotated[str, typer.Argument(help="Only names with this prefix, such as mat/table5.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """List the experiments with the papers' figures."""
@@ -172,7 +173,7 @@ def list_experiments(
 
     chosen = [experiment for experiment in all_experiments() if experiment.name.startswith(prefix)]
     if not chosen:
-        raise ConfigError(f"No experiment begins with {prefix!r}: see `facemill experiments list`.")
+        raise ConfigError(f"No experiment's name starts with {prefix!r}: see `facemill experiments list`.")
     if as_json:
         echo_json([asdict(experiment) for experiment in chosen])
         return
@@ -182,7 +183,7 @@ def list_experiments(
 
 @experiments.command("show")
 def show_experiment(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) -> None:
-    """Show one experiment: what it is trained and tested on, its options, and the commands that run it."""
+    """Show one experiment: its training and test data, its options, and the commands that run it."""
     from facemill.pipeline.experiments import find_experiment
 
     for line in find_experiment(name).lines():
@@ -198,13 +199,13 @@ def run_experiment(
     out: Annotated[Path, typer.Option(help="Folder for the run and its evaluation.", parser=local_path)],
     test: Annotated[
         list[Path] | None,
-        typer.Option(help="Built dataset to test on, where another; may be repeated.", parser=local_path),
+        typer.Option(help="Built dataset to test on, if not DIR; may be repeated.", parser=local_path),
     ] = None,
     overrides: Overrides = None,
     device: _Device = "auto",
     workers: _Workers = None,
 ) -> None:
-    """Train and evaluate one row of a paper's table, and print the paper's figure beside ours."""
+    """Train and evaluate one row of a paper's table, and print the paper's figure beside the measured one."""
     from facemill.pipeline.experiments import run_experiment as run
 
     for line in run(name, data, out, test=test or data, overrides=overrides or (), device=device, workers=workers):

@@ -1,3 +1,3 @@
-"""Settings: recipes, which decide a dataset's bytes, and training settings, which decide a run."""
+"""Settings: recipes determine a dataset's bytes, training settings determine a run."""
 
 __all__: list[str] = []

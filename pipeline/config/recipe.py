@@ -1,7 +1,7 @@
-"""Recipes: every choice that decides the bytes of a dataset, on one YAML page.
+"""Recipes: every setting that determines the bytes of a dataset, in one YAML file.
 
-A recipe is a frozen pydantic model. An unknown key is refused with the nearest known one, and the
-resolved recipe is saved beside the output it made.
+A recipe is a frozen pydantic model. An unknown key is rejected with the nearest known one, and the
+resolved recipe is saved with the dataset.
 """
 
 import reprlib
@@ -38,9 +38,9 @@ __all__ = [
 ]
 
 LONGEST_PAGE = 1 << 16
-"""Characters: reading YAML takes seconds for each megabyte."""
+"""Characters; parsing YAML takes seconds per megabyte."""
 _WITH_OPTIONS = ("detect", "filter.more", "filter=", "annotate")
-"""What overrides begin with that may set options of detectors and filters."""
+"""Prefixes of overrides that can set options of detectors, filters and annotators."""
 _PAGES = resources.files("facemill.pipeline.config") / "recipes"
 
 
@@ -48,11 +48,11 @@ class DecodeSettings(Settings):
     """How videos are read."""
 
     backend: Literal["auto", "pyav", "decord"] = "auto"
-    """`auto` is PyAV: the exact one, and the faster one in the project's own benchmark."""
+    """`auto` is PyAV, which is exact, and the faster of the two in the project's benchmark."""
     deinterlace: bool = False
-    """Turn the two fields of interlaced pictures into one full picture; other files stay as they are. PyAV only."""
+    """Deinterlace videos that are marked as interlaced; other files are unchanged. PyAV only."""
     timeout_s: Annotated[float, Field(gt=0, le=86_400, json_schema_extra=BYTES_STAY)] = 120.0
-    """Longest time in which the decoder may give no picture, in seconds, before the video is given up."""
+    """Seconds without a decoded frame after which a video is abandoned."""
 
     @model_validator(mode="after")
     def _decord_does_not_deinterlace(self) -> "DecodeSettings":
@@ -62,12 +62,12 @@ class DecodeSettings(Settings):
 
 
 class SampleSettings(Settings):
-    """Which frames of a clip group are used; chosen once for the real video and all its fakes."""
+    """Which frames of a clip group are sampled; chosen once for the real video and all its fakes."""
 
     strategy: Literal["uniform", "stride", "random", "all"] = "uniform"
     """`uniform`: `frames` evenly spaced; `stride`: every `every`-th; `random`: `frames` drawn by video id."""
     frames: Positive | None = None
-    """Frames a video, for `uniform` and `random` (32 unless told)."""
+    """Frames per video, for `uniform` and `random` (default 32)."""
     every: Positive | None = None
     """Step, for `stride`."""
 
@@ -87,90 +87,90 @@ class SampleSettings(Settings):
 
 
 class DetectSettings(Settings):
-    """Which face detector looks at which frames."""
+    """Which face detector is used, and on which videos."""
 
     detector: str = "mtcnn"
     """One of `registry.FACE_DETECTORS`."""
     variant: str | None = None
-    """Such as the backbone of RetinaFace (`resnet50` unless told, or `mobilenet0.25`)."""
+    """Variant of the detector, such as the backbone of RetinaFace: `resnet50` (default) or `mobilenet0.25`."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Of this detector alone: see its `options_type`."""
+    """Options specific to this detector: see its `options_type`."""
     on: Literal["pristine", "each"] = "pristine"
-    """`pristine`: fakes reuse the faces of their original; `each`: every video is looked at."""
+    """`pristine`: fakes reuse the faces of their original; `each`: detection runs on every video."""
     max_side: Positive | Literal["auto"] | None = "auto"
-    """Frames whose longer side exceeds this are shrunk for detection; null for never. `auto`: as far as faces of
-    `filter.min_face` are still found."""
+    """Frames whose longer side exceeds this are downscaled for detection; null for never. `auto`: downscale as far as
+    faces of `filter.min_face` pixels can still be found."""
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.9
     batch: Annotated[Positive, Field(json_schema_extra=BYTES_STAY)] = 32
-    """Frames a forward pass, at most."""
+    """Maximum number of frames per forward pass."""
     weights: Path | None = None
-    """Weights file; null for the one that comes with, or is fetched by, the detector's package."""
+    """Weights file; null for the weights that the detector's package includes or downloads."""
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
 
     def weights_digest(self) -> str | None:
-        """SHA-256 of the weights file; None where there is none."""
+        """SHA-256 of the weights file, or None if there is none."""
         return sha256_of(self.weights) if self.weights is not None and self.weights.is_file() else None
 
 
 class TrackSettings(Settings):
-    """Whose faces are kept."""
+    """Which face tracks are kept."""
 
     keep: Literal["forged", "largest", "all"] = "forged"
-    """`forged`: everybody in whom a fake differs from its original; `largest` where nothing tells who that is."""
+    """`forged`: every face in which a fake differs from its original; if that is unknown, the largest face."""
     min_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of the sampled frames of its shot in which a face must be seen: less is taken for a false detection."""
+    """Least share of its shot's sampled frames in which a face is detected; rarer ones count as false detections."""
     min_mean_score: Annotated[float, Field(ge=0, le=1)] = 0.93
-    """Least mean detection score of a track."""
+    """Minimum mean detection score of a track."""
     drop_still: bool = True
-    """Leave out faces that are still while others move: paintings and posters."""
+    """Drop faces that stay still while others move, such as paintings and posters."""
 
 
 class LabelSettings(Settings):
-    """What becomes of a fake's faces that do not differ from the original."""
+    """How faces of a fake that do not differ from the original are labelled."""
 
     unforged: Literal["drop", "keep_as_real", "keep_as_fake"] = "drop"
-    """`keep_as_fake` gives them the label of their video, whatever they show."""
+    """`keep_as_fake` gives them the label of their video, although they show no forgery."""
 
 
 class CropSettings(Settings):
-    """How a face is cut out; of sequences of pictures, which are crops already, only `size` applies."""
+    """How a face is cropped; for image sequences, which are face crops already, only `size` applies."""
 
     size: Positive = 299
-    """Side of the square crop, pixels."""
+    """Side of the square crop, in pixels."""
     scale: Annotated[float, Field(ge=1, le=16)] = 1.3
     """Side of the square around the face box (or mask box), as a multiple of its longer side."""
     align: Literal["none", "similarity"] = "none"
-    """`similarity` turns and scales the face so that its five landmarks meet a template."""
+    """`similarity` rotates and scales the face so that its five landmarks match a template."""
     around: Literal["face", "mask"] = "face"
-    """`mask` centres the square on the forged region where there is one."""
+    """`mask` centres the square on the forged region if there is one."""
 
 
 class MaskSettings(Settings):
     """How the forged region is found."""
 
     source: Literal["difference", "official", "both"] = "difference"
-    """`both` stores the official mask and records its IoU with the difference."""
+    """`official` is the dataset's ground-truth mask; `both` stores it and records its IoU with the difference mask."""
     threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = "auto"
-    """`auto`: one smooth region, found at the face's scale above the pair's own noise; a number: each pixel whose luma
-    difference / 255 exceeds it, as LRL has it (0.15), then opened, closed and filled."""
+    """`auto`: one smooth region above the noise of the pair, found at the scale of the face. A number: pixels whose
+    luma difference / 255 exceeds it, as in LRL (0.15), after opening, closing and filling holes."""
     open: Annotated[int, Field(ge=0, le=256)] = 1
-    """Radius of the morphological opening, pixels; 0 for none."""
+    """Radius of the morphological opening, in pixels; 0 for none."""
     close: Annotated[int, Field(ge=0, le=256)] = 2
-    """Radius of the morphological closing, pixels; 0 for none."""
+    """Radius of the morphological closing, in pixels; 0 for none."""
     fill_holes: bool = True
 
 
 class FilterSettings(Settings):
-    """Which faces are not worth keeping; each dropped one is counted with the reason."""
+    """Which faces are dropped; each dropped face is counted with its reason."""
 
     min_face: Annotated[float, Field(ge=0, le=8192)] = 40.0
-    """Shorter side of the face box, source pixels."""
+    """Minimum shorter side of the face box, in source pixels."""
     min_sharpness: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    """Variance of the Laplacian of the gray crop."""
+    """Minimum variance of the Laplacian of the gray crop."""
     more: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Options of further filters, by their names in `registry.FILTERS`."""
+    """Additional filters: options by name in `registry.FILTERS`."""
 
 
 class EncodeSettings(Settings):
@@ -178,11 +178,11 @@ class EncodeSettings(Settings):
 
     format: Literal["png", "jpeg", "webp"] = "png"
     quality: Annotated[int, Field(ge=1, le=100)] = 95
-    """Of JPEG and WebP."""
+    """JPEG or WebP quality."""
 
 
 class ShardSettings(Settings):
-    """What files the samples are written to."""
+    """The format and size of shards."""
 
     format: str = "parquet"
     """One of `registry.SHARD_FORMATS`."""
@@ -190,7 +190,7 @@ class ShardSettings(Settings):
 
 
 class Recipe(Settings):
-    """Everything that, with a manifest, decides the bytes of a dataset."""
+    """All settings that, together with a manifest, determine the bytes of a dataset; and the training settings."""
 
     name: str
     paper: str | None = None
@@ -204,17 +204,17 @@ class Recipe(Settings):
     mask: MaskSettings = MaskSettings()
     filter: FilterSettings = FilterSettings()
     annotate: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Further outputs of each sample: options by annotator, the names being those of `registry.ANNOTATORS`."""
+    """Additional outputs per sample: annotator options by name in `registry.ANNOTATORS`."""
     encode: EncodeSettings = EncodeSettings()
     shards: ShardSettings = ShardSettings()
     train: TrainSettings = TrainSettings()
 
     def build_values(self) -> dict[str, Any]:
-        """What decides a dataset's bytes, as plain values: everything but `train`."""
+        """The settings that determine a dataset's bytes, as plain values: everything but `train`."""
         return self.model_dump(mode="json", exclude={"train"})
 
     def work_values(self) -> dict[str, Any]:
-        """`build_values` without the settings that may differ between the runs of one build."""
+        """`build_values` without the settings that may differ between runs of one build."""
         sections = {name: value for name, value in self if name != "train"}
         return {
             name: value.deciding_values() if isinstance(value, Settings) else value for name, value in sections.items()
@@ -222,7 +222,7 @@ class Recipe(Settings):
 
 
 def available_recipes() -> list[str]:
-    """Names of the recipes that come with facemill, sorted."""
+    """Names of the built-in recipes, sorted."""
     pages = _PAGES.iterdir()
     return sorted(page.name.removesuffix(".yaml") for page in pages if page.name.endswith(".yaml"))
 
@@ -232,17 +232,17 @@ def load_recipe(
 ) -> Recipe:
     """Read a recipe by name or from a YAML file, then apply `section.key=value` overrides.
 
-    Their order does not matter, but where one key is given twice: the last counts.
+    Overrides apply in any order; if a key is given twice, the last value is used.
 
     Examples:
         >>> facemill.load_recipe("lrl", ["crop.size=224"]).crop.size
         224
 
     Args:
-        purpose: what the recipe is for: `build` takes no override of `train`, and `train` of nothing else but `seed`.
+        purpose: `build` rejects overrides of `train`; `train` rejects overrides of anything but `train` and `seed`.
 
     Raises:
-        ConfigError: for an unknown recipe, key or value, or an override that belongs elsewhere.
+        ConfigError: for an unknown recipe, key or value, or an override that belongs to the other command.
     """
     values = _parse_yaml(_recipe_text(str(name_or_path)), f"The recipe {name_or_path}")
     if not isinstance(values, dict):
@@ -265,7 +265,7 @@ def load_recipe(
 
 
 def parse_recipe(values: Mapping[str, Any]) -> Recipe:
-    """Check a mapping of settings and make a `Recipe` of it.
+    """Validate a mapping of settings and return it as a `Recipe`.
 
     Raises:
         ConfigError: naming the first bad key or value.
@@ -277,7 +277,7 @@ def parse_recipe(values: Mapping[str, Any]) -> Recipe:
 
 
 def _check_options(recipe: Recipe) -> None:
-    """Refuse at once what would be refused when detector and filters are made; they are imported, and may need torch.
+    """Reject invalid options before any work; this imports the detector and filters, which may need torch.
 
     Raises:
         ConfigError: for an unknown option or value.
@@ -289,33 +289,33 @@ def _check_options(recipe: Recipe) -> None:
     detect, kind = recipe.detect, FACE_DETECTORS[recipe.detect.detector]
     check_options(f"detect.options of {detect.detector}", kind.options_type, detect.options)
     if detect.variant is not None and detect.variant not in kind.variants:
-        known = f"say one of {', '.join(kind.variants)}" if kind.variants else "leave it out"
+        known = f"use one of {', '.join(kind.variants)}" if kind.variants else "omit it"
         raise ConfigError(f"{detect.detector} has no variant {detect.variant!r}: {known}.")
 
 
 def _parse_yaml(text: str, what: str) -> Any:
     if len(text) > LONGEST_PAGE:
-        raise ConfigError(f"{what} is longer than any recipe: {len(text)} characters.")
+        raise ConfigError(f"{what} is too long for a recipe: {len(text)} characters.")
     try:
         return yaml.load(text, _StrictLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a date that there is not
-        raise ConfigError(f"{what} is not YAML: {' '.join(str(error).split())}.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date, for example
+        raise ConfigError(f"{what} is not valid YAML: {' '.join(str(error).split())}.") from None
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key given twice, of which the last would win, and aliases, by which a short page grows without end."""
+    """Rejects duplicate keys, and aliases, with which a short file can expand without bound."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "a recipe has no aliases", mark)
+            raise yaml.composer.ComposerError(None, None, "aliases are not allowed in a recipe", mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for (key, _), name in zip(node.value, names, strict=False):
             if names.count(name) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} appears twice", key.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -329,28 +329,28 @@ def _recipe_text(name_or_path: str) -> str:
             return page.read(LONGEST_PAGE + 1)
     hint = nearest(name_or_path, names)
     raise ConfigError(
-        f"There is no recipe or recipe file {name_or_path!r}{hint}: give a YAML file or one of {', '.join(names)}."
+        f"There is no recipe or recipe file {name_or_path!r}{hint}: use a YAML file or one of {', '.join(names)}."
     )
 
 
 def _rank(override: str) -> tuple[int, bool]:
-    """Whole sections come before keys in them, and a strategy before its options, which it clears."""
+    """Sort key: sections before the keys in them, and a strategy before its options, which it clears."""
     dotted = override.partition("=")[0].strip()
     return dotted.count("."), not dotted.endswith(".strategy")
 
 
 def _refuse_foreign(override: str, purpose: Literal["build", "train"] | None) -> None:
-    """A setting that the command would silently leave unused."""
+    """Reject a setting that the command would silently ignore."""
     dotted = override.partition("=")[0].strip()
     section = dotted.partition(".")[0]
     if purpose == "build" and section == "train":
-        raise ConfigError(f"{dotted!r} decides a training run, not a dataset's bytes: give it to `facemill train`.")
+        raise ConfigError(f"{dotted!r} affects training, not a dataset's bytes: pass it to `facemill train`.")
     if purpose == "train" and section not in ("train", "seed") and section in Recipe.model_fields:
-        raise ConfigError(f"{dotted!r} decides a dataset's bytes, not a training run: give it to `facemill build`.")
+        raise ConfigError(f"{dotted!r} affects a dataset's bytes, not training: pass it to `facemill build`.")
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
-    """Set one `section.key=value`; the value is read as YAML, so that `null` and `true` work."""
+    """Set one `section.key=value`; the value is parsed as YAML, so that `null` and `true` work."""
     dotted, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"{override!r} is not an override: write section.key=value, such as crop.size=380.")
@@ -358,9 +358,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
-            raise ConfigError(f"{dotted!r} reaches into a plain value: see `facemill recipes` for the keys.")
+            raise ConfigError(f"{dotted!r} is not a key of a section: see `facemill recipes` for the keys.")
     if key == "strategy":
-        values.clear()  # the old strategy's options mean nothing to the new one
+        values.clear()  # the old strategy's options do not apply to the new one
     values[key] = _parse_yaml(text, f"The override {override!r}")
 
 
@@ -374,11 +374,11 @@ def _explain(error: ValidationError) -> str:
         hint = nearest(location[-1], known)
         return f"Unknown recipe key {dotted!r}{hint}: known keys here are {', '.join(known)}."
     told = [fault["msg"].removeprefix("Value error, ") for fault in faults if _keys_of(fault["loc"]) == location]
-    return f"Recipe key {dotted!r} is wrong: {', or '.join(told)}, got {reprlib.repr(first['input'])}."
+    return f"Recipe key {dotted!r} is invalid: {', or '.join(told)}, got {reprlib.repr(first['input'])}."
 
 
 def _keys_of(location: Iterable[int | str]) -> list[str]:
-    """A place in the recipe's page; below a plain value, pydantic names the member of a union that it tried."""
+    """Keys of an error's location, without the union member that pydantic appends below a plain value."""
     model: type[BaseModel] = Recipe
     keys: list[str] = []
     for part in map(str, location):

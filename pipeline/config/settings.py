@@ -1,4 +1,4 @@
-"""What every group of settings on a recipe's page has in common."""
+"""The base class of a recipe's groups of settings."""
 
 from typing import Annotated, Any
 
@@ -12,14 +12,14 @@ __all__ = ["BYTES_STAY", "Positive", "Settings"]
 Positive = Annotated[int, Field(gt=0, lt=1 << 31)]
 
 BYTES_STAY: JsonDict = {"changes_bytes": False}
-"""Marks a field, as its `json_schema_extra`, that no byte of a dataset depends on."""
+"""Marks, as `json_schema_extra`, a field that does not affect a dataset's bytes."""
 
 
 class Settings(Options):
-    """A frozen group of settings that refuses unknown keys."""
+    """A frozen group of settings that rejects unknown keys."""
 
     def deciding_values(self) -> dict[str, Any]:
-        """The fields that bytes of a dataset may depend on, as plain values."""
+        """The fields that can affect a dataset's bytes, as plain values."""
         fields = type(self).model_fields
         return self.model_dump(
             mode="json", exclude={name for name, field in fields.items() if field.json_schema_extra == BYTES_STAY}

@@ -250,5 +250,5 @@ def test_what_was_not_declared_ends_the_build(
 
 
 def test_kinds_are_checked() -> None:
-    with pytest.raises(ValueError, match=r"'float\[0\]' is no kind of annotation"):
+    with pytest.raises(ValueError, match=r"'float\[0\]' is not a kind of annotation"):
         Annotation("float[0]", "")

@@ -106,11 +106,9 @@ def test_a_build_on_known_faces_runs_no_detector(built: Built, manifest: Path, t
     again = facemill(*build_args(manifest, out, "--faces", built.folder, "--executor", "sequential", *changes))
     assert again.code == 0, again.err
     coverage = np.mean([s.mask_coverage for s in read_samples(out) if s.mask_kind is MaskKind.DIFFERENCE])
-    told = (
-        f"Masks above 0.15 cover of the crops: Deepfakes {coverage:.1%}. --set mask.threshold=auto draws whole regions."
-    )
+    told = f"Mask coverage at threshold 0.15: Deepfakes {coverage:.1%}. --set mask.threshold=auto finds whole regions."
     assert told in again.out
-    assert "Masks above" not in built.ended.out
+    assert "Mask coverage at" not in built.ended.out
     assert "detect" in stages(built.folder)
     assert "crop" in stages(out)
     assert "detect" not in stages(out)

@@ -93,7 +93,7 @@ def test_detectors_are_listed() -> None:
 
 WRONG = {
     "recipe key": (["build", "videos.parquet", "--out", "o", "--set", "crop.sise=380"], "did you mean 'size'"),
-    "recipe value": (["build", "videos.parquet", "--out", "o", "--set", "crop.size=big"], "'crop.size' is wrong"),
+    "recipe value": (["build", "videos.parquet", "--out", "o", "--set", "crop.size=big"], "'crop.size' is invalid"),
     "override": (["build", "videos.parquet", "--out", "o", "--set", "crop.size"], "write section.key=value"),
     "format": (["build", "videos.parquet", "--out", "o", "--format", "zip"], "no shard format 'zip'"),
     "recipe": (["build", "videos.parquet", "--out", "o", "--recipe", "lrll"], "did you mean 'lrl'"),

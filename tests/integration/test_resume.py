@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 Process = subprocess.Popen[str]
 
-INTERRUPTED = "Interrupted: what is committed is safe, run the same command again to go on."
+INTERRUPTED = "Interrupted: finished shards are kept, run the same command again to resume."
 SHARDS = 6
 
 

@@ -53,7 +53,7 @@ def test_a_stopped_training_ends_with_4_and_resume_finishes(
     command = train_args(data, run, workers)
     interrupted = stopped(command, number, lambda process: (run / "checkpoints" / "last.ckpt").is_file())
     assert interrupted.code == 4
-    assert "the same command with --resume goes on" in interrupted.err
+    assert "the same command with --resume continues" in interrupted.err
     assert "Traceback" not in interrupted.err
     assert not (run / "metrics.json").exists()
     resumed = facemill(*command, "--resume")
@@ -63,7 +63,7 @@ def test_a_stopped_training_ends_with_4_and_resume_finishes(
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(EPOCHS))
     said = (run / "train.log").read_text()
     assert said.count(f": facemill train mat {data}") == 2
-    assert "Interrupted: the same command with --resume goes on" in said
+    assert "Interrupted: the same command with --resume continues" in said
     assert f"epoch {EPOCHS}/{EPOCHS}  train_loss " in said
     assert resumed.out.splitlines()[-1] in said
 

@@ -44,7 +44,7 @@ def test_a_hashed_manifest_finds_what_changed_and_merges_once(corpus):
     checked = facemill("check", merged)
     assert checked.code == 3
     assert "b.mp4: it hashes to xxh3:" in checked.out
-    assert "3 videos: 1 gone or changed" in checked.out
+    assert "3 videos: 1 missing or changed" in checked.out
 
 
 def test_the_options_of_a_table_and_of_subjects(corpus, tmp_path):
@@ -61,7 +61,7 @@ def test_the_options_of_a_table_and_of_subjects(corpus, tmp_path):
     moved = corpus.rename(tmp_path / "moved")
     gone = facemill("check", tmp_path / "lists/videos.parquet")
     assert gone.code == 2
-    assert f"There is no folder {corpus}" in gone.sentence
+    assert f"The folder {corpus} of the videos does not exist" in gone.sentence
     assert facemill("check", tmp_path / "lists/videos.parquet", "--root", moved).code == 0
 
 

@@ -44,7 +44,7 @@ def test_a_folder_with_its_manifest_can_be_moved(tmp_path):
 def test_a_shared_manifest_asks_where_its_videos_are(tmp_path):
     path = tmp_path / "shared/videos.parquet"
     write_videos(entries(tmp_path / "ffpp"), path, places=False)
-    with pytest.raises(ManifestError, match=r"does not tell where ffpp is on this machine: pass --root ffpp=DIR"):
+    with pytest.raises(ManifestError, match=r"does not locate ffpp on this machine: pass --root ffpp=DIR"):
         check_roots(read_videos(path))
     (tmp_path / "mine").mkdir()
     for told in (str(tmp_path / "mine"), f"ffpp={tmp_path / 'mine'}"):
@@ -59,7 +59,7 @@ def test_each_of_several_roots_is_told_by_name(tmp_path):
     assert roots(read_videos(path, ["dfd=/mnt/dfd", "ffpp=s3://b"])) == ["s3://b", "/mnt/dfd"]
     assert roots(read_videos(path, ["dfd=/mnt/dfd"])) == ["ffpp", "/mnt/dfd"]
     for told in ("/mnt", "celebdf=/mnt"):
-        with pytest.raises(ManifestError, match=r"names no root of .*: pass dfd=DIR or ffpp=DIR"):
+        with pytest.raises(ManifestError, match=r"matches no root of .*: pass dfd=DIR or ffpp=DIR"):
             read_videos(path, [told])
 
 
@@ -84,7 +84,9 @@ def test_a_shared_manifest_is_written_again_as_it_is(tmp_path):
 
 
 def test_a_root_that_is_not_mounted_is_found_before_the_work(tmp_path):
-    with pytest.raises(ManifestError, match=r"There is no folder .*/gone, .*mount it, or pass --root"):
+    with pytest.raises(
+        ManifestError, match=r"The folder .*/gone of the videos does not exist: mount it, or pass --root"
+    ):
         check_roots(entries(tmp_path, tmp_path / "gone"))
     check_roots(entries(tmp_path, "s3://bucket"))
 

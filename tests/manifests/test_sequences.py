@@ -46,16 +46,16 @@ def test_a_link_is_refused_with_its_name(tmp_path):
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     with tarfile.open(tmp_path / "1.tar", "w") as archive:
         archive.addfile(link, io.BytesIO())
-    with pytest.raises(ManifestError, match=r"holds '1/real/0/a\.png', which could reach outside"):
+    with pytest.raises(ManifestError, match=r"unsafe member '1/real/0/a\.png'"):
         list(read_archive(str(tmp_path / "1.tar")))
 
 
 @pytest.mark.parametrize("content", [b"", b"<html></html>"])
 def test_what_is_no_archive_is_refused(tmp_path, content):
     (tmp_path / "1.tar.gz").write_bytes(content)
-    with pytest.raises(ManifestError, match="damaged or no archive"):
+    with pytest.raises(ManifestError, match="damaged or not an archive"):
         list(read_archive(str(tmp_path / "1.tar.gz")))
-    with pytest.raises(ManifestError, match="damaged or no archive"):
+    with pytest.raises(ManifestError, match="damaged or not an archive"):
         list(read_archive(str(tmp_path / "gone.tar.gz")))
 
 
@@ -73,7 +73,7 @@ def test_an_archive_that_ends_too_early_is_refused(tmp_path, hurt):
     path.write_bytes(packed)
     with tarfile.open(path) as archive:
         assert len(archive.getnames()) == 2
-    with pytest.raises(ManifestError, match="damaged or no archive"):
+    with pytest.raises(ManifestError, match="damaged or not an archive"):
         list(read_archive(str(path)))
 
 

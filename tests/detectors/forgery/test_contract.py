@@ -208,7 +208,7 @@ def test_an_epoch_can_end(name: str) -> None:
 def test_unknown_options_and_wrong_values_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=r"no option 'sise' \(did you mean 'size'\?\): its options are size"):
         create(name, sise=64)
-    with pytest.raises(ConfigError, match=f"Option 'size' of {name} is wrong"):
+    with pytest.raises(ConfigError, match=f"Option 'size' of {name} is invalid"):
         create(name, size=0)
     with pytest.raises(ConfigError, match="timm has no network 'resnet1000'"):
         create(name, backbone="resnet1000")
@@ -225,7 +225,7 @@ def test_pretrained_weights_are_of_imagenet_alone(name: str) -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"no forgery detector 'matt' \(did you mean 'mat'\?\): say one of"):
+    with pytest.raises(ConfigError, match=r"no forgery detector 'matt' \(did you mean 'mat'\?\): use one of"):
         create("matt")
 
 

@@ -130,7 +130,8 @@ class TestShards:
         found = problems(built)
         assert "val/val-000000.zip: the recipe writes parquet shards, which end in .parquet." in found
         assert (
-            "val/val-000000.zip, row 0: val/val-000000.zip is no shard: the known suffixes are .parquet, .tar." in found
+            "val/val-000000.zip, row 0: val/val-000000.zip is not a shard: the known suffixes are .parquet, .tar."
+            in found
         )
 
     @pytest.mark.parametrize("rows", [2, 4])
@@ -272,7 +273,7 @@ class TestVideos:
         parts = Parts()
         parts.videos.append(dataclasses.replace(parts.videos[3], path="other.mp4"))
         [problem] = problems(parts.write(tmp_path))
-        assert problem.startswith(f"videos.parquet: a rule is broken: a video_id stands for one row ({FACELESS}")
+        assert problem.startswith(f"videos.parquet: a rule is broken: a video_id is unique ({FACELESS}")
 
     def test_a_reference_owes_no_samples(self, tmp_path):
         parts = Parts()

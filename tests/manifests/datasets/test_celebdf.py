@@ -49,7 +49,7 @@ def test_a_test_list_with_labels_turned_round_changes_nothing(root):
     path.write_text("".join(f"{1 - int(line[0])}{line[1:]}\n" for line in path.read_text().splitlines()))
     report = scan("celebdf2", str(root))
     assert {entry.label for entry in report.entries if "synthesis" not in entry.path} == {0}
-    assert report.notes == ["5 labels of List_of_testing_videos.txt contradict their folder, which is believed."]
+    assert report.notes == ["5 labels of List_of_testing_videos.txt contradict their folder; the folder is used."]
 
 
 @pytest.mark.parametrize("youtube", ["Youtube-real", "YouTube-real/videos", "Youtube-real/videos"])
@@ -106,7 +106,7 @@ def test_a_fake_for_test_keeps_its_original_of_train_or_of_no_split(root, apart)
     assert fake.split == "test"
     assert real.split in ([REFERENCE] if apart else ["train", "val"])
     assert report.unpaired == []
-    assert "fakes whose original is in another split, or in none, and is read as reference only: 1" in report.lines()
+    assert "fakes whose original is in another split, or in none, and is only a reference: 1" in report.lines()
 
 
 def test_where_test_shows_everybody_apart_train_and_val_are_what_is_left(tmp_path):
@@ -115,7 +115,7 @@ def test_where_test_shows_everybody_apart_train_and_val_are_what_is_left(tmp_pat
     report = scan("celebdf2", str(tmp_path), subjects_apart=True)
     assert report.found["celebdf2", "real", "train"] == 1
     assert report.crossing == ["Celeb-real/id1_0001.mp4"]
-    assert report.notes == ["Too few subjects are left in train to carve val from: val is empty."]
+    assert report.notes == ["Train has too few subjects to carve val from: val is empty."]
 
 
 def test_a_listed_video_that_is_not_there_is_missing(root):

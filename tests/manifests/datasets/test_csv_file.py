@@ -271,7 +271,7 @@ def test_pictures_of_a_folder_stay_together(table):
 def test_where_nothing_is_known_identity_is_refused(table):
     text = "path,label\n" + "".join(f"{n}.mp4,{n % 2}\n" for n in range(20))
     path = table(text, *(f"{n}.mp4" for n in range(20)))
-    with pytest.raises(ManifestError, match=r"Nothing tells who is seen.*--subject"):
+    with pytest.raises(ManifestError, match=r"The subjects of these videos are unknown.*--subject"):
         scan("csv", path, split="identity")
     assert len(scan("csv", path, split="all-test").entries) == 20
 
@@ -282,4 +282,4 @@ def test_pairs_alone_are_something_to_go_by(table):
     report = scan("csv", table(text, *names, "x.mp4"), split="identity:40/30/30")
     split_of = {entry.path: entry.split for entry in report.entries}
     assert all(split_of[f"r{n}.mp4"] == split_of[f"f{n}.mp4"] for n in range(10))
-    assert report.notes[1] == "1 videos show nobody known and are dealt one by one."
+    assert report.notes[1] == "1 videos have no known subject and are assigned one by one."

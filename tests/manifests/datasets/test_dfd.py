@@ -36,7 +36,7 @@ def test_without_the_scene_of_its_target_a_fake_is_unpaired(root):
 def test_all_of_it_is_test(root):
     report = scan("dfd", str(root))
     assert report.found == {("dfd", "real", "test"): 7, ("dfd", "DeepFakeDetection", "test"): 7}
-    assert report.notes == ["dfd has no official split: all of it is test."]
+    assert report.notes == ["dfd has no official split: all videos are test."]
     assert ["dfd", "real", "0", "0", "7", "7", "363"] in [line.split() for line in report.lines()]
 
 

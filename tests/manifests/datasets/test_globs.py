@@ -70,12 +70,12 @@ def test_a_pattern_names_subjects_so_that_no_identity_is_in_two_splits(swaps, pa
 
 
 def test_without_it_identity_is_refused(swaps):
-    with pytest.raises(ManifestError, match=r"Nothing tells who is seen.*--subject"):
+    with pytest.raises(ManifestError, match=r"The subjects of these videos are unknown.*--subject"):
         from_globs(swaps, "real/*", "fake/*", split="identity:80/10/10")
 
 
 @pytest.mark.parametrize(
-    ("pattern", "message"), [("(", "no regular expression"), ("nobody", "matches in no path, such as ")]
+    ("pattern", "message"), [("(", "not a regular expression"), ("nobody", "matches no path, such as ")]
 )
 def test_patterns_for_subjects_that_make_no_sense_are_refused(swaps, pattern, message):
     with pytest.raises(ConfigError, match=message):

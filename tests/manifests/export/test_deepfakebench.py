@@ -270,7 +270,7 @@ class TestLmdb:
         built = write(tmp_path / "built", FAMILY)
         with pytest.raises(KeyboardInterrupt):
             export(built, out, "deepfakebench-lmdb", threads=1, on_samples=interrupt)
-        with pytest.raises(ConfigError, match="holds another export"):
+        with pytest.raises(ConfigError, match="contains another export"):
             export(built, out, "deepfakebench")
         export(built, out, "deepfakebench-lmdb")
         for page, samples in (("FaceForensics++", 9), ("FF-F2F", 6)):
@@ -361,12 +361,12 @@ class TestRefusals:
     def test_a_folder_of_something_else(self, tmp_path, out):
         out.mkdir()
         (out / "thesis.tex").touch()
-        with pytest.raises(ConfigError, match="is not empty and holds no export"):
+        with pytest.raises(ConfigError, match="is not empty and not an export"):
             export(write(tmp_path / "built", FAMILY), out, "deepfakebench")
 
     def test_the_export_of_another_dataset(self, tmp_path, out):
         export(write(tmp_path / "one", FAMILY), out, "deepfakebench")
-        with pytest.raises(ConfigError, match="holds another export"):
+        with pytest.raises(ConfigError, match="contains another export"):
             export(write(tmp_path / "two", FAMILY[:1]), out, "deepfakebench")
 
     def test_an_unknown_name(self, tmp_path, out):
@@ -375,7 +375,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("prefix", ["/data/rgb", "rgb", "", "./my frames", ".\\rgb", "./a.png"])
     def test_a_prefix_that_its_loader_would_change(self, tmp_path, out, prefix):
-        with pytest.raises(ConfigError, match="--prefix must begin with a dot"):
+        with pytest.raises(ConfigError, match="--prefix must start with a dot"):
             export(write(tmp_path / "built", FAMILY), out, "deepfakebench", prefix=prefix)
         assert not out.exists()
 

@@ -33,7 +33,7 @@ def test_what_is_empty_or_repeated_is_reported(report):
     add_contents(report)
     assert report.empty == ["c.mp4"]
     assert report.identical == ["d.mp4"]
-    assert {"empty files: 1 (c.mp4)", "files with the bytes of another: 1 (d.mp4)"} <= set(report.lines())
+    assert {"empty files: 1 (c.mp4)", "files identical to another: 1 (d.mp4)"} <= set(report.lines())
 
 
 def test_what_cannot_be_read_is_reported(report, tmp_path):

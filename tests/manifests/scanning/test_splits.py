@@ -203,7 +203,7 @@ def test_the_original_of_a_fake_that_a_table_names_is_kept_as_reference(report, 
     add_references(report, found)
     assert {e.video_id: (e.split, e.source_id) for e in report.entries} == {"c": ("test", "a"), "a": (REFERENCE, None)}
     assert report.unpaired == []
-    assert "fakes whose original is in another split, or in none, and is read as reference only: 1" in report.lines()
+    assert "fakes whose original is in another split, or in none, and is only a reference: 1" in report.lines()
 
 
 @pytest.mark.parametrize(

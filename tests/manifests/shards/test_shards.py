@@ -86,7 +86,7 @@ class TestContract:
         assert list(shard_format.layout_faults(tmp_path / "shard")) == []
 
     def test_other_pictures_are_refused(self, shard_format, samples, tmp_path):
-        with pytest.raises(DatasetError, match="PNG, JPEG and WebP"):
+        with pytest.raises(DatasetError, match="PNG, JPEG or WebP"):
             write(shard_format, tmp_path / "shard", [dataclasses.replace(samples[0], image=b"GIF89a")])
 
     def test_long_keys(self, shard_format, samples, tmp_path):

@@ -96,7 +96,7 @@ def test_an_unfinished_build(built):
 
 def test_damaged_files(built):
     (built / STATE_FOLDER / "val-000000.json").write_text("{}")
-    with pytest.raises(DatasetError, match=r"val-000000\.json is no shard's result"):
+    with pytest.raises(DatasetError, match=r"val-000000\.json is not a shard's result"):
         summarise(built)
     (built / SAMPLES_FILE).write_bytes(b"PAR1")
     with pytest.raises(DatasetError, match="facemill verify"):

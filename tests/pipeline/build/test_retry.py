@@ -215,7 +215,7 @@ def test_too_many_open_files_is_no_videos_fault(groups: list[ClipGroup], tmp_pat
 
 def test_a_root_that_is_not_there_stops_the_work(groups: list[ClipGroup], tmp_path: Path) -> None:
     (tmp_path / "data").rename(tmp_path / "unmounted")
-    with pytest.raises(ManifestError, match=r"There is no folder .*data, in which the videos are: mount it"):
+    with pytest.raises(ManifestError, match=r"The folder .*data of the videos does not exist: mount it"):
         run(tmp_path / "out", *groups)
     assert not list((tmp_path / "out").rglob("*.*"))
 

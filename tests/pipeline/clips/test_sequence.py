@@ -153,12 +153,12 @@ def hurt(root: Path, how: str) -> str:
     [
         ("gone", Reason.MISSING_FILE, "No such file"),
         ("halved", Reason.UNREADABLE, "download it again"),
-        ("page", Reason.UNREADABLE, "no archive"),
-        ("absolute", Reason.UNREADABLE, "could reach outside"),
-        ("up", Reason.UNREADABLE, "could reach outside"),
-        ("link", Reason.UNREADABLE, "could reach outside"),
-        ("hard link", Reason.UNREADABLE, "could reach outside"),
-        ("device", Reason.UNREADABLE, "could reach outside"),
+        ("page", Reason.UNREADABLE, "not an archive"),
+        ("absolute", Reason.UNREADABLE, "unsafe member"),
+        ("up", Reason.UNREADABLE, "unsafe member"),
+        ("link", Reason.UNREADABLE, "unsafe member"),
+        ("hard link", Reason.UNREADABLE, "unsafe member"),
+        ("device", Reason.UNREADABLE, "unsafe member"),
     ],
 )
 def test_what_an_archive_is_refused_for(tmp_path: Path, how: str, reason: Reason, words: str) -> None:

@@ -32,7 +32,7 @@ def test_a_job_array_and_its_end(folder: Path) -> None:
     part = run(folder, "--executor", "sequential", "--shards", "2/2")
     assert part.exit_code == 0, part.output
     assert "3 samples of 1 videos in 1 shards" in part.output
-    assert "This is part 2/2. When all parts are built, merge them" in part.output
+    assert "Part 2/2 is built. When all parts are built, run the command with --finish" in part.output
     assert not (folder / "out" / "dataset.json").exists()
     run(folder, "--executor", "sequential", "--shards", "1/2")
     end = run(folder, "--finish")
@@ -44,10 +44,10 @@ def test_a_job_array_and_its_end(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--shards", "3-16"], "--shards 3-16 is no part of a build: say 1/16 to 16/16"),
-        (["--shards", "1/2", "--finish"], "give one of the two"),
+        (["--shards", "3-16"], "--shards 3-16 is not a part of a build: for 16 parts, pass 1/16 to 16/16"),
+        (["--shards", "1/2", "--finish"], "pass one of the two"),
         (["--finish"], "2 of 2 shards are not built"),
-        (["--executor", "slurm"], "no executor 'slurm': say one of dask, sequential"),
+        (["--executor", "slurm"], "no executor 'slurm': use one of dask, sequential"),
     ],
 )
 def test_what_cannot_be(folder: Path, options: list[str], message: str) -> None:

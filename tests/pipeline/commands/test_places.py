@@ -12,7 +12,7 @@ from facemill.pipeline.commands.places import free_file, free_folder, free_names
 
 @pytest.mark.parametrize("text", ["s3://bucket/x", "file:///x", "hf://datasets/x", "https://host/x"])
 def test_urls_are_no_paths(text: str) -> None:
-    with pytest.raises(ConfigError, match="only a path on this machine works"):
+    with pytest.raises(ConfigError, match="a local path is needed"):
         local_path(text)
     assert local_path("a:b/c") == Path("a:b/c")
 
@@ -50,7 +50,7 @@ def test_files_of_others_stay_and_own_ones_go_when_asked(tmp_path: Path) -> None
     assert free_file(target) == target
     target.write_bytes(b"a video")
     for overwrite in (False, True):
-        with pytest.raises(ConfigError, match="this command has not written it"):
+        with pytest.raises(ConfigError, match="was not written by this command"):
             free_file(target, overwrite=overwrite)
     with pytest.raises(ConfigError, match="pass --overwrite"):
         free_file(target, is_own=lambda path: True)
@@ -69,7 +69,7 @@ def test_names_are_free_in_anybodys_folder_until_they_are_taken(tmp_path: Path) 
     assert free_names(tmp_path, "sheet-*.png", overwrite=True)
     with pytest.raises(ConfigError, match="is a file"):
         free_names(tmp_path / "scores.parquet", "sheet-*.png")
-    with pytest.raises(ConfigError, match="cannot be written to"):
+    with pytest.raises(ConfigError, match="is not writable"):
         free_names(tmp_path / "scores.parquet" / "below", "sheet-*.png")
 
 
@@ -79,7 +79,7 @@ def test_folders_of_others_stay_and_own_ones_go_when_asked(tmp_path: Path) -> No
 
     assert free_folder(tmp_path, is_own=own) == tmp_path
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigError, match="holds other things"):
+    with pytest.raises(ConfigError, match="contains files that this command did not write"):
         free_folder(tmp_path, overwrite=True, is_own=own)
     (tmp_path / "scores.parquet").touch()
     with pytest.raises(ConfigError, match="pass --overwrite"):
@@ -87,5 +87,5 @@ def test_folders_of_others_stay_and_own_ones_go_when_asked(tmp_path: Path) -> No
     assert free_folder(tmp_path, overwrite=True, is_own=own)
     with pytest.raises(ConfigError, match="is a file"):
         free_folder(tmp_path / "thesis.txt", is_own=own)
-    with pytest.raises(ConfigError, match="cannot be written to"):
+    with pytest.raises(ConfigError, match="is not writable"):
         free_folder(tmp_path / "thesis.txt" / "below", is_own=own)

@@ -43,8 +43,8 @@ def spoil(members):
 DAMAGES = {
     "picture": (spoil, r"Row \d of .*cannot be decoded"),
     "keys": (lambda members: rename(members, "f000040", "f000041"), r"Row \d of .* holds train-4-f000041-t0"),
-    "member twice": (lambda members: members[:3] * 2 + members[3:], "is made of"),
-    "no mask": (lambda members: members[:2] + members[3:], "is made of"),
+    "member twice": (lambda members: members[:3] * 2 + members[3:], "has the parts"),
+    "no mask": (lambda members: members[:2] + members[3:], "has the parts"),
 }
 
 

@@ -39,5 +39,5 @@ def test_options_of_dask_are_refused() -> None:
     for options in ({"workers": 2}, {"scheduler": "tcp://far:1"}, {"performance_report": "page.html"}):
         with pytest.raises(ConfigError, match="has no workers: leave out --workers"):
             EXECUTORS["sequential"](**options)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="no executor 'spark': say one of dask, sequential"):
+    with pytest.raises(ConfigError, match="no executor 'spark': use one of dask, sequential"):
         EXECUTORS["spark"]
