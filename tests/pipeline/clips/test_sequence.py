@@ -192,7 +192,7 @@ def test_folders_without_pictures_and_pictures_without_sense(tmp_path: Path) -> 
 def _no_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     """No face is ever sought in a sequence."""
     monkeypatch.setattr(
-        "facemill.pipeline.build.shard.load_detector", lambda *_: pytest.fail("a detector was asked for")
+        "facemill.pipeline.build.groups.load_detector", lambda *_: pytest.fail("a detector was asked for")
     )
 
 
