@@ -88,8 +88,12 @@ def probe(path: Path, deadline: Deadline, colour: Colour = UNTAGGED) -> Probe:
         if timeline is not None and not first.interlaced_frame:
             declared = declared and declared - (len(packets) - len(timeline.pts))
             return _describe(path, timeline, declared, first, stream, colour, conforming)
+        if _numbers_packets(stream) and packets[0].keyframe and all(packet.one_picture for packet in packets):
+            return _describe(
+                path, _counted([None] * len(packets), packets, stream), declared, first, stream, colour, conforming
+            )
     with open_video(path, deadline, threads=1) as (container, stream):
-        counted = _by_decoding(container, stream, deadline, packets)
+        counted = _counted(_decoded_times(container, stream, deadline), packets, stream)
         if timeline is not None and timeline.pts == counted.pts:  # each packet held both fields of a picture
             counted = timeline
         return _describe(path, counted, declared, first, stream, colour, conforming)
@@ -159,12 +163,17 @@ def _before_keyframes(packets: list[_Packet], index_of: dict[int, int]) -> dict[
     return before
 
 
-def _by_decoding(container: Any, stream: Any, deadline: Deadline, packets: list[_Packet]) -> Timeline:
+def _decoded_times(container: Any, stream: Any, deadline: Deadline) -> list[int | None]:
     pts = []
     for packet in demux(container, stream, deadline):
         for picture in decode(stream.codec_context, packet)[0]:
             pts.append(picture.pts)
             deadline.restart()
+    return pts
+
+
+def _counted(pts: list[int | None], packets: list[_Packet], stream: Any) -> Timeline:
+    """The timeline of pictures that are told by counting what comes out of the decoder."""
     return Timeline(
         pts=(None,) * len(pts) if _numbers_packets(stream) else tuple(pts),
         time_base=stream.time_base,
