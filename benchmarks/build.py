@@ -87,7 +87,7 @@ def _build(job: BuildJob, spec: ShardSpec, number: int, threads: int) -> object:
 
 
 def _warm_up(device: str, recipe: Recipe, confine: bool, task: int, number: int, threads: int) -> None:
-    from facemill.pipeline.build.shard import device_of_worker
+    from facemill.pipeline.build.groups import device_of_worker
     from facemill.pipeline.extract.faces import load_detector
 
     load_detector(recipe.detect, recipe.filter.min_face, device_of_worker(device, number)).detect(

@@ -15,7 +15,7 @@ from facemill.manifests import ClipGroup, FailureRecord, FrameFaces, SampleRecor
 from facemill.manifests.checks.sample_checks import PictureCheck
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.pipeline.build.state import ShardFile, ShardResult
-from facemill.pipeline.extract.process import ClipResult
+from facemill.pipeline.extract.result import ClipResult
 
 __all__ = ["EarlierShard"]
 

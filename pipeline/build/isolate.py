@@ -1,8 +1,12 @@
 """Isolation: clip groups of a shard that has killed its workers, each processed in a process of its own.
 
-Of a group that kills its process, each video is tried alone; the videos that kill theirs are recorded, and the
-others are processed without them. Run as `python -m facemill.pipeline.build.isolate`, this module is that
-process: it takes pickled work on stdin and writes the pickled result to stdout.
+What they give makes the shard: where nobody is guilty alone, as when a worker's memory ran out over many groups,
+nothing is lost. Of a group that kills its process, each video is tried alone; the videos that kill theirs are
+recorded, and the others are processed without them. A group that takes the worker with it, as where a container dies
+as a whole, is left out once it has done so twice.
+
+Run as `python -m facemill.pipeline.build.isolate`, this module is that process: it takes pickled work on stdin and
+writes the pickled result to stdout.
 """
 
 import os
@@ -12,28 +16,51 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage
+from facemill.manifests.shards.dataset import state_path
+from facemill.manifests.storage import write_atomically
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
+from facemill.pipeline.extract.result import ClipResult, merged
 
-if TYPE_CHECKING:
-    from facemill.pipeline.extract.process import ClipResult
+__all__ = ["deaths_file", "deaths_of", "isolated_results"]
 
-__all__ = ["isolated_results"]
+DEADLY = 2
+"""Workers that die with a group at work before it is left out."""
 
 
-def isolated_results(spec: ShardSpec, job: BuildJob) -> Iterator[tuple[str, "ClipResult"]]:
+def deaths_file(out: Path, shard_id: str) -> Path:
+    """The file of what `deaths_of` reads."""
+    return out / state_path(shard_id, "deaths")
+
+
+def deaths_of(out: Path, shard_id: str) -> list[str]:
+    """A line, of the run and the group's id, for each group with which a worker died, and for the one at work."""
+    file = deaths_file(out, shard_id)
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def isolated_results(spec: ShardSpec, job: BuildJob) -> Iterator[tuple[str, ClipResult]]:
     """What `facemill.pipeline.build.shard.clip_results` gives for the shard, by processes that may die.
 
     Raises:
         FacemillError: for what is no video's fault, such as missing weights.
     """
+    file, deaths = deaths_file(job.out, spec.shard_id), deaths_of(job.out, spec.shard_id)
     for group in spec.groups:
-        yield group.group_id, _result_of(group, spec, job)
+        line = f"{job.run} {group.group_id}"
+        if deaths.count(line) >= DEADLY:
+            failures = [_failure(video.video_id, signal.SIGKILL, "this clip group") for video in group.videos()]
+            yield group.group_id, ClipResult([], [], failures)
+            continue
+        write_atomically(file, "\n".join([*deaths, line]).encode())
+        result = _result_of(group, spec, job)
+        write_atomically(file, "\n".join(deaths).encode())
+        yield group.group_id, result
 
 
-def _result_of(group: ClipGroup, spec: ShardSpec, job: BuildJob) -> "ClipResult":
+def _result_of(group: ClipGroup, spec: ShardSpec, job: BuildJob) -> ClipResult:
     done = _process(group, spec, job)
     if not isinstance(done, signal.Signals):
         return done
@@ -52,11 +79,11 @@ def _result_of(group: ClipGroup, spec: ShardSpec, job: BuildJob) -> "ClipResult"
     result = _process(rest, spec, job) if survivors and deaths else done
     if isinstance(result, signal.Signals):
         failures += [_failure(video_id, result, "this video and its clip group") for video_id in survivors]
-        return _clip_result(failures)
+        return ClipResult([], [], failures)
     return replace(result, failures=[*failures, *result.failures])
 
 
-def _process(group: ClipGroup, spec: ShardSpec, job: BuildJob) -> "ClipResult | signal.Signals":
+def _process(group: ClipGroup, spec: ShardSpec, job: BuildJob) -> ClipResult | signal.Signals:
     """The group's result from a fresh process, or the signal by which that one died."""
     work = pickle.dumps((replace(spec, groups=(group,)), job))
     done = subprocess.run([sys.executable, "-m", __name__], input=work, capture_output=True, check=False)
@@ -73,24 +100,22 @@ def _process(group: ClipGroup, spec: ShardSpec, job: BuildJob) -> "ClipResult | 
 def _failure(video_id: str, death: signal.Signals, what: str) -> FailureRecord:
     """SIGKILL comes from outside, as from the system when memory runs out; any other signal from the process itself."""
     if death is signal.SIGKILL:
-        message = f"The process that reads {what} is killed from outside ({death.name}): give workers more memory."
+        message = (
+            f"The process that reads {what} is killed from outside ({death.name}), as where memory runs out: raise the "
+            "workers' limit (--memory-limit of dask worker, that of the container or the batch job), or run fewer; it "
+            "is tried again by the same command."
+        )
         return FailureRecord(video_id, Stage.PROCESS, Reason.WORKER_KILLED, message)
     message = f"The process that reads {what} crashes ({death.name}): replace the file."
     return FailureRecord(video_id, Stage.PROCESS, Reason.WORKER_CRASHED, message)
-
-
-def _clip_result(failures: list[FailureRecord]) -> "ClipResult":
-    from facemill.pipeline.extract.process import ClipResult  # here: it takes torch, which a worker may not need
-
-    return ClipResult([], [], failures)
 
 
 def _main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else prints must not come between
     from facemill import FacemillError
+    from facemill.pipeline.build.groups import clip_results
     from facemill.pipeline.build.plan import Slot
-    from facemill.pipeline.build.shard import clip_results, merged
     from facemill.pipeline.clips.stopwatch import Stopwatch
 
     spec, job = pickle.loads(sys.stdin.buffer.read())

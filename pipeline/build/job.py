@@ -20,6 +20,7 @@ from facemill.pipeline.build.identity import (
     has_gpu,
     manifest_digest,
 )
+from facemill.pipeline.build.isolate import deaths_of
 from facemill.pipeline.build.merge import BuildReport, merge_shards, report_of
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot, plan_shards
 from facemill.pipeline.build.state import GroupDone, ShardResult, load_final, load_whole
@@ -245,15 +246,21 @@ def _run(
 ) -> Iterator[tuple[ShardResult, bool]]:
     """Build every shard; those that kill workers once more, with each clip group in a process of its own.
 
+    Where a group kills the worker even so, again: the next worker leaves it out.
+
     Yields each result, and whether this run made it.
     """
     killed = yield from _attempt(executor, specs, job, listener)
-    killed = yield from _attempt(executor, [replace(spec, isolated=True) for spec in killed], job, listener)
-    if killed:
-        raise DatasetError(
-            f"Workers die of shard {killed[0].shard_id}, though not of its videos: look at their logs, and at their "
-            "memory limit."
-        )
+    deaths: dict[str, list[str]] = {}
+    while killed:
+        killed = yield from _attempt(executor, [replace(spec, isolated=True) for spec in killed], job, listener)
+        before, deaths = deaths, {spec.shard_id: deaths_of(job.out, spec.shard_id) for spec in killed}
+        for shard_id, told in deaths.items():
+            if told == before.get(shard_id, []):
+                raise DatasetError(
+                    f"Workers die of shard {shard_id}, though not of its videos: look at their logs, and at their "
+                    "memory limit."
+                )
 
 
 def _attempt(

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from facemill.manifests import SPLITS, ClipGroup
+from facemill.manifests.sequences import split_archive
 from facemill.pipeline.build.identity import WorkIdentity
 from facemill.pipeline.clips.sampling import expected_frames
 from facemill.pipeline.config.recipe import Recipe
@@ -100,7 +101,8 @@ def plan_shards(groups: Iterable[ClipGroup], recipe: Recipe) -> list[ShardSpec]:
     """Spread clip groups over shards of about `samples_per_shard` samples, each inside one split.
 
     Groups are ordered by a seeded hash of their id and cut into runs of equal expected size, so that
-    subjects and methods are mixed and no shard is much larger than another.
+    subjects and methods are mixed and no shard is much larger than another. Those out of one archive, which can
+    only be read from its start, follow one another.
     """
     by_split: dict[str, list[ClipGroup]] = defaultdict(list)
     for group in groups:
@@ -109,7 +111,10 @@ def plan_shards(groups: Iterable[ClipGroup], recipe: Recipe) -> list[ShardSpec]:
 
 
 def _plan_split(split: str, groups: list[ClipGroup], recipe: Recipe) -> Iterable[ShardSpec]:
-    groups.sort(key=lambda group: seeded_hash(recipe.seed, group.group_id))
+    seed = recipe.seed
+    groups.sort(
+        key=lambda group: (seeded_hash(seed, _archive_of(group) or group.group_id), seeded_hash(seed, group.group_id))
+    )
     frames = expected_frames(recipe.sample)
     sizes = [frames * len([*group.sampled()]) for group in groups]
     total = sum(sizes)
@@ -121,3 +126,9 @@ def _plan_split(split: str, groups: list[ClipGroup], recipe: Recipe) -> Iterable
         before += size
     for number, members in enumerate(shards[key] for key in sorted(shards)):
         yield ShardSpec(f"{split}-{number:06d}", split, tuple(members))
+
+
+def _archive_of(group: ClipGroup) -> str | None:
+    """Path of the archive that a group's first video is in, if it is in one."""
+    inside = split_archive(next(group.videos()).path)
+    return None if inside is None else inside[0]

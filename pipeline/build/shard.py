@@ -1,60 +1,39 @@
-"""Building one shard: the unit of work, of commit and of retry. Free of Dask."""
+"""Building one shard: the unit of layout and of commit. Free of Dask, and of torch where groups are isolated."""
 
-import ctypes
-import mmap
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-import cv2
 import pyarrow.parquet as pq
-import torch
 
-from facemill import FacemillError, VideoError
-from facemill.detectors.device import resolve_device
 from facemill.manifests import (
     ClipGroup,
     FailureRecord,
     FrameFaces,
-    Reason,
     SampleRecord,
-    Stage,
-    VideoEntry,
     VideoFacts,
     check_roots,
     schemas,
 )
 from facemill.manifests.annotations import Annotations, samples_schema
-from facemill.manifests.blame import reason_of_error
 from facemill.manifests.records import Fault
 from facemill.manifests.shards import ShardWriter
 from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, SAMPLES_FILE, state_path
 from facemill.manifests.storage import atomic_path, sha256_of
 from facemill.pipeline.build.claim import check_running
 from facemill.pipeline.build.earlier import EarlierShard
-from facemill.pipeline.build.isolate import isolated_results
+from facemill.pipeline.build.isolate import deaths_file, isolated_results
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot
 from facemill.pipeline.build.state import GroupDone, ShardFile, ShardResult, load_result, save_result
-from facemill.pipeline.clips.clip import ClipItem, FakeRead
-from facemill.pipeline.clips.prefetch import BrokenGroup, Prefetch
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.extract.annotators import create_annotators, declared
-from facemill.pipeline.extract.faces import load_detector
-from facemill.pipeline.extract.known_faces import open_faces
-from facemill.pipeline.extract.process import ClipResult, Tools, process_clip
+from facemill.pipeline.extract.result import ClipResult, merged
 from facemill.registry import SHARD_FORMATS
 
-__all__ = ["build_shard", "clip_results", "device_of_worker", "merged"]
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-KEPT_BLOCK_BYTES = 32 << 20
-"""Blocks up to this size stay with the process: what glibc arrives at by itself where nobody interferes."""
-MUCH_BYTES = 1 << 30
+__all__ = ["build_shard"]
 
 
 def build_shard(
@@ -98,6 +77,7 @@ def build_shard(
         return before
     result = records.commit(spec, job, shard, fingerprint, watch)
     save_result(job.out, result)
+    deaths_file(job.out, spec.shard_id).unlink(missing_ok=True)
     return result
 
 
@@ -118,7 +98,12 @@ def _results(
     groups = [g for g in spec.groups if earlier is None or not earlier.is_final(g, retry_failed=job.retry_failed)]
     check_roots(video for group in groups for video in group.videos())
     anew = replace(spec, groups=tuple(groups))
-    stream = isolated_results(anew, job) if spec.isolated else clip_results(anew, job, slot, watch)
+    if spec.isolated:
+        stream = isolated_results(anew, job)
+    else:
+        from facemill.pipeline.build.groups import clip_results
+
+        stream = clip_results(anew, job, slot, watch)
     made = groupby(stream, key=itemgetter(0))
     wanted = {group.group_id for group in groups}
     for group in spec.groups:
@@ -129,67 +114,6 @@ def _results(
         result = merged(part for _, part in parts)
         tell(_group_done(spec, group, result))
         yield result if earlier is None else earlier.better(group, result)
-
-
-def clip_results(spec: ShardSpec, job: BuildJob, slot: Slot, watch: Stopwatch) -> Iterator[tuple[str, ClipResult]]:
-    """Process a shard's clip groups in order; yields what each gives, in one part or several, with the group's id.
-
-    Whatever breaks is a failure of the videos concerned.
-    """
-    group_of = {video.video_id: group.group_id for group in spec.groups for video in group.videos()}
-    detector = partial(
-        load_detector, job.recipe.detect, job.recipe.filter.min_face, device_of_worker(job.device, slot.number)
-    )
-    with _settled(), ThreadPoolExecutor(1, "encode") as encoders:
-        known = None if job.faces is None else open_faces(job.faces)
-        tools = Tools(job.recipe, detector, known, job.work.detection, encoders, watch)
-        with Prefetch(spec.groups, job.recipe, slot.threads) as stream:
-            for item in stream:
-                if isinstance(item, FailureRecord):
-                    yield group_of[item.video_id], ClipResult([], [], [item])
-                elif isinstance(item, BrokenGroup):
-                    yield item.group.group_id, _broken(list(item.group.videos()), item.error)
-                else:
-                    clip, items = item[0], _giving_back(item[1])
-                    videos = [video.entry for video in clip.videos]
-                    try:
-                        result = process_clip(clip, items, tools)
-                    except Exception as error:
-                        result = _broken(videos, error)
-                    yield group_of[videos[0].video_id], result
-                    for _ in items:
-                        pass  # what is left of a clip that broke
-        watch.merge(stream.watch)
-
-
-def merged(parts: Iterable[ClipResult]) -> ClipResult:
-    """Several parts of a group as one."""
-    whole = ClipResult([], [], [])
-    for part in parts:
-        whole.samples += part.samples
-        whole.faces += part.faces
-        whole.failures += part.failures
-        whole.facts += part.facts
-    return whole
-
-
-def _broken(videos: Sequence[VideoEntry], error: Exception) -> ClipResult:
-    """The failures of videos in which an exception came up, by whose fault it is.
-
-    Raises:
-        FacemillError: the exception itself, where it is no video's fault and ends the run.
-    """
-    if isinstance(error, VideoError):
-        reason, message = Reason(error.reason), error.message
-    elif isinstance(error, FacemillError | torch.AcceleratorError):  # missing weights, a GPU that fell ill
-        raise error
-    else:
-        fault = f"{type(error).__name__}: {error}"
-        reason = reason_of_error(error) or Reason.INTERNAL_ERROR
-        whose = "facemill itself" if reason is Reason.INTERNAL_ERROR else "The system"
-        advice = "please report it" if reason is Reason.INTERNAL_ERROR else "it is tried again by the same command"
-        message = f"{whose} failed on this clip group ({fault}): {advice}."
-    return ClipResult([], [], [FailureRecord(video.video_id, Stage.PROCESS, reason, message) for video in videos])
 
 
 def _group_done(spec: ShardSpec, group: ClipGroup, result: ClipResult) -> GroupDone:
@@ -254,46 +178,3 @@ class _Records:
             timings=dict(watch.seconds),
             facts=tuple(self.facts),
         )
-
-
-def _giving_back(items: Iterator[ClipItem]) -> Iterator[ClipItem]:
-    """The items of a clip; what a fake has left of free memory, in pieces, goes back to the system where it is much."""
-    for item in items:
-        yield item
-        if isinstance(item, FakeRead):
-            with suppress(AttributeError, OSError):  # not glibc
-                pages = int(Path("/proc/self/statm").read_text().split()[1])
-                if pages * mmap.PAGESIZE > MUCH_BYTES:
-                    ctypes.CDLL(None).malloc_trim(0)
-
-
-@contextmanager
-def _settled() -> Iterator[None]:
-    """Inside, this process is a worker: one thread for torch and OpenCV, and freed memory kept for the next frame.
-
-    Workers share the cores, and sums must not depend on the number of threads. Dask has its workers give
-    freed memory back at once; fetching it again, page by page, made face detection five times slower.
-    """
-    with suppress(AttributeError, OSError):  # not glibc
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK_BYTES)
-        libc.mallopt(M_TRIM_THRESHOLD, 2 * KEPT_BLOCK_BYTES)
-    cudnn = torch.backends.cudnn
-    before = cv2.getNumThreads(), torch.get_num_threads(), cudnn.deterministic, cudnn.benchmark
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    cudnn.deterministic, cudnn.benchmark = True, False
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before[0])
-        torch.set_num_threads(before[1])
-        cudnn.deterministic, cudnn.benchmark = before[2:]
-
-
-def device_of_worker(device: str, slot_number: int) -> str:
-    """The device of a worker: `auto` and `cuda` deal the workers out over the GPUs."""
-    resolved = resolve_device(device)
-    if device in ("auto", "cuda") and resolved.type == "cuda":
-        return f"cuda:{slot_number % torch.cuda.device_count()}"
-    return str(resolved)

@@ -11,14 +11,18 @@ from facemill.pipeline.decode.frame import UNSPECIFIED, Colour, VideoInfo
 from facemill.pipeline.decode.nal import FrameNumbers, is_disposable, length_size
 from facemill.pipeline.decode.orientation import Orientation, orientation_of
 from facemill.pipeline.decode.picture import square_size
-from facemill.pipeline.decode.source import Deadline, decode, demux, open_video
+from facemill.pipeline.decode.source import Deadline, decode, demux, is_conforming, open_video
 from facemill.pipeline.decode.timeline import Timeline, measured_fps, skipped_times, varies
 
 __all__ = ["Probe", "probe"]
 
-# Codecs of which every packet shows exactly one picture. Others hide pictures (VP8), pack two in a
-# packet or none (MPEG-4 Part 2), so that only decoding tells.
+# Codecs of which every packet shows exactly one picture. Others hide pictures (VP8), so that only decoding tells;
+# MPEG-4 Part 2 may pack two in a packet, or none.
 _ONE_PICTURE_A_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "libdav1d", "ffv1", "mjpeg", "prores"})
+VOP = b"\0\0\1\xb6"
+"""What begins a picture of MPEG-4 Part 2 (ISO/IEC 14496-2)."""
+LONGEST_EMPTY = 19
+"""Bytes of a packet of MPEG-4 Part 2 up to which FFmpeg takes it for one without a picture."""
 # Codecs whose pictures lean on earlier ones without counting them: only time stamps tell that one is missing.
 _TOLD_BY_TIME = frozenset({"vp8", "vp9", "av1", "libdav1d", "mpeg4", "msmpeg4v3", "h263", "flv1"})
 
@@ -39,6 +43,7 @@ class Probe:
     Attributes:
         angle: by which PyAV says that the first picture is turned; `orientation` is read from its side data.
         container: FFmpeg's name of the file format, such as `mov,mp4,m4a,3gp,3g2,mj2`.
+        conforming: AV1: whether the file keeps to the standard, so that what does not is damaged.
     """
 
     info: VideoInfo
@@ -46,6 +51,7 @@ class Probe:
     orientation: Orientation
     angle: int
     container: str
+    conforming: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ class _Packet:
     keyframe: bool
     disposable: bool
     after_loss: bool
+    one_picture: bool
 
 
 def probe(path: Path, deadline: Deadline, colour: Colour = UNTAGGED) -> Probe:
@@ -69,7 +76,10 @@ def probe(path: Path, deadline: Deadline, colour: Colour = UNTAGGED) -> Probe:
     Raises:
         VideoError: missing_file, unreadable (also where no picture decodes), no_video_stream or decode_timeout.
     """
+    conforming = False
     with open_video(path, deadline, threads=1) as (container, stream):
+        if stream.codec_context.codec.canonical_name == "av1":
+            conforming = is_conforming(path, deadline)
         packets, first = _scan(container, stream, deadline)
         if first is None:
             raise VideoError(Reason.UNREADABLE, f"No frame of {path} decodes: replace the file, it is damaged.")
@@ -77,17 +87,22 @@ def probe(path: Path, deadline: Deadline, colour: Colour = UNTAGGED) -> Probe:
         declared = stream.frames if stream.frames > 0 else _frames_of_cut_matroska(path, container, stream)
         if timeline is not None and not first.interlaced_frame:
             declared = declared and declared - (len(packets) - len(timeline.pts))
-            return _describe(path, timeline, declared, first, stream, colour)
+            return _describe(path, timeline, declared, first, stream, colour, conforming)
+        if _numbers_packets(stream) and packets[0].keyframe and all(packet.one_picture for packet in packets):
+            return _describe(
+                path, _counted([None] * len(packets), packets, stream), declared, first, stream, colour, conforming
+            )
     with open_video(path, deadline, threads=1) as (container, stream):
-        counted = _by_decoding(container, stream, deadline, packets)
+        counted = _counted(_decoded_times(container, stream, deadline), packets, stream)
         if timeline is not None and timeline.pts == counted.pts:  # each packet held both fields of a picture
             counted = timeline
-        return _describe(path, counted, declared, first, stream, colour)
+        return _describe(path, counted, declared, first, stream, colour, conforming)
 
 
 def _scan(container: Any, stream: Any, deadline: Deadline) -> tuple[list[_Packet], Any]:
     """All packets, and the first picture that comes out."""
-    is_h264 = stream.codec_context.name == "h264"
+    is_h264, is_mpeg4 = (stream.codec_context.name == name for name in ("h264", "mpeg4"))
+    one = stream.codec_context.name in _ONE_PICTURE_A_PACKET
     size_bytes = length_size(stream.codec_context.extradata)
     numbers = FrameNumbers(stream.codec_context.extradata)
     packets = []
@@ -99,7 +114,9 @@ def _scan(container: Any, stream: Any, deadline: Deadline) -> tuple[list[_Packet
             data = bytes(packet) if is_h264 else b""
             disposable, after_loss = is_disposable(data, size_bytes), numbers.lost_before(data)
             shown = not packet.is_discard
-            packets.append(_Packet(packet.pts, packet.dts, shown, packet.is_keyframe, disposable, after_loss))
+            if is_mpeg4:
+                one = packet.size > LONGEST_EMPTY and bytes(packet).count(VOP) == 1
+            packets.append(_Packet(packet.pts, packet.dts, shown, packet.is_keyframe, disposable, after_loss, one))
     if stream.codec_context.name in _TOLD_BY_TIME:
         for number in skipped_times([packet.dts for packet in packets], stream.time_base):
             packets[number] = replace(packets[number], after_loss=True)
@@ -112,7 +129,7 @@ def _by_packets(packets: list[_Packet], first: Any, stream: Any) -> Timeline | N
     in_order = not _numbers_packets(stream) or all(packet.keyframe for packet in packets)
     if (
         not in_order
-        or stream.codec_context.name not in _ONE_PICTURE_A_PACKET
+        or not all(packet.one_picture for packet in packets)
         or None in shown
         or len(shown) != sum(packet.shown for packet in packets)
         or first.pts not in shown
@@ -146,12 +163,17 @@ def _before_keyframes(packets: list[_Packet], index_of: dict[int, int]) -> dict[
     return before
 
 
-def _by_decoding(container: Any, stream: Any, deadline: Deadline, packets: list[_Packet]) -> Timeline:
+def _decoded_times(container: Any, stream: Any, deadline: Deadline) -> list[int | None]:
     pts = []
     for packet in demux(container, stream, deadline):
         for picture in decode(stream.codec_context, packet)[0]:
             pts.append(picture.pts)
             deadline.restart()
+    return pts
+
+
+def _counted(pts: list[int | None], packets: list[_Packet], stream: Any) -> Timeline:
+    """The timeline of pictures that are told by counting what comes out of the decoder."""
     return Timeline(
         pts=(None,) * len(pts) if _numbers_packets(stream) else tuple(pts),
         time_base=stream.time_base,
@@ -165,7 +187,9 @@ def _numbers_packets(stream: Any) -> bool:
     return bool(stream.container.format.name == "avi")
 
 
-def _describe(path: Path, timeline: Timeline, declared: int | None, first: Any, stream: Any, colour: Colour) -> Probe:
+def _describe(
+    path: Path, timeline: Timeline, declared: int | None, first: Any, stream: Any, colour: Colour, conforming: bool
+) -> Probe:
     known = [time for time in timeline.pts if time is not None]
     times = known if len(known) == len(timeline.pts) and known == sorted(known) else []
     tagged = _colour_of(first, colour)
@@ -201,7 +225,7 @@ def _describe(path: Path, timeline: Timeline, declared: int | None, first: Any, 
         profile=stream.codec_context.profile or "",
         other_streams=sum(_is_moving(other) for other in stream.container.streams.video) - 1,
     )
-    return Probe(info, timeline, orientation, first.rotation, stream.container.format.name)
+    return Probe(info, timeline, orientation, first.rotation, stream.container.format.name, conforming)
 
 
 def _frames_of_cut_matroska(path: Path, container: Any, stream: Any) -> int | None:

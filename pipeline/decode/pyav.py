@@ -16,7 +16,7 @@ from facemill.pipeline.decode.orientation import orientation_of
 from facemill.pipeline.decode.picture import Observer, Picture, rgb_of
 from facemill.pipeline.decode.probe import Probe
 from facemill.pipeline.decode.second_decoder import VP8Witness, decoder_for
-from facemill.pipeline.decode.source import Deadline, blamed_on, decode, demux, is_conforming, open_video
+from facemill.pipeline.decode.source import Deadline, blamed_on, decode, demux, open_video
 
 __all__ = ["read_with_pyav"]
 
@@ -83,15 +83,10 @@ def _decode(
 ) -> Iterator[tuple[int, Any]]:
     """The `remaining` indices, which it empties, and the picture of each; None where there is no intact one."""
     if probed.timeline.by_pts:
-        conforming = probed.info.codec == "av1" and is_conforming(path, deadline)
         # What is missing may be missing because of what was left out, or of an error in another thread.
         with suppress(_DamagedError):
-            yield from _decode_by_pts(
-                path, probed, remaining, deadline, threads, skip=skip, strict=True, conforming=conforming
-            )
-        yield from _decode_by_pts(
-            path, probed, remaining, deadline, threads=1, skip=False, strict=False, conforming=conforming
-        )
+            yield from _decode_by_pts(path, probed, remaining, deadline, threads, skip=skip, strict=True)
+        yield from _decode_by_pts(path, probed, remaining, deadline, threads=1, skip=False, strict=False)
     else:
         yield from _decode_by_counting(path, probed, remaining, deadline)
     yield from ((index, None) for index in remaining)
@@ -110,7 +105,6 @@ def _decode_by_pts(
     *,
     skip: bool,
     strict: bool,
-    conforming: bool,
 ) -> Iterator[tuple[int, Any]]:
     """Hand out, and remove from `remaining`, picture after picture; if `strict`, stop where one is not intact."""
     if not remaining:
@@ -121,7 +115,7 @@ def _decode_by_pts(
     tracker = DamageTracker(timeline.keyframes, timeline.disposable, timeline.after_loss)
     arrived: dict[int, Any] = {}
     judged: dict[int, Any] = {}
-    with open_video(path, deadline, threads, strict=strict, conforming=conforming) as (container, stream):
+    with open_video(path, deadline, threads, strict=strict, conforming=probed.conforming) as (container, stream):
         context = decoder_for(stream, probed)
         keyframe_check = KeyframeCheck(stream, timeline)
         for packet in demux(container, stream, deadline):

@@ -2,8 +2,11 @@
 
 import posixpath
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from contextlib import suppress
+from functools import lru_cache, partial
+from pathlib import Path
 from tarfile import TarError
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
@@ -35,8 +38,8 @@ class SequenceReader:
     are left out: uint8 RGB, all of one size. One that does not decode intact is None at its index. A sequence
     has no clock: all of its times are 0.
 
-    An archive can only be read from its start: it is read through once, here, and the sequence's pictures are
-    kept, as they are packed, in a temporary file without a name. No name in an archive ever reaches the disk.
+    An archive can only be read from its start: it is read through once for all of its sequences that are opened one
+    after another (see `_Archive`).
 
     Args:
         root, path: of the sequence, as in a manifest.
@@ -48,15 +51,11 @@ class SequenceReader:
 
     def __init__(self, root: str, path: str) -> None:
         self.path = locate(root, path)
-        self._kept: IO[bytes] = SpooledTemporaryFile(KEPT_IN_MEMORY)  # noqa: SIM115, closed by `close`
-        try:
-            packed = split_archive(path)
-            pictures = _in_folder(self.path) if packed is None else self._unpack(locate(root, packed[0]), packed[1])
-            self._pictures = [pictures[name] for name in sorted(pictures, key=_by_number)]
-            self.info = self._probe()
-        except BaseException:
-            self.close()
-            raise
+        self._closed = False
+        packed = split_archive(path)
+        pictures = _in_folder(self.path) if packed is None else _in_archive(locate(root, packed[0]), packed[1])
+        self._pictures = [pictures[name] for name in sorted(pictures, key=_by_number)]
+        self.info = self._probe()
 
     @property
     def times(self) -> NDArray[np.float64]:
@@ -75,14 +74,15 @@ class SequenceReader:
             ValueError: at once, for indices that are not as above, or a closed reader.
             VideoError: while iterating; unreadable where the picture changes its size.
         """
-        if self._kept.closed:
+        if self._closed:
             raise ValueError(f"The reader of {self.path} is closed: open a new one.")
         chosen = check_indices(indices, self.info.frame_count)
         return self._frames(chosen, observer, range(self.info.frame_count) if every else chosen)
 
     def close(self) -> None:
-        """Remove what was kept of an archive."""
-        self._kept.close()
+        """Let go of what is kept of an archive."""
+        self._closed = True
+        self._pictures = []
 
     def __enter__(self) -> "SequenceReader":
         return self
@@ -91,28 +91,6 @@ class SequenceReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _unpack(self, archive: str, folder: str) -> dict[str, Callable[[], bytes]]:
-        """Keep the pictures of a folder of an archive; how to read each of them, by name."""
-        pictures: dict[str, Callable[[], bytes]] = {}
-        try:
-            for path, file in read_archive(archive):
-                if posixpath.dirname(path) == folder and is_picture(path):
-                    picture = file.read(LARGEST_PICTURE)
-                    pictures[posixpath.basename(path)] = partial(self._kept_bytes, self._kept.tell(), len(picture))
-                    self._kept.write(picture)
-        except ManifestError as error:
-            missing = isinstance(error.__cause__, FileNotFoundError)
-            raise VideoError(Reason.MISSING_FILE if missing else Reason.UNREADABLE, str(error)) from error
-        except (TarError, EOFError, OSError) as error:  # in the midst of a picture
-            raise VideoError(
-                Reason.UNREADABLE, f"{archive} cannot be read to its end ({error}): download it again."
-            ) from error
-        return pictures
-
-    def _kept_bytes(self, start: int, size: int) -> bytes:
-        self._kept.seek(start)
-        return self._kept.read(size)
 
     def _probe(self) -> VideoInfo:
         """Count the pictures, and decode the first that can be."""
@@ -152,6 +130,53 @@ class SequenceReader:
                 f"{self.info.width}x{self.info.height}: keep pictures of one size in a folder.",
             )
         return Frame(index, 0.0, image)
+
+
+class _Archive:
+    """The pictures of all sequences of an archive, as they are packed.
+
+    They are kept in a temporary file without a name: no name in an archive ever reaches the disk.
+
+    Raises:
+        VideoError: as `SequenceReader`.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.folders: dict[str, dict[str, Callable[[], bytes]]] = defaultdict(dict)
+        self._kept: IO[bytes] = SpooledTemporaryFile(KEPT_IN_MEMORY)  # noqa: SIM115, closed with its last reader
+        try:
+            for path, file in read_archive(place):
+                if is_picture(path):
+                    picture = file.read(LARGEST_PICTURE)
+                    read = partial(self._bytes, self._kept.tell(), len(picture))
+                    self.folders[posixpath.dirname(path)][posixpath.basename(path)] = read
+                    self._kept.write(picture)
+        except ManifestError as error:
+            missing = isinstance(error.__cause__, FileNotFoundError)
+            raise VideoError(Reason.MISSING_FILE if missing else Reason.UNREADABLE, str(error)) from error
+        except (TarError, EOFError, OSError) as error:  # in the midst of a picture
+            raise VideoError(
+                Reason.UNREADABLE, f"{place} cannot be read to its end ({error}): download it again."
+            ) from error
+
+    def _bytes(self, start: int, size: int) -> bytes:
+        self._kept.seek(start)
+        return self._kept.read(size)
+
+
+@lru_cache(maxsize=1)
+def _unpacked(place: str, version: object) -> _Archive:
+    return _Archive(place)
+
+
+def _in_archive(place: str, folder: str) -> dict[str, Callable[[], bytes]]:
+    """How to read each of the pictures of a folder of an archive, by name; the last archive is kept for the next."""
+    version = None
+    if "://" not in place:
+        with suppress(OSError):
+            status = Path(place).stat()
+            version = status.st_ino, status.st_size, status.st_mtime_ns
+    return _unpacked(place, version).folders.get(folder, {})
 
 
 def _in_folder(folder: str) -> dict[str, Callable[[], bytes]]:

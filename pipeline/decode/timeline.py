@@ -45,7 +45,7 @@ class Timeline:
         """Presentation time of a frame; where the file does not say, as at a constant `fps`."""
         pts = self.pts[index]
         if pts is not None:
-            return float(pts * self.time_base)
+            return pts * self.time_base.numerator / self.time_base.denominator  # rounded once, as a fraction would be
         return index / fps if fps else 0.0
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemill.detectors.face import Face, FaceDetector
-from facemill.manifests import FailureRecord, FrameFaces, LabelSource, MaskKind, Reason, VideoFacts
+from facemill.manifests import FailureRecord, LabelSource, MaskKind, Reason
 from facemill.manifests.shards import EncodedSample
 from facemill.pipeline.clips.clip import (
     Clip,
@@ -32,11 +32,12 @@ from facemill.pipeline.extract.filters import create_filters, reason_to_drop
 from facemill.pipeline.extract.framing import Framing, relative_box
 from facemill.pipeline.extract.keeping import Keeping
 from facemill.pipeline.extract.known_faces import KnownFaces
+from facemill.pipeline.extract.result import ClipResult
 from facemill.pipeline.extract.samples import NO_IMAGE, Candidate, Crop, facts_of, sample_of
 from facemill.pipeline.extract.tally import VideoTally
 from facemill.pipeline.extract.tracking import FaceTracking, TrackedFace, match_tracks
 
-__all__ = ["ClipResult", "Tools", "process_clip"]
+__all__ = ["Tools", "process_clip"]
 
 Key = tuple[int, int]  # position among the clip's samples, track id
 
@@ -58,16 +59,6 @@ class Tools:
     detection: str
     encoders: Executor
     watch: Stopwatch = field(default_factory=Stopwatch)
-
-
-@dataclass(slots=True)
-class ClipResult:
-    """What a clip gave, in a fixed order: videos as in the clip, frames and tracks ascending."""
-
-    samples: list[EncodedSample]
-    faces: list[FrameFaces]
-    failures: list[FailureRecord]
-    facts: list[VideoFacts] = field(default_factory=list)
 
 
 def process_clip(clip: Clip, items: Iterable[ClipItem], tools: Tools) -> ClipResult:

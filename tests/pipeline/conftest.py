@@ -100,7 +100,7 @@ class MarkDetector:
 def mark_detector(monkeypatch: pytest.MonkeyPatch) -> MarkDetector:
     """The detector that shards built in this process will use."""
     detector = MarkDetector()
-    monkeypatch.setattr("facemill.pipeline.build.shard.load_detector", lambda *_: detector)
+    monkeypatch.setattr("facemill.pipeline.build.groups.load_detector", lambda *_: detector)
     return detector
 
 

@@ -268,6 +268,9 @@ def _own_security() -> Any:
 def _call(work: bytes, threads: int, topic: str) -> Any:
     function, task = pickle.loads(work)
     worker = distributed.get_worker()
+    # Dask pauses a worker whose memory is nearly full until results are fetched from it. Ours has none: it would never
+    # get work again, and the build never end. The limit itself stays.
+    worker.memory_manager.memory_pause_fraction = False
     number = worker.name if isinstance(worker.name, int) else crc32(worker.address.encode())
     try:
         with listening(lambda message: worker.log_event(topic, {"told": message})):

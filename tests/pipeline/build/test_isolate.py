@@ -11,7 +11,7 @@ from facemill.pipeline.build import isolate
 from facemill.pipeline.build.isolate import isolated_results
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
 from facemill.pipeline.config.recipe import load_recipe
-from facemill.pipeline.extract.process import ClipResult
+from facemill.pipeline.extract.result import ClipResult
 
 
 def video(name: str, label: int = 0) -> VideoEntry:

@@ -1,5 +1,6 @@
 import random
 from dataclasses import replace
+from itertools import groupby
 
 from facemill.manifests import ClipGroup, VideoEntry, group_clips
 from facemill.pipeline.build.identity import WorkIdentity
@@ -86,3 +87,16 @@ def test_a_group_larger_than_a_shard_is_a_shard() -> None:
     assert isinstance(group, ClipGroup)
     [spec] = plan_shards([group], load_recipe("default", ["shards.samples_per_shard=10"]))
     assert len(list(spec.groups[0].videos())) == 51
+
+
+def test_sequences_out_of_one_archive_follow_one_another() -> None:
+    """An archive can only be read from its start: a worker reads it once for as many of them as come in a row."""
+    paths = [f"real_train/{archive}.tar.gz/{archive}/real/{number}" for archive in range(4) for number in range(10)]
+    [entry] = corpus(1, 0)
+    entries = [replace(entry, video_id=f"wild-{number}", path=path) for number, path in enumerate(paths)]
+    [spec] = plan_shards(group_clips(entries), load_recipe("default", ["shards.samples_per_shard=100000"]))
+    archives = [video.path.partition("/")[2].partition("/")[0] for group in spec.groups for video in group.videos()]
+    assert len([*groupby(archives)]) == 4
+    assert archives != sorted(archives, key=int)
+    numbers = [int(video.path.rpartition("/")[2]) for group in spec.groups for video in group.videos()]
+    assert numbers[:10] != sorted(numbers[:10])

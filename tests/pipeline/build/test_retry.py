@@ -189,7 +189,7 @@ def test_running_out_of_memory_is_no_videos_fault(
         raise MemoryError
 
     name = {
-        "process": "facemill.pipeline.build.shard.process_clip",
+        "process": "facemill.pipeline.build.groups.process_clip",
         "read": "facemill.pipeline.clips.prefetch.open_clips",
     }[where]
     monkeypatch.setattr(name, hungry)

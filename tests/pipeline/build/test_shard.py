@@ -273,7 +273,7 @@ def test_what_is_nobodys_fault_is_not_held_against_the_videos(
     def missing(*_: object) -> None:
         raise DetectorError("There are no weights: put them there.")
 
-    monkeypatch.setattr("facemill.pipeline.build.shard.load_detector", missing)
+    monkeypatch.setattr("facemill.pipeline.build.groups.load_detector", missing)
     with pytest.raises(DetectorError):
         run(tmp_path / "out", pair(add_video))
     assert not list((tmp_path / "out").rglob("*.json"))

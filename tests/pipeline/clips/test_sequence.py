@@ -19,6 +19,7 @@ from facemill.pipeline.build.state import ShardResult
 from facemill.pipeline.clips.sampling import sample_frames
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.decode import SequenceReader, sequence
+from facemill.pipeline.decode import sequence as module
 from tests.manifests.dataset_trees import write_archive
 
 SIZE = 224
@@ -128,6 +129,21 @@ def test_a_sequence_of_any_size_is_kept_and_removed(tmp_path: Path, monkeypatch:
     assert not list((tmp_path / "temporary").iterdir())
 
 
+def test_an_archive_is_read_once_for_all_of_its_sequences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = {f"0/real/{n}/{name}": data for n in range(6) for name, data in pictures().items()}
+    write_archive(tmp_path / "0.tar.gz", members)
+    reads = []
+    read_archive = module.read_archive
+    monkeypatch.setattr(module, "read_archive", lambda place: reads.append(place) or read_archive(place))
+    for number in range(6):
+        with SequenceReader(str(tmp_path), f"0.tar.gz/0/real/{number}") as reader:
+            assert len(list(reader.read(range(reader.info.frame_count)))) == len(NUMBERS)
+    assert len(reads) == 1
+    write_archive(tmp_path / "0.tar.gz", {"0/real/0/1.png": png(drawn(1))})  # another file of that name
+    with SequenceReader(str(tmp_path), "0.tar.gz/0/real/0") as reader:
+        assert reader.info.frame_count == 1
+
+
 def hurt(root: Path, how: str) -> str:
     """Write an archive of two sequences with something wrong in it; returns the path of the first."""
     archive = root / "0.tar.gz"
@@ -192,7 +208,7 @@ def test_folders_without_pictures_and_pictures_without_sense(tmp_path: Path) -> 
 def _no_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     """No face is ever sought in a sequence."""
     monkeypatch.setattr(
-        "facemill.pipeline.build.shard.load_detector", lambda *_: pytest.fail("a detector was asked for")
+        "facemill.pipeline.build.groups.load_detector", lambda *_: pytest.fail("a detector was asked for")
     )
 
 

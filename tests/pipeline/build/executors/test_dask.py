@@ -82,6 +82,16 @@ def talk(task: int, number: int, threads: int) -> None:
     time.sleep(1)  # longer than what it says is under way
 
 
+kept: list[bytes] = []
+
+
+def keep(size: int, number: int, threads: int) -> int:
+    """Leaves the process with much memory, as a decoder's caches do."""
+    kept.append(b"1" * size)
+    time.sleep(0.3)  # Dask looks every 0.1 s
+    return size
+
+
 def wait_long(task: int, number: int, threads: int) -> None:
     time.sleep(60)
 
@@ -259,6 +269,17 @@ def test_the_scheduler_is_not_asked_for_its_workers_after_every_task(address: st
         executor._client.scheduler_info = counted
         assert len([*executor.run(double, range(20))]) == 20
     assert asked == 1
+
+
+def test_a_worker_whose_memory_is_nearly_full_still_gets_work() -> None:
+    """Dask would pause it, beyond 80 % of its limit, and with it the build for ever."""
+    options = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "silence_logs": "CRITICAL"}
+    with (
+        distributed.LocalCluster(n_workers=1, memory_limit="2 GB", **options) as cluster,
+        DaskExecutor(scheduler=cluster.scheduler_address) as executor,
+    ):
+        outcomes = [*executor.run(keep, [1_600_000_000, 1, 2, 3])]
+    assert [outcome.result for outcome in outcomes] == [1_600_000_000, 1, 2, 3]
 
 
 def test_tasks_that_the_scheduler_forgets_are_errors(address: str) -> None:

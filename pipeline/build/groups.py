@@ -1,0 +1,125 @@
+"""Processing the clip groups of a shard, in order: what of a build needs torch."""
+
+import ctypes
+import mmap
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import cv2
+import torch
+
+from facemill import FacemillError, VideoError
+from facemill.detectors.device import resolve_device
+from facemill.manifests import FailureRecord, Reason, Stage, VideoEntry
+from facemill.manifests.blame import reason_of_error
+from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot
+from facemill.pipeline.clips.clip import ClipItem, FakeRead
+from facemill.pipeline.clips.prefetch import BrokenGroup, Prefetch
+from facemill.pipeline.clips.stopwatch import Stopwatch
+from facemill.pipeline.extract.faces import load_detector
+from facemill.pipeline.extract.known_faces import open_faces
+from facemill.pipeline.extract.process import Tools, process_clip
+from facemill.pipeline.extract.result import ClipResult
+
+__all__ = ["clip_results", "device_of_worker"]
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+KEPT_BLOCK_BYTES = 32 << 20
+"""Blocks up to this size stay with the process: what glibc arrives at by itself where nobody interferes."""
+MUCH_BYTES = 1 << 30
+
+
+def clip_results(spec: ShardSpec, job: BuildJob, slot: Slot, watch: Stopwatch) -> Iterator[tuple[str, ClipResult]]:
+    """Process a shard's clip groups in order; yields what each gives, in one part or several, with the group's id.
+
+    Whatever breaks is a failure of the videos concerned.
+    """
+    group_of = {video.video_id: group.group_id for group in spec.groups for video in group.videos()}
+    detector = partial(
+        load_detector, job.recipe.detect, job.recipe.filter.min_face, device_of_worker(job.device, slot.number)
+    )
+    with _settled(), ThreadPoolExecutor(1, "encode") as encoders:
+        known = None if job.faces is None else open_faces(job.faces)
+        tools = Tools(job.recipe, detector, known, job.work.detection, encoders, watch)
+        with Prefetch(spec.groups, job.recipe, slot.threads) as stream:
+            for item in stream:
+                if isinstance(item, FailureRecord):
+                    yield group_of[item.video_id], ClipResult([], [], [item])
+                elif isinstance(item, BrokenGroup):
+                    yield item.group.group_id, _broken(list(item.group.videos()), item.error)
+                else:
+                    clip, items = item[0], _giving_back(item[1])
+                    videos = [video.entry for video in clip.videos]
+                    try:
+                        result = process_clip(clip, items, tools)
+                    except Exception as error:
+                        result = _broken(videos, error)
+                    yield group_of[videos[0].video_id], result
+                    for _ in items:
+                        pass  # what is left of a clip that broke
+        watch.merge(stream.watch)
+
+
+def _broken(videos: Sequence[VideoEntry], error: Exception) -> ClipResult:
+    """The failures of videos in which an exception came up, by whose fault it is.
+
+    Raises:
+        FacemillError: the exception itself, where it is no video's fault and ends the run.
+    """
+    if isinstance(error, VideoError):
+        reason, message = Reason(error.reason), error.message
+    elif isinstance(error, FacemillError | torch.AcceleratorError):  # missing weights, a GPU that fell ill
+        raise error
+    else:
+        fault = f"{type(error).__name__}: {error}"
+        reason = reason_of_error(error) or Reason.INTERNAL_ERROR
+        whose = "facemill itself" if reason is Reason.INTERNAL_ERROR else "The system"
+        advice = "please report it" if reason is Reason.INTERNAL_ERROR else "it is tried again by the same command"
+        message = f"{whose} failed on this clip group ({fault}): {advice}."
+    return ClipResult([], [], [FailureRecord(video.video_id, Stage.PROCESS, reason, message) for video in videos])
+
+
+def _giving_back(items: Iterator[ClipItem]) -> Iterator[ClipItem]:
+    """The items of a clip; what a fake has left of free memory, in pieces, goes back to the system where it is much."""
+    for item in items:
+        yield item
+        if isinstance(item, FakeRead):
+            with suppress(AttributeError, OSError):  # not glibc
+                pages = int(Path("/proc/self/statm").read_text().split()[1])
+                if pages * mmap.PAGESIZE > MUCH_BYTES:
+                    ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def _settled() -> Iterator[None]:
+    """Inside, this process is a worker: one thread for torch and OpenCV, and freed memory kept for the next frame.
+
+    Workers share the cores, and sums must not depend on the number of threads. Dask has its workers give
+    freed memory back at once; fetching it again, page by page, made face detection five times slower.
+    """
+    with suppress(AttributeError, OSError):  # not glibc
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, 2 * KEPT_BLOCK_BYTES)
+    cudnn = torch.backends.cudnn
+    before = cv2.getNumThreads(), torch.get_num_threads(), cudnn.deterministic, cudnn.benchmark
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before[0])
+        torch.set_num_threads(before[1])
+        cudnn.deterministic, cudnn.benchmark = before[2:]
+
+
+def device_of_worker(device: str, slot_number: int) -> str:
+    """The device of a worker: `auto` and `cuda` deal the workers out over the GPUs."""
+    resolved = resolve_device(device)
+    if device in ("auto", "cuda") and resolved.type == "cuda":
+        return f"cuda:{slot_number % torch.cuda.device_count()}"
+    return str(resolved)
