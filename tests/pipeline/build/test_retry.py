@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from facemill import DatasetError, ManifestError
+from facemill import DatasetError, ManifestError, VideoError
 from facemill.manifests import ClipGroup, Reason
 from facemill.pipeline.build import shard as module
 from facemill.pipeline.build import state
@@ -206,7 +206,7 @@ def test_too_many_open_files_is_no_videos_fault(groups: list[ClipGroup], tmp_pat
     with open(os.devnull) as held:  # noqa: PTH123, its number tells how many files are open
         resource.setrlimit(resource.RLIMIT_NOFILE, (held.fileno() + 1, hard))
         try:
-            with pytest.raises(module.VideoError) as caught:
+            with pytest.raises(VideoError) as caught:
                 VideoReader(tmp_path / "data" / "left.mp4")
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
