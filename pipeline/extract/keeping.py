@@ -64,9 +64,9 @@ class Keeping:
             return track_id in self._largest()
         return track_id not in self._false
 
-    def may_keep_lead(self, track_id: int) -> bool:
-        """Likewise, of the lead, once all of its fakes have been judged."""
-        return not self._complete or track_id in self.wanted(self._clip.lead)
+    def may_still_keep(self, video: ClipVideo, track_id: int) -> bool:
+        """Likewise, of a video that has been judged as far as it was read; of the lead, once all of its fakes have."""
+        return not self._complete or track_id in self.wanted(video)
 
     def wanted(self, video: ClipVideo) -> set[int]:
         """Ids of the tracks of a video that are kept."""

@@ -281,9 +281,7 @@ class _ClipWork:
                     mask = comparison.mask(crop.position, in_lead, self.crop_settings.size)
                 if self._misses_ground_truth(video, mask) and not comparison.has_ground_truth(crop.position):
                     tally.without_mask.add((crop.track_id, crop.frame_index))
-        if not self.keeping.may_keep(crop.track_id):
-            return
-        if video is self.clip.lead and not self.keeping.may_keep_lead(crop.track_id):
+        if not self.keeping.may_still_keep(video, crop.track_id):
             return
         coverage = None if mask.kind is MaskKind.NONE else float(np.count_nonzero(mask.mask)) / mask.mask.size
         candidate = Candidate(

@@ -490,3 +490,19 @@ def test_a_fake_that_breaks_off_in_each_reading_is_recorded_once(
     assert sorted(counts) == [Reason.DECODE_TIMEOUT, Reason.UNMATCHED], "its first moments are missing, too"
     kept = sum(s.record.video_id == "fake" for s in samples(tmp_path / "out", result))
     assert kept + sum(failure.frames for failure in result.failures) == 6
+
+
+@pytest.mark.parametrize("keep", ["forged", "largest"])
+@pytest.mark.parametrize("paired", [True, False])
+def test_only_crops_that_are_kept_are_encoded(
+    add_video: AddVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, paired: bool
+) -> None:
+    """Two people in each frame, of whom one is kept: the forged one, or where nothing tells who that is the largest."""
+    encoded = []
+    encode_image = process.encode_image
+    monkeypatch.setattr(process, "encode_image", lambda *given: encoded.append(1) or encode_image(*given))
+    real = add_video("real", film([BIG, SMALL], FRAMES))
+    fake = add_video("fake", film([BIG, SMALL], FRAMES, forged=0), 1, source_id="real" if paired else None)
+    groups = [ClipGroup(real, (fake,))] if paired else [ClipGroup(real), ClipGroup(None, (fake,))]
+    result = run(tmp_path / "out", *groups, sets=[f"track.keep={keep}"])
+    assert len(encoded) == result.rows == 12
