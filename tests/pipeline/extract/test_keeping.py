@@ -68,7 +68,7 @@ def test_the_original_shows_whoever_some_fake_forges() -> None:
     result = keeping("forged", FORGES_SMALL)
     judged(result, FORGES_SMALL, small=FORGED, large=UNFORGED)
     assert result.wanted(REAL) == {SMALL}
-    assert not result.may_keep_lead(LARGE)
+    assert not result.may_still_keep(REAL, LARGE)
 
 
 def test_a_fake_in_which_nobody_differs_gives_nothing_and_its_original_the_largest() -> None:
