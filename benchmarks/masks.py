@@ -39,11 +39,12 @@ FRAMES = 12
 WINDOWS = {30: 240, 100: 320, 200: 480}  # side of the picture by height of the face's box
 CRFS = (0, 23, 40)
 TARGETS = {0: ">= 0.9", 23: ">= 0.9", 40: ">= 0.8"}
-FORGERIES: dict[str, tuple[Kind, bool]] = {
-    "swap, colours matched": ("swap", True),
-    "swap, colours not matched": ("swap", False),
-    "mouth": ("mouth", True),
-    "eyes": ("eyes", True),
+FORGERIES: dict[str, tuple[Kind, bool, float]] = {
+    "swap, colours matched": ("swap", True, 0.03),
+    "swap, colours not matched": ("swap", False, 0.03),
+    "whole face, soft edge": ("swap", True, 0.08),
+    "mouth": ("mouth", True, 0.03),
+    "eyes": ("eyes", True, 0.03),
 }
 
 
@@ -59,10 +60,10 @@ def measure() -> list[Row]:
     for face, window in WINDOWS.items():
         for target, donor in PAIRS:
             real = framed(people[target], face, window)
-            for name, (kind, matched) in FORGERIES.items():
+            for name, (kind, matched, softness) in FORGERIES.items():
                 if face == 30 and kind != "swap":
                     continue
-                composed = forge(real, people[donor], kind, matched=matched)
+                composed = forge(real, people[donor], kind, matched=matched, softness=softness)
                 for crf in CRFS:
                     clip = _encoded(composed, crf, crf)
                     found = _find(clip)

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from facemill.masks.difference import check_frames
 
-__all__ = ["FACE_CELLS", "GRID", "FaceDifference", "measure_face", "measure_faces"]
+__all__ = ["FACE_CELLS", "FINE", "GRID", "FaceDifference", "measure_face", "measure_faces"]
 
 GRID = 128  # cells along a side
 GROWTH = 2.0  # side of the grid, as a multiple of the longer side of the face's box
 FACE_CELLS = GRID / GROWTH  # longer side of the face's box, cells
+FINE = 0.016 * FACE_CELLS  # sigma that coding noise is smoothed by at least, cells
 FACE_MARGIN = 1.6  # nothing is forged outside of a face's box enlarged by this
 SAMPLES = 16384  # pixels of a frame, about, that are looked at outside the faces
 BLOCK = 4  # samples along a side of the blocks that gain and offset are fitted to
@@ -27,6 +28,9 @@ FEWEST_OF_A_BIN, WELL_KNOWN = 3, 20  # blocks: fewer are no measure, more are no
 CONTRAST = 2.0  # gray levels: where blocks differ by less than this, little is believed of a change of gain
 CHANGED = 2  # gray levels: where half of the blocks change by less, only coding noise is seen
 FEWEST_BLOCKS = 12
+LUMA_CHROMA = np.array(
+    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
+)  # ITU-R BT.601
 
 Frame = NDArray[np.uint8]  # [H, W, 3] RGB
 Box = Sequence[float] | NDArray[np.floating]
@@ -37,7 +41,7 @@ class FaceDifference:
     """How a fake's frame differs from its original about one face.
 
     Attributes:
-        grid: float16 [GRID, GRID, 3], fake minus real (signed RGB gray levels, gain and offset of the frame removed);
+        grid: float32 [GRID, GRID, 3], fake minus real (signed RGB gray levels, gain and offset of the frame removed);
             0 outside the frame.
         luma: uint8 [GRID, GRID], of the real; outside the frame its edge is repeated.
         own: bool [GRID, GRID], cells inside the frame that are nearer to this face than to any other.
@@ -48,7 +52,7 @@ class FaceDifference:
             0 where there are none.
     """
 
-    grid: NDArray[np.float16]
+    grid: NDArray[np.float32]
     luma: NDArray[np.uint8]
     own: NDArray[np.bool_]
     left: int
@@ -65,6 +69,11 @@ class FaceDifference:
         scale = self.side / GRID
         shift = 0.5 * scale - 0.5
         return np.array([[scale, 0, self.left + shift], [0, scale, self.top + shift]])
+
+    def smooth(self) -> NDArray[np.float32]:
+        """Luma and chroma of the difference, float32 [GRID, GRID, 3], smoothed by `FINE`."""
+        luma_chroma = cv2.transform(self.grid, LUMA_CHROMA)
+        return np.asarray(cv2.GaussianBlur(luma_chroma, (0, 0), FINE), np.float32)
 
     def distance(self, step: int = 1) -> NDArray[np.float32]:
         """Of each cell (or every `step`-th) from the middle of the face: 1 on the ellipse that fills the box."""
@@ -114,7 +123,7 @@ def _measure(
 ) -> FaceDifference:
     height, width = real.shape[:2]
     x1, y1, x2, y2 = boxes[index]
-    side = max(round(GROWTH * max(x2 - x1, y2 - y1)), 4)
+    side = 4 * max(round(GROWTH * max(x2 - x1, y2 - y1) / 4), 1)
     left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
     ours, theirs = (_gridded(frame, left, top, side) for frame in (real, fake))
     difference = cv2.subtract(theirs, ours, dtype=cv2.CV_32F)
@@ -125,7 +134,7 @@ def _measure(
     inside = np.outer((y >= 0) & (y < height), (x >= 0) & (x < width))
     difference *= inside[..., None]
     return FaceDifference(
-        grid=difference.astype(np.float16),
+        grid=difference,
         luma=cv2.cvtColor(ours, cv2.COLOR_RGB2GRAY),
         own=inside & _nearest(x, y, boxes, index),
         left=left,
@@ -149,7 +158,7 @@ def _gridded(frame: Frame, left: int, top: int, side: int) -> NDArray[np.uint8]:
         square = cv2.copyMakeBorder(
             square, y1 - top, top + side - y2, x1 - left, left + side - x2, cv2.BORDER_REPLICATE
         )
-    while square.shape[0] >= 4 * GRID and square.shape[0] % 2 == 0:  # halving is many times faster than other areas
+    while square.shape[0] >= 2 * GRID and square.shape[0] % 2 == 0:  # halving is many times faster than other areas
         square = cv2.resize(square, (square.shape[1] // 2, square.shape[0] // 2), interpolation=cv2.INTER_AREA)
     kind = cv2.INTER_AREA if square.shape[0] > GRID else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(square, (GRID, GRID), interpolation=kind), np.uint8)

@@ -1,54 +1,69 @@
-"""The region of a face that was forged: one smooth shape, or a few, for each sample of a track."""
+"""The region of a face that was forged: one smooth shape, or two, for each stretch of a track.
+
+Coding noise differs from sample to sample, a forged region keeps its place in the face: the energy of the difference
+is averaged over the samples of a stretch. Thresholds find the region's parts; the outline of each is the most likely
+one if energies are those of noise outside and, beyond a soft edge, of one more constant inside. Low orders of a
+Fourier series keep it smooth where the colours of both faces happen to be alike.
+"""
 
 from collections.abc import Sequence
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from facemill.masks.difference_noise import NoiseTable
-from facemill.masks.face_difference import FACE_CELLS, GRID, FaceDifference
+from facemill.masks.face_difference import FACE_CELLS, FINE, GRID, FaceDifference
 
 __all__ = ["draw_regions"]
 
 # Lengths are shares of the face's longer side; chosen on the composed clips of `find_forgeries`.
-SMOOTH_QUIET, SMOOTH_NOISY = 0.019 * FACE_CELLS, 0.03 * FACE_CELLS  # sigma that noise is smoothed by
-NOISY = 1.3  # gray levels of noise, root mean square: more is smoothed more
-CHROMA = 0.5  # weight of the chroma differences' energy
-QUIET = (
-    2.5,
-    0.7,
-    1.5,
-)  # noise inside the face never counts as less than so much of that about it, gray levels at least
-# and at most: encoders leave none where the picture stands still
-NOISE_CUT = 2.3  # noise levels: the least magnitude of a forged cell
-EDGE = 0.3  # of the region's magnitude nearby: where its edge is drawn
-NEARBY = 0.1 * FACE_CELLS  # radius that the region's magnitude is looked for in
-BRIGHTEST = 0.95  # quantile of the magnitudes inside: spots above it do not raise the edge around them
-SEED = 1.3  # of the cut: every part has a cell above this
-CLOSE = 0.047 * FACE_CELLS  # radius
-OPEN = 0.2  # of the radius of a disk as large as the part: thinner appendices go
-SMALLEST_PART = 0.25  # of the largest
-ROUND = 0.023 * FACE_CELLS  # sigma that the outline is smoothed by
+STRETCH = 8  # samples, at most, that share one region
+QUIET = 0.5  # gray levels: noise never counts as less; encoders leave none where the picture stands still
 REACH = 1.6  # of the ellipse in the face's box: how far a region goes
-ENERGY_SUPPORT = (1.0, 0.8, 0.6, 0.4)  # weight of samples at a distance of 0, 1, ...
-SHAPE_SUPPORT = (1.0, 0.8, 0.5, 0.3)
-LUMA_CHROMA = np.array(
-    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
-)  # ITU-R BT.601
+
+# Parts.
+NOISE_CUT = 2.3  # noise levels: the least magnitude of a forged cell
+SEED = 1.3  # of that cut: what is above counts as the region's magnitudes
+EDGES = (0.25, 0.45)  # of nearly the greatest of them: the least magnitude of a forged cell; the likelier is taken
+BRIGHTEST = 0.95  # quantile: nearly the greatest
+CLOSE, OPEN = 0.047 * FACE_CELLS, 0.023 * FACE_CELLS  # radii
+SMALLEST_PART, MOST_PARTS = 0.25, 2  # area as a share of the largest part's
+
+# Outline of a part: r(theta) = radius * Fourier series, prior deviations of whose coefficients are by order.
+ANGLES, RADIAL_STEP = 32, 2.0  # step in cells
+ORDERS = (1.0, 0.5, 0.15, 0.05)
+SOFTNESS = 0.018 * FACE_CELLS  # of the edge: scale of a logistic function
+FAINTEST = 0.04  # of the energy inside: less is not told from noise
+POWER = 1.5  # of energies in units of those expected: above 1, an outline encloses the strong rather than all
+INDEPENDENT = 0.1  # share of cells whose noise is independent
+LEVEL_DEVIATION = 2.0  # prior deviation of the logarithm of the energy inside
+ITERATIONS, LONGEST_STEP, LEAST_GAIN = 20, 0.5, 0.02  # step in prior deviations, gain in logarithms of likelihood
+
+THETA = np.arange(ANGLES) * (2 * np.pi / ANGLES)
+WAVES = np.stack(  # [ANGLES, 2 * orders - 1], each scaled by its prior deviation
+    [
+        deviation * wave(order * THETA)
+        for order, deviation in enumerate(ORDERS)
+        for wave in ((np.cos, np.sin) if order else (np.cos,))
+    ],
+    axis=1,
+)
 
 Field = NDArray[np.float32]  # [GRID, GRID]
 Mask = NDArray[np.uint8]  # [GRID, GRID] of 0 and 255
 
 
 def draw_regions(
-    measured: Sequence[FaceDifference], seen: NDArray[np.intp], forged: NDArray[np.bool_], table: NoiseTable
+    measured: Sequence[FaceDifference], fields: NDArray[np.float32], forged: NDArray[np.bool_], table: NoiseTable
 ) -> list[Mask]:
     """Draw the forged region of each sample that is forged.
 
     Args:
         measured: the T measurements of a track.
-        seen: [T], which sample of the track each is.
+        fields: float32 [T, GRID, GRID, 3], their smoothed differences.
         forged: [T], whether it is forged; the regions of the others are empty.
         table: knows what noise to expect.
 
@@ -59,93 +74,105 @@ def draw_regions(
     chosen = np.flatnonzero(forged)
     if not len(chosen):
         return masks
-    energy, noise = _energies(measured, table, SMOOTH_QUIET)
-    level = float(np.sqrt(noise.mean()))
-    if level > NOISY:
-        energy, noise = _energies(measured, table, SMOOTH_NOISY)
-    factor, lowest, highest = QUIET
-    noise += np.float32(min(max(factor * level, lowest), highest) ** 2)
-    raw: dict[int, Mask] = {}
-    for position in map(int, chosen):
-        one = measured[position]
-        supported = _supported(energy, seen, chosen, position)
-        magnitude = np.sqrt(cv2.GaussianBlur(supported, (0, 0), SMOOTH_QUIET / 2))
-        magnitude[~(one.own & (one.distance() < REACH))] = 0
-        least = NOISE_CUT * np.sqrt(cv2.resize(noise[position], (GRID, GRID)))
-        raw[position] = _draw(magnitude, least)
-    centres = {position: _centre(mask) for position, mask in raw.items() if mask.any()}
-    for position in centres:
-        masks[position] = _agreed(raw, centres, seen, position)
+    energy = np.einsum("tijk,tijk->tij", fields, fields)
+    noise = table.expected(energy[:, :: table.step, :: table.step]) + np.float32(QUIET**2)
+    for stretch in np.array_split(chosen, -(-len(chosen) // STRETCH)):
+        within = [measured[position].own & (measured[position].distance() < REACH) for position in stretch]
+        there = np.asarray(energy[stretch].mean(axis=0), np.float32)
+        expected = np.asarray(cv2.resize(noise[stretch].mean(axis=0), (GRID, GRID)), np.float32)
+        mostly = np.mean(within, axis=0) > 0.5
+        drawn = [_draw(there, expected, mostly, edge) for edge in EDGES]
+        region = min(drawn, key=partial(_misfit, there, expected, mostly))
+        for position, inside in zip(stretch, within, strict=True):
+            masks[position] = region * inside
     return masks
 
 
-def _energies(
-    measured: Sequence[FaceDifference], table: NoiseTable, sigma: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Energy of the smoothed differences [T, GRID, GRID], and that of noise at the cells of the table [T, g, g]."""
-    weights = np.sqrt(np.array([[1], [CHROMA], [CHROMA]], np.float32)) * LUMA_CHROMA
-    fields = []
-    for one in measured:
-        smooth = cv2.GaussianBlur(cv2.transform(one.grid.astype(np.float32), weights), (0, 0), sigma)
-        fields.append(np.einsum("ijk,ijk->ij", smooth, smooth))
-    energy = np.stack(fields)
-    return energy, table.expected(energy[:, :: table.step, :: table.step])
+def _misfit(energy: Field, noise: Field, within: NDArray[np.bool_], mask: Mask) -> float:
+    """Negative logarithm of the likelihood of a region."""
+    inside, outside = within & (mask > 0), within & (mask == 0)
+    if not inside.any() or not outside.any():
+        return np.inf
+    level = energy[inside].mean()
+    model = np.where(inside, level, noise * (energy[outside].mean() / noise[outside].mean()) + FAINTEST * level)
+    return float((np.log(model) + (energy / model) ** POWER / POWER)[within].sum())
 
 
-def _supported(energy: NDArray[np.float32], seen: NDArray[np.intp], forged: NDArray[np.intp], position: int) -> Field:
-    """The energy of a sample averaged with that of forged samples nearby."""
-    total, weights = np.zeros_like(energy[0]), 0.0
-    for other in forged:
-        if (distance := abs(seen[other] - seen[position])) < len(ENERGY_SUPPORT):
-            total += energy[other] * np.float32(ENERGY_SUPPORT[distance])
-            weights += ENERGY_SUPPORT[distance]
-    return np.asarray(total / weights, np.float32)
-
-
-def _draw(magnitude: Field, least: Field) -> Mask:
-    """Cells above the noise and above a share of the magnitude nearby, as convex parts."""
-    strong = magnitude[magnitude > SEED * least]
-    if not strong.size:
-        return np.zeros((GRID, GRID), np.uint8)
-    nearby = np.minimum(cv2.dilate(magnitude, _disk(NEARBY)), np.quantile(strong, BRIGHTEST).astype(np.float32))
-    cut = np.maximum(least, EDGE * cv2.GaussianBlur(nearby, (0, 0), NEARBY / 2))
-    _, labels = cv2.connectedComponents((magnitude > cut).astype(np.uint8))
-    seeded = np.zeros(labels.max() + 1, np.uint8)
-    seeded[labels[magnitude > SEED * cut]] = 255
-    seeded[0] = 0
-    region = cv2.morphologyEx(seeded[labels], cv2.MORPH_CLOSE, _disk(CLOSE))
-    outlines, _ = cv2.findContours(region, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    areas = [cv2.contourArea(outline) for outline in outlines]
+def _draw(energy: Field, noise: Field, within: NDArray[np.bool_], edge: float) -> Mask:
+    """The region where there is more energy than noise and than a share of the greatest, within bounds."""
     mask = np.zeros((GRID, GRID), np.uint8)
-    for outline, area in zip(outlines, areas, strict=True):
-        if area >= SMALLEST_PART * max(areas):
-            part = cv2.drawContours(np.zeros_like(mask), [outline], -1, 255, cv2.FILLED)
-            opened = cv2.morphologyEx(part, cv2.MORPH_OPEN, _disk(OPEN * (area / np.pi) ** 0.5))
-            rest, _ = cv2.findContours(opened, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-            if rest:
-                cv2.fillConvexPoly(mask, cv2.convexHull(max(rest, key=cv2.contourArea)), 255)
+    parts = _parts(energy, noise, within, edge)
+    places = [(np.array([x, y]), (area / np.pi) ** 0.5) for x, y, area in parts]
+    y, x = np.mgrid[:GRID, :GRID]
+    away = np.array([np.hypot(x - centre[0], y - centre[1]) / radius for centre, radius in places])
+    for index, (centre, radius) in enumerate(places):
+        nearest = within & (away[index] <= away.min(axis=0))
+        outline = _outline(energy, noise, nearest.astype(np.float32), centre, radius)
+        cv2.fillPoly(mask, [np.rint(outline * 16).astype(np.int32)], 255, shift=4)
     return mask
 
 
-def _agreed(
-    raw: dict[int, Mask], centres: dict[int, NDArray[np.float64]], seen: NDArray[np.intp], position: int
-) -> Mask:
-    """What most of the regions nearby in time agree on, laid over each other by their centres; the outline smoothed."""
-    votes, weights = np.zeros((GRID, GRID), np.float32), 0.0
-    for other, centre in centres.items():
-        distance = abs(seen[other] - seen[position])
-        if distance < len(SHAPE_SUPPORT):
-            x, y = centres[position] - centre
-            moved = cv2.warpAffine(raw[other], np.array([[1, 0, x], [0, 1, y]]), (GRID, GRID))
-            votes += moved * np.float32(SHAPE_SUPPORT[distance])
-            weights += SHAPE_SUPPORT[distance]
-    agreed = cv2.GaussianBlur(votes, (0, 0), ROUND) > 127.5 * weights
-    return np.where(agreed, 255, 0).astype(np.uint8)
+def _parts(energy: Field, noise: Field, within: NDArray[np.bool_], edge: float) -> list[tuple[float, float, float]]:
+    """Centre (x, y) and area of the largest parts that stand out, cells."""
+    magnitude = np.sqrt(cv2.GaussianBlur(energy, (0, 0), FINE)) * within
+    least = NOISE_CUT * np.sqrt(noise)
+    strong = magnitude[magnitude > SEED * least]
+    if not strong.size:
+        return []
+    above = (magnitude > np.maximum(least, edge * np.quantile(strong, BRIGHTEST))).astype(np.uint8)
+    closed = cv2.morphologyEx(above, cv2.MORPH_CLOSE, _disk(CLOSE))
+    opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, _disk(OPEN))
+    _, _, stats, centres = cv2.connectedComponentsWithStats(opened)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    largest = [index for index in np.argsort(-areas)[:MOST_PARTS] if areas[index] >= SMALLEST_PART * areas.max()]
+    return [(*centres[1 + index], areas[index]) for index in largest]
 
 
-def _centre(mask: Mask) -> NDArray[np.float64]:
-    moments = cv2.moments(mask, binaryImage=True)
-    return np.array([moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]])
+def _outline(
+    energy: Field, noise: Field, weight: Field, centre: NDArray[np.float64], radius: float
+) -> NDArray[np.float64]:
+    """The most likely outline of a part [ANGLES, 2], xy in cells.
+
+    Args:
+        energy, noise: what there is and what is expected where nothing is forged.
+        weight: 1 for cells that count, 0 for the others.
+        centre: xy, of the part as it was found, cells.
+        radius: of a disk as large as the part, cells.
+    """
+    away = np.arange(RADIAL_STEP / 2, min(1.6 * radius + 10, GRID / 2), RADIAL_STEP)
+    rays = np.stack([np.cos(THETA), np.sin(THETA)], axis=1)  # [ANGLES, 2]
+    x, y = np.moveaxis(centre + away[None, :, None] * rays[:, None], 2, 0).astype(np.float32)
+    there, expected, counts = (cv2.remap(field, x, y, cv2.INTER_LINEAR) for field in (energy, noise, weight))
+    cells = counts * away * (RADIAL_STEP * 2 * np.pi / ANGLES * INDEPENDENT)  # [ANGLES, radii]
+    level = float(there[:, away < max(0.7 * radius, RADIAL_STEP)].mean())
+
+    def posterior(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        """Its negative logarithm, with gradient and (Fisher's) Hessian; the last parameter is the level's."""
+        reach = radius * (1 + WAVES @ parameters[:-1])
+        inside = expit((reach[:, None] - away) / SOFTNESS)
+        opaque, scale = inside**2, level * np.exp(LEVEL_DEVIATION * parameters[-1])
+        model = expected + scale * (opaque + FAINTEST)
+        ratio = (there / model) ** POWER
+        by_reach = scale * 2 * opaque * (1 - inside) * (radius / SOFTNESS) / model  # of the model's logarithm
+        by_level = scale * (opaque + FAINTEST) * LEVEL_DEVIATION / model
+        slopes = np.concatenate([by_reach[..., None] * WAVES[:, None], by_level[..., None]], axis=2)
+        weighted = (cells[..., None] * slopes).reshape(-1, len(parameters))
+        total = (cells * (np.log(model) + ratio / POWER)).sum() + 0.5 * (parameters @ parameters)
+        hessian = weighted.T @ slopes.reshape(weighted.shape) + np.eye(len(parameters))
+        return float(total), (1 - ratio).ravel() @ weighted + parameters, hessian
+
+    parameters, damping = np.zeros(WAVES.shape[1] + 1), 0.01
+    total, gradient, hessian = posterior(parameters)
+    for _ in range(ITERATIONS):  # of Levenberg and Marquardt
+        step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
+        tried = parameters - step.clip(-LONGEST_STEP, LONGEST_STEP)
+        lower, *derivatives = posterior(tried)
+        damping *= 0.2 if lower < total else 8
+        if lower < total:
+            gain, parameters, total, (gradient, hessian) = total - lower, tried, lower, derivatives
+            if gain < LEAST_GAIN:
+                break
+    return np.asarray(centre + np.maximum(radius * (1 + WAVES @ parameters[:-1]), 1)[:, None] * rays)
 
 
 def _disk(radius: float) -> Mask:

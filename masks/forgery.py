@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemill.masks.difference_noise import NoiseTable, noise_share
-from facemill.masks.face_difference import FACE_CELLS, FaceDifference
+from facemill.masks.face_difference import FACE_CELLS, FINE, FaceDifference
 from facemill.masks.forged_region import draw_regions
 
 __all__ = ["FORGED_SCORE", "FaceForgery", "find_forgeries"]
@@ -101,9 +101,12 @@ def find_forgeries(track: Sequence[FaceDifference | None]) -> list[FaceForgery |
     measured = [one for one in track if one is not None]
     if not measured:
         return [None] * len(track)
-    distances = np.stack([one.distance(STEP) for one in measured])
-    own = np.stack([one.own[::STEP, ::STEP] for one in measured])
-    energy, coarse = (np.stack([_luma_energy(one, sigma) for one in measured]) for sigma in (SMOOTH, EYE))
+    fields = np.stack([one.smooth() for one in measured])  # [T, GRID, GRID, 3]
+    distances, own = (
+        np.stack([one.distance(STEP) for one in measured]),
+        np.stack([one.own[::STEP, ::STEP] for one in measured]),
+    )
+    energy, coarse = (_luma_energy(fields, sigma) for sigma in (SMOOTH, EYE))
     core, free = own & (distances < CORE), own & (distances > FREE)
     table = NoiseTable(measured, STEP, free=free, otherwise=own & ~core, fine=energy, coarse=coarse)
     noise = table.expected(energy)
@@ -111,7 +114,7 @@ def find_forgeries(track: Sequence[FaceDifference | None]) -> list[FaceForgery |
     noise += np.float32(QUIET**2 + (noise.mean(where=free) if free.any() else 0))
     scores = _scores(energy / noise, core)
     forged = scores > FORGED_SCORE
-    regions = draw_regions(measured, seen, forged, table)
+    regions = draw_regions(measured, fields, forged, table)
     limits = FORGED_SCORE * np.sqrt(
         [one[inside].mean() if inside.any() else 0 for one, inside in zip(noise, core, strict=True)]
     )
@@ -130,11 +133,12 @@ def find_forgeries(track: Sequence[FaceDifference | None]) -> list[FaceForgery |
     return verdicts
 
 
-def _luma_energy(one: FaceDifference, sigma: float) -> NDArray[np.float32]:
-    """Square of the smoothed signed luma difference, every second cell."""
-    luma = cv2.cvtColor(one.grid.astype(np.float32), cv2.COLOR_RGB2GRAY)
-    smooth: NDArray[np.float32] = cv2.GaussianBlur(luma, (0, 0), sigma)[::STEP, ::STEP]
-    return np.square(smooth)
+def _luma_energy(fields: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """Square of the signed luma difference [T, g, g], every second cell, smoothed by `sigma` cells in all."""
+    rest = (sigma**2 - FINE**2) ** 0.5 / STEP
+    lumas = np.ascontiguousarray(fields[:, ::STEP, ::STEP, 0])
+    smooth = np.stack([cv2.GaussianBlur(luma, (0, 0), rest) for luma in lumas])
+    return np.asarray(np.square(smooth), np.float32)
 
 
 def _confined(

@@ -201,18 +201,21 @@ def test_a_forgery_that_reaches_beyond_the_face_does_not_count_as_noise(painted,
 
 # Blended into real clips, then encoded.
 
+SOFT = 0.08  # sigma of a soft edge, as a share of the face's height
+
 KINDS = [
-    ("swap", True, 23, 0.85),
-    ("swap", False, 23, 0.85),
-    ("swap", True, 40, 0.75),
-    ("mouth", True, 23, 0.8),
-    ("eyes", True, 23, 0.6),
+    ("swap", True, 0.03, 23, 0.9),
+    ("swap", False, 0.03, 23, 0.9),
+    ("swap", True, SOFT, 23, 0.85),
+    ("swap", True, 0.03, 40, 0.85),
+    ("mouth", True, 0.03, 23, 0.85),
+    ("eyes", True, 0.03, 23, 0.7),
 ]
 
 
-@pytest.mark.parametrize(("kind", "matched", "crf", "least"), KINDS)
-def test_forged_regions_are_found_after_compression(people, tmp_path, kind, matched, crf, least):
-    clip = forge(people["dancer"], people["man"], kind, matched=matched)
+@pytest.mark.parametrize(("kind", "matched", "softness", "crf", "least"), KINDS)
+def test_forged_regions_are_found_after_compression(people, tmp_path, kind, matched, softness, crf, least):
+    clip = forge(people["dancer"], people["man"], kind, matched=matched, softness=softness)
     clip = encoded(clip, tmp_path, real_crf=crf, fake_crf=crf)
     [forgeries] = verdicts_of(clip)
     assert all(one.forged and one.reliable for one in forgeries)
@@ -220,7 +223,7 @@ def test_forged_regions_are_found_after_compression(people, tmp_path, kind, matc
     masks = [in_frame(one, clip.regions.shape[1:]) for one in forgeries]
     assert max(parts(mask) for mask in masks) <= 2
     steady = [mask_iou(one.mask, other.mask) for one, other in pairwise(forgeries)]
-    assert np.mean(steady) >= 0.9
+    assert np.mean(steady) >= 0.95
 
 
 @pytest.mark.parametrize("person", ["man", "dancer"])

@@ -82,6 +82,6 @@ def test_labels_and_titles_are_drawn(tmp_path, what):
 
 def test_pictures_given_are_left_as_they_are(tmp_path):
     given = strip()
-    before = [picture.copy() for picture in given.pictures]
+    before = [picture.copy() for picture in given.images]
     written(tmp_path, given)
-    assert all((old == new).all() for old, new in zip(before, given.pictures, strict=True))
+    assert all((old == new).all() for old, new in zip(before, given.images, strict=True))

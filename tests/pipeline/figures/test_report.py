@@ -62,9 +62,9 @@ def test_the_emptiest_and_the_fullest_masks_come_first(parts, drawn, tmp_path):
     emptiest, fullest, unpaired, tracks, reals = drawn
     assert labels(emptiest)[0] == f"difference 0.0%  deepfakes  {FAKE}1  frame 12"
     assert labels(fullest)[0] == f"difference 100.0%  deepfakes  {FAKE}0  frame 12"
-    assert [len(strip.pictures) for strip in (*emptiest.strips, *fullest.strips)] == [3] * 4
+    assert [len(strip.images) for strip in (*emptiest.strips, *fullest.strips)] == [3] * 4
     assert labels(unpaired) == ["no mask  deepfakes  alone  frame 0"]
-    assert len(unpaired.strips[0].pictures) == 1
+    assert len(unpaired.strips[0].images) == 1
     assert labels(reals) == ["real  ffpp-real-c23-001  frame 12"]
     assert len(tracks.strips) == 2
     assert cv2.imread(str(tmp_path / "sheet.png")).std() > 20
@@ -72,7 +72,7 @@ def test_the_emptiest_and_the_fullest_masks_come_first(parts, drawn, tmp_path):
 
 def test_a_pair_is_the_real_the_fake_and_the_mask_over_it(parts, drawn, tmp_path):
     report.draw_contact_sheet(parts.write(tmp_path / "built"), tmp_path / "sheet.png")
-    real, fake, over = drawn[1].strips[0].pictures
+    real, fake, over = drawn[1].strips[0].images
     for shown, position in ((real, 1), (fake, 10)):
         stored = cv2.imdecode(np.frombuffer(parts.samples[position].image, np.uint8), cv2.IMREAD_COLOR_RGB)
         assert (shown == stored).all()
@@ -84,7 +84,7 @@ def test_tracks_that_change_most_in_size_come_first_and_in_order(parts, drawn, t
     report.draw_contact_sheet(parts.write(tmp_path / "built"), tmp_path / "sheet.png", rows=1)
     [strip] = drawn[3].strips
     assert strip.label == "real  ffpp-real-c23-001  frame 0 to 24  track 0"
-    for shown, sample in zip(strip.pictures, parts.samples[-3:], strict=True):
+    for shown, sample in zip(strip.images, parts.samples[-3:], strict=True):
         assert (shown == cv2.imdecode(np.frombuffer(sample.image, np.uint8), cv2.IMREAD_COLOR_RGB)).all()
 
 
