@@ -25,10 +25,10 @@ def most_bytes(side: int) -> int:
     return 4 * min(max(side, 0), LARGEST_SIDE) ** 2 + CELL_BYTES
 
 
-def picture_size(picture: bytes) -> tuple[int, int] | None:
+def picture_size(encoded: bytes) -> tuple[int, int] | None:
     """Width and height from an encoded image's header, without decoding it; None if it has no valid header."""
     try:
-        with Image.open(BytesIO(picture), formats=("PNG", "JPEG", "WEBP")) as opened:
+        with Image.open(BytesIO(encoded), formats=("PNG", "JPEG", "WEBP")) as opened:
             return opened.size
     except Exception:  # Pillow does not document all exceptions that damaged headers raise
         return None

@@ -50,9 +50,9 @@ def _too_many_frames(rows: Rows) -> Mask:
 
 def _in_two_splits(rows: Rows) -> Mask:
     """The first row of each image that is in two splits."""
-    picture, split = _codes(rows["image_sha256"]), _codes(rows["split"])
-    pairs = np.unique(np.stack([picture, split]), axis=1)
-    return _first_of(picture, np.bincount(pairs[0], minlength=1)[picture] > 1) if len(rows) else np.zeros(0, bool)
+    image, split = _codes(rows["image_sha256"]), _codes(rows["split"])
+    pairs = np.unique(np.stack([image, split]), axis=1)
+    return _first_of(image, np.bincount(pairs[0], minlength=1)[image] > 1) if len(rows) else np.zeros(0, bool)
 
 
 def _other_splits(rows: Rows) -> dict[str, Any]:

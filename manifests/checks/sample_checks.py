@@ -116,13 +116,13 @@ class PictureCheck:
             if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
                 yield "annotation_finite", f"its {name} is not finite"
 
-    def _decoded(self, picture: bytes) -> NDArray[np.generic] | None:
+    def _decoded(self, encoded: bytes) -> NDArray[np.generic] | None:
         """The pixels [H, W] or [H, W, channels] of an encoded image; None if it is invalid or far too large."""
-        shape = picture_size(picture)
+        shape = picture_size(encoded)
         if shape is None or max(shape) > self._largest():
             return None
         try:
-            pixels: NDArray[np.generic] | None = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED)
+            pixels: NDArray[np.generic] | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error:  # raised for some damaged headers
             return None
         return pixels
@@ -131,8 +131,8 @@ class PictureCheck:
         """Largest side that is decoded: larger images would need much memory, and the header shows their size."""
         return min(max(2 * self.size, 1024), LARGEST_SIDE)
 
-    def _why_not(self, picture: bytes) -> str:
-        shape = picture_size(picture)
+    def _why_not(self, encoded: bytes) -> str:
+        shape = picture_size(encoded)
         if shape is not None and max(shape) > self._largest():
             return f"is {shape[0]} x {shape[1]}, not {self.size} x {self.size}"
         return "cannot be decoded"
@@ -141,9 +141,9 @@ class PictureCheck:
         return f"{self.size} x {self.size} with {channels} of uint8"
 
 
-def _suffix(picture: bytes) -> str:
+def _suffix(encoded: bytes) -> str:
     try:
-        return image_suffix(picture)
+        return image_suffix(encoded)
     except DatasetError:
         return ".?"
 
