@@ -1,11 +1,11 @@
-# Everything runs in .venv, made from nothing but Python >= 3.11 (`make PYTHON=python3.12` picks another).
+# Everything runs in .venv, which needs only Python >= 3.11 (`make PYTHON=python3.12` selects another).
 PYTHON ?= python3
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 
 .PHONY: docs coverage fuzz test-long setup demo test check bench format lock upgrade test-install test-newer test-lowest clean
 
-# The stamp is newer than what it was made from: a second call installs nothing.
+# The stamp file is newer than its prerequisites, so that a second call installs nothing.
 setup: .venv/.installed
 
 .venv/.installed: requirements.lock pyproject.toml
@@ -20,17 +20,17 @@ setup: .venv/.installed
 demo: setup
 	$(BIN)/facemill demo --out demo-out
 
-# A process a core, each with whole files: what a file builds once, it shares.
+# One process per core, each running whole test files, so that a file's fixtures are built once.
 PARALLEL := -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test: setup
 	$(BIN)/python -m pytest $(PARALLEL) -m "not long"
 
-# README's commands and the demo's figures, executed.
+# Runs README's commands, and checks the demo's figures.
 test-long: setup
 	$(BIN)/python -m pytest -m long --ignore tests/fuzz
 
-# Damaged files: FUZZ_CASES=1000 FUZZ_SEED=7 make fuzz; FUZZ_FIRST=200 goes on from that case
+# Damaged files: FUZZ_CASES=1000 FUZZ_SEED=7 make fuzz; FUZZ_FIRST=200 starts at that case
 fuzz: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m long tests/fuzz
 
@@ -43,11 +43,11 @@ check: setup
 bench: setup
 	$(BIN)/python -m benchmarks --out bench-out
 
-# The site, of what the code and its pages say; nothing is fetched. Lies in build/docs.
+# The documentation site, generated from code and pages without network access, in build/docs.
 docs: setup
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet
 
-# Lines that the tests run; torch's own threads and other processes' work are not counted.
+# Line coverage of the tests; torch's threads and other processes are not counted.
 coverage: setup
 	$(BIN)/python -m pytest $(PARALLEL) -m "not long" --cov=facemill --cov-report=term:skip-covered
 
@@ -55,7 +55,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Names, versions and hashes; no addresses. `lock` keeps every version that still fits, `upgrade` takes the newest.
+# Names, versions and hashes, but no URLs. `lock` keeps all versions that still fit, `upgrade` takes the newest ones.
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --all-extras --generate-hashes --no-emit-index-url --no-header
 lock: setup
 	$(COMPILE) --output-file requirements.lock
@@ -63,8 +63,8 @@ lock: setup
 upgrade: setup
 	$(COMPILE) --upgrade --output-file requirements.lock
 
-# What users get, without the lock: the wheel with its newest dependencies, on every Python, and used outside the checkout.
-# Plain pip resolves once; uv, told to read no configuration, resolves for the other Pythons and installs from its cache.
+# The user's installation, without the lock: the wheel with its newest dependencies, for every Python, outside the checkout.
+# Plain pip resolves once; uv, without configuration, resolves for the other Python versions and installs from its cache.
 EXTRAS := --extra train --extra export --extra demo --extra dashboard --extra lmdb
 WHEELS_ONLY := --python-platform x86_64-unknown-linux-gnu --only-binary :all:
 
@@ -86,7 +86,7 @@ test-install: setup
 		$(BIN)/uv --no-config pip install --quiet --python build/install/newer "$$(echo build/install/facemill-*.whl)[demo]" && \
 		cd "$$(mktemp --directory)" && $(CURDIR)/build/install/newer/bin/facemill demo --no-train --out demo-out; }
 
-# What the lock installs from Python 3.12 on: another FFmpeg among it, so that frames and clips are tested there too.
+# The lock installs another FFmpeg from Python 3.12 on, so that decoding and clips are tested there too.
 test-newer: setup
 	rm -rf build/test-newer
 	@$(BIN)/uv --no-config venv --quiet --no-python-downloads --python '$(NEWER)' build/test-newer \
@@ -96,8 +96,8 @@ test-newer: setup
 		build/test-newer/bin/python -c 'import av, sys; print("Python", sys.version.split()[0], "PyAV", av.__version__)' && \
 		build/test-newer/bin/python -m pytest $(PARALLEL) -m "not slow and not long" tests/pipeline/decode tests/pipeline/clips; }
 
-# The oldest releases that pyproject.toml allows, on the oldest Python: the tests that take no minutes,
-# without what old releases do that newer ones of their own dependencies deprecate.
+# The oldest releases that pyproject.toml allows, on the oldest Python: fast tests only, without deprecation warnings,
+# which old releases cause with newer versions of their dependencies.
 test-lowest: setup
 	rm -rf build/lowest
 	mkdir -p build/lowest

@@ -1,6 +1,6 @@
-"""The pages of the site that say what the code says: nothing on them is written twice.
+"""Generates the site's reference pages from the code, so that nothing is written twice.
 
-mkdocs runs this before it renders (`make docs`). README, ARCHITECTURE, CONTRIBUTING and CHANGELOG become pages too.
+mkdocs runs this before rendering (`make docs`). README, ARCHITECTURE, CONTRIBUTING and CHANGELOG become pages too.
 """
 
 import re
@@ -52,7 +52,7 @@ def code(value: object) -> str:
 
 
 def copies() -> None:
-    """The repository's own pages, whose links to each other lead within the site."""
+    """Copy the repository's own pages, with links between them changed to the site's."""
     for source, name in COPIES.items():
         text = (ROOT / f"{source}.md").read_text("utf-8")
         for other, page in COPIES.items():
@@ -61,19 +61,22 @@ def copies() -> None:
 
 
 def datasets() -> None:
-    """Layout, names, pairs, splits and published counts of each dataset, as its adapter says them."""
+    """Layout, names, pairs, splits and published counts of each dataset, from its adapter."""
     sections = []
     for name, adapter in DATASETS.items():
         about = re.sub(r"^(\w+): ", r"- **\1**: ", adapter.description, flags=re.MULTILINE)
-        link = f"Ask its authors for the files: <{adapter.link}>" if adapter.link else ""
+        link = f"Request the files from the authors: <{adapter.link}>" if adapter.link else ""
         sections += [f"## {name}", about.replace("\n- **", "\n\n- **", 1), link]
     write(
-        "datasets", "# Datasets", "What `facemill datasets NAME` prints: names that `facemill scan` knows.", *sections
+        "datasets",
+        "# Datasets",
+        "The output of `facemill datasets NAME` for every dataset that `facemill scan` supports.",
+        *sections,
     )
 
 
 def detectors() -> None:
-    """Options of each detector, and what annotators say."""
+    """Options of each detector, and outputs of annotators."""
     sections = ["# Detectors", "## Face detectors"]
     for name, kind in FACE_DETECTORS.items():
         variants = f"Variants (`detect.variant`): {', '.join(map(code, kind.variants))}." if kind.variants else ""
@@ -109,7 +112,7 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, s
 
 def recipes() -> None:
     """Every key of a recipe, and every recipe in full."""
-    sections = ["# Recipes", "A recipe decides a dataset's bytes; its `train` section decides a training run."]
+    sections = ["# Recipes", "A recipe determines a dataset's bytes; its `train` section determines a training run."]
     sections += ["## Keys", table(("key", "default", "meaning"), keys(Recipe))]
     for name in available_recipes():
         page: dict[str, Any] = load_recipe(name).model_dump(mode="json")
@@ -154,18 +157,18 @@ def _exit_codes() -> Iterator[tuple[object, ...]]:
 
 
 def python() -> None:
-    """The front door."""
+    """The Python API: the functions of the top-level package."""
     names = [name for name in facemill.__all__ if name[0].islower()]
     places = (facemill._PLACES[name] for name in names)
-    intro = "`import facemill` imports nothing else: each name is imported when it is first used."
+    intro = "`import facemill` loads no other package: each name is imported on first use."
     write("python", "# Python", intro, *(f"::: facemill.{place}" for place in places))
 
 
 def troubleshooting() -> None:
-    """Every reason that a failures.parquet can hold."""
+    """Every reason that can occur in failures.parquet."""
     rows = [(code(r.value), r.fault.value, "yes" if r.retryable else "no") for r in Reason]
     text = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
-    write("troubleshooting", text, table(("reason", "lies in", "the same command tries it again"), rows))
+    write("troubleshooting", text, table(("reason", "cause", "retried by the same command"), rows))
 
 
 for page in (copies, datasets, detectors, recipes, files, commands, python, troubleshooting):

@@ -1,3 +1,3 @@
-"""What `facemill verify` checks, as lists of checks over columns."""
+"""The checks of `facemill verify`, as lists of checks over columns."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Opening files that may be damaged or hostile: nothing but regular files, and no more memory than they should need."""
+"""Opens files that may be damaged or malicious: regular files only, with bounded memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,32 +15,32 @@ from facemill.manifests.storage import refuse_special_file
 __all__ = ["CELL_BYTES", "check_cells", "most_bytes", "open_parquet", "picture_size", "read_table"]
 
 CELL_BYTES = 64 << 10
-"""More than any value of a table without pictures is stored in, lists of faces of a frame among them."""
+"""Upper bound for the stored size of any table value that is not an image, including a frame's lists of faces."""
 LARGEST_SIDE = 8192
-"""Sides of crops beyond which no picture is read."""
+"""Largest side of an image that is read, in pixels."""
 
 
 def most_bytes(side: int) -> int:
-    """Upper bound for an encoded picture of this side, pixels: noise as PNG is hardly larger than its pixels."""
+    """Upper bound in bytes for an encoded image of this side: even noise as PNG is hardly larger than its pixels."""
     return 4 * min(max(side, 0), LARGEST_SIDE) ** 2 + CELL_BYTES
 
 
-def picture_size(picture: bytes) -> tuple[int, int] | None:
-    """Width and height by an encoded picture's header, without its pixels; None where it has none."""
+def picture_size(encoded: bytes) -> tuple[int, int] | None:
+    """Width and height from an encoded image's header, without decoding it; None if it has no valid header."""
     try:
-        with Image.open(BytesIO(picture), formats=("PNG", "JPEG", "WEBP")) as opened:
+        with Image.open(BytesIO(encoded), formats=("PNG", "JPEG", "WEBP")) as opened:
             return opened.size
-    except Exception:  # Pillow documents no exhaustive list of what damaged headers raise
+    except Exception:  # Pillow does not document all exceptions that damaged headers raise
         return None
 
 
 @contextmanager
 def open_parquet(path: Path, **options: object) -> Iterator[pq.ParquetFile]:
-    """A Parquet file, opened without threads of Arrow's.
+    """Open a Parquet file without Arrow's threads.
 
     Raises:
-        ValueError: for anything but a regular file.
-        OSError, pa.ArrowException: where it cannot be read.
+        ValueError: it is not a regular file.
+        OSError, pa.ArrowException: it cannot be read.
     """
     refuse_special_file(path)
     with pq.ParquetFile(path, pre_buffer=False, **options) as file:  # type: ignore[arg-type]
@@ -48,12 +48,12 @@ def open_parquet(path: Path, **options: object) -> Iterator[pq.ParquetFile]:
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
-    """A table of records, whole; repeated words are one object until the columns are asked for.
+    """Read a whole table of records; repeated strings share storage until a column is accessed.
 
     Raises:
         ManifestError: a column is missing or mistyped.
-        ValueError: for what no table of records is: no regular file, or values of absurd size.
-        OSError, pa.ArrowException: where it cannot be read.
+        ValueError: it is not a regular file, or has values of implausible size.
+        OSError, pa.ArrowException: it cannot be read.
     """
     with open_parquet(path) as file:
         there = set(file.schema_arrow.names)
@@ -61,15 +61,15 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     with open_parquet(path, read_dictionary=words) as file:
         check_cells(file, CELL_BYTES)
         table = file.read([name for name in schema.names if name in there])
-        table.validate(full=True)  # words that are not UTF-8, lists that end before they begin
+        table.validate(full=True)  # detects invalid UTF-8 and invalid list offsets
         return conform(table, schema)
 
 
 def check_cells(file: pq.ParquetFile, cell_bytes: int, columns: frozenset[str] | None = None) -> None:
-    """Refuse a file in which a column takes more bytes than so many for each row.
+    """Reject a file in which a column takes more than `cell_bytes` bytes per row.
 
     Args:
-        columns: names of the columns that are looked at; all unless told.
+        columns: names of the columns to check; by default all.
 
     Raises:
         ValueError: names the column.

@@ -1,4 +1,4 @@
-"""Where a recipe's crops must lie: the affines of many faces at once, computed apart from the code that crops.
+"""The expected crops of a recipe: affines of many faces, computed independently of the code that crops.
 
 Coordinates are those of `facemill.manifests.records`; an affine is [2, 3] row-major, here a row of 6.
 """

@@ -1,4 +1,4 @@
-"""What must be true of a dataset as a whole: splits that share nothing, no video unaccounted for, true counts."""
+"""Checks of a dataset as a whole: disjoint splits, samples or a failure for every video, correct counts."""
 
 import re
 from collections import Counter, defaultdict
@@ -40,10 +40,10 @@ __all__ = [
 ]
 
 pc: Any = pyarrow.compute
-"""Untyped: the stubs know no columns of two types, and no nulls."""
+"""Untyped: the stubs support neither columns of two types nor nulls."""
 
 BT601, LIKE_BT601, LIMITED = 5, (2, 5, 6), 1
-"""Numbers of ITU-T H.273: what is untagged is read as BT.601 in limited range."""
+"""Codes of ITU-T H.273: untagged video is read as BT.601 in limited range."""
 SHARD_PATH = re.compile(r"(train|val|test)/\1-[0-9]{6,12}(\.[a-z]+)")
 WHOLE_VIDEO_REASONS = {
     Reason.MISSING_FILE,
@@ -53,11 +53,11 @@ WHOLE_VIDEO_REASONS = {
     Reason.INTERNAL_ERROR,
     Reason.NO_FACE,
 }
-"""Reasons for which a whole video gives no sample; of a video that ends early, or gets no mask, some are kept."""
+"""Reasons that exclude samples of the video; a video that ends early or lacks masks can still have samples."""
 
 
 def check_shard_list(root: Path, info: DatasetInfo, recipe: RecipeFacts) -> Iterator[Problem]:
-    """dataset.json lists every shard once, by a path that a build gives it, and no other file is there."""
+    """dataset.json lists every shard once, under a path that a build assigns, and there are no other shards."""
     suffix = SHARD_FORMATS[recipe.shards.format].suffix
     for path, times in Counter(shard.path for shard in info.shards).items():
         if times > 1:
@@ -65,13 +65,13 @@ def check_shard_list(root: Path, info: DatasetInfo, recipe: RecipeFacts) -> Iter
     for shard in info.shards:
         named = SHARD_PATH.fullmatch(shard.path)
         if named is None or named[1] != shard.split:
-            message = f"a shard of split {shard.split} is called {shard.path[:200]!r}: that is no shard's path"
+            message = f"a shard of split {shard.split} is called {shard.path[:200]!r}, which is not a path of a shard"
             yield Problem(DATASET_FILE, message, check="shard_path")
         elif named[2] != suffix:
             message = f"the recipe writes {recipe.shards.format} shards, which end in {suffix}"
             yield Problem(shard.path, message, check="shard_format")
         if min(shard.rows, shard.bytes) < 0:
-            yield Problem(DATASET_FILE, f"it counts less than nothing in {shard.path[:200]}", check="shard_counts")
+            yield Problem(DATASET_FILE, f"it has a negative count for {shard.path[:200]}", check="shard_counts")
     known = {shard.path for shard in info.shards}
     suffixes = {shard_format.suffix for shard_format in SHARD_FORMATS.values()}
     for file in sorted(root.glob("*/*")):
@@ -81,13 +81,13 @@ def check_shard_list(root: Path, info: DatasetInfo, recipe: RecipeFacts) -> Iter
 
 
 def check_manifest(videos: Sequence[VideoEntry]) -> Iterator[Problem]:
-    """The manifest keeps its rules, the one that a subject is in one split only among them."""
+    """The manifest follows the rules of `manifests.validation`."""
     for violation in validate(videos):
         yield Problem(VIDEOS_FILE, f"a rule is broken: {violation}", check=f"manifest_{violation.rule}")
 
 
 def check_splits(videos: Sequence[VideoEntry], samples: pa.Table) -> Iterator[Problem]:
-    """All samples of a video are in the split that the manifest gives it."""
+    """All samples of a video are in its split in the manifest."""
     assigned = {video.video_id: video.split for video in videos}
     splits_of: dict[str, set[str]] = {}
     for row in samples.select(["video_id", "split"]).group_by(["video_id", "split"]).aggregate([]).to_pylist():
@@ -100,89 +100,88 @@ def check_splits(videos: Sequence[VideoEntry], samples: pa.Table) -> Iterator[Pr
 
 
 def check_order(info: DatasetInfo, samples: pa.Table) -> Iterator[Problem]:
-    """samples.parquet has the rows of dataset.json's shards, shard by shard and row by row."""
+    """samples.parquet lists the samples in the order of dataset.json's shards and of the rows in them."""
     paths = {path: number for number, path in enumerate(dict.fromkeys(shard.path for shard in info.shards))}
     for row in samples.group_by("shard").aggregate([([], "count_all")]).sort_by("shard").to_pylist():
         if row["shard"] not in paths:
-            message = f"{row['count_all']} rows are of {row['shard'][:200]}, which is not in {DATASET_FILE}"
+            message = f"{row['count_all']} rows refer to {row['shard'][:200]}, which is not in {DATASET_FILE}"
             yield Problem(SAMPLES_FILE, message, check="shard_known")
     shard = pc.fill_null(pc.index_in(samples["shard"], value_set=pa.array(paths, pa.string())), len(paths))
     place = pc.add(pc.multiply(pc.cast(shard, pa.int64()), 1 << 32), samples["row"]).to_numpy()
     if (falls := place[1:] < place[:-1]).any():
-        message = f"its rows are not in the order of the shards and their rows: {falls.sum()} stand after a later one"
+        message = f"its rows are not in the order of the shards and their rows: {falls.sum()} come after a later one"
         yield Problem(SAMPLES_FILE, message, int(falls.argmax()) + 1, check="order")
 
 
 def check_frame_counts(samples: pa.Table, facts: pa.Table) -> Iterator[Problem]:
-    """No sample is of a frame behind the last one of its video."""
+    """No sample's frame index exceeds the number of frames of its video."""
     known = pc.index_in(samples["video_id"], value_set=facts["video_id"].combine_chunks())
-    counts = facts["frames"].take(known)  # null where nothing is known of the video
+    counts = facts["frames"].take(known)  # null for videos that are not in facts.parquet
     beyond = pc.fill_null(pc.greater_equal(samples["frame_index"], counts), False)
     for row in np.flatnonzero(beyond.to_numpy()).tolist():
-        message = f"its frame is {samples['frame_index'][row]} and its video has {counts[row]} by {FACTS_FILE}"
+        message = f"its frame is {samples['frame_index'][row]}, but its video has {counts[row]} frames in {FACTS_FILE}"
         yield Problem(SAMPLES_FILE, message, row, str(samples["sample_id"][row]), check="frame_count")
 
 
 def check_pair_colours(videos: Sequence[VideoEntry], facts: pa.Table) -> Iterator[Problem]:
-    """Fakes whose pixels are converted to RGB in another way than their originals': their crops differ by label."""
-    read_as = {
+    """Report fakes converted to RGB differently from their originals: the colours of crops then reveal the label."""
+    conversions = {
         row["video_id"]: (
             BT601 if row["colour_matrix"] in LIKE_BT601 else row["colour_matrix"],
             row["colour_range"] or LIMITED,
         )
         for row in facts.select(["video_id", "colour_matrix", "colour_range"]).to_pylist()
     }
-    told: dict[str, list[str]] = defaultdict(list)
+    differing: dict[str, list[str]] = defaultdict(list)
     for video in videos:
-        fake, real = read_as.get(video.video_id), read_as.get(video.source_id or "")
+        fake, real = conversions.get(video.video_id), conversions.get(video.source_id or "")
         if fake and real and fake != real:
-            told[video.method].append(f"matrix and range of {video.video_id} are {fake}, and of its original {real}")
-    for method, of_method in told.items():
-        message = (
-            f"the colours of {len(of_method)} videos of {method} are tagged unlike their originals': {of_method[0]}"
-        )
+            message = f"matrix and range of {video.video_id} are {fake}, and of its original {real}"
+            differing[video.method].append(message)
+    for method, of_method in differing.items():
+        message = f"{len(of_method)} videos of {method} have other colour tags than their originals: {of_method[0]}"
         yield Problem(FACTS_FILE, message, check="pair_colours")
 
 
 def check_accounts(videos: Sequence[VideoEntry], failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:
-    """Every video has samples or a failure, and nothing else has."""
+    """Every video has samples or a failure, and every sample and failure has a video."""
     known = {video.video_id for video in videos}
     sampled, failed = (_words(table["video_id"]) for table in (samples, failures))
     for file, found in ((SAMPLES_FILE, sampled), (FAILURES_FILE, failed)):
         yield from unknown_videos(file, found, known)
-    owed = {video.video_id for video in videos if video.split != REFERENCE}
-    for video_id in sorted(owed - sampled - failed):
+    expected = {video.video_id for video in videos if video.split != REFERENCE}
+    for video_id in sorted(expected - sampled - failed):
         message = f"video {video_id} has neither samples nor a failure"
         yield Problem(VIDEOS_FILE, message, check="video_accounted")
 
 
 def unknown_videos(file: str, found: Set[str], known: Set[str]) -> Iterator[Problem]:
-    """Videos that a file speaks of and the manifest does not know."""
+    """Report videos that a file mentions and the manifest lacks."""
     for video_id in sorted(found - known):
         yield Problem(file, f"video {video_id} is not in {VIDEOS_FILE}", check="video_known")
 
 
 def check_failures(failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:
-    """Each failure stands there once, by a known name, and no video failed as a whole and gave samples."""
+    """Each failure is listed once, with a known stage and reason; no video that failed as a whole has samples."""
     sampled, seen = _words(samples["video_id"]), set()
     for row, failure in enumerate(failures.to_pylist()):
         what = f"{failure['reason']} of video {failure['video_id']}"
         if (values := tuple(failure.values())) in seen:
-            yield Problem(FAILURES_FILE, f"{what} stands there twice", row, check="failure_twice")
+            yield Problem(FAILURES_FILE, f"{what} is listed twice", row, check="failure_twice")
         seen.add(values)
         if failure["stage"] not in set(Stage) or failure["reason"] not in set(Reason):
-            message = f"{failure['stage']} and {failure['reason']} are not a stage and a reason"
+            message = f"{failure['stage']} and {failure['reason']} are not a known stage and reason"
             yield Problem(FAILURES_FILE, message, row, check="failure_names")
         if failure["frames"] < 0:
             message = f"{what} concerns {failure['frames']} frames, which is below 0"
             yield Problem(FAILURES_FILE, message, row, check="failure_frames")
         if failure["frames"] == 0 and failure["reason"] in WHOLE_VIDEO_REASONS and failure["video_id"] in sampled:
-            message = f"{what} is of the whole video, which has samples"
+            message = f"{what} concerns the whole video, but the video has samples"
             yield Problem(FAILURES_FILE, message, row, check="failure_samples")
 
 
 def check_empty_masks(rows: Rows, failures: pa.Table) -> Iterator[Problem]:
-    """Of each fake no more masks are empty than failures.parquet says."""
+    """No fake has more empty masks than failures.parquet records."""
     empty = rows.equal("label", 1) & (rows.numbers("mask_coverage") == 0)
     empty &= ~rows.equal("mask_kind", MaskKind.UNRELIABLE)
     found = Counter(rows["video_id"].filter(pa.array(empty)).to_pylist())
@@ -190,17 +189,17 @@ def check_empty_masks(rows: Rows, failures: pa.Table) -> Iterator[Problem]:
     for failure in failures.filter(pc.field("reason") == Reason.MASK_EMPTY.value).to_pylist():
         recorded[failure["video_id"]] += failure["frames"]
     for video_id, count in sorted((found - recorded).items()):
-        message = f"{count} more samples of the fake {video_id} have an empty mask than {FAILURES_FILE} says"
+        message = f"{count} more samples of the fake {video_id} have an empty mask than {FAILURES_FILE} records"
         yield Problem(SAMPLES_FILE, message, check="mask_empty")
 
 
 def check_counts(info: DatasetInfo, failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:
-    """dataset.json counts what is there."""
+    """The counts of dataset.json match the tables."""
     if len(failures) != info.failures:
-        message = f"it counts {info.failures} failures, and {FAILURES_FILE} has {len(failures)}"
+        message = f"it counts {info.failures} failures, but {FAILURES_FILE} has {len(failures)}"
         yield Problem(DATASET_FILE, message, check="failure_count")
     if info.counts != count_samples(samples):
-        message = f"its counts by split and method are not those of {SAMPLES_FILE}"
+        message = f"its counts by split and method differ from {SAMPLES_FILE}"
         yield Problem(DATASET_FILE, message, check="sample_counts")
 
 

@@ -1,4 +1,4 @@
-"""What must be true of rows of samples.parquet together: those of one video, one track or one picture."""
+"""Checks of groups of rows of samples.parquet: those of one video, one track or one image."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from facemill.manifests.checks.sample_rows import Rows
 __all__ = ["GROUP_CHECKS"]
 
 pc: Any = pyarrow.compute
-"""Untyped: the stubs know no columns of two types, and no nulls."""
+"""Untyped: the stubs support neither columns of two types nor nulls."""
 
 Mask = NDArray[np.bool_]
 
 
 def _repeated_ids(rows: Rows) -> Mask:
-    """The first row of each sample_id that is used more than once."""
+    """The first row of each duplicate sample_id."""
     return _first_of(_codes(rows["sample_id"]), _uses(rows) > 1)
 
 
@@ -29,7 +29,7 @@ def _uses(rows: Rows) -> NDArray[np.int64]:
 
 
 def _earlier(rows: Rows) -> Mask:
-    """Rows whose time is before that of an earlier frame of the same video."""
+    """Rows whose time is less than that of an earlier frame of the same video."""
     order = np.lexsort((rows.numbers("frame_index"), rows.video_codes))
     video, time = rows.video_codes[order], rows.numbers("pts_s")[order]
     broken = np.zeros(len(rows), bool)
@@ -38,7 +38,7 @@ def _earlier(rows: Rows) -> Mask:
 
 
 def _frames(rows: Rows) -> NDArray[np.int64]:
-    """How many frames each row's video has samples of, [N]."""
+    """Number of distinct frames with samples in each row's video, [N]."""
     pairs = np.unique(np.stack([rows.video_codes, rows.numbers("frame_index")]), axis=1)
     return np.bincount(pairs[0], minlength=1)[rows.video_codes] if len(rows) else rows.video_codes
 
@@ -49,10 +49,10 @@ def _too_many_frames(rows: Rows) -> Mask:
 
 
 def _in_two_splits(rows: Rows) -> Mask:
-    """All rows but the first ones of each picture that two splits have."""
-    picture, split = _codes(rows["image_sha256"]), _codes(rows["split"])
-    pairs = np.unique(np.stack([picture, split]), axis=1)
-    return _first_of(picture, np.bincount(pairs[0], minlength=1)[picture] > 1) if len(rows) else np.zeros(0, bool)
+    """The first row of each image that is in two splits."""
+    image, split = _codes(rows["image_sha256"]), _codes(rows["split"])
+    pairs = np.unique(np.stack([image, split]), axis=1)
+    return _first_of(image, np.bincount(pairs[0], minlength=1)[image] > 1) if len(rows) else np.zeros(0, bool)
 
 
 def _other_splits(rows: Rows) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _other_splits(rows: Rows) -> dict[str, Any]:
 
 
 class _Joined:
-    """Lists of words, each as one text."""
+    """A column of lists of strings, each joined into one string."""
 
     def __init__(self, column: "pa.ChunkedArray[Any]") -> None:
         self._column = column
@@ -79,7 +79,7 @@ def _codes(column: Any) -> NDArray[np.int64]:
 
 
 def _first_of(group: NDArray[np.int64], broken: Mask) -> Mask:
-    """Of each group with a broken row, its first broken row."""
+    """The first broken row of each group that has one."""
     first = np.zeros(len(group), bool)
     positions = np.flatnonzero(broken)
     first[positions[np.unique(group[positions], return_index=True)[1]]] = True
@@ -88,9 +88,9 @@ def _first_of(group: NDArray[np.int64], broken: Mask) -> Mask:
 
 GROUP_CHECKS: tuple[RowCheck, ...] = (
     RowCheck("unique_id", "this sample_id is used {uses} times", _repeated_ids, lambda rows: {"uses": _uses(rows)}),
-    RowCheck("times_rise", "pts_s is {pts_s:g}, less than that of an earlier frame of its video", _earlier),
+    RowCheck("times_rise", "pts_s is {pts_s:g}, less than at an earlier frame of its video", _earlier),
     RowCheck("frames", "its video has samples of {frames} frames, and the recipe takes {recipe.sample.frames} at most",
              _too_many_frames, lambda rows: {"frames": _frames(rows)}),
-    RowCheck("picture_split", "its very picture is in more than one split: {splits}", _in_two_splits, _other_splits),
+    RowCheck("picture_split", "an identical image is in more than one split: {splits}", _in_two_splits, _other_splits),
 )  # fmt: skip
-"""Every rule for rows together, as `row_checks` has them for single rows."""
+"""All rules for groups of rows; `row_checks` has those for single rows."""

@@ -1,6 +1,6 @@
-"""What is possible but not plausible in a dataset: each finding is a warning, for a person to look at.
+"""Checks for possible but implausible properties of a dataset: each finding is a warning, for a person to review.
 
-A check is a function of all rows, as in `row_checks`; the bounds below are what it takes for odd.
+A check is a function of all rows, as in `row_checks`; values beyond the bounds below are reported.
 """
 
 from collections.abc import Iterator
@@ -23,42 +23,42 @@ from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE
 __all__ = ["Thumbnails", "auc", "implausible"]
 
 pc: Any = pyarrow.compute
-"""Untyped: the stubs know no columns of two types, and no nulls."""
+"""Untyped: the stubs support neither columns of two types nor nulls."""
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 FULL = 0.98
-"""Share of the crop from which on a mask is called full."""
+"""Share of the crop at and above which a mask is reported as full."""
 FAINT = 0.01
-"""Median share of the crop below which a method's masks are called empty."""
+"""Median share of the crop below which a method's masks are reported as nearly empty."""
 OUTLIER_SIGMAS, OUTLIER_FACTOR, LEAST_VIDEOS = 4.0, 3.0, 5
-"""A video's coverage is far from its method's where it is so many robust deviations, and this factor, away from the
-median; methods of fewer videos tell nothing."""
+"""A video's coverage is an outlier if it differs from its method's median by this many robust standard deviations and
+by this factor; methods with fewer videos are not checked."""
 SIZE_JUMP = 2.0
-"""Factor between the face boxes of consecutive samples of a track."""
+"""Largest plausible ratio between the face box sizes of consecutive samples of a track."""
 APPEARANCE_JUMP = 0.2
-"""Correlation of the thumbnails of consecutive samples of a track below which they show different things."""
+"""Correlation of the thumbnails of consecutive samples of a track below which they show different faces."""
 COLOUR_SHIFT, SAME_SIGN = 3.0, 0.9
-"""Levels by which the colours of a method's videos differ from their originals', and share of the videos in which they
-do so in one direction: files are converted in two ways then, and colour tells real from fake."""
+"""Difference in levels between the colours of a method's videos and of their originals, and share of the videos with
+the same sign: above both, files were converted in two ways, and colour predicts the label."""
 AUC_BOUND, AUC_SIGMAS = 0.1, 3.0
-"""How far from 0.5 an AUC may be: so much, and so many standard deviations of that many videos' AUC."""
+"""Largest plausible distance of an AUC from 0.5: absolute, and in standard deviations for the number of videos."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbnails:
-    """Thumbnails of the samples' pictures, for the rows of a table.
+    """Thumbnails of the samples' images, for the rows of a table.
 
     Attributes:
-        pixels: uint8 [N, P]; zeros where there is none.
+        pixels: uint8 [N, P]; zeros if there is none.
     """
 
     pixels: NDArray[np.uint8]
 
     @classmethod
     def of(cls, shards: "list[tuple[pa.Table, NDArray[np.uint8]]]", rows: Rows) -> "Thumbnails":
-        """Bring the thumbnails of the shards' samples into the order of the rows."""
+        """Arrange the thumbnails of the shards' samples in the order of the rows."""
         ids = pa.chunked_array([samples["sample_id"].combine_chunks() for samples, _ in shards], pa.string())
         stacked = [thumbnails.reshape(-1, 3 * THUMBNAIL**2) for _, thumbnails in shards]
         black = np.zeros((1, 3 * THUMBNAIL**2), np.uint8)
@@ -66,7 +66,7 @@ class Thumbnails:
         return cls(np.concatenate([*stacked, black])[at])
 
     def alike(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> Floats:
-        """Correlation of the pictures at two lists of positions; 1 where one of them is missing."""
+        """Correlation of the images at two lists of positions; 1 if one of them is missing."""
         found = np.ones(len(left))
         for start in range(0, len(left), 1 << 16):
             part = slice(start, start + (1 << 16))
@@ -79,13 +79,13 @@ class Thumbnails:
 
 
 def implausible(rows: Rows, videos: pa.Table | None, thumbnails: Thumbnails) -> Iterator[Problem]:
-    """Everything that is odd about the rows."""
+    """All implausible properties of the rows."""
     if not len(rows):
         return
     yield from _empty_and_full_masks(rows)
     yield from _coverage(rows)
     yield from _faint_methods(rows)
-    yield from _same_pictures(rows)
+    yield from _same_images(rows)
     yield from _jumps(rows, thumbnails)
     yield from _predictors(rows)
     yield from _colours(rows, thumbnails)
@@ -97,13 +97,13 @@ def implausible(rows: Rows, videos: pa.Table | None, thumbnails: Thumbnails) -> 
 
 
 def _masked(rows: Rows) -> Mask:
-    """Fakes whose mask was found and can be trusted."""
+    """Fakes with a reliable mask."""
     known = rows.equal("mask_kind", MaskKind.DIFFERENCE) | rows.equal("mask_kind", MaskKind.OFFICIAL)
     return rows.equal("label", 1) & known
 
 
 def _empty_and_full_masks(rows: Rows) -> Iterator[Problem]:
-    """One warning for each video."""
+    """Videos with empty or full masks: one warning per video."""
     coverage = rows.numbers("mask_coverage")
     for check, what, odd in (("empty_masks", "empty", coverage == 0), ("full_masks", "full", coverage >= FULL)):
         masked = _masked(rows)
@@ -129,7 +129,7 @@ def _coverage(rows: Rows) -> Iterator[Problem]:
     """Videos whose masks are much larger or smaller than those of their method's other videos."""
     positions, medians = _video_coverage(rows)
     methods = rows["method"].to_numpy()[positions]
-    logs = np.log(medians + FAINT / 2)  # empty masks are all equally far from others
+    logs = np.log(medians + FAINT / 2)  # the offset keeps the logarithm of empty masks finite
     for method in dict.fromkeys(methods):
         members = np.flatnonzero(methods == method)
         if len(members) < LEAST_VIDEOS:
@@ -155,36 +155,33 @@ def _faint_methods(rows: Rows) -> Iterator[Problem]:
             yield Problem(SAMPLES_FILE, message, check="faint_method")
 
 
-# Pictures ---------------------------------------------------------------------------------------------
+# Images -----------------------------------------------------------------------------------------------
 
 
-def _same_pictures(rows: Rows) -> Iterator[Problem]:
-    """Reals that show the very picture of a fake."""
+def _same_images(rows: Rows) -> Iterator[Problem]:
+    """Reals with the same image as a fake."""
     real = rows.equal("label", 0)
     hashes = rows["image_sha256"]
     of_fakes = hashes.filter(pa.array(~real))
     shared = np.asarray(pc.is_in(hashes, value_set=of_fakes).to_numpy()) & real
     for position in _first_rows(rows.video_codes, _any_by(rows.video_codes, shared)):
         count = int((shared & (rows.video_codes == rows.video_codes[position])).sum())
-        message = (
-            f"{count} pictures of the real {_word(rows, 'video_id', position)} are, byte for byte, those of a fake"
-        )
+        message = f"{count} images of the real {_word(rows, 'video_id', position)} are identical to those of a fake"
         yield Problem(SAMPLES_FILE, message, check="real_is_fake")
 
 
 def _same_files(videos: pa.Table) -> Iterator[Problem]:
-    """Real videos whose file is that of a fake."""
+    """Real videos whose file is identical to that of a fake."""
     real = pc.equal(videos["label"], 0)
     of_fakes = videos.filter(pc.invert(real))["content_hash"].drop_null()
     shared = videos.filter(pc.and_(real, pc.is_in(videos["content_hash"], value_set=of_fakes)))
     for video_id in shared["video_id"].to_pylist():
-        yield Problem(
-            VIDEOS_FILE, f"the file of the real video {video_id} is that of a fake", check="real_file_is_fake"
-        )
+        message = f"the file of the real video {video_id} is identical to that of a fake"
+        yield Problem(VIDEOS_FILE, message, check="real_file_is_fake")
 
 
 def _jumps(rows: Rows, thumbnails: Thumbnails) -> Iterator[Problem]:
-    """Tracks in which the next sample shows another size or another face: one warning for each track and kind."""
+    """Tracks in which face size or appearance changes abruptly: one warning per track and kind."""
     order = np.lexsort((rows.numbers("frame_index"), rows.tracks))
     before, after = order[:-1], order[1:]
     same = (rows.tracks[before] == rows.tracks[after]) & ~rows.cropped[before]
@@ -195,7 +192,7 @@ def _jumps(rows: Rows, thumbnails: Thumbnails) -> Iterator[Problem]:
     alike = thumbnails.alike(before, after)
     for check, odd, figure, what in (
         ("size_jump", ratio > SIZE_JUMP, ratio, "the face grows or shrinks {0:.1f}-fold"),
-        ("appearance_jump", alike < APPEARANCE_JUMP, alike, "the picture changes (correlation {0:.2f})"),
+        ("appearance_jump", alike < APPEARANCE_JUMP, alike, "the image changes (correlation {0:.2f})"),
     ):
         for place in _first_rows(rows.tracks[after], _any_by(rows.tracks[after], odd), odd):
             position = after[place]
@@ -205,18 +202,18 @@ def _jumps(rows: Rows, thumbnails: Thumbnails) -> Iterator[Problem]:
             yield Problem(_word(rows, "shard", position), message, int(row), sample, check=check)
 
 
-# What gives the label away ----------------------------------------------------------------------------
+# Predictors of the label ------------------------------------------------------------------------------
 
 
 def auc(values: Floats, positive: Mask) -> float:
-    """Area under the ROC curve of telling the positives by their greater values; ties count half."""
+    """Area under the ROC curve of `values` as a score for the positives; ties count half."""
     count = int(positive.sum())
     above = rankdata(values)[positive].sum() - count * (count + 1) / 2
     return float(above / (count * (len(values) - count)))
 
 
 def _predictors(rows: Rows) -> Iterator[Problem]:
-    """Crop geometry from which the label can be told, by split and method of the fakes."""
+    """Crop geometry that predicts the label, by split and method of the fakes."""
     label, methods, splits = rows.numbers("label"), rows["method"].to_numpy(), rows["split"].to_numpy()
     features = _geometry(rows)
     for split in dict.fromkeys(splits):
@@ -226,17 +223,17 @@ def _predictors(rows: Rows) -> Iterator[Problem]:
             videos = [len(np.unique(rows.video_codes[some])) for some in (real, fake)]
             if min(videos) < LEAST_VIDEOS:
                 continue
-            deviation = np.sqrt((sum(videos) + 1) / (12 * videos[0] * videos[1]))  # of the AUC of as many videos
+            deviation = np.sqrt((sum(videos) + 1) / (12 * videos[0] * videos[1]))  # of the AUC by chance
             bound = max(AUC_BOUND, AUC_SIGMAS * deviation)
             for name, values in features.items():
                 found = auc(values[real | fake], fake[real | fake])
                 if abs(found - 0.5) > bound:
-                    message = f"{name} tells {method} from real in {split}: AUC {found:.2f}, beyond 0.5 ± {bound:.2f}"
+                    message = f"{name} predicts {method} in {split}: AUC {found:.2f}, outside 0.5 ± {bound:.2f}"
                     yield Problem(SAMPLES_FILE, message, check="geometry_tells")
 
 
 def _colours(rows: Rows, thumbnails: Thumbnails) -> Iterator[Problem]:
-    """Methods whose crops have other colours at their edge, where little is forged, than their originals'."""
+    """Methods whose crops differ in colour from their originals at the edge, where little is forged."""
     edge = np.ones((THUMBNAIL, THUMBNAIL), bool)
     edge[1:-1, 1:-1] = False
     means = thumbnails.pixels.reshape(-1, THUMBNAIL**2, 3)[:, edge.ravel()].mean(axis=1)  # [N, 3]
@@ -249,12 +246,12 @@ def _colours(rows: Rows, thumbnails: Thumbnails) -> Iterator[Problem]:
             usual = float(np.median(of_video))
             together = np.mean(of_video * usual > 0) > SAME_SIGN
             if len(count) >= LEAST_VIDEOS and abs(usual) > COLOUR_SHIFT and together:
-                message = f"at the edge of its crops, {method} has {usual:+.1f} levels of {name} beside its originals"
+                message = f"edges of crops of {method} differ by {usual:+.1f} levels of {name} from their originals"
                 yield Problem(SAMPLES_FILE, message, check="colour_tells")
 
 
 def _geometry(rows: Rows) -> dict[str, Floats]:
-    """What a detector could learn without looking at any pixel, [N] each; to three digits, so that ties are ties."""
+    """Features a detector could learn without the pixels, [N] each; rounded to three digits to keep ties."""
     boxes, affine = rows.numbers("bbox").astype(np.float64), rows.numbers("affine")
     with np.errstate(all="ignore"):
         side = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
@@ -273,14 +270,14 @@ def _geometry(rows: Rows) -> dict[str, Floats]:
 
 
 def _first_rows(group: NDArray[np.int64], wanted: Mask, rows: Mask | None = None) -> list[int]:
-    """The first position of each wanted group; of those among `rows` only, where they are given."""
+    """The first position of each wanted group, among `rows` only if given."""
     positions = np.arange(len(group)) if rows is None else np.flatnonzero(rows)
     codes, first = np.unique(group[positions], return_index=True)
     return [int(position) for code, position in zip(codes, positions[first], strict=True) if wanted[code]]
 
 
 def _any_by(group: NDArray[np.int64], rows: Mask) -> Mask:
-    """For each group's number, whether one of its rows is among `rows`."""
+    """For each group number, whether any of its rows is in `rows`."""
     found = np.zeros(int(group.max(initial=-1)) + 1, bool)
     found[group[rows]] = True
     return found

@@ -1,6 +1,6 @@
-"""What must be true of each row of samples.parquet: beside its recipe, its video, and its original's sample.
+"""Checks of each row of samples.parquet against its recipe, its video, and its original's sample.
 
-A check is a name, a sentence for a row that breaks it, and a function of all rows at once.
+A check has a name, a message for a row that breaks it, and a function of all rows at once.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,25 +20,26 @@ from facemill.manifests.records import MaskKind
 __all__ = ["ROW_CHECKS", "RowCheck", "check_rows", "row_problems"]
 
 pc: Any = pyarrow.compute
-"""Untyped: the stubs know no columns of two types, and no nulls."""
+"""Untyped: the stubs support neither columns of two types nor nulls."""
 
-Mask = Any  # NDArray[np.bool_], [N]: too deep for the inference of types
+Mask = Any  # NDArray[np.bool_], [N]: too complex for type inference
 
 HALF_PIXEL = 0.5
-"""How far outside the crop a point may be mapped, and how far from where the recipe says, in crop pixels."""
+"""Tolerance in crop pixels for points outside the crop, and for deviations from the recipe's crop."""
 SIMILARITY = 1e-4
-"""How far a similarity's matrix may be from (a -b; b a), as a share of its scale."""
+"""Tolerance of a similarity's matrix (a -b; b a), as a share of its scale."""
 LANDMARK_MARGIN = 0.5
-"""How far outside its box a landmark may lie, in sides of the box: profiles reach over the edge."""
+"""How far outside its box a landmark may lie, in sides of the box; landmarks of profiles can lie outside."""
 MIRRORED = -0.05
-"""Area from eyes to mouth, as a share of the box, below which left and right are swapped; profiles are near 0."""
+"""Signed area between eyes and mouth, as a share of the box, below which left and right are swapped; near 0 for
+profiles."""
 LABEL_SOURCES = ("video", "difference", "mask")
 KINDS: dict[str, tuple[str, ...]] = {
     "difference": (MaskKind.DIFFERENCE, MaskKind.ZEROS, MaskKind.NONE, MaskKind.UNRELIABLE),
     "official": (MaskKind.OFFICIAL, MaskKind.ZEROS, MaskKind.NONE, MaskKind.UNRELIABLE),
     "both": tuple(MaskKind),
 }
-"""Kinds of masks that there may be, by the recipe's `mask.source`."""
+"""Allowed kinds of masks, by the recipe's `mask.source`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,9 @@ class RowCheck:
     """A rule for rows.
 
     Attributes:
-        sentence: what a broken row says of itself; its values stand in by name, the recipe's as `{recipe.…}`.
+        sentence: message template for a broken row; fields are the row's values by name, and `{recipe.…}`.
         broken: which rows break the rule, [N].
-        extra: more values for the sentence, by name, each [N].
+        extra: additional values for the message, by name, each [N].
     """
 
     name: str
@@ -58,14 +59,14 @@ class RowCheck:
 
 
 def check_rows(rows: Rows, checks: "tuple[RowCheck, ...] | None" = None) -> Iterator[Problem]:
-    """Everything that is wrong with the rows, check by check."""
+    """All faults of the rows, check by check."""
     with np.errstate(all="ignore"):
         for check in ROW_CHECKS if checks is None else checks:
             yield from row_problems(rows, check)
 
 
 def row_problems(rows: Rows, check: RowCheck) -> Iterator[Problem]:
-    """The rows that break one rule; of more than a few, the first stands for all."""
+    """The rows that break one rule; if there are more than `SHOWN`, only the first, with a count."""
     broken = np.flatnonzero(check.broken(rows))
     if not len(broken):
         return
@@ -88,7 +89,7 @@ def _odd_id(rows: Rows) -> Mask:
 
 
 def _outside(name: str, low: float, high: float) -> Callable[[Rows], Mask]:
-    """A rule that a number, where there is one, lies in a range; what is not finite does not."""
+    """A rule that a number, if not null, lies in a range; numbers that are not finite never do."""
 
     def broken(rows: Rows) -> Mask:
         values = rows.numbers(name)
@@ -110,7 +111,7 @@ def _video_value(name: str) -> Callable[[Rows], dict[str, Any]]:
 
 
 def _odd_label(rows: Rows) -> Mask:
-    """A face may be real in a fake video where its pixels say so; nothing is fake in a real one."""
+    """A fake video may have real faces if the evidence is its pixels; a real video has no fake faces."""
     unforged = rows.equal("label", 0) & ~rows.equal("label_source", "video")
     return _unlike_video("label")(rows) & ~unforged
 
@@ -132,7 +133,7 @@ def _landmarks_off(rows: Rows) -> Mask:
 
 
 def _landmarks_swapped(rows: Rows) -> Mask:
-    """From eyes to mouth is a quarter turn from left to right, whichever way the face is turned in the picture."""
+    """Rotated by 90 degrees, the left-right axis must point from eyes to mouth, for any rotation of the face."""
     left_eye, right_eye, nose, left, right = np.moveaxis(rows.numbers("landmarks").reshape(-1, 5, 2), 1, 0)
     down = (left + right - left_eye - right_eye) / 2
     area = _sides(rows).prod(axis=1)
@@ -150,7 +151,7 @@ def _no_similarity(rows: Rows) -> Mask:
 
 
 def _in_crop(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The first and last point in the crop, [N, 2] each, of what the crop must hold of the box."""
+    """Minimum and maximum, [N, 2] each, in crop coordinates, of the part of the box that the crop must contain."""
     corners = corners_in_crop(rows.numbers("affine"), rows.numbers("bbox").astype(np.float64))
     if _holds(rows) == "the box's centre":
         corners = corners.mean(axis=1, keepdims=True)
@@ -177,7 +178,7 @@ def _where_in_crop(rows: Rows) -> dict[str, Any]:
 
 
 def _crop_error(rows: Rows) -> NDArray[np.float64]:
-    """How far the crop lies from where the recipe puts it, in crop pixels, [N]; NaN where no recipe tells."""
+    """Distance of the crop from the recipe's crop, in crop pixels, [N]; NaN if the recipe does not determine it."""
     crop, boxes = rows.recipe.crop, rows.numbers("bbox").astype(np.float64)
     if crop.align == "similarity":
         expected = aligned_affines(rows.numbers("landmarks").astype(np.float64), crop.scale, crop.size)
@@ -194,13 +195,13 @@ def _crop_error(rows: Rows) -> NDArray[np.float64]:
 
 
 def _pairless(rows: Rows) -> Mask:
-    """An offset that leads to no sample of the original."""
+    """Rows whose pair_offset leads to no sample of the original."""
     return rows.known("pair_offset") & ~rows.paired
 
 
 def _unlike_original(name: str) -> Callable[[Rows], Mask]:
     def broken(rows: Rows) -> Mask:
-        if rows.recipe.detect.on == "each":  # a fake has its own faces then
+        if rows.recipe.detect.on == "each":  # fakes have their own detections
             return np.zeros(len(rows), bool)
         off = np.abs(rows.numbers(name) - rows.of_original(name))
         return np.asarray(~(off <= 1e-6 * np.maximum(np.abs(rows.numbers(name)), 1)).all(axis=1))
@@ -208,7 +209,7 @@ def _unlike_original(name: str) -> Callable[[Rows], Mask]:
     return broken
 
 
-def _same_picture(rows: Rows) -> Mask:
+def _same_image(rows: Rows) -> Mask:
     hashes = rows["image_sha256"]
     return rows.paired & rows.equal("label", 1) & ~differs(hashes, hashes.take(pa.array(np.maximum(rows.original, 0))))
 
@@ -236,7 +237,7 @@ def _odd_iou(rows: Rows) -> Mask:
 
 
 def _frame_missing(rows: Rows) -> Mask:
-    """Of a real video sampled by stride, every sampled frame is a multiple of it."""
+    """Rows of real videos whose frame index is not in step with the stride."""
     every = rows.recipe.sample.every
     if rows.recipe.sample.strategy != "stride" or every is None:
         return np.zeros(len(rows), bool)
@@ -253,23 +254,23 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
     RowCheck("sample_id", "its sample_id is not made of its video {video_id}, frame {frame_index} and track {track_id}",
              _odd_id),
     *(
-        RowCheck(f"video_{name}", f"{name} is {{{name}!r}}, and {{expected!r}} for its video", _unlike_video(name),
+        RowCheck(f"video_{name}", f"{name} is {{{name}!r}}, but {{expected!r}} for its video", _unlike_video(name),
                  _video_value(name))
         for name in ("dataset", "method", "quality", "source_id", "subject_ids")
     ),
-    RowCheck("video_label", "label is {label} by its {label_source}, and {expected} for its video", _odd_label,
+    RowCheck("video_label", "label is {label} by its {label_source}, but {expected} for its video", _odd_label,
              _video_value("label")),
     RowCheck("frame_index", "frame_index is {frame_index}, which is below 0", _outside("frame_index", 0, np.inf)),
-    RowCheck("stride", "frame_index is {frame_index}, which is no step of {recipe.sample.every}", _frame_missing),
+    RowCheck("stride", "frame_index is {frame_index}, which is not in steps of {recipe.sample.every}", _frame_missing),
     RowCheck("track_id", "track_id is {track_id}, which is below 0", _outside("track_id", 0, np.inf)),
-    RowCheck("pts_s", "pts_s is {pts_s:g}, which is no time of a video", _outside("pts_s", -1, 1e7)),
+    RowCheck("pts_s", "pts_s is {pts_s:g}, which is not a valid time", _outside("pts_s", -1, 1e7)),
     RowCheck("score", "score is {score:g}, which is not from 0 to 1", _outside("score", 0, 1)),
     RowCheck("min_score", "score is {score:g}, below the recipe's {recipe.detect.min_score:g}",
              lambda rows: ~rows.cropped & (rows.numbers("score") < rows.recipe.detect.min_score - 1e-6)),
     RowCheck("difference", "difference is {difference}, which is below 0", _outside("difference", 0, 1e30)),
-    RowCheck("difference_of", "difference is {difference:g}, where there is no original to differ from",
+    RowCheck("difference_of", "difference is {difference:g}, but the sample has no original",
              lambda rows: rows.known("difference") & ~rows.known("pair_offset")),
-    RowCheck("difference_label", "label_source is 'difference', and there is none",
+    RowCheck("difference_label", "label_source is 'difference', but difference is null",
              lambda rows: rows.equal("label_source", "difference") & ~rows.known("difference")),
     RowCheck("bbox_finite", "bbox has a number that is not finite", _not_finite("bbox")),
     RowCheck("bbox_area", "bbox {bbox} has no area", lambda rows: ~(_sides(rows) > 0).all(axis=1)),
@@ -285,31 +286,31 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
              _landmarks_swapped),
     RowCheck("affine_finite", "affine has a number that is not finite", _not_finite("affine")),
     RowCheck("affine_similarity", "affine is not a similarity without reflection", _no_similarity),
-    RowCheck("affine_box", "affine does not map {what} into the crop: it comes to lie at x {left:.1f} to {right:.1f}, "
+    RowCheck("affine_box", "affine does not map {what} into the crop: it is mapped to x {left:.1f} to {right:.1f}, "
              "y {top:.1f} to {bottom:.1f} of 0 to {recipe.crop.size}", _box_outside, _where_in_crop),
-    RowCheck("affine_recipe", "affine is not the recipe's: the crop is off by {off:.1f} pixels",
+    RowCheck("affine_recipe", "affine does not match the recipe: the crop is off by {off:.1f} pixels",
              lambda rows: _crop_error(rows) > HALF_PIXEL, lambda rows: {"off": _crop_error(rows)}),
     RowCheck("pair", "its original {source_id} has no sample of the frame that pair_offset {pair_offset} leads to",
              _pairless),
     *(
-        RowCheck(f"pair_{name}", f"{name} is not that of its original's sample", _unlike_original(name))
+        RowCheck(f"pair_{name}", f"{name} differs from its original's sample", _unlike_original(name))
         for name in ("bbox", "landmarks", "affine")
     ),
-    RowCheck("pair_picture", "its picture is the one of its original, and its label is fake", _same_picture),
+    RowCheck("pair_picture", "its image is identical to its original's, but its label is fake", _same_image),
     RowCheck("mask_kind", "mask_kind is {mask_kind} for label {label}", _odd_kind),
     RowCheck("mask_source", "mask_kind is {mask_kind}, which the recipe's mask.source {recipe.mask.source} excludes",
              _excluded_kind),
     RowCheck("mask_coverage", "mask_coverage is {mask_coverage} for mask_kind {mask_kind}", _odd_coverage),
     RowCheck("coverage_range", "mask_coverage is {mask_coverage:g}, which is not from 0 to 1",
              _outside("mask_coverage", 0, 1)),
-    RowCheck("mask_iou", "mask_iou is {mask_iou:g}, where no two masks were asked for", _odd_iou),
+    RowCheck("mask_iou", "mask_iou is {mask_iou:g}, but the recipe does not use two masks", _odd_iou),
     RowCheck("iou_range", "mask_iou is {mask_iou:g}, which is not from 0 to 1", _outside("mask_iou", 0, 1)),
 )  # fmt: skip
-"""Every rule for single rows."""
+"""All rules for single rows."""
 
 
 class _Plain:
-    """A column whose values are Python's."""
+    """A column whose values are converted to Python."""
 
     def __init__(self, column: Any) -> None:
         self._column = column

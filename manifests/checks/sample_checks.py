@@ -1,6 +1,6 @@
-"""What must be true of one sample's stored bytes: its picture, and its mask.
+"""Checks of one sample's stored bytes: its image, mask and annotations.
 
-Each check returns sentences about what is wrong, none for a sound sample, whatever bytes it is given.
+Each check yields messages about faults, and none for an intact sample; it accepts arbitrary bytes.
 """
 
 import hashlib
@@ -21,24 +21,24 @@ from facemill.manifests.shards.base import EncodedSample, image_suffix
 __all__ = ["THUMBNAIL", "PictureCheck"]
 
 COVERAGE = 1e-6
-"""Rounding of a share of pixels to float32."""
+"""Tolerance for a share of pixels that is stored as float32."""
 THUMBNAIL = 8
-"""Side of the thumbnails that appearance is compared by, pixels."""
+"""Side of the thumbnails used to compare appearance, pixels."""
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 Fault = tuple[str, str]
-"""Name of a check, and what it says."""
+"""Name of a check, and its message."""
 
 
 @dataclass(slots=True)
 class PictureCheck:
-    """Decodes the pictures of one shard, each once.
+    """Decodes and checks the images of one shard, each once.
 
     Attributes:
         size: side of every crop, pixels.
-        encoding: `png`, `jpeg` or `webp`, as the recipe has it.
-        annotations: what each sample is annotated with; None to leave that unchecked.
-        thumbnails: of the pictures so far, uint8 [THUMBNAIL, THUMBNAIL, 3] each; black where one cannot be decoded.
+        encoding: the recipe's encoding: `png`, `jpeg` or `webp`.
+        annotations: the annotations of each sample; None to skip their check.
+        thumbnails: of the images so far, uint8 [THUMBNAIL, THUMBNAIL, 3] each; black for undecodable images.
     """
 
     size: int
@@ -47,14 +47,14 @@ class PictureCheck:
     thumbnails: list[NDArray[np.uint8]] = field(default_factory=list)
 
     def faults(self, sample: EncodedSample) -> Iterator[Fault]:
-        """Everything that is wrong with a sample's picture and mask."""
+        """All faults of a sample's image, mask and annotations."""
         yield from self._check_image(sample)
         yield from self._check_mask(sample.record, sample.mask)
         if self.annotations is not None:
             yield from self._check_annotations(sample, self.annotations)
 
     def stacked(self, count: int) -> NDArray[np.uint8]:
-        """The thumbnails of so many samples, [count, THUMBNAIL, THUMBNAIL, 3]; black where one was not reached."""
+        """The thumbnails of `count` samples, [count, THUMBNAIL, THUMBNAIL, 3]; black for samples not reached."""
         found = np.zeros((count, THUMBNAIL, THUMBNAIL, 3), np.uint8)
         for place, thumbnail in zip(found, self.thumbnails, strict=False):
             place[:] = thumbnail
@@ -62,17 +62,17 @@ class PictureCheck:
 
     def _check_image(self, sample: EncodedSample) -> Iterator[Fault]:
         if hashlib.sha256(sample.image).hexdigest() != sample.record.image_sha256:
-            yield "image_sha256", "the picture's sha256 is not the recorded one"
+            yield "image_sha256", "the image's sha256 differs from the recorded one"
         image = self._decoded(sample.image)
         self.thumbnails.append(_thumbnail(image))
         if image is None:
-            yield "image_decodes", f"the picture {self._why_not(sample.image)}"
+            yield "image_decodes", f"the image {self._why_not(sample.image)}"
         elif image.shape != (self.size, self.size, 3) or image.dtype != np.uint8:
-            yield "image_shape", f"the picture is {_shape(image)}, not {self._expected('3 channels')}"
+            yield "image_shape", f"the image is {_shape(image)}, not {self._expected('3 channels')}"
         if image is not None and _suffix(sample.image) != SUFFIXES[self.encoding]:
             yield (
                 "image_format",
-                f"the picture is a {_suffix(sample.image)[1:]}, the recipe's are {self.encoding}",
+                f"the image is a {_suffix(sample.image)[1:]}, but the recipe's format is {self.encoding}",
             )
 
     def _check_mask(self, record: SampleRecord, encoded: bytes) -> Iterator[Fault]:
@@ -87,18 +87,18 @@ class PictureCheck:
             return
         forged = mask == 255
         if not np.all(forged | (mask == 0)):
-            yield "mask_values", "the mask has other values than 0 and 255"
+            yield "mask_values", "the mask has values other than 0 and 255"
         if record.mask_kind in (MaskKind.ZEROS, MaskKind.NONE) and mask.any():
             yield "mask_zero", f"the mask is not all zero, as it must be where mask_kind is {record.mask_kind}"
         coverage, recorded = float(forged.mean()), record.mask_coverage
         if recorded is not None and not abs(recorded - coverage) <= COVERAGE:
-            yield "mask_area", f"mask_coverage is {recorded:.6g}, and the mask's is {coverage:.6g}"
+            yield "mask_area", f"mask_coverage is {recorded:.6g}, but the mask covers {coverage:.6g}"
 
     def _check_annotations(self, sample: EncodedSample, annotations: Annotations) -> Iterator[Fault]:
         images = image_names(annotations)
         there = sample.images.keys() | sample.record.annotations.keys()
         if unknown := sorted(there - annotations.keys()):
-            yield "annotation_unknown", f"dataset.json knows nothing of its annotations {', '.join(unknown)}"
+            yield "annotation_unknown", f"dataset.json does not list its annotations {', '.join(unknown)}"
         for name in images:
             if name not in sample.images:
                 yield "annotation_missing", f"it has no {name}"
@@ -116,23 +116,23 @@ class PictureCheck:
             if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
                 yield "annotation_finite", f"its {name} is not finite"
 
-    def _decoded(self, picture: bytes) -> NDArray[np.generic] | None:
-        """The pixels [H, W] or [H, W, channels] of an encoded picture; None where it is none, or far too large."""
-        shape = picture_size(picture)
+    def _decoded(self, encoded: bytes) -> NDArray[np.generic] | None:
+        """The pixels [H, W] or [H, W, channels] of an encoded image; None if it is invalid or far too large."""
+        shape = picture_size(encoded)
         if shape is None or max(shape) > self._largest():
             return None
         try:
-            pixels: NDArray[np.generic] | None = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED)
+            pixels: NDArray[np.generic] | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error:  # raised for some damaged headers
             return None
         return pixels
 
     def _largest(self) -> int:
-        """Side beyond which a picture is not decoded: wrong sizes are told by the header, absurd ones cost memory."""
+        """Largest side that is decoded: larger images would need much memory, and the header shows their size."""
         return min(max(2 * self.size, 1024), LARGEST_SIDE)
 
-    def _why_not(self, picture: bytes) -> str:
-        shape = picture_size(picture)
+    def _why_not(self, encoded: bytes) -> str:
+        shape = picture_size(encoded)
         if shape is not None and max(shape) > self._largest():
             return f"is {shape[0]} x {shape[1]}, not {self.size} x {self.size}"
         return "cannot be decoded"
@@ -141,9 +141,9 @@ class PictureCheck:
         return f"{self.size} x {self.size} with {channels} of uint8"
 
 
-def _suffix(picture: bytes) -> str:
+def _suffix(encoded: bytes) -> str:
     try:
-        return image_suffix(picture)
+        return image_suffix(encoded)
     except DatasetError:
         return ".?"
 

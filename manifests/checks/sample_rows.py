@@ -1,4 +1,4 @@
-"""The rows of samples.parquet as columns, beside those of their videos and of their originals."""
+"""The rows of samples.parquet as columns, joined with their videos and originals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from facemill.registry import SHARD_FORMATS, nearest
 __all__ = ["RecipeFacts", "Rows", "differs", "recipe_facts"]
 
 pc: Any = pyarrow.compute
-"""Untyped: the stubs know no columns of two types, and no nulls."""
+"""Untyped: the stubs support neither columns of two types nor nulls."""
 
-Column = Any  # pa.ChunkedArray or pa.Array: the stubs know no common type
+Column = Any  # pa.ChunkedArray or pa.Array: the stubs have no common type
 Mask = NDArray[np.bool_]
 
 
 def _known_format(name: str) -> str:
     if name not in SHARD_FORMATS:
-        raise ValueError(f"there is no shard format {name!r} here{nearest(name, SHARD_FORMATS)}")
+        raise ValueError(f"there is no shard format {name!r}{nearest(name, SHARD_FORMATS)}")
     return name
 
 
@@ -75,7 +75,7 @@ class _Shards:
 
 @dataclass(frozen=True, slots=True)
 class RecipeFacts:
-    """What the recipe says that shows in the samples; its other keys are the build's business."""
+    """The recipe's settings that can be checked in the samples; other keys are ignored."""
 
     name: str
     seed: int
@@ -89,10 +89,10 @@ class RecipeFacts:
 
 
 def recipe_facts(recipe: Mapping[str, Any]) -> RecipeFacts:
-    """Take the facts out of a dataset's recipe.
+    """Extract the checkable settings from a dataset's recipe.
 
     Raises:
-        DatasetError: names the first key that is missing or has an impossible value.
+        DatasetError: names the first missing or invalid key.
     """
     try:
         return TypeAdapter(RecipeFacts).validate_python(dict(recipe), strict=False)
@@ -103,7 +103,7 @@ def recipe_facts(recipe: Mapping[str, Any]) -> RecipeFacts:
 
 
 class Rows:
-    """Samples by column, with the values of each one's video and of its original beside them.
+    """Samples by column, with the values of each sample's video and original.
 
     Args:
         samples: rows of samples.parquet.
@@ -121,14 +121,14 @@ class Rows:
         return self.table[name]
 
     def _numbers(self, name: str) -> NDArray[Any]:
-        """A column [N], or of vectors [N, size]; nulls are NaN."""
+        """A column [N], or a column of vectors [N, size]; nulls are NaN."""
         column = self.table[name].combine_chunks()
         if isinstance(column, pa.FixedSizeListArray):
             return np.asarray(column.flatten().to_numpy()).reshape(-1, column.type.list_size)
         return np.asarray(column.to_numpy(zero_copy_only=False))
 
     def equal(self, name: str, value: str | int) -> Mask:
-        """Whether the column is the value, [N]."""
+        """Whether the column equals the value, [N]."""
         return _mask(pc.equal(self.table[name], value))
 
     def known(self, name: str) -> Mask:
@@ -137,12 +137,12 @@ class Rows:
 
     @cached_property
     def video_row(self) -> NDArray[np.int64]:
-        """Row of each sample's video in videos.parquet, -1 where it is not there, [N]."""
+        """Row of each sample's video in videos.parquet, -1 if missing, [N]."""
         return _places(self.table["video_id"], self._videos["video_id"])
 
     @cached_property
     def original(self) -> NDArray[np.int64]:
-        """Position of the sample of the same face and moment in the original, -1 where there is none, [N]."""
+        """Position of the original's sample of the same track and matching frame, -1 if there is none, [N]."""
         frame = pc.subtract(self.table["frame_index"], self.table["pair_offset"])
         return _places(
             _key(self.table["source_id"], frame, self.table["track_id"]),
@@ -151,41 +151,41 @@ class Rows:
 
     @cached_property
     def paired(self) -> Mask:
-        """Whether a sample has an original here, [N]."""
+        """Whether a sample's original has a matching sample, [N]."""
         return self.original >= 0
 
     @cached_property
     def cropped(self) -> Mask:
-        """Whether a sample was a face crop before, in which no detector looked, [N]."""
+        """Whether a sample is from an image sequence: a face crop on which no detector was run, [N]."""
         return np.asarray(~self.numbers("landmarks").any(axis=1) & (self.numbers("score") == 0))
 
     @cached_property
     def tracks(self) -> NDArray[np.int64]:
-        """A number for each video and track, [N]."""
+        """Number of each row's (video, track) pair, [N]."""
         keys = pc.binary_join_element_wise(self["video_id"], pc.cast(self["track_id"], pa.string()), "/")
         return _codes(keys)
 
     @cached_property
     def video_codes(self) -> NDArray[np.int64]:
-        """A number for each video, [N]."""
+        """Number of each row's video, [N]."""
         return _codes(self["video_id"])
 
     def of_video(self, name: str) -> Column:
-        """A column of each sample's video, null where the video is unknown."""
+        """A column of each sample's video, null if the video is unknown."""
         return pc.take(self._videos[name], pa.array(self.video_row, mask=self.video_row < 0))
 
     def of_original(self, name: str) -> NDArray[Any]:
-        """Numbers of each sample's original; of the sample itself where it has none."""
+        """A numeric column of each sample's original; of the sample itself if it has none."""
         return np.asarray(self.numbers(name)[np.where(self.paired, self.original, np.arange(len(self)))])
 
     def values(self, position: int) -> dict[str, Any]:
-        """A row by name, for messages."""
+        """A row's values by column name, for messages."""
         [row] = self.table.slice(position, 1).to_pylist()
         return dict(row)
 
 
 def differs(left: Column, right: Column) -> Mask:
-    """Where two columns of equal type differ, nulls being equal to nulls, [N]."""
+    """Where two columns of equal type differ, [N]; nulls are equal."""
     left, right = _scalars(left), _scalars(right)
     if isinstance(left, np.ndarray):
         return np.asarray(~((left == right) | ((left != left) & (right != right))).all(axis=1), bool)
@@ -200,7 +200,7 @@ def _unequal(left: Column, right: Column) -> Column:
 
 
 def _scalars(column: Column) -> Column:
-    """Vectors as [N, size], lists of words as one word each."""
+    """Convert vectors to [N, size], and join each list of strings into one string."""
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(column, pa.FixedSizeListArray):
         size = column.type.list_size

@@ -1,4 +1,4 @@
-"""What must be true of one shard: its bytes, its samples, and that samples.parquet says the same of them."""
+"""Checks of one shard: its bytes, its samples, and their agreement with samples.parquet."""
 
 import tarfile
 from collections.abc import Iterator
@@ -26,16 +26,16 @@ from facemill.manifests.storage import sha256_of
 __all__ = ["ShardFindings", "check_shard"]
 
 pc: Any = pyarrow.compute
-"""Untyped: the stubs know no columns of two types, and no nulls."""
+"""Untyped: the stubs support neither columns of two types nor nulls."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardFindings:
-    """What is wrong with a shard, and what could be read of it.
+    """A shard's faults, and the samples that could be read.
 
     Attributes:
-        samples: the records, rows of samples.parquet.
-        thumbnails: of the pictures, uint8 [N, THUMBNAIL, THUMBNAIL, 3].
+        samples: the records, as rows of samples.parquet.
+        thumbnails: of the images, uint8 [N, THUMBNAIL, THUMBNAIL, 3].
     """
 
     problems: list[Problem]
@@ -46,38 +46,38 @@ class ShardFindings:
 def check_shard(
     root: Path, shard: ShardInfo, listed: pa.Table | None, recipe: RecipeFacts, annotations: Annotations
 ) -> ShardFindings:
-    """Read a shard from end to end, one sample at a time; nothing is raised, whatever it holds.
+    """Read a whole shard, one sample at a time; never raises, for any content.
 
     Args:
         root: the dataset's folder.
-        listed: the shard's rows of samples.parquet; None where that file cannot be read.
-        annotations: what each sample is annotated with.
+        listed: the shard's rows of samples.parquet; None if that file cannot be read.
+        annotations: the annotations of each sample.
     """
     problems: list[Problem] = []
     records: list[SampleRecord] = []
-    pictures = PictureCheck(recipe.crop.size, recipe.encode.format, annotations)
+    images = PictureCheck(recipe.crop.size, recipe.encode.format, annotations)
     try:
         problems += _check_file(root / shard.path, shard, recipe)
         for row, sample in enumerate(format_of(shard.path).read(root / shard.path)):
             records.append(sample.record)
             sample_id = sample.record.sample_id
-            problems += (Problem(shard.path, text, row, sample_id, name) for name, text in pictures.faults(sample))
+            problems += (Problem(shard.path, text, row, sample_id, name) for name, text in images.faults(sample))
         if len(records) != shard.rows:
-            message = f"it holds {len(records)} samples, not {shard.rows} as dataset.json says"
+            message = f"it has {len(records)} samples, not {shard.rows} as in dataset.json"
             problems.append(Problem(shard.path, message, check="shard_rows"))
         layout = format_of(shard.path).layout_faults(root / shard.path)
         problems += (Problem(shard.path, message, check="shard_layout") for message in layout)
     except Exception as error:
-        told = isinstance(error, DatasetError | tarfile.TarError | OSError)
-        message = str(error).removesuffix(".") if told else f"it cannot be checked ({type(error).__name__}: {error})"
+        known = isinstance(error, DatasetError | tarfile.TarError | OSError)
+        message = str(error).removesuffix(".") if known else f"it cannot be checked ({type(error).__name__}: {error})"
         row_reached = len(records) if (root / shard.path).is_file() else None
         problems.append(Problem(shard.path, message, row_reached, check="shard_readable"))
-        listed = None  # what is not there is missing because of this
+        listed = None  # samples are missing because of this error: do not report each of them
     samples = to_table(records, samples_schema(annotations))
     problems += _check_places(samples, shard)
     if listed is not None:
         problems += _compare(shard.path, samples, listed)
-    return ShardFindings(problems, samples, pictures.stacked(len(records)))
+    return ShardFindings(problems, samples, images.stacked(len(records)))
 
 
 def _check_file(path: Path, shard: ShardInfo, recipe: RecipeFacts) -> Iterator[Problem]:
@@ -85,38 +85,38 @@ def _check_file(path: Path, shard: ShardInfo, recipe: RecipeFacts) -> Iterator[P
         raise DatasetError("the shard is missing")
     size, most = path.stat().st_size, (shard.rows + 1) * 2 * (most_bytes(recipe.crop.size) + CELL_BYTES)
     if size != shard.bytes:
-        message = f"its size is {size} bytes, not {shard.bytes} as dataset.json says"
+        message = f"its size is {size} bytes, not {shard.bytes} as in dataset.json"
         yield Problem(shard.path, message, check="shard_size")
     if size > most:
         raise DatasetError(f"it has {size} bytes, more than the {most} that its {shard.rows} samples can need")
     if size == shard.bytes and sha256_of(path) != shard.sha256:
-        message = "its sha256 is not the one in dataset.json: bytes have changed"
+        message = "its sha256 differs from dataset.json: bytes have changed"
         yield Problem(shard.path, message, check="shard_sha256")
 
 
 def _check_places(samples: pa.Table, shard: ShardInfo) -> Iterator[Problem]:
-    """Each record says where it lies, and lies in a shard of its split."""
+    """Each record states its own shard and row, and is in a shard of its split."""
     row = pa.array(np.arange(len(samples), dtype=np.int32))
     path = pa.repeat(shard.path, len(samples))
     elsewhere = differs(samples["row"], row) | differs(samples["shard"], path)
     yield from _rows(shard.path, "place", samples, elsewhere, "its record places it at row {row} of {shard}")
     split = differs(samples["split"], pa.repeat(shard.split, len(samples)))
-    message = f"a sample of the {{split}} split lies in a shard of the {shard.split} split"
+    message = f"a sample of the {{split}} split is in a shard of the {shard.split} split"
     yield from _rows(shard.path, "shard_split", samples, split, message)
 
 
 def _compare(shard: str, found: pa.Table, listed: pa.Table) -> Iterator[Problem]:
-    """Problems of samples.parquet: samples that it does not list, lists without reason, or with other values."""
+    """Faults of samples.parquet: samples that are not listed, listed but missing, or listed with other values."""
     at = pc.index_in(found["sample_id"], value_set=listed["sample_id"]).combine_chunks()
     unlisted = np.asarray(at.is_null())
     yield from _rows(SAMPLES_FILE, "listed", found, unlisted, f"row {{row}} of {shard} is not listed", by_row=False)
     there = pc.is_in(listed["sample_id"], value_set=found["sample_id"]).to_numpy()
-    message = f"row {{row}} of {shard} is listed but not there"
+    message = f"row {{row}} of {shard} is listed but missing"
     yield from _rows(SAMPLES_FILE, "there", listed, ~there, message, by_row=False)
     found, same = found.filter(pa.array(~unlisted)), listed.take(at.drop_null())
     for name in found.column_names:
         other = differs(found[name], same[name])
-        message = f"{name} is {{listed!r}}, and {{{name}!r}} in row {{row}} of {shard}"
+        message = f"{name} is {{listed!r}}, but {{{name}!r}} in row {{row}} of {shard}"
         yield from _rows(SAMPLES_FILE, f"listed_{name}", found, other, message, by_row=False, listed=same[name])
 
 
@@ -130,7 +130,7 @@ def _rows(
     by_row: bool = True,
     listed: "pa.ChunkedArray | None" = None,  # type: ignore[type-arg]
 ) -> Iterator[Problem]:
-    """A problem for each broken row; of more than a few, the first stands for all."""
+    """A problem for each broken row; if there are more than `SHOWN`, only the first, with a count."""
     positions = np.flatnonzero(broken)
     shown = positions if len(positions) <= SHOWN else positions[:1]
     for position in shown.tolist():

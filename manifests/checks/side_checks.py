@@ -1,4 +1,4 @@
-"""What must be true of the files beside the samples: kept faces, the build's state, the card and croissant.json."""
+"""Checks of the files beside the samples: faces.parquet, the build's state, the card and croissant.json."""
 
 import json
 from collections.abc import Iterator
@@ -36,18 +36,18 @@ from facemill.manifests.storage import refuse_special_file, sha256_of
 __all__ = ["check_documents", "check_faces", "check_faces_of_samples", "check_state"]
 
 pc: Any = pyarrow.compute
-"""Untyped: the stubs know no columns of two types, and no nulls."""
+"""Untyped: the stubs support neither columns of two types nor nulls."""
 
 SAME_BOX = 0.01
-"""How far a sample's box may be from the detected one, pixels of the frame."""
+"""Tolerance between a sample's box and the detected one, in pixels of the frame."""
 LONGEST_DOCUMENT = 64 << 20
-"""Bytes of a JSON or Markdown file beyond which it is not read."""
+"""Largest JSON or Markdown file that is read, in bytes."""
 
 
 def check_faces(faces: pa.Table) -> Iterator[Problem]:
-    """Each frame is there once, with as many boxes as landmarks and scores, all of them numbers in range."""
+    """Each frame is listed once, with equal numbers of boxes, landmarks and scores, all valid numbers."""
     counts = [pc.list_value_length(faces[name]).to_numpy() for name in ("boxes", "landmarks", "scores")]
-    yield from _faces(faces, "faces_counts", "boxes, landmarks and scores are not equally many",
+    yield from _faces(faces, "faces_counts", "the numbers of boxes, landmarks and scores differ",
                       (counts[0] != counts[1]) | (counts[0] != counts[2]))  # fmt: skip
     scores = pc.list_flatten(faces["scores"]).to_numpy()
     owner = pc.list_parent_indices(faces["scores"]).to_numpy()
@@ -65,7 +65,7 @@ def check_faces(faces: pa.Table) -> Iterator[Problem]:
     codes = encoded.indices.to_numpy()
     again = np.ones(len(faces), bool)
     again[np.unique(codes, return_index=True)[1]] = False
-    yield from _faces(faces, "faces_twice", "this frame of its video stands there twice", again)
+    yield from _faces(faces, "faces_twice", "this frame of its video is listed twice", again)
 
 
 def _faces(faces: pa.Table, check: str, message: str, broken: "np.ndarray[Any, Any]") -> Iterator[Problem]:
@@ -77,16 +77,16 @@ def _faces(faces: pa.Table, check: str, message: str, broken: "np.ndarray[Any, A
 
 
 def check_faces_of_samples(rows: Rows, faces: pa.Table) -> Iterator[Problem]:
-    """The box of every sample whose own video was looked at is one that the detector saw in that frame."""
+    """If detection ran on a sample's own video, its box is one of those detected in that frame."""
     seen = pc.binary_join_element_wise(faces["video_id"], pc.cast(faces["frame_index"], pa.string()), "/")
     wanted = pc.binary_join_element_wise(rows["video_id"], pc.cast(rows["frame_index"], pa.string()), "/")
     at = np.asarray(pc.fill_null(pc.index_in(wanted, value_set=seen), -1).to_numpy(), np.int64)
     looked_at = ~rows.cropped & (~rows.known("pair_offset") | (rows.recipe.detect.on == "each"))
     there = np.flatnonzero(looked_at & (at >= 0))
     counts = pc.list_value_length(faces["boxes"]).to_numpy().astype(np.int64)
-    first = np.concatenate([[0], np.cumsum(counts)])  # of each frame, the position of its first box among all
+    first = np.concatenate([[0], np.cumsum(counts)])  # index of each frame's first box among all boxes
     boxes = pc.list_flatten(pc.list_flatten(faces["boxes"])).to_numpy().reshape(-1, 4)
-    sample = np.repeat(there, counts[at[there]])  # a row for each pair of a sample and a box of its frame
+    sample = np.repeat(there, counts[at[there]])  # a row for every sample and box of its frame
     step = np.arange(len(sample)) - np.repeat(np.cumsum(counts[at[there]]) - counts[at[there]], counts[at[there]])
     equal = (np.abs(boxes[first[at[sample]] + step] - rows.numbers("bbox")[sample]) <= SAME_BOX).all(axis=1)
     known = np.zeros(len(rows), bool)
@@ -104,7 +104,7 @@ def check_faces_of_samples(rows: Rows, faces: pa.Table) -> Iterator[Problem]:
 def check_state(
     root: Path, info: DatasetInfo, samples: pa.Table | None, faces: pa.Table | None, failures: pa.Table | None
 ) -> Iterator[Problem]:
-    """Where the build's state is still there, it and dataset.json speak of the same shards, tables and failures."""
+    """The build's state, if still present, agrees with dataset.json on shards, tables and failures."""
     paths = sorted(state_results(root), key=lambda path: (_split_order(path.stem.partition("-")[0]), path.name))
     if not paths:
         return
@@ -116,17 +116,17 @@ def check_state(
             failed += result["failures"]
             yield from _check_result(root, info, name, result)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            yield Problem(name, f"it is no shard's result ({type(error).__name__}: {error})", check="state_readable")
+            yield Problem(name, f"it is not a shard's result ({type(error).__name__}: {error})", check="state_readable")
     stems = [path.stem for path in paths]
     for stem in sorted({Path(shard.path).stem for shard in info.shards} - set(stems)):
         yield Problem(STATE_FOLDER, f"it has no result for the shard {stem[:200]}", check="state_missing")
     if failures is not None and failures.to_pylist() != failed:
-        message = f"it does not hold the failures of the shards' results in {STATE_FOLDER}, in the order of the shards"
+        message = f"it differs from the failures of the shards' results in {STATE_FOLDER}, in the order of the shards"
         yield Problem(FAILURES_FILE, message, check="state_failures")
     for file, table, schema in ((SAMPLES_FILE, samples, samples_schema(info.annotations)), (FACES_FILE, faces, FACES)):
         parts = [_state_table(root, stem, file) for stem in stems]
         if table is not None and not _is_made_of(table, parts, schema):
-            message = f"it does not hold the rows of the shards' tables in {STATE_FOLDER}, in the order of the shards"
+            message = f"it differs from the rows of the shards' tables in {STATE_FOLDER}, in the order of the shards"
             yield Problem(file, message, check="state_merged")
 
 
@@ -134,29 +134,29 @@ def _check_result(root: Path, info: DatasetInfo, name: str, result: dict[str, An
     known = {shard.path: (shard.rows, shard.bytes, shard.sha256) for shard in info.shards}
     shard = result["shard"]
     if shard and known.get(shard["path"]) != (shard["rows"], shard["bytes"], shard["sha256"]):
-        message = f"{DATASET_FILE} does not say the same of the shard {str(shard['path'])[:200]}"
+        message = f"{DATASET_FILE} disagrees about the shard {str(shard['path'])[:200]}"
         yield Problem(name, message, check="state_shard")
     for kind in (SAMPLES_FILE, FACES_FILE):
         file = result[kind.partition(".")[0]]
-        path = _state_table(root, Path(name).stem, kind)  # never outside, whatever the result says
+        path = _state_table(root, Path(name).stem, kind)  # always inside the folder, for any content of the result
         if not path.is_file() or (path.stat().st_size, sha256_of(path)) != (file["bytes"], file["sha256"]):
             message = f"its table {path.relative_to(root).as_posix()} is missing or has changed"
             yield Problem(name, message, check="state_table")
 
 
 def _state_table(root: Path, shard_id: str, kind: str) -> Path:
-    """Where a shard's table is; earlier versions kept it right in the state folder."""
+    """Path of a shard's table; earlier versions stored it directly in the state folder."""
     path = root / state_path(shard_id, kind)
     return path if path.is_file() else root / STATE_FOLDER / f"{shard_id}.{kind}"
 
 
 def _is_made_of(table: pa.Table, parts: list[Path], schema: pa.Schema) -> bool:
-    """Whether the table's rows are those of the parts, one after the other."""
+    """Whether the table is the concatenation of the parts."""
     start = 0
     for path in parts:
         try:
             part = read_table(path, schema)
-        except Exception:  # which `_check_result` has told
+        except Exception:  # reported by `_check_result`
             return False
         if not table.slice(start, len(part)).equals(part):
             return False
@@ -168,9 +168,9 @@ def _is_made_of(table: pa.Table, parts: list[Path], schema: pa.Schema) -> bool:
 
 
 def check_documents(root: Path, info: DatasetInfo) -> Iterator[Problem]:
-    """The card and croissant.json say what this facemill would say, whatever else was added to them."""
+    """The card and croissant.json contain what this version generates; additions are allowed."""
     if info.facemill != __version__:
-        return  # another version has other words
+        return  # other versions generate other texts
     try:
         lines = set(_content(root / CARD_FILE).decode("utf-8").splitlines())
         lost = [line for line in dataset_card(info).splitlines() if line not in lines]
@@ -183,7 +183,7 @@ def check_documents(root: Path, info: DatasetInfo) -> Iterator[Problem]:
         found, expected = json.loads(_content(root / CROISSANT_FILE)), json.loads(croissant_metadata(info, root))
         changed = [key for key, value in expected.items() if found.get(key) != value]
         if changed:
-            message = f"{', '.join(changed)} is not what {DATASET_FILE} and the files give"
+            message = f"{', '.join(changed)} does not match {DATASET_FILE} and the files"
             yield Problem(CROISSANT_FILE, message, check="croissant")
     except Exception as error:
         yield Problem(CROISSANT_FILE, f"it cannot be read or made ({error})", check="croissant")
@@ -194,11 +194,11 @@ def _split_order(split: str) -> int:
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a regular file of modest size.
+    """The bytes of a regular file of limited size.
 
     Raises:
-        OSError: where it cannot be read.
-        ValueError: where it is something else.
+        OSError: it cannot be read.
+        ValueError: it is too large, or not a regular file.
     """
     refuse_special_file(path)
     if path.stat().st_size > LONGEST_DOCUMENT:

@@ -1,8 +1,8 @@
-"""Verification: re-reads a built dataset from end to end and lists everything that is wrong with it.
+"""Verification: re-reads a whole built dataset and lists all faults.
 
-The rules are in `row_checks` and `group_checks` (rows of samples.parquet), `sample_checks` (pictures),
-`shard_checks` (shards beside samples.parquet), `dataset_checks` and `side_checks` (files beside each other);
-what is possible but odd is in `plausibility`.
+The rules are in `row_checks` and `group_checks` (rows of samples.parquet), `sample_checks` (images),
+`shard_checks` (shards against samples.parquet), `dataset_checks` and `side_checks` (files against each other);
+implausible findings are in `plausibility`.
 """
 
 import os
@@ -57,27 +57,27 @@ from facemill.manifests.shards.dataset import (
 __all__ = ["Problem", "VerifyReport", "verify"]
 
 pc: Any = pyarrow.compute
-"""Untyped: the stubs know no columns of two types, and no nulls."""
+"""Untyped: the stubs support neither columns of two types nor nulls."""
 
 UNREADABLE = (ManifestError, pa.ArrowException, OSError, ValueError, TypeError, LookupError, MemoryError)
-"""What reading a damaged table raises."""
+"""Exceptions raised by reading a damaged table."""
 
 
 def verify(
     root: str | Path, *, threads: int | None = None, on_samples: Callable[[int, int], None] | None = None
 ) -> VerifyReport:
-    """Re-read everything below `root`; damage is reported, never raised.
+    """Re-read a built dataset; damage is reported, never raised.
 
     Examples:
         >>> facemill.verify("shards").problems
         ()
 
-    Memory holds samples.parquet and faces.parquet as Arrow tables, the manifest, a thumbnail of 192 bytes for each
-    sample, and a few samples a thread.
+    Memory holds samples.parquet and faces.parquet as Arrow tables, the manifest, a thumbnail of 192 bytes per
+    sample, and a few samples per thread.
 
     Args:
-        threads: shards read at once; as many as there are processors unless told.
-        on_samples: called with the number of samples just checked, and that of all.
+        threads: shards read in parallel; by default the number of processors.
+        on_samples: called with the number of samples just checked, and the total.
     """
     root = Path(root)
     try:
@@ -91,7 +91,7 @@ def verify(
 
 
 class _Verification:
-    """One run over a dataset whose dataset.json can be read."""
+    """One verification of a dataset whose dataset.json is readable."""
 
     def __init__(
         self, root: Path, info: DatasetInfo, recipe: RecipeFacts, on_samples: Callable[[int, int], None] | None
@@ -136,7 +136,7 @@ class _Verification:
         return VerifyReport(condense(self.problems), *counts, condense(self.warnings))
 
     def _check(self, file: str, check: Callable[[], Iterable[Problem]], *, warn: bool = False) -> None:
-        """Take in what a check finds; one that breaks on a damaged file is itself a finding."""
+        """Collect a check's findings; an exception raised by the check is itself a finding."""
         findings = self.warnings if warn else self.problems
         try:
             findings.extend(check())
@@ -144,7 +144,7 @@ class _Verification:
             self.problems.append(_unchecked(file, error))
 
     def _table(self, name: str, schema: pa.Schema) -> pa.Table | None:
-        """All rows of a table; None, and a problem, where it cannot be read."""
+        """All rows of a table; None, with a problem reported, if it cannot be read."""
         try:
             table = read_table(self.root / name, schema)
             if self.info.format_version > 1 and schema is self.schema:
@@ -156,7 +156,7 @@ class _Verification:
             return None
 
     def _refuse_filled(self, name: str) -> None:
-        """Only datasets of version 1 may lack the columns that came with version 2."""
+        """Only datasets of format version 1 may lack the columns added in version 2."""
         import pyarrow.parquet as pq
 
         if lacking := sorted(ADDED.keys() - set(pq.read_schema(self.root / name).names)):
@@ -167,7 +167,7 @@ class _Verification:
         return unknown_videos(FACES_FILE, found, {entry.video_id for entry in entries})
 
     def _check_shards(self, samples: pa.Table | None, threads: int) -> list[ShardFindings]:
-        """Read the shards in parallel, in order; no more are under way than there are threads, and one waiting."""
+        """Read the shards in parallel and collect findings in order; one more than `threads` is in flight."""
         shards = list({shard.path: shard for shard in self.info.shards if SHARD_PATH.fullmatch(shard.path)}.values())
         listed = _rows_by_shard(samples, shards)
         found: list[ShardFindings] = []
@@ -196,7 +196,7 @@ class _Verification:
         faces: pa.Table | None,
         found: list[ShardFindings],
     ) -> None:
-        """Check the rows of samples.parquet, or of the shards where it cannot be read."""
+        """Check the rows of samples.parquet, or those of the shards if it cannot be read."""
         if samples is None:
             samples = pa.concat_tables([self.schema.empty_table(), *(findings.samples for findings in found)])
         rows = Rows(samples, VIDEOS.empty_table() if videos is None else videos, self.recipe)
@@ -211,7 +211,7 @@ class _Verification:
 
 
 def _rows_by_shard(samples: pa.Table | None, shards: list[ShardInfo]) -> dict[str, pa.Table]:
-    """The rows of samples.parquet by shard."""
+    """Split the rows of samples.parquet by shard."""
     if samples is None:
         return {}
     places = pc.index_in(samples["shard"], value_set=pa.array([shard.path for shard in shards], pa.string()))

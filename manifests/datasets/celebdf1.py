@@ -10,7 +10,7 @@ __all__ = ["CelebDF1"]
 class CelebDF1(CelebDF2):
     """Celeb-DF v1 (Li et al., 2019): the first 13 celebrities.
 
-    Layout and names: as in v2.
+    Layout: as in v2, including names.
     Pairs: as in v2.
     Splits: `List_of_testing_videos.txt`, as in v2.
     Published: 158 + 250 reals and 795 fakes; 38 and 62 of them are test.

@@ -142,7 +142,7 @@ def _read(root: str, path: str) -> dict[str, Content]:
         if is_archive(path):
             return _read_archive(place, path)
         if _is_folder(place):
-            return {path: _of_pictures(_read_folder(place))}
+            return {path: _of_images(_read_folder(place))}
         with open_file(place) as file:
             return {path: _hash(file)}
     except (OSError, ManifestError, TarError):
@@ -170,12 +170,12 @@ def _read_archive(place: str, path: str) -> dict[str, Content]:
     for name, file in read_archive(place):
         if is_picture(name):
             sequences[posixpath.join(path, posixpath.dirname(name))].append((posixpath.basename(name), _hash(file)))
-    return {sequence: _of_pictures(pictures) for sequence, pictures in sequences.items()}
+    return {sequence: _of_images(images) for sequence, images in sequences.items()}
 
 
-def _of_pictures(pictures: Iterable[tuple[str, Content]]) -> Content:
+def _of_images(images: Iterable[tuple[str, Content]]) -> Content:
     """Independent of the order of the images, so that a sequence on disk equals the same one in an archive."""
-    ordered = sorted(pictures, key=lambda picture: picture[0])
+    ordered = sorted(images, key=lambda image: image[0])
     listed = "\n".join(f"{name} {content.hash}" for name, content in ordered)
     digest = xxhash.xxh3_128(listed.encode()).hexdigest()
     return Content(sum(content.size for _, content in ordered), f"xxh3:{digest}")

@@ -49,8 +49,8 @@ CONTEXT: Node = {
 
 PARQUET = "application/x-parquet"
 TAR = "application/x-tar"
-PICTURE_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
-PICTURE_SUFFIXES = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+IMAGE_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+IMAGE_SUFFIXES = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 
 DESCRIPTIONS = {
     "image": "the face crop",
@@ -120,13 +120,13 @@ def _describe_parquet(info: DatasetInfo, shards: list[ShardInfo], root: Path) ->
         distribution.append(_file_set(f"{split}-shards", PARQUET, [f"{split}/*.parquet"]))
         source = {"fileSet": {"@id": f"{split}-shards"}}
         names = ("image", "mask", *image_names(info.annotations))
-        pictures = [_picture(split, name, {**source, **_picture_bytes(name)}) for name in names]
-        fields = [*_sample_fields(split, source, info.annotations), *pictures]
+        images = [_image_field(split, name, {**source, **_image_bytes(name)}) for name in names]
+        fields = [*_sample_fields(split, source, info.annotations), *images]
         record_sets.append(_record_set(split, f"samples for {split}", fields))
     return distribution, record_sets
 
 
-def _picture_bytes(column: str) -> Node:
+def _image_bytes(column: str) -> Node:
     """Source of an image, which is a struct of its bytes and a name."""
     return {"extract": {"column": column}, "transform": {"jsonPath": "bytes"}}
 
@@ -152,18 +152,18 @@ def _describe_tars(info: DatasetInfo, shards: list[ShardInfo], root: Path) -> tu
     distribution, record_sets = _plainly(info, shards, root, TAR)
     encoding = info.recipe["encode"]["format"]
     # A glob cannot exclude `.mask` before the suffix, but every sample_id ends in -t and the track's number.
-    images = [f"*-t{'[0-9]' * digits}.{PICTURE_SUFFIXES[encoding]}" for digits in (1, 2, 3)]
+    images = [f"*-t{'[0-9]' * digits}.{IMAGE_SUFFIXES[encoding]}" for digits in (1, 2, 3)]
     for split in _splits(shards):
         more = [(name, "image/png", [f"*.{name}.png"]) for name in ("mask", *image_names(info.annotations))]
-        for name, kind, patterns in (("image", PICTURE_TYPES[encoding], images), *more):
+        for name, kind, patterns in (("image", IMAGE_TYPES[encoding], images), *more):
             files = f"{split}-{name}-files"
             tars = [shard.path for shard in shards if shard.split == split]
             distribution.append({**_file_set(files, kind, patterns), "containedIn": [{"@id": tar} for tar in tars]})
-            record_sets.append(_tar_pictures(split, name, {"fileSet": {"@id": files}}))
+            record_sets.append(_tar_images(split, name, {"fileSet": {"@id": files}}))
     return distribution, record_sets
 
 
-def _tar_pictures(split: str, name: str, source: Node) -> Node:
+def _tar_images(split: str, name: str, source: Node) -> Node:
     """Record set of the images or masks of a split, each with its sample_id."""
     record_set = f"{split}-{name}"
     sample_id = {
@@ -171,8 +171,8 @@ def _tar_pictures(split: str, name: str, source: Node) -> Node:
         "source": {**source, "extract": {"fileProperty": "filename"}, "transform": {"regex": r"^([^.]+)\."}},
         "references": {"field": {"@id": "samples/sample_id"}},
     }
-    picture = _picture(record_set, name, {**source, "extract": {"fileProperty": "content"}})
-    return _record_set(record_set, f"{name}s for {split}", [sample_id, picture])
+    image = _image_field(record_set, name, {**source, "extract": {"fileProperty": "content"}})
+    return _record_set(record_set, f"{name}s for {split}", [sample_id, image])
 
 
 # Both -------------------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def _record_set(name: str, description: str, fields: list[Node]) -> Node:
     return {"@type": "cr:RecordSet", "@id": name, "name": name, "description": description, "field": fields}
 
 
-def _picture(record_set: str, name: str, source: Node) -> Node:
+def _image_field(record_set: str, name: str, source: Node) -> Node:
     return {**_field(record_set, name, "sc:ImageObject", source), "source": source}
 
 

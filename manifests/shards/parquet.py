@@ -30,7 +30,7 @@ READ_BUFFER = 1 << 20
 READ_BYTES = 256 << 20
 """Upper bound for the values of a batch, if another library stored repeated values in a dictionary."""
 
-PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 FEATURES = {
     "label": {"names": list(LABELS), "_type": "ClassLabel"},
@@ -47,7 +47,7 @@ def _shard_schema(annotations: Annotations) -> pa.Schema:
     images = image_names(annotations)
     features = {**FEATURES, **dict.fromkeys(images, FEATURES["image"])}
     return pa.schema(
-        [*columns.values(), *(pa.field(name, PICTURE) for name in ("image", "mask", *images))],
+        [*columns.values(), *(pa.field(name, IMAGE) for name in ("image", "mask", *images))],
         metadata={"huggingface": json.dumps({"info": {"features": features}})},
     )
 
@@ -89,9 +89,9 @@ class ParquetShards(ShardFormat):
                 names = picture_columns(file.schema_arrow)
                 for batch in file.iter_batches(_rows_per_read(file, names)):
                     records = from_table(pa.Table.from_batches([batch]), SampleRecord)
-                    pictures = (pc.struct_field(batch.column(name), "bytes") for name in names)
-                    for record, *stored in zip(records, *pictures, strict=True):
-                        image, mask, *more = (picture.as_py() or b"" for picture in stored)
+                    images = (pc.struct_field(batch.column(name), "bytes") for name in names)
+                    for record, *stored in zip(records, *images, strict=True):
+                        image, mask, *more = (cell.as_py() or b"" for cell in stored)
                         yield EncodedSample(record, image, mask, dict(zip(names[2:], more, strict=True)))
         except (ManifestError, pa.ArrowException, OSError, ValueError, TypeError) as error:
             raise DatasetError(f"{path.name} cannot be read as Parquet ({error}): build it again.") from error
@@ -99,18 +99,18 @@ class ParquetShards(ShardFormat):
 
 def picture_columns(schema: pa.Schema) -> list[str]:
     """Names of the image columns: `image`, `mask`, and the image annotations."""
-    return ["image", "mask", *(f.name for f in schema if f.name not in PARQUET_SAMPLES.names and f.type == PICTURE)]
+    return ["image", "mask", *(f.name for f in schema if f.name not in PARQUET_SAMPLES.names and f.type == IMAGE)]
 
 
-def _rows_per_read(file: pq.ParquetFile, pictures: list[str]) -> int:
+def _rows_per_read(file: pq.ParquetFile, images: list[str]) -> int:
     """Number of rows per batch, such that it fits into memory for any file.
 
     Raises:
         ValueError: for values that are larger than those of a sample can be.
     """
-    check_cells(file, CELL_BYTES, frozenset(file.schema_arrow.names).difference(pictures))
+    check_cells(file, CELL_BYTES, frozenset(file.schema_arrow.names).difference(images))
     sides = pc.max(file.read(["crop_size"], use_threads=False)["crop_size"]).as_py() or 0
-    check_cells(file, most_bytes(sides), frozenset(pictures))
+    check_cells(file, most_bytes(sides), frozenset(images))
     # A value stored once in a dictionary may occur in every row of the batch.
     chunks = (g.column(c) for g in map(file.metadata.row_group, range(file.metadata.num_row_groups))
               for c in range(g.num_columns))  # fmt: skip
@@ -143,9 +143,9 @@ class _ParquetWriter:
         table = to_table([sample.record for sample in self._pending], self._schema)
         images = [{"bytes": s.image, "path": s.record.sample_id + image_suffix(s.image)} for s in self._pending]
         masks = [{"bytes": s.mask, "path": f"{s.record.sample_id}.mask.png"} for s in self._pending]
-        table = table.append_column("image", pa.array(images, PICTURE)).append_column("mask", pa.array(masks, PICTURE))
+        table = table.append_column("image", pa.array(images, IMAGE)).append_column("mask", pa.array(masks, IMAGE))
         for name in self._images:
             more = [{"bytes": s.images[name], "path": f"{s.record.sample_id}.{name}.png"} for s in self._pending]
-            table = table.append_column(name, pa.array(more, PICTURE))
+            table = table.append_column(name, pa.array(more, IMAGE))
         self._file.write_table(table.cast(self._shard_schema), ROWS_PER_GROUP)
         self._pending.clear()

@@ -30,7 +30,7 @@ __all__ = ["WebDatasetShards"]
 
 OWNER = "facemill"
 MODE = 0o444
-PICTURES = ("png", "jpg", "webp")
+IMAGE_SUFFIXES = ("png", "jpg", "webp")
 ALWAYS = ("json", "mask.png")
 """Parts of every sample besides the crop; image annotations are additional parts."""
 ANNOTATED = re.compile(r"([a-z][a-z0-9_]*)\.png")
@@ -76,7 +76,7 @@ class WebDatasetShards(ShardFormat):
         Raises:
             DatasetError: as `read`.
         """
-        return _samples(path, lambda tar, key, parts: (key, [_picture(tar, key, parts, name, side) for name in names]))
+        return _samples(path, lambda tar, key, parts: (key, [_image(tar, key, parts, name, side) for name in names]))
 
     def layout_faults(self, path: Path) -> Iterator[str]:
         with tarfile.open(path, "r:") as tar, path.open("rb") as file:
@@ -152,8 +152,8 @@ def _samples(path: Path, make: Callable[[tarfile.TarFile, str, Parts], Made]) ->
             for key, grouped in groupby(tar, key=lambda member: member.name.partition(".")[0]):
                 members = list(grouped)
                 parts = {member.name.partition(".")[2]: member for member in members}
-                picture = next((suffix for suffix in PICTURES if suffix in parts), None)
-                others = parts.keys() - {*ALWAYS, picture}
+                image = next((suffix for suffix in IMAGE_SUFFIXES if suffix in parts), None)
+                others = parts.keys() - {*ALWAYS, image}
                 if (
                     len(parts) != len(others) + 3
                     or len(members) != len(parts)
@@ -174,13 +174,13 @@ def _sample(tar: tarfile.TarFile, key: str, parts: Parts) -> EncodedSample:
     if record.sample_id != key:
         raise ValueError(f"sample {key} has the sample_id {record.sample_id}")
     names = [match[1] for part in parts if part not in ALWAYS and (match := ANNOTATED.fullmatch(part))]
-    image, mask, *more = (_picture(tar, key, parts, name, record.crop_size) for name in ("image", "mask", *names))
+    image, mask, *more = (_image(tar, key, parts, name, record.crop_size) for name in ("image", "mask", *names))
     return EncodedSample(record, image, mask, dict(zip(names, more, strict=True)))
 
 
-def _picture(tar: tarfile.TarFile, key: str, parts: Parts, name: str, side: int) -> bytes:
+def _image(tar: tarfile.TarFile, key: str, parts: Parts, name: str, side: int) -> bytes:
     """An encoded image of a sample: `image`, `mask`, or an annotation."""
-    part = next(suffix for suffix in PICTURES if suffix in parts) if name == "image" else f"{name}.png"
+    part = next(suffix for suffix in IMAGE_SUFFIXES if suffix in parts) if name == "image" else f"{name}.png"
     if part not in parts:
         raise ValueError(f"sample {key} has no {part}")
     return _content(tar, parts[part], most_bytes(side))

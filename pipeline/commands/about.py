@@ -15,7 +15,7 @@ def datasets(
     name: Annotated[str | None, typer.Argument(help="Show this dataset's layout and link.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the datasets that `scan` knows, or show one's folder layout, file names, pairs, splits and link."""
+    """List the datasets that `scan` supports, or show one's folder layout, file names, pairs, splits and link."""
     from facemill.registry import DATASETS
 
     if as_json:

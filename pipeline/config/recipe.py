@@ -373,8 +373,8 @@ def _explain(error: ValidationError) -> str:
         known = _fields_at(location[:-1])
         hint = nearest(location[-1], known)
         return f"Unknown recipe key {dotted!r}{hint}: known keys here are {', '.join(known)}."
-    told = [fault["msg"].removeprefix("Value error, ") for fault in faults if _keys_of(fault["loc"]) == location]
-    return f"Recipe key {dotted!r} is invalid: {', or '.join(told)}, got {reprlib.repr(first['input'])}."
+    messages = [fault["msg"].removeprefix("Value error, ") for fault in faults if _keys_of(fault["loc"]) == location]
+    return f"Recipe key {dotted!r} is invalid: {', or '.join(messages)}, got {reprlib.repr(first['input'])}."
 
 
 def _keys_of(location: Iterable[int | str]) -> list[str]:

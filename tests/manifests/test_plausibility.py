@@ -110,8 +110,8 @@ def test_reals_that_are_fakes(parts, tmp_path):
     other = parts.samples[14]  # of fake 3
     parts.change(0, image=other.image, image_sha256=other.record.image_sha256)
     found = {problem.check: problem.message for problem in warnings(parts, tmp_path)}
-    assert found["real_file_is_fake"] == "the file of the real video real0 is that of a fake"
-    assert found["real_is_fake"] == "1 pictures of the real real0 are, byte for byte, those of a fake"
+    assert found["real_file_is_fake"] == "the file of the real video real0 is identical to that of a fake"
+    assert found["real_is_fake"] == "1 images of the real real0 are identical to those of a fake"
 
 
 def test_a_track_that_jumps_in_size(parts, tmp_path):
@@ -144,7 +144,7 @@ def test_geometry_that_gives_the_label_away(parts, tmp_path, what, fields):
         place(parts, number, **fields)
     found = [problem for problem in warnings(parts, tmp_path) if what in problem.message]
     assert [problem.check for problem in found] == ["geometry_tells"]
-    assert found[0].message.startswith(f"{what} tells deepfakes from real in train: AUC 0.")
+    assert found[0].message.startswith(f"{what} predicts deepfakes in train: AUC 0.")
 
 
 def test_geometry_of_a_few_videos_gives_nothing_away(parts, tmp_path):
@@ -165,7 +165,7 @@ def test_colours_that_give_the_label_away(parts, tmp_path, pairs, levels, told):
             parts.change(position, image=png(picture))
             parts.change(position + 2, image=png(shifted))
     messages = [problem.message for problem in warnings(parts, tmp_path) if problem.check == "colour_tells"]
-    wanted = f"at the edge of its crops, deepfakes has +{levels}.0 levels of green beside its originals"
+    wanted = f"edges of crops of deepfakes differ by +{levels}.0 levels of green from their originals"
     assert messages == ([wanted] if told else [])
 
 

@@ -85,10 +85,10 @@ class TestShards:
         content[position] ^= 0x10
         path.write_bytes(content)
         found = problems(built)
-        assert found[0] == f"{TRAIN}: its sha256 is not the one in dataset.json: bytes have changed."
+        assert found[0] == f"{TRAIN}: its sha256 differs from dataset.json: bytes have changed."
         sample = Parts().samples[4].record.sample_id
-        assert found[1] == f"{TRAIN}, row 4 ({sample}): the picture's sha256 is not the recorded one."
-        assert all(problem.startswith(f"{TRAIN}, row 4 ({sample}): the picture") for problem in found[1:])
+        assert found[1] == f"{TRAIN}, row 4 ({sample}): the image's sha256 differs from the recorded one."
+        assert all(problem.startswith(f"{TRAIN}, row 4 ({sample}): the image") for problem in found[1:])
 
     @pytest.mark.parametrize("format_name", sorted(SHARD_FORMATS))
     def test_flipped_bytes_anywhere(self, tmp_path, format_name):
@@ -121,7 +121,7 @@ class TestShards:
         size = path.stat().st_size
         path.write_bytes(path.read_bytes()[: size // 2])
         first, second = problems(built)
-        assert first == f"{TRAIN}: its size is {size // 2} bytes, not {size} as dataset.json says."
+        assert first == f"{TRAIN}: its size is {size // 2} bytes, not {size} as in dataset.json."
         assert second.startswith(f"{TRAIN}, row 0: train-000000.parquet cannot be read as Parquet")
 
     def test_of_an_unknown_format(self, built):
@@ -137,13 +137,13 @@ class TestShards:
     @pytest.mark.parametrize("rows", [2, 4])
     def test_row_count(self, built, rows):
         edit(built, lambda info: info["shards"][1].update(rows=rows))
-        assert f"{VAL}: it holds 3 samples, not {rows} as dataset.json says." in problems(built)
+        assert f"{VAL}: it has 3 samples, not {rows} as in dataset.json." in problems(built)
 
     def test_in_the_wrong_split(self, built):
         edit(built, lambda info: info["shards"][1].update(split="test"))
         assert "dataset.json: a shard of split test is called 'val/val-000000.parquet'" in problems(built)[0]
         assert (
-            f"{VAL}, row 0 (ffpp-real-c23-001-f000000-t0): a sample of the val split lies in a shard of the test split."
+            f"{VAL}, row 0 (ffpp-real-c23-001-f000000-t0): a sample of the val split is in a shard of the test split."
             in problems(built)
         )
 
@@ -164,25 +164,25 @@ class TestSamplesTable:
     def test_missing_row(self, built):
         self.rewrite(built, lambda rows: rows.pop(4))
         assert problems(built) == [
-            "dataset.json: its counts by split and method are not those of samples.parquet.",
+            "dataset.json: its counts by split and method differ from samples.parquet.",
             f"samples.parquet ({FAKE}-f000012-t0): row 4 of {TRAIN} is not listed.",
         ]
 
     def test_extra_row(self, built):
         extra = {"sample_id": f"{REAL}-f000099-t0", "row": 6}
         self.rewrite(built, lambda rows: rows.insert(6, {**rows[0], **extra}))
-        assert f"samples.parquet ({REAL}-f000099-t0): row 6 of {TRAIN} is listed but not there." in problems(built)
+        assert f"samples.parquet ({REAL}-f000099-t0): row 6 of {TRAIN} is listed but missing." in problems(built)
 
     def test_row_listed_twice(self, built):
         self.rewrite(built, lambda rows: rows.insert(0, rows[0]))
         assert problems(built) == [
-            "dataset.json: its counts by split and method are not those of samples.parquet.",
+            "dataset.json: its counts by split and method differ from samples.parquet.",
             f"{TRAIN}, row 0 ({FIRST}): this sample_id is used 2 times.",
         ]
 
     def test_changed_value(self, built):
         self.rewrite(built, lambda rows: rows[2].update(pts_s=1.0))
-        assert problems(built) == [f"samples.parquet ({REAL}-f000024-t0): pts_s is 1.0, and 0.96 in row 2 of {TRAIN}."]
+        assert problems(built) == [f"samples.parquet ({REAL}-f000024-t0): pts_s is 1.0, but 0.96 in row 2 of {TRAIN}."]
 
     def test_rows_of_a_shard_that_is_not_there(self, built):
         self.rewrite(built, lambda rows: rows[8].update(shard="val/val-000009.parquet"))
@@ -241,7 +241,7 @@ class TestTables:
 
     def test_failure_count(self, built):
         edit(built, lambda info: info.update(failures=7))
-        assert "dataset.json: it counts 7 failures, and failures.parquet has 1." in problems(built)
+        assert "dataset.json: it counts 7 failures, but failures.parquet has 1." in problems(built)
 
     def test_datasets_of_version_1_are_sound(self, built):
         """They have neither of the columns of version 2, in no file."""
@@ -304,7 +304,7 @@ class TestVideos:
         parts = Parts()
         parts.change(7, quality="c40")
         assert problems(parts.write(tmp_path)) == [
-            f"{VAL}, row 1 ({OTHER}-f000012-t0): quality is 'c40', and 'c23' for its video."
+            f"{VAL}, row 1 ({OTHER}-f000012-t0): quality is 'c40', but 'c23' for its video."
         ]
 
     def test_sample_id_used_twice(self, tmp_path):
@@ -334,7 +334,7 @@ class TestPictures:
     )
     def test_size_of_pictures(self, tmp_path, pixels, shape):
         [problem] = self.changed(tmp_path, 0, image=png(pixels))
-        assert problem.message == f"the picture is {shape}, not 64 x 64 with 3 channels of uint8"
+        assert problem.message == f"the image is {shape}, not 64 x 64 with 3 channels of uint8"
 
     @pytest.mark.parametrize(
         ("mask", "shape"),
@@ -356,7 +356,7 @@ class TestPictures:
         huge = cv2.imencode(".png", np.zeros((6000, 6000), np.uint8))[1].tobytes()
         decoded.clear()
         [problem] = self.changed(tmp_path, 0, image=huge)
-        assert problem.message == "the picture is 6000 x 6000, not 64 x 64"
+        assert problem.message == "the image is 6000 x 6000, not 64 x 64"
         assert max(max(pixels.shape) for pixels in decoded) == SIZE
 
     def test_fake_without_a_mask(self, tmp_path):
@@ -371,7 +371,7 @@ class TestPictures:
     @pytest.mark.parametrize("coverage", [0.2501, 0.0])
     def test_coverage(self, tmp_path, coverage):
         found = self.changed(tmp_path, 3, mask_coverage=coverage)
-        assert f"mask_coverage is {coverage:g}, and the mask's is 0.25" in [problem.message for problem in found]
+        assert f"mask_coverage is {coverage:g}, but the mask covers 0.25" in [problem.message for problem in found]
 
     def test_a_face_of_a_fake_may_be_real_where_its_pixels_say_so(self, tmp_path):
         nothing = png(np.zeros((SIZE, SIZE), np.uint8))
@@ -410,19 +410,19 @@ class TestAffine:
     def test_boxes_outside(self, tmp_path, pixels):
         [problem] = self.check(tmp_path, self.shifted(pixels))
         low, high = 12 * 64 / 104 + pixels, 92 * 64 / 104 + pixels
-        place = f"it comes to lie at x {low:.1f} to {high:.1f}, y 7.4 to 56.6 of 0 to 64"
+        place = f"it is mapped to x {low:.1f} to {high:.1f}, y 7.4 to 56.6 of 0 to 64"
         assert problem.message == f"affine does not map the box into the crop: {place}"
 
     def test_aligned_crops_hold_the_centre(self, tmp_path):
         assert self.check(tmp_path, self.shifted(30.0), align="similarity") == []
         assert self.check(tmp_path, self.turned(45), align="similarity") == []
         [problem] = self.check(tmp_path, self.shifted(33.0), align="similarity")
-        assert "affine does not map the box's centre into the crop: it comes to lie at x 65.0" in problem.message
+        assert "affine does not map the box's centre into the crop: it is mapped to x 65.0" in problem.message
 
     def test_crops_around_the_mask_hold_some_part(self, tmp_path):
         assert self.check(tmp_path, self.shifted(56.0), around="mask") == []
         [problem] = self.check(tmp_path, self.shifted(57.0), around="mask")
-        assert "affine does not map any part of the box into the crop: it comes to lie at x 64.4" in problem.message
+        assert "affine does not map any part of the box into the crop: it is mapped to x 64.4" in problem.message
 
     def test_turned_boxes(self, tmp_path):
         assert self.check(tmp_path, self.turned(5)) == []
@@ -482,7 +482,7 @@ def test_pairs_whose_colours_are_tagged_differently_are_a_warning(tmp_path):
         return [warning.message for warning in report.warnings if warning.check == "pair_colours"]
 
     assert warned((1, 1), (6, 1), (9, 2)) == [
-        "the colours of 1 videos of deepfakes are tagged unlike their originals': matrix and range of "
+        "1 videos of deepfakes have other colour tags than their originals: matrix and range of "
         f"{FAKE} are (5, 1), and of its original (1, 1)"
     ]
     assert len(warned((1, 1), (1, 2))) == len(warned((2, 0), (1, 1))) == 1

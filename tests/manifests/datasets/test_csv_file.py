@@ -131,7 +131,7 @@ def test_parquet_of_any_types(tmp_path):
         ),
         ("Path,path,label\na.mp4,a.mp4,0\n", "has the column path twice"),
         ("path,label,split\na.mp4,0,train\na.mp4,1,train\n", "twice"),
-        ("path,label,split\ngone.mp4,0,train\n", "No csv videos.*1 missing"),
+        ("path,label,split\ngone.mp4,0,train\n", "no csv videos.*1 missing"),
     ],
 )
 def test_a_broken_table_is_refused(table, text, message):

@@ -46,7 +46,7 @@ def test_by_identity_only_a_fake_between_splits_is_left_out(root):
         crossing = "manipulated_sequences/DeepFakeDetection/c23/videos/02_03__exit_phone_room__YVGY8L02.mp4"
         assert report.crossing == [crossing]
         assert len(report.entries) == 13
-        assert any("left out, showing subjects of another split: 1 " in line for line in report.lines())
+        assert any("left out, with subjects of another split: 1 " in line for line in report.lines())
 
 
 def test_faceforensics_in_the_same_root_is_another_dataset(root):

@@ -83,7 +83,7 @@ def test_published_counts_of_all_fakes(root):
 )
 def test_a_table_that_contradicts_the_paths_is_refused(root, path, row):
     write_dfdcp(root, {path: row})
-    with pytest.raises(ManifestError, match=r"dataset\.json says"):
+    with pytest.raises(ManifestError, match=r"dataset\.json gives"):
         scan("dfdcp", str(root))
 
 

@@ -188,5 +188,5 @@ def test_linked_folders_are_followed_but_not_in_circles(root, tmp_path_factory):
 
 def test_an_empty_root_is_refused(tmp_path):
     touch(tmp_path, ["holiday.mp4"])
-    with pytest.raises(ManifestError, match=r"No ffpp videos are below .*1 unknown"):
+    with pytest.raises(ManifestError, match=r"There are no ffpp videos below .*1 unknown"):
         scan("ffpp", str(tmp_path), split="all-test")

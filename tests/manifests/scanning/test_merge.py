@@ -62,7 +62,7 @@ def test_or_kept_once_and_its_fakes_follow(corpus):
     ((left, kept),) = merged.duplicates
     assert left.endswith("other/c.mp4")
     assert kept.endswith("one/a.mp4")
-    assert merged.lines()[0].startswith("left out, the same video as: 1 (")
+    assert merged.lines()[0].startswith("left out as duplicates: 1 (")
 
 
 def test_the_same_manifest_twice_is_the_same_videos(corpus):
