@@ -46,7 +46,7 @@ def main() -> None:
         "forgery": lambda: forgery_detectors.measure(device=device),
         "learning": lambda: learning.measure(scratch),
         "masks": masks.measure,
-        "planning": planning.measure,
+        "planning": lambda: planning.measure(scratch),
         "scanning": lambda: scanning.measure(scratch),
         "memory": lambda: memory.measure(scratch),
     }

@@ -1,29 +1,52 @@
-"""Planning a million videos: seconds and peak memory of the driver."""
+"""A build of a million videos as its driver sees it, with nothing decoded: seconds and peak memory."""
 
+import json
 import resource
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
 
 from benchmarks.row import Row
-from facemill.manifests import VideoEntry, group_clips
-from facemill.pipeline.build.plan import plan_shards
+from facemill.manifests import VideoEntry, VideoFacts, group_clips, schemas
+from facemill.manifests.shards.dataset import FACES_FILE, SAMPLES_FILE, STATE_FOLDER, STATE_TABLES, state_path
+from facemill.pipeline.build.claim import claim
+from facemill.pipeline.build.identity import WorkIdentity, manifest_digest
+from facemill.pipeline.build.merge import merge_shards
+from facemill.pipeline.build.plan import ShardSpec, plan_shards
+from facemill.pipeline.build.state import ShardFile, ShardResult, load_final
 from facemill.pipeline.config.recipe import load_recipe
 
 __all__ = ["measure"]
 
 VIDEOS = 1_000_000
 FAKES = 4
+RECIPE = load_recipe("default")
+FACTS = VideoFacts("", 640, 480, 300, 25.0, False, "h264", 0, 1.0, False, 1, 1, (), "cuts", 0.5, 640, 480, 1, 1, "High")
 
 
-def measure() -> list[Row]:
-    """Plan in a process of its own, so that the peak is its own."""
-    told = subprocess.run([sys.executable, "-m", __name__], capture_output=True, text=True, check=True).stdout
-    seconds, gibibytes = map(float, told.split())
-    return [
-        Row("planning", "seconds for a million videos / 60", seconds / 60, "<= 1", f"{seconds:.1f} s"),
-        Row("planning", "peak memory / 2 GiB", gibibytes / 2, "<= 1", f"{gibibytes:.2f} GiB"),
-    ]
+def measure(scratch: Path) -> list[Row]:
+    """Plan; then, of a build all of whose shards are committed, claim, plan, resume and merge.
+
+    Each in a process of its own, so that the peak is its own.
+    """
+    out = scratch / "planning"
+    rows = []
+    for step, what in (("plan", "plan"), ("commit", None), ("resume", "claim, plan, resume and merge")):
+        command = [sys.executable, "-m", __name__, step, str(out)]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        seconds, gibibytes = map(float, told.split())
+        if what is not None:
+            rows += [
+                Row("planning", f"{what}: seconds for a million videos / 60", seconds / 60, "<= 1", f"{seconds:.1f} s"),
+                Row("planning", f"{what}: peak memory / 2 GiB", gibibytes / 2, "<= 1", f"{gibibytes:.2f} GiB"),
+            ]
+    shutil.rmtree(out)
+    return rows
 
 
 def _entries() -> list[VideoEntry]:
@@ -40,14 +63,45 @@ def _entries() -> list[VideoEntry]:
     return entries
 
 
-def _main() -> None:
+def _commit(out: Path, specs: list[ShardSpec], identity: WorkIdentity) -> None:
+    """Results as workers leave them, without a sample: with each video's facts, and two empty tables."""
+    for spec in specs:
+        files = []
+        for kind, schema in ((SAMPLES_FILE, schemas.SAMPLES), (FACES_FILE, schemas.FACES)):
+            path = state_path(spec.shard_id, kind)
+            (out / path).parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(schema.empty_table(), out / path)
+            files.append(ShardFile.of(out, path, 0))
+        facts = tuple(replace(FACTS, video_id=video_id) for video_id in sorted(spec.video_ids))
+        digests = spec.fingerprint(identity), identity.digest
+        result = ShardResult(spec.shard_id, spec.split, *digests, None, *files, len(facts), 0, (), {}, facts)
+        place = out / state_path(spec.shard_id)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps(asdict(result)))
+
+
+def _main(step: str, out: Path) -> None:
     entries = _entries()
+    identity = WorkIdentity.here(RECIPE, "cpu")
     start = time.perf_counter()
-    specs = plan_shards(group_clips(entries), load_recipe("default"))
+    if step == "resume":
+        with claim(out, {"manifest": manifest_digest(entries)}):
+            specs = plan_shards(group_clips(entries), RECIPE)
+            results = [load_final(out, spec.shard_id, spec.fingerprint(identity), thorough=False) for spec in specs]
+            committed = [result for result in results if result is not None]
+            assert len(committed) == len(specs)
+            assert merge_shards(out, RECIPE, committed).videos == VIDEOS
+    else:
+        specs = plan_shards(group_clips(entries), RECIPE)
+        assert sum(len(spec.groups) for spec in specs) == VIDEOS // (FAKES + 1)
     seconds = time.perf_counter() - start
-    assert sum(len(spec.groups) for spec in specs) == VIDEOS // (FAKES + 1)
+    if step == "commit":
+        (out / STATE_FOLDER).mkdir(parents=True)
+        (out / STATE_TABLES).mkdir(parents=True)
+        (out / STATE_FOLDER / "build.json").write_text(json.dumps({"manifest": manifest_digest(entries)}))
+        _commit(out, specs, identity)
     print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 
 if __name__ == "__main__":
-    _main()
+    _main(sys.argv[1], Path(sys.argv[2]))

@@ -92,6 +92,8 @@ def test_services_have_an_image_memory_to_share_and_weights(files: tuple[str, ..
         devices = service.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", [])
         expected = [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
         assert devices == (expected if target == "cuda" and name != "scheduler" else [])
+    command = page["services"]["worker"]["command"]
+    assert command[command.index("--memory-limit") + 1] == "0"  # Dask's own would be the RAM by the cores
 
 
 def test_no_address_of_a_package_index_is_written_down() -> None:

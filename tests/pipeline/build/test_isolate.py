@@ -101,3 +101,33 @@ def test_what_is_no_videos_fault_ends_the_run(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(isolate.subprocess, "run", lambda command, **options: ended)
     with pytest.raises(DetectorError, match="no weights"):
         list(isolated_results(ShardSpec("train-000000", "train", GROUPS), BuildJob(tmp_path, load_recipe("default"))))
+
+
+def test_a_group_that_takes_its_worker_with_it_twice_is_left_out_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a container's memory limit kills: all of its processes. Nothing else of the shard is lost."""
+    job = BuildJob(tmp_path, load_recipe("default"), run="this")
+    spec = ShardSpec("train-000000", "train", GROUPS)
+    file = isolate.deaths_file(tmp_path, spec.shard_id)
+    file.parent.mkdir(parents=True)
+    file.write_text("earlier real\nearlier real\nthis healthy")  # another run's, and one death too few
+
+    class WorkerDies(BaseException):
+        pass
+
+    def run(command: list[str], *, input: bytes, **options: object) -> subprocess.CompletedProcess[bytes]:
+        (group,) = pickle.loads(input)[0].groups
+        if group.real == GROUPS[0].real:
+            raise WorkerDies
+        return subprocess.CompletedProcess(command, 0, pickle.dumps(ClipResult([], [], [])), b"")
+
+    monkeypatch.setattr(isolate.subprocess, "run", run)
+    for deaths in (1, 2):
+        with pytest.raises(WorkerDies):
+            list(isolated_results(spec, job))
+        assert isolate.deaths_of(tmp_path, spec.shard_id).count(f"this {GROUPS[0].group_id}") == deaths
+    results = dict(isolated_results(spec, job))
+    blamed = {f.video_id: f for result in results.values() for f in result.failures}
+    assert set(blamed) == {"real", "fake1", "fake2"}
+    assert all(f.reason.retryable and "--memory-limit" in f.message for f in blamed.values())
