@@ -2,6 +2,7 @@
 
 import posixpath
 import re
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -144,6 +145,7 @@ class _Archive:
     def __init__(self, place: str) -> None:
         self.folders: dict[str, dict[str, Callable[[], bytes]]] = defaultdict(dict)
         self._kept: IO[bytes] = SpooledTemporaryFile(KEPT_IN_MEMORY)  # noqa: SIM115, closed with its last reader
+        weakref.finalize(self, self._kept.close)
         try:
             for path, file in read_archive(place):
                 if is_picture(path):
