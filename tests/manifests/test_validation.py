@@ -93,7 +93,7 @@ def test_check_names_every_broken_rule_and_the_first_rows():
     with pytest.raises(ManifestError) as caught:
         check(entries)
     assert (
-        "a split is one of train, val, test; of the original of a fake also reference (v0, v1, v2, v3, v4 and 2 more)"
+        "a split is one of train, val, test; for the original of a fake also reference (v0, v1, v2, v3, v4 and 2 more)"
         in str(caught.value)
     )
     assert "'/' and without '..' (v0)" in str(caught.value)
