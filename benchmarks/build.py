@@ -19,7 +19,7 @@ from benchmarks.clips import clip_groups
 from benchmarks.row import Row
 from facemill.manifests import ClipGroup, VideoEntry, locate
 from facemill.pipeline.build.executors.dask import DaskExecutor
-from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot
+from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot
 from facemill.pipeline.config.recipe import Recipe, load_recipe
 
 __all__ = ["measure"]
@@ -83,7 +83,7 @@ def _facemill(
 def _build(job: BuildJob, spec: ShardSpec, number: int, threads: int) -> object:
     from facemill.pipeline.build.shard import build_shard
 
-    return build_shard(spec, job, Slot(number, threads))
+    return build_shard(spec, job, WorkerSlot(number, threads))
 
 
 def _warm_up(device: str, recipe: Recipe, confine: bool, task: int, number: int, threads: int) -> None:

@@ -14,7 +14,7 @@ MOVING = 1.5  # gray levels: standard deviation in time of a block that moves
 SAME_MOTION = 0.5  # 0: both move alike, 1: nothing in common
 MOTION_SHARE = 0.2  # of the moving blocks have to move alike: the forged ones may be most of them
 UNFORGED_SHARE = 0.6  # of a frame's blocks: a forgery covers up to 40 % of the frame
-LONGEST_CHECK = 256  # frames by which a clip is judged
+LONGEST_CHECK = 256  # frames by which a clip is compared
 
 
 def compare_content(shown: NDArray[np.float32], fakes: NDArray[np.float32]) -> tuple[NDArray[np.float32], str, bool]:

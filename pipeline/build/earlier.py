@@ -44,10 +44,10 @@ class EarlierShard:
     def is_final(self, group: ClipGroup, *, retry_failed: bool) -> bool:
         """Whether the group's samples are all there and none of its failures is to be tried again."""
         ids = [video.video_id for video in group.videos()]
-        barren = any(not self._samples[video.video_id] for video in group.sampled())
+        videos_without_samples = any(not self._samples[video.video_id] for video in group.sampled())
         again = any(failure.retryable for video_id in ids for failure in self._failures[video_id])
         whole = not any(self._lost(video_id) for video_id in ids)
-        return self._readable and whole and not again and not (retry_failed and barren)
+        return self._readable and whole and not again and not (retry_failed and videos_without_samples)
 
     def result(self, group: ClipGroup) -> ClipResult:
         """The group's good samples, its detections and its failures."""

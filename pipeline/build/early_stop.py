@@ -8,7 +8,7 @@ from facemill.pipeline.build.state import GroupDone
 __all__ = ["EarlyStop"]
 
 FIRST = 16
-"""Videos by which a build is judged."""
+"""Videos after which the failure rate is first looked at."""
 
 
 class EarlyStop:

@@ -15,13 +15,13 @@ from facemill import FacemillError, VideoError
 from facemill.detectors.device import resolve_device
 from facemill.manifests import FailureRecord, Reason, Stage, VideoEntry
 from facemill.manifests.blame import reason_of_error
-from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot
+from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot
 from facemill.pipeline.clips.clip import ClipItem, FakeRead
 from facemill.pipeline.clips.prefetch import BrokenGroup, Prefetch
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.extract.faces import load_detector
 from facemill.pipeline.extract.known_faces import open_faces
-from facemill.pipeline.extract.process import Tools, process_clip
+from facemill.pipeline.extract.process import WorkerResources, process_clip
 from facemill.pipeline.extract.result import ClipResult
 
 __all__ = ["clip_results", "device_of_worker"]
@@ -32,7 +32,9 @@ KEPT_BLOCK_BYTES = 32 << 20
 MUCH_BYTES = 1 << 30
 
 
-def clip_results(spec: ShardSpec, job: BuildJob, slot: Slot, watch: Stopwatch) -> Iterator[tuple[str, ClipResult]]:
+def clip_results(
+    spec: ShardSpec, job: BuildJob, slot: WorkerSlot, watch: Stopwatch
+) -> Iterator[tuple[str, ClipResult]]:
     """Process a shard's clip groups in order; yields what each gives, in one part or several, with the group's id.
 
     Whatever breaks is a failure of the videos concerned.
@@ -43,7 +45,7 @@ def clip_results(spec: ShardSpec, job: BuildJob, slot: Slot, watch: Stopwatch) -
     )
     with _settled(), ThreadPoolExecutor(1, "encode") as encoders:
         known = None if job.faces is None else open_faces(job.faces)
-        tools = Tools(job.recipe, detector, known, job.work.detection, encoders, watch)
+        tools = WorkerResources(job.recipe, detector, known, job.work.detection, encoders, watch)
         with Prefetch(spec.groups, job.recipe, slot.threads) as stream:
             for item in stream:
                 if isinstance(item, FailureRecord):
@@ -71,7 +73,7 @@ def _broken(videos: Sequence[VideoEntry], error: Exception) -> ClipResult:
     """
     if isinstance(error, VideoError):
         reason, message = Reason(error.reason), error.message
-    elif isinstance(error, FacemillError | torch.AcceleratorError):  # missing weights, a GPU that fell ill
+    elif isinstance(error, FacemillError | torch.AcceleratorError):  # missing weights, a failing GPU
         raise error
     else:
         fault = f"{type(error).__name__}: {error}"

@@ -115,12 +115,12 @@ def _main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else prints must not come between
     from facemill import FacemillError
     from facemill.pipeline.build.groups import clip_results
-    from facemill.pipeline.build.plan import Slot
+    from facemill.pipeline.build.plan import WorkerSlot
     from facemill.pipeline.clips.stopwatch import Stopwatch
 
     spec, job = pickle.loads(sys.stdin.buffer.read())
     try:
-        parts = clip_results(spec, job, Slot(), Stopwatch())
+        parts = clip_results(spec, job, WorkerSlot(), Stopwatch())
         answer: object = merged(part for _, part in parts)
     except FacemillError as error:
         answer = error

@@ -22,7 +22,7 @@ from facemill.pipeline.build.identity import (
 )
 from facemill.pipeline.build.isolate import deaths_of
 from facemill.pipeline.build.merge import BuildReport, merge_shards, report_of
-from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot, plan_shards
+from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot, plan_shards
 from facemill.pipeline.build.state import GroupDone, ShardResult, load_final, load_whole
 from facemill.pipeline.build.worker_check import describe, fit_workers
 from facemill.pipeline.config.recipe import Recipe
@@ -300,7 +300,7 @@ def _build_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) 
         return done, False
     from facemill.pipeline.build.shard import build_shard
 
-    return build_shard(spec, job, Slot(number, threads), lambda done: tell(asdict(done))), True
+    return build_shard(spec, job, WorkerSlot(number, threads), lambda done: tell(asdict(done))), True
 
 
 def _count_gpus(device: str) -> int:

@@ -60,14 +60,14 @@ class BuildReport:
     """What a build came to.
 
     Attributes:
-        barren: videos that gave no sample; each is in failures.parquet with the reason.
+        videos_without_samples: videos that gave no sample; each is in failures.parquet with the reason.
         failures: rows of failures.parquet.
         retryable: how many of them the same command tries again, by reason.
     """
 
     out: Path
     videos: int
-    barren: int
+    videos_without_samples: int
     samples: int
     shards: int
     failures: int
@@ -76,7 +76,7 @@ class BuildReport:
     @property
     def failure_rate(self) -> float:
         """Share of the videos that gave no sample."""
-        return self.barren / self.videos if self.videos else 0.0
+        return self.videos_without_samples / self.videos if self.videos else 0.0
 
 
 def merge_shards(out: Path, recipe: Recipe, results: Sequence[ShardResult]) -> BuildReport:
@@ -115,7 +115,7 @@ def report_of(out: Path, results: Sequence[ShardResult]) -> BuildReport:
     return BuildReport(
         out=out,
         videos=sum(result.videos for result in results),
-        barren=sum(result.barren for result in results),
+        videos_without_samples=sum(result.videos_without_samples for result in results),
         samples=sum(result.rows for result in results),
         shards=sum(result.shard is not None for result in results),
         failures=len(failures),

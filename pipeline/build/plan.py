@@ -17,7 +17,7 @@ from facemill.pipeline.clips.sampling import expected_frames
 from facemill.pipeline.config.recipe import Recipe
 from facemill.seeded import seeded_hash
 
-__all__ = ["BuildJob", "ShardSpec", "Slot", "plan_shards"]
+__all__ = ["BuildJob", "ShardSpec", "WorkerSlot", "plan_shards"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class BuildJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class WorkerSlot:
     """The share of a machine that a worker may use.
 
     Attributes:

@@ -26,7 +26,7 @@ from facemill.manifests.storage import atomic_path, sha256_of
 from facemill.pipeline.build.claim import check_running
 from facemill.pipeline.build.earlier import EarlierShard
 from facemill.pipeline.build.isolate import deaths_file, isolated_results
-from facemill.pipeline.build.plan import BuildJob, ShardSpec, Slot
+from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot
 from facemill.pipeline.build.state import GroupDone, ShardFile, ShardResult, load_result, save_result
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.extract.annotators import create_annotators, declared
@@ -37,7 +37,10 @@ __all__ = ["build_shard"]
 
 
 def build_shard(
-    spec: ShardSpec, job: BuildJob, slot: Slot | None = None, tell: Callable[[GroupDone], None] = lambda done: None
+    spec: ShardSpec,
+    job: BuildJob,
+    slot: WorkerSlot | None = None,
+    tell: Callable[[GroupDone], None] = lambda done: None,
 ) -> ShardResult:
     """Build a shard and commit it; a shard whose committed result is final is left as it is.
 
@@ -65,7 +68,7 @@ def build_shard(
     changed = False
     with suppress(_Unchanged), atomic_path(job.out / shard) as temporary:
         with shard_format.open_writer(temporary, shard, annotations) as writer:
-            for part in _results(spec, job, slot or Slot(), before, watch, tell):
+            for part in _results(spec, job, slot or WorkerSlot(), before, watch, tell):
                 with watch("write"):
                     records.add(part, writer)
                 check_running(job.out, job.run)
@@ -88,7 +91,7 @@ class _Unchanged(Exception):  # noqa: N818, no error: it keeps a new file from r
 def _results(
     spec: ShardSpec,
     job: BuildJob,
-    slot: Slot,
+    slot: WorkerSlot,
     before: ShardResult | None,
     watch: Stopwatch,
     tell: Callable[[GroupDone], None],
@@ -173,7 +176,7 @@ class _Records:
             samples=samples,
             faces=faces,
             videos=len(spec.sampled_ids),
-            barren=len(spec.sampled_ids - {record.video_id for record in self.samples}),
+            videos_without_samples=len(spec.sampled_ids - {record.video_id for record in self.samples}),
             failures=tuple(self.failures),
             timings=dict(watch.seconds),
             facts=tuple(self.facts),

@@ -67,7 +67,7 @@ class ShardResult:
         shard: the shard itself; None if it has no samples.
         samples, faces: tables of its records, merged into the dataset's own in the end.
         videos: how many videos it was made of.
-        barren: how many of them gave no sample.
+        videos_without_samples: how many of them gave no sample.
         timings: seconds by stage.
         facts: of its videos.
     """
@@ -80,7 +80,7 @@ class ShardResult:
     samples: ShardFile
     faces: ShardFile
     videos: int
-    barren: int
+    videos_without_samples: int
     failures: tuple[FailureRecord, ...]
     timings: dict[str, float] = field(default_factory=dict)
     facts: tuple[VideoFacts, ...] = ()
@@ -102,7 +102,9 @@ class ShardResult:
             retry_failed: videos without a sample are tried again, whosever fault that is.
             thorough: see `ShardFile.is_whole`.
         """
-        again = any(failure.retryable for failure in self.failures) or (retry_failed and self.barren > 0)
+        again = any(failure.retryable for failure in self.failures) or (
+            retry_failed and self.videos_without_samples > 0
+        )
         return not again and self.is_whole(root, thorough=thorough)
 
 

@@ -209,11 +209,11 @@ def _print_coverage(out: Path, threshold: float) -> None:
 
 def _print_result(report: "BuildReport", max_failure_rate: float) -> None:
     echo(
-        f"{report.samples} samples of {report.videos - report.barren} videos in {report.shards} shards -> {report.out}"
+        f"{report.samples} samples of {report.videos - report.videos_without_samples} videos in {report.shards} shards -> {report.out}"
     )
     if report.failures:
         echo(
-            f"{report.failures} failures recorded, {report.barren} videos without a sample: "
+            f"{report.failures} failures recorded, {report.videos_without_samples} videos without a sample: "
             f"see failures.parquet, or `facemill inspect {report.out}`."
         )
     if report.retryable:

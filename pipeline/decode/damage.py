@@ -13,7 +13,7 @@ __all__ = ["DamageTracker"]
 
 
 class DamageTracker:
-    """Judges frames in decode order, as soon as every earlier one came out or was given up.
+    """Decides about frames in decode order, as soon as every earlier one came out or was given up.
 
     Args:
         keyframes: display indices of the frames at which decoding can start.
@@ -47,7 +47,7 @@ class DamageTracker:
         self._clean[index] = clean
 
     def settle(self, patience: int) -> Iterator[tuple[int, bool]]:
-        """Display indices of the frames that can be judged by now, and whether each is intact.
+        """Display indices of the frames that can be decided by now, and whether each is intact.
 
         Args:
             patience: how many packets may be sent after that of a frame before the frame, still not
@@ -55,9 +55,9 @@ class DamageTracker:
         """
         while self._waiting and (self._waiting[0] in self._clean or len(self._waiting) > patience):
             index = self._waiting.popleft()
-            yield index, self._judge(index, self._clean.pop(index, False) and index not in self._doubted)
+            yield index, self._is_intact(index, self._clean.pop(index, False) and index not in self._doubted)
 
-    def _judge(self, index: int, clean: bool) -> bool:
+    def _is_intact(self, index: int, clean: bool) -> bool:
         if index in self._after_loss:
             self._intact = False
         if not clean:

@@ -114,7 +114,7 @@ def _decode_by_pts(
     wanted = frozenset(remaining)
     tracker = DamageTracker(timeline.keyframes, timeline.disposable, timeline.after_loss)
     arrived: dict[int, Any] = {}
-    judged: dict[int, Any] = {}
+    decided: dict[int, Any] = {}
     with open_video(path, deadline, threads, strict=strict, conforming=probed.conforming) as (container, stream):
         context = decoder_for(stream, probed)
         keyframe_check = KeyframeCheck(stream, timeline)
@@ -145,10 +145,10 @@ def _decode_by_pts(
                     raise _DamagedError
                 if index in wanted:
                     picture = arrived.pop(index, None)
-                    judged[index] = picture if intact else None
-            while remaining and remaining[0] in judged:
+                    decided[index] = picture if intact else None
+            while remaining and remaining[0] in decided:
                 index = remaining.popleft()
-                yield index, judged.pop(index)
+                yield index, decided.pop(index)
             if not remaining:
                 return
 

@@ -25,7 +25,7 @@ from facemill.pipeline.extract.crop import crop_mask, mask_box, pixel_centred
 from facemill.pipeline.extract.encode import encode_mask
 from facemill.pipeline.extract.tracking import TrackedFace
 
-__all__ = ["Comparison", "CropMask", "Judgement"]
+__all__ = ["Comparison", "CropMask", "FaceLabel"]
 
 MARKED_SHARE = 0.02
 """Share of a face's box that a ground-truth mask marks, from which on the face is forged."""
@@ -35,7 +35,7 @@ Key = tuple[int, int]  # position in the window, track id
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class FaceLabel:
     """What a face of a fake is in one frame.
 
     Attributes:
@@ -66,7 +66,7 @@ class CropMask:
 
 
 class Comparison:
-    """Gathers a fake's frames of one window, then judges its faces.
+    """Gathers a fake's frames of one window, then labels its faces.
 
     Boxes and masks are in pixels of the lead, to whose size a fake's frame is brought first.
 
@@ -81,7 +81,7 @@ class Comparison:
         self._forgeries: dict[int, list[FaceForgery]] = defaultdict(list)  # by position
         self._fixed: dict[int, bytes] = {}  # masks by the fixed threshold, PNG, by position
         self._given: dict[int, bytes] = {}  # ground-truth masks, PNG, by position
-        self._judged: dict[Key, Judgement] = {}
+        self._judged: dict[Key, FaceLabel] = {}
         self._boxes: dict[Key, NDArray[np.float64]] = {}
 
     def add(
@@ -113,8 +113,8 @@ class Comparison:
             )
             self._fixed[position] = encode_mask(mask)
 
-    def judge(self) -> dict[Key, Judgement]:
-        """Judge every face that was taken in; masks and boxes are known from then on."""
+    def label_faces(self) -> dict[Key, FaceLabel]:
+        """Label every face that was taken in; masks and boxes are known from then on."""
         for track_id, by_position in self._measured.items():
             positions = sorted(by_position)
             span = range(positions[0], positions[-1] + 1)
@@ -138,8 +138,8 @@ class Comparison:
         """Bounds (xyxy) of what was forged about a face; None where nothing was."""
         return self._boxes.get((position, track_id))
 
-    def judged(self, position: int, track_id: int) -> Judgement:
-        """What a face is; known after `judge`."""
+    def label_of(self, position: int, track_id: int) -> FaceLabel:
+        """What a face is; known after `label_faces`."""
         return self._judged[position, track_id]
 
     def mask(self, position: int, affine: NDArray[np.float64], size: int) -> CropMask:
@@ -166,30 +166,30 @@ class Comparison:
         union: Image = np.maximum.reduce(warped)
         return union
 
-    def _by_difference(self, forgery: FaceForgery) -> Judgement:
+    def _by_difference(self, forgery: FaceForgery) -> FaceLabel:
         if not forgery.reliable or (not forgery.decided and self._labels.unforged == "keep_as_fake"):
-            return Judgement(1, LabelSource.VIDEO, forgery.score)
+            return FaceLabel(1, LabelSource.VIDEO, forgery.score)
         if not forgery.decided:
-            return Judgement(None, LabelSource.DIFFERENCE, forgery.score, Reason.UNDECIDED)
+            return FaceLabel(None, LabelSource.DIFFERENCE, forgery.score, Reason.UNDECIDED)
         return self._judgement(forgery.forged, LabelSource.DIFFERENCE, forgery.score)
 
-    def _by_mask(self, given: Image | None, face: Face) -> Judgement:
+    def _by_mask(self, given: Image | None, face: Face) -> FaceLabel:
         if given is None:
-            return Judgement(1, LabelSource.VIDEO)
+            return FaceLabel(1, LabelSource.VIDEO)
         x1, y1, x2, y2 = np.rint(face.bbox).astype(int).clip(0)
         inside = given[y1:y2, x1:x2]
         return self._judgement(bool(inside.size and (inside > 0).mean() >= MARKED_SHARE), LabelSource.MASK, None)
 
-    def _judgement(self, forged: bool, source: LabelSource, score: float | None) -> Judgement:
+    def _judgement(self, forged: bool, source: LabelSource, score: float | None) -> FaceLabel:
         if forged:
-            return Judgement(1, source, score)
+            return FaceLabel(1, source, score)
         match self._labels.unforged:
             case "drop":
-                return Judgement(None, source, score, Reason.UNFORGED)
+                return FaceLabel(None, source, score, Reason.UNFORGED)
             case "keep_as_real":
-                return Judgement(0, source, score)
+                return FaceLabel(0, source, score)
             case "keep_as_fake":
-                return Judgement(1, LabelSource.VIDEO, score)
+                return FaceLabel(1, LabelSource.VIDEO, score)
 
 
 def _decoded(mask: bytes) -> Image:

@@ -24,26 +24,26 @@ from facemill.pipeline.clips.clip import (
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.decode import Frame
+from facemill.pipeline.extract.account import FrameAccount
 from facemill.pipeline.extract.annotators import annotate, create_annotators
-from facemill.pipeline.extract.comparison import Comparison, CropMask, Judgement
+from facemill.pipeline.extract.comparison import Comparison, CropMask, FaceLabel
 from facemill.pipeline.extract.crop import crop_image
 from facemill.pipeline.extract.encode import PNG, encode_image, encode_mask
 from facemill.pipeline.extract.filters import create_filters, reason_to_drop
 from facemill.pipeline.extract.framing import Framing, relative_box
-from facemill.pipeline.extract.keeping import Keeping
 from facemill.pipeline.extract.known_faces import KnownFaces
 from facemill.pipeline.extract.result import ClipResult
 from facemill.pipeline.extract.samples import NO_IMAGE, Candidate, Crop, facts_of, sample_of
-from facemill.pipeline.extract.tally import VideoTally
+from facemill.pipeline.extract.selection import TrackSelection
 from facemill.pipeline.extract.tracking import FaceTracking, TrackedFace, match_tracks
 
-__all__ = ["Tools", "process_clip"]
+__all__ = ["WorkerResources", "process_clip"]
 
 Key = tuple[int, int]  # position among the clip's samples, track id
 
 
 @dataclass(slots=True)
-class Tools:
+class WorkerResources:
     """What a worker has at hand; all clips of a shard share it.
 
     Attributes:
@@ -61,41 +61,41 @@ class Tools:
     watch: Stopwatch = field(default_factory=Stopwatch)
 
 
-def process_clip(clip: Clip, items: Iterable[ClipItem], tools: Tools) -> ClipResult:
+def process_clip(clip: Clip, items: Iterable[ClipItem], tools: WorkerResources) -> ClipResult:
     """Turn a clip's items into encoded samples, detections, failures and facts."""
-    work = _ClipWork(clip, tools)
+    work = _ClipProcessor(clip, tools)
     for item in items:
         work.take(item)
     return work.result()
 
 
 class _Reading:
-    """What is gathered of one video in one window, until its faces can be judged."""
+    """What is gathered of one video in one window, until its faces can be labelled."""
 
     def __init__(self, video: ClipVideo, recipe: Recipe, shape: tuple[int, int]) -> None:
         self.video = video
         self.comparison = Comparison(recipe.mask, recipe.label, shape)
         self.crops: dict[Key, Crop] = {}
         self.missing: list[int] = []  # positions without a frame of this video
-        self.tally = VideoTally()
+        self.account = FrameAccount()
 
 
-class _ClipWork:
+class _ClipProcessor:
     """Takes a clip's items one by one.
 
     Positions number the clip's samples. Of a sequence of face crops every image is taken whole (in the smallest
     square around it, with its edge repeated), whatever the recipe says of scale, alignment and centre.
     """
 
-    def __init__(self, clip: Clip, tools: Tools) -> None:
+    def __init__(self, clip: Clip, tools: WorkerResources) -> None:
         self.clip, self.tools, self.recipe, self.watch = clip, tools, tools.recipe, tools.watch
         whole = {"scale": 1.0, "align": "none", "around": "face"} if clip.lead.is_sequence else {}
         self.crop_settings = tools.recipe.crop.model_copy(update=whole)
         self.tracking = FaceTracking(
             clip, tools.recipe, tools.detector, tools.known_faces, tools.detection, tools.watch
         )
-        self.keeping = Keeping(clip, tools.recipe.track)
-        self.tallies: dict[str, VideoTally] = defaultdict(VideoTally)
+        self.selection = TrackSelection(clip, tools.recipe.track)
+        self.accounts: dict[str, FrameAccount] = defaultdict(FrameAccount)
         self.candidates: dict[str, list[Candidate]] = defaultdict(list)
         self.comparisons: dict[str, list[tuple[range, Comparison]]] = defaultdict(list)
         self.tracked: dict[int, list[TrackedFace]] = {}
@@ -132,7 +132,7 @@ class _ClipWork:
         self.start += len(self.window.indices)
         self.window, self.lead = window, self._reading(self.clip.lead)
         followed = self.tracking.follow(window)
-        self.keeping.see(
+        self.selection.see(
             self.tracking.tracks, self.tracking.patches, last=self.start + len(window.indices) == len(self.clip.indices)
         )
         for position, (frame, tracked) in enumerate(zip(window.frames, followed, strict=True), self.start):
@@ -173,18 +173,18 @@ class _ClipWork:
         tracked: list[TrackedFace],
     ) -> None:
         """Take in a frame of a video; `tracked` are its faces in its own pixels."""
-        tally = reading.tally
-        tally.sampled += 1
+        account = reading.account
+        account.sampled += 1
         if frame is None:
             reading.missing.append(position)
             return
         if frame.image is None:
-            tally.undecoded.append(frame.index)
+            account.undecoded.append(frame.index)
             return
         if real is not None and real.image is None:
-            tally.orphaned += 1
+            account.orphaned += 1
             return
-        tally.decoded.add(frame.index)
+        account.decoded.add(frame.index)
         if reading.video.entry.label == 1:
             with self.watch("mask"):
                 original = None if real is None else real.image
@@ -205,7 +205,7 @@ class _ClipWork:
         """Cut the faces out of a frame. The first video to show a face decides for all whether it is worth keeping."""
         with self.watch("crop"):
             for track_id, face in tracked:
-                if not self.keeping.may_keep(track_id):
+                if not self.selection.may_keep(track_id):
                     continue
                 affine = framing.affine(track_id, face)
                 cut = crop_image(image, affine, self.crop_settings.size, repeat_edge=self.clip.lead.is_sequence)
@@ -216,7 +216,7 @@ class _ClipWork:
                     said = annotate(self.annotators, image, face, cut, affine)
                     reading.crops[key] = Crop(position, track_id, frame.index, frame.pts_s, face, affine, cut, said)
                 else:
-                    reading.tally.dropped[track_id, frame.index] = reason
+                    reading.account.dropped[track_id, frame.index] = reason
 
     def _scale(self, video: ClipVideo) -> float:
         """Pixels of a video's frames for each pixel of the lead's."""
@@ -229,7 +229,7 @@ class _ClipWork:
             return tracked
         return [(track, Face(face.bbox * factor, face.score, face.landmarks * factor)) for track, face in tracked]
 
-    # Judging --------------------------------------------------------------------------------------------
+    # Labelling ------------------------------------------------------------------------------------------
 
     def _finish_fake(self, item: FakeRead) -> None:
         reading, self.fake = self.fake, None
@@ -237,56 +237,56 @@ class _ClipWork:
             return
         if item.refused is not None:
             if self.start:  # in the first window it becomes a clip of its own
-                self.tallies[item.video.video_id].refused(reading.tally, item.refused)
+                self.accounts[item.video.video_id].refused(reading.account, item.refused)
             return
-        self._judge(reading)
+        self._finish_reading(reading)
 
     def _finish_lead(self) -> None:
         """Once its fakes were compared with it, the lead's window is done."""
         if self.window.indices:
-            self._judge(self.lead)
+            self._finish_reading(self.lead)
 
-    def _judge(self, reading: _Reading) -> None:
+    def _finish_reading(self, reading: _Reading) -> None:
         video = reading.video
         span = range(self.start, self.start + len(self.window.indices))
         if video.entry.label == 1:
             with self.watch("mask"):
-                judged = reading.comparison.judge()
+                labels = reading.comparison.label_faces()
             if self.clip.crops_later:
                 self.comparisons[video.video_id].append((span, reading.comparison))
-            self.keeping.judged(video, judged)
+            self.selection.take_labels(video, labels)
         uncertain = 0
         if video.alignment is not None:
             places = self.clip.indices[reading.missing]
             uncertain = int((video.alignment.doubtful[places] | (video.alignment.fake_of[places] >= 0)).sum())
-        reading.tally.uncertain += uncertain
-        reading.tally.unmatched += len(reading.missing) - uncertain
-        self.tallies[video.video_id].add(reading.tally)
+        reading.account.uncertain += uncertain
+        reading.account.unmatched += len(reading.missing) - uncertain
+        self.accounts[video.video_id].add(reading.account)
         for crop in reading.crops.values():
             self._candidate(video, crop, reading.comparison)
 
     def _candidate(self, video: ClipVideo, crop: Crop, comparison: Comparison) -> None:
-        judgement = Judgement(0, LabelSource.VIDEO)
+        face_label = FaceLabel(0, LabelSource.VIDEO)
         mask = CropMask(MaskKind.ZEROS, np.zeros(crop.image.shape[:2], np.uint8))
-        tally = self.tallies[video.video_id]
+        account = self.accounts[video.video_id]
         if video.entry.label == 1:
-            judgement = comparison.judged(crop.position, crop.track_id)
-            if judgement.left_out is not None:
-                tally.left_out[crop.track_id, crop.frame_index] = judgement.left_out
+            face_label = comparison.label_of(crop.position, crop.track_id)
+            if face_label.left_out is not None:
+                account.left_out[crop.track_id, crop.frame_index] = face_label.left_out
                 return
-            if judgement.label == 1:
+            if face_label.label == 1:
                 scale = self._scale(video)
                 in_lead = crop.affine * [[scale, scale, 1.0]]
                 with self.watch("mask"):
                     mask = comparison.mask(crop.position, in_lead, self.crop_settings.size)
                 if self._misses_ground_truth(video, mask) and not comparison.has_ground_truth(crop.position):
-                    tally.without_mask.add((crop.track_id, crop.frame_index))
-        if not self.keeping.may_still_keep(video, crop.track_id):
+                    account.without_mask.add((crop.track_id, crop.frame_index))
+        if not self.selection.may_still_keep(video, crop.track_id):
             return
         coverage = None if mask.kind is MaskKind.NONE else float(np.count_nonzero(mask.mask)) / mask.mask.size
         candidate = Candidate(
             crop=replace(crop, image=NO_IMAGE, annotated=replace(crop.annotated, images={})),
-            judgement=judgement,
+            face_label=face_label,
             mask_kind=mask.kind,
             mask_coverage=coverage,
             mask_iou=mask.iou,
@@ -320,7 +320,7 @@ class _ClipWork:
                 if faces is None:
                     faces = self._scaled(video, self.tracked[position])
                 self._cut(reading, position, frame, frame.image, faces, self.framing)
-        self.tallies[video.video_id].dropped.update(reading.tally.dropped)
+        self.accounts[video.video_id].dropped.update(reading.account.dropped)
         for crop in reading.crops.values():
             comparison = next((c for span, c in self.comparisons[video.video_id] if crop.position in span), None)
             if comparison is not None or video.entry.label == 0:
@@ -354,7 +354,7 @@ class _ClipWork:
             for video in self.clip.videos:
                 if video is self.clip.lead and self.clip.reference:
                     continue
-                wanted = self.keeping.wanted(video)
+                wanted = self.selection.wanted(video)
                 chosen = [c for c in self.candidates[video.video_id] if c.crop.track_id in wanted]
                 samples += [sample_of(self.clip, video, candidate, self.crop_settings.size) for candidate in chosen]
                 failures += self._failures(video, chosen, wanted)
@@ -362,11 +362,11 @@ class _ClipWork:
         return ClipResult(samples, self.tracking.detections, failures, facts)
 
     def _failures(self, video: ClipVideo, chosen: list[Candidate], wanted: set[int]) -> Iterator[FailureRecord]:
-        tally = self.tallies[video.video_id]
-        tally.kept = {candidate.crop.frame_index for candidate in chosen}
-        fakes = [candidate for candidate in chosen if candidate.judgement.label == 1]
-        tally.empty = {c.crop.frame_index for c in fakes if c.mask_coverage == 0}
-        tally.unreliable = {c.crop.frame_index for c in fakes if c.mask_kind is MaskKind.UNRELIABLE}
+        account = self.accounts[video.video_id]
+        account.kept = {candidate.crop.frame_index for candidate in chosen}
+        fakes = [candidate for candidate in chosen if candidate.face_label.label == 1]
+        account.empty = {c.crop.frame_index for c in fakes if c.mask_coverage == 0}
+        account.unreliable = {c.crop.frame_index for c in fakes if c.mask_kind is MaskKind.UNRELIABLE}
         broken_off = sum(failure.frames for failure in self.clip.failures if failure.video_id == video.video_id)
-        yield from tally.failures(video, wanted, broken_off)
-        yield from self.keeping.failures(video)
+        yield from account.failures(video, wanted, broken_off)
+        yield from self.selection.failures(video)

@@ -13,7 +13,7 @@ from facemill.manifests import MaskKind, SampleRecord, VideoFacts
 from facemill.manifests.shards import EncodedSample
 from facemill.pipeline.clips.clip import Clip, ClipVideo
 from facemill.pipeline.extract.annotators import Annotated
-from facemill.pipeline.extract.comparison import Judgement
+from facemill.pipeline.extract.comparison import FaceLabel
 
 __all__ = ["NO_IMAGE", "Candidate", "Crop", "facts_of", "sample_of"]
 
@@ -47,7 +47,7 @@ class Candidate:
     """A crop whose label is known and whose pixels are being encoded."""
 
     crop: Crop
-    judgement: Judgement
+    face_label: FaceLabel
     mask_kind: MaskKind
     mask_coverage: float | None
     mask_iou: float | None
@@ -64,13 +64,13 @@ def sample_of(clip: Clip, video: ClipVideo, candidate: Candidate, size: int) -> 
     """
     entry, crop, image = video.entry, candidate.crop, candidate.image.result()
     paired = video is not clip.lead
-    assert candidate.judgement.label is not None
+    assert candidate.face_label.label is not None
     record = SampleRecord(
         sample_id=f"{entry.video_id}-f{crop.frame_index:06d}-t{crop.track_id}",
         video_id=entry.video_id,
         dataset=entry.dataset,
         method=entry.method,
-        label=candidate.judgement.label,
+        label=candidate.face_label.label,
         quality=entry.quality,
         split=entry.split,
         source_id=entry.source_id,
@@ -87,8 +87,8 @@ def sample_of(clip: Clip, video: ClipVideo, candidate: Candidate, size: int) -> 
         mask_kind=candidate.mask_kind,
         mask_coverage=candidate.mask_coverage,
         mask_iou=candidate.mask_iou,
-        label_source=candidate.judgement.source,
-        difference=candidate.judgement.difference,
+        label_source=candidate.face_label.source,
+        difference=candidate.face_label.difference,
         shard="",
         row=-1,
         image_sha256=sha256(image).hexdigest(),

@@ -46,7 +46,7 @@ def test_every_hostile_file_is_sampled_or_reported(media: Path, manifest: Path, 
     (folder / "gone.mp4").unlink()
 
     report = build_here(videos, out, "shards.samples_per_shard=24")
-    assert report.barren == len(UNREADABLE) + 3
+    assert report.videos_without_samples == len(UNREADABLE) + 3
     names = {video.video_id: video.path for video in read_videos(videos)}
     assert sorted(names.values()) == files
     reasons: dict[str, set[Reason]] = defaultdict(set)

@@ -196,7 +196,7 @@ def test_without_its_original_a_fake_is_processed_alone(add_video: AddVideo, tmp
     assert [s.record.mask_kind for s in found] == [MaskKind.NONE] * 6
     assert {s.record.mask_coverage for s in found} == {None}
     assert reasons(result) == {"real": {Reason.UNREADABLE}, "fake": {Reason.MASK_UNAVAILABLE}}
-    assert (result.videos, result.barren) == (2, 1)
+    assert (result.videos, result.videos_without_samples) == (2, 1)
 
 
 def test_a_short_fake_does_not_shorten_the_others(add_video: AddVideo, tmp_path: Path) -> None:

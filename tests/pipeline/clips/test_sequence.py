@@ -311,7 +311,7 @@ def test_whatever_is_wrong_with_a_sequence_is_on_record_and_the_others_are_built
         (resized.video_id, Stage.DECODE, Reason.UNREADABLE, 3),
         (small.video_id, Stage.FILTER, Reason.TOO_SMALL, 1),
     ]
-    assert (result.videos, result.barren) == (6, 3)
+    assert (result.videos, result.videos_without_samples) == (6, 3)
 
 
 def test_a_sequence_with_its_original_gets_a_difference_mask(tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from facemill.manifests import FailureRecord, Reason, Stage
 from facemill.pipeline.clips.clip import ClipVideo
 
-__all__ = ["VideoTally", "spans"]
+__all__ = ["FrameAccount", "spans"]
 
 FaceKey = tuple[int, int]  # track id, frame index
 
 
 @dataclass(slots=True)
-class VideoTally:
+class FrameAccount:
     """Counts of one video's sampled frames.
 
     Attributes:
@@ -45,7 +45,7 @@ class VideoTally:
     empty: set[int] = field(default_factory=set)
     unreliable: set[int] = field(default_factory=set)
 
-    def add(self, other: "VideoTally") -> None:
+    def add(self, other: "FrameAccount") -> None:
         """Add the counts of another stretch of the video."""
         self.sampled += other.sampled
         self.unmatched += other.unmatched
@@ -55,7 +55,7 @@ class VideoTally:
         self.decoded |= other.decoded
         self.dropped.update(other.dropped)
 
-    def refused(self, other: "VideoTally", why: str) -> None:
+    def refused(self, other: "FrameAccount", why: str) -> None:
         """Count a stretch in which the fake does not follow its original."""
         self.sampled += other.sampled
         self.misaligned += other.sampled

@@ -9,8 +9,8 @@ import pytest
 from facemill.detectors.face import Face
 from facemill.manifests import LabelSource, Reason
 from facemill.pipeline.config.recipe import TrackSettings
-from facemill.pipeline.extract.comparison import Judgement
-from facemill.pipeline.extract.keeping import Keeping
+from facemill.pipeline.extract.comparison import FaceLabel
+from facemill.pipeline.extract.selection import TrackSelection
 from facemill.pipeline.tracking.track import Track
 
 SAMPLES = 10
@@ -31,22 +31,22 @@ def video(video_id: str, label: int) -> Any:
 
 
 REAL, FORGES_SMALL, FORGES_BOTH = video("real", 0), video("small", 1), video("both", 1)
-BY_NAME = Judgement(1, LabelSource.VIDEO)
-FORGED, UNFORGED = Judgement(1, LabelSource.DIFFERENCE, 9.0), Judgement(0, LabelSource.DIFFERENCE, 0.5)
+BY_NAME = FaceLabel(1, LabelSource.VIDEO)
+FORGED, UNFORGED = FaceLabel(1, LabelSource.DIFFERENCE, 9.0), FaceLabel(0, LabelSource.DIFFERENCE, 0.5)
 
 
-def keeping(keep: Literal["forged", "largest", "all"], *fakes: Any, lead: Any = REAL) -> Keeping:
+def select(keep: Literal["forged", "largest", "all"], *fakes: Any, lead: Any = REAL) -> TrackSelection:
     lead.is_sequence = False
     clip: Any = SimpleNamespace(lead=lead, following=list(fakes), cuts=np.array([], int), indices=np.arange(SAMPLES))
-    result = Keeping(clip, TrackSettings(keep=keep, min_share=0.25, drop_still=False))
+    result = TrackSelection(clip, TrackSettings(keep=keep, min_share=0.25, drop_still=False))
     tracks = [track(LARGE, 100, 20), track(SMALL, 60, 200), track(BRIEF, 80, 400, frames=1)]
     result.see(tracks, {}, last=True)
     return result
 
 
-def judged(result: Keeping, fake: Any, **by_track: Judgement) -> None:
+def label_fake(result: TrackSelection, fake: Any, **by_track: FaceLabel) -> None:
     tracks = {"large": LARGE, "small": SMALL, "brief": BRIEF}
-    result.judged(fake, {(0, tracks[name]): judgement for name, judgement in by_track.items()})
+    result.take_labels(fake, {(0, tracks[name]): label for name, label in by_track.items()})
 
 
 @pytest.mark.parametrize(
@@ -58,22 +58,22 @@ def judged(result: Keeping, fake: Any, **by_track: Judgement) -> None:
     ],
 )
 def test_of_pairs(keep: Any, small: set[int], both: set[int], real: set[int]) -> None:
-    result = keeping(keep, FORGES_SMALL, FORGES_BOTH)
-    judged(result, FORGES_SMALL, small=FORGED, large=UNFORGED)
-    judged(result, FORGES_BOTH, small=FORGED, large=FORGED)
+    result = select(keep, FORGES_SMALL, FORGES_BOTH)
+    label_fake(result, FORGES_SMALL, small=FORGED, large=UNFORGED)
+    label_fake(result, FORGES_BOTH, small=FORGED, large=FORGED)
     assert [result.wanted(one) for one in (FORGES_SMALL, FORGES_BOTH, REAL)] == [small, both, real]
 
 
 def test_the_original_shows_whoever_some_fake_forges() -> None:
-    result = keeping("forged", FORGES_SMALL)
-    judged(result, FORGES_SMALL, small=FORGED, large=UNFORGED)
+    result = select("forged", FORGES_SMALL)
+    label_fake(result, FORGES_SMALL, small=FORGED, large=UNFORGED)
     assert result.wanted(REAL) == {SMALL}
     assert not result.may_still_keep(REAL, LARGE)
 
 
 def test_a_fake_in_which_nobody_differs_gives_nothing_and_its_original_the_largest() -> None:
-    result = keeping("forged", FORGES_SMALL)
-    judged(result, FORGES_SMALL, small=UNFORGED, large=UNFORGED)
+    result = select("forged", FORGES_SMALL)
+    label_fake(result, FORGES_SMALL, small=UNFORGED, large=UNFORGED)
     assert result.wanted(FORGES_SMALL) == set()
     assert result.wanted(REAL) == {LARGE}
 
@@ -81,8 +81,8 @@ def test_a_fake_in_which_nobody_differs_gives_nothing_and_its_original_the_large
 @pytest.mark.parametrize("keep", ["forged", "largest", "all"])
 def test_where_only_the_name_says_fake_bystanders_are_never_kept(keep: Any) -> None:
     alone = video("alone", 1)
-    result = keeping(keep, lead=alone)
-    judged(result, alone, small=BY_NAME, large=BY_NAME)
+    result = select(keep, lead=alone)
+    label_fake(result, alone, small=BY_NAME, large=BY_NAME)
     assert result.wanted(alone) == {LARGE}
     reasons = [failure.reason for failure in result.failures(alone)]
     assert reasons == [Reason.TOO_BRIEF, Reason.AMBIGUOUS]
@@ -90,8 +90,8 @@ def test_where_only_the_name_says_fake_bystanders_are_never_kept(keep: Any) -> N
 
 @pytest.mark.parametrize("keep", ["forged", "all"])
 def test_who_is_seen_too_briefly_is_nobody_and_on_record(keep: Any) -> None:
-    result = keeping(keep, FORGES_SMALL)
-    judged(result, FORGES_SMALL, brief=FORGED, small=FORGED)
+    result = select(keep, FORGES_SMALL)
+    label_fake(result, FORGES_SMALL, brief=FORGED, small=FORGED)
     assert BRIEF not in result.wanted(FORGES_SMALL)
     assert not result.may_keep(BRIEF)
     assert result.may_keep(SMALL)

@@ -1,4 +1,4 @@
-"""Keeping: whose faces become samples."""
+"""TrackSelection: whose faces become samples."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from facemill.manifests import FailureRecord, LabelSource, Reason, Stage
 from facemill.pipeline.clips.clip import Clip, ClipVideo
 from facemill.pipeline.config.recipe import TrackSettings
-from facemill.pipeline.extract.comparison import Judgement
+from facemill.pipeline.extract.comparison import FaceLabel
 from facemill.pipeline.tracking.false_tracks import find_false_tracks
 from facemill.pipeline.tracking.track import Track, largest_person
 
-__all__ = ["Keeping"]
+__all__ = ["TrackSelection"]
 
 
-class Keeping:
+class TrackSelection:
     """Chooses the tracks of one clip that are kept, by video.
 
     `forged`: of a fake everybody in whom it differs from its original (or whom its ground-truth mask marks), of the
@@ -48,12 +48,12 @@ class Keeping:
             }
             self._false = find_false_tracks(tracks, possible, patches, self._settings)
 
-    def judged(self, video: ClipVideo, judgements: Mapping[tuple[int, int], Judgement]) -> None:
+    def take_labels(self, video: ClipVideo, labels: Mapping[tuple[int, int], FaceLabel]) -> None:
         """Take in what each face of a fake is, by position and track."""
-        for (_, track_id), judgement in judgements.items():
-            if judgement.is_forged:
+        for (_, track_id), label in labels.items():
+            if label.is_forged:
                 self._forged[video.video_id].add(track_id)
-            elif judgement.source == LabelSource.VIDEO:
+            elif label.source == LabelSource.VIDEO:
                 self._by_name[video.video_id].add(track_id)
 
     def may_keep(self, track_id: int) -> bool:
@@ -65,7 +65,7 @@ class Keeping:
         return track_id not in self._false
 
     def may_still_keep(self, video: ClipVideo, track_id: int) -> bool:
-        """Likewise, of a video that has been judged as far as it was read; of the lead, once all of its fakes have."""
+        """Likewise, of a video that has been labelled as far as it was read; of the lead, once all of its fakes have."""
         return not self._complete or track_id in self.wanted(video)
 
     def wanted(self, video: ClipVideo) -> set[int]:

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from facemill.manifests import Reason, Stage
-from facemill.pipeline.extract.tally import VideoTally, spans
+from facemill.pipeline.extract.account import FrameAccount, spans
 
 
 @dataclass
 class Video:
-    """What a tally asks of a video."""
+    """What a counts asks of a video."""
 
     frames: int = 100
     declared: int | None = None
@@ -24,17 +24,17 @@ class Video:
 
 
 def account(
-    tally: VideoTally, wanted: set[int] | None = None, broken_off: int = 0, **video: Any
+    counts: FrameAccount, wanted: set[int] | None = None, broken_off: int = 0, **video: Any
 ) -> dict[tuple[Stage, Reason], int]:
     """Frames by stage and reason."""
-    found = list(tally.failures(Video(**video), {0} if wanted is None else wanted, broken_off))  # type: ignore[arg-type]
+    found = list(counts.failures(Video(**video), {0} if wanted is None else wanted, broken_off))  # type: ignore[arg-type]
     said = {(failure.stage, failure.reason): failure.frames for failure in found}
     assert len(said) == len(found)
     return said
 
 
 def test_every_frame_without_a_sample_has_one_reason() -> None:
-    tally = VideoTally(
+    counts = FrameAccount(
         sampled=20,
         unmatched=1,
         uncertain=2,
@@ -45,7 +45,7 @@ def test_every_frame_without_a_sample_has_one_reason() -> None:
         left_out={(0, 22): Reason.UNFORGED, (0, 23): Reason.UNDECIDED},
         kept={24, 25, 26},
     )
-    said = account(tally)
+    said = account(counts)
     assert said == {
         (Stage.DECODE, Reason.TRUNCATED): 2,
         (Stage.DECODE, Reason.UNMATCHED): 1,
@@ -57,7 +57,7 @@ def test_every_frame_without_a_sample_has_one_reason() -> None:
         (Stage.LABEL, Reason.UNDECIDED): 1,
         (Stage.DETECT, Reason.NO_FACE): 5,
     }
-    assert sum(said.values()) + len(tally.kept) == tally.sampled
+    assert sum(said.values()) + len(counts.kept) == counts.sampled
 
 
 @pytest.mark.parametrize(
@@ -72,32 +72,34 @@ def test_every_frame_without_a_sample_has_one_reason() -> None:
     ],
 )
 def test_each_reason(counts: dict[str, Any], reason: Reason, stage: Stage, frames: int) -> None:
-    assert account(VideoTally(sampled=5, **counts)) == {(stage, reason): frames}
+    assert account(FrameAccount(sampled=5, **counts)) == {(stage, reason): frames}
 
 
 def test_a_frame_with_a_sample_of_somebody_is_not_counted_as_lost() -> None:
     """Of two faces in one frame one was dropped: the frame gave a sample."""
-    tally = VideoTally(
+    counts = FrameAccount(
         sampled=1, decoded={5}, kept={5}, dropped={(1, 5): Reason.TOO_SMALL}, left_out={(2, 5): Reason.UNFORGED}
     )
-    assert account(tally, {0, 1}) == {}
+    assert account(counts, {0, 1}) == {}
 
 
 def test_faces_of_people_who_are_not_wanted_are_not_counted() -> None:
-    tally = VideoTally(sampled=2, decoded={5, 6}, kept={6}, dropped={(3, 5): Reason.TOO_SMALL}, without_mask={(3, 6)})
-    assert account(tally, {0}) == {(Stage.DETECT, Reason.NO_FACE): 1}
+    counts = FrameAccount(
+        sampled=2, decoded={5, 6}, kept={6}, dropped={(3, 5): Reason.TOO_SMALL}, without_mask={(3, 6)}
+    )
+    assert account(counts, {0}) == {(Stage.DETECT, Reason.NO_FACE): 1}
 
 
 def test_frames_beyond_where_a_video_broke_off_are_told_once() -> None:
-    assert account(VideoTally(sampled=5, undecoded=[3, 4]), broken_off=2) == {}
-    assert account(VideoTally(sampled=5), frames=90, declared=100) == {(Stage.DECODE, Reason.TRUNCATED): 0}
-    assert account(VideoTally(), frames=0) == {(Stage.DECODE, Reason.TRUNCATED): 0}
+    assert account(FrameAccount(sampled=5, undecoded=[3, 4]), broken_off=2) == {}
+    assert account(FrameAccount(sampled=5), frames=90, declared=100) == {(Stage.DECODE, Reason.TRUNCATED): 0}
+    assert account(FrameAccount(), frames=0) == {(Stage.DECODE, Reason.TRUNCATED): 0}
 
 
 def test_stretches_add_up() -> None:
-    whole = VideoTally(sampled=3, unmatched=1, decoded={0, 1}, dropped={(0, 1): Reason.BLURRED})
-    whole.add(VideoTally(sampled=4, uncertain=1, undecoded=[9], orphaned=1, decoded={2}))
-    whole.refused(VideoTally(sampled=6), "another scene")
+    whole = FrameAccount(sampled=3, unmatched=1, decoded={0, 1}, dropped={(0, 1): Reason.BLURRED})
+    whole.add(FrameAccount(sampled=4, uncertain=1, undecoded=[9], orphaned=1, decoded={2}))
+    whole.refused(FrameAccount(sampled=6), "another scene")
     assert (whole.sampled, whole.unmatched, whole.uncertain, whole.orphaned, whole.misaligned) == (13, 1, 1, 1, 6)
     assert (whole.decoded, whole.undecoded, whole.why_misaligned) == ({0, 1, 2}, [9], "another scene")
 
