@@ -209,7 +209,8 @@ def _print_coverage(out: Path, threshold: float) -> None:
 
 def _print_result(report: "BuildReport", max_failure_rate: float) -> None:
     echo(
-        f"{report.samples} samples of {report.videos - report.videos_without_samples} videos in {report.shards} shards -> {report.out}"
+        f"{report.samples} samples of {report.videos - report.videos_without_samples} videos "
+        f"in {report.shards} shards -> {report.out}"
     )
     if report.failures:
         echo(

@@ -65,7 +65,7 @@ class TrackSelection:
         return track_id not in self._false
 
     def may_still_keep(self, video: ClipVideo, track_id: int) -> bool:
-        """Likewise, of a video that has been labelled as far as it was read; of the lead, once all of its fakes have."""
+        """Likewise, of a video that is labelled as far as it was read; of the lead, once all of its fakes are."""
         return not self._complete or track_id in self.wanted(video)
 
     def wanted(self, video: ClipVideo) -> set[int]:
