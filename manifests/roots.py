@@ -31,9 +31,7 @@ def store_roots(roots: Iterable[str], manifest: Path, *, places: bool) -> dict[s
     folder = manifest.absolute().parent
     stored: dict[str, str] = {}
     apart: dict[str, str] = {}
-    for root in sorted(
-        roots, key=lambda root: (_is_local(root), root)
-    ):  # names come first, so that they stay unchanged
+    for root in sorted(roots, key=lambda root: (_is_local(root), root)):  # names come first and stay unchanged
         if not _is_local(root):
             stored[root] = root
         elif Path(root).is_relative_to(folder):

@@ -31,8 +31,7 @@ SIMILARITY = 1e-4
 LANDMARK_MARGIN = 0.5
 """How far outside its box a landmark may lie, in sides of the box; landmarks of profiles can lie outside."""
 MIRRORED = -0.05
-"""Signed area between eyes and mouth, as a share of the box, below which left and right are swapped; near 0 for
-profiles."""
+"""Area from eyes to mouth, as a share of the box, below which left and right are swapped; profiles are near 0."""
 LABEL_SOURCES = ("video", "difference", "mask")
 KINDS: dict[str, tuple[str, ...]] = {
     "difference": (MaskKind.DIFFERENCE, MaskKind.ZEROS, MaskKind.NONE, MaskKind.UNRELIABLE),

@@ -58,9 +58,7 @@ class DFDC(DatasetAdapter):
         listing = list_files(root)
         report = ScanReport(listing.root, self.published)
         drafts: list[Draft] = []
-        labelled: dict[
-            str, str
-        ] = {}  # tables of folders other than training parts; labels.csv is preferred to metadata.json
+        labelled: dict[str, str] = {}  # tables of folders other than parts; labels.csv before metadata.json
         for path in listing.paths:
             if match := _PART.fullmatch(path):
                 drafts += _part(listing, path, int(match["part"]), self._split_of(int(match["part"])))

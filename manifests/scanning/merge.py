@@ -140,9 +140,7 @@ def _source(new_ids: dict[tuple[int, str], str], number: int, entry: VideoEntry)
 
 def _refuse_contradiction(one: VideoEntry, other: VideoEntry) -> None:
     if one.label != other.label:
-        raise ManifestError(
-            f"{_place(one)} and {_place(other)} are the same video, once real and once fake: correct one."
-        )
+        raise ManifestError(f"{_place(one)} and {_place(other)} are the same video, as real and as fake: correct one.")
 
 
 def _place(entry: VideoEntry) -> str:

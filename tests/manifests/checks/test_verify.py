@@ -187,7 +187,7 @@ class TestSamplesTable:
     def test_rows_of_a_shard_that_is_not_there(self, built):
         self.rewrite(built, lambda rows: rows[8].update(shard="val/val-000009.parquet"))
         assert problems(built) == [
-            "samples.parquet: 1 rows are of val/val-000009.parquet, which is not in dataset.json.",
+            "samples.parquet: 1 rows refer to val/val-000009.parquet, which is not in dataset.json.",
             f"samples.parquet ({OTHER}-f000024-t0): row 2 of {VAL} is not listed.",
         ]
 

@@ -401,6 +401,6 @@ def test_the_command(tmp_path, out):
     built = write(tmp_path / "built", FAMILY)
     ended = facemill("export", built, "--to", "deepfakebench", "--out", out)
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out.startswith(f"24 samples of 8 videos -> {out}\nMake ./datasets/rgb, seen from DeepfakeBench's")
+    assert ended.out.startswith(f"24 samples of 8 videos -> {out}\nIn DeepfakeBench's folder, make ./datasets/rgb ")
     assert "Set compression: c23 or c40." in ended.out
     assert (out / "dataset_json" / "FF-DF.json").is_file()

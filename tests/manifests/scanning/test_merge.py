@@ -92,7 +92,7 @@ def test_a_subject_in_two_splits_is_told_in_one_loud_line(corpus):
 
 def test_real_here_and_fake_there_is_a_contradiction(corpus):
     one, other = corpus("one", "train", a=b"same"), corpus("other", "train", b=b"2", fake_b=b"same")
-    with pytest.raises(ManifestError, match="once real and once fake"):
+    with pytest.raises(ManifestError, match="as real and as fake"):
         merge([one.entries, other.entries], drop_duplicates=True)
 
 
