@@ -5,22 +5,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemill.detectors.face import Face
-from facemill.pipeline.config.recipe import CropSettings
-from facemill.pipeline.extract.crop import align_affine, crop_image
 
 __all__ = ["describe", "unlikeness"]
 
 WIDE, REACH = 48, 3.0
 """Side of the aligned image of a face with hair and clothes: pixels, and face sides that they cover."""
-PLACED, LOWER = CropSettings(size=WIDE, scale=2.5, align="similarity"), 1.8
-"""How landmarks are brought there, and the pixels by which the middle of a face lies higher in the template of
-`align_affine` than in a box."""
 CORE = 32
 """Side of the aligned image of the face alone, in pixels."""
 CELLS = 6
 """Cells of the wide image along each side, of which each gives its mean colour."""
 SHAPE_WEIGHT, COLOUR_SCALE = 0.6, 60.0
 """Weight of the gradients, and the difference of colours (CIELAB) that weighs as much as 1."""
+BETTER_HALF = 0.8
+"""Weight of the half of a face that agrees better: the other may be hidden by somebody in front."""
 
 # What lies beside the head is background, which changes while the person moves.
 _CELL_WEIGHTS = np.array(
@@ -56,12 +53,9 @@ def describe(image: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
 
 
 def unlikeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Distances [N, M] of descriptors [N, 2, d] and [M, 2, d]: the half that agrees better counts.
-
-    The other one may be hidden by somebody in front, who would then be taken for a difference of the face.
-    """
+    """Distances [N, M] of descriptors [N, 2, d] and [M, 2, d]: the half that agrees better counts more."""
     squares = ((a[:, None].astype(np.float64) - b[None]) ** 2).sum(axis=3)  # [N, M, 2]
-    return np.asarray(np.sqrt(squares.min(axis=2)))
+    return np.asarray(np.sqrt(BETTER_HALF * squares.min(axis=2) + (1 - BETTER_HALF) * squares.max(axis=2)))
 
 
 def _shape(half: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -75,10 +69,25 @@ def _shape(half: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _aligned(image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
-    """Upright RGB image [WIDE, WIDE, 3] of the face's surroundings.
-
-    It is placed by the landmarks: box edges move more where a part of the face is hidden.
-    """
-    affine = align_affine(face.landmarks, PLACED)
-    affine[1, 2] -= LOWER
-    return crop_image(image, affine, WIDE, repeat_edge=True)
+    """Upright RGB image [WIDE, WIDE, 3] of the face's surroundings."""
+    x1, y1, x2, y2 = (float(v) for v in face.bbox)
+    side = max(x2 - x1, y2 - y1, 1.0)
+    centre, angle = np.array([(x1 + x2) / 2, (y1 + y2) / 2]), 0.0
+    eyes = face.landmarks[1] - face.landmarks[0]
+    if np.hypot(*eyes) > 0.1 * side:
+        angle = float(np.clip(np.arctan2(eyes[1], eyes[0]), -0.8, 0.8))
+    zoom = WIDE / (REACH * side)
+    shrink = min(1.0, 1.5 * zoom)  # what is shrunk first is not aliased by the warp
+    half = REACH * side * 0.75
+    low = np.clip(np.floor(centre - half), 0, np.array(image.shape[1::-1]) - 1).astype(int)
+    high = np.maximum(np.clip(np.ceil(centre + half), 1, image.shape[1::-1]).astype(int), low + 1)
+    part = image[low[1] : high[1], low[0] : high[0]]
+    size = np.maximum(np.rint(np.array(part.shape[1::-1]) * shrink), 1).astype(int)
+    part = cv2.resize(part, size.tolist(), interpolation=cv2.INTER_AREA)
+    scale = size / (high - low)
+    cosine, sine = np.cos(angle) * zoom, np.sin(angle) * zoom
+    matrix = np.array([[cosine, sine], [-sine, cosine]]) / scale
+    shift = WIDE / 2 - matrix @ ((centre - low) * scale)
+    affine = np.column_stack([matrix, shift])
+    warped = cv2.warpAffine(np.ascontiguousarray(part), affine, (WIDE, WIDE), borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(warped, np.uint8)

@@ -13,14 +13,12 @@ from facemill.pipeline.tracking.track import Track
 
 __all__ = ["joined_ids"]
 
-SAME = 0.345
+SAME = 0.42
 """Difference of two tracks below which they may show one person."""
 STRANGER = 0.9
 """Part of the difference from a known stranger that the difference of one person's two tracks may reach."""
 COMPARED = 16
 """Descriptors of a track that are compared, spread evenly over it."""
-FEW, SCANT = 4, 1.2
-"""Descriptors below which a track is known too little, and what the difference from any other is multiplied by."""
 NEVER = 1e6
 """Stands for an infinite difference in means."""
 
@@ -60,8 +58,7 @@ def _unlikeness(first: Track, second: Track) -> float:
     if not first.looks or not second.looks:
         return NEVER
     unlike = unlikeness(_spread(first.looks), _spread(second.looks))
-    doubt = SCANT if min(len(first.looks), len(second.looks)) < FEW else 1.0
-    return doubt * float(unlike.min(axis=0).mean() + unlike.min(axis=1).mean()) / 2
+    return float(unlike.min(axis=0).mean() + unlike.min(axis=1).mean()) / 2
 
 
 def _spread(looks: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -23,12 +23,11 @@ STAY, STAY_PER_FRAME = 0.3, 0.03
 """Scale of the way, in box sides, of those who stay: most people do, so that far ways have a price of their own."""
 GROWTH, GROWTH_PER_FRAME, MAX_GROWTH = 0.12, 0.01, 0.4
 """Standard deviation of the logarithm of a box's size, likewise."""
-LIKE, LIKE_DEVIATION = 0.3, 0.055
+LIKE, LIKE_DEVIATION = 0.32, 0.055
 """What descriptors of one person mostly differ by, and the standard deviation beyond."""
-UNLIKE_LIMITS = {5: 0.355, 15: 0.335}
+UNLIKE_LIMITS = {5: 0.45, 15: 0.36}
 """Difference of descriptors from which on a face is somebody else, wherever it is, by the frames since the person was
-last seen: the longer nobody looked, the surer it must be. A track that ends costs less than one of two people: the
-limits lie where one pair in two thousand of descriptors of two people is more alike."""
+last seen: the longer nobody looked, the surer it must be. A track that ends costs less than one of two people."""
 NEIGHBOURHOOD = 0.4
 """How far, in box sides, a descriptor looks beyond the box for the most part."""
 LOOKS = 8

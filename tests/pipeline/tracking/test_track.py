@@ -127,14 +127,14 @@ def test_a_walker_is_followed_through_sparse_samples() -> None:
 
 
 def test_the_longer_nobody_looked_the_more_alike_a_face_must_be() -> None:
-    """Descriptors that differ by 0.345 are still one person's after 5 frames, not after 15."""
+    """Descriptors that differ by 0.4 are still one person's after 5 frames, not after 15."""
     tracker = Tracker()
     [before] = tracker.update(0, [face(100, 100)], [look(1, 0)])
-    assert tracker.update(5, [face(100, 100)], [look(1, 0.345)]) == [before]
+    assert tracker.update(5, [face(100, 100)], [look(1, 0.4)]) == [before]
     tracker = Tracker()
     [before] = tracker.update(0, [face(100, 100)], [look(1, 0)])
-    assert tracker.ambiguous(15, [face(100, 100)], [look(1, 0.345)])
-    assert tracker.update(15, [face(100, 100)], [look(1, 0.345)]) != [before]
+    assert tracker.ambiguous(15, [face(100, 100)], [look(1, 0.4)])
+    assert tracker.update(15, [face(100, 100)], [look(1, 0.4)]) != [before]
 
 
 def test_the_largest_person_has_the_greatest_total_area() -> None:
