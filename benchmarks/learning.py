@@ -1,7 +1,7 @@
 """Whether each forgery detector learns: frame AUC on people whom it has never seen, from random weights.
 
-On a corpus that `facemill demo` can make: 80 invented persons, blended fakes, H.264, split by person. The
-detectors are small, so that two cores bear it. A control with dealt labels shows what chance would give.
+On a corpus that `facemill demo` can make: 80 synthetic subjects, blended fakes, H.264, split by subject. The
+detectors are small, so that two cores are enough. A control with permuted labels shows what chance would give.
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ def measure(scratch: Path) -> list[Row]:
     data = _dataset(scratch / "learning")
     rows = []
     for name, (detector, model) in SMALL.items():
-        for what, extra, target in ((name, (), ">= 0.95"), (f"{name}, dealt labels", CONTROL, "")):
+        for what, extra, target in ((name, (), ">= 0.95"), (f"{name}, permuted labels", CONTROL, "")):
             aucs = [_auc(data, scratch / "learning", detector, model, seed, extra) for seed in SEEDS]
             details = f"seeds {', '.join(f'{auc:.4f}' for auc in aucs)}; {model}, {EPOCHS} epochs"
             rows.append(Row("learning", f"{what}: frame AUC, unseen persons", mean(aucs), target, details))

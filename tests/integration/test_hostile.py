@@ -32,7 +32,8 @@ def test_every_hostile_file_is_sampled_or_reported(media: Path, manifest: Path, 
     shutil.copytree(media / "hostile", folder)
     for name in ("lp_d18.mp4", FACELESS):
         shutil.copy(media / "videos" / name, folder)
-    small = next(Path(video.root) / video.path for video in read_videos(manifest) if video.label == 0)
+    # The last one: MTCNN finds a face within the face of the first, so that it shows two people.
+    *_, small = (Path(video.root) / video.path for video in read_videos(manifest) if video.label == 0)
     for name in (*NAMES, "gone.mp4"):
         shutil.copy(small, folder / name)
     files = sorted(path.name for path in folder.iterdir())

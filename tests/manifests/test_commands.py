@@ -70,6 +70,6 @@ def test_shared_subjects_are_one_loud_line_or_apart(tmp_path):
     touch(tmp_path / "Celeb-DF", ["Celeb-real/id0_0001.mp4"])
     whole = facemill("scan", "celebdf2", root, "--out", tmp_path / "whole.parquet").out.splitlines()
     apart = facemill("scan", "celebdf2", root, "--subjects-apart", "--out", tmp_path / "apart.parquet").out.splitlines()
-    assert [line[:32] for line in whole if "SUBJECTS" in line] == ["SUBJECTS IN TWO SPLITS: 3 of 10 "]
+    assert [line[:32] for line in whole if "SUBJECTS" in line] == ["SUBJECTS IN TWO SPLITS: 4 of 10 "]
     assert not any("SUBJECTS" in line for line in apart)
     assert len(read_videos(tmp_path / "apart.parquet")) < len(read_videos(tmp_path / "whole.parquet"))

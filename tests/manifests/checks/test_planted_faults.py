@@ -478,7 +478,7 @@ def test_many_rows_of_one_fault_are_one_problem(tmp_path):
         parts.change(position, image_sha256="0" * 63 + str(position))
     [problem] = verify(parts.write(tmp_path), threads=2).problems
     assert (problem.check, problem.row, problem.more) == ("image_sha256", 0, 8)
-    assert str(problem).endswith("is not the recorded one, and 8 more like this.")
+    assert str(problem).endswith("differs from the recorded one, and 8 more like this.")
 
 
 @pytest.mark.parametrize("name", [DATASET_FILE, SAMPLES_FILE, FACES_FILE, FAILURES_FILE, CARD_FILE, f"{TRAIN}.parquet"])
