@@ -191,7 +191,8 @@ def from_table(table: pa.Table, record_class: type[Record]) -> list[Record]:
             values = _to_members(name, values, types[name])
         columns.append(values)
     if annotations:
-        columns.append([dict(zip(annotations, row, strict=True)) for row in zip(*annotations.values(), strict=True)])
+        rows = zip(*annotations.values(), strict=True)
+        columns.append([{name: v for name, v in zip(annotations, row, strict=True) if v is not None} for row in rows])
     return list(map(record_class, *columns))
 
 

@@ -102,10 +102,8 @@ def find_forgeries(track: Sequence[FaceDifference | None]) -> list[FaceForgery |
     if not measured:
         return [None] * len(track)
     fields = np.stack([one.smooth() for one in measured])  # [T, GRID, GRID, 3]
-    distances, own = (
-        np.stack([one.distance(STEP) for one in measured]),
-        np.stack([one.own[::STEP, ::STEP] for one in measured]),
-    )
+    distances = np.stack([one.distance(STEP) for one in measured])
+    own = np.stack([one.own[::STEP, ::STEP] for one in measured])
     energy, coarse = (_luma_energy(fields, sigma) for sigma in (SMOOTH, EYE))
     core, free = own & (distances < CORE), own & (distances > FREE)
     table = NoiseTable(measured, STEP, free=free, otherwise=own & ~core, fine=energy, coarse=coarse)

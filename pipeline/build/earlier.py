@@ -44,10 +44,10 @@ class EarlierShard:
     def is_final(self, group: ClipGroup, *, retry_failed: bool) -> bool:
         """Whether the group's samples are all there and none of its failures is to be tried again."""
         ids = [video.video_id for video in group.videos()]
-        videos_without_samples = any(not self._samples[video.video_id] for video in group.sampled())
+        lacking = any(not self._samples[video.video_id] for video in group.sampled())
         again = any(failure.retryable for video_id in ids for failure in self._failures[video_id])
         whole = not any(self._lost(video_id) for video_id in ids)
-        return self._readable and whole and not again and not (retry_failed and videos_without_samples)
+        return self._readable and whole and not again and not (retry_failed and lacking)
 
     def result(self, group: ClipGroup) -> ClipResult:
         """The group's good samples, its detections and its failures."""
@@ -102,7 +102,8 @@ def _good_samples(
 
 
 def _is_sound(sample: EncodedSample, encoding: str) -> bool:
-    return not any(PictureCheck(sample.record.crop_size, encoding).faults(sample))
+    # Of annotations that are images there is no hash: nothing tells whether they are as they were.
+    return not sample.images and not any(PictureCheck(sample.record.crop_size, encoding).faults(sample))
 
 
 def _by_video(items: Iterable[Item], video_id: Callable[[Item], str]) -> dict[str, list[Item]]:

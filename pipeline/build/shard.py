@@ -104,7 +104,7 @@ def _results(
     if spec.isolated:
         stream = isolated_results(anew, job)
     else:
-        from facemill.pipeline.build.groups import clip_results
+        from facemill.pipeline.build.groups import clip_results  # here: it needs torch, and what isolates does not
 
         stream = clip_results(anew, job, slot, watch)
     made = groupby(stream, key=itemgetter(0))

@@ -102,9 +102,8 @@ class ShardResult:
             retry_failed: videos without a sample are tried again, whosever fault that is.
             thorough: see `ShardFile.is_whole`.
         """
-        again = any(failure.retryable for failure in self.failures) or (
-            retry_failed and self.videos_without_samples > 0
-        )
+        again = any(failure.retryable for failure in self.failures)
+        again |= retry_failed and self.videos_without_samples > 0
         return not again and self.is_whole(root, thorough=thorough)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from facemill import DatasetError
-from facemill.pipeline.data.decode import decode_sample, image_names
+from facemill.pipeline.data.decode import decode_sample, names_to_read
 from facemill.pipeline.data.parquet_pages import GroupedShard, ShardIndex, open_shard
 from facemill.pipeline.data.sample import Sample
 from facemill.pipeline.data.split import Roots, open_split
@@ -63,7 +63,7 @@ class FaceDataset(Dataset[Sample]):
         self._split = open_split(roots, split, frames=frames, every=every, seed=seed)
         self._split.check_annotations(annotations)
         self._annotations, self._transform = tuple(annotations), transform
-        self._image_names = tuple(image_names(self._split, annotations, masks=masks))
+        self._image_names = tuple(names_to_read(self._split, annotations, masks=masks))
         self._shards: dict[Path, ShardIndex | GroupedShard] = {}
 
     @property

@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facemill import DatasetError
+from facemill.manifests.annotations import image_names
 from facemill.manifests.checks.bounded import picture_size
 from facemill.pipeline.data.sample import Sample
 from facemill.pipeline.data.split import Split
 
-__all__ = ["decode_sample", "image_names"]
+__all__ = ["decode_sample", "names_to_read"]
 
 
-def image_names(split: Split, annotations: Sequence[str], *, masks: bool) -> list[str]:
+def names_to_read(split: Split, annotations: Sequence[str], *, masks: bool) -> list[str]:
     """Names of the images to read from a shard: `image`, `mask`, and annotations that are images."""
-    images = [name for name in annotations if split.annotations[name].kind == "image"]
-    return ["image", *(["mask"] if masks else []), *images]
+    wanted = {name: split.annotations[name] for name in annotations}
+    return ["image", *(["mask"] if masks else []), *image_names(wanted)]
 
 
 def decode_sample(
@@ -30,7 +31,7 @@ def decode_sample(
 
     Args:
         sample_id: as stored in the shard.
-        encoded: encoded images by name (see `image_names`); without a mask, the mask is zeros and unknown.
+        encoded: encoded images by name (see `names_to_read`); without a mask, the mask is zeros and unknown.
         annotations: names of those to decode.
 
     Raises:

@@ -16,7 +16,7 @@ from facemill import DatasetError, ManifestError
 from facemill.manifests import MaskKind
 from facemill.manifests.annotations import Annotations, samples_schema
 from facemill.manifests.schemas import conform
-from facemill.manifests.shards.dataset import SAMPLES_FILE, read_dataset
+from facemill.manifests.shards.dataset import SAMPLES_FILE, DatasetInfo, read_dataset
 from facemill.pipeline.data.frames import choose_crops
 from facemill.registry import nearest
 
@@ -96,9 +96,10 @@ def open_split(roots: Roots, split: str, *, frames: int | None = None, every: in
     folders = list_folders(roots)
     tables, positions = [], []
     shards: dict[Path, int] = {}
-    annotations = _common_annotations(folders)
-    for folder in folders:
-        table = _rows(folder, split, samples_schema(annotations))
+    infos = [read_dataset(folder) for folder in folders]  # raises if a dataset is not finished
+    annotations = _common_annotations(infos)
+    for folder, info in zip(folders, infos, strict=True):
+        table = _rows(folder, info, split, samples_schema(annotations))
         table = table.filter(pa.array(choose_crops(table, frames=frames, every=every, seed=seed)))
         tables.append(table)
         shard = table["shard"].combine_chunks().dictionary_encode()
@@ -123,15 +124,15 @@ def describe_sample(samples: pa.Table, index: int) -> str:
     return f"frame {row['frame_index']} of video {row['video_id']} of {row['dataset']}"
 
 
-def _common_annotations(folders: Sequence[Path]) -> Annotations:
+def _common_annotations(infos: Sequence[DatasetInfo]) -> Annotations:
     """Annotations that the samples of all datasets have, with the same kind."""
-    first, *others = (read_dataset(folder).annotations for folder in folders)
+    first, *others = (info.annotations for info in infos)
     return {name: one for name, one in first.items() if all(name in o and o[name].kind == one.kind for o in others)}
 
 
-def _rows(folder: Path, split: str, schema: pa.Schema) -> pa.Table:
+def _rows(folder: Path, info: DatasetInfo, split: str, schema: pa.Schema) -> pa.Table:
     """Read the split's rows of a dataset's samples.parquet."""
-    known = {shard.path for shard in read_dataset(folder).shards}  # raises if the dataset is not finished
+    known = {shard.path for shard in info.shards}
     try:
         samples = conform(pq.read_table(folder / SAMPLES_FILE), schema)
     except (ManifestError, pa.ArrowException, OSError) as error:

@@ -16,7 +16,7 @@ from facemill import DatasetError
 from facemill.manifests.shards import format_of
 from facemill.manifests.shards.webdataset import WebDatasetShards
 from facemill.pipeline.data.balance import Balance, repeats
-from facemill.pipeline.data.decode import decode_sample, image_names
+from facemill.pipeline.data.decode import decode_sample, names_to_read
 from facemill.pipeline.data.sample import Sample
 from facemill.pipeline.data.seeding import seeded_generator
 from facemill.pipeline.data.split import Roots, open_split
@@ -82,7 +82,7 @@ class StreamingFaces(IterableDataset[Sample]):
         self._split = open_split(roots, split, frames=frames, every=every, seed=seed)
         self._counts = repeats(self._split.labels, balance)
         self._split.check_annotations(annotations)
-        self._annotations, self._image_names = annotations, image_names(self._split, annotations, masks=masks)
+        self._annotations, self._image_names = annotations, names_to_read(self._split, annotations, masks=masks)
         self._seed, self._shuffle = seed, shuffle
         self._rank, self._world = rank, world
         self._epoch = torch.zeros((), dtype=torch.int64)

@@ -15,7 +15,16 @@ from facemill.options import Options, check_options
 from facemill.pipeline.config.recipe import FilterSettings
 from facemill.registry import FILTERS
 
-__all__ = ["Blurred", "BlurredOptions", "Filter", "TooSmall", "TooSmallOptions", "create_filters", "reason_to_drop"]
+__all__ = [
+    "Blurred",
+    "BlurredOptions",
+    "Filter",
+    "TooSmall",
+    "TooSmallOptions",
+    "create_filters",
+    "reason_to_drop",
+    "sharpness",
+]
 
 
 class Filter(ABC):
@@ -58,6 +67,15 @@ class TooSmall(Filter):
         return Reason.TOO_SMALL if min(x2 - x1, y2 - y1) < self.options.min_face else None
 
 
+def sharpness(crop: NDArray[np.uint8]) -> float:
+    """Variance of the Laplacian of the gray crop (Pech-Pacheco et al. 2000).
+
+    Args:
+        crop: RGB [size, size, 3].
+    """
+    return float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
+
+
 class BlurredOptions(Options):
     """Options of `Blurred`."""
 
@@ -66,7 +84,7 @@ class BlurredOptions(Options):
 
 
 class Blurred(Filter):
-    """Drops a crop whose Laplacian varies too little (Pech-Pacheco et al. 2000)."""
+    """Drops a crop whose `sharpness` is too low."""
 
     options_type = BlurredOptions
 
@@ -74,8 +92,7 @@ class Blurred(Filter):
         """See `Filter.reason`."""
         if not self.options.min_sharpness:
             return None
-        sharpness = cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()
-        return Reason.BLURRED if sharpness < self.options.min_sharpness else None
+        return Reason.BLURRED if sharpness(crop) < self.options.min_sharpness else None
 
 
 def create_filters(settings: FilterSettings) -> list[Filter]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from facemill.detectors.face import Face
 from facemill.manifests.annotations import Annotation
 from facemill.pipeline.extract.annotators import Annotator
+from facemill.pipeline.extract.filters import sharpness
 
 __all__ = ["Quality", "head_pose"]
 
@@ -35,12 +36,11 @@ class Quality(Annotator):
         self, frame: NDArray[np.uint8], face: Face, crop: NDArray[np.uint8], affine: NDArray[np.float64]
     ) -> Mapping[str, Any]:
         """See `Annotator.annotate`; the angles are None where no detector looked for landmarks."""
-        gray = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
         x1, y1, x2, y2 = face.bbox
         yaw, pitch, roll = head_pose(face.landmarks) if face.landmarks.any() else (None, None, None)
         return {
-            "sharpness": cv2.Laplacian(gray, cv2.CV_64F).var(),
-            "brightness": gray.mean(),
+            "sharpness": sharpness(crop),
+            "brightness": cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).mean(),
             "face_size": float(min(x2 - x1, y2 - y1)),
             "truncation": _outside(frame.shape[:2], affine, len(crop)),
             "yaw": yaw,

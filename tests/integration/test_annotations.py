@@ -19,11 +19,17 @@ from facemill.manifests.annotations import Annotation
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.manifests.shards.dataset import read_dataset
 from facemill.manifests.storage import sha256_of
-from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.config.recipe import Recipe, load_recipe
 from facemill.pipeline.data import StreamingFaces, collate
 from facemill.pipeline.demo import make_corpus
 from facemill.pipeline.extract.annotators import Annotator
 from facemill.registry import ANNOTATORS
+
+BUILDS = {
+    "parquet": ["annotate={halves: {}, quality: {}}"],
+    "webdataset": ["annotate={halves: {}, quality: {}}", "shards.format=webdataset"],
+    "plain": [],
+}
 
 
 class Halves(Annotator):
@@ -61,14 +67,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     corpus = make_corpus(folder / "corpus", qualities=("c23",), methods=("Deepfakes",), **shape)
     manifest = folder / "videos.parquet"
     facemill.write_manifest(facemill.scan("ffpp", str(corpus)).entries, manifest)
-    for name, more in {
-        "parquet": ["annotate={halves: {}, quality: {}}"],
-        "webdataset": ["annotate={halves: {}, quality: {}}", "shards.format=webdataset"],
-        "plain": [],
-    }.items():
-        recipe = load_recipe("default", ["sample.frames=3", "crop.size=64", *more])
-        facemill.build(manifest, recipe, folder / name, executor="sequential", device="cpu")
-    return {name: folder / name for name in ("parquet", "webdataset", "plain")}
+    for name in BUILDS:
+        facemill.build(manifest, recipe_of(name), folder / name, executor="sequential", device="cpu")
+    return {name: folder / name for name in BUILDS}
+
+
+def recipe_of(name: str) -> Recipe:
+    return load_recipe("default", ["sample.frames=3", "crop.size=64", *BUILDS[name]])
 
 
 @pytest.mark.parametrize("name", ["parquet", "webdataset"])
@@ -156,6 +161,20 @@ def test_damage_is_found(
         pytest.skip("a column cannot be missing in one row")
     problems = planted(built[name], tmp_path / "damaged", change)
     assert check in {problem.check for problem in problems}
+
+
+@pytest.mark.parametrize("name", ["parquet", "webdataset"])
+def test_an_annotation_that_was_damaged_is_made_anew(built: dict[str, Path], tmp_path: Path, name: str) -> None:
+    """Another image in its place, of as many bytes, which only the shard's hash tells."""
+    out = tmp_path / "out"
+    shutil.copytree(built[name], out)
+    info = read_dataset(out)
+    path = out / info.shards[0].path
+    whole = path.read_bytes()
+    image = next(format_of(path).read(path)).images["halves_gray"]
+    path.write_bytes(whole.replace(image, bytes(len(image)), 1))
+    facemill.build(built[name].parent / "videos.parquet", recipe_of(name), out, executor="sequential", device="cpu")
+    assert path.read_bytes() == whole
 
 
 def test_unknown_annotations_are_found(built: dict[str, Path], tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facemill import DatasetError
+from facemill.manifests.annotations import Annotation, samples_schema
 from facemill.manifests.records import MaskKind, SampleRecord
-from facemill.manifests.schemas import SAMPLES
+from facemill.manifests.schemas import SAMPLES, from_table, to_table
 from facemill.manifests.shards import EncodedSample, ShardFormat, format_of
 from facemill.manifests.shards.parquet import ROWS_PER_GROUP
 from facemill.registry import SHARD_FORMATS
@@ -62,6 +63,21 @@ class TestContract:
             narrow = {name: np.float32(getattr(given, name)) for name in ("score", "mask_coverage")}
             iou = None if given.mask_iou is None else np.float32(given.mask_iou)
             assert record == dataclasses.replace(given, **narrow, mask_iou=iou)
+
+    def test_annotations_that_are_not_known_come_back_alike_from_files_and_table(self, shard_format, samples, tmp_path):
+        """A build that resumes compares the two."""
+        annotations = {"q_yaw": Annotation("float", ""), "q_word": Annotation("text", "")}
+        values = [{"q_yaw": None, "q_word": "a"}, {"q_yaw": 0.1, "q_word": None}, {}]
+        given = [
+            dataclasses.replace(sample, record=dataclasses.replace(sample.record, annotations=value))
+            for sample, value in zip(samples, values, strict=False)
+        ]
+        with shard_format.open_writer(tmp_path / "shard", SHARD, annotations) as writer:
+            records = [writer.write(sample) for sample in given]
+        table = to_table(records, samples_schema(annotations))
+        assert [sample.record for sample in shard_format.read(tmp_path / "shard")] == records
+        assert from_table(table, SampleRecord) == records
+        assert [dict(record.annotations) for record in records] == [{"q_word": "a"}, {"q_yaw": np.float32(0.1)}, {}]
 
     def test_equal_samples_give_equal_bytes(self, shard_format, samples, tmp_path):
         for name in ("a", "b"):
