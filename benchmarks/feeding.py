@@ -144,7 +144,7 @@ def _dataset(root: Path, format_name: str, clip: Path) -> Path:
     table = to_table(records, SAMPLES)
     pq.write_table(table, root / SAMPLES_FILE)
     recipe = {"name": "feeding", "shards": {"format": format_name, "samples_per_shard": PER_SHARD}}
-    write_dataset(root, DatasetInfo(recipe, {}, count_samples(table), (), 0))
+    write_dataset(root, DatasetInfo(recipe, {}, count_samples([table]), (), 0))
     return root
 
 

@@ -13,7 +13,14 @@ import pyarrow.parquet as pq
 
 from benchmarks.row import Row
 from facemill.manifests import VideoEntry, VideoFacts, group_clips, schemas
-from facemill.manifests.shards.dataset import FACES_FILE, SAMPLES_FILE, STATE_FOLDER, STATE_TABLES, state_path
+from facemill.manifests.shards.dataset import (
+    FACES_FILE,
+    FACTS_FILE,
+    SAMPLES_FILE,
+    STATE_FOLDER,
+    STATE_TABLES,
+    state_path,
+)
 from facemill.pipeline.build.claim import claim
 from facemill.pipeline.build.identity import WorkIdentity, manifest_digest
 from facemill.pipeline.build.merge import merge_shards
@@ -64,17 +71,22 @@ def _entries() -> list[VideoEntry]:
 
 
 def _commit(out: Path, specs: list[ShardSpec], identity: WorkIdentity) -> None:
-    """Results as workers leave them, without a sample: with each video's facts, and two empty tables."""
+    """Results as workers leave them, without a sample: with a table of its videos' facts, and two empty ones."""
     for spec in specs:
+        facts = [replace(FACTS, video_id=video_id) for video_id in sorted(spec.video_ids)]
+        tables = {
+            SAMPLES_FILE: schemas.SAMPLES.empty_table(),
+            FACES_FILE: schemas.FACES.empty_table(),
+            FACTS_FILE: schemas.to_table(facts, schemas.FACTS),
+        }
         files = []
-        for kind, schema in ((SAMPLES_FILE, schemas.SAMPLES), (FACES_FILE, schemas.FACES)):
+        for kind, table in tables.items():
             path = state_path(spec.shard_id, kind)
             (out / path).parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(schema.empty_table(), out / path)
-            files.append(ShardFile.of(out, path, 0))
-        facts = tuple(replace(FACTS, video_id=video_id) for video_id in sorted(spec.video_ids))
+            pq.write_table(table, out / path)
+            files.append(ShardFile.of(out, path, len(table)))
         digests = spec.fingerprint(identity), identity.digest
-        result = ShardResult(spec.shard_id, spec.split, *digests, None, *files, len(facts), 0, (), {}, facts)
+        result = ShardResult(spec.shard_id, spec.split, *digests, None, *files, len(facts), 0, ())
         place = out / state_path(spec.shard_id)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(json.dumps(asdict(result)))

@@ -5,7 +5,7 @@ Coordinates are float32 (a detector is not more precise), the affine is float64 
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, TypeVar, cast, get_type_hints
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from facemill import ManifestError
 from facemill.manifests.records import FailureRecord, FrameFaces, SampleRecord, VideoEntry, VideoFacts
 
-__all__ = ["FACES", "FACTS", "FAILURES", "SAMPLES", "VIDEOS", "conform", "from_table", "to_table"]
+__all__ = ["FACES", "FACTS", "FAILURES", "SAMPLES", "VIDEOS", "conform", "first_of_each", "from_table", "to_table"]
 
 Record = TypeVar("Record", VideoEntry, SampleRecord, FailureRecord, FrameFaces, VideoFacts)
 
@@ -227,6 +227,15 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
         return table.select(schema.names).cast(schema)
     except (pa.ArrowInvalid, ValueError) as error:
         raise ManifestError(f"The table has a value that does not fit its column: {error}.") from error
+
+
+def first_of_each(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of each table whose video no earlier table has: a reference has facts in several shards."""
+    seen: set[str | None] = set()
+    for table in tables:
+        ids = table["video_id"].to_pylist()
+        yield table.filter(pa.array([video_id not in seen for video_id in ids], pa.bool_()))
+        seen.update(ids)
 
 
 def _kind(kind: pa.DataType) -> str:

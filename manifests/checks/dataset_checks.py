@@ -198,7 +198,7 @@ def check_counts(info: DatasetInfo, failures: pa.Table, samples: pa.Table) -> It
     if len(failures) != info.failures:
         message = f"it counts {info.failures} failures, but {FAILURES_FILE} has {len(failures)}"
         yield Problem(DATASET_FILE, message, check="failure_count")
-    if info.counts != count_samples(samples):
+    if info.counts != count_samples([samples]):
         message = f"its counts by split and method differ from {SAMPLES_FILE}"
         yield Problem(DATASET_FILE, message, check="sample_counts")
 

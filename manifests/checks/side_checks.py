@@ -16,7 +16,7 @@ from facemill.manifests.checks.row_checks import RowCheck, check_rows
 from facemill.manifests.checks.sample_rows import Rows
 from facemill.manifests.problem import Problem
 from facemill.manifests.records import SPLITS
-from facemill.manifests.schemas import FACES
+from facemill.manifests.schemas import FACES, FACTS, first_of_each
 from facemill.manifests.shards.card import dataset_card
 from facemill.manifests.shards.croissant import croissant_metadata
 from facemill.manifests.shards.dataset import (
@@ -24,6 +24,7 @@ from facemill.manifests.shards.dataset import (
     CROISSANT_FILE,
     DATASET_FILE,
     FACES_FILE,
+    FACTS_FILE,
     FAILURES_FILE,
     SAMPLES_FILE,
     STATE_FOLDER,
@@ -102,29 +103,40 @@ def check_faces_of_samples(rows: Rows, faces: pa.Table) -> Iterator[Problem]:
 
 
 def check_state(
-    root: Path, info: DatasetInfo, samples: pa.Table | None, faces: pa.Table | None, failures: pa.Table | None
+    root: Path,
+    info: DatasetInfo,
+    samples: pa.Table | None,
+    faces: pa.Table | None,
+    facts: pa.Table | None,
+    failures: pa.Table | None,
 ) -> Iterator[Problem]:
     """The build's state, if still present, agrees with dataset.json on shards, tables and failures."""
     paths = sorted(state_results(root), key=lambda path: (_split_order(path.stem.partition("-")[0]), path.name))
     if not paths:
         return
-    failed: list[Any] = []
+    failed: dict[str, Any] = {}  # a reference fails alike in several shards
     for path in paths:
         name = path.relative_to(root).as_posix()
         try:
             result = json.loads(_content(path))
-            failed += result["failures"]
+            failed |= {json.dumps(failure, sort_keys=True): failure for failure in result["failures"]}
             yield from _check_result(root, info, name, result)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             yield Problem(name, f"it is not a shard's result ({type(error).__name__}: {error})", check="state_readable")
     stems = [path.stem for path in paths]
     for stem in sorted({Path(shard.path).stem for shard in info.shards} - set(stems)):
         yield Problem(STATE_FOLDER, f"it has no result for the shard {stem[:200]}", check="state_missing")
-    if failures is not None and failures.to_pylist() != failed:
+    if failures is not None and failures.to_pylist() != list(failed.values()):
         message = f"it differs from the failures of the shards' results in {STATE_FOLDER}, in the order of the shards"
         yield Problem(FAILURES_FILE, message, check="state_failures")
-    for file, table, schema in ((SAMPLES_FILE, samples, samples_schema(info.annotations)), (FACES_FILE, faces, FACES)):
+    for file, table, schema in (
+        (SAMPLES_FILE, samples, samples_schema(info.annotations)),
+        (FACES_FILE, faces, FACES),
+        (FACTS_FILE, facts, FACTS),
+    ):
         parts = [_state_table(root, stem, file) for stem in stems]
+        if file == FACTS_FILE and not any(part.is_file() for part in parts):
+            continue  # earlier versions kept facts in the shards' results
         if table is not None and not _is_made_of(table, parts, schema):
             message = f"it differs from the rows of the shards' tables in {STATE_FOLDER}, in the order of the shards"
             yield Problem(file, message, check="state_merged")
@@ -136,8 +148,10 @@ def _check_result(root: Path, info: DatasetInfo, name: str, result: dict[str, An
     if shard and known.get(shard["path"]) != (shard["rows"], shard["bytes"], shard["sha256"]):
         message = f"{DATASET_FILE} disagrees about the shard {str(shard['path'])[:200]}"
         yield Problem(name, message, check="state_shard")
-    for kind in (SAMPLES_FILE, FACES_FILE):
+    for kind in (SAMPLES_FILE, FACES_FILE, FACTS_FILE):
         file = result[kind.partition(".")[0]]
+        if kind == FACTS_FILE and isinstance(file, list):
+            continue
         path = _state_table(root, Path(name).stem, kind)  # always inside the folder, for any content of the result
         if not path.is_file() or (path.stat().st_size, sha256_of(path)) != (file["bytes"], file["sha256"]):
             message = f"its table {path.relative_to(root).as_posix()} is missing or has changed"
@@ -153,14 +167,14 @@ def _state_table(root: Path, shard_id: str, kind: str) -> Path:
 def _is_made_of(table: pa.Table, parts: list[Path], schema: pa.Schema) -> bool:
     """Whether the table is the concatenation of the parts."""
     start = 0
-    for path in parts:
-        try:
-            part = read_table(path, schema)
-        except Exception:  # reported by `_check_result`
-            return False
-        if not table.slice(start, len(part)).equals(part):
-            return False
-        start += len(part)
+    tables = (read_table(path, schema) for path in parts)
+    try:
+        for part in first_of_each(tables) if schema is FACTS else tables:
+            if not table.slice(start, len(part)).equals(part):
+                return False
+            start += len(part)
+    except Exception:  # reported by `_check_result`
+        return False
     return start == len(table)
 
 

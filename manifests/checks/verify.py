@@ -109,6 +109,7 @@ class _Verification:
                 (VIDEOS_FILE, VIDEOS), (SAMPLES_FILE, self.schema), (FAILURES_FILE, FAILURES), (FACES_FILE, FACES),
             )
         )  # fmt: skip
+        facts = self._table(FACTS_FILE, FACTS) if (self.root / FACTS_FILE).exists() else None
         entries: list[VideoEntry] = [] if videos is None else from_table(videos, VideoEntry)
         self._check(DATASET_FILE, lambda: check_shard_list(self.root, self.info, self.recipe))
         if videos is not None:
@@ -116,7 +117,7 @@ class _Verification:
         if samples is not None:
             self._check(SAMPLES_FILE, lambda: check_splits(entries, samples))
             self._check(SAMPLES_FILE, lambda: check_order(self.info, samples))
-            if (self.root / FACTS_FILE).exists() and (facts := self._table(FACTS_FILE, FACTS)) is not None:
+            if facts is not None:
                 self._check(SAMPLES_FILE, lambda: check_frame_counts(samples, facts))
                 self._check(FACTS_FILE, lambda: check_pair_colours(entries, facts), warn=True)
         if samples is not None and failures is not None:
@@ -128,7 +129,7 @@ class _Verification:
             self._check(FACES_FILE, lambda: check_faces(faces))
             if videos is not None:
                 self._check(FACES_FILE, lambda: self._check_face_videos(faces, entries))
-        self._check(DATASET_FILE, lambda: check_state(self.root, self.info, samples, faces, failures))
+        self._check(DATASET_FILE, lambda: check_state(self.root, self.info, samples, faces, facts, failures))
         found = self._check_shards(samples, threads)
         self._check_samples(samples, videos, failures, faces, found)
         self._check(DATASET_FILE, lambda: check_documents(self.root, self.info))

@@ -6,7 +6,7 @@ _state/train-000000.json    _state/tables/train-000000.samples.parquet    …
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,18 +130,20 @@ def state_results(root: Path) -> list[Path]:
     return sorted([*state.glob("*-*.json"), *state.glob("*-*/*-*.json")], key=lambda path: path.name)
 
 
-def count_samples(samples: pa.Table) -> Counts:
+def count_samples(parts: Iterable[pa.Table]) -> Counts:
     """Count rows, and distinct videos, by split (in their usual order) and method (real first).
 
     Args:
-        samples: a table with at least the columns split, method and video_id of samples.parquet.
+        parts: tables with at least the columns split, method and video_id of samples.parquet; only one is held.
     """
-    grouped = samples.group_by(["split", "method"]).aggregate([([], "count_all"), ("video_id", "count_distinct")])
-    rows = grouped.to_pylist()
+    keys = ["split", "method", "video_id"]
+    by_video = [part.group_by(keys).aggregate([([], "count_all")]) for part in parts]
+    grouped = pa.concat_tables(by_video).group_by(keys[:2])
+    rows = grouped.aggregate([("count_all", "sum"), ("video_id", "count_distinct")]).to_pylist()
     rows.sort(key=lambda row: (*_split_order(row["split"]), row["method"] != "real", row["method"]))
     counts: Counts = {}
     for row in rows:
-        counts.setdefault(row["split"], {})[row["method"]] = Count(row["count_all"], row["video_id_count_distinct"])
+        counts.setdefault(row["split"], {})[row["method"]] = Count(row["count_all_sum"], row["video_id_count_distinct"])
     return counts
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from facemill import FacemillError
-from facemill.manifests import ClipGroup, FailureRecord, FrameFaces, SampleRecord, schemas
+from facemill.manifests import ClipGroup, FailureRecord, FrameFaces, SampleRecord, VideoFacts, schemas
 from facemill.manifests.checks.sample_checks import PictureCheck
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.pipeline.build.state import ShardFile, ShardResult
@@ -19,7 +19,7 @@ from facemill.pipeline.extract.result import ClipResult
 
 __all__ = ["EarlierShard"]
 
-Record = TypeVar("Record", SampleRecord, FrameFaces)
+Record = TypeVar("Record", SampleRecord, FrameFaces, VideoFacts)
 Item = TypeVar("Item")
 
 
@@ -33,13 +33,14 @@ class EarlierShard:
     def __init__(self, root: Path, result: ShardResult, encoding: str) -> None:
         listed = _read_table(root, result.samples, SampleRecord)
         faces = _read_table(root, result.faces, FrameFaces)
+        facts = _read_table(root, result.facts, VideoFacts)
         self._samples = _by_video(_good_samples(root, result, listed, encoding), lambda sample: sample.record.video_id)
         self._faces = _by_video(faces or (), lambda frame: frame.video_id)
         self._failures = _by_video(result.failures, lambda failure: failure.video_id)
-        self._facts = _by_video(result.facts, lambda facts: facts.video_id)
+        self._facts = _by_video(facts or (), lambda row: row.video_id)
         good = Counter({video_id: len(samples) for video_id, samples in self._samples.items()})
         self._listed = good if listed is None else Counter(record.video_id for record in listed)
-        self._readable = faces is not None and (listed is not None or good.total() == result.rows)
+        self._readable = None not in (faces, facts) and (listed is not None or good.total() == result.rows)
 
     def is_final(self, group: ClipGroup, *, retry_failed: bool) -> bool:
         """Whether the group's samples are all there and none of its failures is to be tried again."""
@@ -56,7 +57,7 @@ class EarlierShard:
             [sample for video_id in ids for sample in self._samples[video_id]],
             [frame for video_id in ids for frame in self._faces[video_id]],
             [failure for video_id in ids for failure in self._failures[video_id]],
-            [facts for video_id in ids for facts in self._facts[video_id]],
+            [row for video_id in ids for row in self._facts[video_id]],
         )
 
     def better(self, group: ClipGroup, new: ClipResult) -> ClipResult:

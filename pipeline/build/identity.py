@@ -5,8 +5,9 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from importlib import metadata
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,16 @@ from facemill import __version__
 from facemill.manifests import VideoEntry
 from facemill.pipeline.config.recipe import Recipe
 
-__all__ = ["WorkIdentity", "detection_values", "device_kind", "differences", "has_gpu", "manifest_digest", "versions"]
+__all__ = [
+    "WorkIdentity",
+    "detection_values",
+    "device_kind",
+    "differences",
+    "entry_values",
+    "has_gpu",
+    "manifest_digest",
+    "versions",
+]
 
 VERSIONED = (
     "decord",
@@ -124,11 +134,15 @@ def differences(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return found
 
 
+entry_values = attrgetter(*(field.name for field in fields(VideoEntry) if field.name != "root"))
+"""What is compared of a manifest's row, a tuple: a root that has moved holds the same videos still."""
+
+
 def manifest_digest(entries: Sequence[VideoEntry]) -> str:
     """SHA-256 of a manifest's rows."""
     videos = hashlib.sha256()
     for entry in entries:
-        videos.update(repr(replace(entry, root="")).encode())  # a root that has moved holds the same videos still
+        videos.update(repr(entry_values(entry)).encode())
     return videos.hexdigest()
 
 
@@ -137,7 +151,7 @@ def versions() -> dict[str, str]:
     found = {name: metadata.version(name) for name in VERSIONED}
     libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
     found |= {"av": av.__version__, "libavcodec": libavcodec}
-    return found | {"python": platform.python_version()}
+    return found | {"python": ".".join(platform.python_version_tuple()[:2])}
 
 
 def has_gpu() -> bool:

@@ -7,12 +7,12 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from facemill.manifests import SPLITS, ClipGroup
 from facemill.manifests.sequences import split_archive
-from facemill.pipeline.build.identity import WorkIdentity
+from facemill.pipeline.build.identity import WorkIdentity, entry_values
 from facemill.pipeline.clips.sampling import expected_frames
 from facemill.pipeline.config.recipe import Recipe
 from facemill.seeded import seeded_hash
@@ -47,8 +47,7 @@ class ShardSpec:
 
     def fingerprint(self, identity: WorkIdentity) -> str:
         """SHA-256 of what decides the shard's bytes: a committed shard is only good for this very work."""
-        # A root that has moved holds the same videos still.
-        groups = [[{**asdict(video), "root": None} for video in group.videos()] for group in self.groups]
+        groups = [[entry_values(video) for video in group.videos()] for group in self.groups]
         work = json.dumps([self.shard_id, identity.digest, groups], sort_keys=True)
         return hashlib.sha256(work.encode()).hexdigest()
 

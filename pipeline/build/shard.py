@@ -21,7 +21,7 @@ from facemill.manifests import (
 from facemill.manifests.annotations import Annotations, samples_schema
 from facemill.manifests.records import Fault
 from facemill.manifests.shards import ShardWriter
-from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, SAMPLES_FILE, state_path
+from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, FACTS_FILE, SAMPLES_FILE, state_path
 from facemill.manifests.storage import atomic_path, sha256_of
 from facemill.pipeline.build.claim import check_running
 from facemill.pipeline.build.earlier import EarlierShard
@@ -160,11 +160,12 @@ class _Records:
                     self.samples, samples_schema(self.annotations)
                 ),
                 state_path(spec.shard_id, FACES_FILE): schemas.to_table(self.faces, schemas.FACES),
+                state_path(spec.shard_id, FACTS_FILE): schemas.to_table(self.facts, schemas.FACTS),
             }
             for name, table in tables.items():
                 with atomic_path(out / name) as temporary:
                     pq.write_table(table, temporary)
-            samples, faces = (ShardFile.of(out, name, len(table)) for name, table in tables.items())
+            samples, faces, facts = (ShardFile.of(out, name, len(table)) for name, table in tables.items())
             if not self.samples:
                 (out / shard).unlink()
         return ShardResult(
@@ -175,9 +176,9 @@ class _Records:
             shard=ShardFile.of(out, shard, len(self.samples)) if self.samples else None,
             samples=samples,
             faces=faces,
+            facts=facts,
             videos=len(spec.sampled_ids),
             videos_without_samples=len(spec.sampled_ids - {record.video_id for record in self.samples}),
             failures=tuple(self.failures),
             timings=dict(watch.seconds),
-            facts=tuple(self.facts),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from facemill.manifests import FailureRecord, VideoFacts
+from facemill.manifests import FailureRecord
 from facemill.manifests.shards.dataset import STATE_FOLDER, state_path
 from facemill.manifests.storage import sha256_of, write_atomically
 
@@ -65,11 +65,10 @@ class ShardResult:
         fingerprint: of the work on this shard (`ShardSpec.fingerprint`).
         identity: digest of the work on any shard (`WorkIdentity`); build.json says what it stands for.
         shard: the shard itself; None if it has no samples.
-        samples, faces: tables of its records, merged into the dataset's own in the end.
+        samples, faces, facts: tables of its records, merged into the dataset's own in the end.
         videos: how many videos it was made of.
         videos_without_samples: how many of them gave no sample.
         timings: seconds by stage.
-        facts: of its videos.
     """
 
     shard_id: str
@@ -79,11 +78,11 @@ class ShardResult:
     shard: ShardFile | None
     samples: ShardFile
     faces: ShardFile
+    facts: ShardFile
     videos: int
     videos_without_samples: int
     failures: tuple[FailureRecord, ...]
     timings: dict[str, float] = field(default_factory=dict)
-    facts: tuple[VideoFacts, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -92,7 +91,7 @@ class ShardResult:
 
     def is_whole(self, root: Path, *, thorough: bool = True) -> bool:
         """Whether every file it speaks of is there (see `ShardFile.is_whole`)."""
-        files = (self.shard, self.samples, self.faces)
+        files = (self.shard, self.samples, self.faces, self.facts)
         return all(file.is_whole(root, thorough=thorough) for file in files if file is not None)
 
     def is_final(self, root: Path, *, retry_failed: bool = False, thorough: bool = True) -> bool:

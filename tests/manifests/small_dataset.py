@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from facemill.manifests.records import FailureRecord, FrameFaces, MaskKind, Reason, SampleRecord, Stage, VideoEntry
-from facemill.manifests.schemas import FACES, FAILURES, SAMPLES, VIDEOS, to_table
+from facemill.manifests.schemas import FACES, FACTS, FAILURES, SAMPLES, VIDEOS, to_table
 from facemill.manifests.shards import EncodedSample
 from facemill.manifests.shards.card import dataset_card
 from facemill.manifests.shards.croissant import croissant_metadata
@@ -18,6 +18,7 @@ from facemill.manifests.shards.dataset import (
     CARD_FILE,
     CROISSANT_FILE,
     FACES_FILE,
+    FACTS_FILE,
     FAILURES_FILE,
     SAMPLES_FILE,
     STATE_TABLES,
@@ -170,7 +171,7 @@ class Parts:
         for name, table in tables.items():
             pq.write_table(table, root / name)
         recipe = {**self.recipe, "shards": {"format": format_name, "samples_per_shard": 6}}
-        info = DatasetInfo(recipe, {"av": "18.0"}, count_samples(samples), tuple(shards), len(self.failures))
+        info = DatasetInfo(recipe, {"av": "18.0"}, count_samples([samples]), tuple(shards), len(self.failures))
         (root / CARD_FILE).write_text(dataset_card(info))
         (root / CROISSANT_FILE).write_text(croissant_metadata(info, root))
         write_dataset(root, info)
@@ -186,7 +187,7 @@ class Parts:
             rows = to_table([record for record in records if record.shard == shard.path], SAMPLES)
             faces = to_table([] if number else self.faces, FACES)
             files = []
-            for name, table in ((SAMPLES_FILE, rows), (FACES_FILE, faces)):
+            for name, table in ((SAMPLES_FILE, rows), (FACES_FILE, faces), (FACTS_FILE, FACTS.empty_table())):
                 path = f"{STATE_TABLES}/{shard_id}.{name}"
                 pq.write_table(table, root / path)
                 files.append(ShardFile.of(root, path, len(table)))

@@ -338,6 +338,10 @@ FILE_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         rows(SAMPLES_FILE, lambda values: values.append({**values[8], "sample_id": "x", "row": 3})), "there",
     ),
     "frame behind the last one": (facts(frames=24), "frame_count"),
+    "facts unlike the state's": (facts(frames=25), "state_merged"),
+    "state: a shard's facts gone": (
+        lambda root: (root / "_state/tables/train-000000.facts.parquet").unlink(), "state_table",
+    ),
     "facts that are no table": (write(FACTS_FILE, b"PAR1"), "table_readable"),
     "unknown failure": (rows(FAILURES_FILE, lambda values: values[0].update(reason="tired")), "failure_names"),
     "unknown mask kind": (rows(SAMPLES_FILE, lambda values: values[3].update(mask_kind="magic")), "mask_source"),
@@ -387,7 +391,7 @@ def test_faults_of_files(tmp_path, fault):
 
 
 def test_the_last_frame_of_a_video_is_in_order(tmp_path):
-    root = Parts().write(tmp_path, state=True)
+    root = Parts().write(tmp_path)
     facts(frames=25)(root)
     assert verify(root, threads=1).problems == ()
 

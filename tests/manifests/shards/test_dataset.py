@@ -165,7 +165,7 @@ class TestCard:
 def test_reals_are_counted_first_and_splits_in_their_order():
     rows = [("test", "Aaa"), ("train", "real"), ("train", "Aaa"), ("train", "zzz"), ("test", "real")]
     table = pa.table({"split": [s for s, _ in rows], "method": [m for _, m in rows], "video_id": list("abcde")})
-    counts = count_samples(table)
+    counts = count_samples([table])
     assert {split: list(methods) for split, methods in counts.items()} == {
         "train": ["real", "Aaa", "zzz"],
         "test": ["real", "Aaa"],

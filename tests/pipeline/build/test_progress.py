@@ -11,7 +11,7 @@ TABLE = ShardFile("t", 0, 0, "", "")
 
 
 def shard(name: str, videos: int) -> ShardResult:
-    return ShardResult(name, "train", "", "", None, TABLE, TABLE, videos, 0, ())
+    return ShardResult(name, "train", "", "", None, TABLE, TABLE, TABLE, videos, 0, ())
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def groups(add_video: AddVideo) -> list[ClipGroup]:
     ]
 
 
-FILES = ("shard", "samples", "faces")
+FILES = ("shard", "samples", "faces", "facts")
 
 
 def counts(out: Path, result: ShardResult) -> Counter[str]:
@@ -119,7 +119,7 @@ def test_of_a_damaged_shard_whose_sources_are_gone_the_good_samples_stay(
 
 def test_a_damaged_table_is_made_again(groups: list[ClipGroup], tmp_path: Path) -> None:
     whole = run(tmp_path / "out", *groups)
-    for table in (whole.samples, whole.faces):
+    for table in (whole.samples, whole.faces, whole.facts):
         (tmp_path / "out" / table.path).write_bytes(b"rubbish")
         assert run(tmp_path / "out", *groups) == whole_but_for_timings(whole, tmp_path / "out")
 
@@ -158,7 +158,7 @@ def test_a_build_reads_no_shard_to_resume_and_every_one_to_mend(
     build(videos, RECIPE, out, executor="sequential")
     assert hashed == []
     build(videos, RECIPE, out, executor="sequential")
-    assert hashed == [".parquet"] * 3
+    assert hashed == [".parquet"] * 4
 
 
 def whole_but_for_timings(result: ShardResult, out: Path) -> ShardResult:

@@ -11,7 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from facemill import DetectorError, VideoError
-from facemill.manifests import ClipGroup, LabelSource, MaskKind, Reason, SampleRecord, VideoEntry, from_table
+from facemill.manifests import (
+    ClipGroup,
+    LabelSource,
+    MaskKind,
+    Reason,
+    SampleRecord,
+    VideoEntry,
+    VideoFacts,
+    from_table,
+)
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
 from facemill.pipeline.build.shard import build_shard
@@ -92,8 +101,9 @@ def test_real_and_fake_share_frames_boxes_and_affines_and_the_mask_is_exact(
 def test_the_facts_of_each_video_are_kept(add_video: AddVideo, tmp_path: Path) -> None:
     group = pair(add_video, content_hash="xxh3:1")
     result = run(tmp_path / "out", group)
-    assert [facts.video_id for facts in result.facts] == ["real", "fake"]
-    for facts, entry in zip(result.facts, group.videos(), strict=True):
+    rows = from_table(pq.read_table(tmp_path / "out" / result.facts.path), VideoFacts)
+    assert [facts.video_id for facts in rows] == ["real", "fake"]
+    for facts, entry in zip(rows, group.videos(), strict=True):
         path = Path(entry.root) / entry.path
         with av.open(str(path)) as container:
             stream = container.streams.video[0]

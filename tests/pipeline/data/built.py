@@ -62,7 +62,7 @@ def build(
     root.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, root / SAMPLES_FILE)
     recipe = {"name": "toy", "shards": {"format": format_name, "samples_per_shard": per_shard}}
-    write_dataset(root, DatasetInfo(recipe, {}, count_samples(table), tuple(shards), 0))
+    write_dataset(root, DatasetInfo(recipe, {}, count_samples([table]), tuple(shards), 0))
     return root
 
 
