@@ -1,6 +1,7 @@
 """The dataset card (README.md), for readers and for the Hugging Face `datasets` library.
 
 The front matter names the files of each split, so that `datasets.load_dataset("path/to/dataset")` finds them.
+It is written here, since huggingface_hub's `DatasetCard` is installed with training only.
 """
 
 from itertools import pairwise

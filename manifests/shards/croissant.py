@@ -4,6 +4,8 @@ Parquet shards: a record set per split, with every field of a sample, its image 
 Croissant cannot join the files of a tar into samples, so there is one record set of all samples without images (from
 samples.parquet), and per split one of images and one of masks, which refer to it by `sample_id`.
 
+Written as plain JSON-LD, so that building needs no mlcroissant; the tests load it with that package.
+
 https://docs.mlcommons.org/croissant/docs/croissant-spec.html
 """
 

@@ -151,6 +151,7 @@ def split_methods(rows: pa.Table) -> Iterator[MethodGroup]:
 
 
 def _equal_error_rate(fpr: Floats, tpr: Floats) -> float:
+    # Interpolated, as the field reports it: torchmetrics takes the nearest threshold, which differs on small test sets.
     # fpr - fnr rises strictly from -1 to 1, since each threshold accepts at least one more sample.
     return float(np.interp(0.0, fpr + tpr - 1, fpr))
 
