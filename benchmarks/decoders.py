@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.row import Row
 from facemill import VideoError
-from facemill.pipeline.config.recipe import DecodeSettings
+from facemill.pipeline.config.sections import DecodeSettings
 from facemill.pipeline.decode import Frame, VideoReader
 from facemill.pipeline.decode.probe import probe
 from facemill.pipeline.decode.pyav import read_with_pyav

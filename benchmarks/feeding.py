@@ -23,11 +23,12 @@ from torch.utils.data import DataLoader
 
 from benchmarks.clips import source_clip
 from benchmarks.row import Row
-from facemill.manifests.records import MaskKind, SampleRecord
+from facemill.manifests.codes import MaskKind
+from facemill.manifests.records import SampleRecord
 from facemill.manifests.schemas import SAMPLES, to_table
 from facemill.manifests.shards import EncodedSample
 from facemill.manifests.shards.dataset import DATASET_FILE, SAMPLES_FILE, DatasetInfo, count_samples, write_dataset
-from facemill.pipeline.config.recipe import EncodeSettings
+from facemill.pipeline.config.sections import EncodeSettings
 from facemill.pipeline.data import BalancedSampler, FaceDataset, StreamingFaces, collate
 from facemill.pipeline.extract.encode import encode_image, encode_mask
 from facemill.registry import SHARD_FORMATS

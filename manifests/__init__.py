@@ -1,5 +1,6 @@
 """Video manifests, dataset adapters, pairing, splits, and the records of a built dataset."""
 
+from facemill.manifests.codes import LabelSource, MaskKind, Reason, Stage
 from facemill.manifests.grouping import group_clips
 from facemill.manifests.records import (
     LABELS,
@@ -8,11 +9,7 @@ from facemill.manifests.records import (
     ClipGroup,
     FailureRecord,
     FrameFaces,
-    LabelSource,
-    MaskKind,
-    Reason,
     SampleRecord,
-    Stage,
     VideoEntry,
     VideoFacts,
 )

@@ -2,7 +2,7 @@
 
 import errno
 
-from facemill.manifests.records import Reason
+from facemill.manifests.codes import Reason
 
 __all__ = ["reason_of_error"]
 

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute
 
 from facemill.manifests.checks.sample_rows import RecipeFacts, Rows
+from facemill.manifests.codes import MaskKind, Reason, Stage
 from facemill.manifests.problem import Problem
-from facemill.manifests.records import REFERENCE, MaskKind, Reason, Stage, VideoEntry
+from facemill.manifests.records import REFERENCE, VideoEntry
 from facemill.manifests.shards.dataset import (
     DATASET_FILE,
     FACTS_FILE,

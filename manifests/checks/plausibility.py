@@ -16,8 +16,8 @@ from scipy.stats import rankdata
 from facemill.manifests.checks.crop_geometry import corners_in_crop
 from facemill.manifests.checks.sample_checks import THUMBNAIL
 from facemill.manifests.checks.sample_rows import Rows
+from facemill.manifests.codes import MaskKind
 from facemill.manifests.problem import Problem
-from facemill.manifests.records import MaskKind
 from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE
 
 __all__ = ["Thumbnails", "auc", "implausible"]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from facemill.manifests.checks.crop_geometry import aligned_affines, corners_in_crop, square_affines
 from facemill.manifests.checks.sample_rows import Rows, differs
+from facemill.manifests.codes import MaskKind
 from facemill.manifests.problem import SHOWN, Problem
-from facemill.manifests.records import MaskKind
 
 __all__ = ["ROW_CHECKS", "RowCheck", "check_rows", "row_problems"]
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from facemill import DatasetError
 from facemill.manifests.annotations import Annotations, image_names
 from facemill.manifests.checks.bounded import LARGEST_SIDE, picture_size
-from facemill.manifests.records import MaskKind, SampleRecord
+from facemill.manifests.codes import MaskKind
+from facemill.manifests.records import SampleRecord
 from facemill.manifests.shards.base import EncodedSample, image_suffix
 
 __all__ = ["THUMBNAIL", "PictureCheck"]

@@ -34,10 +34,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from facemill import ConfigError, DatasetError
+from facemill.manifests.codes import MaskKind
 from facemill.manifests.export.base import ExportReport, claim, export_shards
 from facemill.manifests.export.deepfakebench_names import BenchDataset, VideoNames, identify, is_known_label
 from facemill.manifests.export.deepfakebench_notes import detector_notes
-from facemill.manifests.records import SPLITS, MaskKind, SampleRecord, VideoEntry
+from facemill.manifests.records import SPLITS, SampleRecord, VideoEntry
 from facemill.manifests.shards import EncodedSample
 from facemill.manifests.shards.base import image_suffix
 from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE, read_dataset

@@ -19,7 +19,7 @@ from facemill.manifests import (
     schemas,
 )
 from facemill.manifests.annotations import Annotations, samples_schema
-from facemill.manifests.records import Fault
+from facemill.manifests.codes import Fault
 from facemill.manifests.shards import ShardWriter
 from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, FACTS_FILE, SAMPLES_FILE, state_path
 from facemill.manifests.storage import atomic_path, sha256_of

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from facemill.pipeline.config.recipe import SampleSettings
+from facemill.pipeline.config.sections import SampleSettings
 from facemill.seeded import seeded_hash
 
 __all__ = ["expected_frames", "sample_frames"]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facemill.pipeline.config.train_settings import AugmentSettings
-from facemill.pipeline.data.seeding import seeded_generator
+from facemill.seeded import seeded_generator
 
 __all__ = ["Augmentation"]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from facemill import DatasetError
-from facemill.pipeline.data.seeding import seeded_generator
+from facemill.seeded import seeded_generator
 
 __all__ = ["Balance", "BalancedSampler", "repeats"]
 

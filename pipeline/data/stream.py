@@ -18,8 +18,8 @@ from facemill.manifests.shards.webdataset import WebDatasetShards
 from facemill.pipeline.data.balance import Balance, repeats
 from facemill.pipeline.data.decode import decode_sample, names_to_read
 from facemill.pipeline.data.sample import Sample
-from facemill.pipeline.data.seeding import seeded_generator
 from facemill.pipeline.data.split import Roots, open_split
+from facemill.seeded import seeded_generator
 
 __all__ = ["SHUFFLE_BUFFER", "StreamingFaces"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemill import VideoError
-from facemill.manifests.records import Reason
+from facemill.manifests.codes import Reason
 from facemill.pipeline.decode.frame import Frame
 from facemill.pipeline.decode.picture import Observer, picture_of
 from facemill.pipeline.decode.probe import Probe

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from facemill import VideoError
-from facemill.manifests.records import Reason
+from facemill.manifests.codes import Reason
 from facemill.pipeline.decode.frame import UNSPECIFIED, Colour, VideoInfo
 from facemill.pipeline.decode.nal import FrameNumbers, is_disposable, length_size
 from facemill.pipeline.decode.orientation import Orientation, orientation_of

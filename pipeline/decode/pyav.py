@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from facemill import VideoError
-from facemill.manifests.records import Reason
+from facemill.manifests.codes import Reason
 from facemill.pipeline.decode.damage import DamageTracker
 from facemill.pipeline.decode.deinterlace import deinterlaced
 from facemill.pipeline.decode.frame import UNSPECIFIED, Frame

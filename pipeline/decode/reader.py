@@ -8,7 +8,7 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from facemill.pipeline.config.recipe import DecodeSettings
+from facemill.pipeline.config.sections import DecodeSettings
 from facemill.pipeline.decode.decord_backend import check_decord_fits, read_with_decord
 from facemill.pipeline.decode.frame import Colour, Frame, check_indices
 from facemill.pipeline.decode.picture import Observer

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemill import ManifestError, VideoError
-from facemill.manifests.records import Reason
+from facemill.manifests.codes import Reason
 from facemill.manifests.scanning.listing import list_files, locate, open_file
 from facemill.manifests.sequences import is_picture, read_archive, split_archive
 from facemill.pipeline.decode.frame import Frame, VideoInfo, check_indices

@@ -13,7 +13,7 @@ import av
 
 from facemill import VideoError
 from facemill.manifests.blame import reason_of_error
-from facemill.manifests.records import Reason
+from facemill.manifests.codes import Reason
 from facemill.pipeline.decode.nal import length_size, nal_units
 
 __all__ = ["Deadline", "blamed_on", "decode", "demux", "is_conforming", "open_video"]

@@ -20,7 +20,7 @@ from facemill.masks import (
     measure_faces,
     official_mask,
 )
-from facemill.pipeline.config.recipe import LabelSettings, MaskSettings
+from facemill.pipeline.config.sections import LabelSettings, MaskSettings
 from facemill.pipeline.extract.crop import crop_mask, mask_box, pixel_centred
 from facemill.pipeline.extract.encode import encode_mask
 from facemill.pipeline.extract.tracking import TrackedFace

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facemill.pipeline.config.recipe import CropSettings
+from facemill.pipeline.config.sections import CropSettings
 
 __all__ = ["align_affine", "crop_image", "crop_mask", "mask_box", "pixel_centred", "square_affine"]
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facemill.pipeline.config.recipe import EncodeSettings
+from facemill.pipeline.config.sections import EncodeSettings
 
 __all__ = ["PNG", "encode_image", "encode_mask", "image_suffix"]
 

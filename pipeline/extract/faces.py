@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from facemill.detectors.face import Face, FaceDetector, create
 from facemill.manifests import FrameFaces
-from facemill.pipeline.config.recipe import DetectSettings
+from facemill.pipeline.config.sections import DetectSettings
 
 __all__ = ["faces_of", "frame_faces", "load_detector", "whole_picture"]
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from facemill.detectors.face import Face
 from facemill.manifests import Reason
 from facemill.options import Options, check_options
-from facemill.pipeline.config.recipe import FilterSettings
+from facemill.pipeline.config.sections import FilterSettings
 from facemill.registry import FILTERS
 
 __all__ = [

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemill.detectors.face import Face
-from facemill.pipeline.config.recipe import CropSettings
+from facemill.pipeline.config.sections import CropSettings
 from facemill.pipeline.extract.crop import align_affine, square_affine
 
 __all__ = ["Framing", "relative_box"]

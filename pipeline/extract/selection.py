@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from facemill.manifests import FailureRecord, LabelSource, Reason, Stage
 from facemill.pipeline.clips.clip import Clip, ClipVideo
-from facemill.pipeline.config.recipe import TrackSettings
+from facemill.pipeline.config.sections import TrackSettings
 from facemill.pipeline.extract.comparison import FaceLabel
 from facemill.pipeline.tracking.false_tracks import find_false_tracks
 from facemill.pipeline.tracking.track import Track, largest_person

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from facemill.detectors.face import Face
 from facemill.manifests import Reason
-from facemill.pipeline.config.recipe import TrackSettings
+from facemill.pipeline.config.sections import TrackSettings
 from facemill.pipeline.tracking.track import Track
 
 __all__ = ["face_patch", "find_false_tracks"]

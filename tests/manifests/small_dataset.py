@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 
-from facemill.manifests.records import FailureRecord, FrameFaces, MaskKind, Reason, SampleRecord, Stage, VideoEntry
+from facemill.manifests.codes import MaskKind, Reason, Stage
+from facemill.manifests.records import FailureRecord, FrameFaces, SampleRecord, VideoEntry
 from facemill.manifests.schemas import FACES, FACTS, FAILURES, SAMPLES, VIDEOS, to_table
 from facemill.manifests.shards import EncodedSample
 from facemill.manifests.shards.card import dataset_card

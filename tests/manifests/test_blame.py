@@ -4,7 +4,7 @@ import pytest
 
 from facemill.manifests import FailureRecord, Reason, Stage
 from facemill.manifests.blame import reason_of_error
-from facemill.manifests.records import Fault
+from facemill.manifests.codes import Fault
 
 FINAL = (
     *("worker_crashed", "unreadable", "no_video_stream", "truncated", "size_mismatch", "misaligned"),

@@ -9,8 +9,9 @@ import pytest
 
 from facemill.manifests.checks.plausibility import auc
 from facemill.manifests.checks.verify import verify
+from facemill.manifests.codes import MaskKind
 from facemill.manifests.problem import Problem
-from facemill.manifests.records import MaskKind, VideoEntry
+from facemill.manifests.records import VideoEntry
 from tests.integration.command import facemill
 from tests.manifests.small_dataset import SIZE, Parts, make_sample, make_videos, png
 

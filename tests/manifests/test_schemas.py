@@ -7,17 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facemill import ManifestError
-from facemill.manifests.records import (
-    FailureRecord,
-    FrameFaces,
-    LabelSource,
-    MaskKind,
-    Reason,
-    SampleRecord,
-    Stage,
-    VideoEntry,
-    VideoFacts,
-)
+from facemill.manifests.codes import LabelSource, MaskKind, Reason, Stage
+from facemill.manifests.records import FailureRecord, FrameFaces, SampleRecord, VideoEntry, VideoFacts
 from facemill.manifests.schemas import FACES, FACTS, FAILURES, SAMPLES, VIDEOS, conform, from_table, to_table
 
 TEXT = st.text(max_size=5)

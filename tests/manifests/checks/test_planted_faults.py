@@ -22,7 +22,8 @@ import pytest
 from facemill.manifests.checks.group_checks import GROUP_CHECKS
 from facemill.manifests.checks.row_checks import ROW_CHECKS
 from facemill.manifests.checks.verify import verify
-from facemill.manifests.records import MaskKind, Reason, Stage, VideoFacts
+from facemill.manifests.codes import MaskKind, Reason, Stage
+from facemill.manifests.records import VideoFacts
 from facemill.manifests.schemas import FACTS, SAMPLES, to_table
 from facemill.manifests.shards.dataset import (
     CARD_FILE,

@@ -15,7 +15,8 @@ import pytest
 
 from facemill.manifests.checks.crop_geometry import aligned_affines, square_affines
 from facemill.manifests.checks.verify import Problem, verify
-from facemill.manifests.records import REFERENCE, FailureRecord, MaskKind, Reason, Stage, VideoFacts
+from facemill.manifests.codes import MaskKind, Reason, Stage
+from facemill.manifests.records import REFERENCE, FailureRecord, VideoFacts
 from facemill.manifests.schemas import FACTS, to_table
 from facemill.manifests.shards.croissant import croissant_metadata
 from facemill.manifests.shards.dataset import (
@@ -28,7 +29,7 @@ from facemill.manifests.shards.dataset import (
     VIDEOS_FILE,
     read_dataset,
 )
-from facemill.pipeline.config.recipe import CropSettings
+from facemill.pipeline.config.sections import CropSettings
 from facemill.pipeline.extract.crop import align_affine, square_affine
 from facemill.registry import SHARD_FORMATS
 from tests.manifests.small_dataset import SIZE, Parts, png, square_mask

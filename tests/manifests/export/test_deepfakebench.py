@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from facemill import ConfigError, DatasetError
+from facemill.manifests.codes import MaskKind
 from facemill.manifests.export import export
-from facemill.manifests.records import MaskKind, VideoEntry
+from facemill.manifests.records import VideoEntry
 from facemill.manifests.shards import EncodedSample
 from facemill.registry import SHARD_FORMATS
 from tests.integration.command import facemill

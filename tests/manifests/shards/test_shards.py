@@ -22,7 +22,8 @@ from PIL import Image
 
 from facemill import DatasetError
 from facemill.manifests.annotations import Annotation, samples_schema
-from facemill.manifests.records import MaskKind, SampleRecord
+from facemill.manifests.codes import MaskKind
+from facemill.manifests.records import SampleRecord
 from facemill.manifests.schemas import SAMPLES, from_table, to_table
 from facemill.manifests.shards import EncodedSample, ShardFormat, format_of
 from facemill.manifests.shards.parquet import ROWS_PER_GROUP

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facemill import DatasetError
-from facemill.manifests.records import MaskKind, Reason, Stage
+from facemill.manifests.codes import MaskKind, Reason, Stage
 from facemill.manifests.shards.dataset import DATASET_FILE, SAMPLES_FILE, STATE_FOLDER
 from facemill.manifests.shards.summary import FailureCount, MaskCount, PeopleCount, Quantiles, SampleCount, summarise
 from tests.manifests.small_dataset import Parts

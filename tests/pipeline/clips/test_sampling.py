@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facemill.pipeline.clips.sampling import expected_frames, sample_frames
-from facemill.pipeline.config.recipe import SampleSettings
+from facemill.pipeline.config.sections import SampleSettings
 
 
 def sample(length: int, group_id: str = "a", seed: int = 0, **settings: object) -> list[int]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from facemill.manifests.records import MaskKind, SampleRecord, VideoEntry
+from facemill.manifests.codes import MaskKind
+from facemill.manifests.records import SampleRecord, VideoEntry
 from facemill.manifests.schemas import SAMPLES, to_table
 from facemill.manifests.shards import EncodedSample
 from facemill.manifests.shards.dataset import SAMPLES_FILE, DatasetInfo, ShardInfo, count_samples, write_dataset

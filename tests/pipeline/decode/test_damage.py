@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from facemill import VideoError
-from facemill.manifests.records import Reason
+from facemill.manifests.codes import Reason
 from facemill.pipeline.decode import VideoReader
 from facemill.pipeline.decode.nal import FrameNumbers, is_disposable, length_size
 from facemill.pipeline.decode.source import blamed_on

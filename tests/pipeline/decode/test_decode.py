@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facemill import VideoError
-from facemill.pipeline.config.recipe import DecodeSettings
+from facemill.pipeline.config.sections import DecodeSettings
 from facemill.pipeline.decode import Frame, VideoReader
 
 HEALTHY = {  # frames that come out of a full decode

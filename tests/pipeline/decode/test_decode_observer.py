@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facemill.pipeline.config.recipe import DecodeSettings
+from facemill.pipeline.config.sections import DecodeSettings
 from facemill.pipeline.decode import Picture, SequenceReader, VideoReader, small_rgb, thumbnail_of
 
 PYRAMID = "bframes=3:b-adapt=0:b-pyramid=normal:keyint=20"

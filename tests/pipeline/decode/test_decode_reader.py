@@ -15,7 +15,7 @@ import pytest
 from av.container import InputContainer
 
 from facemill import VideoError
-from facemill.pipeline.config.recipe import DecodeSettings
+from facemill.pipeline.config.sections import DecodeSettings
 from facemill.pipeline.decode import VideoReader, decord_backend
 
 BOTH = pytest.mark.parametrize("backend", ["pyav", "decord"])

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from facemill import VideoError
-from facemill.pipeline.config.recipe import DecodeSettings
+from facemill.pipeline.config.sections import DecodeSettings
 from facemill.pipeline.decode import Colour, VideoReader, source
 from facemill.pipeline.decode.deinterlace import deinterlaced
 from tests.conftest import encode_video

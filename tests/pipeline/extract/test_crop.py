@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facemill.pipeline.config.recipe import CropSettings
+from facemill.pipeline.config.sections import CropSettings
 from facemill.pipeline.extract.crop import TEMPLATE, align_affine, crop_image, crop_mask, mask_box, square_affine
 
 

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facemill.pipeline.config.recipe import EncodeSettings
+from facemill.pipeline.config.sections import EncodeSettings
 from facemill.pipeline.extract.encode import encode_image, encode_mask, image_suffix
 
 

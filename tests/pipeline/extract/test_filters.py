@@ -8,7 +8,8 @@ from facemill import ConfigError
 from facemill.detectors.face import Face
 from facemill.manifests import Reason
 from facemill.options import Options
-from facemill.pipeline.config.recipe import FilterSettings, load_recipe
+from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.config.sections import FilterSettings
 from facemill.pipeline.extract.filters import Filter, create_filters, reason_to_drop
 from facemill.registry import FILTERS
 

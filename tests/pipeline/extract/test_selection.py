@@ -8,7 +8,7 @@ import pytest
 
 from facemill.detectors.face import Face
 from facemill.manifests import LabelSource, Reason
-from facemill.pipeline.config.recipe import TrackSettings
+from facemill.pipeline.config.sections import TrackSettings
 from facemill.pipeline.extract.comparison import FaceLabel
 from facemill.pipeline.extract.selection import TrackSelection
 from facemill.pipeline.tracking.track import Track

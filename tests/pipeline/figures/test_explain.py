@@ -9,7 +9,7 @@ from torch import Tensor
 
 from facemill import DatasetError
 from facemill.detectors.forgery import create
-from facemill.manifests.records import MaskKind
+from facemill.manifests.codes import MaskKind
 from facemill.pipeline.data import open_faces
 from facemill.pipeline.figures.explain import choose_samples, draw_explanations
 from tests.manifests.small_dataset import Parts

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facemill import DatasetError
-from facemill.manifests.records import MaskKind
+from facemill.manifests.codes import MaskKind
 from facemill.pipeline.figures import report
 from facemill.pipeline.figures.contact_sheet import SheetPart
 from tests.manifests.small_dataset import SIZE, Parts, make_sample, png

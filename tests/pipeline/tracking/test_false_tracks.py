@@ -6,7 +6,7 @@ import pytest
 
 from facemill.detectors.face import Face
 from facemill.manifests import Reason
-from facemill.pipeline.config.recipe import TrackSettings
+from facemill.pipeline.config.sections import TrackSettings
 from facemill.pipeline.tracking.false_tracks import face_patch, find_false_tracks
 from facemill.pipeline.tracking.track import Track
 from tests.composed.detections import detections

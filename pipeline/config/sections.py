@@ -1,0 +1,168 @@
+"""The sections of a recipe: the settings of each step of a build."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from facemill.manifests.storage import sha256_of
+from facemill.pipeline.config.settings import BYTES_STAY, Positive, Settings
+
+__all__ = [
+    "CropSettings",
+    "DecodeSettings",
+    "DetectSettings",
+    "EncodeSettings",
+    "FilterSettings",
+    "LabelSettings",
+    "MaskSettings",
+    "SampleSettings",
+    "ShardSettings",
+    "TrackSettings",
+]
+
+
+class DecodeSettings(Settings):
+    """How videos are read."""
+
+    backend: Literal["auto", "pyav", "decord"] = "auto"
+    """`auto` is PyAV, which is exact, and the faster of the two in the project's benchmark."""
+    deinterlace: bool = False
+    """Deinterlace videos that are marked as interlaced; other files are unchanged. PyAV only."""
+    timeout_s: Annotated[float, Field(gt=0, le=86_400, json_schema_extra=BYTES_STAY)] = 120.0
+    """Seconds without a decoded frame after which a video is abandoned."""
+
+    @model_validator(mode="after")
+    def _decord_does_not_deinterlace(self) -> "DecodeSettings":
+        if self.deinterlace and self.backend == "decord":
+            raise ValueError("'deinterlace' needs 'backend: auto' or 'pyav'")
+        return self
+
+
+class SampleSettings(Settings):
+    """Which frames of a clip group are sampled; chosen once for the real video and all its fakes."""
+
+    strategy: Literal["uniform", "stride", "random", "all"] = "uniform"
+    """`uniform`: `frames` evenly spaced; `stride`: every `every`-th; `random`: `frames` drawn by video id."""
+    frames: Positive | None = None
+    """Frames per video, for `uniform` and `random` (default 32)."""
+    every: Positive | None = None
+    """Step, for `stride`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_frames(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("strategy", "uniform") in ("uniform", "random"):
+            return {"frames": 32, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _options_fit_the_strategy(self) -> "SampleSettings":
+        counted = self.strategy in ("uniform", "random")
+        if counted != (self.frames is not None) or (self.strategy == "stride") != (self.every is not None):
+            raise ValueError("'uniform' and 'random' take 'frames', 'stride' takes 'every', 'all' takes neither")
+        return self
+
+
+class DetectSettings(Settings):
+    """Which face detector is used, and on which videos."""
+
+    detector: str = "mtcnn"
+    """One of `registry.FACE_DETECTORS`."""
+    variant: str | None = None
+    """Variant of the detector, such as the backbone of RetinaFace: `resnet50` (default) or `mobilenet0.25`."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options specific to this detector: see its `options_type`."""
+    on: Literal["pristine", "each"] = "pristine"
+    """`pristine`: fakes reuse the faces of their original; `each`: detection runs on every video."""
+    max_side: Positive | Literal["auto"] | None = "auto"
+    """Frames whose longer side exceeds this are downscaled for detection; null for never. `auto`: downscale as far as
+    faces of `filter.min_face` pixels can still be found."""
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.9
+    batch: Annotated[Positive, Field(json_schema_extra=BYTES_STAY)] = 32
+    """Maximum number of frames per forward pass."""
+    weights: Path | None = None
+    """Weights file; null for the weights that the detector's package includes or downloads."""
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+    def weights_digest(self) -> str | None:
+        """SHA-256 of the weights file, or None if there is none."""
+        return sha256_of(self.weights) if self.weights is not None and self.weights.is_file() else None
+
+
+class TrackSettings(Settings):
+    """Which face tracks are kept."""
+
+    keep: Literal["forged", "largest", "all"] = "forged"
+    """`forged`: every face in which a fake differs from its original; if that is unknown, the largest face."""
+    min_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Least share of its shot's sampled frames in which a face is detected; rarer ones count as false detections."""
+    min_mean_score: Annotated[float, Field(ge=0, le=1)] = 0.93
+    """Minimum mean detection score of a track."""
+    drop_still: bool = True
+    """Drop faces that stay still while others move, such as paintings and posters."""
+
+
+class LabelSettings(Settings):
+    """How faces of a fake that do not differ from the original are labelled."""
+
+    unforged: Literal["drop", "keep_as_real", "keep_as_fake"] = "drop"
+    """`keep_as_fake` gives them the label of their video, although they show no forgery."""
+
+
+class CropSettings(Settings):
+    """How a face is cropped; for image sequences, which are face crops already, only `size` applies."""
+
+    size: Positive = 299
+    """Side of the square crop, in pixels."""
+    scale: Annotated[float, Field(ge=1, le=16)] = 1.3
+    """Side of the square around the face box (or mask box), as a multiple of its longer side."""
+    align: Literal["none", "similarity"] = "none"
+    """`similarity` rotates and scales the face so that its five landmarks match a template."""
+    around: Literal["face", "mask"] = "face"
+    """`mask` centres the square on the forged region if there is one."""
+
+
+class MaskSettings(Settings):
+    """How the forged region is found."""
+
+    source: Literal["difference", "official", "both"] = "difference"
+    """`official` is the dataset's ground-truth mask; `both` stores it and records its IoU with the difference mask."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = "auto"
+    """`auto`: one smooth region above the noise of the pair, found at the scale of the face. A number: pixels whose
+    luma difference / 255 exceeds it, as in LRL (0.15), after opening, closing and filling holes."""
+    open: Annotated[int, Field(ge=0, le=256)] = 1
+    """Radius of the morphological opening, in pixels; 0 for none."""
+    close: Annotated[int, Field(ge=0, le=256)] = 2
+    """Radius of the morphological closing, in pixels; 0 for none."""
+    fill_holes: bool = True
+
+
+class FilterSettings(Settings):
+    """Which faces are dropped; each dropped face is counted with its reason."""
+
+    min_face: Annotated[float, Field(ge=0, le=8192)] = 40.0
+    """Minimum shorter side of the face box, in source pixels."""
+    min_sharpness: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """Minimum variance of the Laplacian of the gray crop."""
+    more: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Additional filters: options by name in `registry.FILTERS`."""
+
+
+class EncodeSettings(Settings):
+    """How crops are stored; masks are always one-channel PNG."""
+
+    format: Literal["png", "jpeg", "webp"] = "png"
+    quality: Annotated[int, Field(ge=1, le=100)] = 95
+    """JPEG or WebP quality."""
+
+
+class ShardSettings(Settings):
+    """The format and size of shards."""
+
+    format: str = "parquet"
+    """One of `registry.SHARD_FORMATS`."""
+    samples_per_shard: Positive = 1024
