@@ -1,0 +1,162 @@
+"""From the items of a clip to samples: what is forgotten, counted and decided once, with every item in hand."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from facemill.manifests import ClipGroup, FailureRecord, Reason, SampleRecord, VideoEntry
+from facemill.pipeline.clips import clip as clip_module
+from facemill.pipeline.clips.clip import Clip, ClipItem, FakeFrames, FakeRead, FakeRestart, LeadWindow
+from facemill.pipeline.clips.opening import open_clips
+from facemill.pipeline.config.recipe import Recipe, load_recipe
+from facemill.pipeline.extract import process
+from facemill.pipeline.extract.process import WorkerResources, process_clip
+from facemill.pipeline.extract.result import ClipResult
+from tests.pipeline.conftest import Actor, MarkDetector, film
+
+FRAMES = 20
+LEFT, RIGHT = Actor(20, 60, side=110, dx=1), Actor(200, 90, side=80, dy=1)
+RECIPE = load_recipe("default", ["crop.size=64", f"sample.frames={FRAMES}"])
+AddVideo = Callable[..., VideoEntry]
+
+
+@pytest.fixture
+def group(add_video: AddVideo) -> ClipGroup:
+    """A real of two people and two fakes, each of which forges another one."""
+    actors = [LEFT, RIGHT]
+    fakes = [add_video(f"fake{n}", film(actors, FRAMES, forged=n), 1, source_id="real") for n in range(2)]
+    return ClipGroup(add_video("real", film(actors, FRAMES)), tuple(fakes))
+
+
+@pytest.fixture
+def resources() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def read(group: ClipGroup, resources: ExitStack, recipe: Recipe = RECIPE) -> tuple[Clip, list[ClipItem]]:
+    """The group's one clip, and all of its items."""
+    [clip] = open_clips(group, recipe, 1, resources)
+    assert isinstance(clip, Clip)
+    return clip, list(clip.items())
+
+
+def processed(clip: Clip, items: Sequence[ClipItem], recipe: Recipe = RECIPE) -> ClipResult:
+    with ThreadPoolExecutor(1) as encoders:
+        return process_clip(clip, items, WorkerResources(recipe, MarkDetector, None, "", encoders))
+
+
+def samples(result: ClipResult) -> list[tuple[SampleRecord, bytes, bytes]]:
+    return [(sample.record, sample.image, sample.mask) for sample in result.samples]
+
+
+def at(result: ClipResult, video_id: str) -> list[int]:
+    return [s.record.frame_index for s in result.samples if s.record.video_id == video_id]
+
+
+def test_what_came_before_a_restart_leaves_no_trace(group: ClipGroup, resources: ExitStack) -> None:
+    clip, items = read(group, resources)
+    expected = processed(clip, items)
+    first = next(number for number, item in enumerate(items) if isinstance(item, FakeFrames))
+    wrong = items[first]
+    assert isinstance(wrong, FakeFrames)
+    shown = [None, *wrong.frames[:-1]]  # a frame too late, and one that is not there
+    before = [replace(wrong, frames=shown), FakeRestart(wrong.video)]
+    result = processed(clip, [*items[:first], *before, *items[first:]])
+    assert samples(result) == samples(expected)
+    assert result.failures == expected.failures
+
+
+def test_frames_of_a_refused_window_are_counted_and_give_no_samples(
+    group: ClipGroup, resources: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clip_module, "LONGEST_WINDOW", FRAMES // 2)
+    clip, items = read(group, resources)
+    refused = clip.fakes[0]
+    seen: list[FakeRead] = []
+    for number, item in enumerate(items):
+        if isinstance(item, FakeRead) and item.video is refused:
+            seen.append(item)
+            if len(seen) == 2:
+                items[number] = replace(item, refused="it jumps")
+    assert len(seen) == 2
+    result = processed(clip, items)
+    assert at(result, "fake0") == list(range(FRAMES // 2))
+    assert at(result, "fake1") == list(range(FRAMES))
+    told = [f for f in result.failures if f.video_id == "fake0" and f.reason is Reason.MISALIGNED]
+    assert [failure.frames for failure in told] == [FRAMES // 2]
+    assert "it jumps" in told[0].message
+
+
+def test_samples_do_not_depend_on_the_length_of_windows(
+    group: ClipGroup, resources: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = processed(*read(group, resources))
+    monkeypatch.setattr(clip_module, "BATCH", 3)
+    assert samples(processed(*read(group, resources))) == samples(whole)
+    monkeypatch.setattr(clip_module, "LONGEST_WINDOW", FRAMES // 2)
+    halves = processed(*read(group, resources))
+
+    def crops(result: ClipResult) -> list[Any]:
+        return [(s.record.sample_id, s.record.affine, s.record.label, s.image) for s in result.samples]
+
+    assert crops(halves) == crops(whole)
+
+
+def test_the_video_that_shows_a_face_first_decides_whether_it_is_kept(
+    group: ClipGroup, resources: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[np.ndarray] = []
+
+    def reason_to_drop(face: object, crop: np.ndarray, filters: object) -> Reason | None:
+        asked.append(crop)
+        return Reason.BLURRED if len(asked) in (1, 2) else None  # both faces of the real's first frame
+
+    monkeypatch.setattr(process, "reason_to_drop", reason_to_drop)
+    result = processed(*read(group, resources))
+    assert len(asked) == 2 * FRAMES  # each face of each frame once, and never of a fake
+    for video in group.videos():
+        assert set(at(result, video.video_id)) == set(range(1, FRAMES))
+    blurred = [failure for failure in result.failures if failure.reason is Reason.BLURRED]
+    assert {failure.video_id for failure in blurred} == {video.video_id for video in group.videos()}
+
+
+def test_faces_that_no_video_keeps_are_never_encoded(
+    group: ClipGroup, resources: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[np.ndarray] = []
+    encode = process.encode_image
+    monkeypatch.setattr(process, "encode_image", lambda image, how: encoded.append(image) or encode(image, how))
+    group = replace(group, fakes=group.fakes[:1])
+    result = processed(*read(group, resources))
+    assert len(result.samples) == 2 * FRAMES  # the forged person, in real and fake
+    assert len(encoded) == len(result.samples)
+
+
+def test_a_frame_that_does_not_decode_is_missing_in_its_own_video_and_orphaned_in_fakes(
+    group: ClipGroup, resources: ExitStack
+) -> None:
+    clip, items = read(group, resources)
+    window = items[0]
+    assert isinstance(window, LeadWindow)
+    window.frames[4] = replace(window.frames[4], image=None)
+    fake = next(item for item in items if isinstance(item, FakeFrames) and item.video is clip.fakes[1])
+    lost = fake.frames[6]
+    assert lost is not None
+    fake.frames[6] = replace(lost, image=None)
+    result = processed(clip, items)
+    assert set(at(result, "real")) == set(range(FRAMES)) - {4}
+    assert set(at(result, "fake0")) == set(range(FRAMES)) - {4}
+    assert set(at(result, "fake1")) == set(range(FRAMES)) - {4, 6}
+    told: list[FailureRecord] = [f for f in result.failures if f.reason is Reason.TRUNCATED]
+    assert sorted((f.video_id, f.stage.value, f.frames) for f in told) == [
+        ("fake0", "detect", 1),
+        ("fake1", "decode", 1),
+        ("fake1", "detect", 1),
+        ("real", "decode", 1),
+    ]
