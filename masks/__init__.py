@@ -8,7 +8,7 @@ from facemill.masks.alignment import AlignmentKind, PairAlignment, Thumbnails, a
 from facemill.masks.difference import difference_mask, luma_difference, mask_from_difference, mask_iou
 from facemill.masks.face_difference import FaceDifference, measure_face, measure_faces
 from facemill.masks.forgery import FORGED_SCORE, FaceForgery, find_forgeries
-from facemill.masks.official import official_mask
+from facemill.masks.ground_truth import ground_truth_mask
 from facemill.masks.pair_times import match_by_time
 
 __all__ = [
@@ -21,11 +21,11 @@ __all__ = [
     "align_pair",
     "difference_mask",
     "find_forgeries",
+    "ground_truth_mask",
     "luma_difference",
     "mask_from_difference",
     "mask_iou",
     "match_by_time",
     "measure_face",
     "measure_faces",
-    "official_mask",
 ]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from facemill import FacemillError
 from facemill.manifests import ClipGroup, FailureRecord, FrameFaces, SampleRecord, schemas
-from facemill.manifests.checks.sample_checks import PictureCheck
+from facemill.manifests.checks.sample_checks import ImageCheck
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.pipeline.build.state import ShardFile, ShardResult
 from facemill.pipeline.extract.result import ClipResult
@@ -103,7 +103,7 @@ def _good_samples(
 
 def _is_sound(sample: EncodedSample, encoding: str) -> bool:
     # Of annotations that are images there is no hash: nothing tells whether they are as they were.
-    return not sample.images and not any(PictureCheck(sample.record.crop_size, encoding).faults(sample))
+    return not sample.images and not any(ImageCheck(sample.record.crop_size, encoding).faults(sample))
 
 
 def _by_video(items: Iterable[Item], video_id: Callable[[Item], str]) -> dict[str, list[Item]]:

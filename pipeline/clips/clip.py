@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from facemill import VideoError
 from facemill.manifests import FailureRecord, Reason, Stage, VideoEntry
 from facemill.masks import AlignmentKind, PairAlignment, Thumbnails, align_pair
-from facemill.pipeline.decode import Frame, Observer, Picture, SequenceReader, VideoReader, small_rgb, thumbnail_of
+from facemill.pipeline.decode import DecodedFrame, Frame, Observer, SequenceReader, VideoReader, small_rgb, thumbnail_of
 from facemill.pipeline.tracking.cuts import find_cuts
 
 __all__ = [
@@ -273,7 +273,7 @@ class Clip:
     def _fake_streams(self, fake: ClipVideo, start: int, *, every: bool = False) -> "_Streams":
         wanted = fake.shown[self.indices[start:]]
 
-        def observe(index: int, picture: Picture) -> None:
+        def observe(index: int, picture: DecodedFrame) -> None:
             fake.thumbnails[index] = thumbnail_of(picture)
 
         return self._frames(fake, wanted, observe, every=every), self._ground_truth(fake, wanted)
@@ -300,7 +300,7 @@ class Clip:
     def _observe_lead(self, between: dict[int, NDArray[np.uint8]]) -> Observer:
         kept = _between_samples(self.indices)
 
-        def observe(index: int, picture: Picture) -> None:
+        def observe(index: int, picture: DecodedFrame) -> None:
             self.lead.thumbnails[index] = thumbnail_of(picture)
             if index in kept:
                 between[index] = small_rgb(picture, SMALL_SIDE)

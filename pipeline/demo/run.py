@@ -69,7 +69,7 @@ def run_demo(out: Path, *, workers: int | None = None, training: bool = True, co
         raise DatasetError(
             f"The demo's dataset has {len(checked.problems)} problems: run `facemill verify {out / SHARDS}`."
         )
-    console.print("[bold]4[/]  verified: every byte, picture, mask, affine and split")
+    console.print("[bold]4[/]  verified: every byte, image, mask, affine and split")
     draw_contact_sheet(out / SHARDS, out / SHEET)
     console.print(_table(read_dataset(out / SHARDS).counts))
     if training:

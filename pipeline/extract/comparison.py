@@ -14,11 +14,11 @@ from facemill.masks import (
     FaceDifference,
     FaceForgery,
     find_forgeries,
+    ground_truth_mask,
     luma_difference,
     mask_from_difference,
     mask_iou,
     measure_faces,
-    official_mask,
 )
 from facemill.pipeline.config.recipe import LabelSettings, MaskSettings
 from facemill.pipeline.extract.crop import crop_mask, mask_box, pixel_centred
@@ -95,7 +95,7 @@ class Comparison:
         self._tracked[position] = list(tracked)
         height, width = self._shape
         if truth is not None:
-            self._given[position] = encode_mask(official_mask(truth, height, width))
+            self._given[position] = encode_mask(ground_truth_mask(truth, height, width))
         if real is None:
             return
         if fake.shape != real.shape:

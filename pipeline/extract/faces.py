@@ -10,7 +10,7 @@ from facemill.detectors.face import Face, FaceDetector, create
 from facemill.manifests import FrameFaces
 from facemill.pipeline.config.recipe import DetectSettings
 
-__all__ = ["faces_of", "frame_faces", "load_detector", "whole_picture"]
+__all__ = ["faces_of", "frame_faces", "load_detector", "whole_image"]
 
 
 @lru_cache(maxsize=2)
@@ -46,7 +46,7 @@ def frame_faces(key: str, video_id: str, frame_index: int, faces: Iterable[Face]
     )
 
 
-def whole_picture(image: NDArray[np.uint8]) -> Face:
+def whole_image(image: NDArray[np.uint8]) -> Face:
     """The face that fills a picture [H, W, 3]: no detector looked, so that its score and its landmarks are 0."""
     height, width = image.shape[:2]
     return Face(np.array([0, 0, width, height], np.float32), 0.0, np.zeros((5, 2), np.float32))

@@ -4,14 +4,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["official_mask"]
+__all__ = ["ground_truth_mask"]
 
 # Masks are bright on black, in white, gray or colour, with H.264 ringing of a few levels around the
 # edge. A quarter of full scale, in the brightest channel, is well above the one and below the other.
 FORGED_ABOVE = 63
 
 
-def official_mask(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def ground_truth_mask(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """A frame of an official mask video as a binary mask of the fake's size.
 
     A pixel is forged where its brightest channel exceeds 63 of 255, so that gray and coloured masks
