@@ -1,7 +1,7 @@
-"""What was forged: masks from real/fake pairs and from datasets' own mask videos.
+"""Forgery masks, from real/fake pairs and from ground-truth mask videos.
 
-All frames are uint8 RGB [H, W, 3], all masks uint8 [H, W] of 0 and 255. Arrays that do not fit raise
-ValueError. Nothing here needs torch.
+Frames are uint8 RGB [H, W, 3], masks uint8 [H, W] of 0 and 255. Arrays of another type or shape raise ValueError.
+Importing this package does not import torch.
 """
 
 from facemill.masks.alignment import AlignmentKind, PairAlignment, Thumbnails, align_pair

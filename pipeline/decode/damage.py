@@ -27,7 +27,7 @@ class DamageTracker:
         self._keyframes = keyframes
         self._disposable = disposable
         self._after_loss = after_loss
-        self._doubted: set[int] = set()
+        self._damaged: set[int] = set()
         self._waiting: deque[int] = deque()
         self._clean: dict[int, bool] = {}
         self._key = -1
@@ -38,9 +38,9 @@ class DamageTracker:
         """Record that the packet of a frame was sent to the decoder."""
         self._waiting.append(index)
 
-    def doubt(self, index: int) -> None:
+    def mark_damaged(self, index: int) -> None:
         """Record that the packet sent last is damaged, even if its frame comes out without a flag."""
-        self._doubted.add(index)
+        self._damaged.add(index)
 
     def arrived(self, index: int, *, clean: bool) -> None:
         """Record that a frame came out of the decoder."""
@@ -55,7 +55,7 @@ class DamageTracker:
         """
         while self._waiting and (self._waiting[0] in self._clean or len(self._waiting) > patience):
             index = self._waiting.popleft()
-            yield index, self._is_intact(index, self._clean.pop(index, False) and index not in self._doubted)
+            yield index, self._is_intact(index, self._clean.pop(index, False) and index not in self._damaged)
 
     def _is_intact(self, index: int, clean: bool) -> bool:
         if index in self._after_loss:

@@ -11,16 +11,7 @@ from numpy.typing import NDArray
 
 from facemill.pipeline.decode.orientation import UPRIGHT, Orientation
 
-__all__ = [
-    "DecodedFrame",
-    "Observer",
-    "rgb_of",
-    "same_pixels",
-    "small_rgb",
-    "square_size",
-    "thumbnail_of",
-    "to_decoded_frame",
-]
+__all__ = ["DecodedFrame", "Observer", "rgb_of", "same_pixels", "small_rgb", "square_size", "thumbnail_of", "wrap_rgb"]
 
 THUMBNAIL_SIDE = 96
 """Longer side of a thumbnail, pixels."""
@@ -55,7 +46,7 @@ Observer = Callable[[int, DecodedFrame], None]
 """Called with a frame's index and the decoded frame, which must not be kept after the call."""
 
 
-def to_decoded_frame(image: NDArray[np.uint8]) -> DecodedFrame:
+def wrap_rgb(image: NDArray[np.uint8]) -> DecodedFrame:
     """Wrap an RGB image [H, W, 3] as a decoded frame."""
     import av
 

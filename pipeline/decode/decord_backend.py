@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from facemill import VideoError
 from facemill.manifests.records import Reason
-from facemill.pipeline.decode.decoded_frame import Observer, to_decoded_frame
+from facemill.pipeline.decode.decoded_frame import Observer, wrap_rgb
 from facemill.pipeline.decode.frame import Frame
 from facemill.pipeline.decode.probe import Probe
 from facemill.pipeline.decode.source import Deadline
@@ -72,7 +72,7 @@ def read_with_decord(
         for index in shown:
             image = images.next()
             if observer is not None:
-                observer(index, to_decoded_frame(image))
+                observer(index, wrap_rgb(image))
             if index in wanted:
                 yield Frame(index, probed.timeline.seconds(index, probed.info.fps), image)
 

@@ -78,7 +78,7 @@ class KeyframeCheck:
 
     def _uses_all(self, packet: bytes, frame: Any) -> bool:
         place = largest_hevc_slice(packet, self._size_bytes)
-        if place is None or not _tells(place[1] - place[0], frame):
+        if place is None or not _is_testable(place[1] - place[0], frame):
             return True
         if not uses_tail("hevc", self._extradata, packet, place, frame):
             return False
@@ -98,14 +98,14 @@ def uses_tail(codec: str, extradata: bytes | None, packet: bytes, place: tuple[i
         frame: the decoded keyframe.
     """
     start, end = place
-    if not _tells(end - start, frame):
+    if not _is_testable(end - start, frame):
         return True
     tail = end - round(TAIL * (end - start))
     changed = packet[:tail] + bytes(byte ^ 0x55 for byte in packet[tail:end]) + packet[end:]
     return not _gives(codec, extradata, changed, frame)
 
 
-def _tells(size: int, frame: Any) -> bool:
+def _is_testable(size: int, frame: Any) -> bool:
     return bool(size >= max(SMALLEST, FLAT * frame.width * frame.height / 8))
 
 

@@ -15,7 +15,7 @@ from facemill.pipeline.decode.frame import UNSPECIFIED, Frame
 from facemill.pipeline.decode.keyframe_check import KeyframeCheck
 from facemill.pipeline.decode.orientation import orientation_of
 from facemill.pipeline.decode.probe import Probe
-from facemill.pipeline.decode.second_decoder import VP8Witness, decoder_for
+from facemill.pipeline.decode.second_decoder import VP8Check, decoder_for
 from facemill.pipeline.decode.source import Deadline, blamed_on, decode, demux, open_video
 
 __all__ = ["read_with_pyav"]
@@ -131,7 +131,7 @@ def _decode_by_pts(
                 if strict:
                     raise _DamagedError
                 if packet is not None and index is not None:
-                    tracker.doubt(index)
+                    tracker.mark_damaged(index)
             for frame in frames:
                 deadline.restart()
                 index = index_of.get(frame.pts)
@@ -160,10 +160,10 @@ def _decode_by_counting(
     index = 0
     intact = True
     with open_video(path, deadline, threads=1) as (container, stream):
-        witness = VP8Witness(stream)
+        vp8_check = VP8Check(stream)
         for number, packet in enumerate(demux(container, stream, deadline)):
             frames, went_well = decode(stream.codec_context, packet)
-            went_well = witness.agrees(packet, frames) and went_well
+            went_well = vp8_check.agrees(packet, frames) and went_well
             intact = intact and went_well and number not in probed.timeline.after_loss
             for frame in frames:
                 deadline.restart()

@@ -1,4 +1,4 @@
-"""libvpx beside FFmpeg's own decoders of VP8 and VP9, which accept almost any bits as a frame.
+"""libvpx in addition to FFmpeg's own decoders of VP8 and VP9, which accept almost any bits as a frame.
 
 Nearly all damage changes how many bits of a packet the decoder consumes. FFmpeg's decoders ignore bits that are left
 over, and continue past the end of the data. libvpx rejects a VP9 packet in both cases. For VP8, libvpx reads zeros past
@@ -18,7 +18,7 @@ from facemill.pipeline.decode.orientation import UPRIGHT
 from facemill.pipeline.decode.probe import Probe
 from facemill.pipeline.decode.source import decode
 
-__all__ = ["VP8Witness", "decoder_for"]
+__all__ = ["VP8Check", "decoder_for"]
 
 # PyAV's libvpx supports 8 bits only.
 _LAYOUT = "yuv420p"
@@ -52,7 +52,7 @@ class _Splitting:
         return frames if packet is not None else frames + self._context.decode(None)
 
 
-class VP8Witness:
+class VP8Check:
     """Compares FFmpeg's decoder with libvpx on each VP8 packet; accepts all packets of other codecs."""
 
     def __init__(self, stream: Any) -> None:

@@ -21,7 +21,7 @@ from facemill import ManifestError, VideoError
 from facemill.manifests.records import Reason
 from facemill.manifests.scanning.listing import list_files, locate, open_file
 from facemill.manifests.sequences import is_image, read_archive, split_archive
-from facemill.pipeline.decode.decoded_frame import Observer, to_decoded_frame
+from facemill.pipeline.decode.decoded_frame import Observer, wrap_rgb
 from facemill.pipeline.decode.frame import Frame, VideoInfo, check_indices
 
 __all__ = ["SequenceReader"]
@@ -118,7 +118,7 @@ class SequenceReader:
         for index in decoded:
             frame = self._frame(index)
             if observer is not None and frame.image is not None:
-                observer(index, to_decoded_frame(frame.image))
+                observer(index, wrap_rgb(frame.image))
             if index in wanted:
                 yield frame
 
@@ -190,7 +190,7 @@ def _in_folder(folder: str) -> dict[str, Callable[[], bytes]]:
     try:
         names = list_files(folder).paths
     except ManifestError as error:
-        raise VideoError(Reason.MISSING_FILE, f"{folder} is no folder: check the manifest's root.") from error
+        raise VideoError(Reason.MISSING_FILE, f"{folder} is not a folder: check the manifest's root.") from error
     return {name: partial(_read_file, locate(folder, name)) for name in names if is_image(name) and "/" not in name}
 
 

@@ -129,11 +129,7 @@ def demux(container: Any, stream: Any, deadline: Deadline) -> Iterator[Any]:
             packet = next(packets, None)
         except av.error.ExitError:
             raise deadline.error() from None
-        except (
-            av.error.FFmpegError,
-            IndexError,
-            ValueError,
-        ):  # PyAV fails on streams that begin in the middle of a file
+        except (av.error.FFmpegError, IndexError, ValueError):  # PyAV fails on streams that begin late in a file
             break
         deadline.check()
         if packet is None:

@@ -44,9 +44,7 @@ class Timeline:
         """Presentation time of a frame in seconds; if the file has none, that at a constant `fps`."""
         pts = self.pts[index]
         if pts is not None:
-            return (
-                pts * self.time_base.numerator / self.time_base.denominator
-            )  # rounded only once, as a fraction would be
+            return pts * self.time_base.numerator / self.time_base.denominator  # rounded once, as a fraction would be
         return index / fps if fps else 0.0
 
 

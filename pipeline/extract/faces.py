@@ -1,4 +1,4 @@
-"""The face detector of a recipe, and faces to and from the records in which they are kept."""
+"""The face detector of a recipe, and conversion between faces and their stored records."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -18,7 +18,7 @@ def load_detector(settings: DetectSettings, min_face: float, device: str) -> Fac
     """The face detector of a recipe, loaded once per process.
 
     Args:
-        min_face: shorter side of the smallest face that is wanted, source pixels.
+        min_face: shorter side of the smallest face to detect, source pixels.
     """
     return create(
         settings.detector,
@@ -47,7 +47,7 @@ def frame_faces(key: str, video_id: str, frame_index: int, faces: Iterable[Face]
 
 
 def whole_image(image: NDArray[np.uint8]) -> Face:
-    """The face that fills a picture [H, W, 3]: no detector looked, so that its score and its landmarks are 0."""
+    """A face that fills an image [H, W, 3]; no detector ran, so its score and landmarks are 0."""
     height, width = image.shape[:2]
     return Face(np.array([0, 0, width, height], np.float32), 0.0, np.zeros((5, 2), np.float32))
 
