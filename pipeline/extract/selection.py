@@ -70,17 +70,17 @@ class TrackSelection:
 
     def wanted(self, video: ClipVideo) -> set[int]:
         """Ids of the tracks of a video that are kept."""
-        everyone = {track.track_id for track in self._tracks} - set(self._false)
-        forged = self._forged[video.video_id] & everyone
+        candidates = {track.track_id for track in self._tracks} - set(self._false)
+        forged = self._forged[video.video_id] & candidates
         if self._settings.keep == "largest":
             return self._largest()
         if video.entry.label == 0:
             if self._settings.keep == "all":
-                return everyone
+                return candidates
             return set().union(*map(self.wanted, self._clip.following)) or self._largest()
         if not forged and self._by_name[video.video_id]:
             return self._largest()
-        return forged if self._settings.keep == "forged" else everyone
+        return forged if self._settings.keep == "forged" else candidates
 
     def failures(self, video: ClipVideo) -> Iterator[FailureRecord]:
         """Yield failure records about a video's tracks."""

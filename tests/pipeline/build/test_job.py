@@ -1,4 +1,4 @@
-"""A whole build in this process, with a detector that needs no network; on Dask it is tested from the outside."""
+"""A whole build in this process, with a detector without a network; integration tests build on Dask."""
 
 import dataclasses
 import subprocess

@@ -1,4 +1,4 @@
-"""Sequences of pictures, in folders and in archives: read by index, and built into shards like videos."""
+"""Image sequences, in folders and in archives: read by index, and built into shards like videos."""
 
 import tarfile
 from collections import Counter

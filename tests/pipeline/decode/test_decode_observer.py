@@ -1,4 +1,4 @@
-"""What an observer sees of a read: every intact picture once, in display order, as a small upright image."""
+"""What an observer sees of a read: every intact frame once, in display order, as a small upright image."""
 
 from fractions import Fraction
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a reader says of a file, and what follows from it: square pixels, colour, fields, streams."""
+"""Properties that a reader reports, and their effect on frames: square pixels, colour, fields, streams."""
 
 from collections.abc import Callable
 from fractions import Fraction

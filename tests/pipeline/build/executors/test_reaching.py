@@ -1,4 +1,4 @@
-"""Schedulers that are none, hang, or want something else: each ends in time with its own sentence."""
+"""Servers that are not schedulers, hang, or need TLS: each attempt to connect ends in time with its own message."""
 
 import os
 import signal
