@@ -182,11 +182,7 @@ def _in_archive(place: str, folder: str) -> dict[str, Callable[[], bytes]]:
 
 
 def _in_folder(folder: str) -> dict[str, Callable[[], bytes]]:
-    """A function to read each image of a folder, by name.
-
-    Raises:
-        VideoError: missing_file, if there is no such folder.
-    """
+    """A function to read each image of a folder, by name; raises VideoError if there is no such folder."""
     try:
         names = list_files(folder).paths
     except ManifestError as error:

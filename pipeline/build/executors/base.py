@@ -73,8 +73,7 @@ class Executor(AbstractContextManager["Executor"], ABC):
         """Call `function(task, worker_number, threads)` on each task; yield outcomes as tasks end, in any order.
 
         Args:
-            on_message: called in this process with each message that a task sends by `tell`; an exception that it
-                raises ends the run.
+            on_message: called here with each message that a task sends by `tell`; an exception in it ends the run.
         """
 
     def choose_workers(
