@@ -79,7 +79,7 @@ def _broken(videos: Sequence[VideoEntry], error: Exception) -> ClipResult:
         fault = f"{type(error).__name__}: {error}"
         reason = reason_of_error(error) or Reason.INTERNAL_ERROR
         whose = "facemill itself" if reason is Reason.INTERNAL_ERROR else "The system"
-        advice = "please report it" if reason is Reason.INTERNAL_ERROR else "it is tried again by the same command"
+        advice = "please report it" if reason is Reason.INTERNAL_ERROR else "the same command tries it again"
         message = f"{whose} failed on this clip group ({fault}): {advice}."
     return ClipResult([], [], [FailureRecord(video.video_id, Stage.PROCESS, reason, message) for video in videos])
 

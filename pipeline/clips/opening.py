@@ -104,7 +104,7 @@ def _misfit(real: ClipVideo, fake: ClipVideo) -> FailureRecord | None:
 
 
 def _misaligned(fake: ClipVideo) -> FailureRecord:
-    why = fake.alignment.reason if fake.alignment is not None else "of which no sampled frame decodes"
+    why = fake.alignment.reason if fake.alignment is not None else "no sampled frame of the original decodes"
     message = f"It cannot be compared with its original ({why}): it gets no mask."
     return FailureRecord(fake.video_id, Stage.MASK, Reason.MISALIGNED, message)
 

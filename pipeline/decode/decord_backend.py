@@ -37,16 +37,16 @@ def check_decord_fits(path: Path, probed: Probe, deadline: Deadline, threads: in
             decode_timeout.
     """
     if probed.info.pix_fmt not in _EXACT_LAYOUTS:
-        raise _refused(path, f"it gives wrong colours for {probed.info.pix_fmt}")
+        raise _refused(path, f"it returns wrong colours for {probed.info.pix_fmt}")
     info = probed.info
     if (info.width, info.height) not in ((info.coded_width, info.coded_height), (info.coded_height, info.coded_width)):
-        raise _refused(path, "it knows nothing of pixels that are not square")
+        raise _refused(path, "it ignores the pixel aspect ratio")
     if probed.orientation.mirrored or probed.container not in _EXACT_CONTAINERS or not probed.timeline.by_pts:
-        raise _refused(path, "it gives other frames than the file holds")
+        raise _refused(path, "it returns wrong frames for such files")
     with _Abandonable(_images(path, threads, ()), path, deadline) as images:
         count = images.next()
     if count != probed.info.frame_count:
-        raise _refused(path, f"it sees {count} frames of {probed.info.frame_count}")
+        raise _refused(path, f"it finds {count} frames of {probed.info.frame_count}")
 
 
 def read_with_decord(

@@ -192,7 +192,7 @@ def _check_file(path: Path) -> None:
 
 def _no_access(path: Path, error: OSError) -> VideoError:
     reason = reason_of_error(error) or Reason.UNREADABLE
-    return VideoError(reason, f"{path} cannot be opened ({error.strerror}): it is tried again by the same command.")
+    return VideoError(reason, f"{path} cannot be opened ({error.strerror}): the same command tries it again.")
 
 
 def _unreadable(path: Path, error: Exception) -> VideoError:

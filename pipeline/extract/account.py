@@ -112,11 +112,11 @@ class FrameAccount:
             yield failure(Stage.LABEL, Reason.UNDECIDED, len(undecided), what)
         faceless = self.decoded - self.kept - unforged - undecided - set().union(*by_reason.values())
         if faceless:
-            yield failure(Stage.DETECT, Reason.NO_FACE, len(faceless), "do not show a face that is wanted")
+            yield failure(Stage.DETECT, Reason.NO_FACE, len(faceless), "show no face of a track that is kept")
         if without := {frame for track, frame in self.without_mask if track in wanted} & self.kept:
             yield failure(Stage.MASK, Reason.MASK_UNAVAILABLE, len(without), "have no mask")
         if self.empty:
-            yield failure(Stage.MASK, Reason.MASK_EMPTY, len(self.empty), "are fakes in whose crop the mask is empty")
+            yield failure(Stage.MASK, Reason.MASK_EMPTY, len(self.empty), "are fakes with an empty mask in the crop")
         if self.unreliable:
             what = "have an unreliable mask: the fake also differs outside the face"
             yield failure(Stage.MASK, Reason.MASK_UNRELIABLE, len(self.unreliable), what)
