@@ -186,7 +186,7 @@ class _Comparison:
             return self._refused(f"it falls out of step {turns} times in {len(expected)} frames")
         largest = int(np.abs(offsets[good]).max())
         if largest > self.max_offset and not self._still(costs):
-            return self._refused(f"it is off by {largest} frames, and {self.max_offset} are allowed")
+            return self._refused(f"it is off by {largest} frames, and at most {self.max_offset} are allowed")
         alike = _looks_alike(costs / np.float32(self.weight), path)
         alternatives = extra_cost < CERTAIN
         # Neighbours that look alike may be confused with each other, but other frames must not be matched by them.

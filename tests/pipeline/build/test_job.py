@@ -71,7 +71,7 @@ def test_finishing_what_is_not_built_or_damaged_is_refused(videos: list[VideoEnt
     for n in (2, 3):
         build(videos, RECIPE, out, executor="sequential", part=(n, 3))
     (out / "train" / "train-000002.parquet").write_bytes(b"damaged")
-    with pytest.raises(DatasetError, match="1 of 3 shards are not built, train-000002"):
+    with pytest.raises(DatasetError, match="1 of 3 shards are not built, the first is train-000002"):
         finish_build(videos, RECIPE, out)
     with pytest.raises(ConfigError, match="another recipe"):
         finish_build(videos, load_recipe("default"), out)
