@@ -1,6 +1,6 @@
 """All benchmarks: `python -m benchmarks [NAME...] [--out DIR]`. Prints a table and writes `benchmarks.json`.
 
-Every figure is a ratio against a baseline that is named and measured in the same run.
+Every figure is a ratio to a named baseline that is measured in the same run.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from benchmarks.row import Row
 def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="such as build or forgery; all unless told")
+    parser.add_argument("names", nargs="*", help="such as build or forgery; default: all")
     parser.add_argument("--out", type=Path, default=Path("bench-out"))
     options = parser.parse_args()
     scratch: Path = options.out

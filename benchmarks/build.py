@@ -1,6 +1,6 @@
-"""The main job against the usual way, against nothing but decoding, and on two workers against one.
+"""The build compared with the usual way, with decoding alone, and by number of workers.
 
-Start-up (processes, imports, loading networks) is outside the clock on both sides.
+Start-up (processes, imports, loading networks) is not timed on either side.
 """
 
 import os
@@ -29,7 +29,7 @@ ROUNDS = 2
 
 
 def measure(scratch: Path, *, device: str, cores: int) -> list[Row]:
-    """Measure on clip groups of one real and four fake 720p videos, two a core; the best of two rounds."""
+    """Measure on clip groups of one real and four fake 720p videos, two groups per core; the best of two rounds."""
     groups = clip_groups(scratch, 2 * cores)
     recipe = load_recipe("default", [f"sample.frames={FRAMES}"])
     ours, timings = _facemill(groups, recipe, scratch, device, cores)
@@ -60,7 +60,7 @@ def measure(scratch: Path, *, device: str, cores: int) -> list[Row]:
 def _facemill(
     groups: Sequence[ClipGroup], recipe: Recipe, scratch: Path, device: str, workers: int, confine: bool = False
 ) -> tuple[float, dict[str, float]]:
-    """Seconds for building a shard of each group on warm workers, each confined to one core if asked, and by stage."""
+    """Seconds to build a shard of each group on warm workers (if `confine`, one core each), in total and by stage."""
     specs = [ShardSpec(f"train-{number:06d}", "train", (group,)) for number, group in enumerate(groups)]
     best, timings = float("inf"), {}
     with DaskExecutor(workers=workers) as executor:
@@ -94,8 +94,8 @@ def _warm_up(device: str, recipe: Recipe, confine: bool, task: int, number: int,
         [np.zeros((360, 640, 3), np.uint8)] * 8
     )
     if confine:
-        os.sched_setaffinity(0, {number})  # of this thread, and of those that it will start
-    time.sleep(0.5)  # so that every worker gets one of these
+        os.sched_setaffinity(0, {number})  # for this thread and those that it starts
+    time.sleep(0.5)  # so that every worker runs one of these tasks
 
 
 # The usual way ----------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def _pool(
     work: Callable[[VideoEntry], None], initialise: Callable[[], None], videos: Sequence[VideoEntry], cores: int
 ) -> float:
     with get_context("spawn").Pool(cores, initialise) as pool:
-        pool.map(time.sleep, [1.0] * cores, chunksize=1)  # until every process is up
+        pool.map(time.sleep, [1.0] * cores, chunksize=1)  # wait until every process has started
         best = float("inf")
         for _ in range(ROUNDS):
             start = time.perf_counter()
@@ -129,7 +129,7 @@ def _load_package() -> None:
 
 
 def _usual_way(out: Path, device: str, video: VideoEntry) -> None:
-    """A video on its own: decode it, detect faces frame by frame, crop the largest, write PNG files."""
+    """Process one video by itself: decode it, detect faces frame by frame, crop the largest, write PNG files."""
     capture = cv2.VideoCapture(locate(video.root, video.path))
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     wanted = set(np.linspace(0, count - 1, FRAMES).round().astype(int).tolist())
@@ -155,7 +155,7 @@ def _crop(frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _decode(video: VideoEntry) -> None:
-    """Every picture of a video, decoded on one thread and thrown away."""
+    """Decode all frames of a video on one thread, and discard them."""
     with av.open(locate(video.root, video.path)) as container:
         container.streams.video[0].codec_context.thread_count = 1
         for _ in container.decode(video=0):

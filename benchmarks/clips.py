@@ -1,4 +1,4 @@
-"""Videos to measure on: clip groups of one real 720p video and four fakes, made from a real clip where there is one."""
+"""Videos for benchmarks: clip groups of one real 720p video and four fakes, made from a test video if available."""
 
 import os
 from contextlib import ExitStack
@@ -25,7 +25,7 @@ Frames = NDArray[np.uint8]  # [N, H, W, 3]
 
 
 def source_clip(scratch: Path) -> Path:
-    """A 720p clip of a talking head: a real one where the test media are, else one of the demo's."""
+    """A 720p video of a talking head: a real one if the test media are available, else one of the demo corpus."""
     real = MEDIA / "videos" / "fsgan_shinzo.mp4"
     if real.is_file():
         return real
@@ -36,7 +36,7 @@ def source_clip(scratch: Path) -> Path:
 
 
 def clip_groups(scratch: Path, count: int) -> list[ClipGroup]:
-    """Groups of one real video and four fakes, `FRAMES` frames of 720p H.264 (crf 23) each; made once."""
+    """Groups of one real video and four fakes, `FRAMES` frames of 720p H.264 (crf 23) each; created once."""
     clip = source_clip(scratch)
     return [_group(scratch / "clips", clip, number) for number in range(count)]
 
@@ -68,7 +68,7 @@ def _group(folder: Path, clip: Path, number: int) -> ClipGroup:
 
 
 def _forge(frame: NDArray[np.uint8], forgery: int) -> NDArray[np.uint8]:
-    """Alter an ellipse in the middle of the picture, in which a talking head has its face."""
+    """Alter an ellipse in the middle of the image, where a talking head's face is."""
     height, width = frame.shape[:2]
     region = np.zeros((height, width), np.uint8)
     cv2.ellipse(region, (width // 2, int(height * 0.42)), (height // 7, height // 5), 0, 0, 360, 255, cv2.FILLED)

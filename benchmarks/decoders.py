@@ -1,7 +1,7 @@
-"""Decoder backends against each other.
+"""Comparison of decoder backends.
 
-Each way reads the same 32 evenly spaced frames of a video, opening and probing included. A figure is the
-time it takes divided by that of the plain way: PyAV, one thread, every picture decoded.
+Each method reads the same 32 evenly spaced frames of a video; opening and probing are included. A figure is its time
+divided by that of the baseline: PyAV, one thread, all frames decoded.
 """
 
 import time
@@ -23,13 +23,13 @@ from facemill.pipeline.decode.source import Deadline
 __all__ = ["measure"]
 
 FRAMES = 32
-BASELINE = "pyav, every picture, 1 thread"
+BASELINE = "pyav, every frame, 1 thread"
 
 
 def measure(videos: Sequence[Path], rounds: int = 3) -> list[Row]:
-    """Geometric mean over the videos, of each way that there is to read them.
+    """Geometric mean over the videos, for each method of reading them.
 
-    The best of `rounds`, which take turns, so that a busy moment of the machine hits all alike.
+    The best of `rounds` counts; methods alternate, so that load on the machine affects all of them.
     """
     table = {video.name: _compare(video, rounds) for video in videos}
     rows = []
@@ -58,13 +58,13 @@ def _compare(video: Path, rounds: int) -> dict[str, float | None]:
 def _ways(video: Path) -> dict[str, Callable[[], Iterator[Frame]]]:
     ways: dict[str, Callable[[], Iterator[Frame]]] = {}
     for threads, word in ((1, "1 thread"), (2, "2 threads")):
-        ways[f"pyav, every picture, {word}"] = partial(_every_picture, video, threads)
+        ways[f"pyav, every frame, {word}"] = partial(_every_frame, video, threads)
         ways[f"pyav, {word}"] = partial(_with_reader, video, DecodeSettings(backend="pyav"), threads)
         ways[f"decord, {word}"] = partial(_with_reader, video, DecodeSettings(backend="decord"), threads)
     return ways
 
 
-def _every_picture(video: Path, threads: int) -> Iterator[Frame]:
+def _every_frame(video: Path, threads: int) -> Iterator[Frame]:
     deadline = Deadline(video, 120)
     probed = probe(video, deadline)
     return read_with_pyav(video, probed, _indices(probed.info.frame_count), deadline, threads, skip=False)

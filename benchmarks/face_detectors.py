@@ -1,7 +1,7 @@
-"""Our MTCNN cascade against `facenet_pytorch.MTCNN.detect` at equal settings.
+"""Our MTCNN cascade compared with `facenet_pytorch.MTCNN.detect` at equal settings.
 
-The package is measured in both of its forms, frame by frame and in batches; the ratio is to the
-better one. Each form is run several times in turn, and its fastest run counts.
+The package is measured both frame by frame and in batches; the ratio is to the faster of the two. All variants are
+run several times in turn, and the fastest run of each counts.
 """
 
 import time
@@ -29,7 +29,7 @@ ROUNDS = 5
 
 
 def measure(clip: Path, *, device: str) -> list[Row]:
-    """Compare both on frames of a clip, at full size and shrunk, by number of threads."""
+    """Compare both on frames of a video, at full size and shrunk, by number of threads."""
     frames = _read(clip, FRAMES)
     return [
         _compare(frames, device=device, threads=threads, max_side=max_side)

@@ -1,7 +1,7 @@
-"""Feeding a training run: crops a second from shards to batches, against the `webdataset` library.
+"""Data loading for training: crops per second from shards to batches, compared with the `webdataset` library.
 
-The same crops lie in Parquet and in WebDataset shards, and every way gives shuffled uint8 batches of picture,
-mask and label. They take turns, and the best round of each counts, with all files in the page cache.
+The same crops are stored in Parquet and in WebDataset shards, and every loader gives shuffled uint8 batches of image,
+mask and label. Loaders alternate, and the best round of each counts, with all files in the page cache.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ Loader = Iterable[Any]
 
 
 def measure(scratch: Path, workers: int = 2, rounds: int = 5) -> list[Row]:
-    """Images a second of each way over an epoch; with the CPU's part, which other work on the machine hardly moves."""
+    """Images per second of each loader over an epoch, and CPU time, which other load on the machine hardly affects."""
     parquet, tar = (_dataset(scratch / "feeding" / name, name, source_clip(scratch)) for name in SHARD_FORMATS)
     ways = {
         "webdataset": lambda: _webdataset(tar, workers, "torchrgb8"),
@@ -72,7 +72,7 @@ def measure(scratch: Path, workers: int = 2, rounds: int = 5) -> list[Row]:
 
 
 def _speed(way: Callable[[], Loader]) -> tuple[float, float]:
-    """Images a second, and milliseconds of CPU an image, of all processes together."""
+    """Images per second, and CPU milliseconds per image, of all processes together."""
     start, cpu = time.perf_counter(), _cpu_seconds()
     seen = sum(len(batch[0] if isinstance(batch, list) else batch) for batch in way())
     assert seen == CROPS
@@ -80,7 +80,7 @@ def _speed(way: Callable[[], Loader]) -> tuple[float, float]:
 
 
 def _cpu_seconds() -> float:
-    """Of this process and of the workers that have ended."""
+    """CPU time of this process and of the workers that have ended."""
     return sum(os.times()[:4])
 
 
@@ -105,7 +105,7 @@ def _webdataset(root: Path, workers: int, decoder: Any) -> Loader:
 
 
 def _decode(key: str, data: bytes) -> Any:
-    """What `decode_sample` does, as a decoder of webdataset."""
+    """Decode as `decode_sample` does, as a decoder for webdataset."""
     if key.endswith("json"):
         return json.loads(data)
     if key.endswith("mask.png"):
@@ -115,10 +115,10 @@ def _decode(key: str, data: bytes) -> Any:
 
 
 def _amplification(root: Path) -> Row:
-    """What random access would cost by the means that Parquet itself has: a row group for each crop."""
+    """Cost of random access with Parquet's own means, reading a row group per crop, relative to FaceDataset's."""
     dataset = FaceDataset(root, "train")
     order = np.random.default_rng(0).permutation(len(dataset))[:256].tolist()
-    dataset.__getitems__(order)  # every shard is indexed now
+    dataset.__getitems__(order)  # now every shard is indexed
     start = time.perf_counter()
     dataset.__getitems__(order)
     ours = (time.perf_counter() - start) / len(order)
@@ -133,7 +133,7 @@ def _amplification(root: Path) -> Row:
 
 
 def _dataset(root: Path, format_name: str, clip: Path) -> Path:
-    """Squares cut from a clip as a dataset in a shard format; made once."""
+    """A dataset, in a shard format, of squares cropped from a video; created once."""
     if (root / DATASET_FILE).is_file():
         return root
     shard_format, records, samples = SHARD_FORMATS[format_name], [], _samples(clip)

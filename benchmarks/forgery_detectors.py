@@ -1,7 +1,7 @@
-"""Training step and inference of each forgery detector, against its own backbone with a plain classifier.
+"""Training step and inference of each forgery detector, compared with its own backbone with a plain classifier.
 
-On a GPU: the papers' sizes, batches of 32, mixed bf16, channels last, torch.compile. On a CPU: half the
-side, batches of 8, float32, eager.
+On a GPU: the papers' input sizes, batches of 32, bf16 autocast, channels last, torch.compile. On a CPU: half the
+input side, batches of 8, float32, eager.
 """
 
 import math
@@ -24,11 +24,11 @@ __all__ = ["measure"]
 NAMES = ("lrl", "mat", "sola", "sia", "etd")
 REPEATS = 5
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
-"""Dense bf16 operations a second that a card's maker states."""
+"""Dense bf16 operations per second, as stated by the manufacturer."""
 
 
 def measure(*, device: str) -> list[Row]:
-    """A row for training and one for inference of each detector: detector's images/s over the plain backbone's."""
+    """One row for training and one for inference per detector: its images/s divided by the plain backbone's."""
     return [row for name in NAMES for row in _rows(name, device)]
 
 
@@ -42,7 +42,7 @@ def _rows(name: str, device: str) -> list[Row]:
     weights = sum(weight.numel() for weight in ours.parameters())
     operations = _forward_operations(ours)
     rows = []
-    # A step is taken for three forward passes' work: what counts operations takes depthwise gradients for dense ones.
+    # A training step counts as three forward passes: the operation counter treats depthwise gradients as dense.
     for what, work, passes in (("training step", _train, 3), ("inference", _infer, 1)):
         mine, theirs = _measured(work, ours, batch, device), _measured(work, plain, batch, device)
         details = (
@@ -58,7 +58,7 @@ def _rows(name: str, device: str) -> list[Row]:
 
 
 def _forward_operations(detector: ForgeryDetector) -> int:
-    """Floating-point operations of judging one image."""
+    """Floating-point operations of a forward pass for one image."""
     size = detector.input_spec.size
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
@@ -72,7 +72,7 @@ def _peak() -> float | None:
 
 @dataclass(frozen=True)
 class _Cost:
-    """Of one call: median seconds, and bytes of memory (on a CPU, of what is kept for the backward pass)."""
+    """Cost of one call: median seconds, and bytes of memory (on a CPU, of tensors saved for the backward pass)."""
 
     seconds: float
     memory: int
@@ -148,7 +148,7 @@ def _wait(on_gpu: bool) -> None:
 
 
 class _Kept(torch.autograd.graph.saved_tensors_hooks):
-    """Counts the bytes of what is kept for the backward pass: a CPU has no better figure for a step's memory."""
+    """Counts the bytes of tensors saved for the backward pass, the best available measure of memory on a CPU."""
 
     def __init__(self) -> None:
         self.bytes = 0

@@ -1,7 +1,7 @@
-"""Whether each forgery detector learns: frame AUC on people whom it has never seen, from random weights.
+"""Whether each forgery detector learns: frame AUC on unseen subjects, trained from random weights.
 
-On a corpus that `facemill demo` can make: 80 synthetic subjects, blended fakes, H.264, split by subject. The
-detectors are small, so that two cores are enough. A control with permuted labels shows what chance would give.
+The corpus is made like that of `facemill demo`: 80 synthetic subjects, blended fakes, H.264, split by subject. The
+detectors are small, so that two cores suffice. A control with permuted labels shows the chance level.
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ CONTROL = ("train.shuffle_labels=true",)
 
 
 def measure(scratch: Path) -> list[Row]:
-    """A row per detector, and one per control: mean frame AUC over the seeds."""
+    """One row per detector and one per control: mean frame AUC over the seeds."""
     data = _dataset(scratch / "learning")
     rows = []
     for name, (detector, model) in SMALL.items():

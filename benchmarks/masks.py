@@ -1,8 +1,8 @@
-"""Forged regions found by real/fake pairs, against those that were composed: ours and LRL's 0.15.
+"""Forged regions found from real/fake pairs, compared with the composed ones: ours and those of LRL's threshold 0.15.
 
-Real clips are forged in known places and encoded. A region counts where a quarter of a pixel or more comes from the
-donor. The ratio is our mean IoU; the details name the IoU of the threshold on the same pairs, the greatest number of
-parts, and the mean IoU from sample to sample.
+Real videos are forged at known places and encoded. A pixel is forged if at least a quarter of it comes from the
+donor. The ratio is our mean IoU; the details give the threshold's IoU on the same pairs, the largest number of
+connected parts, and the mean IoU of consecutive samples.
 """
 
 import tempfile
@@ -36,7 +36,7 @@ __all__ = ["measure"]
 DECISION = ("forged", "decided")
 PAIRS = (("lp_d13", "lp_d18"), ("lp_d18", "lp_d13"), ("fsgan_shinzo", "fsgan_conan"), ("fsgan_conan", "lp_d13"))
 FRAMES = 12
-WINDOWS = {30: 240, 100: 320, 200: 480}  # side of the picture by height of the face's box
+WINDOWS = {30: 240, 100: 320, 200: 480}  # side of the image by height of the face's box
 CRFS = (0, 23, 40)
 TARGETS = {0: ">= 0.9", 23: ">= 0.9", 40: ">= 0.8"}
 FORGERIES: dict[str, tuple[Kind, bool, float]] = {
@@ -49,7 +49,7 @@ FORGERIES: dict[str, tuple[Kind, bool, float]] = {
 
 
 def measure() -> list[Row]:
-    """IoU by kind of forgery, face and crf, then precision and recall of who is forged; nothing without test media."""
+    """IoU by forgery, face size and crf, then precision and recall of forged faces; no rows without test media."""
     folder = MEDIA / "videos"
     if not folder.is_dir():
         return []
@@ -76,7 +76,7 @@ def measure() -> list[Row]:
 
 
 def _hard_to_tell(real: FacedClip, donor: FacedClip) -> Iterator[ForgedClip]:
-    """Nothing forged, or only some of it, after all that may be mistaken for a forgery."""
+    """Unforged and partly forged videos, processed in ways that may be mistaken for a forgery."""
     for real_crf, fake_crf in ((23, 40), (40, 23), (15, 40), (23, 28)):
         yield _encoded(unforged(real), real_crf, fake_crf)
     yield _encoded(brightened(unforged(real)), 23, 23)

@@ -1,4 +1,4 @@
-"""A worker's memory over many clip groups: it must stay flat."""
+"""A worker's memory over many clip groups, which must stay constant."""
 
 import resource
 import shutil
@@ -17,11 +17,11 @@ __all__ = ["measure"]
 
 GROUPS = 1000
 SETTLED = 100
-"""Groups after which caches are full and the allocator has settled."""
+"""Number of groups after which caches are full and the allocator has settled."""
 
 
 def measure(scratch: Path) -> list[Row]:
-    """Process the same few groups over and over, in a process of its own."""
+    """Process the same few groups repeatedly, in a separate process."""
     command = [sys.executable, "-m", __name__, str(scratch)]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     settled, last, peak = map(float, told.split())
@@ -75,7 +75,7 @@ def _main(scratch: Path) -> None:
         shutil.rmtree(job.out)
         resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    # The largest of a stretch, since what is resident between two groups goes up and down a little.
+    # The largest value of a stretch, since resident memory between two groups fluctuates a little.
     print(max(resident[SETTLED - 50 : SETTLED]), max(resident[-50:]), peak)
 
 

@@ -1,4 +1,4 @@
-"""A build of a million videos as its driver sees it, with nothing decoded: seconds and peak memory."""
+"""The driver's work in a build of a million videos, without decoding: seconds and peak memory."""
 
 import json
 import resource
@@ -37,9 +37,9 @@ FACTS = VideoFacts("", 640, 480, 300, 25.0, False, "h264", 0, 1.0, False, 1, 1, 
 
 
 def measure(scratch: Path) -> list[Row]:
-    """Plan; then, of a build all of whose shards are committed, claim, plan, resume and merge.
+    """Plan a build; then, for a build whose shards are all committed, claim, plan, resume and merge.
 
-    Each in a process of its own, so that the peak is its own.
+    Each step runs in a separate process, so that its peak memory is measured separately.
     """
     out = scratch / "planning"
     rows = []

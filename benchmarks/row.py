@@ -7,12 +7,12 @@ __all__ = ["Row"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A figure of ours beside that of a named baseline, measured in the same run.
+    """A figure of facemill compared with that of a named baseline, measured in the same run.
 
     Attributes:
-        ratio: how it is compared; what it means stands in `what`.
-        target: the design's own, such as `>= 2`; empty where there is none.
-        details: the two figures, with their unit.
+        ratio: the result of the comparison; `what` says what it means.
+        target: design target, such as `>= 2`; empty if there is none.
+        details: both figures, with units.
     """
 
     benchmark: str
@@ -23,7 +23,7 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the ratio meets the target; None where there is none."""
+        """Whether the ratio meets the target; None if there is no target."""
         if not self.target:
             return None
         sign, bound = self.target.split()

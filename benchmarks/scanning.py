@@ -1,4 +1,4 @@
-"""Scanning and planning a tree of DFDC's size, of empty files: seconds and peak memory."""
+"""Scanning and planning a tree of empty files of DFDC's size: seconds and peak memory."""
 
 import json
 import resource
@@ -21,7 +21,7 @@ VIDEOS = PARTS * ORIGINALS * (FAKES + 1)
 
 
 def measure(scratch: Path) -> list[Row]:
-    """Scan in a process of its own, so that the peak is its own."""
+    """Scan in a separate process, so that its peak memory is measured separately."""
     tree = scratch / "dfdc"
     _make_tree(tree)
     try:
@@ -66,7 +66,7 @@ def _main(tree: Path) -> None:
     scanned = time.perf_counter()
     assert len(report.entries) == VIDEOS
     assert not report.unpaired
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # before planning imports what it needs
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # before planning imports its modules
 
     from facemill.pipeline.build.plan import plan_shards
     from facemill.pipeline.config.recipe import load_recipe

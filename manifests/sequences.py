@@ -16,7 +16,7 @@ from typing import IO, Self
 from facemill import ManifestError
 from facemill.manifests.scanning.listing import open_file
 
-__all__ = ["is_archive", "is_picture", "is_sequence", "read_archive", "split_archive"]
+__all__ = ["is_archive", "is_image", "is_sequence", "read_archive", "split_archive"]
 
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _PICTURES = (".png", ".jpg", ".jpeg")
@@ -27,7 +27,7 @@ def is_archive(path: str) -> bool:
     return path.lower().endswith(_ARCHIVES)
 
 
-def is_picture(path: str) -> bool:
+def is_image(path: str) -> bool:
     """Whether the name is that of an image file; hidden files, such as `._1.png` of macOS, are not."""
     return path.lower().endswith(_PICTURES) and not PurePosixPath(path).name.startswith(".")
 

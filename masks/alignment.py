@@ -1,8 +1,8 @@
-"""Which frame of its original every frame of a fake shows.
+"""Temporal alignment of a pair: which frame of the original each frame of a fake shows.
 
-The first guess is by time stamps. Then thumbnails of both whole clips are compared: forged faces and compression
-differ in every frame, but the rest of the picture, where it moves, tells one frame from the next. Missing, repeated
-and shifted frames are found by the best path through time; clips that do not belong together are refused.
+The first estimate uses time stamps. Then thumbnails of both videos are compared: forged faces and compression differ
+in every frame, but motion in the rest of the image distinguishes one frame from the next. The alignment path of
+least cost finds missing, repeated and shifted frames; videos that do not belong together are refused.
 """
 
 from dataclasses import dataclass, field
@@ -20,18 +20,18 @@ from facemill.masks.pair_times import frame_interval, predict_frames
 __all__ = ["AlignmentKind", "PairAlignment", "Thumbnails", "align_pair"]
 
 MAX_OFFSET = 40  # frames
-LEAST_REACH = 6  # frames: offsets this far are compared in any case, to see that the one taken is the best
+LEAST_REACH = 6  # frames: offsets up to this are always compared, to confirm that the chosen one is the best
 
 # Measured on real and composed pairs: see the table in the tests.
-CERTAIN = 0.05  # by how much any other way through time is dearer
-ALIKE = 0.05  # cost by which two real frames fit a fake frame equally well
-ODD = 8.0  # times the usual squared difference: another picture
-ODD_LEVELS = 3.0  # gray levels: but less than this is never another picture
+CERTAIN = 0.05  # least extra cost of any other path for a match to be certain
+ALIKE = 0.05  # largest difference in cost at which two real frames fit a fake frame equally well
+ODD = 8.0  # times the median squared difference: the frame shows other content
+ODD_LEVELS = 3.0  # gray levels: a smaller difference never means other content
 SAME_RATE = 0.005
-ROUNDINGS = np.linspace(-1, 1, 25)  # parts of a frame
-STRETCHES = 4, 25  # as many stretches in step as are believed, and one more for so many frames
-LEAST_OVERLAP = 0.5  # of the shorter clip
-SPARSE = 24  # frames that are enough for a first look
+ROUNDINGS = np.linspace(-1, 1, 25)  # in frames
+STRETCHES = 4, 25  # changes of the offset from which a pair is refused: 4, plus one per 25 frames
+LEAST_OVERLAP = 0.5  # of the shorter video
+SPARSE = 24  # frames that suffice for a first search
 
 
 class AlignmentKind(StrEnum):
@@ -40,19 +40,19 @@ class AlignmentKind(StrEnum):
     IN_STEP = "in_step"
     SHIFTED = "shifted"  # by the same number of frames throughout
     PIECEWISE = "piecewise"  # frames are missing, repeated or added in between
-    RATE = "rate"  # both files say different frame rates: frames are matched by time
-    UNKNOWN = "unknown"  # nothing to see by which it could be told
-    REFUSED = "refused"  # it shows something else
+    RATE = "rate"  # the files have different frame rates: frames are matched by time
+    UNKNOWN = "unknown"  # too little visible structure to decide
+    REFUSED = "refused"  # it shows other content
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Thumbnails:
-    """Small luma images of those frames of a video that were decoded.
+    """Small luma images of the decoded frames of a video.
 
     Attributes:
         frames: uint8 [K, h, w], upright, square pixels.
-        indices: int64 [K], ascending: which frames of the video these are.
-        times: float64 [N], seconds: when each frame of the whole video is shown, ascending.
+        indices: int64 [K], ascending: indices of these frames in the video.
+        times: float64 [N], ascending: presentation time of every frame of the video, seconds.
     """
 
     frames: NDArray[np.uint8]
@@ -65,15 +65,15 @@ class PairAlignment:
     """Which frames of a fake and its original show the same moment.
 
     Attributes:
-        kind: how the one follows the other.
+        kind: how the fake follows the original.
         real_of: int64 [M], for each frame of the fake the real frame that it shows; -1 for none.
         fake_of: int64 [N], for each frame of the original the fake frame that shows it; -1 for none.
-        alike: bool [M], whether the real frames before and after it would fit a fake frame as well.
-        doubtful: bool [N], real frames that some fake frame may show, but of which that is not certain.
-        offsets: (first fake frame, offset) of each stretch in step; fake frame = real frame + offset, where the real
-            frame was already matched by time.
-        residual: root mean squared luma difference outside what is forged, gray levels of the thumbnails.
-        gain, level: `gain * fake + level` has the real's contrast and brightness.
+        alike: bool [M], whether the neighbouring real frames would fit this fake frame equally well.
+        doubtful: bool [N], real frames that a fake frame may show, but not with certainty.
+        offsets: (first fake frame, offset) of each stretch in step; fake frame = real frame + offset, relative to
+            the match by time.
+        residual: root mean squared luma difference outside the forged region, gray levels of the thumbnails.
+        gain, level: `gain * fake + level` has the original's contrast and brightness.
         reason: why it was refused, or is unknown; empty otherwise.
     """
 
@@ -90,11 +90,11 @@ class PairAlignment:
 
     @property
     def usable(self) -> bool:
-        """Whether masks may be made of it."""
+        """Whether masks may be made with this alignment."""
         return self.kind not in (AlignmentKind.REFUSED, AlignmentKind.UNKNOWN)
 
     def settled(self, indices: NDArray[np.int64]) -> bool:
-        """Whether each of these fake frames [K] but those past the original's end shows a frame of it."""
+        """Whether all of these fake frames [K], except those past the original's end, match a frame of it."""
         shown = self.real_of[indices] >= 0
         return bool(shown.any() and shown[: np.flatnonzero(shown)[-1] + 1].all())
 
@@ -103,27 +103,27 @@ def align_pair(real: Thumbnails, fake: Thumbnails, max_offset: int = MAX_OFFSET)
     """Find the real frame that every frame of a fake shows.
 
     Args:
-        real: best of every frame of the original.
-        fake: of as many frames of the fake as were decoded; the others are placed between them.
-        max_offset: frames, beyond what the time stamps say, by which frames may be off.
+        real: preferably of every frame of the original.
+        fake: of the decoded frames of the fake; the matches of other frames are interpolated.
+        max_offset: largest deviation from the time stamps, frames.
 
     Raises:
-        ValueError: arrays that do not fit each other, or `max_offset` is negative.
+        ValueError: the arrays' shapes do not match, or `max_offset` is negative.
     """
-    for clip in (real, fake):
-        if clip.frames.ndim != 3 or len(clip.frames) != len(clip.indices) or clip.frames.dtype != np.uint8:
-            raise ValueError(f"Thumbnails {clip.frames.dtype} {list(clip.frames.shape)}: pass uint8 [K, h, w].")
+    for video in (real, fake):
+        if video.frames.ndim != 3 or len(video.frames) != len(video.indices) or video.frames.dtype != np.uint8:
+            raise ValueError(f"Thumbnails {video.frames.dtype} {list(video.frames.shape)}: pass uint8 [K, h, w].")
     if max_offset < 0:
         raise ValueError(f"max_offset {max_offset} is negative: pass the greatest offset to look for.")
     if not len(real.frames) or not len(fake.frames):
         return _without(AlignmentKind.UNKNOWN, real, fake, "no frame of it, or of its original, decodes")
     frames = _same_size(fake.frames, real.frames.shape[1:])
     if frames is None:
-        sizes = " and ".join(f"{clip.frames.shape[2]}:{clip.frames.shape[1]}" for clip in (fake, real))
-        return _without(AlignmentKind.REFUSED, real, fake, f"the sides of its frames and its original's are as {sizes}")
+        ratios = " and ".join(f"{video.frames.shape[2]}:{video.frames.shape[1]}" for video in (fake, real))
+        return _without(AlignmentKind.REFUSED, real, fake, f"its aspect ratio and its original's are {ratios}")
     fake = Thumbnails(frames, fake.indices, fake.times)
     wide = max(max_offset, LEAST_REACH)
-    # Nearly every pair is in step: a wide search over every few frames and a narrow one over all are enough to see it.
+    # Nearly every pair is in step: a wide search over few frames and a narrow one over all frames suffice to show it.
     step = min(8, len(fake.frames) // SPARSE)
     if step > 1:
         few = Thumbnails(fake.frames[::step], fake.indices[::step], fake.times)
@@ -135,7 +135,7 @@ def align_pair(real: Thumbnails, fake: Thumbnails, max_offset: int = MAX_OFFSET)
 
 
 class _Comparison:
-    """Two clips whose thumbnails are of one size."""
+    """Aligns two videos whose thumbnails have the same size."""
 
     def __init__(self, real: Thumbnails, fake: Thumbnails, max_offset: int, reach: int) -> None:
         self.real, self.fake, self.max_offset, self.reach = real, fake, max_offset, reach
@@ -150,24 +150,24 @@ class _Comparison:
         steps = frame_interval(real.times), frame_interval(fake.times)
         self.clocks_differ = min(steps) > 0 and abs(steps[0] / steps[1] - 1) > SAME_RATE
         self.unsure = np.zeros(len(fake.times), bool)
-        self.weight = float(fake.indices[-1] - fake.indices[0] + 1) / len(fake.indices)  # frames for each one compared
+        self.weight = float(fake.indices[-1] - fake.indices[0] + 1) / len(fake.indices)  # frames per compared frame
         self.gain, self.level = self._levels(forged)
         self.forged = Blocks(self.gain * forged.pixels + np.float32(self.level), forged.present)
 
     def alignment(self) -> PairAlignment:
         expected = self.predicted[self.fake.indices]
         costs = band_costs(self.originals, self.forged, expected, self.reach, self.weight)
-        path, dearer = best_path(costs, clocks_differ=self.clocks_differ)
+        path, extra_cost = best_path(costs, clocks_differ=self.clocks_differ)
         if self.clocks_differ:
             costs = self._match_rounding(costs, path)
             expected = self.predicted[self.fake.indices]
-            path, dearer = best_path(costs, clocks_differ=True)
+            path, extra_cost = best_path(costs, clocks_differ=True)
         offsets = path - self.reach
         matched = expected + offsets  # [K]
         inside = (matched >= 0) & (matched < len(self.real.times))
         inside[inside] = self.originals.present[matched[inside]]
         if inside.sum() < LEAST_OVERLAP * len(expected) * min(1.0, len(self.real.times) / len(self.fake.times)):
-            return self._refused(f"only {inside.sum()} of {len(expected)} frames compared find a place in its original")
+            return self._refused(f"only {inside.sum()} of {len(expected)} frames compared lie within its original")
         pixels = self.originals.pixels[:, matched[inside]], self.forged.pixels[:, np.flatnonzero(inside)]  # [B, n, P]
         squares, reason, certain = compare_content(*pixels)
         if reason:
@@ -177,7 +177,7 @@ class _Comparison:
         odd = np.zeros(len(offsets), bool)
         odd[inside] = squares > np.maximum(ODD * usual, ODD_LEVELS**2)
         if odd.sum() > 0.5 * inside.sum():
-            return self._refused(f"{odd.sum()} of {inside.sum()} frames compared show something else")
+            return self._refused(f"{odd.sum()} of {inside.sum()} frames compared show other content")
         good = inside & ~odd
         if (np.diff(matched[good]) < -1).sum() > 1:
             return self._refused("its frames are in another order")
@@ -186,17 +186,17 @@ class _Comparison:
             return self._refused(f"it falls out of step {turns} times in {len(expected)} frames")
         largest = int(np.abs(offsets[good]).max())
         if largest > self.max_offset and not self._still(costs):
-            return self._refused(f"it is off by {largest} frames, more than the {self.max_offset} that are allowed")
+            return self._refused(f"it is off by {largest} frames, and at most {self.max_offset} are allowed")
         alike = _looks_alike(costs / np.float32(self.weight), path)
-        alternatives = dearer < CERTAIN
-        # Neighbours that look alike may be taken for each other, but nothing may be placed by them.
+        alternatives = extra_cost < CERTAIN
+        # Neighbours that look alike may be confused with each other, but other frames must not be matched by them.
         harmless = alike[:, None] & (np.abs(np.arange(alternatives.shape[1]) - path[:, None]) <= 1)
         about = np.asarray(alternatives.any(axis=1))
         there = np.asarray((alternatives & ~harmless).any(axis=1))
         return self._spread(offsets, ~inside | odd, (about, there), alike, float(np.sqrt(usual)))
 
     def _match_rounding(self, costs: NDArray[np.float32], path: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Predict anew, with the part of a frame by which whoever changed the rate rounded; the costs of that."""
+        """Repeat the prediction with the best sub-frame delay (from rounding in the rate change); returns its costs."""
         frame_time = frame_interval(self.real.times)
         smooth = median_filter(path, size=min(15, len(path)), mode="nearest")
         rows, last = np.arange(len(path)), costs.shape[1] - 1
@@ -204,14 +204,14 @@ class _Comparison:
         moved = (guesses - self.predicted)[:, self.fake.indices]  # [guesses, K]
         total = costs[rows, np.clip(smooth + moved, 0, last)].sum(axis=1)
         chosen = int(total.argmin())
-        # Frames that were not decoded may be placed only where all guesses that fit as well agree.
+        # Frames that were not decoded are matched only if all equally good guesses agree.
         as_good = guesses[total <= total[chosen] + JUMP / 2]
         self.unsure = (as_good != guesses[chosen]).any(axis=0)
         self.predicted = guesses[chosen]
         return np.take_along_axis(costs, np.clip(np.arange(last + 1) + moved[chosen][:, None], 0, last), axis=1)
 
     def _levels(self, forged: Blocks) -> tuple[float, float]:
-        """By the mean pictures of both clips, which hardly depend on how they lie in time."""
+        """Gain and level from the mean images of both videos, which hardly depend on the alignment in time."""
         shown = self.originals.pixels[:, self.originals.present]
         return fit_levels(shown.mean(axis=1).ravel(), forged.pixels.mean(axis=1).ravel())
 
@@ -226,14 +226,14 @@ class _Comparison:
         alike: NDArray[np.bool_],
         residual: float,
     ) -> PairAlignment:
-        """From the fake frames that were compared to all frames of both clips."""
+        """Extend the matches of the compared fake frames to all frames of both videos."""
         count, total = len(self.real.times), len(self.fake.times)
         every = np.arange(total)
         before = np.clip(np.searchsorted(self.fake.indices, every, side="right") - 1, 0, None)
         after = np.clip(np.searchsorted(self.fake.indices, every, side="left"), None, len(offsets) - 1)
         places = self.predicted + np.stack([offsets[before], offsets[after]])  # [2, M]
         real_of = places[0]
-        # Between two stretches nobody saw where the one ends.
+        # Between two stretches, the frame at which the first one ends is unknown.
         turn = np.abs(offsets[before] - offsets[after])
         unknown = (turn > 0) & ~(alike[before] & alike[after] & (turn == 1))
         unknown |= self.unsure & (before != after) & ~(alike[before] & alike[after])
@@ -280,7 +280,7 @@ def _without(kind: AlignmentKind, real: Thumbnails, fake: Thumbnails, reason: st
 
 
 def _same_size(frames: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-    """Thumbnails of the size wanted; None where they differ by more than rounding."""
+    """Thumbnails resized to `shape`; None if the sizes differ by more than rounding."""
     if frames.shape[1:] == shape:
         return frames
     if max(abs(own - other) for own, other in zip(frames.shape[1:], shape, strict=True)) > 1:
@@ -289,7 +289,7 @@ def _same_size(frames: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.
 
 
 def _looks_alike(costs: NDArray[np.float32], path: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether the real frames on both sides fit as well as that of the path [K]."""
+    """Whether the real frames before and after the matched one fit equally well [K]."""
     rows = np.arange(len(path))
     sides = [costs[rows, np.clip(path + step, 0, costs.shape[1] - 1)] for step in (-1, 1)]
     alike: NDArray[np.bool_] = np.maximum(*sides) - costs[rows, path] < ALIKE

@@ -1,4 +1,4 @@
-"""How well frames of two clips fit each other, block by block, and the best way through time."""
+"""Block-wise matching costs of the frames of two videos, and the alignment path of least cost."""
 
 from dataclasses import dataclass
 
@@ -9,40 +9,40 @@ __all__ = ["Blocks", "band_costs", "best_path", "fit_levels", "split_blocks"]
 
 BLOCK_SIDE = 12  # pixels of a thumbnail
 FLOOR = 1.0
-"""Squared gray levels of difference that mean nothing: they are added to every block's difference."""
+"""Insignificant squared difference, in squared gray levels: it is added to every block's squared difference."""
 CHUNK = 64  # fake frames compared at once
 JUMP = 0.6
-"""Price of a jump in time: as much as the mean log difference of one frame that does not fit at all."""
+"""Penalty of a jump in time: the mean log difference of one frame that does not fit at all."""
 TRUST = 0.002
-"""Price of each frame that is not where the time stamps say."""
+"""Penalty per frame that deviates from the time stamps."""
 ABSENT = 0.15
-"""Price of a frame that shows nothing of the original, beside the cost of the one that it resembles most."""
+"""Penalty for matching no frame of the original, added to the cost of the best match."""
 TICK = 0.05
-"""Price of a step by one frame where the two clocks differ, so that such steps are expected."""
+"""Penalty of a step by one frame if the frame rates differ, so that such steps are expected."""
 
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blocks:
-    """Thumbnails cut into blocks.
+    """Thumbnails divided into blocks.
 
     Attributes:
-        pixels: [B, N, P], gray levels about some common level.
-        present: [N], frames that are there.
+        pixels: [B, N, P], gray levels relative to a common level.
+        present: [N], whether the frame exists.
     """
 
     pixels: Array
     present: NDArray[np.bool_]
 
     def energy(self) -> Array:
-        """Sum of squares over each block [B, N]."""
+        """Sum of squares of each block [B, N]."""
         energy: Array = np.einsum("bnp,bnp->bn", self.pixels, self.pixels)
         return energy
 
 
 def split_blocks(frames: NDArray[np.uint8], present: NDArray[np.bool_]) -> Blocks:
-    """Cut frames [N, h, w] into blocks of 12 x 12; what is left over at the edges is cut off."""
+    """Divide frames [N, h, w] into blocks of 12 x 12; the remainder at the edges is cropped."""
     height, width = frames.shape[1:]
     side = min(BLOCK_SIDE, height, width)
     rows, columns = height // side, width // side
@@ -54,13 +54,13 @@ def split_blocks(frames: NDArray[np.uint8], present: NDArray[np.bool_]) -> Block
 
 
 def fit_levels(real: NDArray[np.floating], fake: NDArray[np.floating]) -> tuple[float, float]:
-    """Gain and level with which `gain * fake + level` fits `real` best, outside what is forged.
+    """Fit gain and level so that `gain * fake + level` matches `real` outside the forged region.
 
     Args:
-        real, fake: pixels [P] that correspond; those that fit worst have no say.
+        real, fake: corresponding pixels [P]; the 40 % that fit worst are ignored.
 
     Returns:
-        Gain and level; 1 and 0 where no pair of them within reason fits.
+        Gain and level, within plausible limits; 1 and 0 for a fake without contrast.
     """
     gain, level = 1.0, 0.0
     for _ in range(6):
@@ -76,18 +76,18 @@ def fit_levels(real: NDArray[np.floating], fake: NDArray[np.floating]) -> tuple[
 
 
 def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: int, weight: float) -> Array:
-    """Cost [K, 2 * reach + 1] of each fake frame showing the real frame `predicted + offset`.
+    """Cost [K, 2 * reach + 1] of matching each fake frame to the real frame `predicted + offset`.
 
     It is the logarithm of a block's mean squared difference, averaged over the blocks: a forged block, which fits
-    nowhere, has as little to say as one that stands still and fits everywhere. Real frames that are missing, or before
-    the start or after the end, cost a little more than the best of the others.
+    nowhere, has as little influence as a static block, which fits everywhere. Real frames that are missing or outside
+    the video cost a little more than the best of the others.
 
     Args:
-        real, fake: of N and K frames.
-        predicted: real frame [K] expected in each fake one, ascending; may lie outside 0..N-1.
+        real, fake: blocks of N and K frames.
+        predicted: expected real frame [K] of each fake frame, ascending; may lie outside 0..N-1.
         reach: greatest offset, frames.
-        weight: frames that each fake one stands for, which its cost is multiplied by: a jump is as dear however many of
-            the frames between two jumps were compared.
+        weight: number of fake frames that each compared frame represents; costs are multiplied by it, so that the
+            relative penalty of a jump does not depend on how many frames are compared.
     """
     count = len(real.present)
     real_energy, fake_energy = real.energy(), fake.energy()
@@ -95,7 +95,7 @@ def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: 
     costs = np.full((len(predicted), 2 * reach + 1), np.nan, np.float32)
     offsets = np.arange(-reach, reach + 1)
     breaks = np.flatnonzero(np.diff(predicted) > CHUNK) + 1
-    # As many frames at once as reach over about as many real frames again.
+    # Chunk size such that the predictions of a chunk span about 2 * reach real frames.
     spacing = max(1.0, float(predicted[-1] - predicted[0]) / len(predicted))
     chunk = int(np.clip(2 * reach / spacing, 4, CHUNK))
     starts = np.union1d(np.arange(0, len(predicted), chunk), breaks)
@@ -125,14 +125,14 @@ def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: 
 
 
 def best_path(costs: Array, *, clocks_differ: bool) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The way through time for which costs and the price of changing the column are least together.
+    """The path (one column per row) with the least sum of costs and penalties for changing the column.
 
     Returns:
-        The column of each row [K], and by how much the best way through any other column is dearer [K, C]; infinite
-        for the column itself.
+        Column of each row [K]; extra cost of the best path through every other column [K, C], infinite for the
+        path's own column.
     """
     rows, columns = costs.shape
-    # Where all look alike the time stamps are believed: strong compression makes slow motion lag by a frame or two.
+    # If frames look alike, prefer the time stamps: strong compression makes slow motion lag by a frame or two.
     priced = costs + np.minimum(TRUST / 5 * np.abs(np.arange(columns) - columns // 2), TRUST)
     step = TICK if clocks_differ else JUMP
     before, after = _totals(priced, step), _totals(priced[::-1], step)[::-1]
@@ -144,13 +144,13 @@ def best_path(costs: Array, *, clocks_differ: bool) -> tuple[NDArray[np.int64], 
         price[path[row]] = 0
         path[row - 1] = (before[row - 1] + price).argmin()
     through = before + after - priced
-    dearer = through - through.min(axis=1, keepdims=True)
-    dearer[np.arange(rows), path] = np.inf
-    return path, dearer
+    extra_cost = through - through.min(axis=1, keepdims=True)
+    extra_cost[np.arange(rows), path] = np.inf
+    return path, extra_cost
 
 
 def _totals(costs: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """Price [K, C] of the best way from the first row to each column of each row."""
+    """Cost [K, C] of the best path from the first row to each column of each row."""
     totals = np.empty_like(costs)
     totals[0] = costs[0]
     for row in range(1, len(costs)):

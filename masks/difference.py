@@ -1,7 +1,7 @@
-"""The forged region of a frame, found by comparing it with the frame it was made from.
+"""The forged region of a frame, found by comparing the frame with its original.
 
-The recipe is that of Local Relation Learning (AAAI 2021): the absolute difference per RGB channel,
-turned to gray, divided by 255, and cut at 0.15. Morphology then removes speckle and closes gaps.
+The method is that of Local Relation Learning (AAAI 2021): the absolute difference per RGB channel is converted to
+gray, divided by 255, and thresholded at 0.15. Morphology then removes speckle and closes gaps.
 """
 
 import cv2
@@ -46,7 +46,7 @@ def difference_mask(
     close: int = 2,
     fill_holes: bool = True,
 ) -> Mask:
-    """Where `fake` was forged: 255 where it differs from `real`, 0 elsewhere.
+    """Forgery mask of `fake`: 255 where it differs from `real`, 0 elsewhere.
 
     Examples:
         >>> real = np.zeros((64, 64, 3), np.uint8)
@@ -60,9 +60,9 @@ def difference_mask(
         fake: the frame made from it, of the same shape.
         threshold: a pixel is forged where its luma difference / 255 is greater than this (a
             difference equal to it is not forged), 0 to 1.
-        open: radius in pixels of the disk that speckle is removed with; 0 for none.
-        close: radius in pixels of the disk that gaps are closed with; 0 for none.
-        fill_holes: whether background that the forged region encloses becomes forged.
+        open: radius in pixels of the morphological opening, which removes speckle; 0 for none.
+        close: radius in pixels of the morphological closing, which closes gaps; 0 for none.
+        fill_holes: whether background enclosed by the forged region counts as forged.
 
     Returns:
         uint8 [H, W] of 0 and 255.
@@ -87,11 +87,11 @@ def mask_from_difference(
     close: int = 2,
     fill_holes: bool = True,
 ) -> Mask:
-    """`difference_mask` for a luma difference uint8 [H, W] that is already at hand."""
+    """`difference_mask` from a luma difference uint8 [H, W] that is computed already."""
     _check_difference(difference)
     if not 0 <= threshold <= 1:
         raise ValueError(f"Threshold {threshold} is out of range: pass a share of 255, from 0 to 1.")
-    # OpenCV compares with `>` on whole levels: the greatest level that is not above the cut.
+    # OpenCV compares integer levels with `>`: use the greatest level that is not above the threshold.
     highest_real = int(np.searchsorted(LEVELS, threshold, side="right")) - 1
     mask: Mask = cv2.threshold(difference, highest_real, 255, cv2.THRESH_BINARY)[1]
     if open:
@@ -102,7 +102,7 @@ def mask_from_difference(
 
 
 def mask_iou(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
-    """Intersection over union of two masks [H, W] (non-zero is in); 1.0 where both are empty.
+    """Intersection over union of two masks [H, W] (non-zero is foreground); 1.0 if both are empty.
 
     Raises:
         ValueError: the masks differ in shape.
@@ -131,7 +131,7 @@ def _check_difference(difference: NDArray[np.uint8]) -> None:
 
 
 def _disk(radius: int) -> NDArray[np.uint8]:
-    """Every pixel within `radius` of the centre; OpenCV's own ellipse is another shape."""
+    """Disk of all pixels within `radius` of the centre; OpenCV's ellipse has another shape."""
     if radius < 0:
         raise ValueError(f"Radius {radius} is negative: pass 0 to leave the step out.")
     y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
@@ -140,7 +140,7 @@ def _disk(radius: int) -> NDArray[np.uint8]:
 
 
 def _filled(mask: Mask) -> Mask:
-    """Enclosed background (4-connected) made foreground: what `scipy.ndimage.binary_fill_holes` does, far faster."""
+    """Fill enclosed background (4-connected), as `scipy.ndimage.binary_fill_holes` does, but much faster."""
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     filled: Mask = cv2.drawContours(np.zeros_like(mask), contours, -1, 255, cv2.FILLED)
     return filled

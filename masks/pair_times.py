@@ -1,4 +1,4 @@
-"""Frames of two clips matched by their time stamps."""
+"""Matching the frames of two videos by their time stamps."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,13 +7,13 @@ __all__ = ["frame_interval", "match_by_time", "predict_frames"]
 
 
 def match_by_time(real_times: NDArray[np.float64], fake_times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """For each real frame the fake frame nearest in time, counted from each clip's own first frame.
+    """For each real frame, the fake frame nearest in time, relative to each video's own first frame.
 
     Args:
         real_times, fake_times: seconds, ascending, [N] and [M].
 
     Returns:
-        int64 [N]; -1 where no fake frame lies within half a frame (of the slower clip).
+        int64 [N]; -1 where no fake frame lies within half a frame interval (of the slower video).
     """
     if not len(real_times) or not len(fake_times):
         return np.full(len(real_times), -1, np.int64)
@@ -27,11 +27,11 @@ def match_by_time(real_times: NDArray[np.float64], fake_times: NDArray[np.float6
 def predict_frames(
     real_times: NDArray[np.float64], fake_times: NDArray[np.float64], late: float = 0.0
 ) -> NDArray[np.int64]:
-    """Real frame nearest in time to each fake frame; past the end, as many frames outside.
+    """Index of the real frame nearest in time to each fake frame, extrapolated past the end of the real video.
 
     Args:
         real_times, fake_times: seconds, ascending, [N] and [M].
-        late: seconds by which the fake is late.
+        late: delay of the fake, seconds.
 
     Returns:
         int64 [M].
@@ -44,7 +44,7 @@ def predict_frames(
 
 
 def _nearest(sorted_times: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Index of the nearest of `sorted_times` to each of `times`; the earlier of two as near."""
+    """Index of the nearest of `sorted_times` to each of `times`; the earlier one of two that are equally near."""
     after = np.clip(np.searchsorted(sorted_times, times), 1, max(1, len(sorted_times) - 1))
     if len(sorted_times) == 1:
         return np.zeros(len(times), np.int64)
@@ -54,5 +54,5 @@ def _nearest(sorted_times: NDArray[np.float64], times: NDArray[np.float64]) -> N
 
 
 def frame_interval(times: NDArray[np.float64]) -> float:
-    """Usual time between two frames, seconds; 0 for a single one."""
+    """Median time between two frames, seconds; 0 for fewer than two frames."""
     return float(np.median(np.diff(times))) if len(times) > 1 else 0.0

@@ -1,6 +1,6 @@
-"""What share of each patch is forged, and from it how alike two patches should be: Local Relation Learning's targets.
+"""Forged share of each patch, and target similarities of patches for Local Relation Learning.
 
-Unlike the rest of the package this works on batches of torch tensors, where the network is.
+Unlike the rest of the package, this module works on batches of torch tensors, on their device.
 """
 
 from torch import Tensor
@@ -12,7 +12,7 @@ __all__ = ["patch_means", "patch_size", "similarity_target"]
 
 
 def patch_means(masks: Tensor, k: int) -> Tensor:
-    """The mean of each of k x k patches.
+    """Mean of each of the k x k patches of a mask.
 
     Args:
         masks: [B, 1, H, W], 1 where forged.
@@ -26,30 +26,30 @@ def patch_means(masks: Tensor, k: int) -> Tensor:
     """
     height, width = masks.shape[-2:]
     patch = patch_size(height, width, k)
-    return F.avg_pool2d(masks.float(), patch, ceil_mode=True)[:, 0]  # divides by the pixels that there are
+    return F.avg_pool2d(masks.float(), patch, ceil_mode=True)[:, 0]  # partial patches are divided by their own size
 
 
 def patch_size(height: int, width: int, k: int) -> tuple[int, int]:
-    """Height and width of the k x k patches of a picture or map, rounded up; the last row and column may be smaller.
+    """Height and width of the k x k patches of an image or map, rounded up; the last row and column may be smaller.
 
     Raises:
-        ConfigError: where nothing is left for the last, as with 8 pixels and k = 5.
+        ConfigError: if the last row or column would be empty, as with 8 pixels and k = 5.
     """
     size = (-(-height // k), -(-width // k))
     if (-(-height // size[0]), -(-width // size[1])) != (k, k):
         raise ConfigError(
-            f"A map of {height}x{width} does not make {k}x{k} patches of {size[0]}x{size[1]}: "
+            f"A map of {height}x{width} cannot be divided into {k}x{k} patches of {size[0]}x{size[1]}: "
             "choose a smaller k, or a size that k divides (32 * k, for the input of a detector)."
         )
     return size
 
 
 def similarity_target(masks: Tensor, k: int) -> Tensor:
-    """How alike any two patches should be: 1 - (p_i - p_j)^2 (Local Relation Learning, Eq. 9).
+    """Target similarity of each pair of patches: 1 - (p_i - p_j)^2 (Local Relation Learning, Eq. 9).
 
     Args:
-        masks: [B, 1, H, W], 1 where forged; all 0 for a real, whose patches are all alike.
-        k: patches along a side; they are numbered row by row.
+        masks: [B, 1, H, W], 1 where forged; all 0 for a real image, so that the similarity of all its patches is 1.
+        k: patches along a side, numbered row by row.
 
     Returns:
         float32 [B, k * k, k * k] in 0..1.

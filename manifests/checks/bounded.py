@@ -12,7 +12,7 @@ from PIL import Image
 from facemill.manifests.schemas import conform
 from facemill.manifests.storage import refuse_special_file
 
-__all__ = ["CELL_BYTES", "check_cells", "most_bytes", "open_parquet", "picture_size", "read_table"]
+__all__ = ["CELL_BYTES", "check_cells", "image_size", "most_bytes", "open_parquet", "read_table"]
 
 CELL_BYTES = 64 << 10
 """Upper bound for the stored size of any table value that is not an image, including a frame's lists of faces."""
@@ -25,7 +25,7 @@ def most_bytes(side: int) -> int:
     return 4 * min(max(side, 0), LARGEST_SIDE) ** 2 + CELL_BYTES
 
 
-def picture_size(encoded: bytes) -> tuple[int, int] | None:
+def image_size(encoded: bytes) -> tuple[int, int] | None:
     """Width and height from an encoded image's header, without decoding it; None if it has no valid header."""
     try:
         with Image.open(BytesIO(encoded), formats=("PNG", "JPEG", "WEBP")) as opened:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from facemill import DatasetError
 from facemill.manifests.annotations import Annotations, image_names
-from facemill.manifests.checks.bounded import LARGEST_SIDE, picture_size
+from facemill.manifests.checks.bounded import LARGEST_SIDE, image_size
 from facemill.manifests.codes import MaskKind
 from facemill.manifests.records import SampleRecord
 from facemill.manifests.shards.base import EncodedSample, image_suffix
 
-__all__ = ["THUMBNAIL", "PictureCheck"]
+__all__ = ["THUMBNAIL", "ImageCheck"]
 
 COVERAGE = 1e-6
 """Tolerance for a share of pixels that is stored as float32."""
@@ -32,7 +32,7 @@ Fault = tuple[str, str]
 
 
 @dataclass(slots=True)
-class PictureCheck:
+class ImageCheck:
     """Decodes and checks the images of one shard, each once.
 
     Attributes:
@@ -119,7 +119,7 @@ class PictureCheck:
 
     def _decoded(self, encoded: bytes) -> NDArray[np.generic] | None:
         """The pixels [H, W] or [H, W, channels] of an encoded image; None if it is invalid or far too large."""
-        shape = picture_size(encoded)
+        shape = image_size(encoded)
         if shape is None or max(shape) > self._largest():
             return None
         try:
@@ -133,7 +133,7 @@ class PictureCheck:
         return min(max(2 * self.size, 1024), LARGEST_SIDE)
 
     def _why_not(self, encoded: bytes) -> str:
-        shape = picture_size(encoded)
+        shape = image_size(encoded)
         if shape is not None and max(shape) > self._largest():
             return f"is {shape[0]} x {shape[1]}, not {self.size} x {self.size}"
         return "cannot be decoded"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from facemill import DatasetError
 from facemill.manifests.annotations import Annotations, samples_schema
 from facemill.manifests.checks.bounded import CELL_BYTES, most_bytes
-from facemill.manifests.checks.sample_checks import PictureCheck
+from facemill.manifests.checks.sample_checks import ImageCheck
 from facemill.manifests.checks.sample_rows import RecipeFacts, differs
 from facemill.manifests.problem import SHOWN, Problem
 from facemill.manifests.records import SampleRecord
@@ -55,7 +55,7 @@ def check_shard(
     """
     problems: list[Problem] = []
     records: list[SampleRecord] = []
-    images = PictureCheck(recipe.crop.size, recipe.encode.format, annotations)
+    images = ImageCheck(recipe.crop.size, recipe.encode.format, annotations)
     try:
         problems += _check_file(root / shard.path, shard, recipe)
         for row, sample in enumerate(format_of(shard.path).read(root / shard.path)):

@@ -13,7 +13,7 @@ from typing import ClassVar
 from facemill import ManifestError
 from facemill.manifests.records import VideoEntry
 from facemill.manifests.scanning.scan_report import Count, ScanReport
-from facemill.manifests.sequences import is_picture
+from facemill.manifests.sequences import is_image
 
 __all__ = ["UNASSIGNED", "DatasetAdapter", "choose_quality", "image_folder", "make_video_id", "make_video_ids"]
 
@@ -95,7 +95,7 @@ def make_video_ids(dataset: str, names: Sequence[tuple[str, str, str, str]]) -> 
 
 def image_folder(path: str) -> str | None:
     """The folder of an image; None for a video."""
-    return posixpath.dirname(path) if is_picture(path) else None
+    return posixpath.dirname(path) if is_image(path) else None
 
 
 def choose_quality(present: Iterable[str], asked: str | None) -> str:

@@ -12,7 +12,7 @@ from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.records import VideoEntry
 from facemill.manifests.scanning.listing import Listing, is_video, list_files, locate
 from facemill.manifests.scanning.scan_report import ALL_SPLITS, ScanReport
-from facemill.manifests.sequences import is_archive, is_picture, read_archive
+from facemill.manifests.sequences import is_archive, is_image, read_archive
 
 __all__ = ["WildDeepfake"]
 
@@ -43,7 +43,7 @@ class WildDeepfake(DatasetAdapter):
         """As `DatasetAdapter.find`; archives are read to list their members."""
         listing = list_files(root)
         report = ScanReport(listing.root, self.published)
-        folders = dict.fromkeys(posixpath.dirname(path) for path in listing.paths if is_picture(path))
+        folders = dict.fromkeys(posixpath.dirname(path) for path in listing.paths if is_image(path))
         archives = [path for path in listing.paths if is_archive(path)]
         with ThreadPoolExecutor(_THREADS) as pool:
             for path, inside in zip(archives, pool.map(lambda path: _folders(listing, path), archives), strict=True):
@@ -69,15 +69,15 @@ class WildDeepfake(DatasetAdapter):
 def _folders(listing: Listing, archive: str) -> list[str] | None:
     """Folders of frames in an archive; None if it is damaged."""
     try:
-        names = list(_pictures(listing, archive))
+        names = list(_images(listing, archive))
     except ManifestError:
         return None
     return list(dict.fromkeys(posixpath.dirname(name) for name in names))
 
 
-def _pictures(listing: Listing, archive: str) -> Iterator[str]:
+def _images(listing: Listing, archive: str) -> Iterator[str]:
     for name, _ in read_archive(locate(listing.root, archive)):
-        if is_picture(name):
+        if is_image(name):
             yield posixpath.join(archive, name)
 
 

@@ -15,7 +15,7 @@ from facemill import ManifestError
 from facemill.manifests.records import VideoEntry
 from facemill.manifests.scanning.listing import list_files, locate, open_file
 from facemill.manifests.scanning.scan_report import ScanReport
-from facemill.manifests.sequences import is_archive, is_picture, is_sequence, read_archive, split_archive
+from facemill.manifests.sequences import is_archive, is_image, is_sequence, read_archive, split_archive
 
 __all__ = ["Change", "add_contents", "find_changed", "read_contents", "size_of"]
 
@@ -160,7 +160,7 @@ def _is_folder(place: str) -> bool:
 
 def _read_folder(folder: str) -> Iterator[tuple[str, Content]]:
     for name in list_files(folder).paths:
-        if is_picture(name):
+        if is_image(name):
             with open_file(locate(folder, name)) as file:
                 yield name, _hash(file)
 
@@ -168,7 +168,7 @@ def _read_folder(folder: str) -> Iterator[tuple[str, Content]]:
 def _read_archive(place: str, path: str) -> dict[str, Content]:
     sequences: dict[str, list[tuple[str, Content]]] = defaultdict(list)
     for name, file in read_archive(place):
-        if is_picture(name):
+        if is_image(name):
             sequences[posixpath.join(path, posixpath.dirname(name))].append((posixpath.basename(name), _hash(file)))
     return {sequence: _of_images(images) for sequence, images in sequences.items()}
 

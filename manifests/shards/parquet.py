@@ -18,7 +18,7 @@ from facemill.manifests.records import LABELS, SampleRecord
 from facemill.manifests.schemas import ADDED, from_table, to_table
 from facemill.manifests.shards.base import NO_ANNOTATIONS, EncodedSample, ShardFormat, image_suffix, placed
 
-__all__ = ["PARQUET_SAMPLES", "ROWS_PER_GROUP", "ParquetShards", "picture_columns"]
+__all__ = ["PARQUET_SAMPLES", "ROWS_PER_GROUP", "ParquetShards", "image_columns"]
 
 ROWS_PER_GROUP = 256
 """Samples per row group: the most that writing holds in memory, and the unit of random access."""
@@ -86,7 +86,7 @@ class ParquetShards(ShardFormat):
                 missing = sorted(set(PARQUET_SAMPLES.names) - set(file.schema_arrow.names) - ADDED.keys())
                 if missing:
                     raise DatasetError(f"{path.name} lacks the columns {', '.join(missing)}: build it again.")
-                names = picture_columns(file.schema_arrow)
+                names = image_columns(file.schema_arrow)
                 for batch in file.iter_batches(_rows_per_read(file, names)):
                     records = from_table(pa.Table.from_batches([batch]), SampleRecord)
                     images = (pc.struct_field(batch.column(name), "bytes") for name in names)
@@ -97,7 +97,7 @@ class ParquetShards(ShardFormat):
             raise DatasetError(f"{path.name} cannot be read as Parquet ({error}): build it again.") from error
 
 
-def picture_columns(schema: pa.Schema) -> list[str]:
+def image_columns(schema: pa.Schema) -> list[str]:
     """Names of the image columns: `image`, `mask`, and the image annotations."""
     return ["image", "mask", *(f.name for f in schema if f.name not in PARQUET_SAMPLES.names and f.type == IMAGE)]
 

@@ -64,7 +64,7 @@ class WebDatasetShards(ShardFormat):
         return _samples(path, _sample)
 
     @staticmethod
-    def read_pictures(path: Path, side: int, names: Sequence[str]) -> Iterator[tuple[str, list[bytes]]]:
+    def read_images(path: Path, side: int, names: Sequence[str]) -> Iterator[tuple[str, list[bytes]]]:
         """Key and encoded images of each sample, in the order written.
 
         The JSON is skipped, since parsing and checking it takes as long as decoding the image.

@@ -1,4 +1,4 @@
-"""The main job: plan shards, build and commit them on an executor, merge their tables."""
+"""The build: plan shards, build and commit them on an executor, merge their tables."""
 
 from facemill.pipeline.build.job import BuildReport, build
 

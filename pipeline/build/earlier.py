@@ -1,4 +1,4 @@
-"""What an earlier run left of a shard: the groups that need not be processed again, and what is better than nothing."""
+"""Results of an earlier run for a shard: groups that need not be processed again, and samples worth keeping."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from facemill import FacemillError
 from facemill.manifests import ClipGroup, FailureRecord, FrameFaces, SampleRecord, VideoFacts, schemas
-from facemill.manifests.checks.sample_checks import PictureCheck
+from facemill.manifests.checks.sample_checks import ImageCheck
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.pipeline.build.state import ShardFile, ShardResult
 from facemill.pipeline.extract.result import ClipResult
@@ -24,10 +24,10 @@ Item = TypeVar("Item")
 
 
 class EarlierShard:
-    """A committed shard whose files may be damaged since.
+    """A committed shard whose files may have been damaged since.
 
-    A sample is good where the shard is whole; otherwise where its record is as in the table of samples, and its
-    picture and mask are as the record says.
+    All samples of an undamaged shard are good. In a damaged one, a sample is good if its record equals that in the
+    table of samples, and its image and mask match the record.
     """
 
     def __init__(self, root: Path, result: ShardResult, encoding: str) -> None:
@@ -43,7 +43,7 @@ class EarlierShard:
         self._readable = None not in (faces, facts) and (listed is not None or good.total() == result.rows)
 
     def is_final(self, group: ClipGroup, *, retry_failed: bool) -> bool:
-        """Whether the group's samples are all there and none of its failures is to be tried again."""
+        """Whether the group's samples are complete and none of its failures is to be retried."""
         ids = [video.video_id for video in group.videos()]
         lacking = any(not self._samples[video.video_id] for video in group.sampled())
         again = any(failure.retryable for video_id in ids for failure in self._failures[video_id])
@@ -61,7 +61,7 @@ class EarlierShard:
         )
 
     def better(self, group: ClipGroup, new: ClipResult) -> ClipResult:
-        """The new result; or the earlier one, if the environment has since taken away a video that gave more then."""
+        """The new result; or the earlier one, if a fault of the environment made a video give fewer samples now."""
         now = Counter(sample.record.video_id for sample in new.samples)
         taken = [f for f in new.failures if f.retryable and now[f.video_id] < len(self._samples[f.video_id])]
         if not taken:
@@ -73,7 +73,7 @@ class EarlierShard:
         return replace(earlier, failures=[*earlier.failures, *lost])
 
     def _lost(self, video_id: str) -> int:
-        """Samples of a video that were committed and are not good any more."""
+        """Number of a video's committed samples that are no longer good."""
         return self._listed[video_id] - len(self._samples[video_id])
 
     def _missing(self, failure: FailureRecord) -> FailureRecord:
@@ -91,7 +91,7 @@ def _read_table(root: Path, file: ShardFile, record_class: type[Record]) -> list
 def _good_samples(
     root: Path, result: ShardResult, listed: list[SampleRecord] | None, encoding: str
 ) -> Iterator[EncodedSample]:
-    """Samples in the shard's order, up to where it cannot be read any further."""
+    """Yield the good samples in the shard's order, up to the point where it becomes unreadable."""
     if result.shard is None:
         return
     whole = result.shard.is_whole(root)
@@ -103,8 +103,8 @@ def _good_samples(
 
 
 def _is_sound(sample: EncodedSample, encoding: str) -> bool:
-    # Of annotations that are images there is no hash: nothing tells whether they are as they were.
-    return not sample.images and not any(PictureCheck(sample.record.crop_size, encoding).faults(sample))
+    # Image annotations have no hash, so that changes to them would go unnoticed.
+    return not sample.images and not any(ImageCheck(sample.record.crop_size, encoding).faults(sample))
 
 
 def _by_video(items: Iterable[Item], video_id: Callable[[Item], str]) -> dict[str, list[Item]]:

@@ -1,4 +1,4 @@
-"""Stopping a build at once whose first videos mostly fail for one reason of the environment's."""
+"""Stopping a build early if most of its first videos fail for the same fault of the environment."""
 
 from collections import defaultdict
 
@@ -8,14 +8,14 @@ from facemill.pipeline.build.state import GroupDone
 __all__ = ["EarlyStop"]
 
 FIRST = 16
-"""Videos after which the failure rate is first looked at."""
+"""Number of videos after which the failure rate is checked."""
 
 
 class EarlyStop:
-    """Called with what workers are through with, in any order.
+    """Checks the first groups that workers finish; called with each group, in any order.
 
     Args:
-        videos: how many there are in all.
+        videos: total number of videos.
     """
 
     def __init__(self, videos: int) -> None:
@@ -24,10 +24,10 @@ class EarlyStop:
         self._blocked: dict[str, list[str]] = defaultdict(list)
 
     def __call__(self, done: GroupDone) -> None:
-        """Take in a group.
+        """Count a group.
 
         Raises:
-            ConfigError: if more than half of the first videos failed for one reason.
+            ConfigError: if more than half of the first videos failed for the same reason.
         """
         if self._seen >= self._first:
             return
@@ -37,6 +37,6 @@ class EarlyStop:
         for reason, messages in self._blocked.items():
             if self._seen >= self._first and 2 * len(messages) > self._seen:
                 raise ConfigError(
-                    f"{len(messages)} of the first {self._seen} videos failed for one reason, {reason} "
-                    f"({messages[0].removesuffix('.')}): mend that and run the same command again."
+                    f"{len(messages)} of the first {self._seen} videos failed for the same reason, {reason} "
+                    f"({messages[0].removesuffix('.')}): fix that and run the same command again."
                 )

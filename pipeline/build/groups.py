@@ -1,4 +1,4 @@
-"""Processing the clip groups of a shard, in order: what of a build needs torch."""
+"""Processing the clip groups of a shard in order: the part of a build that needs torch."""
 
 import ctypes
 import mmap
@@ -28,22 +28,22 @@ __all__ = ["clip_results", "device_of_worker"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT_BLOCK_BYTES = 32 << 20
-"""Blocks up to this size stay with the process: what glibc arrives at by itself where nobody interferes."""
-MUCH_BYTES = 1 << 30
+"""Freed blocks up to this size stay with the process: the value that glibc reaches by itself by default."""
+TRIM_ABOVE_BYTES = 1 << 30
 
 
 def clip_results(
     spec: ShardSpec, job: BuildJob, slot: WorkerSlot, watch: Stopwatch
 ) -> Iterator[tuple[str, ClipResult]]:
-    """Process a shard's clip groups in order; yields what each gives, in one part or several, with the group's id.
+    """Process a shard's clip groups in order; yields each group's id and result, in one or more parts.
 
-    Whatever breaks is a failure of the videos concerned.
+    An exception becomes a failure of the videos that were being processed.
     """
     group_of = {video.video_id: group.group_id for group in spec.groups for video in group.videos()}
     detector = partial(
         load_detector, job.recipe.detect, job.recipe.filter.min_face, device_of_worker(job.device, slot.number)
     )
-    with _settled(), ThreadPoolExecutor(1, "encode") as encoders:
+    with _worker_settings(), ThreadPoolExecutor(1, "encode") as encoders:
         known = None if job.faces is None else open_faces(job.faces)
         tools = WorkerResources(job.recipe, detector, known, job.work.detection, encoders, watch)
         with Prefetch(spec.groups, job.recipe, slot.threads) as stream:
@@ -53,7 +53,7 @@ def clip_results(
                 elif isinstance(item, BrokenGroup):
                     yield item.group.group_id, _broken(list(item.group.videos()), item.error)
                 else:
-                    clip, items = item[0], _giving_back(item[1])
+                    clip, items = item[0], _trimming_memory(item[1])
                     videos = [video.entry for video in clip.videos]
                     try:
                         result = process_clip(clip, items, tools)
@@ -61,15 +61,15 @@ def clip_results(
                         result = _broken(videos, error)
                     yield group_of[videos[0].video_id], result
                     for _ in items:
-                        pass  # what is left of a clip that broke
+                        pass  # skip the remaining items of a clip that failed
         watch.merge(stream.watch)
 
 
 def _broken(videos: Sequence[VideoEntry], error: Exception) -> ClipResult:
-    """The failures of videos in which an exception came up, by whose fault it is.
+    """Convert an exception to a failure of each video, classified by cause.
 
     Raises:
-        FacemillError: the exception itself, where it is no video's fault and ends the run.
+        FacemillError: the exception itself, if it is not caused by a video and must end the run.
     """
     if isinstance(error, VideoError):
         reason, message = Reason(error.reason), error.message
@@ -79,28 +79,28 @@ def _broken(videos: Sequence[VideoEntry], error: Exception) -> ClipResult:
         fault = f"{type(error).__name__}: {error}"
         reason = reason_of_error(error) or Reason.INTERNAL_ERROR
         whose = "facemill itself" if reason is Reason.INTERNAL_ERROR else "The system"
-        advice = "please report it" if reason is Reason.INTERNAL_ERROR else "it is tried again by the same command"
+        advice = "please report it" if reason is Reason.INTERNAL_ERROR else "the same command tries it again"
         message = f"{whose} failed on this clip group ({fault}): {advice}."
     return ClipResult([], [], [FailureRecord(video.video_id, Stage.PROCESS, reason, message) for video in videos])
 
 
-def _giving_back(items: Iterator[ClipItem]) -> Iterator[ClipItem]:
-    """The items of a clip; what a fake has left of free memory, in pieces, goes back to the system where it is much."""
+def _trimming_memory(items: Iterator[ClipItem]) -> Iterator[ClipItem]:
+    """Yield the items of a clip; after each fake, a process with much memory returns free blocks to the system."""
     for item in items:
         yield item
         if isinstance(item, FakeRead):
             with suppress(AttributeError, OSError):  # not glibc
                 pages = int(Path("/proc/self/statm").read_text().split()[1])
-                if pages * mmap.PAGESIZE > MUCH_BYTES:
+                if pages * mmap.PAGESIZE > TRIM_ABOVE_BYTES:
                     ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager
-def _settled() -> Iterator[None]:
-    """Inside, this process is a worker: one thread for torch and OpenCV, and freed memory kept for the next frame.
+def _worker_settings() -> Iterator[None]:
+    """Configure this process as a worker: one thread for torch and OpenCV, and freed memory kept for the next frame.
 
-    Workers share the cores, and sums must not depend on the number of threads. Dask has its workers give
-    freed memory back at once; fetching it again, page by page, made face detection five times slower.
+    Workers share the cores, and sums must not depend on the number of threads. Dask makes its workers return freed
+    memory to the system at once; getting it back page by page made face detection five times slower.
     """
     with suppress(AttributeError, OSError):  # not glibc
         libc = ctypes.CDLL(None)
@@ -120,7 +120,7 @@ def _settled() -> Iterator[None]:
 
 
 def device_of_worker(device: str, slot_number: int) -> str:
-    """The device of a worker: `auto` and `cuda` deal the workers out over the GPUs."""
+    """The device of a worker: `auto` and `cuda` distribute the workers over the GPUs."""
     resolved = resolve_device(device)
     if device in ("auto", "cuda") and resolved.type == "cuda":
         return f"cuda:{slot_number % torch.cuda.device_count()}"

@@ -1,4 +1,4 @@
-"""The identity of the work: whatever the bytes of a build may depend on, beside the videos themselves."""
+"""The identity of the work: everything besides the videos that the bytes of a build may depend on."""
 
 import hashlib
 import json
@@ -38,35 +38,35 @@ VERSIONED = (
     "torch",
     "torchvision",
 )
-"""Packages, beside PyAV, whose version may show in the pixels or the files."""
+"""Packages, besides PyAV, whose version may affect pixels or files."""
 NOT_IN_FACES = ("pyarrow", "python")
 """Versions on which detections do not depend."""
 MOST_TOLD = 3
-"""Differences of one kind that are told."""
+"""Most differences of one kind that are listed."""
 
 GPU_DRIVERS = ("/proc/driver/nvidia/gpus", "/dev/dxg")
-"""What there is where a process may have a GPU: asking torch takes seconds."""
+"""Paths of which at least one exists if the machine has a GPU: asking torch takes seconds."""
 VECTOR_UNITS = {
     "AVX512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"},
     "AVX2": {"avx2", "fma"},
 }
-"""Instruction sets between which torch chooses, the widest first, and the CPU's flags that each takes."""
+"""Instruction sets that torch chooses from, widest first, and the CPU flags that each requires."""
 LIMITS = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
-"""Environment variables that, together, have torch and its libraries use AVX2 at most."""
+"""Environment variables that, together, limit torch and its libraries to AVX2."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkIdentity:
-    """What may show in the bytes: equal work on equal videos gives equal files.
+    """Everything that may affect the bytes: equal work on equal videos gives equal files.
 
-    It stands in build.json, and its digest in every shard's fingerprint and result; what detections depend on is in
-    the key of each of them.
+    It is stored in build.json, and its digest in every shard's fingerprint and result; the digest of the part that
+    detections depend on is in their keys.
 
     Attributes:
-        recipe: every setting that decides bytes.
-        weights: SHA-256 of the face detector's weights file; None for those that its package brings.
+        recipe: all settings that affect bytes.
+        weights: SHA-256 of the face detector's weights file; None for the weights in its package.
         versions: of facemill and its libraries, by name.
-        device: what finds faces (see `device_kind`).
+        device: hardware that detects faces (see `device_kind`).
     """
 
     recipe: Mapping[str, Any]
@@ -85,7 +85,7 @@ class WorkIdentity:
         return cls(recipe.work_values(), recipe.detect.weights_digest(), found, device_kind(device))
 
     def values(self) -> dict[str, Any]:
-        """As plain values, each under the name by which a difference is told."""
+        """As plain values, under the names that messages about differences use."""
         return {
             "recipe": self.recipe,
             "weights file": self.weights,
@@ -100,12 +100,12 @@ class WorkIdentity:
 
     @property
     def detection(self) -> str:
-        """Digest of what detections depend on, 16 hex digits."""
+        """Digest of everything that detections depend on, 16 hex digits."""
         return _digest(detection_values(self.values()))[:16]
 
 
 def detection_values(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the values of an identity, maybe a damaged one, those on which detections depend."""
+    """The values of an identity, possibly a damaged one, that detections depend on."""
     recipe = _section(identity, "recipe")
     detect = _section(recipe, "detect")
     settings = {name: value for name, value in detect.items() if name not in ("on", "weights")}
@@ -118,7 +118,7 @@ def detection_values(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """What differs in `other`, such as `another recipe (crop.size 299 instead of 224)`."""
+    """Describe what differs in `other`, such as `another recipe (crop.size 299 instead of 224)`."""
     found = []
     for section, value in own.items():
         mine, theirs = dict(_leaves(value)), dict(_leaves(other.get(section)))
@@ -147,7 +147,7 @@ def manifest_digest(entries: Sequence[VideoEntry]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of whatever may show in the pixels, for dataset.json."""
+    """Versions of all packages that may affect pixels or files, for dataset.json."""
     found = {name: metadata.version(name) for name in VERSIONED}
     libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
     found |= {"av": av.__version__, "libavcodec": libavcodec}
@@ -155,14 +155,14 @@ def versions() -> dict[str, str]:
 
 
 def has_gpu() -> bool:
-    """Whether there may be a GPU for torch: asking torch itself takes seconds."""
+    """Whether torch may have a GPU; asking torch itself takes seconds."""
     return any(Path(driver).exists() for driver in GPU_DRIVERS)
 
 
 def device_kind(device: str) -> str:
-    """What a process here finds faces with: the GPU's name, or the CPU's architecture and vector instructions.
+    """Hardware that detects faces in this process: the GPU's name, or the CPU's architecture and vector instructions.
 
-    Sums differ in their last bits between them, and a box that lies between two of its steps with them.
+    Sums differ in their last bits between devices, and so may boxes.
 
     Args:
         device: as in `BuildJob`.
@@ -197,7 +197,7 @@ def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Plain values by dotted name; a plain value itself has none."""
+    """Yield plain values with their dotted names; the name of a value that is not nested is empty."""
     if not isinstance(value, Mapping):
         yield prefix, value
         return

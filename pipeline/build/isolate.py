@@ -1,11 +1,11 @@
-"""Isolation: clip groups of a shard that has killed its workers, each processed in a process of its own.
+"""Isolation: for a shard that has killed its workers, each clip group is processed in its own process.
 
-What they give makes the shard: where nobody is guilty alone, as when a worker's memory ran out over many groups,
-nothing is lost. Of a group that kills its process, each video is tried alone; the videos that kill theirs are
-recorded, and the others are processed without them. A group that takes the worker with it, as where a container dies
-as a whole, is left out once it has done so twice.
+The results make up the shard: if no single group is the cause, for example if a worker's memory ran out over many
+groups, nothing is lost. If a group kills its process, each of its videos is tried alone; videos that kill their
+process are recorded as failures, and the others are processed without them. A group that also kills the worker, for
+example because a whole container is killed, is left out after the second time.
 
-Run as `python -m facemill.pipeline.build.isolate`, this module is that process: it takes pickled work on stdin and
+Run as `python -m facemill.pipeline.build.isolate`, this module is that process: it reads pickled work from stdin and
 writes the pickled result to stdout.
 """
 
@@ -27,25 +27,25 @@ from facemill.pipeline.extract.result import ClipResult, merged
 __all__ = ["deaths_file", "deaths_of", "isolated_results"]
 
 DEADLY = 2
-"""Workers that die with a group at work before it is left out."""
+"""Number of workers killed by a group after which it is left out."""
 
 
 def deaths_file(out: Path, shard_id: str) -> Path:
-    """The file of what `deaths_of` reads."""
+    """Path of the file that `deaths_of` reads."""
     return out / state_path(shard_id, "deaths")
 
 
 def deaths_of(out: Path, shard_id: str) -> list[str]:
-    """A line, of the run and the group's id, for each group with which a worker died, and for the one at work."""
+    """A line with the run and the group's id for each time a worker died with a group, and for the current group."""
     file = deaths_file(out, shard_id)
     return file.read_text().splitlines() if file.exists() else []
 
 
 def isolated_results(spec: ShardSpec, job: BuildJob) -> Iterator[tuple[str, ClipResult]]:
-    """What `facemill.pipeline.build.shard.clip_results` gives for the shard, by processes that may die.
+    """As `facemill.pipeline.build.groups.clip_results`, but with processes that may die.
 
     Raises:
-        FacemillError: for what is no video's fault, such as missing weights.
+        FacemillError: for faults that no video causes, such as missing weights.
     """
     file, deaths = deaths_file(job.out, spec.shard_id), deaths_of(job.out, spec.shard_id)
     for group in spec.groups:
@@ -75,7 +75,7 @@ def _result_of(group: ClipGroup, spec: ShardSpec, job: BuildJob) -> ClipResult:
         tuple(fake for fake in group.fakes if fake.video_id not in deaths),
     )
     survivors = [video.video_id for video in rest.videos()] if len(deaths) < len(videos) else []
-    # Where nobody is guilty alone, they are together.
+    # If no video kills its process alone, all of them together are the cause.
     result = _process(rest, spec, job) if survivors and deaths else done
     if isinstance(result, signal.Signals):
         failures += [_failure(video_id, result, "this video and its clip group") for video_id in survivors]
@@ -84,7 +84,7 @@ def _result_of(group: ClipGroup, spec: ShardSpec, job: BuildJob) -> ClipResult:
 
 
 def _process(group: ClipGroup, spec: ShardSpec, job: BuildJob) -> ClipResult | signal.Signals:
-    """The group's result from a fresh process, or the signal by which that one died."""
+    """The group's result from a new process, or the signal that killed that process."""
     work = pickle.dumps((replace(spec, groups=(group,)), job))
     done = subprocess.run([sys.executable, "-m", __name__], input=work, capture_output=True, check=False)
     if done.returncode < 0:
@@ -98,12 +98,12 @@ def _process(group: ClipGroup, spec: ShardSpec, job: BuildJob) -> ClipResult | s
 
 
 def _failure(video_id: str, death: signal.Signals, what: str) -> FailureRecord:
-    """SIGKILL comes from outside, as from the system when memory runs out; any other signal from the process itself."""
+    """Describe a death: SIGKILL comes from outside, for example when memory runs out; other signals mean a crash."""
     if death is signal.SIGKILL:
         message = (
-            f"The process that reads {what} is killed from outside ({death.name}), as where memory runs out: raise the "
-            "workers' limit (--memory-limit of dask worker, that of the container or the batch job), or run fewer; it "
-            "is tried again by the same command."
+            f"The process that reads {what} is killed from outside ({death.name}), as when memory runs out: raise the "
+            "memory limit (--memory-limit of dask worker, or that of the container or batch job), or run fewer "
+            "workers; the same command tries it again."
         )
         return FailureRecord(video_id, Stage.PROCESS, Reason.WORKER_KILLED, message)
     message = f"The process that reads {what} crashes ({death.name}): replace the file."
@@ -112,7 +112,7 @@ def _failure(video_id: str, death: signal.Signals, what: str) -> FailureRecord:
 
 def _main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else prints must not come between
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # other output must not mix with the answer
     from facemill import FacemillError
     from facemill.pipeline.build.groups import clip_results
     from facemill.pipeline.build.plan import WorkerSlot

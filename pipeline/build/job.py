@@ -1,4 +1,4 @@
-"""The main job: a manifest and a recipe in, a checked dataset of face crops out. Killed anywhere, it resumes."""
+"""The build: from a manifest and a recipe to a dataset of face crops. It resumes after an interruption at any point."""
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -35,22 +35,22 @@ Result = TypeVar("Result")
 
 
 class Watcher:
-    """Is told how a build goes; this one takes no notice."""
+    """Receives the progress of a build; this base class ignores it."""
 
     def begin(self, videos: int) -> None:
-        """There are `videos` in all."""
+        """Called once, with the total number of videos."""
 
     def note(self, line: str) -> None:
-        """Something that helps to watch the build."""
+        """Called with information that helps to monitor the build."""
 
     def warn(self, line: str) -> None:
-        """Something that the user should know, and that does not end the build."""
+        """Called with a warning for the user that does not end the build."""
 
     def group(self, done: GroupDone) -> None:
-        """A worker is through with a clip group."""
+        """Called when a worker has finished a clip group."""
 
     def shard(self, result: ShardResult, *, built: bool) -> None:
-        """A shard is committed, now (`built`) or by an earlier run."""
+        """Called when a shard is committed, by this run (`built`) or by an earlier one."""
 
 
 def build(
@@ -79,23 +79,23 @@ def build(
     Args:
         videos: a manifest, or its entries.
         out: the dataset's folder; every worker must see it under this path.
-        executor, workers, scheduler, performance_report: one of `registry.EXECUTORS`, and what it takes.
+        executor, workers, scheduler, performance_report: a name in `registry.EXECUTORS`, and that executor's arguments.
         device: see `BuildJob`.
         faces: folder of an earlier build whose detections are reused.
-        part: (3, 16) builds the third of 16 equal parts of the shards and merges nothing: 16 such calls, at one time
-            or another and on any machines that see `out`, then `finish_build`, come to the same as one without it.
-        retry_failed: try again also the shards in which a video failed by its own fault.
-        watcher: is told how it goes.
+        part: (3, 16) builds the third of 16 equal parts of the shards and merges nothing: 16 such calls, at any
+            times and on any machines that see `out`, then `finish_build`, give the same as one call without `part`.
+        retry_failed: also retry shards in which a video failed by its own fault.
+        watcher: receives the progress.
 
     Returns:
-        what the build, or the part of it, came to.
+        Report on the build, or on this part of it.
 
     Raises:
-        ManifestError: the manifest cannot be read or breaks a rule.
-        ConfigError: `out` holds another build or cannot be written to, another run is at work there, the scheduler
-            cannot be reached, or most of the first videos fail for one reason of the environment's.
+        ManifestError: the manifest cannot be read or is invalid.
+        ConfigError: `out` holds another build or cannot be written to, another run is active there, the scheduler
+            cannot be reached, or most of the first videos fail for the same fault of the environment.
         DetectorError: the detector's weights are missing.
-        DatasetError: `faces` cannot be read, or a shard fails again and again for no fault of a video.
+        DatasetError: `faces` cannot be read, or a shard fails repeatedly through no fault of a video.
     """
     out, faces = Path(out).absolute(), None if faces is None else Path(faces).absolute()
     entries = _entries(videos)
@@ -106,7 +106,7 @@ def build(
     if part is not None:
         specs = _share(specs, *part)
     count = sum(len(spec.sampled_ids) for spec in specs)
-    crew = EXECUTORS[executor](
+    runner = EXECUTORS[executor](
         workers=workers,
         scheduler=scheduler,
         gpus=_count_gpus(device),
@@ -117,15 +117,15 @@ def build(
         write_videos(entries, out / VIDEOS_FILE, places=False)
         watcher.begin(count)
         results: dict[str, ShardResult] = {}
-        with crew:
-            if crew.dashboard is not None:
-                watcher.note(f"Dask's dashboard: {crew.dashboard}")
-            identity = _agreed(crew, identity, device, entries, recipe, run_file(out, run), watcher)
+        with runner:
+            if runner.dashboard is not None:
+                watcher.note(f"Dask's dashboard: {runner.dashboard}")
+            identity = _check_workers(runner, identity, device, entries, recipe, run_file(out, run), watcher)
             settle(out, identity.values())
             if faces is not None:
                 faces = _fitting_faces(faces, identity, watcher)
             job = BuildJob(out, recipe, faces, device, retry_failed, run, identity, thorough=_is_finished(out))
-            for result, built in _run(crew, specs, job, _Listener(watcher, EarlyStop(count))):
+            for result, built in _run(runner, specs, job, _Listener(watcher, EarlyStop(count))):
                 results[result.shard_id] = result
                 watcher.shard(result, built=built)
         in_order = [results[spec.shard_id] for spec in specs]
@@ -133,29 +133,29 @@ def build(
 
 
 def finish_build(videos: str | Path | Sequence[VideoEntry], recipe: Recipe, out: str | Path) -> BuildReport:
-    """Merge the shards of a build all of whose parts are done, and decode nothing. Arguments as for `build`.
+    """Merge the shards of a build whose parts are all finished, without decoding. Arguments as for `build`.
 
     Raises:
         ManifestError, ConfigError: as `build`.
-        DatasetError: for shards that are not built, or not whole.
+        DatasetError: a shard is not built, or is damaged.
     """
     out, entries = Path(out).absolute(), _entries(videos)
     specs = plan_shards(group_clips(entries), recipe)
     identity = WorkIdentity.here(recipe, "cpu")
     with claim(out, _claimed(entries, identity)):
-        identity = replace(identity, device=recorded(out).get("device", ""))  # of the parts, whatever this machine has
+        identity = replace(identity, device=recorded(out).get("device", ""))  # that of the parts, not of this machine
         how = {"thorough": _is_finished(out)}
         results = [load_whole(out, spec.shard_id, spec.fingerprint(identity), **how) for spec in specs]
         if missing := [spec.shard_id for spec, result in zip(specs, results, strict=True) if result is None]:
             raise DatasetError(
-                f"{len(missing)} of {len(specs)} shards are not built, {missing[0]} the first: run the parts of the "
-                "build that failed once more."
+                f"{len(missing)} of {len(specs)} shards are not built, the first is {missing[0]}: run the parts of the "
+                "build that failed again."
             )
         return merge_shards(out, recipe, [result for result in results if result is not None])
 
 
 def _is_finished(out: Path) -> bool:
-    """Whether a run would mend what was finished, so that every byte is looked at, or resume what was interrupted."""
+    """Whether a run repairs a finished dataset, and so checks every byte, instead of resuming an interrupted build."""
     return (out / DATASET_FILE).exists()
 
 
@@ -176,12 +176,12 @@ def _share(specs: list[ShardSpec], number: int, count: int) -> list[ShardSpec]:
 
 
 def _claimed(entries: Sequence[VideoEntry], identity: WorkIdentity) -> dict[str, Any]:
-    """What a folder is claimed for, as far as it is known before the workers have told their device."""
+    """Values that a folder is claimed for: those known before the workers report their device."""
     known = {section: value for section, value in identity.values().items() if section != "device"}
     return {**known, "manifest": manifest_digest(entries)}
 
 
-def _agreed(
+def _check_workers(
     executor: Executor,
     own: WorkIdentity,
     device: str,
@@ -190,9 +190,10 @@ def _agreed(
     run_file: Path,
     watcher: Watcher,
 ) -> WorkIdentity:
-    """The identity of the work of those who do it: a worker that would give other bytes is refused.
+    """The identity of the work with the workers' device; workers that do not see a folder are left out.
 
-    Those that do not see a folder are left out.
+    Raises:
+        ConfigError: a worker would give other bytes, or no worker can be used.
     """
     roots = sorted({entry.root for entry in entries})
     weights = None if recipe.detect.weights is None else str(recipe.detect.weights)
@@ -214,7 +215,7 @@ def _agreed(
 
 
 def _fitting_faces(faces: Path, identity: WorkIdentity, watcher: Watcher) -> Path | None:
-    """The folder whose detections are reused; None, with a word about it, where they were made by other means."""
+    """The folder whose detections are reused; None, with a warning, if they were made under other conditions."""
     made_by = open_faces(faces).made_by
     if made_by in (None, identity.detection):
         return faces
@@ -230,7 +231,7 @@ def _fitting_faces(faces: Path, identity: WorkIdentity, watcher: Watcher) -> Pat
 
 @dataclass(frozen=True, slots=True)
 class _Listener:
-    """Hands on what workers tell."""
+    """Passes workers' messages to the watcher and the early stop."""
 
     watcher: Watcher
     early_stop: EarlyStop
@@ -244,11 +245,11 @@ class _Listener:
 def _run(
     executor: Executor, specs: list[ShardSpec], job: BuildJob, listener: _Listener
 ) -> Iterator[tuple[ShardResult, bool]]:
-    """Build every shard; those that kill workers once more, with each clip group in a process of its own.
+    """Build every shard; a shard that kills workers is built again with each clip group in its own process.
 
-    Where a group kills the worker even so, again: the next worker leaves it out.
+    If a group kills even that worker, the shard is retried, and the next worker leaves the group out.
 
-    Yields each result, and whether this run made it.
+    Yields each result, and whether this run built it.
     """
     killed = yield from _attempt(executor, specs, job, listener)
     deaths: dict[str, list[str]] = {}
@@ -258,15 +259,15 @@ def _run(
         for shard_id, told in deaths.items():
             if told == before.get(shard_id, []):
                 raise DatasetError(
-                    f"Workers die of shard {shard_id}, though not of its videos: look at their logs, and at their "
-                    "memory limit."
+                    f"Workers die while building shard {shard_id}, but not because of its videos: check their logs and "
+                    "their memory limit."
                 )
 
 
 def _attempt(
     executor: Executor, specs: list[ShardSpec], job: BuildJob, listener: _Listener
 ) -> Generator[tuple[ShardResult, bool], None, list[ShardSpec]]:
-    """Yield the results of the shards that can be built; returns those that killed their workers."""
+    """Yield the results of shards that can be built; returns the shards that killed their workers."""
     killed = []
     for outcome in executor.run(partial(_build_on_worker, job), specs, listener):
         if outcome.killed:
@@ -280,7 +281,7 @@ def _result(outcome: Outcome[ShardSpec, Result]) -> Result:
     """A task's result.
 
     Raises:
-        FacemillError: what the task raised, or that it failed again and again.
+        FacemillError: the task's own, or a `DatasetError` if it failed repeatedly.
     """
     if outcome.result is not None:
         return outcome.result
@@ -288,12 +289,12 @@ def _result(outcome: Outcome[ShardSpec, Result]) -> Result:
         raise outcome.error
     fault = f"{type(outcome.error).__name__}: {outcome.error}"
     raise DatasetError(
-        f"Shard {outcome.task.shard_id} failed again and again ({fault}): mend that and run the command again."
+        f"Shard {outcome.task.shard_id} failed repeatedly ({fault}): fix that and run the command again."
     ) from outcome.error
 
 
 def _build_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) -> tuple[ShardResult, bool]:
-    # First, and without torch, which takes seconds to import: most of a resumed build is committed.
+    # Checked first, before torch is imported, which takes seconds: in a resumed build most shards are committed.
     how = {"retry_failed": job.retry_failed, "thorough": job.thorough}
     done = load_final(job.out, spec.shard_id, spec.fingerprint(job.work), **how)
     if done is not None:
@@ -304,7 +305,7 @@ def _build_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) 
 
 
 def _count_gpus(device: str) -> int:
-    """GPUs that workers on this machine would share."""
+    """Number of GPUs that workers on this machine share."""
     if device == "cpu" or not has_gpu():
         return 0
     import torch

@@ -26,11 +26,11 @@ __all__ = ["BuildProgress"]
 logger = logging.getLogger(__name__)
 
 LINE_EVERY_S = 10.0
-"""Seconds between two plain lines, in the log and where there is no terminal."""
+"""Seconds between two plain lines, in the log and without a terminal."""
 
 
 class BuildProgress(Watcher):
-    """Shows videos, faces, faces per second, failures and time left, of this run alone. A context.
+    """Shows videos, faces, faces per second, failures and time left, for this run alone; a context manager.
 
     Args:
         quiet: show nothing.
@@ -90,11 +90,11 @@ class BuildProgress(Watcher):
         self._show()
 
     def counts(self) -> Counter[str]:
-        """Videos, faces and failures that this run has come to so far."""
+        """Videos, faces and failures of this run so far."""
         return sum(self._open.values(), self._closed.copy())
 
     def seconds_left(self) -> float | None:
-        """At the pace of this run so far; None where there is no telling yet."""
+        """Estimated from this run's speed so far; None before the first group is finished."""
         done = self.counts()["videos"]
         left = self.total - self.earlier - done
         return (time.monotonic() - self._start) * left / done if done else 0.0 if not left else None

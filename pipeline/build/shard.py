@@ -1,4 +1,4 @@
-"""Building one shard: the unit of layout and of commit. Free of Dask, and of torch where groups are isolated."""
+"""Building one shard, the unit of layout and of commit. Does not import Dask, nor torch if groups are isolated."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -42,19 +42,19 @@ def build_shard(
     slot: WorkerSlot | None = None,
     tell: Callable[[GroupDone], None] = lambda done: None,
 ) -> ShardResult:
-    """Build a shard and commit it; a shard whose committed result is final is left as it is.
+    """Build a shard and commit it; a shard whose committed result is final is left unchanged.
 
-    Of a shard that was committed before, only groups are processed anew in which something is damaged or to be
-    tried again. What is good of a group stays where the environment has since taken its videos away.
+    If the shard was committed before, only groups with damaged samples or with failures to retry are processed
+    again. Good samples of a group are kept if its videos have become unavailable since.
 
-    Its files are written under temporary names and renamed when they are complete; the result, written
-    last, is the commit mark. Equal work gives equal bytes.
+    Files are written under temporary names and renamed once complete; the result, written last, marks the
+    commit. Equal work gives equal bytes.
 
     Args:
         tell: called after each group that was processed.
 
     Raises:
-        FacemillError: for what is no video's fault, such as missing weights, a missing root, or a stop of the build.
+        FacemillError: for faults that no video causes, such as missing weights, a missing root, or a stopped build.
     """
     fingerprint = spec.fingerprint(job.work)
     before = load_result(job.out, spec.shard_id, fingerprint)
@@ -74,7 +74,7 @@ def build_shard(
                 check_running(job.out, job.run)
         if before is not None and before.is_whole(job.out) and records.equal(before, temporary):
             raise _Unchanged
-        (job.out / DATASET_FILE).unlink(missing_ok=True)  # it says that a dataset is whole
+        (job.out / DATASET_FILE).unlink(missing_ok=True)  # it marks the dataset as complete
         changed = True
     if before is not None and not changed:
         return before
@@ -84,7 +84,7 @@ def build_shard(
     return result
 
 
-class _Unchanged(Exception):  # noqa: N818, no error: it keeps a new file from replacing an equal one
+class _Unchanged(Exception):  # noqa: N818, not an error: it keeps a new file from replacing an equal one
     pass
 
 
@@ -96,7 +96,7 @@ def _results(
     watch: Stopwatch,
     tell: Callable[[GroupDone], None],
 ) -> Iterator[ClipResult]:
-    """The result of each group, in order: new, or what an earlier run has of it."""
+    """Yield the result of each group, in order: a new one, or that of an earlier run."""
     earlier = None if before is None else EarlierShard(job.out, before, job.recipe.encode.format)
     groups = [g for g in spec.groups if earlier is None or not earlier.is_final(g, retry_failed=job.retry_failed)]
     check_roots(video for group in groups for video in group.videos())
@@ -104,7 +104,7 @@ def _results(
     if spec.isolated:
         stream = isolated_results(anew, job)
     else:
-        from facemill.pipeline.build.groups import clip_results  # here: it needs torch, and what isolates does not
+        from facemill.pipeline.build.groups import clip_results  # not at the top: isolation must not need torch
 
         stream = clip_results(anew, job, slot, watch)
     made = groupby(stream, key=itemgetter(0))
@@ -131,7 +131,7 @@ def _group_done(spec: ShardSpec, group: ClipGroup, result: ClipResult) -> GroupD
 
 
 class _Records:
-    """What a shard has given so far, but for pictures, which are written at once."""
+    """Records of a shard so far; images are not kept, since they are written at once."""
 
     def __init__(self, annotations: Annotations) -> None:
         self.annotations = annotations
@@ -147,12 +147,12 @@ class _Records:
         self.facts += result.facts
 
     def equal(self, before: ShardResult, shard: Path) -> bool:
-        """Whether an earlier run came to the same: its failures, and its shard byte for byte."""
+        """Whether an earlier run gave the same failures and the same shard, byte for byte."""
         same = tuple(self.failures) == before.failures and len(self.samples) == before.rows
         return same and (before.shard is None or sha256_of(shard) == before.shard.sha256)
 
     def commit(self, spec: ShardSpec, job: BuildJob, shard: str, fingerprint: str, watch: Stopwatch) -> ShardResult:
-        """Write the tables beside the finished shard and describe all of it."""
+        """Write the tables of the finished shard, and return its result."""
         out = job.out
         with watch("write"):
             tables = {

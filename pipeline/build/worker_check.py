@@ -1,6 +1,6 @@
-"""Whether every worker of a cluster can do the work as the driver would: the same versions, the same files in sight.
+"""Whether every worker of a cluster has the same versions as the driver and sees the same files.
 
-`describe` is sent to workers by value, since a worker may have no facemill at all: it imports the rest only inside.
+`describe` is sent to workers by value, since a worker may not have facemill: all imports are inside the function.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ __all__ = ["describe", "fit_workers"]
 
 
 def describe(weights_file: str | None, device: str, roots: Sequence[str], run_file: str) -> dict[str, Any]:
-    """What this process would do the work with, and what is not in sight, told by plain values.
+    """The versions and device that this process would use, and the paths that it does not see, as plain values.
 
     Args:
-        weights_file: the face detector's.
+        weights_file: the face detector's weights.
         device: as in `BuildJob`.
         roots: folders of the videos.
         run_file: a file in the output folder's state.
@@ -28,7 +28,7 @@ def describe(weights_file: str | None, device: str, roots: Sequence[str], run_fi
 
         told["version of facemill or its libraries"] = {"facemill": __version__, **identity.versions()}
         told["device"] = identity.device_kind(device)
-    except Exception as error:  # whatever is missing or too old there
+    except Exception as error:  # facemill or a library is missing or too old there
         told["version of facemill or its libraries"] = {"facemill": f"missing ({error})"}
     if weights_file is not None:
         weights = Path(weights_file)
@@ -43,16 +43,16 @@ def describe(weights_file: str | None, device: str, roots: Sequence[str], run_fi
 def fit_workers(
     own: Mapping[str, Any], workers: Mapping[str, Mapping[str, Any]]
 ) -> tuple[list[str], list[str], str | None, str | None]:
-    """Who may work.
+    """Determine which workers can be used.
 
     Args:
-        own: what `describe` says of the identity here. A device counts among those that work only: the driver's own
-            does nothing.
-        workers: what it says there, by address.
+        own: the driver's identity. Its device is ignored, since it processes nothing; only the workers' devices must
+            be equal.
+        workers: the result of `describe` of each worker, by address.
 
     Returns:
-        the addresses of those that may; a line for each that may not, since it does not see a folder; a sentence
-        about a difference, for which the cluster is refused; and the device of those that may.
+        Addresses of the workers to use; a message for each worker left out because it does not see a folder; a
+        message about a difference, for which the cluster is refused; and the device of the workers to use.
     """
     from facemill.pipeline.build.identity import differences
 

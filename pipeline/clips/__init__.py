@@ -1,3 +1,3 @@
-"""Clips: which videos belong together, and their sampled frames, decoded ahead in a thread."""
+"""Clips: which videos are read together, and their sampled frames, decoded ahead in a thread."""
 
 __all__: list[str] = []

@@ -1,8 +1,8 @@
-"""A clip: one video in which faces are sought, and the fakes that were made from it, read one after the other.
+"""A clip: one video in which faces are detected (the lead), and the fakes made from it, read one after the other.
 
-The lead is decoded first, every frame of it. Each fake follows on its own, with the frames that show the same moments
-by the time stamps of both files; when it has been read, the thumbnails of both tell whether they did. If not, it is
-read again with the right ones.
+The lead is decoded first, with all of its frames. Then each fake is decoded at the frames that show the same moments
+according to the time stamps of both files. Once a fake is read, its thumbnails are compared with the lead's; if its
+frames show other moments, it is read again with the right ones.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from facemill import VideoError
 from facemill.manifests import FailureRecord, Reason, Stage, VideoEntry
 from facemill.masks import AlignmentKind, PairAlignment, Thumbnails, align_pair
-from facemill.pipeline.decode import Frame, Observer, Picture, SequenceReader, VideoReader, small_rgb, thumbnail_of
+from facemill.pipeline.decode import DecodedFrame, Frame, Observer, SequenceReader, VideoReader, small_rgb, thumbnail_of
 from facemill.pipeline.tracking.cuts import find_cuts
 
 __all__ = [
@@ -34,15 +34,15 @@ __all__ = [
 ]
 
 WINDOW_BYTES = 192 << 20
-"""Decoded frames of a window of the lead, which are held until its fakes have been compared with them."""
+"""Size of a window of the lead's decoded frames, which are kept until its fakes have been compared with them."""
 LONGEST_WINDOW = 64
-"""Frames of a window at most."""
+"""Most frames in a window."""
 READINGS = 3
-"""Times that a fake is read at most, until its frames show the moments of the lead's."""
+"""Most times that a fake is read to find the frames that show the same moments as the lead's."""
 BATCH = 8
-"""Frames of a fake that are handed on at a time."""
+"""Frames of a fake that are yielded at a time."""
 BETWEEN = 5
-"""Between two samples every so many frames are kept, small, for people who come near each other."""
+"""Interval, in frames, at which small frames between two samples are kept, to track people who come close together."""
 SMALL_SIDE = 480
 """Longer side of the frames kept between samples, pixels."""
 
@@ -55,10 +55,10 @@ class ClipVideo:
 
     Attributes:
         file_bytes: size of the file; 0 for a sequence of images.
-        ground_truth: reader of the dataset's own mask video, where the recipe wants it and it can be read.
-        shown: [frames of the lead], this video's frame that shows the same moment; -1 where it has none.
+        ground_truth: reader of the ground-truth mask video, if the recipe uses it and it can be read.
+        shown: [frames of the lead], this video's frame that shows the same moment; -1 if it has none.
         thumbnails: of the frames decoded so far, by index.
-        alignment: with the lead, of the last window that was read.
+        alignment: with the lead, up to the last window that was read.
     """
 
     entry: VideoEntry
@@ -80,7 +80,7 @@ class ClipVideo:
 
     @property
     def is_sequence(self) -> bool:
-        """Whether its frames are face crops already, so that no face is sought in them."""
+        """Whether its frames are face crops already, so that no faces are detected in them."""
         return isinstance(self.reader, SequenceReader)
 
     def seen(self) -> Thumbnails:
@@ -96,10 +96,10 @@ class LeadWindow:
 
     Attributes:
         indices: of the frames, in the lead.
-        frames: as many; `image` is None where one does not decode.
+        frames: one per index; its `image` is None if it does not decode.
         between: frames between the samples, shrunk, RGB, by index.
-        cuts: first frames of the shots that began so far, ascending.
-        ground_truth: frames of the lead's own mask video, if it is a fake that has one.
+        cuts: first frames of the shots found so far, ascending.
+        ground_truth: frames of the lead's ground-truth mask video, if it is a fake that has one.
     """
 
     indices: list[int]
@@ -111,10 +111,10 @@ class LeadWindow:
 
 @dataclass(frozen=True, slots=True)
 class FakeFrames:
-    """Frames of a fake that show the same moments as frames of the lead's window, from `start` on.
+    """Frames of a fake that show the same moments as frames of the lead's window, from position `start` on.
 
     Attributes:
-        frames: None where the fake has no frame of that moment.
+        frames: None if the fake has no frame of that moment.
     """
 
     video: ClipVideo
@@ -125,7 +125,7 @@ class FakeFrames:
 
 @dataclass(frozen=True, slots=True)
 class FakeRestart:
-    """What was handed on of this fake's window showed other moments: forget it, it comes again."""
+    """The frames of this fake's window yielded so far showed other moments: discard them, they are read again."""
 
     video: ClipVideo
 
@@ -135,7 +135,7 @@ class FakeRead:
     """A fake's window is complete.
 
     Attributes:
-        refused: why it cannot be compared with the lead in this window; None if it can.
+        refused: reason why it cannot be compared with the lead in this window; None if it can.
     """
 
     video: ClipVideo
@@ -144,10 +144,10 @@ class FakeRead:
 
 @dataclass(frozen=True, slots=True)
 class CropFrames:
-    """Frames of a video once more, for crops whose place depends on the masks of the whole clip.
+    """Frames of a video, read a second time for crops whose position depends on the masks of the whole clip.
 
     Attributes:
-        start: number of the first among the clip's samples.
+        start: position of the first frame among the clip's samples.
     """
 
     video: ClipVideo
@@ -160,15 +160,15 @@ ClipItem = LeadWindow | FakeFrames | FakeRestart | FakeRead | CropFrames
 
 @dataclass(slots=True)
 class Clip:
-    """Videos that are processed together: a real video and its fakes, or a lone video.
+    """Videos that are processed together: a real video and its fakes, or a single video.
 
     Attributes:
-        lead: the video in which faces are sought: the real one, or the lone one.
+        lead: the video in which faces are detected: the real video, or the single one.
         fakes: those made from the lead.
         indices: sampled frames of the lead.
-        reference: whether the lead only serves its fakes and gives no samples.
-        crops_later: whether crops wait for the masks of the whole clip, so that its videos are read once more.
-        failures: videos that broke off while they were read; complete once all items are.
+        reference: whether the lead is only read for its fakes and gives no samples.
+        crops_later: whether cropping needs the masks of the whole clip, so that its videos are read a second time.
+        failures: videos whose reading failed partway; complete once all items have been read.
         alone: fakes that turned out not to follow the lead, to be read as clips of their own.
     """
 
@@ -183,7 +183,7 @@ class Clip:
 
     @property
     def following(self) -> list[ClipVideo]:
-        """The fakes that have not turned out to be clips of their own."""
+        """The fakes that follow the lead, as far as is known so far."""
         return [fake for fake in self.fakes if fake not in self.alone]
 
     @property
@@ -191,7 +191,7 @@ class Clip:
         return [self.lead, *self.following]
 
     def items(self) -> Iterator[ClipItem]:
-        """Read all videos, a window of the lead at a time, and each fake after it."""
+        """Read all videos: a window of the lead, then that window of each fake, and so on."""
         between: dict[int, NDArray[np.uint8]] = {}
         lead = self._frames(self.lead, self.indices, self._observe_lead(between), every=bool(self.fakes))
         truth = self._ground_truth(self.lead, self.indices)
@@ -199,9 +199,9 @@ class Clip:
         streams = {fake.video_id: self._fake_streams(fake, 0) for fake in self.fakes}
         for start in range(0, len(self.indices), length):
             indices = self.indices[start : start + length].tolist()
-            frames = [frame for frame in islice(lead, len(indices)) if frame is not None]  # it has every one of its own
+            frames = [frame for frame in islice(lead, len(indices)) if frame is not None]  # none is None in the lead
             if start + length >= len(self.indices):
-                next(lead, None)  # what comes after the last sample: a fake that lacks frames goes on there
+                next(lead, None)  # read past the last sample: a fake that lacks frames shows these later moments
             seen = self.lead.seen() if self.lead.thumbnails else None
             if seen is not None:
                 self.cuts = [int(seen.indices[position]) for position in find_cuts(seen.frames)]
@@ -211,11 +211,11 @@ class Clip:
                 self.alone = list(self.fakes)
             for fake in self.following:
                 follows = yield from self._read_fake(fake, seen, streams, start, len(indices))
-                if not follows and start == 0:  # nothing of it has been used yet
+                if not follows and start == 0:  # none of its frames has been used yet
                     self.alone.append(fake)
                     self._forget_failures(fake)
                 if fake in self.alone or start + length >= len(self.indices):
-                    del streams[fake.video_id]  # and with it a decoder, which holds frames of its own
+                    del streams[fake.video_id]  # frees its decoder, which holds frames
         if self.crops_later:
             yield from self._read_again()
 
@@ -230,10 +230,10 @@ class Clip:
     def _read_fake(
         self, fake: ClipVideo, lead: Thumbnails | None, streams: dict[str, "_Streams"], start: int, count: int
     ) -> Generator[ClipItem, None, bool]:
-        """Read a fake's share of a window, again if need be; returns whether it follows the lead.
+        """Read a fake's frames of a window, several times if necessary; returns whether it follows the lead.
 
         Args:
-            lead: what was seen of the lead up to the end of the window.
+            lead: thumbnails of the lead up to the end of the window.
         """
         for attempt in range(READINGS):
             frames, truth = streams[fake.video_id]
@@ -249,7 +249,7 @@ class Clip:
                 return False
             if attempt == READINGS - 1 or not self._realign(fake, start, count):
                 break
-            # Frames that were skipped cannot be placed where the fake falls out of step: none is skipped now.
+            # Where the fake falls out of step, skipped frames cannot be matched: read all of them this time.
             streams[fake.video_id] = self._fake_streams(fake, start, every=True)
             yield FakeRestart(fake)
         yield FakeRead(fake)
@@ -259,11 +259,11 @@ class Clip:
         self.failures = [failure for failure in self.failures if failure.video_id != video.video_id]
 
     def _realign(self, fake: ClipVideo, start: int, count: int) -> bool:
-        """Correct which frames of a fake show what; returns whether that changes any of this window's."""
+        """Correct which frames of a fake show which moments; returns whether any frame of this window changes."""
         assert fake.alignment is not None
         sampled = self.indices[start : start + count]
         before, after = fake.shown[sampled], fake.alignment.fake_of[sampled]
-        # Where nothing moves, one frame is as right as the next.
+        # Without motion, neighbouring frames are equally right.
         settled = (before >= 0) & fake.alignment.alike[before]
         wrong = (before != after) & ~settled
         if wrong.any():
@@ -273,8 +273,8 @@ class Clip:
     def _fake_streams(self, fake: ClipVideo, start: int, *, every: bool = False) -> "_Streams":
         wanted = fake.shown[self.indices[start:]]
 
-        def observe(index: int, picture: Picture) -> None:
-            fake.thumbnails[index] = thumbnail_of(picture)
+        def observe(index: int, decoded: DecodedFrame) -> None:
+            fake.thumbnails[index] = thumbnail_of(decoded)
 
         return self._frames(fake, wanted, observe, every=every), self._ground_truth(fake, wanted)
 
@@ -284,14 +284,14 @@ class Clip:
         def broke_off(error: VideoError, missing: int) -> None:
             message = f"{error.message} ({missing} of {len(self.indices)} sampled frames were still to come.)"
             failure = FailureRecord(video.video_id, Stage.DECODE, Reason(error.reason), message, missing)
-            self._forget_failures(video)  # where it is read again, it breaks off again, or is not asked for that much
+            self._forget_failures(video)  # a second reading reports its own failure, or does not reach it
             self.failures.append(failure)
 
         return _frames_at(video.reader, wanted.tolist(), broke_off, observer=observer, every=every)
 
     @staticmethod
     def _ground_truth(video: ClipVideo, wanted: NDArray[np.int64]) -> Iterator[Frame | None]:
-        """Frames of its mask video; where that breaks off, or there is none, None."""
+        """Frames of its mask video; None for each frame that cannot be read, or if there is no mask video."""
         if video.ground_truth is None:
             return itertools.repeat(None)
         frames = _frames_at(video.ground_truth, wanted.tolist(), lambda error, missing: None)
@@ -300,10 +300,10 @@ class Clip:
     def _observe_lead(self, between: dict[int, NDArray[np.uint8]]) -> Observer:
         kept = _between_samples(self.indices)
 
-        def observe(index: int, picture: Picture) -> None:
-            self.lead.thumbnails[index] = thumbnail_of(picture)
+        def observe(index: int, decoded: DecodedFrame) -> None:
+            self.lead.thumbnails[index] = thumbnail_of(decoded)
             if index in kept:
-                between[index] = small_rgb(picture, SMALL_SIDE)
+                between[index] = small_rgb(decoded, SMALL_SIDE)
 
         return observe
 
@@ -316,7 +316,7 @@ _Streams = tuple[Iterator[Frame | None], Iterator[Frame | None]]
 
 
 def _between_samples(indices: NDArray[np.int64]) -> frozenset[int]:
-    """Frames to look at between samples that lie further apart."""
+    """Frames to keep between samples that lie further apart."""
     steps = (np.arange(a + BETWEEN, b, BETWEEN) for a, b in itertools.pairwise(indices))
     return frozenset(int(index) for step in steps for index in step)
 
@@ -327,10 +327,10 @@ def _frames_at(
     broke_off: Callable[[VideoError, int], None],
     **observing: Any,
 ) -> Iterator[Frame | None]:
-    """A frame for each wanted index; None for -1 and for an index before the last one.
+    """Yield a frame for each wanted index; None for -1 and for an index before the last one.
 
-    Past the end of the video, or once it broke off, frames do not decode. Who asks for one more than there are lets an
-    observer of every frame see those after the last.
+    Past the end of the video, or after an error, frames have no image. With `every`, asking for one item more than
+    there are makes the observer see the frames after the last wanted one.
 
     Args:
         broke_off: called with the error and the number of frames that were still to come.

@@ -1,4 +1,4 @@
-"""Opening a clip group: which of its videos can be read, and which belong together."""
+"""Opening a clip group: which of its videos can be read, and which of them form a clip."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -23,20 +23,20 @@ __all__ = ["open_clips"]
 
 _UNTAGGED = Colour()
 SHORT = 0.5
-"""A fake under this share of its original's length is damaged: it does not shorten the others."""
+"""Share of its original's length below which a fake counts as damaged and does not shorten the sampled span."""
 SAME_ASPECT = 0.01
-"""Relative difference of two frames' aspect ratios up to which they show the same picture at two sizes."""
+"""Largest relative difference of two frames' aspect ratios at which they may show the same image at two sizes."""
 
 
 def open_clips(group: ClipGroup, recipe: Recipe, threads: int, resources: ExitStack) -> Iterator[Clip | FailureRecord]:
     """Open a group's videos.
 
-    Yields a failure for each video that cannot be opened, and the clips that the others make: usually one. The items
-    of a clip must be taken before the next one is asked for: fakes that do not follow their original are found by
-    reading them, and are clips of their own then. Everything opened is closed by `resources`.
+    Yields a failure for each video that cannot be opened, and the clips that the others form, usually one. Consume the
+    items of a clip before requesting the next one: fakes that do not follow their original are only found by reading
+    them, and then become clips of their own. Everything opened is closed by `resources`.
     """
     opened: list[ClipVideo] = []
-    colour = _UNTAGGED  # what a fake does not say of its colours is as in its original, which is opened first
+    colour = _UNTAGGED  # a fake without colour tags has the colours of its original, which is opened first
     for entry in group.videos():
         try:
             opened.append(video := _open_video(entry, recipe, threads, resources, colour))
@@ -65,7 +65,7 @@ def _open_video(entry: VideoEntry, recipe: Recipe, threads: int, resources: Exit
     reader = _open_frames(entry.root, entry.path, recipe, threads, resources, colour)
     video = ClipVideo(entry, reader, reader.path.stat().st_size if isinstance(reader, VideoReader) else 0)
     if recipe.mask.source != "difference" and entry.mask_path is not None:
-        # Where it cannot be read, each of its frames is recorded as a mask that is not there.
+        # If it cannot be read, the mask of each frame is recorded as missing.
         with suppress(VideoError):
             video.ground_truth = _open_frames(entry.root, entry.mask_path, recipe, threads, resources)
     return video
@@ -75,14 +75,14 @@ def _open_frames(
     root: str, path: str, recipe: Recipe, threads: int, resources: ExitStack, colour: Colour = _UNTAGGED
 ) -> FrameReader:
     location = locate(root, path)
-    if is_sequence(path) and not Path(location).is_file():  # the name of a video may lack a suffix too
+    if is_sequence(path) and not Path(location).is_file():  # a video's name may also lack a suffix
         return resources.enter_context(SequenceReader(root, path))
     local = _local_copy(location, resources)
     return resources.enter_context(VideoReader(local, recipe.decode, threads=threads, colour=colour))
 
 
 def _local_copy(location: str, resources: ExitStack) -> Path:
-    """Path of a video on this machine; a remote one is copied here for as long as its clip is open."""
+    """Local path of a video; a remote video is copied, and the copy kept as long as its clip is open."""
     if "://" not in location:
         return Path(location)
     path = resources.enter_context(copies_folder()) / location.rpartition("/")[2]
@@ -95,7 +95,7 @@ def _local_copy(location: str, resources: ExitStack) -> Path:
 
 
 def _misfit(real: ClipVideo, fake: ClipVideo) -> FailureRecord | None:
-    """Why a fake's frames cannot be those of its original, seen from their shape alone."""
+    """A failure if a fake's aspect ratio shows that its frames cannot correspond to its original's; else None."""
     (height, width), (real_height, real_width) = fake.shape, real.shape
     if abs(width * real_height / (height * real_width) - 1) <= SAME_ASPECT:
         return None
@@ -104,13 +104,13 @@ def _misfit(real: ClipVideo, fake: ClipVideo) -> FailureRecord | None:
 
 
 def _misaligned(fake: ClipVideo) -> FailureRecord:
-    why = fake.alignment.reason if fake.alignment is not None else "of which no sampled frame decodes"
+    why = fake.alignment.reason if fake.alignment is not None else "no sampled frame of the original decodes"
     message = f"It cannot be compared with its original ({why}): it gets no mask."
     return FailureRecord(fake.video_id, Stage.MASK, Reason.MISALIGNED, message)
 
 
 def _times(video: ClipVideo) -> NDArray[np.float64]:
-    """Seconds of every frame; a sequence of images has no clock, so that its frames count."""
+    """Presentation times of all frames, seconds; frame numbers for an image sequence, which has no clock."""
     if isinstance(video.reader, VideoReader):
         return video.reader.times
     return np.arange(video.reader.info.frame_count, dtype=np.float64)
@@ -123,7 +123,7 @@ def _clip(lead: ClipVideo, fakes: list[ClipVideo], recipe: Recipe, *, reference:
 
 
 def _sampled(lead: ClipVideo, fakes: Sequence[ClipVideo], recipe: Recipe) -> NDArray[np.int64]:
-    """Sampled frames of the lead, within the span that its fakes share with it."""
+    """Sampled frames of the lead, within the span that the lead and its fakes have in common."""
     shared = np.ones(lead.reader.info.frame_count, np.bool_)
     for fake in fakes:
         if np.count_nonzero(fake.shown >= 0) >= SHORT * len(shared):

@@ -1,4 +1,4 @@
-"""Decoding ahead: the next frames are decoded in a thread while the last ones are looked at."""
+"""Prefetching: the next frames are decoded in a thread while the current ones are processed."""
 
 import queue
 import threading
@@ -17,21 +17,21 @@ from facemill.pipeline.decode import Frame
 __all__ = ["BrokenGroup", "Prefetch"]
 
 ITEMS_AHEAD = 1
-"""Finished items that wait; one more is in the making and one in use."""
+"""Finished items that wait in the queue; one more is being decoded and one is in use."""
 LARGE_BYTES = 64 << 20
-"""Of a frame: nothing is decoded ahead of larger ones, since three items of them exceed a worker's memory."""
+"""Frame size above which nothing is decoded ahead, since three items of such frames exceed a worker's memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrokenGroup:
-    """A clip group in whose reading facemill itself failed."""
+    """A clip group that could not be read because of an error in facemill itself."""
 
     group: ClipGroup
     error: Exception
 
 
 class _End:
-    """Nothing more comes."""
+    """Marks the end of the queue."""
 
 
 _Item = FailureRecord | Clip | ClipItem | BrokenGroup | type[_End]
@@ -40,11 +40,11 @@ _Item = FailureRecord | Clip | ClipItem | BrokenGroup | type[_End]
 class Prefetch:
     """Opens and decodes clip groups in order, in one background thread.
 
-    Iterating gives, group by group, failures to open and pairs of a clip and its items; all items of
-    a clip must be taken before the next item is asked for. Leaving the context stops the thread.
+    Iterating yields, group by group, failures to open and pairs of a clip and its items; all items of
+    a clip must be consumed before the next pair is requested. Leaving the context stops the thread.
 
     Attributes:
-        watch: time spent in decoding, in the background.
+        watch: time spent decoding in the background.
     """
 
     def __init__(self, groups: Sequence[ClipGroup], recipe: Recipe, threads: int) -> None:
@@ -87,7 +87,7 @@ class Prefetch:
         self._taken = True
         return self._queue.get()
 
-    # In the thread ---------------------------------------------------------------------------------
+    # In the background thread ----------------------------------------------------------------------
 
     def _decode(self) -> None:
         for group in self._groups:
@@ -108,7 +108,7 @@ class Prefetch:
                 yield from opened.items()
 
     def _put(self, item: _Item) -> bool:
-        """Hand an item over, and wait for the next to be asked for if it is large; false when nobody wants any more."""
+        """Queue an item, and wait until it is consumed if its frames are large; false once iteration has stopped."""
         large = isinstance(item, LeadWindow | FakeFrames | CropFrames) and any(map(_is_large, item.frames))
         while not self._stopped.is_set():
             with suppress(queue.Full):

@@ -1,4 +1,4 @@
-"""Sampling: which frames of a clip group are used. Chosen once for the real video and all its fakes."""
+"""Sampling: which frames of a clip group are used, chosen once for the real video and all its fakes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +9,14 @@ from facemill.seeded import seeded_hash
 __all__ = ["expected_frames", "sample_frames"]
 
 TYPICAL_LENGTH = 400
-"""Frames of a typical video: plans are made before any video is opened."""
+"""Assumed frames per video in planning, which opens no video."""
 
 
 def sample_frames(settings: SampleSettings, length: int, *, seed: int, group_id: str) -> NDArray[np.int64]:
     """Indices of the frames to use out of `length`, ascending and unique.
 
-    A video with fewer frames than asked for gives every frame it has. `random` draws without
-    replacement, from the recipe's seed and the group's id: never from time or order.
+    If a video has fewer frames than requested, all of them are used. `random` samples without replacement, seeded by
+    the recipe's seed and the group's id: never by time or processing order.
     """
     if settings.strategy == "stride":
         return np.arange(0, length, settings.every, dtype=np.int64)
@@ -29,7 +29,7 @@ def sample_frames(settings: SampleSettings, length: int, *, seed: int, group_id:
 
 
 def expected_frames(settings: SampleSettings) -> int:
-    """Frames that a typical video gives: what shards are sized by."""
+    """Frames sampled from a typical video; the planned size of shards depends on it."""
     if settings.frames is not None:
         return settings.frames
     return len(range(0, TYPICAL_LENGTH, settings.every or 1))

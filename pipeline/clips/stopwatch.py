@@ -1,4 +1,4 @@
-"""Where the time goes: seconds by stage, summed over a shard."""
+"""Time measurement: seconds by stage, summed over a shard."""
 
 import time
 from collections import defaultdict
@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 class Stopwatch:
-    """Adds up wall-clock seconds by stage. One for each thread; `merge` them afterwards."""
+    """Adds up wall-clock seconds by stage. Use one per thread, and `merge` them afterwards."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -26,7 +26,7 @@ class Stopwatch:
             self.seconds[stage] += time.perf_counter() - start
 
     def timed(self, stage: str, items: Iterator[Item]) -> Iterator[Item]:
-        """Pass an iterator's items on, counting the time spent in getting each."""
+        """Yield an iterator's items, and count the time spent in getting each."""
         while True:
             with self(stage):
                 item = next(items, None)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from facemill import DatasetError
 from facemill.manifests.annotations import image_names
-from facemill.manifests.checks.bounded import picture_size
+from facemill.manifests.checks.bounded import image_size
 from facemill.pipeline.data.sample import Sample
 from facemill.pipeline.data.split import Split
 
@@ -81,7 +81,7 @@ def _mask(split: Split, index: int, mask: bytes | None) -> Tensor:
 
 def _decode(split: Split, index: int, what: str, data: bytes, mode: int, *, whole: bool = True) -> NDArray[np.uint8]:
     """Decode an image of the crop's size; if not `whole`, its sides may be shorter."""
-    width, height = picture_size(data) or (0, 0)
+    width, height = image_size(data) or (0, 0)
     fits = (width, height) == (split.size, split.size) if whole else max(width, height) <= split.size
     if width and not fits:  # checked before pixels are allocated
         raise DatasetError(

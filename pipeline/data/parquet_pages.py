@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from facemill import DatasetError
 from facemill.manifests.checks.bounded import CELL_BYTES, check_cells, most_bytes, open_parquet
-from facemill.manifests.shards.parquet import PARQUET_SAMPLES, picture_columns
+from facemill.manifests.shards.parquet import PARQUET_SAMPLES, image_columns
 
 __all__ = ["GroupedShard", "ShardIndex", "index_shard", "open_shard"]
 
@@ -65,7 +65,7 @@ class GroupedShard:
     def __init__(self, path: Path, side: int) -> None:
         self.path = path
         with open_parquet(path) as file:
-            images = frozenset(picture_columns(file.schema_arrow))
+            images = frozenset(image_columns(file.schema_arrow))
             check_cells(file, CELL_BYTES, frozenset(file.schema_arrow.names) - images)
             check_cells(file, most_bytes(side), images)
             self.sample_ids = file.read(["sample_id"], use_threads=False)["sample_id"]

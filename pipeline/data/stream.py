@@ -148,7 +148,7 @@ class StreamingFaces(IterableDataset[Sample]):
 def _stored(path: Path, side: int, names: Sequence[str]) -> Iterator[Stored]:
     """Read a shard's samples in the order written."""
     if path.suffix == WebDatasetShards.suffix:
-        return WebDatasetShards.read_pictures(path, side, names)
+        return WebDatasetShards.read_images(path, side, names)
     samples = format_of(path).read(path)
     encoded = ((sample, {"image": sample.image, "mask": sample.mask, **sample.images}) for sample in samples)
     return ((sample.record.sample_id, [images[name] for name in names]) for sample, images in encoded)

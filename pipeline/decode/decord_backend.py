@@ -1,8 +1,8 @@
-"""Reading frames with decord: what this field's scripts use.
+"""Reading frames with decord, which many scripts in this field use.
 
-decord 0.6 is unmaintained: its random access gives wrong frames, its `skip_frames` too, it can hang at
-the end of a file, and it turns 10-bit video into wrong colours. So it is read from the start frame by
-frame, in a thread that is abandoned when it hangs, and it is refused what it is known to get wrong.
+decord 0.6 is unmaintained: its random access and its `skip_frames` return wrong frames, it can hang at the end of a
+file, and it decodes 10-bit video to wrong colours. So files are read from the start, frame by frame, in a thread that
+is abandoned if it hangs, and files that decord is known to decode wrongly are refused.
 """
 
 import threading
@@ -16,37 +16,37 @@ from numpy.typing import NDArray
 
 from facemill import VideoError
 from facemill.manifests.codes import Reason
+from facemill.pipeline.decode.decoded_frame import Observer, wrap_rgb
 from facemill.pipeline.decode.frame import Frame
-from facemill.pipeline.decode.picture import Observer, picture_of
 from facemill.pipeline.decode.probe import Probe
 from facemill.pipeline.decode.source import Deadline
 
 __all__ = ["check_decord_fits", "read_with_decord"]
 
-# Layouts on which it was seen to give the pixels that PyAV gives.
+# Layouts for which its pixels were seen to equal PyAV's.
 _EXACT_LAYOUTS = frozenset({"yuv420p", "yuv444p", "gray"})
-# File formats in which it was seen to count frames as they are shown; of MPEG-TS it repeats one for another.
+# File formats for which its frame indices were seen to be right; in MPEG-TS it repeats one frame in place of another.
 _EXACT_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 
 
 def check_decord_fits(path: Path, probed: Probe, deadline: Deadline, threads: int) -> None:
-    """Open the file once with decord.
+    """Open the file once with decord, to check that it can be used.
 
     Raises:
-        VideoError: unreadable, where decord fails on the file or is known to give other frames than
-            PyAV; decode_timeout.
+        VideoError: unreadable, if decord fails on the file or is known to return other frames than PyAV;
+            decode_timeout.
     """
     if probed.info.pix_fmt not in _EXACT_LAYOUTS:
-        raise _refused(path, f"it gives wrong colours for {probed.info.pix_fmt}")
+        raise _refused(path, f"it returns wrong colours for {probed.info.pix_fmt}")
     info = probed.info
     if (info.width, info.height) not in ((info.coded_width, info.coded_height), (info.coded_height, info.coded_width)):
-        raise _refused(path, "it knows nothing of pixels that are not square")
+        raise _refused(path, "it ignores the pixel aspect ratio")
     if probed.orientation.mirrored or probed.container not in _EXACT_CONTAINERS or not probed.timeline.by_pts:
-        raise _refused(path, "it gives other frames than the file holds")
+        raise _refused(path, "it returns wrong frames for such files")
     with _Abandonable(_images(path, threads, ()), path, deadline) as images:
         count = images.next()
     if count != probed.info.frame_count:
-        raise _refused(path, f"it sees {count} frames of {probed.info.frame_count}")
+        raise _refused(path, f"it finds {count} frames of {probed.info.frame_count}")
 
 
 def read_with_decord(
@@ -59,10 +59,10 @@ def read_with_decord(
     observer: Observer | None = None,
     every: bool = False,
 ) -> Iterator[Frame]:
-    """Frames from the start on, until the last of `indices`; if `every`, to the end of the file.
+    """Read frames from the start to the last of `indices`; if `every`, to the end of the file.
 
     Raises:
-        VideoError: unreadable, where decord fails on a frame; decode_timeout.
+        VideoError: unreadable, if decord fails on a frame; decode_timeout.
     """
     wanted = frozenset(indices)
     end = probed.info.frame_count if every else max(indices, default=-1) + 1
@@ -72,13 +72,13 @@ def read_with_decord(
         for index in shown:
             image = images.next()
             if observer is not None:
-                observer(index, picture_of(image))
+                observer(index, wrap_rgb(image))
             if index in wanted:
                 yield Frame(index, probed.timeline.seconds(index, probed.info.fps), image)
 
 
 def _images(path: Path, threads: int, indices: Sequence[int]) -> Iterator[int | NDArray[np.uint8]]:
-    """How many frames decord sees, then the images of `indices`."""
+    """Yield the number of frames that decord finds, then the images of `indices`."""
     import decord
 
     decord.logging.set_level(decord.logging.QUIET)
@@ -92,7 +92,7 @@ def _images(path: Path, threads: int, indices: Sequence[int]) -> Iterator[int | 
 
 
 class _Abandonable:
-    """Runs a generator in a daemon thread, one item at a time, and leaves it behind when it hangs."""
+    """Runs a generator in a daemon thread, one item at a time, and abandons the thread if it hangs."""
 
     def __init__(self, items: Iterator[Any], path: Path, deadline: Deadline) -> None:
         self._path = path
@@ -102,7 +102,7 @@ class _Abandonable:
         threading.Thread(target=self._serve, args=(items,), name=f"decord {path.name}", daemon=True).start()
 
     def _serve(self, items: Iterator[Any]) -> None:
-        # The reader lives in this thread alone: taking it down may hang as well.
+        # The reader is created and destroyed in this thread only: destroying it may hang as well.
         while self._requests.get():
             try:
                 self._answers.put(next(items))

@@ -1,4 +1,4 @@
-"""Deinterlacing: the two fields of a picture, taken at two moments, become one picture of the first moment."""
+"""Deinterlacing: two fields recorded at two moments become one frame of the first moment."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -9,28 +9,28 @@ import av
 __all__ = ["deinterlaced"]
 
 
-def deinterlaced(pictures: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-    """As many pictures as are given, with their indices; those marked as interlaced pass through FFmpeg's `bwdif`.
+def deinterlaced(frames: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    """Yield one frame per input frame, with its index; FFmpeg's `bwdif` filters those marked as interlaced.
 
-    The filter looks at the picture before and the one after. Where either is missing (None, or the end), it does
-    with what there is, so that the pictures given must be consecutive for the result not to depend on their choice.
+    The filter uses the previous and the next frame, if they are present (not None, and not past an end). Frames must
+    therefore be consecutive, or the result depends on which ones are passed.
 
     Args:
-        pictures: index and `av.VideoFrame`, or None where it does not decode.
+        frames: index and `av.VideoFrame`, or None if the frame does not decode.
     """
     graph: Any = None
     layout: tuple[int, int, str] | None = None
     waiting: deque[int] = deque()
-    for index, picture in pictures:
-        before, layout = layout, picture and (picture.width, picture.height, picture.format.name)
+    for index, frame in frames:
+        before, layout = layout, frame and (frame.width, frame.height, frame.format.name)
         if layout != before:
             yield from _drained(graph, waiting)
-            graph = layout and _graph(*layout, picture.time_base)
-        if picture is None:
+            graph = layout and _graph(*layout, frame.time_base)
+        if frame is None:
             yield index, None
             continue
         waiting.append(index)
-        graph.vpush(picture)
+        graph.vpush(frame)
         yield from _ready(graph, waiting)
     yield from _drained(graph, waiting)
 
@@ -47,10 +47,10 @@ def _graph(width: int, height: int, layout: str, time_base: Any) -> Any:
 def _ready(graph: Any, waiting: deque[int]) -> Iterator[tuple[int, Any]]:
     while waiting:
         try:
-            picture = graph.vpull()
-        except (av.error.BlockingIOError, av.error.EOFError):  # it waits for the next picture; there is none
+            frame = graph.vpull()
+        except (av.error.BlockingIOError, av.error.EOFError):  # the filter needs another frame; or it is drained
             return
-        yield waiting.popleft(), picture
+        yield waiting.popleft(), frame
 
 
 def _drained(graph: Any, waiting: deque[int]) -> Iterator[tuple[int, Any]]:

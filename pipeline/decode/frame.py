@@ -1,4 +1,4 @@
-"""What a reader says of a video, what it can be asked for, and what it hands out."""
+"""Properties of a video, and the frames that a reader returns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 __all__ = ["UNSPECIFIED", "Colour", "Frame", "VideoInfo", "check_indices"]
 
 UNSPECIFIED = 2
-"""Number, in ITU-T H.273, of a colour matrix, primaries or transfer that the file does not tell."""
+"""ITU-T H.273 number of an unspecified colour matrix, primaries or transfer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Colour:
-    """How coded values become colours, as numbered in ITU-T H.273.
+    """How coded values are converted to colours, as numbered in ITU-T H.273.
 
     Attributes:
-        matrix: 1 BT.709, 5 and 6 BT.601, 9 BT.2020; 2 where the file does not say.
-        range: 1 limited, 2 full; 0 where the file does not say.
-        primaries, transfer: 2 where the file does not say; transfer 16 is PQ, 18 HLG.
+        matrix: 1 BT.709, 5 and 6 BT.601, 9 BT.2020; 2 unspecified.
+        range: 1 limited, 2 full; 0 unspecified.
+        primaries, transfer: 2 unspecified; transfer 16 is PQ, 18 HLG.
     """
 
     matrix: int = UNSPECIFIED
@@ -32,25 +32,25 @@ class Colour:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a video is, found by reading all of its packets and decoding the first picture.
+    """Properties of a video, found by reading all of its packets and decoding the first frame.
 
     Attributes:
-        frame_count: frames that the file really holds and shows; indices run from 0 in display order.
-        declared_frames: how many of them the header claims; None where it claims nothing. More than
+        frame_count: frames that the file actually contains and shows; indices run from 0 in display order.
+        declared_frames: frame count declared by the header; None if it declares none. More than
             `frame_count` means that the end of the file is missing.
-        fps: mean frames per second; 0 where the file has one frame or no clock.
+        fps: mean frames per second; 0 if the file has one frame or no time stamps.
         width: pixels, of the upright first frame in square pixels.
         height: pixels, of the upright first frame in square pixels.
-        rotation: degrees by which coded pictures are turned clockwise for display: 0, 90, 180 or 270.
+        rotation: degrees by which coded frames are rotated clockwise for display: 0, 90, 180 or 270.
         variable_rate: whether frames are unevenly spaced in time.
         codec: FFmpeg's name of the compression, such as `h264`.
         pix_fmt: FFmpeg's name of the coded pixel layout, such as `yuv420p10le`.
-        coded_width, coded_height: pixels, as coded: before square pixels are made of them and they are turned.
+        coded_width, coded_height: pixels, as coded: before rotation and conversion to square pixels.
         pixel_aspect: width of a coded pixel / its height.
-        colour: as the first picture is tagged, completed by what the reader was told.
-        interlaced: whether the first picture consists of two fields.
-        profile: of the codec, such as `High`; empty where unknown.
-        other_streams: moving video streams of the file that are smaller and were not taken.
+        colour: tags of the first frame, completed by the colour passed to the reader.
+        interlaced: whether the first frame consists of two fields.
+        profile: of the codec, such as `High`; empty if unknown.
+        other_streams: number of further video streams (cover images not counted), which are not read.
     """
 
     frame_count: int
@@ -78,7 +78,7 @@ class Frame:
     Attributes:
         index: position in display order, from 0.
         pts_s: presentation time on the file's own clock, seconds.
-        image: uint8 RGB [H, W, 3], upright; None where the frame does not decode intact.
+        image: uint8 RGB [H, W, 3], upright; None if the frame does not decode intact.
     """
 
     index: int
@@ -90,7 +90,7 @@ def check_indices(indices: Sequence[int], frame_count: int) -> list[int]:
     """The indices as integers.
 
     Raises:
-        ValueError: they do not ascend without repetition, or do not lie in 0 to `frame_count - 1`.
+        ValueError: they are not strictly ascending, or not in 0 to `frame_count - 1`.
     """
     chosen = [int(index) for index in indices]
     if any(later <= earlier for earlier, later in pairwise(chosen)):

@@ -1,4 +1,4 @@
-"""H.264 packets: is this a picture that no other is predicted from, and is one missing before it? HEVC: its slices."""
+"""NAL units of H.264 (whether a frame is disposable or follows missing frames) and of HEVC (its slices)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,41 +6,41 @@ from dataclasses import dataclass
 __all__ = ["FrameNumbers", "is_disposable", "largest_hevc_slice", "length_size", "nal_units"]
 
 _SLICE, _IDR, _SEQUENCE_PARAMETERS = 1, 5, 7
-# Supplemental information, access unit delimiter, filler: nothing that a later picture needs.
+# Supplemental enhancement information, access unit delimiter, filler: no later frame needs them.
 _HARMLESS = frozenset({6, 9, 12})
 _WITH_CHROMA_FORMAT = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 
 
 def length_size(extradata: bytes | None, at: int = 4) -> int:
-    """Bytes of the length before each NAL unit, as in MP4; 0 for start codes (Annex B).
+    """Size in bytes of the length field before each NAL unit, as in MP4; 0 for start codes (Annex B).
 
     Args:
-        at: where it stands: 4 in avcC, 21 in hvcC.
+        at: its position in the extradata: 4 in avcC, 21 in hvcC.
     """
     return (extradata[at] & 3) + 1 if extradata and len(extradata) > at and extradata[0] == 1 else 0
 
 
 def nal_units(packet: bytes, size_bytes: int) -> list[tuple[int, int]]:
-    """Where the NAL units of a packet start, with their header, and end, without zeros that may follow them."""
+    """Start (at the header) and end (without trailing zeros) of each NAL unit of a packet."""
     starts = list(_units(packet, size_bytes))
     ends = [start - (size_bytes or 3) for start in starts[1:]] + [len(packet)]
     return [(a, a + len(packet[a:b].rstrip(b"\0"))) for a, b in zip(starts, ends, strict=True)]
 
 
 def largest_hevc_slice(packet: bytes, size_bytes: int) -> tuple[int, int] | None:
-    """Where the largest slice of an HEVC packet starts and ends, as `nal_units` says."""
+    """Start and end of the largest slice of an HEVC packet, as in `nal_units`."""
     slices = [(start, end) for start, end in nal_units(packet, size_bytes) if packet[start] >> 1 & 63 < 32]
     return max(slices, key=lambda place: place[1] - place[0], default=None)
 
 
 def is_disposable(packet: bytes, size_bytes: int) -> bool:
-    """Whether leaving the packet out changes no other picture.
+    """Whether leaving the packet out changes no other frame.
 
-    That is where every slice says `nal_ref_idc = 0` and nothing but slices and remarks is in the packet.
+    That is the case if every slice has `nal_ref_idc = 0` and all other NAL units are harmless to leave out.
 
     Args:
         packet: one access unit.
-        size_bytes: what `length_size` said.
+        size_bytes: from `length_size`.
     """
     headers = [packet[start] for start in _units(packet, size_bytes)]
     slices = [header for header in headers if header & 31 not in _HARMLESS]
@@ -49,7 +49,7 @@ def is_disposable(packet: bytes, size_bytes: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Numbering:
-    """What a sequence parameter set says of `frame_num`."""
+    """How a sequence parameter set defines `frame_num`."""
 
     bits: int
     separate_planes: bool
@@ -57,7 +57,7 @@ class _Numbering:
 
 
 class FrameNumbers:
-    """Follows the `frame_num` of the slices, which counts the pictures that others are predicted from.
+    """Tracks the `frame_num` of slices, which counts reference frames, to detect missing ones.
 
     Args:
         extradata: of the stream.
@@ -73,7 +73,7 @@ class FrameNumbers:
             self.lost_before(extradata)
 
     def lost_before(self, packet: bytes) -> bool:
-        """Whether a picture that others are predicted from is missing before this packet, the next of the stream."""
+        """Whether a reference frame is missing before this packet; call it for every packet of the stream, in order."""
         for start in _units(packet, self._size_bytes):
             kind = packet[start] & 31
             if kind == _SEQUENCE_PARAMETERS:
@@ -81,7 +81,7 @@ class FrameNumbers:
             elif kind in (_SLICE, _IDR) and self._numbering is not None:
                 try:
                     number = self._number(packet[start:], self._numbering)
-                except IndexError:  # a damaged header: nobody can tell what is missing
+                except IndexError:  # a damaged header: a frame may be missing
                     return True
                 return self._skips(number, packet[start], self._numbering)
         return False
@@ -109,10 +109,10 @@ class FrameNumbers:
 
 
 class _Bits:
-    """Reads the first bits of a NAL unit. Where they end, zeros follow."""
+    """Reads the bits of a NAL unit from its start."""
 
     def __init__(self, data: bytes) -> None:
-        data = data.replace(b"\0\0\3", b"\0\0")  # the third byte only keeps start codes apart
+        data = data.replace(b"\0\0\3", b"\0\0")  # emulation prevention bytes
         self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
 
     def take(self, count: int) -> int:
@@ -130,10 +130,10 @@ class _Bits:
 
 
 def _numbering(unit: bytes) -> _Numbering | None:
-    """Of a sequence parameter set; None for what is not read here, scaling matrices and rare ways to order pictures.
+    """Parse a sequence parameter set; None if it has scaling matrices or a rare frame order, which are not supported.
 
     Raises:
-        IndexError: it is cut short.
+        IndexError: it is truncated.
     """
     bits = _Bits(unit[1:64])
     profile = bits.take(8)
@@ -157,7 +157,7 @@ def _numbering(unit: bytes) -> _Numbering | None:
 
 
 def _units(packet: bytes, size_bytes: int) -> Iterator[int]:
-    """Where NAL units start, with their header."""
+    """Yield the start of each NAL unit, at its header."""
     if size_bytes:
         position = 0
         while position + size_bytes < len(packet):

@@ -1,4 +1,4 @@
-"""Display matrices: how a coded picture is turned and mirrored to be seen upright."""
+"""Display matrices: how a coded frame is rotated and mirrored for display."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ __all__ = ["UPRIGHT", "Orientation", "orientation_of"]
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """Transpose first, then mirror: together every turn by a quarter, and every mirror image of one."""
+    """A transposition, then mirroring: covers all rotations by quarter turns, and their mirror images."""
 
     transpose: bool = False
     flip_x: bool = False
@@ -24,14 +24,14 @@ class Orientation:
 
     @property
     def rotation(self) -> int:
-        """Degrees clockwise; of a mirrored picture, those left once it has been mirrored left to right."""
+        """Degrees clockwise; for a mirrored frame, the rotation that remains after mirroring it left to right."""
         if self.transpose:
             return 270 if self.flip_y else 90
         return 180 if self.flip_y else 0
 
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """[H, W] or [H, W, 3] as coded -> upright."""
-        # OpenCV turns pictures several times faster than NumPy copies a transposed view.
+        """Turn an image [H, W] or [H, W, 3] from coded to upright orientation."""
+        # OpenCV rotates images several times faster than NumPy copies a transposed view.
         if self.transpose:
             image = cv2.transpose(image)
         if self.flip_x or self.flip_y:
@@ -45,20 +45,20 @@ TURNED = {
     2: Orientation(flip_x=True, flip_y=True),
     3: Orientation(transpose=True, flip_x=True),
 }
-"""By quarter turns counter-clockwise, as PyAV counts them."""
+"""By counter-clockwise quarter turns, as PyAV counts them."""
 
 
-def orientation_of(picture: Any) -> Orientation:
-    """The orientation that an `av.VideoFrame` carries; upright where it carries none.
+def orientation_of(frame: Any) -> Orientation:
+    """The orientation in the side data of an `av.VideoFrame`; upright if there is none.
 
-    FFmpeg's matrix sends a coded point to `x' = a x + c y`, `y' = b x + d y`. Angles between quarter
-    turns are taken for the nearest one, as no pixel may be resampled here.
+    FFmpeg's matrix maps a coded point to `x' = a x + c y`, `y' = b x + d y`. Other angles are rounded to the nearest
+    quarter turn, since pixels must not be resampled here.
     """
     try:
-        data = picture.side_data
-        carried = [data[number] for number in range(len(data))]  # iterating gives the kinds alone from PyAV 19 on
-    except ValueError:  # a kind that PyAV has no name for, such as a JPEG's EXIF: then only the angle can be had
-        return TURNED.get(round(picture.rotation / 90) % 4, UPRIGHT)
+        data = frame.side_data
+        carried = [data[number] for number in range(len(data))]  # from PyAV 19 on, iterating yields only the types
+    except ValueError:  # a type without a name in PyAV, such as a JPEG's EXIF: then only the angle is available
+        return TURNED.get(round(frame.rotation / 90) % 4, UPRIGHT)
     for side_data in carried:
         if side_data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(side_data), np.int32)[:5])

@@ -1,4 +1,4 @@
-"""Probing: every packet of a file is looked at, and as few pictures as possible are decoded."""
+"""Probing: reads every packet of a file and decodes as few frames as possible."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -7,43 +7,43 @@ from typing import Any
 
 from facemill import VideoError
 from facemill.manifests.codes import Reason
+from facemill.pipeline.decode.decoded_frame import square_size
 from facemill.pipeline.decode.frame import UNSPECIFIED, Colour, VideoInfo
 from facemill.pipeline.decode.nal import FrameNumbers, is_disposable, length_size
 from facemill.pipeline.decode.orientation import Orientation, orientation_of
-from facemill.pipeline.decode.picture import square_size
 from facemill.pipeline.decode.source import Deadline, decode, demux, is_conforming, open_video
 from facemill.pipeline.decode.timeline import Timeline, measured_fps, skipped_times, varies
 
 __all__ = ["Probe", "probe"]
 
-# Codecs of which every packet shows exactly one picture. Others hide pictures (VP8), so that only decoding tells;
-# MPEG-4 Part 2 may pack two in a packet, or none.
-_ONE_PICTURE_A_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "libdav1d", "ffv1", "mjpeg", "prores"})
+# Codecs in which every packet shows exactly one frame. VP8 has hidden frames, so only decoding shows the number;
+# an MPEG-4 Part 2 packet may hold two frames, or none.
+_ONE_FRAME_PER_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "libdav1d", "ffv1", "mjpeg", "prores"})
 VOP = b"\0\0\1\xb6"
-"""What begins a picture of MPEG-4 Part 2 (ISO/IEC 14496-2)."""
+"""Start code of a frame in MPEG-4 Part 2 (ISO/IEC 14496-2)."""
 LONGEST_EMPTY = 19
-"""Bytes of a packet of MPEG-4 Part 2 up to which FFmpeg takes it for one without a picture."""
-# Codecs whose pictures lean on earlier ones without counting them: only time stamps tell that one is missing.
+"""Largest size in bytes at which FFmpeg treats an MPEG-4 Part 2 packet as one without a frame."""
+# Codecs whose frames depend on earlier ones without numbering them: only time stamps show that one is missing.
 _TOLD_BY_TIME = frozenset({"vp8", "vp9", "av1", "libdav1d", "mpeg4", "msmpeg4v3", "h263", "flv1"})
 
 UNTAGGED = Colour()
 SEGMENT = bytes.fromhex("18538067")
-"""What the one large element of a Matroska file begins with (RFC 9559)."""
+"""Element ID of the segment that contains a Matroska file's data (RFC 9559)."""
 HDR = {16: "PQ", 18: "HLG"}
 CONVERTED = frozenset({0, 1, UNSPECIFIED, 4, 5, 6, 7, 9})
-"""Colour matrices from which FFmpeg makes RGB; not from YCgCo, SMPTE 2085, ICtCp and others."""
+"""Colour matrices that FFmpeg converts to RGB; YCgCo, SMPTE 2085, ICtCp and others are not converted."""
 WIDEST_PIXEL = Fraction(4)
-"""Width of a pixel / its height, or the reverse, beyond which a file is not believed."""
+"""Largest pixel aspect ratio (width / height, or its inverse) that is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What `VideoInfo` tells, and what the backends need beside it.
+    """A file's `VideoInfo`, and what else the backends need.
 
     Attributes:
-        angle: by which PyAV says that the first picture is turned; `orientation` is read from its side data.
+        angle: PyAV's rotation of the first frame; `orientation` is read from its side data.
         container: FFmpeg's name of the file format, such as `mov,mp4,m4a,3gp,3g2,mj2`.
-        conforming: AV1: whether the file keeps to the standard, so that what does not is damaged.
+        conforming: AV1: whether the file conforms to the standard, so that any violation means damage.
     """
 
     info: VideoInfo
@@ -62,19 +62,19 @@ class _Packet:
     keyframe: bool
     disposable: bool
     after_loss: bool
-    one_picture: bool
+    one_frame: bool
 
 
 def probe(path: Path, deadline: Deadline, colour: Colour = UNTAGGED) -> Probe:
-    """Look at a file.
+    """Probe a file.
 
     Args:
         path: of a regular file.
         deadline: restarted with every packet.
-        colour: stands in for what the file's own tags leave open.
+        colour: replaces colour tags that the file leaves unspecified.
 
     Raises:
-        VideoError: missing_file, unreadable (also where no picture decodes), no_video_stream or decode_timeout.
+        VideoError: missing_file, unreadable (also if no frame decodes), no_video_stream or decode_timeout.
     """
     conforming = False
     with open_video(path, deadline, threads=1) as (container, stream):
@@ -88,21 +88,21 @@ def probe(path: Path, deadline: Deadline, colour: Colour = UNTAGGED) -> Probe:
         if timeline is not None and not first.interlaced_frame:
             declared = declared and declared - (len(packets) - len(timeline.pts))
             return _describe(path, timeline, declared, first, stream, colour, conforming)
-        if _numbers_packets(stream) and packets[0].keyframe and all(packet.one_picture for packet in packets):
+        if _numbers_packets(stream) and packets[0].keyframe and all(packet.one_frame for packet in packets):
             return _describe(
                 path, _counted([None] * len(packets), packets, stream), declared, first, stream, colour, conforming
             )
     with open_video(path, deadline, threads=1) as (container, stream):
         counted = _counted(_decoded_times(container, stream, deadline), packets, stream)
-        if timeline is not None and timeline.pts == counted.pts:  # each packet held both fields of a picture
+        if timeline is not None and timeline.pts == counted.pts:  # each packet held both fields of a frame
             counted = timeline
         return _describe(path, counted, declared, first, stream, colour, conforming)
 
 
 def _scan(container: Any, stream: Any, deadline: Deadline) -> tuple[list[_Packet], Any]:
-    """All packets, and the first picture that comes out."""
+    """All packets, and the first frame that the decoder returns."""
     is_h264, is_mpeg4 = (stream.codec_context.name == name for name in ("h264", "mpeg4"))
-    one = stream.codec_context.name in _ONE_PICTURE_A_PACKET
+    one = stream.codec_context.name in _ONE_FRAME_PER_PACKET
     size_bytes = length_size(stream.codec_context.extradata)
     numbers = FrameNumbers(stream.codec_context.extradata)
     packets = []
@@ -124,18 +124,18 @@ def _scan(container: Any, stream: Any, deadline: Deadline) -> tuple[list[_Packet
 
 
 def _by_packets(packets: list[_Packet], first: Any, stream: Any) -> Timeline | None:
-    """The timeline, where packets and pictures are the same thing and each has a pts of its own."""
+    """The timeline, if each packet holds exactly one frame and has a pts of its own; else None."""
     shown = {packet.pts: packet for packet in packets if packet.shown}
     in_order = not _numbers_packets(stream) or all(packet.keyframe for packet in packets)
     if (
         not in_order
-        or not all(packet.one_picture for packet in packets)
+        or not all(packet.one_frame for packet in packets)
         or None in shown
         or len(shown) != sum(packet.shown for packet in packets)
         or first.pts not in shown
     ):
         return None
-    # A recording cut out of a longer one may start with pictures whose references are gone.
+    # A recording cut out of a longer one may start with frames whose reference frames are missing.
     start = min((packet.pts for packet in packets if packet.keyframe and packet.pts is not None), default=first.pts)
     pts = sorted(time for time in shown if time is not None and time >= min(start, first.pts))
     index_of = {time: index for index, time in enumerate(pts)}
@@ -166,14 +166,14 @@ def _before_keyframes(packets: list[_Packet], index_of: dict[int, int]) -> dict[
 def _decoded_times(container: Any, stream: Any, deadline: Deadline) -> list[int | None]:
     pts = []
     for packet in demux(container, stream, deadline):
-        for picture in decode(stream.codec_context, packet)[0]:
-            pts.append(picture.pts)
+        for frame in decode(stream.codec_context, packet)[0]:
+            pts.append(frame.pts)
             deadline.restart()
     return pts
 
 
 def _counted(pts: list[int | None], packets: list[_Packet], stream: Any) -> Timeline:
-    """The timeline of pictures that are told by counting what comes out of the decoder."""
+    """The timeline of frames that are identified by counting the decoder's output."""
     return Timeline(
         pts=(None,) * len(pts) if _numbers_packets(stream) else tuple(pts),
         time_base=stream.time_base,
@@ -183,7 +183,7 @@ def _counted(pts: list[int | None], packets: list[_Packet], stream: Any) -> Time
 
 
 def _numbers_packets(stream: Any) -> bool:
-    """AVI has no presentation times: FFmpeg numbers its packets in the order in which they are decoded."""
+    """Whether FFmpeg only numbers the packets in decode order, as for AVI, which has no presentation times."""
     return bool(stream.container.format.name == "avi")
 
 
@@ -229,9 +229,9 @@ def _describe(
 
 
 def _frames_of_cut_matroska(path: Path, container: Any, stream: Any) -> int | None:
-    """Frames that a Matroska or WebM file should hold by its duration, where its end is missing; else None.
+    """Expected frame count, from the duration, of a Matroska or WebM file whose end is missing; else None.
 
-    Its header counts no frames, but says how long its one segment is.
+    The header has no frame count, but it has the size of the segment that contains all data.
     """
     if "matroska" not in container.format.name or not container.duration or not stream.average_rate:
         return None
@@ -240,7 +240,7 @@ def _frames_of_cut_matroska(path: Path, container: Any, stream: Any) -> int | No
     start = head.find(SEGMENT) + len(SEGMENT)
     if start < len(SEGMENT) or start >= len(head) or not head[start]:
         return None
-    length = 9 - head[start].bit_length()  # of the size, which is a number of 7 bits for each byte
+    length = 9 - head[start].bit_length()  # of the size field, which has 7 bits per byte
     size = int.from_bytes(head[start : start + length], "big") & ((1 << 7 * length) - 1)
     if size == (1 << 7 * length) - 1 or start + length + size <= path.stat().st_size:  # unknown, as in live streams
         return None
@@ -251,23 +251,23 @@ def _is_moving(stream: Any) -> bool:
     return not stream.disposition & stream.disposition.attached_pic
 
 
-def _colour_of(picture: Any, otherwise: Colour) -> Colour:
+def _colour_of(frame: Any, otherwise: Colour) -> Colour:
     def tag(own: int, other: int, unknown: int) -> int:
         return other if int(own) == unknown else int(own)
 
     return Colour(
-        matrix=tag(picture.colorspace, otherwise.matrix, UNSPECIFIED),
-        range=tag(picture.color_range, otherwise.range, 0),
-        primaries=tag(picture.color_primaries, otherwise.primaries, UNSPECIFIED),
-        transfer=tag(picture.color_trc, otherwise.transfer, UNSPECIFIED),
+        matrix=tag(frame.colorspace, otherwise.matrix, UNSPECIFIED),
+        range=tag(frame.color_range, otherwise.range, 0),
+        primaries=tag(frame.color_primaries, otherwise.primaries, UNSPECIFIED),
+        transfer=tag(frame.color_trc, otherwise.transfer, UNSPECIFIED),
     )
 
 
 def _pixel_aspect(stream: Any) -> Fraction:
-    """As the container says, or else the codec; square where neither does.
+    """Pixel aspect ratio from the container, else from the codec; 1 if neither declares one.
 
     Raises:
-        VideoError: unreadable, for an absurd one.
+        VideoError: unreadable, if the ratio is implausible.
     """
     aspect = Fraction(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
     if aspect <= 0:
@@ -275,13 +275,13 @@ def _pixel_aspect(stream: Any) -> Fraction:
     if not 1 / WIDEST_PIXEL <= aspect <= WIDEST_PIXEL:
         raise VideoError(
             Reason.UNREADABLE,
-            f"{stream.container.name} says that its pixels are {aspect} as wide as high: set its sample aspect ratio.",
+            f"{stream.container.name} declares a pixel aspect ratio of {aspect}: set its sample aspect ratio.",
         )
     return aspect
 
 
 def _fps(measured: float, declared: Fraction | None) -> float:
-    """The header's rate where it fits: it is exact, where measured times are rounded."""
+    """The header's frame rate if it fits the measured one: it is exact, while time stamps are rounded."""
     if declared and (not measured or abs(float(declared) / measured - 1) < 0.01):
         return float(declared)
     return measured

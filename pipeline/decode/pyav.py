@@ -1,4 +1,4 @@
-"""Reading frames with PyAV: the reference."""
+"""Reading frames with PyAV, the reference backend."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -9,18 +9,18 @@ from typing import Any
 from facemill import VideoError
 from facemill.manifests.codes import Reason
 from facemill.pipeline.decode.damage import DamageTracker
+from facemill.pipeline.decode.decoded_frame import DecodedFrame, Observer, rgb_of
 from facemill.pipeline.decode.deinterlace import deinterlaced
 from facemill.pipeline.decode.frame import UNSPECIFIED, Frame
 from facemill.pipeline.decode.keyframe_check import KeyframeCheck
 from facemill.pipeline.decode.orientation import orientation_of
-from facemill.pipeline.decode.picture import Observer, Picture, rgb_of
 from facemill.pipeline.decode.probe import Probe
-from facemill.pipeline.decode.second_decoder import VP8Witness, decoder_for
+from facemill.pipeline.decode.second_decoder import VP8Check, decoder_for
 from facemill.pipeline.decode.source import Deadline, blamed_on, decode, demux, open_video
 
 __all__ = ["read_with_pyav"]
 
-# Packets that may follow that of a frame before it comes out. H.264 and HEVC reorder by 16 pictures at most.
+# Packets that may be sent after a frame's own packet before it comes out. H.264 and HEVC reorder at most 16 frames.
 _PATIENCE = 32
 
 
@@ -36,54 +36,54 @@ def read_with_pyav(
     skip: bool = True,
     deinterlace: bool = False,
 ) -> Iterator[Frame]:
-    """Decode from the start until the last of `indices` came out; only those become RGB.
+    """Decode from the start to the last of `indices`; convert only these frames to RGB.
 
     Args:
         path: the file that was probed.
         indices: ascending, unique, each below the frame count.
-        deadline: restarted whenever a packet was read, a picture came out, or a frame was handed out.
-        threads: of the decoder.
-        observer: sees every intact picture that is decoded on the way, in display order, once.
-        every: decode all pictures, to the end of the file; otherwise those that nobody asked for and no other
-            picture needs are left out.
-        skip: whether any may be left out.
-        deinterlace: take the fields of interlaced pictures apart; then every picture is decoded.
+        deadline: restarted whenever a packet is read, a frame is decoded, or a frame is yielded.
+        threads: number of decoder threads.
+        observer: called once for every intact frame that is decoded, in display order.
+        every: decode all frames, to the end of the file; otherwise frames that were not requested and that no other
+            frame is predicted from are skipped.
+        skip: whether frames may be skipped.
+        deinterlace: deinterlace interlaced frames; every frame is decoded then.
 
     Raises:
-        VideoError: what `open_video` raises; unreadable, where a picture cannot be converted.
+        VideoError: as `open_video`; unreadable, if a frame cannot be converted.
     """
     deadline.restart()
     timeline = probed.timeline
     due = indices
     end = len(timeline.pts) if every else max(indices, default=-1) + 1
-    if deinterlace:  # each picture needs its neighbours
+    if deinterlace:  # each frame needs its neighbours
         due = range(min(end + 1, len(timeline.pts)) if end else 0)
     elif observer is not None:
         spared = frozenset() if every else timeline.disposable.difference(indices)
         due = [index for index in range(end) if index not in spared]
     remaining = deque(due)
     wanted = frozenset(indices)
-    pictures = _decode(path, probed, remaining, deadline, threads, skip=skip and not every and not deinterlace)
+    frames = _decode(path, probed, remaining, deadline, threads, skip=skip and not every and not deinterlace)
     with blamed_on(path):
-        for index, frame in deinterlaced(pictures) if deinterlace else pictures:
+        for index, frame in deinterlaced(frames) if deinterlace else frames:
             if index >= end:
                 return
-            picture = None if frame is None else _picture(path, frame, probed)
-            if observer is not None and picture is not None:
-                observer(index, picture)
+            decoded = None if frame is None else _decoded_frame(path, frame, probed)
+            if observer is not None and decoded is not None:
+                observer(index, decoded)
                 deadline.restart()
             if index in wanted:
                 seconds = probed.timeline.seconds(index, probed.info.fps)
-                yield Frame(index, seconds, None if picture is None else rgb_of(picture))
+                yield Frame(index, seconds, None if decoded is None else rgb_of(decoded))
                 deadline.restart()
 
 
 def _decode(
     path: Path, probed: Probe, remaining: deque[int], deadline: Deadline, threads: int, *, skip: bool
 ) -> Iterator[tuple[int, Any]]:
-    """The `remaining` indices, which it empties, and the picture of each; None where there is no intact one."""
+    """Yield each index of `remaining`, removing it there, and its frame; None if the frame is not intact."""
     if probed.timeline.by_pts:
-        # What is missing may be missing because of what was left out, or of an error in another thread.
+        # A frame may be damaged only because others were skipped, or by an error in another thread: retry without both.
         with suppress(_DamagedError):
             yield from _decode_by_pts(path, probed, remaining, deadline, threads, skip=skip, strict=True)
         yield from _decode_by_pts(path, probed, remaining, deadline, threads=1, skip=False, strict=False)
@@ -93,7 +93,7 @@ def _decode(
 
 
 class _DamagedError(Exception):
-    """A picture did not come out intact."""
+    """A frame was not decoded intact."""
 
 
 def _decode_by_pts(
@@ -106,7 +106,7 @@ def _decode_by_pts(
     skip: bool,
     strict: bool,
 ) -> Iterator[tuple[int, Any]]:
-    """Hand out, and remove from `remaining`, picture after picture; if `strict`, stop where one is not intact."""
+    """Yield frames in order and remove them from `remaining`; if `strict`, stop at the first that is not intact."""
     if not remaining:
         return
     timeline = probed.timeline
@@ -126,26 +126,26 @@ def _decode_by_pts(
                 if index is not None:
                     tracker.sent(index)
                     keyframe_check.sent(index, packet)
-            pictures, went_well = decode(context, packet)
+            frames, went_well = decode(context, packet)
             if not went_well:
                 if strict:
                     raise _DamagedError
                 if packet is not None and index is not None:
-                    tracker.doubt(index)
-            for picture in pictures:
+                    tracker.mark_damaged(index)
+            for frame in frames:
                 deadline.restart()
-                index = index_of.get(picture.pts)
+                index = index_of.get(frame.pts)
                 if index is not None:
-                    clean = not picture.is_corrupt and keyframe_check.passes(index, picture)
+                    clean = not frame.is_corrupt and keyframe_check.passes(index, frame)
                     tracker.arrived(index, clean=clean)
                     if index in wanted:
-                        arrived[index] = picture
+                        arrived[index] = frame
             for index, intact in tracker.settle(0 if packet is None else _PATIENCE + threads):
                 if strict and not intact:
                     raise _DamagedError
                 if index in wanted:
-                    picture = arrived.pop(index, None)
-                    decided[index] = picture if intact else None
+                    frame = arrived.pop(index, None)
+                    decided[index] = frame if intact else None
             while remaining and remaining[0] in decided:
                 index = remaining.popleft()
                 yield index, decided.pop(index)
@@ -156,39 +156,39 @@ def _decode_by_pts(
 def _decode_by_counting(
     path: Path, probed: Probe, remaining: deque[int], deadline: Deadline
 ) -> Iterator[tuple[int, Any]]:
-    """As the probe counted: one thread, nothing left out; after damage, nothing is intact until a keyframe."""
+    """Identify frames by counting, as the probe did: one thread, no skipping; damage lasts until the next keyframe."""
     index = 0
     intact = True
     with open_video(path, deadline, threads=1) as (container, stream):
-        witness = VP8Witness(stream)
+        vp8_check = VP8Check(stream)
         for number, packet in enumerate(demux(container, stream, deadline)):
-            pictures, went_well = decode(stream.codec_context, packet)
-            went_well = witness.agrees(packet, pictures) and went_well
+            frames, went_well = decode(stream.codec_context, packet)
+            went_well = vp8_check.agrees(packet, frames) and went_well
             intact = intact and went_well and number not in probed.timeline.after_loss
-            for picture in pictures:
+            for frame in frames:
                 deadline.restart()
-                intact = not picture.is_corrupt and (intact or (picture.key_frame and went_well))
+                intact = not frame.is_corrupt and (intact or (frame.key_frame and went_well))
                 if remaining and index == remaining[0]:
-                    yield remaining.popleft(), picture if intact else None
+                    yield remaining.popleft(), frame if intact else None
                 index += 1
             if not remaining:
                 return
 
 
-def _picture(path: Path, frame: Any, probed: Probe) -> Picture:
+def _decoded_frame(path: Path, frame: Any, probed: Probe) -> DecodedFrame:
     info, colour = probed.info, probed.info.colour
     if frame.colorspace == UNSPECIFIED:
         frame.colorspace = colour.matrix
     if frame.color_range == 0:
         frame.color_range = colour.range
-    # A picture whose side data was looked at holds itself: its memory would wait for Python's collector of cycles.
+    # Reading a frame's side data creates a reference cycle: its memory would wait for Python's garbage collector.
     orientation = probed.orientation if frame.rotation == probed.angle else orientation_of(frame)
-    picture = Picture(frame, info.pixel_aspect, orientation)
-    width, height = picture.size
+    decoded = DecodedFrame(frame, info.pixel_aspect, orientation)
+    width, height = decoded.size
     if (width, height) != (info.width, info.height):
         raise VideoError(
             Reason.UNREADABLE,
-            f"{path} holds pictures of {width}x{height} after others of {info.width}x{info.height}: "
+            f"{path} holds frames of {width}x{height} after others of {info.width}x{info.height}: "
             "cut the file where its size changes.",
         )
-    return picture
+    return decoded

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemill.pipeline.config.sections import DecodeSettings
+from facemill.pipeline.decode.decoded_frame import Observer
 from facemill.pipeline.decode.decord_backend import check_decord_fits, read_with_decord
 from facemill.pipeline.decode.frame import Colour, Frame, check_indices
-from facemill.pipeline.decode.picture import Observer
 from facemill.pipeline.decode.probe import UNTAGGED, probe
 from facemill.pipeline.decode.pyav import read_with_pyav
 from facemill.pipeline.decode.source import Deadline, blamed_on
@@ -25,14 +25,14 @@ class VideoReader:
     """One video, opened and probed.
 
     Frames are uint8 RGB in display orientation, all of one size, and equal to those of a full sequential
-    decode. A frame that does not decode intact is None at its index: also where FFmpeg conceals the
-    damage (see `facemill.pipeline.decode.damage`).
+    decode. The image of a frame that does not decode intact is None, even if FFmpeg conceals the damage (see
+    `facemill.pipeline.decode.damage`).
 
     Args:
         path: a local file.
         settings: backend (`auto` is PyAV), timeout, and whether interlaced files are deinterlaced.
-        threads: of the decoder.
-        colour: stands in for colour tags that the file lacks: those of the original that a fake was made from.
+        threads: number of decoder threads.
+        colour: replaces colour tags that the file lacks; for a fake, those of its original.
 
     Raises:
         VideoError: missing_file, unreadable (also for HDR), no_video_stream or decode_timeout.
@@ -60,24 +60,24 @@ class VideoReader:
 
     @property
     def times(self) -> NDArray[np.float64]:
-        """Presentation time [frame_count] of every frame, seconds; at a constant rate where the file gives none."""
+        """Presentation time [frame_count] of every frame, seconds; at a constant rate if the file has no times."""
         timeline, fps = self._probe.timeline, self.info.fps
         return np.array([timeline.seconds(index, fps) for index in range(self.info.frame_count)], np.float64)
 
     def read(self, indices: Sequence[int], *, observer: Observer | None = None, every: bool = False) -> Iterator[Frame]:
-        """One frame per index, in order, decoded as they are asked for; every call starts anew.
+        """Yield one frame per index, in order, decoded on demand; every call starts at the beginning of the file.
 
         Args:
             indices: ascending, without repetition, each from 0 to `info.frame_count - 1`.
-            observer: called for every intact picture that is decoded on the way, wanted or not, in display
-                order and before its frame is handed out. Pictures that nobody asked for and no other picture
-                needs are not decoded.
-            every: decode those, too, and go on to the end of the file.
+            observer: called for every intact frame that is decoded, requested or not, in display order and
+                before the frame is yielded. Frames that are not requested and that no other frame is predicted
+                from are not decoded.
+            every: decode these frames too, and continue to the end of the file.
 
         Raises:
-            ValueError: at once, for indices that are not as above, or a closed reader.
-            VideoError: while iterating; decode_timeout where a frame takes longer than `timeout_s`, unreadable
-                where the picture changes its size.
+            ValueError: at the call, for indices that are not as above, or a closed reader.
+            VideoError: while iterating; decode_timeout if a frame takes longer than `timeout_s`, unreadable
+                if the frame size changes.
         """
         if self._closed:
             raise ValueError(f"The reader of {self.path} is closed: open a new one.")
@@ -92,7 +92,7 @@ class VideoReader:
         return frames
 
     def close(self) -> None:
-        """End every read that is under way; the file stays open only while one is."""
+        """End all reads in progress; the file is open only during a read."""
         self._closed = True
         for frames in list(self._reads):
             frames.close()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Opening a file with FFmpeg, and its packets and pictures: errors told apart, waits bounded."""
+"""Opening a file with FFmpeg and reading its packets and frames, with classified errors and bounded waits."""
 
 import errno
 import itertools
@@ -18,24 +18,24 @@ from facemill.pipeline.decode.nal import length_size, nal_units
 
 __all__ = ["Deadline", "blamed_on", "decode", "demux", "is_conforming", "open_video"]
 
-# Titles need not be UTF-8; PyAV 19 knows that by itself.
+# Titles need not be UTF-8; PyAV 19 handles that itself.
 _LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
-# Codecs of which FFmpeg hands out damaged pictures as if nothing were wrong, unless it is told to give them up.
+# Codecs for which FFmpeg returns damaged frames without a flag, unless "explode" makes it reject them.
 _EXPLODE = frozenset({"hevc", "mjpeg", "mpeg4", "prores", "vp8", "vp9"})
-# Codecs whose packets hold no long run of zeros, but for the end of a packet or of a NAL unit; of the last two, more
-# than two zeros never stand in a unit. Such a stretch was never written, or is lost.
+# Codecs whose packets hold no long run of zeros, except at the end of a packet or NAL unit (a NAL unit of H.264 or HEVC
+# never has three zeros in a row). Such a run was never written, or was lost.
 _NO_ZEROS = frozenset({"vp8", "libvpx", "vp9", "libvpx-vp9", "h264", "hevc"})
 _ZEROS = bytes(32)
-# dav1d looks at the padding after a picture's data then, too, which damage disturbs.
+# With this option, dav1d also checks the padding after a frame's data, which damage changes.
 _CONFORMING = {"strict": "strict"}
 
 
 LARGE_PIXELS = 20 << 20
-"""Pictures beyond this are decoded by one thread."""
+"""Frames larger than this are decoded by one thread, since each thread holds frames in memory."""
 
 
 class Deadline:
-    """The longest wait for the next packet or frame.
+    """Time limit for the next packet or frame.
 
     Args:
         path: named in the error.
@@ -63,10 +63,10 @@ class Deadline:
 
 @contextmanager
 def blamed_on(path: Path) -> Iterator[None]:
-    """Whatever fails inside is this file's failure alone, not that of the videos that are read with it.
+    """Attribute any exception inside to this file alone, not to the videos that are read together with it.
 
     Raises:
-        VideoError: as it came; for any other exception, unreadable or what the system lacks.
+        VideoError: unchanged; any other exception becomes one, as unreadable or as a failure of the system.
     """
     try:
         yield
@@ -74,7 +74,7 @@ def blamed_on(path: Path) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise VideoError(
-            Reason.OUT_OF_MEMORY, f"Reading {path} took more memory than there is: it is tried again."
+            Reason.OUT_OF_MEMORY, f"Reading {path} took more memory than is available: it is tried again."
         ) from error
     except Exception as error:
         raise _unreadable(path, error) from error
@@ -87,19 +87,19 @@ def open_video(
     """The file's `av` container and its video stream, closed at the end.
 
     Args:
-        strict: let FFmpeg give up every picture in which anything is wrong. With several threads, the flags of what it
-            conceals may come after the picture, its errors do not.
-        conforming: AV1: what does not keep to the standard is damaged, too.
+        strict: make FFmpeg reject every frame with an error. With several threads, the flag of a concealed error may
+            be set only after the frame is returned, but a rejection is always in time.
+        conforming: AV1: treat violations of the standard as damage, too.
 
     Raises:
         VideoError: missing_file, unreadable, no_video_stream or decode_timeout.
     """
     _check_file(path)
-    # FFmpeg's threads call Python where somebody turned PyAV's log on, as importing torchvision 0.23 does; closing a
-    # damaged file waits for them, with the lock that they need.
+    # If PyAV's log is on (importing torchvision 0.23 turns it on), FFmpeg's threads call Python; closing a damaged file
+    # would wait for them while holding the lock that they need.
     av.logging.set_level(None)
     try:
-        # "file:" keeps FFmpeg from taking a colon in the name for a protocol.
+        # "file:" keeps FFmpeg from reading a colon in the name as a protocol.
         container = av.open(f"file:{path}", timeout=deadline.timeout_s, **_LENIENT)
     except av.error.ExitError:
         raise deadline.error() from None
@@ -107,21 +107,21 @@ def open_video(
         raise _unreadable(path, error) from None
     with container:
         stream = _video_stream(path, container)
-        # Each thread holds a picture or two.
+        # Each thread holds one or two frames.
         stream.codec_context.thread_count = threads if _area(stream) <= LARGE_PIXELS else 1
         if strict or stream.codec_context.name in _EXPLODE:
             stream.codec_context.options = {"err_detect": "explode"}
         if conforming and stream.codec_context.name == "libdav1d":
             stream.codec_context.options = _CONFORMING
-        # With slice threads, which damaged pictures FFmpeg flags varies from run to run.
+        # With slice threads, the set of damaged frames that FFmpeg flags varies from run to run.
         stream.codec_context.thread_type = "FRAME"
         yield container, stream
 
 
 def demux(container: Any, stream: Any, deadline: Deadline) -> Iterator[Any]:
-    """The stream's packets, then None; a read error is the end of the file, as it is for FFmpeg's own tools.
+    """Yield the stream's packets, then None; a read error ends the file, as in FFmpeg's own tools.
 
-    The deadline restarts with every packet, so that it bounds the wait for one and not the length of the file.
+    The deadline restarts with every packet: it limits the wait for one packet, not the length of the file.
     """
     packets = container.demux(stream)
     while True:
@@ -129,7 +129,7 @@ def demux(container: Any, stream: Any, deadline: Deadline) -> Iterator[Any]:
             packet = next(packets, None)
         except av.error.ExitError:
             raise deadline.error() from None
-        except (av.error.FFmpegError, IndexError, ValueError):  # PyAV fails on streams that begin within a file
+        except (av.error.FFmpegError, IndexError, ValueError):  # PyAV fails on streams that begin late in a file
             break
         deadline.check()
         if packet is None:
@@ -141,11 +141,11 @@ def demux(container: Any, stream: Any, deadline: Deadline) -> Iterator[Any]:
 
 
 def decode(context: Any, packet: Any) -> tuple[list[Any], bool]:
-    """The pictures that come out of a codec context once `packet` went in (None: all that are left); did that go well?
+    """Send `packet` to a codec context (None flushes it); returns the frames that come out, and whether it succeeded.
 
-    A packet that is known to be damaged did not go well.
+    A packet that is known to be damaged counts as a failure, whatever comes out.
 
-    With several threads, an error takes pictures of other packets with it; with one, only that packet's.
+    With several threads, an error also loses frames of other packets; with one thread, only that packet's frames.
     """
     damaged = packet is not None and (packet.is_corrupt or _is_zeroed(context, bytes(packet)))
     try:
@@ -155,10 +155,10 @@ def decode(context: Any, packet: Any) -> tuple[list[Any], bool]:
 
 
 def is_conforming(path: Path, deadline: Deadline) -> bool:
-    """Whether the first packets of an AV1 file keep to the standard, as those of some encoders do not.
+    """Whether the first packets of an AV1 file conform to the standard; the output of some encoders does not.
 
     Raises:
-        VideoError: what `open_video` raises.
+        VideoError: as `open_video`.
     """
     with open_video(path, deadline, threads=1, conforming=True) as (container, stream):
         packets = itertools.islice(demux(container, stream, deadline), 8)
@@ -181,10 +181,10 @@ def _check_file(path: Path) -> None:
         raise VideoError(Reason.MISSING_FILE, f"There is no file {path}: check the manifest's root.") from None
     except OSError as error:
         raise _no_access(path, error) from None
-    # A named pipe would block the open for ever.
+    # Opening a named pipe would block forever.
     if not stat.S_ISREG(mode):
         raise VideoError(Reason.UNREADABLE, f"{path} is not a regular file: give the path of a video.")
-    try:  # FFmpeg's own errors do not tell the system's from the file's
+    try:  # FFmpeg's errors do not distinguish faults of the system from faults of the file
         path.open("rb").close()
     except OSError as error:
         raise _no_access(path, error) from None
@@ -192,20 +192,20 @@ def _check_file(path: Path) -> None:
 
 def _no_access(path: Path, error: OSError) -> VideoError:
     reason = reason_of_error(error) or Reason.UNREADABLE
-    return VideoError(reason, f"{path} cannot be opened ({error.strerror}): it is tried again by the same command.")
+    return VideoError(reason, f"{path} cannot be opened ({error.strerror}): the same command tries it again.")
 
 
 def _unreadable(path: Path, error: Exception) -> VideoError:
     if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO):
         return _no_access(path, error)  # type: ignore[arg-type]
     why = getattr(error, "strerror", None) or str(error)
-    if isinstance(error, AttributeError | NameError | TypeError):  # a fault of ours, or another version of PyAV
+    if isinstance(error, AttributeError | NameError | TypeError):  # a bug in facemill, or another version of PyAV
         return VideoError(Reason.INTERNAL_ERROR, f"facemill itself failed to read {path} ({why}): please report it.")
     return VideoError(Reason.UNREADABLE, f"FFmpeg cannot read {path} ({why}): convert or replace the file.")
 
 
 def _video_stream(path: Path, container: Any) -> Any:
-    """The stream of the largest pictures, as FFmpeg would choose among equals; a cover picture is no video."""
+    """The video stream with the largest frames; ties are resolved as FFmpeg does, and cover images are ignored."""
     moving = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
     if not moving:
         raise VideoError(Reason.NO_VIDEO_STREAM, f"{path} has no video stream: leave it out of the manifest.")

@@ -1,4 +1,4 @@
-"""The frames of a file, in display order, known before any of them is decoded for good."""
+"""The frames of a file in display order, determined from its packets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,28 +9,27 @@ import numpy as np
 __all__ = ["Timeline", "measured_fps", "skipped_times", "varies"]
 
 SHORTEST_GRID = 10
-"""Packets without which an even grid cannot be told."""
+"""Fewest packets from which an even grid can be recognised."""
 EVEN_SHARE = 0.9
-"""Share of the steps that lie on an even grid of packets."""
+"""Least share of steps on the grid for it to count as even."""
 RARE = 0.05
-"""Share of steps that skip packets up to which these are taken for lost."""
+"""Largest share of steps that skip packets for these packets to count as lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What the packets of a stream say about its frames.
+    """A stream's frames, as far as its packets describe them.
 
     Attributes:
-        pts: presentation time of every frame in display order, in units of `time_base`; None where
-            the file does not say.
+        pts: presentation time of every frame in display order, in units of `time_base`; None if unknown.
         time_base: seconds.
-        by_pts: whether each frame is told by its own pts. Otherwise (raw streams, old AVI, codecs with
-            packets that show nothing) it is told by counting what comes out of the decoder.
+        by_pts: whether frames are identified by their pts. Otherwise (raw streams, old AVI, codecs with packets that
+            show no frame) they are identified by counting the decoder's output.
         keyframes: indices of the frames at which decoding can start.
         before_keyframes: for each keyframe but the first, the last frame in display order that is decoded before it.
-        disposable: indices of the frames that no other is predicted from.
-        after_loss: indices of the frames before whose packets others are missing; if not `by_pts`, the numbers of
-            these packets in the file.
+        disposable: indices of the frames that no other frame is predicted from.
+        after_loss: indices of the frames whose packets follow missing packets; if not `by_pts`, the numbers of these
+            packets in the file.
     """
 
     pts: tuple[int | None, ...]
@@ -42,7 +41,7 @@ class Timeline:
     after_loss: frozenset[int] = frozenset()
 
     def seconds(self, index: int, fps: float) -> float:
-        """Presentation time of a frame; where the file does not say, as at a constant `fps`."""
+        """Presentation time of a frame in seconds; if the file has none, that at a constant `fps`."""
         pts = self.pts[index]
         if pts is not None:
             return pts * self.time_base.numerator / self.time_base.denominator  # rounded once, as a fraction would be
@@ -57,9 +56,9 @@ def measured_fps(times: Sequence[int], time_base: Fraction) -> float:
 
 
 def varies(times: Sequence[int], time_base: Fraction) -> bool:
-    """Whether frames shown at `times` (units of `time_base`, ascending) stray from an even grid.
+    """Whether frames shown at `times` (units of `time_base`, ascending) deviate from an even grid.
 
-    They may stray by one tick of the file's clock, and by the millisecond to which streaming software rounds.
+    Deviations of one unit of `time_base`, or of one millisecond (to which streaming software rounds), are allowed.
     """
     if len(times) < 3:
         return False
@@ -72,7 +71,7 @@ def varies(times: Sequence[int], time_base: Fraction) -> bool:
 def skipped_times(times: Sequence[int | None], time_base: Fraction) -> list[int]:
     """Positions in `times` (decoding times of all packets) before which packets are missing from an even grid.
 
-    Empty where the grid is not even, or skipped so often that this is the way in which the file was made.
+    Empty if the grid is not even, or if it has so many gaps that the file was made that way.
     """
     known = [time for time in times if time is not None]
     if len(known) < len(times) or len(times) < SHORTEST_GRID:

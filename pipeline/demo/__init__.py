@@ -1,4 +1,4 @@
-"""A small FaceForensics++-shaped corpus, made on the spot: no download, no dataset agreement."""
+"""A small synthetic corpus in the layout of FaceForensics++: no download, no dataset agreement."""
 
 from facemill.pipeline.demo.corpus import make_corpus
 from facemill.pipeline.demo.run import run_demo

@@ -1,4 +1,4 @@
-"""The demo corpus: subjects, their videos and their fakes, in the folders of FaceForensics++."""
+"""The demo corpus: videos of synthetic subjects and their fakes, in the folder layout of FaceForensics++."""
 
 import json
 import os
@@ -30,7 +30,7 @@ _MASK_CRF = 18
 
 @dataclass(frozen=True)
 class _Order:
-    """What `make_corpus` was asked for."""
+    """The arguments of `make_corpus`."""
 
     subjects: int
     frames: int
@@ -50,37 +50,37 @@ def make_corpus(
     methods: Sequence[str] = ("Deepfakes", "FaceSwap"),
     size: tuple[int, int] = (640, 360),
 ) -> Path:
-    """Make real and forged videos of invented persons, with mask videos and splits, as FaceForensics++ has them.
+    """Make real and forged videos of synthetic subjects, with mask videos and splits, as in FaceForensics++.
 
-    Subjects come in pairs, each of whom gets the other's face. Pairs are split between train, val and
-    test about 70 : 15 : 15, at least one each. Equal arguments give equal bytes. The corpus is made beside `root`
-    and then renamed, so that `root` is whole wherever it exists.
+    Subjects come in pairs who swap faces. Pairs are split into train, val and test about 70 : 15 : 15, at least
+    one each. Equal arguments give equal bytes. The corpus is made in a folder beside `root` that is renamed at the
+    end, so that `root` is never incomplete.
 
     Args:
         root: the folder to make; it may exist if it is empty.
-        subjects: how many persons: an even number from 6 to 1000.
-        frames: length of each video, 25 a second.
-        qualities: of `c23` and `c40`.
-        methods: of `Deepfakes`, `Face2Face`, `FaceSwap`, `NeuralTextures`.
-        size: (width, height) of the frames: even numbers, 128 or more, not upright.
+        subjects: number of subjects: an even number from 6 to 1000.
+        frames: frames per video, at 25 per second.
+        qualities: any of `c23` and `c40`.
+        methods: any of `Deepfakes`, `Face2Face`, `FaceSwap`, `NeuralTextures`.
+        size: (width, height) of the frames: even numbers, 128 or more, not taller than wide.
 
     Returns:
         `root`.
 
     Raises:
-        ConfigError: for a bad argument, a root that is not empty, or if scikit-image is not installed.
+        ConfigError: for an invalid argument, a root that is not empty, or if scikit-image is not installed.
     """
     order = _Order(subjects, frames, seed, tuple(qualities), tuple(methods), size)
     _check(root, order)
-    load_portrait()  # before the threads start, so that it is cut out once
+    load_portrait()  # before the threads start, so that it is computed only once
     partial = root.with_name(root.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
 
     def make_pair(pair: int) -> None:
-        persons = (_person(seed, pair, 0), _person(seed, pair, 1))
+        both = (_subject(seed, pair, 0), _subject(seed, pair, 1))
         for member in (0, 1):
-            _film(partial, order, pair, member, persons)
+            _render(partial, order, pair, member, both)
 
     with ThreadPoolExecutor(max_workers=min(subjects // 2, os.cpu_count() or 1)) as threads:
         list(threads.map(make_pair, range(subjects // 2)))
@@ -106,17 +106,17 @@ def _check(root: Path, order: _Order) -> None:
             )
 
 
-def _person(seed: int, pair: int, member: int) -> Subject:
-    """The subject of a place; the same however many others there are."""
+def _subject(seed: int, pair: int, member: int) -> Subject:
+    """One member of a pair; it does not depend on the number of subjects."""
     dim_member = np.random.default_rng([seed, pair]).integers(2)
     rng = np.random.default_rng([seed, pair, member])
     return create_subject(rng, (seed + pair) % len(TONES), dim=bool(member == dim_member))
 
 
-def _film(root: Path, order: _Order, pair: int, member: int, persons: tuple[Subject, Subject]) -> None:
-    """Render and encode one person's video, and the fakes and masks made from it."""
+def _render(root: Path, order: _Order, pair: int, member: int, subjects: tuple[Subject, Subject]) -> None:
+    """Render and encode one subject's video, and the fakes and masks made from it."""
     target, source = f"{2 * pair + member:03d}", f"{2 * pair + 1 - member:03d}"
-    scene = Scene(np.random.default_rng([order.seed, pair, member, 1]), persons[member], order.size, order.frames)
+    scene = Scene(np.random.default_rng([order.seed, pair, member, 1]), subjects[member], order.size, order.frames)
     with ExitStack() as stack:
 
         def encoder(folder: Path, stem: str) -> VideoEncoder:
@@ -132,7 +132,7 @@ def _film(root: Path, order: _Order, pair: int, member: int, persons: tuple[Subj
                 rng = np.random.default_rng([order.seed, pair, member, 2 + number])
                 offsets = rng.normal(0, method.jitter, (order.frames, 2))
                 gains = rng.normal(1, method.flicker, order.frames).clip(0.9, 1.1)
-                face = forged_face(method, persons[1 - member], persons[member])
+                face = forged_face(method, subjects[1 - member], subjects[member])
                 fakes.append((face, offsets, gains, encoder(folder, stem), masks))
         for t in range(order.frames):
             real = scene.frame(t)
@@ -144,10 +144,10 @@ def _film(root: Path, order: _Order, pair: int, member: int, persons: tuple[Subj
 
 
 class VideoEncoder:
-    """H.264 of one sequence of images, at several qualities at once; closed by the stack.
+    """Encodes a series of images as H.264, at several qualities at once; closed by the stack.
 
     Args:
-        paths: file -> constant rate factor; folders are made.
+        paths: file -> constant rate factor; missing folders are created.
         size: (width, height), both even.
     """
 
@@ -157,7 +157,7 @@ class VideoEncoder:
         for path, crf in paths.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             container = stack.enter_context(av.open(str(path), "w"))
-            # One thread: the videos themselves are encoded side by side, and the bytes never vary.
+            # One thread: videos are encoded in parallel anyway, and the bytes are reproducible.
             options = {"crf": str(crf), "preset": "veryfast", "threads": "1"}
             stream = container.add_stream("libx264", rate=FPS, options=options)
             stream.width, stream.height = size

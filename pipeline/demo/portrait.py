@@ -1,11 +1,11 @@
-"""The one photograph that every demo subject is made from, and where its parts lie.
+"""The photograph that every demo subject is made from, with landmarks and outlines.
 
-It is NASA's portrait of Eileen Collins, in the public domain, which scikit-image carries in its wheel
-as `skimage.data.astronaut()`. The points below were read off it once, so that no face
-detector is needed to warp it: they are (x, y) in its pixels.
+It is NASA's portrait of Eileen Collins, in the public domain, which scikit-image's wheel contains as
+`skimage.data.astronaut()`. The points below, (x, y) in its pixels, were marked by hand, so that warping it needs no
+face detector.
 
-Everything else in this package works on the *patch*: the photograph's left part, head to chest, enlarged
-`PATCH_SCALE` times. Points follow OpenCV here: integers are pixel centres.
+Everything else in this package works on the *patch*: the left part of the photograph, from head to chest, enlarged
+`PATCH_SCALE` times. Coordinates follow OpenCV: integers are pixel centres.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ FloatArray = NDArray[np.float32]
 PATCH_SCALE = 2
 PATCH_SIZE = 800  # side of the square patch, pixels
 
-# 68 landmarks in the usual order: jaw, brows, nose, eyes, outer and inner lips, each from viewer-left.
+# 68 landmarks in the usual order: jaw, brows, nose, eyes, outer and inner lips, each from the viewer's left.
 LANDMARKS: FloatArray = np.array(
     [
         *[(182, 100), (181, 112), (182, 125), (184, 138), (187, 151), (193, 161), (202, 170), (213, 176)],
@@ -58,7 +58,7 @@ LANDMARKS: FloatArray = np.array(
 JAW, BROWS, NOSE, LIPS, INNER_LIPS = slice(0, 17), slice(17, 27), slice(27, 36), slice(48, 60), slice(60, 68)
 EYES = (slice(36, 42), slice(42, 48))
 
-# From the viewer-left ear over the crown to the viewer-right ear, then down the neck and up again.
+# From the ear on the viewer's left over the crown to the other ear, then down the neck and up again.
 HAIR_OUTLINE: FloatArray = np.array(
     [
         *[(171, 118), (159, 107), (155, 90), (154, 70), (164, 52), (181, 41), (200, 28), (220, 20), (241, 18)],
@@ -77,12 +77,12 @@ _SHOULDERS_RIGHT = [(262, 179), (287, 203), (305, 245), (334, 253), (351, 290), 
 
 @dataclass(frozen=True)
 class Portrait:
-    """The patch and its parts.
+    """The patch, and masks of its parts.
 
     Attributes:
         image: float32 RGB in 0..1, [PATCH_SIZE, PATCH_SIZE, 3].
-        body, skin, hair, suit: soft masks in 0..1, [PATCH_SIZE, PATCH_SIZE]; `skin` is without eyes and mouth, which
-            keep their colour, `suit` the orange cloth.
+        body, skin, hair, suit: soft masks in 0..1, [PATCH_SIZE, PATCH_SIZE]; `skin` excludes eyes and mouth, which
+            keep their colour; `suit` is the orange cloth.
     """
 
     image: FloatArray
@@ -94,7 +94,7 @@ class Portrait:
 
 @cache
 def load_portrait() -> Portrait:
-    """Cut the astronaut out of her photograph.
+    """Load the photograph as a patch, and compute the masks of its parts.
 
     Raises:
         ConfigError: if scikit-image is not installed.
@@ -123,7 +123,7 @@ def load_portrait() -> Portrait:
 
 
 def fill(polygon: Sequence[Sequence[float]] | FloatArray, softness: float) -> FloatArray:
-    """A soft mask of a polygon.
+    """Draw a polygon as a soft mask.
 
     Args:
         polygon: [N, 2], pixels of the photograph.

@@ -1,4 +1,4 @@
-"""The demo: the whole main job on a corpus of its own, in a few minutes and without a download."""
+"""The demo: scan, build, verify, train and evaluate on a synthetic corpus, in minutes and without a download."""
 
 import shutil
 import time
@@ -20,9 +20,9 @@ __all__ = ["run_demo"]
 
 QUALITY = "c23"
 OVERRIDES = ("crop.size=224", "sample.frames=6", "shards.samples_per_shard=128")
-PERSONS, FRAMES = 32, 20  # many persons with few frames each: what is learned of few is who they are
+SUBJECTS, FRAMES = 32, 20  # many subjects with few frames each: with few, a detector learns their identities
 DETECTOR = "etd"
-# A small network and few steps: what the paper trains takes a GPU, and its ImageNet weights a download.
+# A small network and few steps: the paper's network needs a GPU, and a download of its ImageNet weights.
 TRAINING = (
     "train.model={backbone: resnet18, width: 12, size: 96, n: 2}",
     *("train.batch=16", "train.epochs=4", "train.optimizer.lr=0.001"),
@@ -33,16 +33,16 @@ MARK = ".facemill-demo"
 
 
 def run_demo(out: Path, *, workers: int | None = None, training: bool = True, console: Console | None = None) -> None:
-    """Make a FaceForensics++-shaped corpus below `out`, build and verify shards, train on them and evaluate.
+    """Make a corpus in FaceForensics++'s layout in `out`, build and verify shards, train on them and evaluate.
 
-    Called again, it takes up what is there already, as every build does.
+    Another call reuses what exists already, as every build does.
 
     Args:
-        training: train and evaluate, which needs the train extra; else stop before.
+        training: train and evaluate, which needs the train extra; otherwise stop after the contact sheet.
 
     Raises:
-        ConfigError: `out` holds something else than a demo, or scikit-image is not installed.
-        DatasetError: the built dataset does not verify.
+        ConfigError: `out` contains something other than a demo, or scikit-image is not installed.
+        DatasetError: the dataset that was built fails verification.
     """
     console = console or Console()
     start = time.monotonic()
@@ -50,7 +50,7 @@ def run_demo(out: Path, *, workers: int | None = None, training: bool = True, co
     corpus = out / CORPUS
     if not corpus.is_dir():
         with console.status("making videos"):
-            make_corpus(corpus, subjects=PERSONS, frames=FRAMES)
+            make_corpus(corpus, subjects=SUBJECTS, frames=FRAMES)
     console.print(f"[bold]1[/]  a corpus of real and forged videos in {corpus}")
     scanned = manifests.scan("ffpp", str(corpus), quality=QUALITY)
     manifests.write_videos(scanned.entries, out / MANIFEST)
@@ -69,19 +69,19 @@ def run_demo(out: Path, *, workers: int | None = None, training: bool = True, co
         raise DatasetError(
             f"The demo's dataset has {len(checked.problems)} problems: run `facemill verify {out / SHARDS}`."
         )
-    console.print("[bold]4[/]  verified: every byte, picture, mask, affine and split")
+    console.print("[bold]4[/]  verified: every byte, image, mask, affine and split")
     draw_contact_sheet(out / SHARDS, out / SHEET)
     console.print(_table(read_dataset(out / SHARDS).counts))
     if training:
         _train(out, console)
-    console.print(f"Done in {time.monotonic() - start:.0f} s. Look at the pictures:")
-    for picture in sorted(out.rglob("*.png")):
-        if not picture.is_relative_to(corpus):
-            console.print(f"   {picture}")
+    console.print(f"Done in {time.monotonic() - start:.0f} s. Look at these images:")
+    for image in sorted(out.rglob("*.png")):
+        if not image.is_relative_to(corpus):
+            console.print(f"   {image}")
 
 
 def _train(out: Path, console: Console) -> None:
-    # Late: these need the train extra, and the steps before do not.
+    # Imported late: these need the train extra, which the steps before do not.
     from facemill.pipeline.data import open_faces
     from facemill.pipeline.evaluate import evaluate, metrics_table
     from facemill.pipeline.figures.explain import draw_explanations
@@ -100,7 +100,7 @@ def _train(out: Path, console: Console) -> None:
 
 
 def _prepare(out: Path) -> None:
-    """Make the folder, or find in it an earlier demo of this version, whose videos and shards are as good as new."""
+    """Create the folder; if it holds an earlier demo, keep its results if they are of this version."""
     mark = out / MARK
     if out.is_dir() and any(out.iterdir()) and not mark.is_file():
         raise ConfigError(f"{out} is not empty and holds no demo: choose another --out.")

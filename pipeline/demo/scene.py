@@ -1,4 +1,4 @@
-"""A subject before a camera, and the same scene with another face: what each frame of a video shows."""
+"""Frames of a subject in front of a camera, and of the same scene with a forged face."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ __all__ = ["METHODS", "Method", "Scene", "blend", "forged_face"]
 
 Image = NDArray[np.uint8]
 
-_FRAME_HEIGHT = 360  # the frame height that the sizes below are given for
-_HEAD_CENTRE = np.array([226, 115]) * PATCH_SCALE  # patch
+_FRAME_HEIGHT = 360  # frame height that the sizes below refer to
+_HEAD_CENTRE = np.array([226, 115]) * PATCH_SCALE  # pixels of the patch
 _BURNT_OUT = 0.92  # luma above which skin has no shading left
 
 
 class Scene:
-    """One pristine video: a person who sways, turns, nods and talks before a wall.
+    """One pristine video: a person who sways, turns, nods and talks in front of a wall.
 
     Args:
         size: (width, height) of the frames.
@@ -42,10 +42,10 @@ class Scene:
         self._grain_shifts = rng.integers(0, 64, (frames, 2))
 
     def layer(self, t: int, patch: Image, offset: NDArray[np.float64] | None = None) -> Image:
-        """What frame t shows of a patch RGBA [PATCH_SIZE, PATCH_SIZE, 4], uint8 [H, W, 4].
+        """Warp a patch RGBA [PATCH_SIZE, PATCH_SIZE, 4] to its place in frame t, uint8 [H, W, 4].
 
         Args:
-            offset: (x, y) by which it is displaced, pixels of the patch.
+            offset: (x, y) displacement, pixels of the patch.
         """
         moved = np.tensordot(self._expressions[t], self._movements, axes=1)  # [h, w, 2]
         coarse = PATCH_SIZE / moved.shape[0]
@@ -58,7 +58,7 @@ class Scene:
         return np.asarray(cv2.remap(patch, x_map, y_map, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.uint8)
 
     def frame(self, t: int) -> Image:
-        """Frame t as the camera saw it, uint8 RGB [H, W, 3]."""
+        """Frame t with sensor noise, uint8 RGB [H, W, 3]."""
         image = blend(self.layer(t, self._patch), self._wall)
         x, y = self._grain_shifts[t]
         grain = self._grain[y : y + self._size[1], x : x + self._size[0]]
@@ -66,7 +66,7 @@ class Scene:
 
 
 def blend(layer: Image, below: Image, gain: float = 1.0) -> Image:
-    """Lay an RGBA image over an RGB one, its colours multiplied by a gain."""
+    """Blend an RGBA image, its colours multiplied by a gain, over an RGB image."""
     opacity = layer[..., 3].astype(np.float32) / 255
     colours = cv2.convertScaleAbs(np.ascontiguousarray(layer[..., :3]), alpha=gain)
     return np.asarray(cv2.blendLinear(colours, below, opacity, 1 - opacity), np.uint8)
@@ -91,14 +91,14 @@ def _wall(rng: np.random.Generator, size: tuple[int, int]) -> Image:
 
 
 def _sway(rng: np.random.Generator, frames: int, reach: float) -> NDArray[np.float64]:
-    """A smooth, aimless movement within about +-reach, [T]."""
+    """A smooth random movement within about +-reach, [T]."""
     t = np.arange(frames) / 25  # seconds
     waves = [np.sin(2 * np.pi * (rng.uniform(*band) * t + rng.random())) for band in ((0.1, 0.3), (0.3, 0.7))]
     return reach * (0.7 * waves[0] + 0.3 * waves[1])
 
 
 def _poses(rng: np.random.Generator, size: tuple[int, int], frames: int) -> NDArray[np.float64]:
-    """Affines patch -> frame, [T, 2, 3]: some persons are nearer than others, some are mirrored."""
+    """Affines patch -> frame, [T, 2, 3]: distance varies by subject, and some subjects are mirrored."""
     width, height = size
     unit = height / _FRAME_HEIGHT
     scale = rng.uniform(1.15, 1.42) / PATCH_SCALE * unit * (1 + _sway(rng, frames, 0.05))
@@ -130,20 +130,20 @@ def _movements(subject: Subject) -> FloatArray:
 
 @dataclass(frozen=True)
 class Method:
-    """How a forgery method works.
+    """Parameters of a forgery method.
 
-    No method matches the target's brightness: forgery masks are found by the difference of real and fake, and a
-    perfect match would leave nothing to find.
+    No method matches the target's brightness: forgery masks are derived from the difference of real and fake, and a
+    perfect match would leave no difference.
 
     Attributes:
-        mouth: only the mouth is forged, else the face.
-        resolution: pixels across the face that the generator makes.
-        softness: sigma of the blend's edge, as a share of the face's width.
+        mouth: whether only the mouth is forged, instead of the whole face.
+        resolution: width of the generated face, pixels.
+        softness: sigma of the blending edge, as a share of the face's width.
         identity: how much of the source's proportions the forged face keeps, 0..1.
-        brightness_gap: luma between the forged face and the target's, 0..1.
+        brightness_gap: luma difference between the forged face and the target's, 0..1.
         colour_kept: how much of the source's tint is kept, 0..1.
-        jitter: spread of the frame-to-frame placing error, pixels of the patch.
-        flicker: spread of the frame-to-frame brightness error, relative.
+        jitter: standard deviation of the placement error from frame to frame, pixels of the patch.
+        flicker: standard deviation of the brightness error from frame to frame, relative.
     """
 
     mouth: bool
@@ -167,10 +167,10 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 
 
 def forged_face(method: Method, source: Subject, target: Subject) -> Image:
-    """The source's face in the target's geometry and its opacity, RGBA [PATCH_SIZE, PATCH_SIZE, 4].
+    """The source's face in the target's geometry, with opacity: RGBA [PATCH_SIZE, PATCH_SIZE, 4].
 
-    As real face swaps do: the source's face is warped to the target's landmarks, passed through a network-sized
-    resolution, brought towards the target's colours, and given a soft edge.
+    As in real face swaps, the source's face is warped to the target's landmarks, reduced to the resolution of a
+    generator, shifted towards the target's colours, and given a soft edge.
     """
     similarity, _ = cv2.estimateAffinePartial2D(source.landmarks, target.landmarks, method=cv2.LMEDS)
     own = source.landmarks @ similarity[:, :2].T + similarity[:, 2]
@@ -184,7 +184,7 @@ def forged_face(method: Method, source: Subject, target: Subject) -> Image:
 
 
 def _opacity(method: Method, landmarks: FloatArray) -> FloatArray:
-    """Of the forged face in the target's patch, [PATCH_SIZE, PATCH_SIZE]."""
+    """Opacity of the forged face in the target's patch, [PATCH_SIZE, PATCH_SIZE]."""
     jaw = landmarks[JAW]
     if method.mouth:
         centre = landmarks[LIPS].mean(axis=0)
@@ -198,7 +198,7 @@ def _opacity(method: Method, landmarks: FloatArray) -> FloatArray:
 
 
 def _matched(method: Method, face: FloatArray, target: FloatArray, opacity: FloatArray) -> FloatArray:
-    """Bring the face's mean colour near the target's, brighter by the gap, or dimmer where that would burn out."""
+    """Shift the face's mean colour towards the target's, brighter by the gap, or darker if that would overexpose."""
     ours, theirs = (np.average(image.reshape(-1, 3), axis=0, weights=opacity.ravel()) for image in (face, target))
     tint = method.colour_kept * ours / (ours @ LUMA) + (1 - method.colour_kept) * theirs / (theirs @ LUMA)
     brightness = theirs @ LUMA + method.brightness_gap

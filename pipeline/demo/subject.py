@@ -1,4 +1,4 @@
-"""The people of the demo: one portrait, with colours, a face shape and a light of their own."""
+"""The demo's subjects: variants of one portrait in colours, face shape and lighting."""
 
 from dataclasses import dataclass
 
@@ -25,12 +25,12 @@ from facemill.pipeline.demo.portrait import (
 __all__ = ["LUMA", "TONES", "Subject", "create_subject", "displacement", "warp"]
 
 LUMA: FloatArray = np.array([0.299, 0.587, 0.114], np.float32)
-TONES = (  # skin, and colours of hair that go with it
+TONES = (  # skin colour, and hair colours that match it
     ((0.84, 0.68, 0.57), ((0.62, 0.50, 0.30), (0.45, 0.30, 0.16), (0.58, 0.57, 0.56), (0.22, 0.15, 0.10))),
     ((0.74, 0.55, 0.42), ((0.13, 0.10, 0.09), (0.27, 0.18, 0.11), (0.38, 0.26, 0.16))),
     ((0.60, 0.42, 0.31), ((0.09, 0.08, 0.08), (0.16, 0.11, 0.08), (0.42, 0.41, 0.40))),
 )
-# Parts of the face, left and right, how far each may grow (x, y), and move (x outwards, y down; photograph's pixels).
+# Parts of the face (left and right), largest growth (x, y), largest shift (x outwards, y down; photograph's pixels).
 _SHAPES = (
     (EYES, (0.13, 0.22), (3, 2.5)),
     ((slice(BROWS.start, BROWS.start + 5), slice(BROWS.start + 5, BROWS.stop)), (0.1, 0.4), (3, 2.5)),
@@ -42,12 +42,12 @@ _ANCHORS: FloatArray = np.array(
     [(x, y) for x in np.linspace(0, PATCH_SIZE, 5) for y in np.linspace(0, PATCH_SIZE, 5) if {x, y} & {0, PATCH_SIZE}],
     np.float32,
 )
-_STEP = 10  # pixels of the patch for each cell of a displacement
+_STEP = 10  # pixels of the patch per cell of a displacement field
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A person, as a patch that can be posed.
+    """A person, as a patch that can be warped to a pose.
 
     Attributes:
         image: float32 RGB in 0..1, [PATCH_SIZE, PATCH_SIZE, 3].
@@ -63,11 +63,11 @@ class Subject:
 
 
 def create_subject(rng: np.random.Generator, tone: int, *, dim: bool) -> Subject:
-    """Recolour the portrait, change its face and light it.
+    """Create a subject: recolour the portrait, change its face shape, and relight it.
 
     Args:
         tone: index into `TONES`.
-        dim: whether the person stands in dim, cool light, or in bright and warm light.
+        dim: whether the light is dim and cool, instead of bright and warm.
 
     Raises:
         ConfigError: if scikit-image is not installed.
@@ -85,13 +85,13 @@ def create_subject(rng: np.random.Generator, tone: int, *, dim: bool) -> Subject
 
 
 def _recolour(image: FloatArray, mask: FloatArray, colour: NDArray[np.float64]) -> FloatArray:
-    """Give a region another mean colour; its light and shade stay."""
+    """Change the mean colour within a mask, and keep the shading."""
     shade = image / image[mask > 0.9].mean(axis=0)
     return np.asarray(image + ((shade * colour).clip(0, 1) - image) * mask[..., None], np.float32)
 
 
 def _face_shape(rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Landmarks and outline of the hair, pixels of the photograph."""
+    """Randomly changed landmarks and hair outline, pixels of the photograph."""
     points = LANDMARKS.copy()
     for parts, growth, shift in _SHAPES:
         factors, offset = rng.uniform(-1, 1, 2) * growth + 1, rng.uniform(-1, 1, 2) * shift
@@ -103,7 +103,7 @@ def _face_shape(rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
 
 
 def _relight(rng: np.random.Generator, image: FloatArray, *, dim: bool) -> FloatArray:
-    """A lamp from one side over the whole person."""
+    """Light the whole person from one side."""
     x, y = np.meshgrid(*[np.linspace(-1, 1, PATCH_SIZE, dtype=np.float32)] * 2)
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.7)
     towards = np.cos(angle) * (x - 0.12) + 0.5 * np.sin(angle) * (y + 0.35)
@@ -116,11 +116,11 @@ def _relight(rng: np.random.Generator, image: FloatArray, *, dim: bool) -> Float
 def displacement(moved: FloatArray, original: FloatArray) -> FloatArray:
     """Field F with `p + F(p) = q` for every point p of `moved` and its q of `original`.
 
-    A thin-plate spline through the points; the borders of the patch stay where they are. The
-    direction is that of `cv2.remap`: from a pixel of the result to where its colour comes from.
+    It is a thin-plate spline through the points, with the borders of the patch fixed. As in `cv2.remap`, it maps
+    a pixel of the result to its source position.
 
     Args:
-        moved, original: [N, 2], pixels of the patch, no two points of `moved` alike.
+        moved, original: [N, 2], pixels of the patch; the points of `moved` are distinct.
 
     Returns:
         float32 [PATCH_SIZE // 10, PATCH_SIZE // 10, 2], in pixels of the patch.
@@ -131,13 +131,13 @@ def displacement(moved: FloatArray, original: FloatArray) -> FloatArray:
         kernel="thin_plate_spline",
     )
     side = PATCH_SIZE // _STEP
-    centres = (np.arange(side) + 0.5) * _STEP - 0.5  # where cv2.resize puts the coarse pixels
+    centres = (np.arange(side) + 0.5) * _STEP - 0.5  # pixel centres of the coarse grid in cv2.resize
     grid = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)  # [side², 2]
     return np.asarray(spline(grid).reshape(side, side, 2), np.float32)
 
 
 def warp(image: FloatArray, field: FloatArray) -> FloatArray:
-    """Move the pixels of a patch [PATCH_SIZE, PATCH_SIZE(, C)] by a `displacement`."""
+    """Warp a patch [PATCH_SIZE, PATCH_SIZE(, C)] by a `displacement`."""
     fine = cv2.resize(field, (PATCH_SIZE, PATCH_SIZE), interpolation=cv2.INTER_CUBIC)
     x, y = np.meshgrid(np.arange(PATCH_SIZE, dtype=np.float32), np.arange(PATCH_SIZE, dtype=np.float32))
     moved = cv2.remap(image, x + fine[..., 0], y + fine[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)

@@ -1,3 +1,3 @@
-"""From a clip group's videos to encoded face crops: read, detect, track, crop, mask, filter, encode."""
+"""From a clip's frames to encoded face crops: detect, track, crop, mask, filter, encode."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""What became of a video's sampled frames: every one that gave no sample, or no mask, is accounted for by reason."""
+"""Accounting of a video's sampled frames: why a frame gave no sample, or a sample without a mask."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -17,17 +17,18 @@ class FrameAccount:
     """Counts of one video's sampled frames.
 
     Attributes:
-        sampled: frames that were asked for.
-        unmatched: moments of the original of which the fake has no frame.
-        uncertain: moments of which it may have one, but none that can be told for certain.
-        undecoded: frames that do not decode intact, by index.
-        orphaned: frames that decode, but not in the original, where faces are sought.
-        misaligned: frames in stretches in which the fake does not follow its original.
-        decoded: the others, by index.
+        sampled: number of requested frames.
+        unmatched: number of sampled moments that the fake lacks.
+        uncertain: number of sampled moments for which no frame of the fake can be matched with certainty.
+        undecoded: indices of frames that do not decode intact.
+        orphaned: number of frames that decode, while the original's frame, in which faces are detected, does not.
+        misaligned: number of frames in stretches in which the fake does not follow its original.
+        why_misaligned: reason of the last such stretch.
+        decoded: indices of the remaining frames.
         dropped: faces that a filter dropped.
-        left_out: faces of a fake that are as in the original, or of which that cannot be told.
-        without_mask: faces of a fake without the mask that was asked for.
-        kept, empty, unreliable: frames with a sample, with an empty mask in a fake, with a mask not to be trusted.
+        left_out: faces of a fake that do not differ from the original, or for which that cannot be decided.
+        without_mask: faces of a fake without the mask that the recipe requests.
+        kept, empty, unreliable: indices of frames with a sample, with an empty mask in a fake, with an unreliable mask.
     """
 
     sampled: int = 0
@@ -56,17 +57,17 @@ class FrameAccount:
         self.dropped.update(other.dropped)
 
     def refused(self, other: "FrameAccount", why: str) -> None:
-        """Count a stretch in which the fake does not follow its original."""
+        """Add a stretch in which the fake does not follow its original."""
         self.sampled += other.sampled
         self.misaligned += other.sampled
         self.why_misaligned = why
 
     def failures(self, video: ClipVideo, wanted: set[int], broken_off: int) -> Iterator[FailureRecord]:
-        """Failure records for what gave no sample or no mask.
+        """Yield failure records for frames without a sample or a mask.
 
         Args:
             wanted: tracks of this video that are kept.
-            broken_off: frames that are missing because the video broke off, which is on record already.
+            broken_off: number of frames lost because reading failed partway, which is recorded already.
         """
         video_id, info = video.video_id, video.reader.info
 
@@ -74,7 +75,7 @@ class FrameAccount:
             return FailureRecord(video_id, stage, reason, f"{frames} of {self.sampled} sampled frames {what}.", frames)
 
         if not self.sampled:
-            message = f"It holds {info.frame_count} frames, none of which its clip group has in common."
+            message = f"It holds {info.frame_count} frames, and has none in common with its clip group."
             yield FailureRecord(video_id, Stage.DECODE, Reason.TRUNCATED, message)
         if (undecoded := len(self.undecoded) - broken_off) > 0:
             damaged = spans(index for index in self.undecoded if index < info.frame_count)
@@ -87,10 +88,10 @@ class FrameAccount:
         if self.unmatched:
             yield failure(Stage.DECODE, Reason.UNMATCHED, self.unmatched, "show a moment that this video lacks")
         if self.uncertain:
-            what = "show a moment that cannot be told for certain from those beside it in this video"
+            what = "show a moment that cannot be matched with certainty to a frame of this video"
             yield failure(Stage.DECODE, Reason.UNCERTAIN_TIME, self.uncertain, what)
         if self.misaligned:
-            what = f"lie where it does not follow its original ({self.why_misaligned})"
+            what = f"lie in a stretch that does not follow the original ({self.why_misaligned})"
             yield failure(Stage.MASK, Reason.MISALIGNED, self.misaligned, what)
         if self.orphaned:
             yield failure(Stage.DETECT, Reason.TRUNCATED, self.orphaned, "do not decode in its original")
@@ -111,18 +112,18 @@ class FrameAccount:
             yield failure(Stage.LABEL, Reason.UNDECIDED, len(undecided), what)
         faceless = self.decoded - self.kept - unforged - undecided - set().union(*by_reason.values())
         if faceless:
-            yield failure(Stage.DETECT, Reason.NO_FACE, len(faceless), "do not show a face that is wanted")
+            yield failure(Stage.DETECT, Reason.NO_FACE, len(faceless), "show no face of a track that is kept")
         if without := {frame for track, frame in self.without_mask if track in wanted} & self.kept:
             yield failure(Stage.MASK, Reason.MASK_UNAVAILABLE, len(without), "have no mask")
         if self.empty:
-            yield failure(Stage.MASK, Reason.MASK_EMPTY, len(self.empty), "are fakes in whose crop the mask is empty")
+            yield failure(Stage.MASK, Reason.MASK_EMPTY, len(self.empty), "are fakes with an empty mask in the crop")
         if self.unreliable:
-            what = "have a mask that cannot be trusted: the fake differs outside the face as well"
+            what = "have an unreliable mask: the fake also differs outside the face"
             yield failure(Stage.MASK, Reason.MASK_UNRELIABLE, len(self.unreliable), what)
 
 
 def spans(indices: Iterable[int]) -> str:
-    """Numbers as text, those that follow each other as one: `3-9, 14`."""
+    """Format numbers as text, with consecutive ones as a span: `3-9, 14`."""
     ends: list[list[int]] = []
     for index in sorted(set(indices)):
         if ends and index == ends[-1][1] + 1:

@@ -1,4 +1,4 @@
-"""Annotators: further outputs of each sample, by name."""
+"""Annotators: additional named outputs per sample."""
 
 import json
 from abc import ABC, abstractmethod
@@ -21,16 +21,16 @@ __all__ = ["Annotated", "Annotator", "annotate", "create_annotators", "declared"
 
 
 class Annotator(ABC):
-    """Says more of a sample than its record: numbers, words, short vectors, images.
+    """Adds outputs to a sample: numbers, text, short vectors, images.
 
-    What it declares is stored under its own name and the output's, such as `quality_sharpness`. It is created in
-    every process that may need it, the driver among them: a network is loaded when it is first used.
+    Outputs are stored under the annotator's name and their own, such as `quality_sharpness`. An annotator is created
+    in every process that may need it, including the driver, so load networks on first use only.
 
     Args:
         options: an instance of `options_type`.
 
     Attributes:
-        outputs: what `annotate` returns, by name.
+        outputs: declares the outputs of `annotate`, by name.
     """
 
     options_type: ClassVar[type[Options]] = Options
@@ -43,9 +43,9 @@ class Annotator(ABC):
     def annotate(
         self, frame: NDArray[np.uint8], face: Face, crop: NDArray[np.uint8], affine: NDArray[np.float64]
     ) -> Mapping[str, Any]:
-        """The value of each output; equal input gives equal values, in every process.
+        """Compute the value of each output; equal input must give equal values in every process.
 
-        A `float`, `int` or `text` may be None where it is not known.
+        A `float`, `int` or `text` may be None if it is unknown.
 
         Args:
             frame: RGB [H, W, 3], the source frame.
@@ -57,14 +57,14 @@ class Annotator(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Annotated:
-    """What annotators say of one sample, by the name under which it is stored."""
+    """All annotators' outputs for one sample, by the name under which they are stored."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
     images: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 def create_annotators(settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Annotator]:
-    """The annotators of a recipe by name, created once per process.
+    """Create the annotators of a recipe, by name, once per process.
 
     Args:
         settings: options by name.
@@ -85,7 +85,7 @@ def _create(settings: str) -> Mapping[str, Annotator]:
 
 
 def declared(annotators: Mapping[str, Annotator]) -> dict[str, Annotation]:
-    """What samples are annotated with, by the name under which it is stored."""
+    """All outputs that the annotators declare, by the name under which they are stored."""
     return {f"{name}_{output}": one for name, each in annotators.items() for output, one in each.outputs.items()}
 
 
@@ -96,10 +96,10 @@ def annotate(
     crop: NDArray[np.uint8],
     affine: NDArray[np.float64],
 ) -> Annotated:
-    """What all annotators say of a sample; see `Annotator.annotate`.
+    """Apply all annotators to a sample; see `Annotator.annotate`.
 
     Raises:
-        ConfigError: an annotator returns something else than it declares.
+        ConfigError: an annotator's output differs from its declaration.
     """
     values: dict[str, Any] = {}
     images: dict[str, NDArray[np.uint8]] = {}
@@ -107,7 +107,7 @@ def annotate(
         returned = each.annotate(frame, face, crop, affine)
         if returned.keys() != each.outputs.keys():
             raise ConfigError(
-                f"The annotator {name} returns {', '.join(returned) or 'nothing'}, and declares "
+                f"The annotator {name} returns {', '.join(returned) or 'nothing'}, but declares "
                 f"{', '.join(each.outputs)}: correct it."
             )
         for output, one in each.outputs.items():
@@ -117,12 +117,14 @@ def annotate(
             else:
                 values[stored] = _plain(value)
             if not _fits(value if one.kind == "image" else values[stored], one.kind, len(crop)):
-                raise ConfigError(f"The annotator {name} returns a {output} that is no finite {one.kind}: correct it.")
+                raise ConfigError(
+                    f"The annotator {name} returns a {output} that is not a finite {one.kind}: correct it."
+                )
     return Annotated(values, images)
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of numpy's as Python's own, vectors as tuples."""
+    """Convert NumPy numbers to Python numbers, and vectors to tuples."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     return tuple(map(float, value)) if isinstance(value, Sequence) and not isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Comparing a fake with its original, or with the dataset's own masks: which faces are forged, and where."""
+"""Comparing a fake with its original or its ground-truth masks: which faces are forged, and where."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from facemill.masks import (
     FaceDifference,
     FaceForgery,
     find_forgeries,
+    ground_truth_mask,
     luma_difference,
     mask_from_difference,
     mask_iou,
     measure_faces,
-    official_mask,
 )
 from facemill.pipeline.config.sections import LabelSettings, MaskSettings
 from facemill.pipeline.extract.crop import crop_mask, mask_box, pixel_centred
@@ -28,7 +28,7 @@ from facemill.pipeline.extract.tracking import TrackedFace
 __all__ = ["Comparison", "CropMask", "FaceLabel"]
 
 MARKED_SHARE = 0.02
-"""Share of a face's box that a ground-truth mask marks, from which on the face is forged."""
+"""Share of a face's box marked by the ground-truth mask from which the face counts as forged."""
 
 Image = NDArray[np.uint8]
 Key = tuple[int, int]  # position in the window, track id
@@ -36,13 +36,13 @@ Key = tuple[int, int]  # position in the window, track id
 
 @dataclass(frozen=True, slots=True)
 class FaceLabel:
-    """What a face of a fake is in one frame.
+    """Label of one face of a fake in one frame.
 
     Attributes:
-        label: 1 forged, 0 a real face; None for a face that is left out.
-        source: what says so.
-        difference: forgery score against the original, noise = 1; None where there is nothing to compare with.
-        left_out: why, where `label` is None.
+        label: 1 forged, 0 real; None for a face that is left out.
+        source: what the label is based on.
+        difference: forgery score against the original, noise = 1; None without an original to compare with.
+        left_out: reason, if `label` is None.
     """
 
     label: int | None
@@ -52,13 +52,13 @@ class FaceLabel:
 
     @property
     def is_forged(self) -> bool:
-        """Whether something better than the file's name says that this face is forged."""
+        """Whether this face is labelled as forged by its own difference or mask, not only by its video's label."""
         return self.label == 1 and self.source != LabelSource.VIDEO
 
 
 @dataclass(frozen=True, slots=True)
 class CropMask:
-    """The mask of one crop: uint8 [S, S] of 0 and 255, where it comes from, and its IoU with the other source."""
+    """Mask of one crop, uint8 [S, S] of 0 and 255; its kind; and the ground-truth mask's IoU with the derived one."""
 
     kind: MaskKind
     mask: Image
@@ -66,9 +66,9 @@ class CropMask:
 
 
 class Comparison:
-    """Gathers a fake's frames of one window, then labels its faces.
+    """Collects a fake's frames of one window, then labels its faces.
 
-    Boxes and masks are in pixels of the lead, to whose size a fake's frame is brought first.
+    Boxes and masks are in pixels of the lead; a fake's frames are resized to the lead's size first.
 
     Args:
         shape: height and width of the lead's frames.
@@ -81,13 +81,13 @@ class Comparison:
         self._forgeries: dict[int, list[FaceForgery]] = defaultdict(list)  # by position
         self._fixed: dict[int, bytes] = {}  # masks by the fixed threshold, PNG, by position
         self._given: dict[int, bytes] = {}  # ground-truth masks, PNG, by position
-        self._judged: dict[Key, FaceLabel] = {}
+        self._face_labels: dict[Key, FaceLabel] = {}
         self._boxes: dict[Key, NDArray[np.float64]] = {}
 
     def add(
         self, position: int, real: Image | None, fake: Image, truth: Image | None, tracked: Sequence[TrackedFace]
     ) -> None:
-        """Take in a fake's frame, its original's (None where there is none), and the ground-truth mask's.
+        """Add a frame of the fake, with the original's frame and the ground-truth mask's frame (None if absent).
 
         Args:
             tracked: the faces in the frame.
@@ -95,7 +95,7 @@ class Comparison:
         self._tracked[position] = list(tracked)
         height, width = self._shape
         if truth is not None:
-            self._given[position] = encode_mask(official_mask(truth, height, width))
+            self._given[position] = encode_mask(ground_truth_mask(truth, height, width))
         if real is None:
             return
         if fake.shape != real.shape:
@@ -114,14 +114,14 @@ class Comparison:
             self._fixed[position] = encode_mask(mask)
 
     def label_faces(self) -> dict[Key, FaceLabel]:
-        """Label every face that was taken in; masks and boxes are known from then on."""
+        """Label all faces that were added; `mask` and `box` are available afterwards."""
         for track_id, by_position in self._measured.items():
             positions = sorted(by_position)
             span = range(positions[0], positions[-1] + 1)
             for position, forgery in zip(span, find_forgeries([by_position.get(p) for p in span]), strict=True):
                 if forgery is not None:
                     self._forgeries[position].append(forgery)
-                    self._judged[position, track_id] = self._by_difference(forgery)
+                    self._face_labels[position, track_id] = self._by_difference(forgery)
                     if (box := forgery.box()) is not None:
                         self._boxes[position, track_id] = box
         for position, tracked in self._tracked.items():
@@ -129,21 +129,21 @@ class Comparison:
             for track_id, face in tracked:
                 if given is not None and (marked := mask_box(given, face.bbox)) is not None:
                     self._boxes[position, track_id] = marked.astype(np.float64)
-                if (position, track_id) not in self._judged:
-                    self._judged[position, track_id] = self._by_mask(given, face)
+                if (position, track_id) not in self._face_labels:
+                    self._face_labels[position, track_id] = self._by_mask(given, face)
         self._measured.clear()
-        return self._judged
+        return self._face_labels
 
     def box(self, position: int, track_id: int) -> NDArray[np.float64] | None:
-        """Bounds (xyxy) of what was forged about a face; None where nothing was."""
+        """Bounds (xyxy) of a face's forged region; None if it has none."""
         return self._boxes.get((position, track_id))
 
     def label_of(self, position: int, track_id: int) -> FaceLabel:
-        """What a face is; known after `label_faces`."""
-        return self._judged[position, track_id]
+        """Label of a face; available after `label_faces`."""
+        return self._face_labels[position, track_id]
 
     def mask(self, position: int, affine: NDArray[np.float64], size: int) -> CropMask:
-        """The mask of a crop that `affine` [2, 3] cuts out of the lead's frame."""
+        """The mask of a crop that `affine` [2, 3] takes from the lead's frame."""
         given = crop_mask(_decoded(self._given[position]), affine, size) if position in self._given else None
         derived = None if self._settings.source == "official" else self._derived(position, affine, size)
         if given is not None:
@@ -161,7 +161,7 @@ class Comparison:
             return crop_mask(_decoded(self._fixed[position]), affine, size)
         if not self._forgeries[position]:
             return None
-        # Whoever else is forged in the frame may reach into this crop.
+        # The forged region of another face in the frame may extend into this crop.
         warped = [forgery.warp(pixel_centred(affine), size) for forgery in self._forgeries[position]]
         union: Image = np.maximum.reduce(warped)
         return union
@@ -171,16 +171,16 @@ class Comparison:
             return FaceLabel(1, LabelSource.VIDEO, forgery.score)
         if not forgery.decided:
             return FaceLabel(None, LabelSource.DIFFERENCE, forgery.score, Reason.UNDECIDED)
-        return self._judgement(forgery.forged, LabelSource.DIFFERENCE, forgery.score)
+        return self._label(forgery.forged, LabelSource.DIFFERENCE, forgery.score)
 
     def _by_mask(self, given: Image | None, face: Face) -> FaceLabel:
         if given is None:
             return FaceLabel(1, LabelSource.VIDEO)
         x1, y1, x2, y2 = np.rint(face.bbox).astype(int).clip(0)
         inside = given[y1:y2, x1:x2]
-        return self._judgement(bool(inside.size and (inside > 0).mean() >= MARKED_SHARE), LabelSource.MASK, None)
+        return self._label(bool(inside.size and (inside > 0).mean() >= MARKED_SHARE), LabelSource.MASK, None)
 
-    def _judgement(self, forged: bool, source: LabelSource, score: float | None) -> FaceLabel:
+    def _label(self, forged: bool, source: LabelSource, score: float | None) -> FaceLabel:
         if forged:
             return FaceLabel(1, source, score)
         match self._labels.unforged:

@@ -1,6 +1,6 @@
 """Cropping: one affine per face, the same for the real frame, its fakes and their masks.
 
-Coordinates are those of `facemill.manifests.records`: a box is made of edges and the centre of the top-left
+Coordinates follow `facemill.manifests.records`: a box consists of edges and the centre of the top-left
 pixel is (0.5, 0.5), so a crop of side S spans [0, S] and an affine needs no half-pixel corrections.
 """
 
@@ -14,23 +14,23 @@ from facemill.pipeline.config.sections import CropSettings
 
 __all__ = ["align_affine", "crop_image", "crop_mask", "mask_box", "pixel_centred", "square_affine"]
 
-# Where eyes, nose and mouth corners of an upright adult face lie in a unit square around the face box:
-# the proportions used for face recognition (ArcFace's 112-pixel template), which is a tight face box.
+# Positions of eyes, nose and mouth corners of an upright adult face in a unit square around the face box: ArcFace's
+# 112-pixel template for face recognition, which is a tight face box.
 TEMPLATE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]]) / 112.0
 
 SURROUNDINGS = 2.0
-"""Side of the square about a face in which what was forged is taken to belong to it, in sides of the face box."""
+"""Side of the square around a face within which forged regions belong to it, in sides of the face box."""
 SMALLEST = 0.25
-"""Longer side of a forged region, in sides of the face box, below which it is taken for noise: a mouth has 0.4."""
+"""Longer side of a forged region, in sides of the face box, below which it counts as noise: a mouth has 0.4."""
 FINEST = 8
-"""Largest factor of oversampling: what bounds memory where a crop takes in far more than any face does."""
+"""Largest oversampling factor; bounds the memory for a crop much larger than any face."""
 
 
 def square_affine(box: NDArray[np.float32], settings: CropSettings) -> NDArray[np.float64]:
     """Affine [2, 3] that maps the square around a box to the crop.
 
     The square is centred on the box (xyxy, source pixels); its side is the box's longer side times
-    `scale`. It may reach beyond the frame: what lies there is black.
+    `scale`. It may extend beyond the frame, where the crop is black.
     """
     x1, y1, x2, y2 = (float(v) for v in box)
     side = max(x2 - x1, y2 - y1, 1e-3) * settings.scale
@@ -42,8 +42,7 @@ def square_affine(box: NDArray[np.float32], settings: CropSettings) -> NDArray[n
 def align_affine(landmarks: NDArray[np.float32], settings: CropSettings) -> NDArray[np.float64]:
     """Similarity [2, 3] that brings five landmarks [5, 2] closest to the template (Umeyama 1991, least squares).
 
-    The template's square is shrunk about the crop's centre by `scale`, so that `scale` means margin
-    here as it does for boxes.
+    The template is shrunk around the crop's centre by `scale`, so that `scale` defines the margin as it does for boxes.
     """
     points = landmarks.astype(np.float64)
     target = ((TEMPLATE - 0.5) / settings.scale + 0.5) * settings.size
@@ -53,17 +52,17 @@ def align_affine(landmarks: NDArray[np.float32], settings: CropSettings) -> NDAr
     # A similarity without reflection is (a -b; b a): both unknowns follow from one least-squares step.
     spread = max(float((x * x + y * y).sum()), 1e-9)
     a, b = float((x * u + y * v).sum()) / spread, float((x * v - y * u).sum()) / spread
-    if math.hypot(a, b) < 1e-9:  # all landmarks in one point: no size to scale by
+    if math.hypot(a, b) < 1e-9:  # all landmarks coincide: no scale is defined
         a = 1.0
     rotation = np.array([[a, -b], [b, a]])
     return np.hstack([rotation, (goal - rotation @ centre)[:, None]])
 
 
 def mask_box(mask: NDArray[np.uint8], face: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """Bounding box (xyxy edges, pixels) of what was forged about a face.
+    """Bounding box (xyxy edges, pixels) of a face's forged region.
 
-    It is that of the largest connected region of a mask [H, W], as far as it lies in the surroundings of the face
-    box (xyxy). None where there is no region of some size: noise, or somebody else's face.
+    This is the largest connected region of a mask [H, W] within the surroundings of the face box (xyxy). None if
+    there is none above noise size.
     """
     side = float(max(face[2] - face[0], face[3] - face[1]))
     centre = (face[:2] + face[2:]) / 2
@@ -84,14 +83,13 @@ def mask_box(mask: NDArray[np.uint8], face: NDArray[np.float32]) -> NDArray[np.f
 def crop_image(
     frame: NDArray[np.uint8], affine: NDArray[np.float64], size: int, *, repeat_edge: bool = False
 ) -> NDArray[np.uint8]:
-    """Cut the crop [size, size, 3] out of a frame [H, W, 3]; beyond the frame it is black.
+    """Take the crop [size, size, 3] from a frame [H, W, 3]; it is black beyond the frame.
 
-    Source pixels are interpolated once. When shrinking, the crop is sampled `n` times finer than asked
-    for, at or above the frame's own resolution, and each n x n block is averaged (area weighting), so
-    that nothing aliases; when enlarging, cubic.
+    Source pixels are interpolated once. When shrinking, the crop is sampled at `n` times its size, at or above the
+    frame's own resolution, and each n x n block is averaged to avoid aliasing; when enlarging, interpolation is cubic.
 
     Args:
-        repeat_edge: instead of black, repeat the frame's edge, which black would darken where a crop ends with it.
+        repeat_edge: repeat the frame's edge instead of black, which would darken a crop that ends at the frame's edge.
     """
     zoom = float(np.hypot(affine[0, 0], affine[1, 0]))
     finer = min(max(1, math.ceil(1 / zoom - 1e-6)), FINEST)
@@ -104,13 +102,13 @@ def crop_image(
 
 
 def crop_mask(mask: NDArray[np.uint8], affine: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
-    """Cut the crop [size, size] out of a mask [H, W] by nearest neighbour; beyond the frame it is 0."""
+    """Take the crop [size, size] from a mask [H, W] by nearest neighbour; it is 0 beyond the frame."""
     crop: NDArray[np.uint8] = cv2.warpAffine(mask, pixel_centred(affine), (size, size), flags=cv2.INTER_NEAREST)
     return crop
 
 
 def pixel_centred(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same map between pixel indices, where OpenCV puts the centre of the first pixel at (0, 0)."""
+    """The same map in OpenCV's coordinates, in which the centre of the first pixel is (0, 0)."""
     shifted = affine.copy()
     shifted[:, 2] += affine[:, :2].sum(axis=1) * 0.5 - 0.5
     return shifted

@@ -1,4 +1,4 @@
-"""The face detector of a recipe, and faces to and from the records in which they are kept."""
+"""The face detector of a recipe, and conversion between faces and their stored records."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -10,7 +10,7 @@ from facemill.detectors.face import Face, FaceDetector, create
 from facemill.manifests import FrameFaces
 from facemill.pipeline.config.sections import DetectSettings
 
-__all__ = ["faces_of", "frame_faces", "load_detector", "whole_picture"]
+__all__ = ["faces_of", "frame_faces", "load_detector", "whole_image"]
 
 
 @lru_cache(maxsize=2)
@@ -18,7 +18,7 @@ def load_detector(settings: DetectSettings, min_face: float, device: str) -> Fac
     """The face detector of a recipe, loaded once per process.
 
     Args:
-        min_face: shorter side of the smallest face that is wanted, source pixels.
+        min_face: shorter side of the smallest face to detect, source pixels.
     """
     return create(
         settings.detector,
@@ -46,8 +46,8 @@ def frame_faces(key: str, video_id: str, frame_index: int, faces: Iterable[Face]
     )
 
 
-def whole_picture(image: NDArray[np.uint8]) -> Face:
-    """The face that fills a picture [H, W, 3]: no detector looked, so that its score and its landmarks are 0."""
+def whole_image(image: NDArray[np.uint8]) -> Face:
+    """A face that fills an image [H, W, 3]; no detector ran, so its score and landmarks are 0."""
     height, width = image.shape[:2]
     return Face(np.array([0, 0, width, height], np.float32), 0.0, np.zeros((5, 2), np.float32))
 

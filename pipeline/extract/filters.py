@@ -1,4 +1,4 @@
-"""Filters: which faces are not worth keeping."""
+"""Filters: which faces to drop."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class Filter(ABC):
-    """Decides by a face and its crop whether the face is worth keeping.
+    """Decides whether to keep a face, from its detection and its crop.
 
     Args:
         options: an instance of `options_type`.
@@ -41,7 +41,7 @@ class Filter(ABC):
 
     @abstractmethod
     def reason(self, face: Face, crop: NDArray[np.uint8]) -> Reason | None:
-        """Why a face is dropped (`Reason.FILTERED` where no other fits); None to keep it.
+        """Reason to drop a face (`Reason.FILTERED` if no other fits); None to keep it.
 
         Args:
             face: in pixels of the source frame.
@@ -80,7 +80,7 @@ class BlurredOptions(Options):
     """Options of `Blurred`."""
 
     min_sharpness: Annotated[float, Field(ge=0)] = 0.0
-    """Variance of the Laplacian of the gray crop; 0 drops nothing and costs nothing."""
+    """Variance of the Laplacian of the gray crop; with 0 nothing is computed or dropped."""
 
 
 class Blurred(Filter):
@@ -96,7 +96,7 @@ class Blurred(Filter):
 
 
 def create_filters(settings: FilterSettings) -> list[Filter]:
-    """The filters of a recipe, in the order in which they are asked.
+    """Create the filters of a recipe, in the order in which they are applied.
 
     Raises:
         ConfigError: for an unknown filter, option or value.
@@ -111,5 +111,5 @@ def create_filters(settings: FilterSettings) -> list[Filter]:
 
 
 def reason_to_drop(face: Face, crop: NDArray[np.uint8], filters: Iterable[Filter]) -> Reason | None:
-    """The first filter's reason to drop a face; None to keep it."""
+    """Reason to drop a face, from the first filter that gives one; None to keep it."""
     return next((reason for each in filters if (reason := each.reason(face, crop))), None)

@@ -1,4 +1,4 @@
-"""Framing: where the crop of a face lies. One rule for a whole track, alike in the real video and in its fakes."""
+"""Framing: position and size of a face's crop, by one rule per track, the same in the real video and its fakes."""
 
 from collections.abc import Iterable, Mapping
 
@@ -15,18 +15,18 @@ Box = NDArray[np.floating]
 
 
 def relative_box(box: Box, face: Face) -> NDArray[np.float64]:
-    """A box (xyxy) counted from the centre of a face's box, in units of its longer side."""
+    """Convert a box (xyxy) to coordinates relative to the centre of a face's box, in units of its longer side."""
     side, centre = _side_and_centre(face)
     return (np.asarray(box, np.float64) - np.tile(centre, 2)) / side
 
 
 class Framing:
-    """The affine of each face's crop.
+    """Computes the affine of each face's crop.
 
     Args:
-        forged: by track, boxes of what was forged, relative to the face's box (`relative_box`), over all frames and
-            fakes of the clip. Where the recipe crops around masks, their median is what every crop of the track is
-            centred on and measured by: the ratio of crop to face is one for the track, whatever its frames' masks.
+        forged: by track, boxes of the forged regions, relative to the face's box (`relative_box`), over all frames
+            and fakes of the clip. If the recipe crops around masks, their median sets the centre and the size of
+            every crop of the track, so that the ratio of crop to face is constant within a track.
     """
 
     def __init__(self, settings: CropSettings, forged: Mapping[int, Iterable[NDArray[np.float64]]]) -> None:

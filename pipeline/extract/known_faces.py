@@ -1,4 +1,4 @@
-"""Detections kept and reused: a frame that this detector has seen is never looked at again."""
+"""Reuse of stored detections: the same detector is not run again on a frame that an earlier build processed."""
 
 import hashlib
 import json
@@ -23,11 +23,11 @@ __all__ = ["KnownFaces", "detection_key", "open_faces"]
 def detection_key(
     detection: str, video: VideoEntry, video_bytes: int, frame_count: int, *, deinterlaced: bool = False
 ) -> str:
-    """The key of a video's detections: 16 hex digits for what they depend on, 16 for the video.
+    """The key of a video's detections: 16 hex digits for the detector and its settings, 16 for the video.
 
     Args:
         detection: `WorkIdentity.detection`.
-        video: known by its content where the manifest has a hash of that, else by its id.
+        video: identified by its content hash if the manifest has one, else by its id.
     """
     known = [video.content_hash or video.video_id, video_bytes, frame_count, deinterlaced]
     return detection + hashlib.blake2b(json.dumps(known).encode(), digest_size=8).hexdigest()
@@ -36,7 +36,7 @@ def detection_key(
 class KnownFaces:
     """The detections of an earlier build, found by their key.
 
-    Its table is looked through once, for where each key's rows lie; of what is asked for, only these are read.
+    The table is scanned once to find the row groups of each key; a look-up then reads only these row groups.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,15 +48,15 @@ class KnownFaces:
                 keys = self._file.read_row_group(number, columns=["key"], use_threads=False)["key"]
                 for key in pc.unique(keys.cast(pa.string())).to_pylist():
                     self._groups[str(key)].append(number)
-        self._last: tuple[int, pa.Table] | None = None  # videos of a shard mostly lie in one group of rows
+        self._last: tuple[int, pa.Table] | None = None  # videos of a shard are mostly in one row group
 
     @property
     def made_by(self) -> str | None:
-        """What the detections depend on, as `WorkIdentity.detection`; None where there are none."""
+        """`WorkIdentity.detection` of the build that made the detections; None if there are none."""
         return next((key[:16] for key in self._groups), None)
 
     def of(self, key: str) -> dict[int, FrameFaces]:
-        """Detections under a key, by frame.
+        """Detections of a key, by frame.
 
         Raises:
             DatasetError: if they cannot be read.
@@ -73,7 +73,7 @@ class KnownFaces:
 
 
 def open_faces(folder: Path) -> KnownFaces:
-    """The detections of an earlier build in `folder`; opened once per process.
+    """Open the detections of an earlier build in `folder`, once per process.
 
     Raises:
         DatasetError: if there is no readable faces.parquet.

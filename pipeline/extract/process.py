@@ -1,4 +1,4 @@
-"""From the items of a clip to its samples: find faces, compare fakes, crop, and choose whose crops to keep."""
+"""From the items of a clip to its samples: detect faces, compare fakes, crop, and choose the tracks to keep."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -44,13 +44,13 @@ Key = tuple[int, int]  # position among the clip's samples, track id
 
 @dataclass(slots=True)
 class WorkerResources:
-    """What a worker has at hand; all clips of a shard share it.
+    """Resources of a worker, shared by all clips of a shard.
 
     Attributes:
-        detector: hands out the face detector; never called while all faces are known.
+        detector: returns the face detector; not called while all faces are known.
         known_faces: detections of an earlier build.
-        detection: what detections depend on (`WorkIdentity.detection`).
-        encoders: threads that encode crops while the next frames are looked at.
+        detection: `WorkIdentity.detection`, the first part of detection keys.
+        encoders: threads that encode crops while the next frames are processed.
     """
 
     recipe: Recipe
@@ -70,7 +70,7 @@ def process_clip(clip: Clip, items: Iterable[ClipItem], tools: WorkerResources) 
 
 
 class _Reading:
-    """What is gathered of one video in one window, until its faces can be labelled."""
+    """Data of one video in one window, collected until its faces can be labelled."""
 
     def __init__(self, video: ClipVideo, recipe: Recipe, shape: tuple[int, int]) -> None:
         self.video = video
@@ -81,10 +81,10 @@ class _Reading:
 
 
 class _ClipProcessor:
-    """Takes a clip's items one by one.
+    """Processes a clip's items one by one.
 
-    Positions number the clip's samples. Of a sequence of face crops every image is taken whole (in the smallest
-    square around it, with its edge repeated), whatever the recipe says of scale, alignment and centre.
+    Positions number the clip's samples. The images of a sequence of face crops are used whole (in the smallest square
+    around them, with repeated edges), and the recipe's scale, alignment and centre are ignored.
     """
 
     def __init__(self, clip: Clip, tools: WorkerResources) -> None:
@@ -154,7 +154,7 @@ class _ClipProcessor:
             self._take_frame(self.fake, position, frame, real, truth, in_fake)
 
     def _own_faces(self, item: FakeFrames) -> list[list[TrackedFace]] | None:
-        """With `detect.on: each`, a fake's own faces on the lead's tracks."""
+        """With `detect.on: each`, the faces detected in the fake, matched to the lead's tracks."""
         if self.recipe.detect.on != "each":
             return None
         found = self.tracking.detect(item.video, item.frames)
@@ -172,7 +172,7 @@ class _ClipProcessor:
         truth: Frame | None,
         tracked: list[TrackedFace],
     ) -> None:
-        """Take in a frame of a video; `tracked` are its faces in its own pixels."""
+        """Process a frame of a video; `tracked` are its faces in its own pixels."""
         account = reading.account
         account.sampled += 1
         if frame is None:
@@ -191,9 +191,9 @@ class _ClipProcessor:
                 given = None if truth is None else truth.image
                 reading.comparison.add(position, original, frame.image, given, self.tracked[position])
         if self.framing is not None:
-            self._cut(reading, position, frame, frame.image, tracked, self.framing)
+            self._crop(reading, position, frame, frame.image, tracked, self.framing)
 
-    def _cut(
+    def _crop(
         self,
         reading: _Reading,
         position: int,
@@ -202,24 +202,24 @@ class _ClipProcessor:
         tracked: list[TrackedFace],
         framing: Framing,
     ) -> None:
-        """Cut the faces out of a frame. The first video to show a face decides for all whether it is worth keeping."""
+        """Crop the faces of a frame. The filters' decision in the first video with a face holds for all videos."""
         with self.watch("crop"):
             for track_id, face in tracked:
                 if not self.selection.may_keep(track_id):
                     continue
                 affine = framing.affine(track_id, face)
-                cut = crop_image(image, affine, self.crop_settings.size, repeat_edge=self.clip.lead.is_sequence)
+                crop = crop_image(image, affine, self.crop_settings.size, repeat_edge=self.clip.lead.is_sequence)
                 key = position, track_id
                 if key not in self.dropped:
-                    self.dropped[key] = reason_to_drop(face, cut, self.filters)
+                    self.dropped[key] = reason_to_drop(face, crop, self.filters)
                 if (reason := self.dropped[key]) is None:
-                    said = annotate(self.annotators, image, face, cut, affine)
-                    reading.crops[key] = Crop(position, track_id, frame.index, frame.pts_s, face, affine, cut, said)
+                    notes = annotate(self.annotators, image, face, crop, affine)
+                    reading.crops[key] = Crop(position, track_id, frame.index, frame.pts_s, face, affine, crop, notes)
                 else:
                     reading.account.dropped[track_id, frame.index] = reason
 
     def _scale(self, video: ClipVideo) -> float:
-        """Pixels of a video's frames for each pixel of the lead's."""
+        """Ratio of a video's frame size to the lead's."""
         return video.shape[0] / self.clip.lead.shape[0]
 
     def _scaled(self, video: ClipVideo, tracked: list[TrackedFace]) -> list[TrackedFace]:
@@ -236,13 +236,13 @@ class _ClipProcessor:
         if reading is None:
             return
         if item.refused is not None:
-            if self.start:  # in the first window it becomes a clip of its own
+            if self.start:  # in the first window, the fake becomes a clip of its own
                 self.accounts[item.video.video_id].refused(reading.account, item.refused)
             return
         self._finish_reading(reading)
 
     def _finish_lead(self) -> None:
-        """Once its fakes were compared with it, the lead's window is done."""
+        """Finish the lead's window, once its fakes have been compared with it."""
         if self.window.indices:
             self._finish_reading(self.lead)
 
@@ -300,14 +300,14 @@ class _ClipProcessor:
         self.candidates[video.video_id].append(candidate)
 
     def _misses_ground_truth(self, video: ClipVideo, mask: CropMask) -> bool:
-        """Whether a ground-truth mask was to be had, or nothing else could stand in for it."""
+        """Whether a ground-truth mask is expected, or is the only possible mask."""
         wanted = self.recipe.mask.source != "difference" and video.entry.mask_path is not None
         return wanted or (mask.kind is MaskKind.NONE and not video.is_sequence)
 
     # Crops around masks ---------------------------------------------------------------------------------
 
     def _crop_later(self, item: CropFrames) -> None:
-        """Cut faces once the masks of the whole clip are known."""
+        """Crop faces once the masks of the whole clip are known."""
         if self.framing is None:
             self._finish_lead()
             self.window = LeadWindow([], [], {}, [], [])
@@ -319,7 +319,7 @@ class _ClipProcessor:
                 faces = self.own[video.video_id].get(position)
                 if faces is None:
                     faces = self._scaled(video, self.tracked[position])
-                self._cut(reading, position, frame, frame.image, faces, self.framing)
+                self._crop(reading, position, frame, frame.image, faces, self.framing)
         self.accounts[video.video_id].dropped.update(reading.account.dropped)
         for crop in reading.crops.values():
             comparison = next((c for span, c in self.comparisons[video.video_id] if crop.position in span), None)
@@ -350,7 +350,7 @@ class _ClipProcessor:
             self._finish_lead()
         samples: list[EncodedSample] = []
         failures = list(self.clip.failures)
-        with self.watch("encode"):  # what the encoders have not finished yet
+        with self.watch("encode"):  # waits for encoders that are still running
             for video in self.clip.videos:
                 if video is self.clip.lead and self.clip.reference:
                     continue

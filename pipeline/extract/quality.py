@@ -1,4 +1,4 @@
-"""How good a crop is: sharpness, brightness, pose, size, and what the frame's edge cuts off."""
+"""The `quality` annotator: sharpness, brightness, head pose, face size, and truncation at the frame's edge."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,12 +15,12 @@ from facemill.pipeline.extract.filters import sharpness
 __all__ = ["Quality", "head_pose"]
 
 FACE_POINTS = np.array([[-32, -34, 30], [32, -34, 30], [0, 0, 0], [-26, 33, 22], [26, 33, 22]], np.float64)
-"""Both eyes, nose and both mouth corners of an adult's face seen from the front, in millimetres from the nose's tip: x
-to the right, y down, z away from the camera. Faces differ by some millimetres, angles therefore by some degrees."""
+"""Both eyes, nose and both mouth corners of an adult's face seen from the front, in millimetres from the tip of the
+nose: x to the right, y down, z away from the camera. Faces vary by a few millimetres, so angles by a few degrees."""
 
 
 class Quality(Annotator):
-    """Sharpness, brightness, head pose, size in the frame, and the share of the crop that lies outside of it."""
+    """Sharpness, brightness, head pose, size in the frame, and the share of the crop that lies outside the frame."""
 
     outputs: Mapping[str, Annotation] = {
         "sharpness": Annotation("float", "variance of the Laplacian of the gray crop"),
@@ -35,7 +35,7 @@ class Quality(Annotator):
     def annotate(
         self, frame: NDArray[np.uint8], face: Face, crop: NDArray[np.uint8], affine: NDArray[np.float64]
     ) -> Mapping[str, Any]:
-        """See `Annotator.annotate`; the angles are None where no detector looked for landmarks."""
+        """See `Annotator.annotate`; the angles are None if the face has no landmarks."""
         x1, y1, x2, y2 = face.bbox
         yaw, pitch, roll = head_pose(face.landmarks) if face.landmarks.any() else (None, None, None)
         return {
@@ -52,18 +52,18 @@ class Quality(Annotator):
 def head_pose(landmarks: NDArray[np.floating]) -> tuple[float, float, float]:
     """Yaw (to the viewer's right), pitch (up) and roll (clockwise) of a head, degrees.
 
-    A rigid face is fitted to the points as a camera far away sees it (scaled orthography).
+    A rigid face model is fitted to the points under scaled orthography (a distant camera).
 
     Args:
         landmarks: [5, 2], as in `Face`.
     """
     model, points = (each - each.mean(axis=0) for each in (FACE_POINTS, landmarks.astype(np.float64)))
     across, down = np.linalg.lstsq(model, points, rcond=None)[0].T  # [3] each
-    # The nearest two orthogonal vectors of one length are the first rows of a rotation.
+    # The nearest pair of orthonormal vectors are the first two rows of the rotation.
     left, _, right = np.linalg.svd(np.stack([across, down]), full_matrices=False)
     first, second = left @ right
     third = np.cross(first, second)
-    # The rotation is roll after yaw after pitch.
+    # The rotation is composed of pitch, then yaw, then roll.
     yaw, pitch, roll = (
         np.arcsin(np.clip(third[0], -1, 1)),
         np.arctan2(-third[1], third[2]),

@@ -1,4 +1,4 @@
-"""What a clip gives. Free of torch, as whoever commits it is."""
+"""The results of a clip. Imports no torch, since the code that commits results does not either."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ __all__ = ["ClipResult", "merged"]
 
 @dataclass(slots=True)
 class ClipResult:
-    """What a clip gave, in a fixed order: videos as in the clip, frames and tracks ascending."""
+    """Results of a clip in a fixed order: videos as in the clip, frames and tracks ascending."""
 
     samples: list[EncodedSample]
     faces: list[FrameFaces]
@@ -20,7 +20,7 @@ class ClipResult:
 
 
 def merged(parts: Iterable[ClipResult]) -> ClipResult:
-    """Several parts of a group as one."""
+    """Merge the results of a group's clips."""
     whole = ClipResult([], [], [])
     for part in parts:
         whole.samples += part.samples

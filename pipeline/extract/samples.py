@@ -1,4 +1,4 @@
-"""Samples in the making: crops, crops with their label, and the records that they become."""
+"""Samples before they are written: crops, labelled crops, and their records."""
 
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -23,10 +23,10 @@ NOTHING_SAID = Annotated()
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A face cut out of a frame, of which it is not yet known whether it is wanted.
+    """A face cropped from a frame, before it is known whether it is kept.
 
     Attributes:
-        image: [S, S, 3]; empty once it is handed to the encoders, since that of each fake would stay until the end.
+        image: [S, S, 3]; replaced by `NO_IMAGE` once it is being encoded, to save memory.
     """
 
     position: int
@@ -44,7 +44,7 @@ NO_IMAGE = np.empty((0, 0, 3), np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A crop whose label is known and whose pixels are being encoded."""
+    """A labelled crop whose pixels are being encoded."""
 
     crop: Crop
     face_label: FaceLabel
@@ -57,7 +57,7 @@ class Candidate:
 
 
 def sample_of(clip: Clip, video: ClipVideo, candidate: Candidate, size: int) -> EncodedSample:
-    """A candidate as a sample, once its pixels are encoded.
+    """Convert a candidate to a sample, once its pixels are encoded.
 
     Args:
         size: side of the crop, pixels.
@@ -99,7 +99,7 @@ def sample_of(clip: Clip, video: ClipVideo, candidate: Candidate, size: int) -> 
 
 
 def facts_of(clip: Clip, video: ClipVideo) -> VideoFacts:
-    """What reading a video of a clip brought to light."""
+    """Properties of a clip's video that were found by reading it."""
     info, alignment = video.reader.info, video.alignment
     times = None if video.is_sequence else video.reader.times
     return VideoFacts(

@@ -1,4 +1,4 @@
-"""TrackSelection: whose faces become samples."""
+"""`TrackSelection`: which tracks become samples."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +17,12 @@ __all__ = ["TrackSelection"]
 
 
 class TrackSelection:
-    """Chooses the tracks of one clip that are kept, by video.
+    """Chooses the tracks to keep for each video of one clip, by the recipe's `track.keep`.
 
-    `forged`: of a fake everybody in whom it differs from its original (or whom its ground-truth mask marks), of the
-    original everybody whom some fake forges. Where nothing tells who is forged, and in reals without fakes, the
-    largest and steadiest face. `largest`: that face everywhere. `all`: everybody; but of a fake of which only the
-    file's name is known, the largest alone, since the others may be bystanders.
+    `forged`: in a fake, all tracks that differ from its original (or that its ground-truth mask marks); in the
+    original, all tracks that are forged in any fake. If it is unknown which track is forged, and in real videos without
+    fakes, the largest and steadiest face. `largest`: that face in all videos. `all`: all tracks; but in a fake whose
+    only label is that of the video, the largest face alone, since the others may be bystanders.
     """
 
     def __init__(self, clip: Clip, settings: TrackSettings) -> None:
@@ -32,10 +32,10 @@ class TrackSelection:
         self._complete = False
         self._forged: dict[str, set[int]] = defaultdict(set)
         self._by_name: dict[str, set[int]] = defaultdict(set)
-        """Tracks whose label is the file's, and nothing better."""
+        """Tracks labelled by the video's label only."""
 
     def see(self, tracks: Sequence[Track], patches: Mapping[int, Sequence[NDArray[np.uint8]]], *, last: bool) -> None:
-        """Take in all tracks so far, with what each face looked like; `last`, where no further one comes."""
+        """Update with all tracks so far and patches of their faces; `last`: no further window follows."""
         self._tracks = tracks
         self._complete = last
         if last and not self._clip.lead.is_sequence:
@@ -49,7 +49,7 @@ class TrackSelection:
             self._false = find_false_tracks(tracks, possible, patches, self._settings)
 
     def take_labels(self, video: ClipVideo, labels: Mapping[tuple[int, int], FaceLabel]) -> None:
-        """Take in what each face of a fake is, by position and track."""
+        """Update with the label of each face of a fake, by position and track."""
         for (_, track_id), label in labels.items():
             if label.is_forged:
                 self._forged[video.video_id].add(track_id)
@@ -57,7 +57,7 @@ class TrackSelection:
                 self._by_name[video.video_id].add(track_id)
 
     def may_keep(self, track_id: int) -> bool:
-        """False for a track of which it is known already that no video keeps it."""
+        """Whether some video may keep a track, as far as is known so far."""
         if not self._complete:
             return True
         if self._settings.keep == "largest":
@@ -65,25 +65,25 @@ class TrackSelection:
         return track_id not in self._false
 
     def may_still_keep(self, video: ClipVideo, track_id: int) -> bool:
-        """Likewise, of a video that is labelled as far as it was read; of the lead, once all of its fakes are."""
+        """Likewise for one video, labelled as far as it was read; for the lead, once all of its fakes are labelled."""
         return not self._complete or track_id in self.wanted(video)
 
     def wanted(self, video: ClipVideo) -> set[int]:
         """Ids of the tracks of a video that are kept."""
-        everybody = {track.track_id for track in self._tracks} - set(self._false)
-        forged = self._forged[video.video_id] & everybody
+        candidates = {track.track_id for track in self._tracks} - set(self._false)
+        forged = self._forged[video.video_id] & candidates
         if self._settings.keep == "largest":
             return self._largest()
         if video.entry.label == 0:
             if self._settings.keep == "all":
-                return everybody
+                return candidates
             return set().union(*map(self.wanted, self._clip.following)) or self._largest()
         if not forged and self._by_name[video.video_id]:
             return self._largest()
-        return forged if self._settings.keep == "forged" else everybody
+        return forged if self._settings.keep == "forged" else candidates
 
     def failures(self, video: ClipVideo) -> Iterator[FailureRecord]:
-        """What is to be said of a video's tracks."""
+        """Yield failure records about a video's tracks."""
         if video is self._clip.lead:
             by_reason: dict[Reason, list[int]] = defaultdict(list)
             for track in self._tracks:
@@ -94,7 +94,7 @@ class TrackSelection:
                 yield FailureRecord(video.video_id, Stage.TRACK, reason, message, sum(faces))
         others = self._beside(self._largest())
         if video.entry.label == 1 and others and self._by_name[video.video_id] and not self._forged[video.video_id]:
-            message = f"Nothing tells which of {1 + len(others)} people is forged: only the largest face is kept."
+            message = f"It is unknown which of {1 + len(others)} people is forged: only the largest face is kept."
             yield FailureRecord(video.video_id, Stage.LABEL, Reason.AMBIGUOUS, message)
 
     def _largest(self) -> set[int]:

@@ -13,7 +13,7 @@ from facemill.pipeline.clips.clip import Clip, ClipVideo, LeadWindow
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.decode import Frame
-from facemill.pipeline.extract.faces import faces_of, frame_faces, whole_picture
+from facemill.pipeline.extract.faces import faces_of, frame_faces, whole_image
 from facemill.pipeline.extract.known_faces import KnownFaces, detection_key
 from facemill.pipeline.tracking.false_tracks import face_patch
 from facemill.pipeline.tracking.follow import Follower
@@ -103,7 +103,7 @@ class FaceTracking:
     def _whole(self, frame: Frame) -> list[TrackedFace]:
         if frame.image is None:
             return []
-        self._crops.faces[frame.index] = face = whole_picture(frame.image)
+        self._crops.faces[frame.index] = face = whole_image(frame.image)
         return [(0, face)]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from facemill import DatasetError, ManifestError
 from facemill.manifests import MaskKind, schemas
-from facemill.manifests.checks.bounded import picture_size, read_table
+from facemill.manifests.checks.bounded import image_size, read_table
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.manifests.shards.dataset import SAMPLES_FILE, read_dataset
 from facemill.pipeline.figures.contact_sheet import SheetPart, Strip, write_contact_sheet
@@ -240,7 +240,7 @@ def _decode(sample: EncodedSample) -> tuple[Image, Image]:
         DatasetError: if an image cannot be decoded, or its size differs from its record's.
     """
     size = sample.record.crop_size
-    if picture_size(sample.image) == picture_size(sample.mask) == (size, size):
+    if image_size(sample.image) == image_size(sample.mask) == (size, size):
         image = cv2.imdecode(np.frombuffer(sample.image, np.uint8), cv2.IMREAD_COLOR_RGB)
         mask = cv2.imdecode(np.frombuffer(sample.mask, np.uint8), cv2.IMREAD_GRAYSCALE)
         if image is not None and mask is not None:

@@ -243,13 +243,13 @@ def test_what_cannot_be_loaded_is_refused(built: dict[str, Path], wanted: list[s
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        ({}, "halves returns nothing, and declares small, gray, means, dark, word: correct it"),
-        ({"small": np.zeros((65, 65), np.uint8)}, "a small that is no finite image"),
-        ({"small": np.zeros((8, 8), np.float32)}, "a small that is no finite image"),
-        ({"means": [1.0, 2.0]}, r"a means that is no finite float\[3\]"),
-        ({"means": [1.0, 2.0, float("nan")]}, r"a means that is no finite float\[3\]"),
-        ({"dark": 1.5}, "a dark that is no finite int"),
-        ({"word": 3}, "a word that is no finite text"),
+        ({}, "halves returns nothing, but declares small, gray, means, dark, word: correct it"),
+        ({"small": np.zeros((65, 65), np.uint8)}, "a small that is not a finite image"),
+        ({"small": np.zeros((8, 8), np.float32)}, "a small that is not a finite image"),
+        ({"means": [1.0, 2.0]}, r"a means that is not a finite float\[3\]"),
+        ({"means": [1.0, 2.0, float("nan")]}, r"a means that is not a finite float\[3\]"),
+        ({"dark": 1.5}, "a dark that is not a finite int"),
+        ({"word": 3}, "a word that is not a finite text"),
     ],
 )
 def test_what_was_not_declared_ends_the_build(

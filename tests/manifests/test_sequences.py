@@ -4,7 +4,7 @@ import tarfile
 import pytest
 
 from facemill import ManifestError
-from facemill.manifests.sequences import is_archive, is_picture, is_sequence, read_archive, split_archive
+from facemill.manifests.sequences import is_archive, is_image, is_sequence, read_archive, split_archive
 from tests.manifests.dataset_trees import write_archive
 
 
@@ -26,9 +26,9 @@ def test_a_path_into_an_archive_is_taken_apart(path, parts):
 def test_names_tell_archives_pictures_and_sequences():
     assert is_archive("x/1.tar.gz")
     assert not is_archive("x/1.zip")
-    assert is_picture("x/1.PNG")
-    assert not is_picture("x/1.mp4")
-    assert not is_picture("x/._1.png")
+    assert is_image("x/1.PNG")
+    assert not is_image("x/1.mp4")
+    assert not is_image("x/._1.png")
     assert is_sequence("x/1.tar.gz/0")
     assert is_sequence("x/0")
     assert not is_sequence("x/0.mp4")

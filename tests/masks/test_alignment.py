@@ -274,6 +274,6 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="negative"):
         align_pair(good, good, -1)
     wide = Thumbnails(np.zeros((3, 40, 96), np.uint8), np.arange(3), good.times)
-    assert "sides" in align_pair(good, wide).reason
+    assert "aspect ratio" in align_pair(good, wide).reason
     none = Thumbnails(np.zeros((0, 54, 96), np.uint8), np.arange(0), good.times)
     assert align_pair(good, none).kind == "unknown"

@@ -59,5 +59,5 @@ def test_the_patches_of_a_real_are_all_alike():
 
 @pytest.mark.parametrize("shape", [(8, 8), (20, 8), (8, 20), (4, 4)])
 def test_sizes_without_k_patches_are_refused(shape):
-    with pytest.raises(ConfigError, match=f"{shape[0]}x{shape[1]} does not make 5x5 patches"):
+    with pytest.raises(ConfigError, match=f"{shape[0]}x{shape[1]} cannot be divided into 5x5 patches"):
         patch_means(torch.zeros(1, 1, *shape), 5)

@@ -1,4 +1,4 @@
-"""Where shards are built. Only `dask` imports Dask, and only when it is asked for."""
+"""Executors, which run the building of shards. Only `dask` imports Dask, and only if it is used."""
 
 from facemill.pipeline.build.executors.base import Executor, Outcome, tell
 

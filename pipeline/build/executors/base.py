@@ -1,4 +1,4 @@
-"""What an executor is: something that calls a function on tasks, in whatever processes, and tells how each ended."""
+"""The executor interface: calls a function on tasks, in this process or others, and reports how each task ended."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -29,20 +29,20 @@ class Outcome(Generic[Task, Result]):
 
 
 class Executor(AbstractContextManager["Executor"], ABC):
-    """Runs tasks between entering and leaving its context: in this process, unless a subclass takes workers.
+    """Runs tasks within its context: in this process, unless a subclass starts or uses workers.
 
     Args:
-        workers: processes to start; None for as many as the machine bears.
-        scheduler: address of a cluster that runs already.
-        gpus: GPUs of this machine that the work will use.
-        performance_report: where to write a page about the run.
+        workers: number of processes to start; None for the executor's default.
+        scheduler: address of a running cluster.
+        gpus: number of this machine's GPUs that the work will use.
+        performance_report: file to write a performance report to.
 
     Raises:
-        ConfigError: something is asked for that this executor does not have.
+        ConfigError: an argument is not supported by this executor.
     """
 
     dashboard: str | None = None
-    """Address of a page that shows the work; None where there is none."""
+    """Address of a page that shows the progress of the work; None if there is none."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Executor(AbstractContextManager["Executor"], ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Nothing is held unless a subclass says so."""
+        """Release resources; this class holds none."""
 
     @abstractmethod
     def run(
@@ -70,10 +70,10 @@ class Executor(AbstractContextManager["Executor"], ABC):
         tasks: Iterable[Task],
         on_message: Callable[[Any], None] = lambda message: None,
     ) -> Iterator[Outcome[Task, Result]]:
-        """Call `function(task, worker_number, threads)` on tasks; outcomes come as they end, in any order.
+        """Call `function(task, worker_number, threads)` on each task; yield outcomes as tasks end, in any order.
 
         Args:
-            on_message: called here with whatever a task says by `tell`; what it raises ends the run.
+            on_message: called here with each message that a task sends by `tell`; an exception in it ends the run.
         """
 
     def choose_workers(
@@ -82,13 +82,13 @@ class Executor(AbstractContextManager["Executor"], ABC):
         *arguments: Any,
         choose: Callable[[dict[str, Description]], list[str]],
     ) -> None:
-        """Ask workers that may differ from this installation what they are, and use those that `choose` gives.
+        """Call `describe` on workers that may differ from this installation, and use only those that `choose` returns.
 
-        Here there are none.
+        The default does nothing, for executors without such workers.
 
         Args:
-            describe: sent by value with all of its module: workers may not have it. Called with `arguments`.
-            choose: gets what they say, by address, and gives the addresses of those that may work.
+            describe: called with `arguments`; sent by value with its whole module, since workers may not have it.
+            choose: maps descriptions by address to the addresses of the workers to use.
         """
 
 
@@ -97,7 +97,7 @@ _listener: ContextVar[Callable[[Any], None] | None] = ContextVar("listener", def
 
 @contextmanager
 def listening(listener: Callable[[Any], None]) -> Iterator[None]:
-    """Inside, what `tell` is given goes to `listener`."""
+    """Within this context, pass messages sent by `tell` to `listener`."""
     token = _listener.set(listener)
     try:
         yield
@@ -106,7 +106,7 @@ def listening(listener: Callable[[Any], None]) -> Iterator[None]:
 
 
 def tell(message: Any) -> None:
-    """Say something to whoever runs the task that calls this: any plain value. Elsewhere, nothing happens."""
+    """Send a plain value from a task to the process that runs the executor; outside a task, do nothing."""
     listener = _listener.get()
     if listener is not None:
         listener(message)

@@ -1,4 +1,4 @@
-"""Running shards on Dask: here or on a cluster, a bounded number at a time. Nothing else imports Dask."""
+"""Running shards on Dask, locally or on a cluster, a bounded number at a time. No other module imports Dask."""
 
 import itertools
 import math
@@ -24,9 +24,9 @@ from distributed.scheduler import KilledWorker
 from facemill import ConfigError, FacemillError
 from facemill.pipeline.build.executors.base import Executor, Outcome, listening
 from facemill.pipeline.build.executors.own_processes import (
-    deaf_to_interrupts,
     environment_kept,
-    main_module_untold,
+    interrupts_blocked,
+    main_module_hidden,
     quiet_event_loop,
 )
 from facemill.pipeline.build.executors.reaching import explain_failure, within
@@ -38,37 +38,37 @@ Result = TypeVar("Result")
 Description = TypeVar("Description")
 
 TASKS_PER_WORKER = 2
-"""Tasks in the scheduler's hands for each worker: one at work and one that waits."""
+"""Tasks submitted to the scheduler per worker: one running and one waiting."""
 RETRIES = 2
-"""Further tries of a task that ends in an exception, other than an error of facemill's own."""
+"""Retries of a task that raises an exception other than a `FacemillError`."""
 CONNECT_TIMEOUT_S = 30
 LOOK_EVERY_S = 10.0
 NO_WORKERS_S = 120.0
-"""Longest time without any worker."""
+"""Longest time without any worker before the run is given up."""
 
 SETTINGS = {
     # A task is given up when its worker has died twice.
     "distributed.scheduler.allowed-failures": 1,
-    # Tasks wait with the scheduler, not with workers: a dying worker takes none but its own with it.
+    # Tasks wait in the scheduler, not in workers: a dying worker loses only its own task.
     "distributed.scheduler.worker-saturation": 1.0,
-    # A killed worker is replaced, however long that takes on a busy machine; after 15 s Dask would give its place up.
+    # Wait for the replacement of a killed worker, even on a busy machine; by default Dask gives up after 15 s.
     "distributed.deploy.lost-worker-timeout": "1h",
-    "distributed.admin.tick.limit": "1m",  # a worker that decodes holds the GIL at times: not worth a warning
+    "distributed.admin.tick.limit": "1m",  # decoding sometimes holds the GIL: no warning needed
 }
 
 
 class DaskExecutor(Executor):
-    """Workers: a `LocalCluster` of processes, or those of a scheduler that somebody runs.
+    """Runs tasks on a `LocalCluster` of processes, or on the workers of an existing scheduler.
 
     Args:
-        workers: processes to start here; by default one per core, or two cores a process where GPUs
-            are shared (`gpus`).
+        workers: number of local processes; by default one per core, or one per two cores if GPUs are
+            shared (`gpus`).
         scheduler: address of a running scheduler, such as `tcp://host:8786`; no process is started then.
-        gpus: GPUs of this machine that the work will use.
-        performance_report: where to write Dask's own HTML page about the run.
+        gpus: number of this machine's GPUs that the work will use.
+        performance_report: file to write Dask's HTML performance report to.
 
     Raises:
-        ConfigError: if the scheduler cannot be reached, or something is asked for that is not installed.
+        ConfigError: if the scheduler cannot be reached, or a required package is not installed.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class DaskExecutor(Executor):
         self._resources = ExitStack()
         self._client: Any = None
         self._chosen: list[str] | None = None  # addresses of the workers that get work; None: all
-        self._counted: tuple[float, int] = (-math.inf, 0)  # when the scheduler's workers were counted, and how many
+        self._counted: tuple[float, int] = (-math.inf, 0)  # (time of the last count, number of the scheduler's workers)
 
     def __enter__(self) -> Self:
         with ExitStack() as resources:
@@ -110,10 +110,10 @@ class DaskExecutor(Executor):
         tasks: Iterable[Task],
         on_message: Callable[[Any], None] = lambda message: None,
     ) -> Iterator[Outcome[Task, Result]]:
-        """See `Executor.run`. However many tasks there are, the scheduler holds no more than a few for each worker.
+        """See `Executor.run`. At any time the scheduler holds only a few tasks per worker.
 
         Raises:
-            ConfigError: if there is no worker any more, and none comes back in time.
+            ConfigError: if all workers are lost, and none returns in time.
         """
         waiting = iter(tasks)
         at_work: dict[Any, Task] = {}
@@ -123,7 +123,7 @@ class DaskExecutor(Executor):
 
         def fill() -> None:
             for task in itertools.islice(waiting, max(0, self._window() - len(at_work))):
-                # Pickled here, since a worker goes silent where Dask cannot load what it is sent.
+                # Pickled here, since a worker hangs silently if Dask cannot unpickle a task.
                 work = pickle.dumps((function, task))
                 future = self._client.submit(
                     _call, work, self._threads(), topic, pure=False, retries=RETRIES, workers=self._chosen
@@ -150,28 +150,26 @@ class DaskExecutor(Executor):
         *arguments: Any,
         choose: Callable[[dict[str, Description]], list[str]],
     ) -> None:
-        """See `Executor.choose_workers`; only those of somebody's scheduler are asked.
+        """See `Executor.choose_workers`; local workers are not asked.
 
         Raises:
-            ConfigError: if they do not answer.
+            ConfigError: if the workers do not answer.
         """
         if self._scheduler is None:
-            return  # they are this very installation
+            return  # local workers use this installation
         module = sys.modules[describe.__module__]
         cloudpickle.register_pickle_by_value(module)
         try:
             told = within(CONNECT_TIMEOUT_S, lambda: self._client.run(describe, *arguments))
         except Exception as error:
-            raise ConfigError(
-                f"The workers of {self._scheduler} do not answer ({error}): look at their logs."
-            ) from error
+            raise ConfigError(f"The workers of {self._scheduler} do not answer ({error}): check their logs.") from error
         finally:
             cloudpickle.unregister_pickle_by_value(module)
         chosen = choose(told)
         self._chosen = chosen if len(chosen) < len(told) else None
 
     def _next_event(self, events: SimpleQueue[Any]) -> Any:
-        """What happens next; looks from time to time whether anybody is there to make it happen."""
+        """Wait for the next event; regularly check that there are still workers."""
         alone_since: float | None = None
         while True:
             try:
@@ -183,40 +181,40 @@ class DaskExecutor(Executor):
             alone_since = alone_since or time.monotonic()
             if time.monotonic() - alone_since >= NO_WORKERS_S:
                 raise ConfigError(
-                    f"There has been no worker for {NO_WORKERS_S:g} s: look at the workers' logs, start some, and run "
-                    "the same command again."
+                    f"There has been no worker for {NO_WORKERS_S:g} s: check the workers' logs, start workers, and "
+                    "run the same command again."
                 )
 
     def _connect(self, resources: ExitStack) -> Any:
         if self._scheduler is None:
-            resources.enter_context(main_module_untold())
-            with deaf_to_interrupts():
+            resources.enter_context(main_module_hidden())
+            with interrupts_blocked():
                 cluster = distributed.LocalCluster(
                     n_workers=self.workers,
                     threads_per_worker=1,
                     processes=True,
-                    memory_limit=0,  # windows bound the memory; a pause or a kill by Dask would only be in the way
-                    dashboard_address="127.0.0.1:0",  # any free port; None would claim 8787 and warn where it is taken
-                    silence_logs="CRITICAL",  # what matters comes as an outcome
+                    memory_limit=0,  # windows bound the memory: Dask need not pause or kill workers
+                    dashboard_address="127.0.0.1:0",  # any free port; None would use 8787, and warn if it is in use
+                    silence_logs="CRITICAL",  # failures are reported as outcomes
                     security=_own_security(),
                 )
             return distributed.Client(resources.enter_context(cluster))
         timeout = CONNECT_TIMEOUT_S
-        try:  # Dask's own timeout is not one of its handshake
+        try:  # Dask's own timeout does not cover its handshake
             client = within(timeout + 1, lambda: distributed.Client(self._scheduler, timeout=timeout))
-        except Exception as error:  # whatever a server says that is none, or wants other credentials
+        except Exception as error:  # any error from a server that is not a scheduler, or wants other credentials
             raise ConfigError(explain_failure(self._scheduler, error, timeout)) from error
         try:
             client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
         except TimeoutError:
             client.close()
-            raise ConfigError(f"The scheduler at {self._scheduler} has no workers: start some.") from None
+            raise ConfigError(f"The scheduler at {self._scheduler} has no workers: start workers.") from None
         return client
 
     def _window(self) -> int:
         if self._scheduler is None:
             return self.workers * TASKS_PER_WORKER
-        if time.monotonic() - self._counted[0] >= LOOK_EVERY_S:  # all that it knows of each comes with the answer
+        if time.monotonic() - self._counted[0] >= LOOK_EVERY_S:  # rarely, since the answer is large
             self._counted = time.monotonic(), len(self._workers())
         return max(1, self._counted[1]) * TASKS_PER_WORKER
 
@@ -230,7 +228,7 @@ class DaskExecutor(Executor):
             return within(NO_WORKERS_S, lambda: self._client.scheduler_info(n_workers=-1)["workers"])
         except (TimeoutError, OSError) as error:
             raise ConfigError(
-                f"The scheduler does not answer any more ({error}): look at its log, and run the same command again."
+                f"The scheduler no longer answers ({error}): check its log, and run the same command again."
             ) from error
 
     def _threads(self) -> int:
@@ -245,7 +243,7 @@ class DaskExecutor(Executor):
 
 
 def _outcome(task: Task, future: Any) -> Outcome[Task, Any]:
-    # Also the result of a finished task may not come: if its worker died with it, and so did the next ones.
+    # Even the result of a finished task may be lost: if its worker died with it, and the next workers too.
     try:
         result = future.result()
         return Outcome(task, error=result) if isinstance(result, FacemillError) else Outcome(task, result=result)
@@ -258,7 +256,7 @@ def _outcome(task: Task, future: Any) -> Outcome[Task, Any]:
 
 
 def _own_security() -> Any:
-    """Credentials of this cluster alone: without them, any user of the machine could run code in its processes."""
+    """Temporary credentials of this cluster: without them, any user of the machine could run code in its processes."""
     try:
         return distributed.Security.temporary()
     except ImportError as error:
@@ -268,12 +266,12 @@ def _own_security() -> Any:
 def _call(work: bytes, threads: int, topic: str) -> Any:
     function, task = pickle.loads(work)
     worker = distributed.get_worker()
-    # Dask pauses a worker whose memory is nearly full until results are fetched from it. Ours has none: it would never
-    # get work again, and the build never end. The limit itself stays.
+    # Dask pauses a worker whose memory is nearly full until its results are fetched. Workers here hold no results: a
+    # paused one would never resume, and the build would never end. The limit itself stays in force.
     worker.memory_manager.memory_pause_fraction = False
     number = worker.name if isinstance(worker.name, int) else crc32(worker.address.encode())
     try:
         with listening(lambda message: worker.log_event(topic, {"told": message})):
             return function(task, number, threads)
-    except FacemillError as error:  # handed back rather than raised: no further try would mend it
+    except FacemillError as error:  # returned rather than raised, since a retry would not help
         return error

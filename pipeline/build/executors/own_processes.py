@@ -1,4 +1,4 @@
-"""What processes that are started here inherit of this one, and what they must not."""
+"""Controls what worker processes started by this process inherit from it."""
 
 import logging
 import os
@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 
-__all__ = ["deaf_to_interrupts", "environment_kept", "main_module_untold", "quiet_event_loop"]
+__all__ = ["environment_kept", "interrupts_blocked", "main_module_hidden", "quiet_event_loop"]
 
 
 @contextmanager
-def main_module_untold() -> Iterator[None]:
-    """Processes started inside do not import this one's main module, as multiprocessing otherwise has them do.
+def main_module_hidden() -> Iterator[None]:
+    """Keep processes started in this context from importing the main module, as multiprocessing otherwise makes them.
 
-    They need nothing of it, and a script without `if __name__ == "__main__"` would start itself over in each.
+    They do not need it, and a script without `if __name__ == "__main__"` would run again in each of them.
     """
     main = sys.modules["__main__"]
     before = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
@@ -27,13 +27,13 @@ def main_module_untold() -> Iterator[None]:
 
 
 @contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Threads started inside, and processes started by them at any time, never see Ctrl-C.
+def interrupts_blocked() -> Iterator[None]:
+    """Block Ctrl-C for threads started in this context, and for the processes that they start at any time.
 
-    A terminal sends it to all processes alike: workers would die with a traceback each, when it is
-    the driver that ends them. For this process, it waits until the end of the context.
+    A terminal sends it to all processes: each worker would die with a traceback, although the driver stops the
+    workers itself. In this process, the signal is delivered at the end of the context.
     """
-    resource_tracker.ensure_running()  # multiprocessing's own helper: its start would lift the block
+    resource_tracker.ensure_running()  # multiprocessing's helper process: starting it later would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -43,9 +43,9 @@ def deaf_to_interrupts() -> Iterator[None]:
 
 @contextmanager
 def environment_kept(names: Iterable[str]) -> Iterator[None]:
-    """Environment variables are afterwards as they were.
+    """Restore environment variables at the end of the context.
 
-    Dask sets those that it starts workers with in this process, and leaves them: torch, imported after a build, would
+    Dask sets its workers' variables in this process and does not reset them: torch, imported after a build, would
     train on one thread.
     """
     before = {name: os.environ.get(name) for name in names}
@@ -61,7 +61,7 @@ def environment_kept(names: Iterable[str]) -> Iterator[None]:
 
 @contextmanager
 def quiet_event_loop() -> Iterator[None]:
-    """An interrupt in the midst of a call to Dask makes its event loop log an error of its own."""
+    """Silence the event loop's log: an interrupt during a call to Dask makes the loop log another error."""
     logger = logging.getLogger("tornado.application")
     before = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""Reaching somebody's scheduler: in bounded time, and with a sentence for each way in which it fails."""
+"""Connecting to an existing scheduler: with a time limit, and an explanation of each kind of failure."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -12,10 +12,10 @@ CERTIFICATES = "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …_
 
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:
-    """What `call` returns or raises; it is given up, in a thread that nobody waits for, after so many seconds.
+    """Return or raise the result of `call`, run in a thread that is abandoned after this many seconds.
 
     Raises:
-        TimeoutError: it does not end in time. Dask waits for ever for a handshake, and for a worker that hangs.
+        TimeoutError: it does not end in time. Dask has no time limit for a handshake, or for a worker that hangs.
     """
     ended: list[tuple[Any, BaseException | None]] = []
 
@@ -38,11 +38,11 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
 
 
 def explain_failure(address: str, error: BaseException, seconds: float) -> str:
-    """A sentence about why there is no scheduler at `address`, and what to do.
+    """Explain why the scheduler at `address` cannot be reached, and what to do.
 
     Args:
-        error: what connecting raised.
-        seconds: how long it was waited for.
+        error: raised by the attempt to connect.
+        seconds: time limit of the attempt.
     """
     told = " ".join(f"{type(cause).__name__}: {cause}" for cause in _causes(error))
     secured = address.startswith("tls://")
@@ -51,11 +51,11 @@ def explain_failure(address: str, error: BaseException, seconds: float) -> str:
     if secured and "ssl_context" in told:
         return f"{address} needs certificates: name them in {CERTIFICATES}."
     if secured and "SSL" in told:
-        return f"What listens at {address} has no TLS, or other certificates: try tcp://, or see {CERTIFICATES}."
+        return f"The server at {address} has no TLS, or other certificates: try tcp://, or see {CERTIFICATES}."
     if "no answer within" in told:
-        return f"What listens at {address} has not answered within {seconds:g} s: restart it, or check the address."
+        return f"The server at {address} has not answered within {seconds:g} s: restart it, or check the address."
     if ("CommClosed" in told and "Refused" not in told) or isinstance(error, MemoryError):
-        return f"What listens at {address} is no Dask scheduler, or wants tls:// and certificates (in {CERTIFICATES})."
+        return f"The server at {address} is not a Dask scheduler, or needs tls:// and certificates ({CERTIFICATES})."
     reason = " ".join(str(error).split()) or type(error).__name__
     return f"No Dask scheduler answers at {address} ({reason}): check the address, or leave --scheduler out."
 

@@ -1,4 +1,4 @@
-"""Running shards in this very process, one after another: for debugging, notebooks and batch systems."""
+"""Running shards in this process, one after another: for debugging, notebooks and batch systems."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -13,9 +13,9 @@ Result = TypeVar("Result")
 
 
 class SequentialExecutor(Executor):
-    """No process is started.
+    """Runs tasks in this process.
 
-    A video that kills the process that reads it ends the run, where Dask's workers would find the video.
+    A video that crashes the process ends the run; with Dask's workers, the build would identify the video and go on.
     """
 
     def run(
@@ -24,7 +24,7 @@ class SequentialExecutor(Executor):
         tasks: Iterable[Task],
         on_message: Callable[[Any], None] = lambda message: None,
     ) -> Iterator[Outcome[Task, Result]]:
-        """See `Executor.run`. Tasks run when their outcomes are asked for, and an error is not tried again."""
+        """See `Executor.run`. Tasks run when their outcomes are requested, and errors are not retried."""
         for task in tasks:
             with listening(on_message):
                 try:

@@ -13,7 +13,9 @@ def test_most_of_the_first_videos_failing_for_one_reason_ends_the_build() -> Non
     stop = EarlyStop(1000)
     for _ in range(FIRST // 2 - 1):
         stop(group(2, "missing_file"))
-    with pytest.raises(ConfigError, match=r"9 of the first 16 videos failed for one reason, missing_file \(It is miss"):
+    with pytest.raises(
+        ConfigError, match=r"9 of the first 16 videos failed for the same reason, missing_file \(It is miss"
+    ):
         stop(group(2, "missing_file", "missing_file"))
 
 

@@ -1,4 +1,4 @@
-"""What may show in the bytes is named; what cannot is not."""
+"""The identity of the work contains everything that may affect the bytes, and nothing else."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""A whole build in this process, with a detector that needs no network; on Dask it is tested from the outside."""
+"""A whole build in this process, with a detector without a network; integration tests build on Dask."""
 
 import dataclasses
 import subprocess
@@ -66,12 +66,12 @@ def test_parts_in_any_order_and_finish_come_to_the_bytes_of_one_build(videos: li
 def test_finishing_what_is_not_built_or_damaged_is_refused(videos: list[VideoEntry], tmp_path: Path) -> None:
     out = tmp_path / "out"
     build(videos, RECIPE, out, executor="sequential", part=(1, 3))
-    with pytest.raises(DatasetError, match="2 of 3 shards are not built, train-000001 the first: run the parts"):
+    with pytest.raises(DatasetError, match="2 of 3 shards are not built, the first is train-000001: run the parts"):
         finish_build(videos, RECIPE, out)
     for n in (2, 3):
         build(videos, RECIPE, out, executor="sequential", part=(n, 3))
     (out / "train" / "train-000002.parquet").write_bytes(b"damaged")
-    with pytest.raises(DatasetError, match="1 of 3 shards are not built, train-000002"):
+    with pytest.raises(DatasetError, match="1 of 3 shards are not built, the first is train-000002"):
         finish_build(videos, RECIPE, out)
     with pytest.raises(ConfigError, match="another recipe"):
         finish_build(videos, load_recipe("default"), out)

@@ -1,4 +1,4 @@
-"""What makes one dataset of shards; building itself is tested from the outside."""
+"""Merging shards into one dataset; integration tests cover building."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a second run of a shard does: what the environment did is tried again, and what was good is never lost."""
+"""A second run of a shard: faults of the environment are retried, and good samples are never lost."""
 
 import dataclasses
 import json

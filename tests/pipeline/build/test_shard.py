@@ -339,7 +339,7 @@ def test_crops_around_the_mask(add_video: AddVideo, tmp_path: Path) -> None:
         assert (xs.mean(), ys.mean()) == pytest.approx((47.5, 47.5), abs=2.5)
 
 
-def official(tmp_path: Path, frames: int) -> str:
+def ground_truth(tmp_path: Path, frames: int) -> str:
     masks = np.zeros((frames, 240, 320, 3), np.uint8)
     for t, mask in enumerate(masks):
         x1, y1, x2, y2 = inner_box(BIG, t)
@@ -347,8 +347,8 @@ def official(tmp_path: Path, frames: int) -> str:
     return encode_video(tmp_path / "data" / "mask.mp4", masks).name
 
 
-def test_official_masks_and_both(add_video: AddVideo, tmp_path: Path) -> None:
-    group = pair(add_video, mask_path=official(tmp_path, FRAMES))
+def test_ground_truth_masks_and_both(add_video: AddVideo, tmp_path: Path) -> None:
+    group = pair(add_video, mask_path=ground_truth(tmp_path, FRAMES))
     only = samples(tmp_path / "a", run(tmp_path / "a", group, sets=["mask.source=official"]))[6:]
     both = samples(tmp_path / "b", run(tmp_path / "b", group, sets=["mask.source=both", "mask.threshold=0.15"]))[6:]
     assert [s.mask for s in only] == [s.mask for s in both]
@@ -359,8 +359,8 @@ def test_official_masks_and_both(add_video: AddVideo, tmp_path: Path) -> None:
     assert {s.record.mask_iou for s in only} == {None}
 
 
-def test_an_official_mask_that_ends_early(add_video: AddVideo, tmp_path: Path) -> None:
-    group = pair(add_video, mask_path=official(tmp_path, 10))
+def test_a_ground_truth_mask_that_ends_early(add_video: AddVideo, tmp_path: Path) -> None:
+    group = pair(add_video, mask_path=ground_truth(tmp_path, 10))
     result = run(tmp_path / "a", group, sets=["mask.source=official"])
     kinds = [s.record.mask_kind for s in samples(tmp_path / "a", result)[6:]]
     assert kinds == [MaskKind.OFFICIAL] * 3 + [MaskKind.NONE] * 3
@@ -374,7 +374,7 @@ def test_a_fake_without_its_mask_takes_none_from_those_that_follow(
     add_video: AddVideo, tmp_path: Path, lack: str
 ) -> None:
     """In its own clip group and in the next, whatever its mask lacks."""
-    whole = official(tmp_path, FRAMES)
+    whole = ground_truth(tmp_path, FRAMES)
     (tmp_path / "data" / "noise.mp4").write_bytes(b"this is no video")
     short = encode_video(tmp_path / "data" / "short.mp4", np.full((3, *SIZE, 3), 255, np.uint8)).name
     mask = {"none": None, "gone": "gone.mp4", "no video": "noise.mp4", "short": short}[lack]

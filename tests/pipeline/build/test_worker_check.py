@@ -1,4 +1,4 @@
-"""Workers are asked before any work: by value, since they may have no facemill at all."""
+"""Workers are checked before any work, with a function sent by value, since they may not have facemill."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pairs with frames missing inside, or a damaged packet: real swaps, found by a real detector, matched by time."""
+"""Pairs with missing frames or a damaged packet: real face swaps, a real detector, matched by time."""
 
 import runpy
 import sys

@@ -1,4 +1,4 @@
-"""Fakes that lack moments of their original: the others are found, and what is not found is on record."""
+"""Fakes that lack moments of their original: the other frames are matched, and missing ones are recorded."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Decoding ahead: one item as a rule, none where frames are so large that three items would not fit into memory."""
+"""Decoding ahead: usually one item, none if frames are so large that three items would not fit into memory."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Of a clip, only the videos that are being read have an open decoder, which holds frames of its own."""
+"""Only the videos of a clip that are being read have an open decoder, since a decoder holds frames in memory."""
 
 import gc
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Sequences of pictures, in folders and in archives: read by index, and built into shards like videos."""
+"""Image sequences, in folders and in archives: read by index, and built into shards like videos."""
 
 import tarfile
 from collections import Counter
@@ -11,7 +11,7 @@ import pytest
 
 from facemill import VideoError
 from facemill.manifests import ClipGroup, MaskKind, Reason, Stage, VideoEntry
-from facemill.manifests.checks.sample_checks import PictureCheck
+from facemill.manifests.checks.sample_checks import ImageCheck
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
 from facemill.pipeline.build.shard import build_shard
@@ -106,7 +106,7 @@ def test_a_picture_of_another_size_ends_the_sequence(tmp_path: Path) -> None:
     with SequenceReader(str(tmp_path), write_sequence(tmp_path, "0", members)) as reader:
         frames = reader.read(range(3))
         assert [next(frames).index, next(frames).index] == [0, 1]
-        with pytest.raises(VideoError, match="90x100 among others of 224x224") as refused:
+        with pytest.raises(VideoError, match="90x100, and others are 224x224") as refused:
             next(frames)
     assert refused.value.reason == Reason.UNREADABLE
 
@@ -114,7 +114,7 @@ def test_a_picture_of_another_size_ends_the_sequence(tmp_path: Path) -> None:
 def test_no_more_of_a_file_is_read_than_a_picture_may_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A member of an archive can claim any size."""
     members = {**pictures((1,)), "2.png": png(drawn(2)) + bytes(300_000)}
-    monkeypatch.setattr(sequence, "LARGEST_PICTURE", len(members["2.png"]) - 300_010)
+    monkeypatch.setattr(sequence, "LARGEST_IMAGE", len(members["2.png"]) - 300_010)
     for path in (FOLDER, PACKED):
         with SequenceReader(str(tmp_path), write_sequence(tmp_path, path, members)) as reader:
             assert [frame.image is None for frame in reader.read(range(2))] == [False, True]
@@ -250,7 +250,7 @@ def test_every_picture_is_a_sample_whole_whatever_the_recipe_says_of_crops(tmp_p
         assert (record.landmarks, record.score, record.pts_s, record.track_id) == ((0,) * 10, 0, 0, 0)
         kind, coverage = (MaskKind.NONE, None) if record.label else (MaskKind.ZEROS, 0)
         assert (record.mask_kind, record.mask_coverage) == (kind, coverage)
-        assert list(PictureCheck(SIZE, "png").faults(sample)) == []
+        assert list(ImageCheck(SIZE, "png").faults(sample)) == []
     assert result.faces.rows == 0
 
 
@@ -269,7 +269,7 @@ def test_a_picture_that_is_not_square_stays_in_proportion(tmp_path: Path) -> Non
     _, (sample,) = run(tmp_path / "out", tall, sets=["crop.size=200"])
     assert sample.record.bbox == (0, 0, 100, 200)
     assert np.array_equal(opened(sample)[:, 50:150], drawn(1, 200, 100))
-    assert list(PictureCheck(200, "png").faults(sample)) == []
+    assert list(ImageCheck(200, "png").faults(sample)) == []
 
 
 def test_folders_and_archives_give_the_same(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Damaged files against the intact ones that they were made from: what is handed out is right, or withheld."""
+"""Damaged files compared with the intact originals: every frame is either right or withheld."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Frames of every kind of file, against a full sequential decode written here."""
+"""Frames of every kind of file, compared with a full sequential decode written here."""
 
 import random
 from collections.abc import Callable

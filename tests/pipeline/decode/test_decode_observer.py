@@ -1,4 +1,4 @@
-"""What an observer sees of a read: every intact picture once, in display order, as a small upright image."""
+"""What an observer sees of a read: every intact frame once, in display order, as a small upright image."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from facemill.pipeline.config.sections import DecodeSettings
-from facemill.pipeline.decode import Picture, SequenceReader, VideoReader, small_rgb, thumbnail_of
+from facemill.pipeline.decode import DecodedFrame, SequenceReader, VideoReader, small_rgb, thumbnail_of
 
 PYRAMID = "bframes=3:b-adapt=0:b-pyramid=normal:keyint=20"
 
@@ -31,7 +31,7 @@ def luma(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def seen_by(reader, indices, **options) -> tuple[list[int], list[np.ndarray], list[int]]:
     seen, thumbnails = [], []
 
-    def observe(index: int, picture: Picture) -> None:
+    def observe(index: int, picture: DecodedFrame) -> None:
         seen.append(index)
         thumbnails.append(thumbnail_of(picture))
 
@@ -106,7 +106,7 @@ def test_pictures_of_a_sequence_are_seen(tmp_path: Path, frames) -> None:
 @pytest.mark.parametrize("layout", ["yuv420p", "yuv444p10le", "nv12", "gray", "rgb24", "pal8", "yuyv422", "gbrp"])
 def test_thumbnails_of_every_layout_are_the_mean_luma(frames, layout: str) -> None:
     rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(frames[0]), format="rgb24")
-    picture = Picture(rgb.reformat(format="rgb8" if layout == "pal8" else layout))
+    picture = DecodedFrame(rgb.reformat(format="rgb8" if layout == "pal8" else layout))
     thumbnail = thumbnail_of(picture)
     assert (thumbnail.shape, thumbnail.dtype) == ((54, 96), np.uint8)
     expected = luma(frames[0], (96, 54))
@@ -127,7 +127,7 @@ def test_small_pictures_are_upright_and_square(media: Path) -> None:
     small, rgb = shapes[0]
     assert (small.shape, rgb.shape) == ((54, 96), (180, 320, 3))
     assert np.abs(cv2.resize(whole, (320, 180), interpolation=cv2.INTER_AREA) - rgb.astype(float)).mean() < 2
-    square = Picture(av.VideoFrame.from_ndarray(np.zeros((480, 512, 3), np.uint8)), Fraction(15, 16))
+    square = DecodedFrame(av.VideoFrame.from_ndarray(np.zeros((480, 512, 3), np.uint8)), Fraction(15, 16))
     assert (thumbnail_of(square).shape, small_rgb(square, 64).shape) == ((96, 96), (64, 64, 3))
     assert small_rgb(square, 9999).shape == (512, 512, 3)
 
@@ -136,7 +136,7 @@ def test_a_thumbnail_is_cheap(media: Path) -> None:
     import time
 
     with av.open(str(media / "videos/fsgan_shinzo.mp4")) as container:
-        picture = Picture(next(container.decode(video=0)))
+        picture = DecodedFrame(next(container.decode(video=0)))
     lasted = []
     for _ in range(300):
         start = time.perf_counter()

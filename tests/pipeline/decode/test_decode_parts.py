@@ -1,4 +1,4 @@
-"""The parts of a reader that can be told without a video."""
+"""The parts of a reader that can be tested without a video."""
 
 from fractions import Fraction
 

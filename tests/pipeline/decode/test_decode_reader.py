@@ -1,4 +1,4 @@
-"""What a reader refuses, how long it waits, and what it leaves behind."""
+"""What a reader refuses, how long it waits, and which resources it leaves open."""
 
 import gc
 import os

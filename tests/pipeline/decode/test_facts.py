@@ -1,4 +1,4 @@
-"""What a reader says of a file, and what follows from it: square pixels, colour, fields, streams."""
+"""Properties that a reader reports, and their effect on frames: square pixels, colour, fields, streams."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -70,7 +70,7 @@ def test_decord_is_refused_where_pixels_are_not_square(tmp_path: Path) -> None:
 
 
 def test_absurd_pixels_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="as wide as high"):
+    with pytest.raises(VideoError, match="pixel aspect ratio of"):
         VideoReader(write(tmp_path / "clip.mp4", aspect=Fraction(40)))
 
 

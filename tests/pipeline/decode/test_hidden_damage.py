@@ -1,4 +1,4 @@
-"""Damage of which FFmpeg's decoders say nothing: what is handed out is right or withheld; intact files lose nothing."""
+"""Damage that FFmpeg's decoders do not report: every frame is right or withheld; intact files lose no frame."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a probe costs, and that what it saves does not show."""
+"""The cost of a probe, and that its shortcuts do not change the result."""
 
 from collections.abc import Callable
 from fractions import Fraction

@@ -11,7 +11,7 @@ from facemill.pipeline.demo import run
 
 
 def test_a_dataset_without_faces_is_no_success(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(run, "PERSONS", 6)
+    monkeypatch.setattr(run, "SUBJECTS", 6)
     monkeypatch.setattr(run, "FRAMES", 2)
     monkeypatch.setattr(run, "OVERRIDES", ("filter.min_face=8000",))
     said = io.StringIO()

@@ -1,4 +1,4 @@
-"""The account of a video's sampled frames: each frame without a sample is named once, with its reason."""
+"""The account of a video's sampled frames: each frame without a sample is counted once, with its reason."""
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Detections are found by what made them and by the video's content, and one look through the table is enough."""
+"""Detections are found by detector settings and video content, with a single scan of the table."""
 
 from collections.abc import Callable
 from dataclasses import replace

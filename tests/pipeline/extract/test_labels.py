@@ -1,4 +1,4 @@
-"""Labels belong to faces and frames: composed clips in which it is known who is forged, and when."""
+"""Labels per face and frame, on composed videos in which it is known who is forged, and when."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The quality annotator: poses of heads that were turned by known angles, and what can be counted in the crop."""
+"""The quality annotator: poses of heads turned by known angles, and values that can be computed from the crop."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Whose faces become samples: by what a recipe keeps, and what is known of each fake."""
+"""Which tracks become samples, by the recipe and the labels of each fake."""
 
 from types import SimpleNamespace
 from typing import Any, Literal

@@ -154,9 +154,9 @@ def test_switches_that_contradict_each_other_are_refused(options, message):
 
 
 def test_sizes_without_k_patches_are_refused(detector):
-    with pytest.raises(ConfigError, match="4x4 does not make 5x5"):
+    with pytest.raises(ConfigError, match="4x4 cannot be divided into 5x5"):
         small(size=128, k=5)
-    with pytest.raises(ConfigError, match="4x4 does not make 3x3"):
+    with pytest.raises(ConfigError, match="4x4 cannot be divided into 3x3"):
         detector(images(1, 128))
 
 

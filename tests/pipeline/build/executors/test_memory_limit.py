@@ -1,4 +1,4 @@
-"""Workers whose memory Dask limits, as on somebody's cluster: a real build under a real limit."""
+"""Workers with a memory limit set by Dask, as on an existing cluster: a real build under a real limit."""
 
 from collections.abc import Callable
 from pathlib import Path

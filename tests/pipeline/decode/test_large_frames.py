@@ -1,4 +1,4 @@
-"""Memory of the decoder: each of its threads holds pictures."""
+"""Memory of the decoder: each of its threads holds frames."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.pipeline.decode.test_damage import write
 
 
 @pytest.mark.parametrize(("large_pixels", "threads"), [(96 * 128, 3), (96 * 128 - 1, 1)])
-def test_large_pictures_are_decoded_by_one_thread(
+def test_large_frames_are_decoded_by_one_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large_pixels: int, threads: int
 ) -> None:
     path = write(tmp_path / "a.avi", np.zeros((2, 96, 128, 3), np.uint8), "mpeg4")

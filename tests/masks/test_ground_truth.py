@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from facemill.masks import mask_iou, official_mask
+from facemill.masks import ground_truth_mask, mask_iou
 
 
 def region(height: int, width: int) -> np.ndarray:
@@ -16,24 +16,24 @@ def test_coded_masks_of_any_colour_are_read(make_video, read_clip, colour, crf):
     forged = region(240, 320)
     frames = np.where(forged[..., None], colour, 0).astype(np.uint8)[None].repeat(3, axis=0)
     for frame in read_clip(make_video("mask.mp4", frames, crf=str(crf))):
-        mask = official_mask(frame, 240, 320)
+        mask = ground_truth_mask(frame, 240, 320)
         assert set(np.unique(mask)) == {0, 255}
         assert mask_iou(mask, forged) >= 0.97
 
 
 def test_black_mask_with_coding_noise_is_empty():
     frame = np.random.default_rng(0).integers(0, 40, (48, 64, 3), np.uint8)
-    assert not official_mask(frame, 48, 64).any()
+    assert not ground_truth_mask(frame, 48, 64).any()
 
 
 @pytest.mark.parametrize("factor", [2, 3])
 def test_other_sizes_are_sampled_at_the_nearest_pixel(factor):
     forged = np.random.default_rng(0).random((12, 16)) < 0.5
     frame = np.repeat(np.where(forged, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
-    enlarged = official_mask(frame, 12 * factor, 16 * factor)
+    enlarged = ground_truth_mask(frame, 12 * factor, 16 * factor)
     np.testing.assert_array_equal(enlarged > 0, np.kron(forged, np.ones((factor, factor))) > 0)
     blown_up = np.kron(frame, np.ones((factor, factor, 1), np.uint8))
-    np.testing.assert_array_equal(official_mask(blown_up, 12, 16) > 0, forged)
+    np.testing.assert_array_equal(ground_truth_mask(blown_up, 12, 16) > 0, forged)
 
 
 @pytest.mark.parametrize(
@@ -46,4 +46,4 @@ def test_other_sizes_are_sampled_at_the_nearest_pixel(factor):
 )
 def test_bad_arguments_are_refused(frame, size):
     with pytest.raises(ValueError, match="pass"):
-        official_mask(frame, *size)
+        ground_truth_mask(frame, *size)
