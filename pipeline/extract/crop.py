@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from facemill.pipeline.config.sections import CropSettings
 
-__all__ = ["align_affine", "crop_image", "crop_mask", "mask_box", "pixel_centred", "square_affine"]
+__all__ = [
+    "align_affine",
+    "crop_image",
+    "crop_mask",
+    "mask_box",
+    "moved",
+    "pixel_centred",
+    "source_part",
+    "square_affine",
+]
 
 # Positions of eyes, nose and mouth corners of an upright adult face in a unit square around the face box: ArcFace's
 # 112-pixel template for face recognition, which is a tight face box.
@@ -22,6 +31,8 @@ SURROUNDINGS = 2.0
 """Side of the square around a face within which forged regions belong to it, in sides of the face box."""
 SMALLEST = 0.25
 """Longer side of a forged region, in sides of the face box, below which it counts as noise: a mouth has 0.4."""
+REACH = 3
+"""Pixels about a point of the frame that interpolation takes into account, with room for rounding."""
 FINEST = 8
 """Largest oversampling factor; bounds the memory for a crop much larger than any face."""
 
@@ -101,10 +112,27 @@ def crop_image(
     return crop if finer == 1 else cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
 
 
+def source_part(affine: NDArray[np.float64], size: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of a frame [H, W, …] from which `crop_image` interpolates the crop: one pixel at least."""
+    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64)
+    points = (corners - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T
+    last = np.array([shape[1] - 1, shape[0] - 1])
+    left, top = np.clip(np.floor(points.min(axis=0)).astype(int) - REACH, 0, last)
+    right, bottom = np.clip(np.ceil(points.max(axis=0)).astype(int) + REACH, 1, last + 1)
+    return slice(top, max(top + 1, bottom)), slice(left, max(left + 1, right))
+
+
 def crop_mask(mask: NDArray[np.uint8], affine: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
     """Take the crop [size, size] from a mask [H, W] by nearest neighbour; it is 0 beyond the frame."""
     crop: NDArray[np.uint8] = cv2.warpAffine(mask, pixel_centred(affine), (size, size), flags=cv2.INTER_NEAREST)
     return crop
+
+
+def moved(affine: NDArray[np.float64], left: int, top: int) -> NDArray[np.float64]:
+    """The same map from the pixels of a part of the frame that begins at (left, top)."""
+    shifted = affine.copy()
+    shifted[:, 2] += affine[:, :2] @ [left, top]
+    return shifted
 
 
 def pixel_centred(affine: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ from facemill.pipeline.decode import Frame
 from facemill.pipeline.extract.account import FrameAccount
 from facemill.pipeline.extract.annotators import annotate, create_annotators
 from facemill.pipeline.extract.comparison import Comparison, CropMask, FaceLabel
-from facemill.pipeline.extract.crop import crop_image
+from facemill.pipeline.extract.crop import crop_image, moved, source_part
 from facemill.pipeline.extract.encode import PNG, encode_image, encode_mask
 from facemill.pipeline.extract.filters import create_filters, reason_to_drop
 from facemill.pipeline.extract.framing import Framing, relative_box
@@ -103,6 +103,7 @@ class _ClipProcessor:
         self.filters = create_filters(tools.recipe.filter)
         self.annotators = create_annotators(tools.recipe.annotate)
         self.dropped: dict[Key, Reason | None] = {}
+        self.cropped: dict[Key, NDArray[np.uint8]] = {}  # of the lead's window, for its filters: it wants them later
         self.window = LeadWindow([], [], {}, [], [])
         self.start = 0
         self.lead = self._reading(clip.lead)
@@ -131,6 +132,7 @@ class _ClipProcessor:
         self._finish_lead()
         self.start += len(self.window.indices)
         self.window, self.lead = window, self._reading(self.clip.lead)
+        self.cropped.clear()
         followed = self.tracking.follow(window)
         self.selection.see(
             self.tracking.tracks, self.tracking.patches, last=self.start + len(window.indices) == len(self.clip.indices)
@@ -191,9 +193,9 @@ class _ClipProcessor:
                 given = None if truth is None else truth.image
                 reading.comparison.add(position, original, frame.image, given, self.tracked[position])
         if self.framing is not None:
-            self._crop(reading, position, frame, frame.image, tracked, self.framing)
+            self._hold(reading, position, frame, frame.image, tracked, self.framing)
 
-    def _crop(
+    def _hold(
         self,
         reading: _Reading,
         position: int,
@@ -202,21 +204,41 @@ class _ClipProcessor:
         tracked: list[TrackedFace],
         framing: Framing,
     ) -> None:
-        """Crop the faces of a frame. The filters' decision in the first video with a face holds for all videos."""
+        """Hold the faces of a frame until it is known which of them are kept: cropping is dear, and most may go.
+
+        The lead's frames are held anyway, and annotators need whole frames; of others, the faces' surroundings are
+        copied, unless they amount to more than the frame.
+        """
+        size, faces = self.crop_settings.size, [each for each in tracked if self.selection.may_keep(each[0])]
+        affines = [framing.affine(track_id, face) for track_id, face in faces]
+        parts = [source_part(affine, size, image.shape) for affine in affines]
+        copied = reading is self.fake and not self.annotators
+        copied &= sum(image[part].nbytes for part in parts) < image.nbytes
+        for (track_id, face), affine, part in zip(faces, affines, parts, strict=True):
+            source, corner = (image[part].copy(), (part[1].start, part[0].start)) if copied else (image, (0, 0))
+            crop = Crop(position, track_id, frame.index, frame.pts_s, face, affine, source, corner)
+            reading.crops[position, track_id] = crop
+
+    def _crop(self, crop: Crop) -> NDArray[np.uint8]:
+        """Crop a face, from the same part of the frame whatever is held of it: rounding depends on the part."""
         with self.watch("crop"):
-            for track_id, face in tracked:
-                if not self.selection.may_keep(track_id):
-                    continue
-                affine = framing.affine(track_id, face)
-                crop = crop_image(image, affine, self.crop_settings.size, repeat_edge=self.clip.lead.is_sequence)
-                key = position, track_id
-                if key not in self.dropped:
-                    self.dropped[key] = reason_to_drop(face, crop, self.filters)
-                if (reason := self.dropped[key]) is None:
-                    notes = annotate(self.annotators, image, face, crop, affine)
-                    reading.crops[key] = Crop(position, track_id, frame.index, frame.pts_s, face, affine, crop, notes)
-                else:
-                    reading.account.dropped[track_id, frame.index] = reason
+            size, (left, top) = self.crop_settings.size, crop.corner
+            here = moved(crop.affine, left, top)
+            rows, columns = source_part(here, size, crop.source.shape)
+            here = moved(here, columns.start, rows.start)
+            return crop_image(crop.source[rows, columns], here, size, repeat_edge=self.clip.lead.is_sequence)
+
+    def _filtered(self, crop: Crop) -> NDArray[np.uint8] | Reason:
+        """The face's pixels, or the filters' reason to drop it; their decision in the lead holds for all videos."""
+        key = crop.position, crop.track_id
+        first = self.lead.crops.get(key, crop)
+        if key not in self.dropped:
+            image = self._crop(first)
+            self.dropped[key] = reason_to_drop(first.face, image, self.filters)
+            self.cropped[key] = image
+        if (reason := self.dropped[key]) is not None:
+            return reason
+        return self.cropped.pop(key) if crop is first and key in self.cropped else self._crop(crop)
 
     def _scale(self, video: ClipVideo) -> float:
         """Ratio of a video's frame size to the lead's."""
@@ -267,34 +289,40 @@ class _ClipProcessor:
 
     def _candidate(self, video: ClipVideo, crop: Crop, comparison: Comparison) -> None:
         face_label = FaceLabel(0, LabelSource.VIDEO)
-        mask = CropMask(MaskKind.ZEROS, np.zeros(crop.image.shape[:2], np.uint8))
+        size = self.crop_settings.size
+        mask = CropMask(MaskKind.ZEROS, np.zeros((size, size), np.uint8))
         account = self.accounts[video.video_id]
         if video.entry.label == 1:
             face_label = comparison.label_of(crop.position, crop.track_id)
             if face_label.left_out is not None:
                 account.left_out[crop.track_id, crop.frame_index] = face_label.left_out
                 return
-            if face_label.label == 1:
-                scale = self._scale(video)
-                in_lead = crop.affine * [[scale, scale, 1.0]]
-                with self.watch("mask"):
-                    mask = comparison.mask(crop.position, in_lead, self.crop_settings.size)
-                if self._misses_ground_truth(video, mask) and not comparison.has_ground_truth(crop.position):
-                    account.without_mask.add((crop.track_id, crop.frame_index))
         if not self.selection.may_still_keep(video, crop.track_id):
             return
+        image = self._filtered(crop)
+        if isinstance(image, Reason):
+            account.dropped[crop.track_id, crop.frame_index] = image
+            return
+        if face_label.label == 1:
+            scale = self._scale(video)
+            in_lead = crop.affine * [[scale, scale, 1.0]]
+            with self.watch("mask"):
+                mask = comparison.mask(crop.position, in_lead, size)
+            if self._misses_ground_truth(video, mask) and not comparison.has_ground_truth(crop.position):
+                account.without_mask.add((crop.track_id, crop.frame_index))
+        annotated = annotate(self.annotators, crop.source, crop.face, image, crop.affine)
         coverage = None if mask.kind is MaskKind.NONE else float(np.count_nonzero(mask.mask)) / mask.mask.size
         candidate = Candidate(
-            crop=replace(crop, image=NO_IMAGE, annotated=replace(crop.annotated, images={})),
+            crop=replace(crop, source=NO_IMAGE),
             face_label=face_label,
             mask_kind=mask.kind,
             mask_coverage=coverage,
             mask_iou=mask.iou,
-            image=self.tools.encoders.submit(encode_image, crop.image, self.recipe.encode),
+            image=self.tools.encoders.submit(encode_image, image, self.recipe.encode),
             mask=self.tools.encoders.submit(encode_mask, mask.mask),
+            annotations=annotated.values,
             images={
-                name: self.tools.encoders.submit(encode_image, image, PNG)
-                for name, image in crop.annotated.images.items()
+                name: self.tools.encoders.submit(encode_image, each, PNG) for name, each in annotated.images.items()
             },
         )
         self.candidates[video.video_id].append(candidate)
@@ -319,8 +347,7 @@ class _ClipProcessor:
                 faces = self.own[video.video_id].get(position)
                 if faces is None:
                     faces = self._scaled(video, self.tracked[position])
-                self._crop(reading, position, frame, frame.image, faces, self.framing)
-        self.accounts[video.video_id].dropped.update(reading.account.dropped)
+                self._hold(reading, position, frame, frame.image, faces, self.framing)
         for crop in reading.crops.values():
             comparison = next((c for span, c in self.comparisons[video.video_id] if crop.position in span), None)
             if comparison is not None or video.entry.label == 0:

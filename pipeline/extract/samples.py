@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +13,18 @@ from facemill.detectors.face import Face
 from facemill.manifests import MaskKind, SampleRecord, VideoFacts
 from facemill.manifests.shards import EncodedSample
 from facemill.pipeline.clips.clip import Clip, ClipVideo
-from facemill.pipeline.extract.annotators import Annotated
 from facemill.pipeline.extract.comparison import FaceLabel
 
 __all__ = ["NO_IMAGE", "Candidate", "Crop", "facts_of", "sample_of"]
 
 
-NOTHING_SAID = Annotated()
-
-
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A face cropped from a frame, before it is known whether it is kept.
+    """A face in a frame, which is cropped once it is known that it is kept.
 
     Attributes:
-        image: [S, S, 3]; replaced by `NO_IMAGE` once it is being encoded, to save memory.
+        source: RGB [h, w, 3], the frame or the part of it that the crop is interpolated from; `NO_IMAGE` afterwards.
+        corner: left and top of `source` in the frame, pixels.
     """
 
     position: int
@@ -35,8 +33,8 @@ class Crop:
     pts_s: float
     face: Face
     affine: NDArray[np.float64]
-    image: NDArray[np.uint8]
-    annotated: Annotated = NOTHING_SAID
+    source: NDArray[np.uint8]
+    corner: tuple[int, int] = (0, 0)
 
 
 NO_IMAGE = np.empty((0, 0, 3), np.uint8)
@@ -53,6 +51,7 @@ class Candidate:
     mask_iou: float | None
     image: Future[bytes]
     mask: Future[bytes]
+    annotations: Mapping[str, Any]
     images: Mapping[str, Future[bytes]]
 
 
@@ -92,7 +91,7 @@ def sample_of(clip: Clip, video: ClipVideo, candidate: Candidate, size: int) -> 
         shard="",
         row=-1,
         image_sha256=sha256(image).hexdigest(),
-        annotations=crop.annotated.values,
+        annotations=candidate.annotations,
     )
     images = {name: encoded.result() for name, encoded in candidate.images.items()}
     return EncodedSample(record, image, candidate.mask.result(), images)

@@ -443,20 +443,20 @@ def test_both_formats_hold_the_same_samples(add_video: AddVideo, tmp_path: Path)
 def test_what_breaks_inside_costs_its_own_clip_only(
     add_video: AddVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_out = process.crop_image
+    source_part = process.source_part
 
-    def fragile(frame: np.ndarray, *rest: object, **options: object) -> np.ndarray:
-        if frame.shape[0] < 200:
+    def fragile(affine: np.ndarray, size: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+        if shape[:2] == (180, SIZE[1]):
             raise ArithmeticError("cannot")
-        return cut_out(frame, *rest, **options)
+        return source_part(affine, size, shape)
 
-    monkeypatch.setattr(process, "crop_image", fragile)
+    monkeypatch.setattr(process, "source_part", fragile)
     cursed = add_video("cursed", film([BIG], FRAMES)[:, :180])
     result = run(tmp_path / "out", ClipGroup(cursed), pair(add_video))
     assert reasons(result) == {"cursed": {Reason.INTERNAL_ERROR}}
     assert "ArithmeticError: cannot" in result.failures[0].message
     assert len(samples(tmp_path / "out", result)) == 12
-    monkeypatch.setattr(process, "crop_image", cut_out)  # mended: the shard is tried again
+    monkeypatch.setattr(process, "source_part", source_part)  # mended: the shard is tried again
     assert run(tmp_path / "out", ClipGroup(cursed), pair(add_video)).failures == ()
 
 

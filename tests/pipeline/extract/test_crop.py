@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facemill.pipeline.config.sections import CropSettings
-from facemill.pipeline.extract.crop import TEMPLATE, align_affine, crop_image, crop_mask, mask_box, square_affine
+from facemill.pipeline.extract.crop import (
+    TEMPLATE,
+    align_affine,
+    crop_image,
+    crop_mask,
+    mask_box,
+    moved,
+    source_part,
+    square_affine,
+)
 
 
 def apply(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -88,3 +97,16 @@ def test_mask_box_is_that_of_the_largest_region_about_the_face() -> None:
     mask[12:30, 22:40] = 0
     assert mask_box(mask, face) is None
     assert mask_box(mask, np.array([200, 10, 220, 30], np.float32)) is None
+
+
+@pytest.mark.parametrize("repeat_edge", [False, True])
+@given(st.floats(0.2, 4), st.floats(-3.1, 3.1), st.floats(-60, 220), st.floats(-60, 160))
+def test_a_crop_needs_no_more_than_its_part_of_the_frame(repeat_edge, zoom, angle, x, y) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    affine = np.hstack([turn, (32 - turn @ [x, y])[:, None]])
+    rows, columns = source_part(affine, 64, frame.shape)
+    part = crop_image(frame[rows, columns], moved(affine, columns.start, rows.start), 64, repeat_edge=repeat_edge)
+    whole = crop_image(frame, affine, 64, repeat_edge=repeat_edge)
+    # The library rounds positions to 1/32 pixel, and a part's positions are other numbers: noise shows each such step.
+    assert np.abs(part.astype(int) - whole).mean() < 0.5

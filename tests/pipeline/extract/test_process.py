@@ -1,5 +1,6 @@
 """From the items of a clip to samples: what is forgotten, counted and decided once, with every item in hand."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -9,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facemill.manifests import ClipGroup, FailureRecord, Reason, SampleRecord, VideoEntry
+from facemill.detectors.face import Face
+from facemill.manifests import ClipGroup, FailureRecord, LabelSource, Reason, SampleRecord, VideoEntry
 from facemill.pipeline.clips import clip as clip_module
 from facemill.pipeline.clips.clip import Clip, ClipItem, FakeFrames, FakeRead, FakeRestart, LeadWindow
 from facemill.pipeline.clips.opening import open_clips
 from facemill.pipeline.config.recipe import Recipe, load_recipe
 from facemill.pipeline.extract import process
+from facemill.pipeline.extract.comparison import FaceLabel
 from facemill.pipeline.extract.process import WorkerResources, process_clip
 from facemill.pipeline.extract.result import ClipResult
 from tests.pipeline.conftest import Actor, MarkDetector, film
@@ -108,34 +111,48 @@ def test_samples_do_not_depend_on_the_length_of_windows(
     assert crops(halves) == crops(whole)
 
 
-def test_the_video_that_shows_a_face_first_decides_whether_it_is_kept(
+def test_the_face_in_the_real_decides_whether_it_is_kept_in_all_videos(
     group: ClipGroup, resources: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clip, items = read(group, resources)
+    window = items[0]
+    assert isinstance(window, LeadWindow)
+    first = window.frames[0].image
+    assert first is not None
+    boxes = [tuple(face.bbox) for face in MarkDetector().detect([first])[0]]
     asked: list[np.ndarray] = []
 
-    def reason_to_drop(face: object, crop: np.ndarray, filters: object) -> Reason | None:
+    def reason_to_drop(face: Face, crop: np.ndarray, filters: object) -> Reason | None:
         asked.append(crop)
-        return Reason.BLURRED if len(asked) in (1, 2) else None  # both faces of the real's first frame
+        forged = crop[20:44, 20:44].mean() > 170  # as no face of the real is
+        return Reason.BLURRED if tuple(face.bbox) in boxes or forged else None
 
     monkeypatch.setattr(process, "reason_to_drop", reason_to_drop)
-    result = processed(*read(group, resources))
-    assert len(asked) == 2 * FRAMES  # each face of each frame once, and never of a fake
+    result = processed(clip, items)
+    assert len(asked) == 2 * FRAMES  # each face of each frame once
     for video in group.videos():
         assert set(at(result, video.video_id)) == set(range(1, FRAMES))
     blurred = [failure for failure in result.failures if failure.reason is Reason.BLURRED]
     assert {failure.video_id for failure in blurred} == {video.video_id for video in group.videos()}
 
 
-def test_faces_that_no_video_keeps_are_never_encoded(
+def test_faces_that_no_video_keeps_are_neither_cropped_nor_encoded(
     group: ClipGroup, resources: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoded: list[np.ndarray] = []
-    encode = process.encode_image
-    monkeypatch.setattr(process, "encode_image", lambda image, how: encoded.append(image) or encode(image, how))
+    done: Counter[str] = Counter()
+    for name in ("crop_image", "annotate", "encode_image"):
+        step = getattr(process, name)
+
+        def counted(*args: Any, name: str = name, step: Any = step, **how: Any) -> Any:
+            done[name] += 1
+            return step(*args, **how)
+
+        monkeypatch.setattr(process, name, counted)
     group = replace(group, fakes=group.fakes[:1])
     result = processed(*read(group, resources))
     assert len(result.samples) == 2 * FRAMES  # the forged person, in real and fake
-    assert len(encoded) == len(result.samples)
+    count = len(result.samples)
+    assert done == {"crop_image": count, "annotate": count, "encode_image": count}
 
 
 def test_a_frame_that_does_not_decode_is_missing_in_its_own_video_and_orphaned_in_fakes(
@@ -160,3 +177,30 @@ def test_a_frame_that_does_not_decode_is_missing_in_its_own_video_and_orphaned_i
         ("fake1", "detect", 1),
         ("real", "decode", 1),
     ]
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.6])
+def test_a_crop_is_the_same_whatever_part_of_the_frame_is_held(
+    group: ClipGroup, resources: ExitStack, monkeypatch: pytest.MonkeyPatch, scale: float
+) -> None:
+    """A fake that shows its original's frames: at the smaller scale parts of them are held, at the larger all."""
+    recipe = load_recipe("default", ["crop.size=64", f"sample.frames={FRAMES}", f"crop.scale={scale}"])
+    clip, items = read(group, resources, recipe)
+    lead = items[0]
+    assert isinstance(lead, LeadWindow)
+    items = [
+        replace(item, frames=lead.frames[item.start : item.start + len(item.frames)])
+        if isinstance(item, FakeFrames)
+        else item
+        for item in items
+    ]
+    monkeypatch.setattr(process.TrackSelection, "may_still_keep", lambda *args: True)
+    monkeypatch.setattr(process.TrackSelection, "wanted", lambda *args: {0, 1})
+    monkeypatch.setattr(process.Comparison, "label_of", lambda *args: FaceLabel(1, LabelSource.DIFFERENCE))
+    result = processed(clip, items, recipe)
+    images = {
+        video.video_id: [s.image for s in result.samples if s.record.video_id == video.video_id]
+        for video in group.videos()
+    }
+    assert len(images["real"]) == 2 * FRAMES
+    assert images["fake0"] == images["fake1"] == images["real"]
