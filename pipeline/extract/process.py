@@ -27,13 +27,13 @@ from facemill.pipeline.decode import Frame
 from facemill.pipeline.extract.account import FrameAccount
 from facemill.pipeline.extract.annotators import annotate, create_annotators
 from facemill.pipeline.extract.comparison import Comparison, CropMask, FaceLabel
-from facemill.pipeline.extract.crop import crop_image, moved, source_part
+from facemill.pipeline.extract.cropper import Crop, Cropper
 from facemill.pipeline.extract.encode import PNG, encode_image, encode_mask
-from facemill.pipeline.extract.filters import create_filters, reason_to_drop
+from facemill.pipeline.extract.filters import create_filters
 from facemill.pipeline.extract.framing import Framing, relative_box
 from facemill.pipeline.extract.known_faces import KnownFaces
 from facemill.pipeline.extract.result import ClipResult
-from facemill.pipeline.extract.samples import NO_IMAGE, Candidate, Crop, facts_of, sample_of
+from facemill.pipeline.extract.samples import NO_IMAGE, Candidate, facts_of, sample_of
 from facemill.pipeline.extract.selection import TrackSelection
 from facemill.pipeline.extract.tracking import FaceTracking, TrackedFace, match_tracks
 
@@ -100,10 +100,9 @@ class _ClipProcessor:
         self.comparisons: dict[str, list[tuple[range, Comparison]]] = defaultdict(list)
         self.tracked: dict[int, list[TrackedFace]] = {}
         self.own: dict[str, dict[int, list[TrackedFace]]] = defaultdict(dict)
-        self.filters = create_filters(tools.recipe.filter)
+        filters = create_filters(tools.recipe.filter)
+        self.cropper = Cropper(self.crop_settings.size, clip.lead.is_sequence, filters, self.watch)
         self.annotators = create_annotators(tools.recipe.annotate)
-        self.dropped: dict[Key, Reason | None] = {}
-        self.cropped: dict[Key, NDArray[np.uint8]] = {}  # of the lead's window, for its filters: it wants them later
         self.window = LeadWindow([], [], {}, [], [])
         self.start = 0
         self.lead = self._reading(clip.lead)
@@ -132,7 +131,7 @@ class _ClipProcessor:
         self._finish_lead()
         self.start += len(self.window.indices)
         self.window, self.lead = window, self._reading(self.clip.lead)
-        self.cropped.clear()
+        self.cropper.forget()
         followed = self.tracking.follow(window)
         self.selection.see(
             self.tracking.tracks, self.tracking.patches, last=self.start + len(window.indices) == len(self.clip.indices)
@@ -193,52 +192,17 @@ class _ClipProcessor:
                 given = None if truth is None else truth.image
                 reading.comparison.add(position, original, frame.image, given, self.tracked[position])
         if self.framing is not None:
-            self._hold(reading, position, frame, frame.image, tracked, self.framing)
+            self._hold(reading, position, frame, tracked, self.framing)
 
     def _hold(
-        self,
-        reading: _Reading,
-        position: int,
-        frame: Frame,
-        image: NDArray[np.uint8],
-        tracked: list[TrackedFace],
-        framing: Framing,
+        self, reading: _Reading, position: int, frame: Frame, tracked: list[TrackedFace], framing: Framing
     ) -> None:
-        """Hold the faces of a frame until it is known which of them are kept: cropping is dear, and most may go.
-
-        The lead's frames are held anyway, and annotators need whole frames; of others, the faces' surroundings are
-        copied, unless they amount to more than the frame.
-        """
-        size, faces = self.crop_settings.size, [each for each in tracked if self.selection.may_keep(each[0])]
-        affines = [framing.affine(track_id, face) for track_id, face in faces]
-        parts = [source_part(affine, size, image.shape) for affine in affines]
-        copied = reading is self.fake and not self.annotators
-        copied &= sum(image[part].nbytes for part in parts) < image.nbytes
-        for (track_id, face), affine, part in zip(faces, affines, parts, strict=True):
-            source, corner = (image[part].copy(), (part[1].start, part[0].start)) if copied else (image, (0, 0))
-            crop = Crop(position, track_id, frame.index, frame.pts_s, face, affine, source, corner)
-            reading.crops[position, track_id] = crop
-
-    def _crop(self, crop: Crop) -> NDArray[np.uint8]:
-        """Crop a face, from the same part of the frame whatever is held of it: rounding depends on the part."""
-        with self.watch("crop"):
-            size, (left, top) = self.crop_settings.size, crop.corner
-            here = moved(crop.affine, left, top)
-            rows, columns = source_part(here, size, crop.source.shape)
-            here = moved(here, columns.start, rows.start)
-            return crop_image(crop.source[rows, columns], here, size, repeat_edge=self.clip.lead.is_sequence)
-
-    def _filtered(self, crop: Crop) -> NDArray[np.uint8] | Reason:
-        """The face's pixels, or the filters' reason to drop it; their decision in the lead holds for all videos."""
-        key = crop.position, crop.track_id
-        first = self.lead.crops.get(key, crop)
-        if key not in self.dropped:
-            image = self._crop(first)
-            self.dropped[key] = reason_to_drop(first.face, image, self.filters)
-            self.cropped[key] = image
-        if (reason := self.dropped[key]) is not None:
-            return reason
-        return self.cropped.pop(key) if crop is first and key in self.cropped else self._crop(crop)
+        faces = [
+            (track, face, framing.affine(track, face)) for track, face in tracked if self.selection.may_keep(track)
+        ]
+        copied = reading is self.fake and not self.annotators  # they need whole frames, and the lead's are held anyway
+        for crop in self.cropper.hold(frame, position, faces, copied=copied):
+            reading.crops[position, crop.track_id] = crop
 
     def _scale(self, video: ClipVideo) -> float:
         """Ratio of a video's frame size to the lead's."""
@@ -299,7 +263,7 @@ class _ClipProcessor:
                 return
         if not self.selection.may_still_keep(video, crop.track_id):
             return
-        image = self._filtered(crop)
+        image = self.cropper.filtered(crop, self.lead.crops.get((crop.position, crop.track_id), crop))
         if isinstance(image, Reason):
             account.dropped[crop.track_id, crop.frame_index] = image
             return
@@ -347,7 +311,7 @@ class _ClipProcessor:
                 faces = self.own[video.video_id].get(position)
                 if faces is None:
                     faces = self._scaled(video, self.tracked[position])
-                self._hold(reading, position, frame, frame.image, faces, self.framing)
+                self._hold(reading, position, frame, faces, self.framing)
         for crop in reading.crops.values():
             comparison = next((c for span, c in self.comparisons[video.video_id] if crop.position in span), None)
             if comparison is not None or video.entry.label == 0:

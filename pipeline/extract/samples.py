@@ -7,34 +7,14 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from facemill.detectors.face import Face
 from facemill.manifests import MaskKind, SampleRecord, VideoFacts
 from facemill.manifests.shards import EncodedSample
 from facemill.pipeline.clips.clip import Clip, ClipVideo
 from facemill.pipeline.extract.comparison import FaceLabel
+from facemill.pipeline.extract.cropper import Crop
 
-__all__ = ["NO_IMAGE", "Candidate", "Crop", "facts_of", "sample_of"]
-
-
-@dataclass(frozen=True, slots=True)
-class Crop:
-    """A face in a frame, which is cropped once it is known that it is kept.
-
-    Attributes:
-        source: RGB [h, w, 3], the frame or the part of it that the crop is interpolated from; `NO_IMAGE` afterwards.
-        corner: left and top of `source` in the frame, pixels.
-    """
-
-    position: int
-    track_id: int
-    frame_index: int
-    pts_s: float
-    face: Face
-    affine: NDArray[np.float64]
-    source: NDArray[np.uint8]
-    corner: tuple[int, int] = (0, 0)
+__all__ = ["NO_IMAGE", "Candidate", "facts_of", "sample_of"]
 
 
 NO_IMAGE = np.empty((0, 0, 3), np.uint8)

@@ -26,7 +26,7 @@ from facemill.pipeline.build.plan import BuildJob, ShardSpec
 from facemill.pipeline.build.shard import build_shard
 from facemill.pipeline.build.state import ShardResult
 from facemill.pipeline.config.recipe import load_recipe
-from facemill.pipeline.extract import process
+from facemill.pipeline.extract import cropper, process
 from tests.conftest import encode_video
 from tests.pipeline.conftest import SIZE, Actor, MarkDetector, film, inner_box
 
@@ -443,20 +443,20 @@ def test_both_formats_hold_the_same_samples(add_video: AddVideo, tmp_path: Path)
 def test_what_breaks_inside_costs_its_own_clip_only(
     add_video: AddVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source_part = process.source_part
+    source_part = cropper.source_part
 
     def fragile(affine: np.ndarray, size: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
         if shape[:2] == (180, SIZE[1]):
             raise ArithmeticError("cannot")
         return source_part(affine, size, shape)
 
-    monkeypatch.setattr(process, "source_part", fragile)
+    monkeypatch.setattr(cropper, "source_part", fragile)
     cursed = add_video("cursed", film([BIG], FRAMES)[:, :180])
     result = run(tmp_path / "out", ClipGroup(cursed), pair(add_video))
     assert reasons(result) == {"cursed": {Reason.INTERNAL_ERROR}}
     assert "ArithmeticError: cannot" in result.failures[0].message
     assert len(samples(tmp_path / "out", result)) == 12
-    monkeypatch.setattr(process, "source_part", source_part)  # mended: the shard is tried again
+    monkeypatch.setattr(cropper, "source_part", source_part)  # mended: the shard is tried again
     assert run(tmp_path / "out", ClipGroup(cursed), pair(add_video)).failures == ()
 
 

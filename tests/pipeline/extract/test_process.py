@@ -16,7 +16,7 @@ from facemill.pipeline.clips import clip as clip_module
 from facemill.pipeline.clips.clip import Clip, ClipItem, FakeFrames, FakeRead, FakeRestart, LeadWindow
 from facemill.pipeline.clips.opening import open_clips
 from facemill.pipeline.config.recipe import Recipe, load_recipe
-from facemill.pipeline.extract import process
+from facemill.pipeline.extract import cropper, process
 from facemill.pipeline.extract.comparison import FaceLabel
 from facemill.pipeline.extract.process import WorkerResources, process_clip
 from facemill.pipeline.extract.result import ClipResult
@@ -127,7 +127,7 @@ def test_the_face_in_the_real_decides_whether_it_is_kept_in_all_videos(
         forged = crop[20:44, 20:44].mean() > 170  # as no face of the real is
         return Reason.BLURRED if tuple(face.bbox) in boxes or forged else None
 
-    monkeypatch.setattr(process, "reason_to_drop", reason_to_drop)
+    monkeypatch.setattr(cropper, "reason_to_drop", reason_to_drop)
     result = processed(clip, items)
     assert len(asked) == 2 * FRAMES  # each face of each frame once
     for video in group.videos():
@@ -140,14 +140,14 @@ def test_faces_that_no_video_keeps_are_neither_cropped_nor_encoded(
     group: ClipGroup, resources: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: Counter[str] = Counter()
-    for name in ("crop_image", "annotate", "encode_image"):
-        step = getattr(process, name)
+    for module, name in ((cropper, "crop_image"), (process, "annotate"), (process, "encode_image")):
+        step = getattr(module, name)
 
         def counted(*args: Any, name: str = name, step: Any = step, **how: Any) -> Any:
             done[name] += 1
             return step(*args, **how)
 
-        monkeypatch.setattr(process, name, counted)
+        monkeypatch.setattr(module, name, counted)
     group = replace(group, fakes=group.fakes[:1])
     result = processed(*read(group, resources))
     assert len(result.samples) == 2 * FRAMES  # the forged person, in real and fake
