@@ -159,9 +159,13 @@ def _exit_codes() -> Iterator[tuple[object, ...]]:
 def python() -> None:
     """The Python API: the functions of the top-level package."""
     names = [name for name in facemill.__all__ if name[0].islower()]
-    places = (facemill._PLACES[name] for name in names)
+    parts = (
+        f"## facemill.{name}\n\n::: facemill.{facemill._PLACES[name]}\n    options: {{show_root_heading: false, "
+        "show_root_toc_entry: false}"
+        for name in names
+    )
     intro = "`import facemill` loads no other package: each name is imported on first use."
-    write("python", "# Python", intro, *(f"::: facemill.{place}" for place in places))
+    write("python", "# Python", intro, *parts)
 
 
 def troubleshooting() -> None:

@@ -49,8 +49,11 @@ class Recipe(Settings):
     """All settings that, together with a manifest, determine the bytes of a dataset; and the training settings."""
 
     name: str
+    """Shown in the dataset card."""
     paper: str | None = None
+    """Publication whose preprocessing the recipe follows."""
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
+    """Seed of random frames and of the distribution over shards."""
     decode: DecodeSettings = DecodeSettings()
     sample: SampleSettings = SampleSettings()
     detect: DetectSettings = DetectSettings()

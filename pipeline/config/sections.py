@@ -80,6 +80,7 @@ class DetectSettings(Settings):
     """Frames whose longer side exceeds this are downscaled for detection; null for never. `auto`: downscale as far as
     faces of `filter.min_face` pixels can still be found."""
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Minimum detection score of a face."""
     batch: Annotated[Positive, Field(json_schema_extra=BYTES_STAY)] = 32
     """Maximum number of frames per forward pass."""
     weights: Path | None = None
@@ -139,6 +140,7 @@ class MaskSettings(Settings):
     close: Annotated[int, Field(ge=0, le=256)] = 2
     """Radius of the morphological closing, in pixels; 0 for none."""
     fill_holes: bool = True
+    """Fill enclosed holes of the mask."""
 
 
 class FilterSettings(Settings):
@@ -156,6 +158,7 @@ class EncodeSettings(Settings):
     """How crops are stored; masks are always one-channel PNG."""
 
     format: Literal["png", "jpeg", "webp"] = "png"
+    """Image format of the crops."""
     quality: Annotated[int, Field(ge=1, le=100)] = 95
     """JPEG or WebP quality."""
 
@@ -166,3 +169,4 @@ class ShardSettings(Settings):
     format: str = "parquet"
     """One of `registry.SHARD_FORMATS`."""
     samples_per_shard: Positive = 1024
+    """Approximate number of samples of a shard; the samples of a clip group stay together."""

@@ -27,17 +27,22 @@ class OptimizerSettings(Settings):
     """The optimiser and its parameters."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
+    """Optimiser."""
     lr: Annotated[float, Field(gt=0, le=1e3)] = 1e-3
+    """Learning rate."""
     betas: tuple[Probability, Probability] = (0.9, 0.999)
     """Betas of Adam and AdamW; the first is also the momentum of SGD."""
     eps: Annotated[float, Field(gt=0, le=1)] = 1e-8
+    """Epsilon of Adam and AdamW."""
     weight_decay: NonNegative = 0.0
+    """L2 penalty of Adam and SGD; decoupled decay of AdamW."""
 
 
 class ScheduleSettings(Settings):
     """The learning rate schedule."""
 
     name: Literal["constant", "step"] = "constant"
+    """`step` lowers the learning rate every few epochs."""
     every: Positive = 10
     """Epochs between steps."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -94,6 +99,7 @@ class TrainSettings(Settings):
     """How a forgery detector is trained."""
 
     epochs: Positive = 10
+    """Passes over the training split."""
     batch: Positive = 32
     """Crops per step, summed over all devices, before accumulation."""
     accumulate: Positive = 1
