@@ -1,6 +1,6 @@
 """A built dataset's folder: the names of its files, and `dataset.json`, which describes them.
 
-dataset.json  README.md  croissant.json  videos.parquet  samples.parquet  faces.parquet  failures.parquet
+dataset.json  README.md  croissant.json  videos.parquet  samples.parquet  faces.parquet  facts.parquet  failures.parquet
 train/train-000000.parquet  …  val/…  test/…
 _state/train-000000.json    _state/tables/train-000000.samples.parquet    …
 """
