@@ -30,12 +30,7 @@ REACH = 1.6  # of the ellipse in the face's box: how far a region goes
 # Parts.
 NOISE_CUT = 2.3  # noise levels: the least magnitude of a forged cell
 SEED = 1.3  # of that cut: what is above counts as the region's magnitudes
-EDGES = (
-    0.25,
-    0.4,
-    0.55,
-    0.7,
-)  # of nearly the greatest of them: the least magnitude of a forged cell; the likeliest is taken
+EDGES = (0.25, 0.45)  # of nearly the greatest of them: the least magnitude of a forged cell; the likelier is taken
 BRIGHTEST = 0.95  # quantile: nearly the greatest
 CLOSE, OPEN = 0.047 * FACE_CELLS, 0.023 * FACE_CELLS  # radii
 SMALLEST_PART, MOST_PARTS = 0.25, 2  # area as a share of the largest part's
