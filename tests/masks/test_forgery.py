@@ -218,12 +218,12 @@ def test_a_forgery_that_reaches_beyond_the_face_does_not_count_as_noise(painted,
 SOFT = 0.08  # sigma of a soft edge, as a share of the face's height
 
 KINDS = [
-    ("swap", True, 0.03, 23, 0.9),
-    ("swap", False, 0.03, 23, 0.9),
-    ("swap", True, SOFT, 23, 0.85),
-    ("swap", True, 0.03, 40, 0.85),
-    ("mouth", True, 0.03, 23, 0.85),
-    ("eyes", True, 0.03, 23, 0.7),
+    ("swap", True, 0.03, 23, 0.92),
+    ("swap", False, 0.03, 23, 0.91),
+    ("swap", True, SOFT, 23, 0.88),
+    ("swap", True, 0.03, 40, 0.9),
+    ("mouth", True, 0.03, 23, 0.87),
+    ("eyes", True, 0.03, 23, 0.77),
 ]
 
 
