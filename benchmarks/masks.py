@@ -2,7 +2,7 @@
 
 Real videos are forged at known places and encoded. A pixel is forged if at least a quarter of it comes from the
 donor. The ratio is our mean IoU; the details give the threshold's IoU on the same pairs, the largest number of
-connected parts, and the mean IoU of consecutive samples.
+connected parts, and the mean IoU of consecutive samples in aligned crops.
 """
 
 import tempfile
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from benchmarks.clips import MEDIA
 from benchmarks.row import Row
 from facemill.masks import FaceForgery, difference_mask, find_forgeries, mask_iou, measure_faces
+from facemill.pipeline.config.recipe import CropSettings
+from facemill.pipeline.extract.crop import align_affine
 from tests.composed.forgeries import (
     FacedClip,
     ForgedClip,
@@ -33,6 +35,7 @@ from tests.composed.forgeries import (
 
 __all__ = ["measure"]
 
+CROP = CropSettings(size=128, scale=1.6)
 DECISION = ("forged", "decided")
 PAIRS = (("lp_d13", "lp_d18"), ("lp_d18", "lp_d13"), ("fsgan_shinzo", "fsgan_conan"), ("fsgan_conan", "lp_d13"))
 FRAMES = 12
@@ -92,7 +95,9 @@ def _encoded(clip: ForgedClip, real_crf: int, fake_crf: int) -> ForgedClip:
 
 
 def _find(clip: ForgedClip) -> list[list[FaceForgery]]:
-    rows = [measure_faces(*one) for one in zip(clip.real, clip.fake, clip.boxes, strict=True)]
+    assert clip.landmarks is not None
+    frames = zip(clip.real, clip.fake, clip.boxes, clip.landmarks, strict=True)
+    rows = [measure_faces(real, fake, boxes, landmarks=points) for real, fake, boxes, points in frames]
     return [[one for one in find_forgeries(track) if one is not None] for track in zip(*rows, strict=True)]
 
 
@@ -106,7 +111,10 @@ def _agreement(clip: ForgedClip, forgeries: list[FaceForgery]) -> dict[str, floa
         for name, masks in (("ours", ours), ("0.15", fixed))
     }
     result["parts"] = max(cv2.connectedComponents(mask)[0] - 1 for mask in ours)
-    result["steady"] = float(np.mean([mask_iou(one.mask, other.mask) for one, other in pairwise(forgeries)]))
+    assert clip.landmarks is not None
+    affines = [align_affine(points[0], CROP) for points in clip.landmarks]
+    in_crops = [one.warp(affine, CROP.size) for one, affine in zip(forgeries, affines, strict=True)]
+    result["steady"] = float(np.mean([mask_iou(*pair) for pair in pairwise(in_crops)]))
     return result
 
 

@@ -50,6 +50,8 @@ class FaceDifference:
         gain, offset: fake = gain * real + offset [3] outside the faces.
         outside_share: share of the pixels outside all faces that differ by more than 0.15, gain and offset removed;
             0 where there are none.
+        landmarks: float64 [K, 2], points of the face, xy in cells counted from the centre of the first; None where
+            they are unknown.
     """
 
     grid: NDArray[np.float32]
@@ -62,6 +64,7 @@ class FaceDifference:
     gain: float
     offset: NDArray[np.float32]
     outside_share: float
+    landmarks: NDArray[np.float64] | None
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -89,7 +92,13 @@ def measure_face(real: Frame, fake: Frame, box: Box, others: Sequence[Box] = ())
     return measure_faces(real, fake, [box], others)[0]
 
 
-def measure_faces(real: Frame, fake: Frame, boxes: Sequence[Box], others: Sequence[Box] = ()) -> list[FaceDifference]:
+def measure_faces(
+    real: Frame,
+    fake: Frame,
+    boxes: Sequence[Box],
+    others: Sequence[Box] = (),
+    landmarks: Sequence[NDArray[np.floating]] | None = None,
+) -> list[FaceDifference]:
     """Measure how a fake's frame differs from its original about each face.
 
     Args:
@@ -97,6 +106,7 @@ def measure_faces(real: Frame, fake: Frame, boxes: Sequence[Box], others: Sequen
         fake: the frame made from it, of the same shape.
         boxes: the faces to measure.
         others: further faces in the frame, which may be forged too.
+        landmarks: [K, 2] of each of `boxes`, the same points in every frame; coordinates are those of boxes.
 
     Returns:
         One measurement for each of `boxes`.
@@ -109,7 +119,8 @@ def measure_faces(real: Frame, fake: Frame, boxes: Sequence[Box], others: Sequen
     if not np.isfinite(every).all():
         raise ValueError("A face box is not finite: pass xyxy in pixels.")
     gain, offset, share = _outside(real, fake, every)
-    return [_measure(real, fake, every, index, gain, offset, share) for index in range(len(boxes))]
+    points = landmarks if landmarks is not None else [None] * len(boxes)
+    return [_measure(real, fake, every, index, gain, offset, share, one) for index, one in enumerate(points)]
 
 
 def _measure(
@@ -120,6 +131,7 @@ def _measure(
     gain: float,
     offset: NDArray[np.float32],
     share: float,
+    landmarks: NDArray[np.floating] | None,
 ) -> FaceDifference:
     height, width = real.shape[:2]
     x1, y1, x2, y2 = boxes[index]
@@ -141,6 +153,7 @@ def _measure(
         top=top,
         side=side,
         box=(float(x1), float(y1), float(x2), float(y2)),
+        landmarks=None if landmarks is None else (landmarks.astype(np.float64) - (left, top)) * (GRID / side) - 0.5,
         gain=gain,
         offset=offset,
         outside_share=share,

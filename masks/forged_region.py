@@ -1,13 +1,15 @@
 """The region of a face that was forged: one smooth shape, or two, for each stretch of a track.
 
-Coding noise differs from sample to sample, a forged region keeps its place in the face: the energy of the difference
-is averaged over the samples of a stretch. Thresholds find the region's parts; the outline of each is the most likely
-one if energies are those of noise outside and, beyond a soft edge, of one more constant inside. Low orders of a
-Fourier series keep it smooth where the colours of both faces happen to be alike.
+Coding noise differs from sample to sample, a forged region keeps its place in the face: the differences of a stretch's
+samples are brought to one place by landmarks and averaged, as they are and squared. Thresholds find the region's
+parts; the outline of each is the most likely one if energies are those of noise outside and, beyond a soft edge, of
+one more constant inside. Low orders of a Fourier series keep it smooth where the colours of both faces happen to be
+alike.
 """
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +23,7 @@ __all__ = ["draw_regions"]
 
 # Lengths are shares of the face's longer side; chosen on the composed clips of `find_forgeries`.
 STRETCH = 8  # samples, at most, that share one region
+SHARED = 0.5  # weight of the energy of the mean difference, which is freer of noise; the rest is the mean energy's
 QUIET = 0.5  # gray levels: noise never counts as less; encoders leave none where the picture stands still
 REACH = 1.6  # of the ellipse in the face's box: how far a region goes
 
@@ -39,7 +42,7 @@ SOFTNESS = 0.018 * FACE_CELLS  # of the edge: scale of a logistic function
 FAINTEST = 0.04  # of the energy inside: less is not told from noise
 POWER = 1.5  # of energies in units of those expected: above 1, an outline encloses the strong rather than all
 INDEPENDENT = 0.1  # share of cells whose noise is independent
-LEVEL_DEVIATION = 2.0  # prior deviation of the logarithm of the energy inside
+NOISE_DEVIATION, LEVEL_DEVIATION = 0.7, 2.0  # prior deviations of the logarithms of noise and of the energy inside
 ITERATIONS, LONGEST_STEP, LEAST_GAIN = 20, 0.5, 0.02  # step in prior deviations, gain in logarithms of likelihood
 
 THETA = np.arange(ANGLES) * (2 * np.pi / ANGLES)
@@ -75,17 +78,41 @@ def draw_regions(
     if not len(chosen):
         return masks
     energy = np.einsum("tijk,tijk->tij", fields, fields)
-    noise = table.expected(energy[:, :: table.step, :: table.step]) + np.float32(QUIET**2)
+    noise = table.expected(energy[:, :: table.step, :: table.step])
     for stretch in np.array_split(chosen, -(-len(chosen) // STRETCH)):
         within = [measured[position].own & (measured[position].distance() < REACH) for position in stretch]
-        there = np.asarray(energy[stretch].mean(axis=0), np.float32)
-        expected = np.asarray(cv2.resize(noise[stretch].mean(axis=0), (GRID, GRID)), np.float32)
-        mostly = np.mean(within, axis=0) > 0.5
+        moves = _to_one_place([measured[position].landmarks for position in stretch])
+        moved = np.stack([_warped(fields[position], move) for position, move in zip(stretch, moves, strict=True)])
+        whole, mean = np.einsum("tijk,tijk->ij", moved, moved) / len(stretch), moved.mean(axis=0)
+        there = SHARED * np.einsum("ijk,ijk->ij", mean, mean) + (1 - SHARED) * whole
+        mostly = np.mean([_warped(one * 1.0, move) for one, move in zip(within, moves, strict=True)], axis=0) > 0.5
+        beyond = np.all([measured[position].own for position in stretch], axis=0) & ~mostly
+        left = (there[beyond].sum() + 1) / (whole[beyond].sum() + 1)  # of the noise
+        expected = np.asarray(cv2.resize(noise[stretch].mean(axis=0), (GRID, GRID)) * left + QUIET**2, np.float32)
         drawn = [_draw(there, expected, mostly, edge) for edge in EDGES]
         region = min(drawn, key=partial(_misfit, there, expected, mostly))
-        for position, inside in zip(stretch, within, strict=True):
-            masks[position] = region * inside
+        for position, inside, move in zip(stretch, within, moves, strict=True):
+            masks[position] = np.where(_warped(region, move, cv2.WARP_INVERSE_MAP) > 127, inside * np.uint8(255), 0)
     return masks
+
+
+def _to_one_place(landmarks: Sequence[NDArray[np.float64] | None]) -> list[NDArray[np.float64]]:
+    """Similarities [2, 3] from each sample's cells to those of the mean face; no move without landmarks."""
+    known = [points for points in landmarks if points is not None]
+    if len(known) < len(landmarks):
+        return [np.eye(2, 3)] * len(landmarks)
+    points = np.stack(known) @ [1, 1j]  # [T, points]
+    away = points - points.mean(axis=1, keepdims=True)
+    goal = points.mean(axis=0) - points.mean()
+    turns = away.conj() @ goal / np.maximum(np.square(np.abs(away)).sum(axis=1), 1)
+    shifts = points.mean() - turns * points.mean(axis=1)
+    return [
+        np.array([[z.real, -z.imag, to.real], [z.imag, z.real, to.imag]]) for z, to in zip(turns, shifts, strict=True)
+    ]
+
+
+def _warped(field: NDArray[Any], move: NDArray[np.float64], flags: int = 0) -> NDArray[Any]:
+    return np.asarray(cv2.warpAffine(field, move, (GRID, GRID), flags=cv2.INTER_LINEAR | flags))
 
 
 def _misfit(energy: Field, noise: Field, within: NDArray[np.bool_], mask: Mask) -> float:
@@ -147,21 +174,23 @@ def _outline(
     level = float(there[:, away < max(0.7 * radius, RADIAL_STEP)].mean())
 
     def posterior(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """Its negative logarithm, with gradient and (Fisher's) Hessian; the last parameter is the level's."""
-        reach = radius * (1 + WAVES @ parameters[:-1])
+        """Its negative logarithm, with gradient and (Fisher's) Hessian; the last are noise and level."""
+        reach = radius * (1 + WAVES @ parameters[:-2])
         inside = expit((reach[:, None] - away) / SOFTNESS)
         opaque, scale = inside**2, level * np.exp(LEVEL_DEVIATION * parameters[-1])
-        model = expected + scale * (opaque + FAINTEST)
+        noisy = expected * np.exp(NOISE_DEVIATION * parameters[-2])
+        model = noisy + scale * (opaque + FAINTEST)
         ratio = (there / model) ** POWER
         by_reach = scale * 2 * opaque * (1 - inside) * (radius / SOFTNESS) / model  # of the model's logarithm
         by_level = scale * (opaque + FAINTEST) * LEVEL_DEVIATION / model
-        slopes = np.concatenate([by_reach[..., None] * WAVES[:, None], by_level[..., None]], axis=2)
+        by_noise = noisy * NOISE_DEVIATION / model
+        slopes = np.dstack([by_reach[..., None] * WAVES[:, None], by_noise[..., None], by_level[..., None]])
         weighted = (cells[..., None] * slopes).reshape(-1, len(parameters))
         total = (cells * (np.log(model) + ratio / POWER)).sum() + 0.5 * (parameters @ parameters)
         hessian = weighted.T @ slopes.reshape(weighted.shape) + np.eye(len(parameters))
         return float(total), (1 - ratio).ravel() @ weighted + parameters, hessian
 
-    parameters, damping = np.zeros(WAVES.shape[1] + 1), 0.01
+    parameters, damping = np.zeros(WAVES.shape[1] + 2), 0.01
     total, gradient, hessian = posterior(parameters)
     for _ in range(ITERATIONS):  # of Levenberg and Marquardt
         step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
@@ -172,7 +201,7 @@ def _outline(
             gain, parameters, total, (gradient, hessian) = total - lower, tried, lower, derivatives
             if gain < LEAST_GAIN:
                 break
-    return np.asarray(centre + np.maximum(radius * (1 + WAVES @ parameters[:-1]), 1)[:, None] * rays)
+    return np.asarray(centre + np.maximum(radius * (1 + WAVES @ parameters[:-2]), 1)[:, None] * rays)
 
 
 def _disk(radius: float) -> Mask:

@@ -100,7 +100,8 @@ class Comparison:
             return
         if fake.shape != real.shape:
             fake = cv2.resize(fake, (width, height), interpolation=cv2.INTER_CUBIC)
-        measured = measure_faces(real, fake, [face.bbox for _, face in tracked])
+        boxes, landmarks = ([getattr(face, name) for _, face in tracked] for name in ("bbox", "landmarks"))
+        measured = measure_faces(real, fake, boxes, landmarks=landmarks)
         for (track_id, _), difference in zip(tracked, measured, strict=True):
             self._measured[track_id][position] = difference
         if self._settings.threshold != "auto" and self._settings.source != "official":

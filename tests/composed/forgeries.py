@@ -49,6 +49,7 @@ class ForgedClip:
         regions: bool [N, H, W], where the fake was forged.
         boxes: float64 [N, P, 4], the faces of P people.
         forged: bool [N, P], who is forged when.
+        landmarks: float64 [N, P, 5, 2]; None where they are not known.
     """
 
     real: Frames
@@ -56,6 +57,7 @@ class ForgedClip:
     regions: NDArray[np.bool_]
     boxes: NDArray[np.float64]
     forged: NDArray[np.bool_]
+    landmarks: NDArray[np.float64] | None = None
 
 
 @cache
@@ -126,15 +128,14 @@ def forge(
         regions[i] = alpha > FORGED_ALPHA
     forged = np.zeros((len(fake), 1), np.bool_)
     forged[chosen] = True
-    return ForgedClip(target.frames, fake, regions, target.boxes[:, None], forged)
+    return ForgedClip(target.frames, fake, regions, target.boxes[:, None], forged, target.landmarks[:, None])
 
 
 def unforged(target: FacedClip) -> ForgedClip:
     """A fake that is the real itself."""
     regions = np.zeros(target.frames.shape[:3], np.bool_)
-    return ForgedClip(
-        target.frames, target.frames, regions, target.boxes[:, None], np.zeros((len(regions), 1), np.bool_)
-    )
+    nobody = np.zeros((len(regions), 1), np.bool_)
+    return ForgedClip(target.frames, target.frames, regions, target.boxes[:, None], nobody, target.landmarks[:, None])
 
 
 def brightened(clip: ForgedClip, *, contrast: float = 0.95, levels: float = 12) -> ForgedClip:
@@ -147,10 +148,16 @@ def side_by_side(*clips: ForgedClip) -> ForgedClip:
     """Several people in one picture: clips of one height and length, from left to right."""
     shifts = np.cumsum([0] + [clip.real.shape[2] for clip in clips[:-1]])
     boxes = [clip.boxes + np.array([shift, 0, shift, 0]) for clip, shift in zip(clips, shifts, strict=True)]
+    known = [clip.landmarks for clip in clips if clip.landmarks is not None]
     return ForgedClip(
         *(np.concatenate([getattr(clip, name) for clip in clips], axis=2) for name in ("real", "fake", "regions")),
         boxes=np.concatenate(boxes, axis=1),
         forged=np.concatenate([clip.forged for clip in clips], axis=1),
+        landmarks=np.concatenate(
+            [points + np.array([shift, 0]) for points, shift in zip(known, shifts, strict=True)], axis=1
+        )
+        if len(known) == len(clips)
+        else None,
     )
 
 
