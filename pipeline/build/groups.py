@@ -87,8 +87,10 @@ def _broken(videos: Sequence[VideoEntry], error: Exception) -> ClipResult:
 def _giving_back(items: Iterator[ClipItem]) -> Iterator[ClipItem]:
     """The items of a clip; what a fake has left of free memory, in pieces, goes back to the system where it is much."""
     for item in items:
+        read = isinstance(item, FakeRead)
         yield item
-        if isinstance(item, FakeRead):
+        del item
+        if read:
             with suppress(AttributeError, OSError):  # not glibc
                 pages = int(Path("/proc/self/statm").read_text().split()[1])
                 if pages * mmap.PAGESIZE > MUCH_BYTES:

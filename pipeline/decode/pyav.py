@@ -76,6 +76,7 @@ def read_with_pyav(
                 seconds = probed.timeline.seconds(index, probed.info.fps)
                 yield Frame(index, seconds, None if picture is None else rgb_of(picture))
                 deadline.restart()
+            del frame, picture  # the decoder uses their memory again
 
 
 def _decode(
@@ -151,6 +152,8 @@ def _decode_by_pts(
                 yield index, decided.pop(index)
             if not remaining:
                 return
+            del pictures
+            picture = None
 
 
 def _decode_by_counting(
