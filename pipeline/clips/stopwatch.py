@@ -33,7 +33,6 @@ class Stopwatch:
             if item is None:
                 return
             yield item
-            del item  # it may be large, and would stay while the next is made
 
     def merge(self, other: "Stopwatch") -> None:
         for stage, seconds in other.seconds.items():
