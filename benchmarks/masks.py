@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.clips import MEDIA
 from benchmarks.row import Row
 from facemill.masks import FaceForgery, difference_mask, find_forgeries, mask_iou, measure_faces
-from facemill.pipeline.config.recipe import CropSettings
+from facemill.pipeline.config.sections import CropSettings
 from facemill.pipeline.extract.crop import align_affine
 from tests.composed.forgeries import (
     FacedClip,

@@ -56,8 +56,8 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         OSError, pa.ArrowException: it cannot be read.
     """
     with open_parquet(path) as file:
-        there = set(file.schema_arrow.names)
-    words = [field.name for field in schema if pa.types.is_string(field.type) and field.name in there]
+        there = {field.name: field.type for field in file.schema_arrow}
+    words = [name for name, kind in there.items() if pa.types.is_string(kind) and name in schema.names]
     with open_parquet(path, read_dictionary=words) as file:
         check_cells(file, CELL_BYTES)
         table = file.read([name for name in schema.names if name in there])

@@ -87,8 +87,10 @@ def _broken(videos: Sequence[VideoEntry], error: Exception) -> ClipResult:
 def _trimming_memory(items: Iterator[ClipItem]) -> Iterator[ClipItem]:
     """Yield the items of a clip; after each fake, a process with much memory returns free blocks to the system."""
     for item in items:
+        read = isinstance(item, FakeRead)
         yield item
-        if isinstance(item, FakeRead):
+        del item
+        if read:
             with suppress(AttributeError, OSError):  # not glibc
                 pages = int(Path("/proc/self/statm").read_text().split()[1])
                 if pages * mmap.PAGESIZE > TRIM_ABOVE_BYTES:

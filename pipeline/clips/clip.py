@@ -6,9 +6,9 @@ frames show other moments, it is read again with the right ones.
 """
 
 import itertools
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -205,10 +205,11 @@ class Clip:
             seen = self.lead.seen() if self.lead.thumbnails else None
             if seen is not None:
                 self.cuts = [int(seen.indices[position]) for position in find_cuts(seen.frames)]
-            yield LeadWindow(indices, frames, dict(between), self.cuts, list(islice(truth, len(indices))))
-            between.clear()
             if start == 0 and all(frame.image is None for frame in frames):
                 self.alone = list(self.fakes)
+            yield LeadWindow(indices, frames, dict(between), self.cuts, list(islice(truth, len(indices))))
+            between.clear()
+            del frames  # or they would stay until the next window is complete
             for fake in self.following:
                 follows = yield from self._read_fake(fake, seen, streams, start, len(indices))
                 if not follows and start == 0:  # none of its frames has been used yet
@@ -323,7 +324,7 @@ def _between_samples(indices: NDArray[np.int64]) -> frozenset[int]:
 
 def _frames_at(
     reader: FrameReader,
-    wanted: Sequence[int],
+    wanted: list[int],
     broke_off: Callable[[VideoError, int], None],
     **observing: Any,
 ) -> Iterator[Frame | None]:
@@ -352,7 +353,10 @@ def _frames_at(
             except VideoError as error:
                 broke_off(error, len(wanted) - done)
                 count = 0
-        yield last if last is not None and index == last.index else Frame(index, 0.0, None)
+        shown = [last if last is not None and index == last.index else Frame(index, 0.0, None)]
+        if last is not None and wanted[done + 1 : done + 2] != [index]:
+            last = replace(last, image=None)  # only its index is still needed
+        yield shown.pop()  # not kept here, as every video of a clip waits here for its next window
     if observing.get("every"):
         with suppress(VideoError):
             next(frames, None)

@@ -76,6 +76,7 @@ class Prefetch:
     def _clip_items(self) -> Iterator[ClipItem]:
         while isinstance(item := self._next(), ClipItem):
             yield item
+            del item  # a frame of it would stay while the next is decoded
         self._pending = item
 
     def _next(self) -> _Item:
@@ -96,6 +97,7 @@ class Prefetch:
                     for item in self.watch.timed("decode", self._read(group, resources)):
                         if not self._put(item):
                             return
+                        del item
             except Exception as error:
                 if not self._put(BrokenGroup(group, error)):
                     return

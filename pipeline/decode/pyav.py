@@ -76,6 +76,7 @@ def read_with_pyav(
                 seconds = probed.timeline.seconds(index, probed.info.fps)
                 yield Frame(index, seconds, None if decoded is None else rgb_of(decoded))
                 deadline.restart()
+            del frame, decoded  # the decoder uses their memory again
 
 
 def _decode(
@@ -151,6 +152,8 @@ def _decode_by_pts(
                 yield index, decided.pop(index)
             if not remaining:
                 return
+            del frames
+            frame = None
 
 
 def _decode_by_counting(

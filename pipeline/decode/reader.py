@@ -1,5 +1,6 @@
 """`VideoReader`: exact frames by index."""
 
+import gc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ from facemill.pipeline.decode.decord_backend import check_decord_fits, read_with
 from facemill.pipeline.decode.frame import Colour, Frame, check_indices
 from facemill.pipeline.decode.probe import UNTAGGED, probe
 from facemill.pipeline.decode.pyav import read_with_pyav
-from facemill.pipeline.decode.source import Deadline, blamed_on
+from facemill.pipeline.decode.source import LARGE_PIXELS, Deadline, blamed_on
 
 __all__ = ["VideoReader"]
 
@@ -55,6 +56,8 @@ class VideoReader:
         with blamed_on(self.path):
             self._probe = probe(self.path, deadline, colour)
         self.info = self._probe.info
+        if self.info.coded_width * self.info.coded_height > LARGE_PIXELS:
+            gc.collect()  # the first picture's side data was looked at, so that it holds itself
         if settings.backend == "decord":
             check_decord_fits(self.path, self._probe, deadline, threads)
 

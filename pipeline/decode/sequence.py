@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemill import ManifestError, VideoError
+from facemill.manifests.checks.bounded import LARGEST_SIDE, image_size
 from facemill.manifests.codes import Reason
 from facemill.manifests.scanning.listing import list_files, locate, open_file
 from facemill.manifests.sequences import is_image, read_archive, split_archive
@@ -100,7 +101,9 @@ class SequenceReader:
         images = map(_decode, self._images)
         first = next((image for image in images if image is not None), None)
         if first is None:
-            raise VideoError(Reason.UNREADABLE, f"No image of {self.path} decodes: replace them, they are damaged.")
+            raise VideoError(
+                Reason.UNREADABLE, f"No image of {self.path} decodes: replace them, they are damaged or too large."
+            )
         return VideoInfo(
             frame_count=len(self._images),
             declared_frames=None,
@@ -203,9 +206,12 @@ def _by_number(name: str) -> tuple[list[tuple[int, str]], str]:
 
 
 def _decode(read: Callable[[], bytes]) -> NDArray[np.uint8] | None:
-    """Decode an image to RGB [H, W, 3]; None if it is missing or damaged."""
+    """Decode an image to RGB [H, W, 3]; None if it is missing, damaged, or too large by its header."""
     try:
-        image = cv2.imdecode(np.frombuffer(read(), np.uint8), cv2.IMREAD_COLOR)
+        data = read()
+        if max(image_size(data) or [LARGEST_SIDE + 1]) > LARGEST_SIDE:
+            return None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error):  # no bytes at all, or an implausible size in the header
         return None
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -64,8 +64,8 @@ class WorkerResources:
 def process_clip(clip: Clip, items: Iterable[ClipItem], tools: WorkerResources) -> ClipResult:
     """Turn a clip's items into encoded samples, detections, failures and facts."""
     work = _ClipProcessor(clip, tools)
-    for item in items:
-        work.take(item)
+    for _ in map(work.take, items):  # which holds no item while the next is decoded
+        pass
     return work.result()
 
 

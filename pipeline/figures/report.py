@@ -221,15 +221,22 @@ def _read_images(folder: Path, records: Iterable[_Sample]) -> dict[str, tuple[Im
     """Read image [S, S, 3] and mask [S, S] of these records, by sample id.
 
     Each shard is read up to the last requested sample.
+
+    Raises:
+        DatasetError: a shard has another sample in that row.
     """
-    wanted: dict[str, set[int]] = defaultdict(set)
+    wanted: dict[str, dict[int, str]] = defaultdict(dict)
     for record in records:
-        wanted[record.shard].add(record.row)
+        wanted[record.shard][record.row] = record.sample_id
     found = {}
     for shard, rows in wanted.items():
         for row, sample in enumerate(islice(format_of(shard).read(folder / shard), max(rows) + 1)):
             if row in rows:
                 found[sample.record.sample_id] = _decode(sample)
+        if missing := sorted(set(rows.values()) - found.keys()):
+            raise DatasetError(
+                f"{folder / shard} lacks {missing[0]} where samples.parquet says: run `facemill verify`."
+            )
     return found
 
 

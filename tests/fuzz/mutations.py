@@ -94,14 +94,12 @@ def _odd_cell(path: Path, rng: np.random.Generator) -> str:
     name, row = str(rng.choice(table.column_names)), int(rng.integers(len(table)))
     values, value = table[name].to_pylist(), ODD[rng.integers(len(ODD))]
     values[row] = value
-    for kind in (table.schema.field(name).type, None):
-        try:
-            column = pa.array(values, kind)
+    for kind, cells in ((table.schema.field(name).type, values), (None, values), (None, map(str, values))):
+        try:  # a struct without fields is a type that no Parquet file has
+            pq.write_table(table.set_column(table.column_names.index(name), name, pa.array(cells, kind)), path)
         except (pa.ArrowException, OverflowError, TypeError, ValueError):
-            column = pa.array([str(value) for value in values])
-        else:
-            break
-    pq.write_table(table.set_column(table.column_names.index(name), name, column), path)
+            continue
+        break
     return f"{name}[{row}] = {str(value)[:20]!r}"
 
 

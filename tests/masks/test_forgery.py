@@ -10,7 +10,7 @@ import pytest
 
 from facemill.masks import FaceForgery, find_forgeries, mask_iou, measure_faces
 from facemill.masks.face_difference import GRID
-from facemill.pipeline.config.recipe import CropSettings
+from facemill.pipeline.config.sections import CropSettings
 from facemill.pipeline.extract.crop import align_affine
 from tests.composed.forgeries import (
     FacedClip,

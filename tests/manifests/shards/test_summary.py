@@ -3,11 +3,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from facemill import DatasetError
 from facemill.manifests.codes import MaskKind, Reason, Stage
-from facemill.manifests.shards.dataset import DATASET_FILE, SAMPLES_FILE, STATE_FOLDER
+from facemill.manifests.shards.dataset import DATASET_FILE, FAILURES_FILE, SAMPLES_FILE, STATE_FOLDER
 from facemill.manifests.shards.summary import FailureCount, MaskCount, PeopleCount, Quantiles, SampleCount, summarise
 from tests.manifests.small_dataset import Parts
 
@@ -100,4 +102,12 @@ def test_damaged_files(built):
         summarise(built)
     (built / SAMPLES_FILE).write_bytes(b"PAR1")
     with pytest.raises(DatasetError, match="facemill verify"):
+        summarise(built)
+
+
+def test_a_column_of_another_kind_is_one_sentence(built):
+    table = pq.read_table(built / FAILURES_FILE)
+    column = pa.array([[]] * len(table), pa.list_(pa.null()))
+    pq.write_table(table.set_column(table.column_names.index("video_id"), "video_id", column), built / FAILURES_FILE)
+    with pytest.raises(DatasetError, match="video_id is list"):
         summarise(built)

@@ -1,6 +1,8 @@
 """Image sequences, in folders and in archives: read by index, and built into shards like videos."""
 
+import struct
 import tarfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,6 +120,26 @@ def test_no_more_of_a_file_is_read_than_a_picture_may_have(tmp_path: Path, monke
     for path in (FOLDER, PACKED):
         with SequenceReader(str(tmp_path), write_sequence(tmp_path, path, members)) as reader:
             assert [frame.image is None for frame in reader.read(range(2))] == [False, True]
+
+
+def test_an_image_whose_header_claims_too_many_pixels_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 32,000 pixels a side, 3 MB as PNG, OpenCV makes 3 GB, and crashes when it resizes them."""
+    rows = zlib.compress(bytes(9_000 * (1 + 9_000 // 8)), 1)  # one bit a pixel
+    header = struct.pack(">IIBBBBB", 9_000, 9_000, 1, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", rows), (b"IEND", b"")]
+    huge = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    decoded = []
+    decode = cv2.imdecode
+    monkeypatch.setattr(module.cv2, "imdecode", lambda data, how: decoded.append(len(data)) or decode(data, how))
+    members = {**pictures((1,)), "2.png": b"\x89PNG\r\n\x1a\n" + huge}
+    for path in (FOLDER, PACKED):
+        with SequenceReader(str(tmp_path), write_sequence(tmp_path, path, members)) as reader:
+            assert [frame.image is None for frame in reader.read(range(2))] == [False, True]
+    assert set(decoded) == {len(members["1.png"])}
 
 
 def test_a_sequence_of_any_size_is_kept_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

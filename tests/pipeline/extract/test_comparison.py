@@ -4,7 +4,7 @@ import numpy as np
 
 from facemill.detectors.face import Face
 from facemill.masks import mask_iou
-from facemill.pipeline.config.recipe import LabelSettings, MaskSettings
+from facemill.pipeline.config.sections import LabelSettings, MaskSettings
 from facemill.pipeline.extract.comparison import Comparison
 from tests.masks.conftest import forged_pair
 

@@ -99,3 +99,11 @@ def test_a_picture_of_another_size_is_refused(tmp_path):
     parts.change(0, image=png(np.zeros((4000, 4000, 3), np.uint8)))
     with pytest.raises(DatasetError, match="cannot be decoded"):
         report.draw_contact_sheet(parts.write(tmp_path / "built"), tmp_path / "sheet.png")
+
+
+def test_a_shard_in_another_order_is_refused(parts, drawn, tmp_path):
+    built, other = parts.write(tmp_path / "built"), Parts(samples=parts.samples[::-1]).write(tmp_path / "other")
+    [shard] = built.glob("train/*")
+    shard.write_bytes((other / shard.relative_to(built)).read_bytes())
+    with pytest.raises(DatasetError, match=r"where samples\.parquet says"):
+        report.draw_contact_sheet(built, tmp_path / "sheet.png")
