@@ -18,7 +18,7 @@ from facemill.pipeline.clips import prefetch
 from facemill.pipeline.clips.clip import Clip, FakeRead
 from facemill.pipeline.clips.opening import open_clips
 from facemill.pipeline.config.recipe import load_recipe
-from facemill.pipeline.decode import Picture, pyav
+from facemill.pipeline.decode import DecodedFrame, pyav
 from tests.pipeline.conftest import Actor, film
 
 ACTORS = [Actor(60, 60, side=100, dx=1)]
@@ -50,7 +50,7 @@ def test_of_large_frames_one_waits_while_the_next_is_decoded(
     alive = []
     rgb_of = pyav.rgb_of
 
-    def watched(picture: Picture) -> np.ndarray:
+    def watched(picture: DecodedFrame) -> np.ndarray:
         alive.append(sum(image() is not None for image in made))
         image = rgb_of(picture)
         made.append(weakref.ref(image))
