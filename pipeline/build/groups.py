@@ -16,7 +16,7 @@ from facemill.detectors.device import resolve_device
 from facemill.manifests import FailureRecord, Reason, Stage, VideoEntry
 from facemill.manifests.blame import reason_of_error
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot
-from facemill.pipeline.clips.clip import ClipItem, FakeRead
+from facemill.pipeline.clips.items import ClipItem, FakeRead
 from facemill.pipeline.clips.prefetch import BrokenGroup, Prefetch
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.extract.faces import load_detector

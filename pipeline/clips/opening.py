@@ -13,8 +13,9 @@ from facemill import VideoError
 from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage, VideoEntry, locate
 from facemill.manifests.sequences import is_sequence
 from facemill.masks import match_by_time
-from facemill.pipeline.clips.clip import Clip, ClipVideo, FrameReader
+from facemill.pipeline.clips.clip import Clip
 from facemill.pipeline.clips.fetched import copies_folder
+from facemill.pipeline.clips.items import ClipVideo, FrameReader
 from facemill.pipeline.clips.sampling import sample_frames
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.decode import Colour, SequenceReader, VideoReader

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from facemill.manifests import ClipGroup, FailureRecord
-from facemill.pipeline.clips.clip import Clip, ClipItem, CropFrames, FakeFrames, LeadWindow
+from facemill.pipeline.clips.clip import Clip
+from facemill.pipeline.clips.items import ClipItem, CropFrames, FakeFrames, LeadWindow
 from facemill.pipeline.clips.opening import open_clips
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.config.recipe import Recipe

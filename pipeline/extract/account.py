@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from facemill.manifests import FailureRecord, Reason, Stage
-from facemill.pipeline.clips.clip import ClipVideo
+from facemill.pipeline.clips.items import ClipVideo
 
 __all__ = ["FrameAccount", "spans"]
 

@@ -11,16 +11,8 @@ from numpy.typing import NDArray
 from facemill.detectors.face import Face, FaceDetector
 from facemill.manifests import FailureRecord, LabelSource, MaskKind, Reason
 from facemill.manifests.shards import EncodedSample
-from facemill.pipeline.clips.clip import (
-    Clip,
-    ClipItem,
-    ClipVideo,
-    CropFrames,
-    FakeFrames,
-    FakeRead,
-    FakeRestart,
-    LeadWindow,
-)
+from facemill.pipeline.clips.clip import Clip
+from facemill.pipeline.clips.items import ClipItem, ClipVideo, CropFrames, FakeFrames, FakeRead, FakeRestart, LeadWindow
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.decode import Frame

@@ -10,7 +10,8 @@ import numpy as np
 
 from facemill.manifests import MaskKind, SampleRecord, VideoFacts
 from facemill.manifests.shards import EncodedSample
-from facemill.pipeline.clips.clip import Clip, ClipVideo
+from facemill.pipeline.clips.clip import Clip
+from facemill.pipeline.clips.items import ClipVideo
 from facemill.pipeline.extract.comparison import FaceLabel
 from facemill.pipeline.extract.cropper import Crop
 

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemill.manifests import FailureRecord, LabelSource, Reason, Stage
-from facemill.pipeline.clips.clip import Clip, ClipVideo
+from facemill.pipeline.clips.clip import Clip
+from facemill.pipeline.clips.items import ClipVideo
 from facemill.pipeline.config.sections import TrackSettings
 from facemill.pipeline.extract.comparison import FaceLabel
 from facemill.pipeline.tracking.false_tracks import find_false_tracks

@@ -9,7 +9,8 @@ from scipy.optimize import linear_sum_assignment
 
 from facemill.detectors.face import Face, FaceDetector
 from facemill.manifests import FrameFaces
-from facemill.pipeline.clips.clip import Clip, ClipVideo, LeadWindow
+from facemill.pipeline.clips.clip import Clip
+from facemill.pipeline.clips.items import ClipVideo, LeadWindow
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.decode import Frame

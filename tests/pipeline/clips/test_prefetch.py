@@ -11,7 +11,8 @@ import pytest
 
 from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage, VideoEntry
 from facemill.pipeline.clips import prefetch as module
-from facemill.pipeline.clips.clip import Clip, ClipItem, LeadWindow
+from facemill.pipeline.clips.clip import Clip
+from facemill.pipeline.clips.items import ClipItem, LeadWindow
 from facemill.pipeline.clips.prefetch import BrokenGroup, Prefetch
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.decode import Frame

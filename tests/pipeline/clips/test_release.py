@@ -15,7 +15,8 @@ from facemill.pipeline.build.plan import BuildJob, ShardSpec
 from facemill.pipeline.build.shard import build_shard
 from facemill.pipeline.clips import clip as clips
 from facemill.pipeline.clips import prefetch
-from facemill.pipeline.clips.clip import Clip, FakeRead
+from facemill.pipeline.clips.clip import Clip
+from facemill.pipeline.clips.items import FakeRead
 from facemill.pipeline.clips.opening import open_clips
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.decode import DecodedFrame, pyav

@@ -13,7 +13,8 @@ import pytest
 from facemill.detectors.face import Face
 from facemill.manifests import ClipGroup, FailureRecord, LabelSource, Reason, SampleRecord, VideoEntry
 from facemill.pipeline.clips import clip as clip_module
-from facemill.pipeline.clips.clip import Clip, ClipItem, FakeFrames, FakeRead, FakeRestart, LeadWindow
+from facemill.pipeline.clips.clip import Clip
+from facemill.pipeline.clips.items import ClipItem, FakeFrames, FakeRead, FakeRestart, LeadWindow
 from facemill.pipeline.clips.opening import open_clips
 from facemill.pipeline.config.recipe import Recipe, load_recipe
 from facemill.pipeline.extract import cropper, process

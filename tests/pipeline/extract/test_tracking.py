@@ -6,7 +6,8 @@ from typing import cast as cast_to
 
 import pytest
 
-from facemill.pipeline.clips.clip import Clip, ClipVideo, LeadWindow
+from facemill.pipeline.clips.clip import Clip
+from facemill.pipeline.clips.items import ClipVideo, LeadWindow
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.decode import Frame, VideoReader

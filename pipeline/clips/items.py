@@ -1,0 +1,132 @@
+"""The videos of a clip, and what reading them yields."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemill.manifests import VideoEntry
+from facemill.masks import PairAlignment, Thumbnails
+from facemill.pipeline.decode import Frame, SequenceReader, VideoReader
+
+__all__ = [
+    "ClipItem",
+    "ClipVideo",
+    "CropFrames",
+    "FakeFrames",
+    "FakeRead",
+    "FakeRestart",
+    "FrameReader",
+    "LeadWindow",
+]
+
+FrameReader = VideoReader | SequenceReader
+
+
+@dataclass(slots=True, eq=False)
+class ClipVideo:
+    """One opened video of a clip.
+
+    Attributes:
+        file_bytes: size of the file; 0 for a sequence of images.
+        ground_truth: reader of the ground-truth mask video, if the recipe uses it and it can be read.
+        shown: [frames of the lead], this video's frame that shows the same moment; -1 if it has none.
+        thumbnails: of the frames decoded so far, by index.
+        alignment: with the lead, up to the last window that was read.
+    """
+
+    entry: VideoEntry
+    reader: FrameReader
+    file_bytes: int
+    ground_truth: FrameReader | None = None
+    shown: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    thumbnails: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    alignment: PairAlignment | None = None
+
+    @property
+    def video_id(self) -> str:
+        return self.entry.video_id
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the upright frames."""
+        return self.reader.info.height, self.reader.info.width
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether its frames are face crops already, so that no faces are detected in them."""
+        return isinstance(self.reader, SequenceReader)
+
+    def seen(self) -> Thumbnails:
+        """The thumbnails so far, for alignment."""
+        order = sorted(self.thumbnails)
+        times = self.reader.times if isinstance(self.reader, VideoReader) else np.zeros(self.reader.info.frame_count)
+        return Thumbnails(np.stack([self.thumbnails[i] for i in order]), np.array(order, np.int64), times)
+
+
+@dataclass(frozen=True, slots=True)
+class LeadWindow:
+    """The next sampled frames of the lead.
+
+    Attributes:
+        indices: of the frames, in the lead.
+        frames: one per index; its `image` is None if it does not decode.
+        between: frames between the samples, shrunk, RGB, by index.
+        cuts: first frames of the shots found so far, ascending.
+        ground_truth: frames of the lead's ground-truth mask video, if it is a fake that has one.
+    """
+
+    indices: list[int]
+    frames: list[Frame]
+    between: dict[int, NDArray[np.uint8]]
+    cuts: list[int]
+    ground_truth: list[Frame | None]
+
+
+@dataclass(frozen=True, slots=True)
+class FakeFrames:
+    """Frames of a fake that show the same moments as frames of the lead's window, from position `start` on.
+
+    Attributes:
+        frames: None if the fake has no frame of that moment.
+    """
+
+    video: ClipVideo
+    start: int
+    frames: list[Frame | None]
+    ground_truth: list[Frame | None]
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRestart:
+    """The frames of this fake's window yielded so far showed other moments: discard them, they are read again."""
+
+    video: ClipVideo
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRead:
+    """A fake's window is complete.
+
+    Attributes:
+        refused: reason why it cannot be compared with the lead in this window; None if it can.
+    """
+
+    video: ClipVideo
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CropFrames:
+    """Frames of a video, read a second time for crops whose position depends on the masks of the whole clip.
+
+    Attributes:
+        start: position of the first frame among the clip's samples.
+    """
+
+    video: ClipVideo
+    start: int
+    frames: list[Frame | None]
+
+
+ClipItem = LeadWindow | FakeFrames | FakeRestart | FakeRead | CropFrames
