@@ -8,14 +8,14 @@ from typing import Any
 
 from facemill import VideoError
 from facemill.manifests.codes import Reason
-from facemill.pipeline.decode.damage import DamageTracker
+from facemill.pipeline.decode.damage.keyframe_check import KeyframeCheck
+from facemill.pipeline.decode.damage.second_decoder import VP8Check, decoder_for
+from facemill.pipeline.decode.damage.tracker import DamageTracker
 from facemill.pipeline.decode.decoded_frame import DecodedFrame, Observer, rgb_of
 from facemill.pipeline.decode.deinterlace import deinterlaced
 from facemill.pipeline.decode.frame import UNSPECIFIED, Frame
-from facemill.pipeline.decode.keyframe_check import KeyframeCheck
 from facemill.pipeline.decode.orientation import orientation_of
 from facemill.pipeline.decode.probe import Probe
-from facemill.pipeline.decode.second_decoder import VP8Check, decoder_for
 from facemill.pipeline.decode.source import Deadline, blamed_on, decode, demux, open_video
 
 __all__ = ["read_with_pyav"]

@@ -27,7 +27,7 @@ class VideoReader:
 
     Frames are uint8 RGB in display orientation, all of one size, and equal to those of a full sequential
     decode. The image of a frame that does not decode intact is None, even if FFmpeg conceals the damage (see
-    `facemill.pipeline.decode.damage`).
+    `facemill.pipeline.decode.damage.tracker`).
 
     Args:
         path: a local file.

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from facemill.pipeline.decode.damage import DamageTracker
+from facemill.pipeline.decode.damage.tracker import DamageTracker
 from facemill.pipeline.decode.nal import is_disposable, length_size
 from facemill.pipeline.decode.timeline import measured_fps, varies
 

@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from facemill.pipeline.decode import VideoReader, keyframe_check
+from facemill.pipeline.decode import VideoReader
+from facemill.pipeline.decode.damage import keyframe_check
+from facemill.pipeline.decode.damage.keyframe_check import KeyframeCheck
+from facemill.pipeline.decode.damage.second_decoder import decoder_for
 from facemill.pipeline.decode.frame import Frame
-from facemill.pipeline.decode.keyframe_check import KeyframeCheck
 from facemill.pipeline.decode.nal import largest_hevc_slice, nal_units
 from facemill.pipeline.decode.orientation import UPRIGHT, Orientation
-from facemill.pipeline.decode.second_decoder import decoder_for
 from facemill.pipeline.decode.source import Deadline, is_conforming
 from tests.pipeline.decode.test_damage import PYRAMID, differing, pictures_of, remux, write
 

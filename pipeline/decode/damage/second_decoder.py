@@ -11,8 +11,8 @@ from typing import Any
 import av
 from av.bitstream import BitStreamFilterContext
 
+from facemill.pipeline.decode.damage.keyframe_check import uses_tail
 from facemill.pipeline.decode.decoded_frame import same_pixels
-from facemill.pipeline.decode.keyframe_check import uses_tail
 from facemill.pipeline.decode.orientation import UPRIGHT
 from facemill.pipeline.decode.probe import Probe
 from facemill.pipeline.decode.source import decode

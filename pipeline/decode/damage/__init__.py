@@ -1,0 +1,1 @@
+"""Which decoded frames are intact: by the decoder's errors, by keyframes' headers, and by a second decoder."""
