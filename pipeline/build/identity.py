@@ -30,6 +30,7 @@ __all__ = [
 
 VERSIONED = (
     "decord",
+    "face-recognition-models",
     "facenet-pytorch",
     "numpy",
     "opencv-contrib-python-headless",

@@ -1,13 +1,25 @@
-"""What a face and its surroundings look like, in a few numbers: tells the people of one shot apart."""
+"""What a face looks like: a thumbnail, and an embedding that is computed where thumbnails leave a doubt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from facemill.detectors.face import Face
+from facemill.pipeline.config.sections import CropSettings
+from facemill.pipeline.extract.crop import align_affine, crop_image
 
-__all__ = ["describe", "unlikeness"]
+__all__ = ["Look", "compute_embeddings", "describe", "much_alike", "unlikeness"]
 
+CHIP = 150
+"""Side of the aligned face, in pixels."""
+ALIGNMENT, OFFSET = CropSettings(size=165, scale=1.0), (7.5, 30.5)
+"""The chip is what lies from `OFFSET` on in a larger crop: there the embedding's network expects the face."""
+THUMBNAIL = 10
+"""Side of the thumbnail of the aligned face, in pixels."""
 WIDE, REACH = 48, 3.0
 """Side of the aligned image of a face with hair and clothes: pixels, and face sides that they cover."""
 CORE = 32
@@ -32,7 +44,66 @@ _CELL_WEIGHTS = np.array(
 )
 
 
-def describe(image: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
+
+SHARE = 0.6
+SCALE = 1.33
+ALIKE = 0.5
+"""Difference of thumbnails below which they show one person."""
+
+
+@dataclass(slots=True, eq=False)
+class Look:
+    """Appearance of a face in one frame.
+
+    Attributes:
+        thumbnail: unit vector: the aligned face, small, without its mean colour.
+        chip: aligned RGB face [150, 150, 3]; None once there is an embedding.
+        embedding: [128]; see `compute_embeddings`.
+    """
+
+    thumbnail: NDArray[np.float32]
+    chip: NDArray[np.uint8] | None
+    surroundings: NDArray[np.float32] | None = None
+    embedding: NDArray[np.float32] | None = None
+
+
+def describe(image: NDArray[np.uint8], face: Face) -> Look:
+    """Appearance of a face in an RGB image [H, W, 3]. What lies beyond the image counts as its nearest pixels."""
+    affine = align_affine(face.landmarks, ALIGNMENT)
+    affine[:, 2] -= OFFSET
+    chip = crop_image(image, affine, CHIP, repeat_edge=True)
+    small = cv2.resize(chip, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small -= small.mean(axis=(0, 1))
+    return Look(small.ravel() / max(float(np.linalg.norm(small)), 1e-6), chip, _surroundings(image, face))
+
+
+def compute_embeddings(looks: Sequence[Look]) -> None:
+    """Give those that have none their embedding; many at once are cheaper than one by one."""
+    chips = {id(look): look for look in looks if look.embedding is None}
+    if not chips:
+        return
+    from facemill.pipeline.tracking.embedding import embed  # torch takes seconds, and most clips need none of it
+
+    embeddings = embed(np.stack([look.chip for look in chips.values() if look.chip is not None]))
+    for look, embedding in zip(chips.values(), embeddings, strict=True):
+        look.chip, look.embedding = None, embedding
+
+
+def unlikeness(a: Sequence[Look], b: Sequence[Look]) -> NDArray[np.float64]:
+    """Distances [N, M] of embeddings."""
+    compute_embeddings([*a, *b])
+    first, second = ([look.embedding for look in looks if look.embedding is not None] for looks in (a, b))
+    e = cdist(np.stack(first), np.stack(second))
+    o = _unlike_surroundings(np.stack([k.surroundings for k in a]), np.stack([k.surroundings for k in b]))
+    return np.sqrt(SHARE * e**2 + (1 - SHARE) * (SCALE * o) ** 2)
+
+
+def much_alike(seen: Sequence[Look], look: Look) -> bool:
+    """Whether a thumbnail hardly differs from one of those seen: no embedding is needed to know the person."""
+    return bool(min(np.linalg.norm(other.thumbnail - look.thumbnail) for other in seen) < ALIKE)
+
+
+def _surroundings(image: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
     """Descriptor [2, d] of a face in an RGB image [H, W, 3]: for its left and right half the gradients of the
     aligned face and the colours around it.
 
@@ -52,7 +123,7 @@ def describe(image: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
     return np.stack(halves).astype(np.float32)
 
 
-def unlikeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+def _unlike_surroundings(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
     """Distances [N, M] of descriptors [N, 2, d] and [M, 2, d]: the half that agrees better counts more."""
     squares = ((a[:, None].astype(np.float64) - b[None]) ** 2).sum(axis=3)  # [N, M, 2]
     return np.asarray(np.sqrt(BETTER_HALF * squares.min(axis=2) + (1 - BETTER_HALF) * squares.max(axis=2)))

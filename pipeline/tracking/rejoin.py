@@ -4,21 +4,20 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from facemill.pipeline.tracking.appearance import unlikeness
+from facemill.pipeline.tracking.appearance import Look, compute_embeddings, unlikeness
 from facemill.pipeline.tracking.track import Track
 
 __all__ = ["joined_ids"]
 
-SAME = 0.42
+SAME = 0.56
 """Difference of two tracks below which they may show one person."""
 STRANGER = 0.9
 """Part of the difference from a known stranger that the difference of one person's two tracks may reach."""
-COMPARED = 16
-"""Descriptors of a track that are compared, spread evenly over it."""
+COMPARED = 8
+"""Looks of a track that are compared, spread evenly over it."""
 NEVER = 1e6
 """Stands for an infinite difference in means."""
 
@@ -34,15 +33,21 @@ def joined_ids(tracks: Sequence[Track], settled: int = -1) -> dict[int, int]:
         tracks: of one shot, by ascending id.
         settled: tracks seen up to this frame are not joined with one another, since their ids are in use.
     """
+    alone = {track.track_id: track.track_id for track in tracks}
     if len(tracks) < 2:
-        return {track.track_id: track.track_id for track in tracks}
+        return alone
     strangers = np.array([[not a.faces.keys().isdisjoint(b.faces) for b in tracks] for a in tracks])
+    in_use = np.array([min(track.faces) <= settled for track in tracks])
+    parted = strangers | np.logical_and.outer(in_use, in_use)
+    np.fill_diagonal(parted, True)
+    if parted.all():
+        return alone
     np.fill_diagonal(strangers, False)
+    compute_embeddings([look for track in tracks for look in _spread(track.looks)])
     unlike = squareform([_unlikeness(a, b) for a, b in combinations(tracks, 2)])
     # [i, j]: how much track j differs from the strangers of track i.
     rival = np.stack([unlike[known].min(axis=0, initial=NEVER) for known in strangers])
-    in_use = np.array([min(track.faces) <= settled for track in tracks])
-    never = strangers | np.logical_and.outer(in_use, in_use) | (unlike > STRANGER * np.minimum(rival, rival.T))
+    never = parted | (unlike > STRANGER * np.minimum(rival, rival.T))
     cost = np.where(never, NEVER, unlike)
     np.fill_diagonal(cost, 0)
     groups = fcluster(linkage(squareform(cost, checks=False), "average"), SAME, "distance")
@@ -54,13 +59,13 @@ def joined_ids(tracks: Sequence[Track], settled: int = -1) -> dict[int, int]:
 
 
 def _unlikeness(first: Track, second: Track) -> float:
-    """Mean over the descriptors of both tracks of the difference from the most alike one of the other track."""
+    """Mean over the looks of both tracks of the difference from the most alike one of the other track."""
     if not first.looks or not second.looks:
         return NEVER
     unlike = unlikeness(_spread(first.looks), _spread(second.looks))
     return float(unlike.min(axis=0).mean() + unlike.min(axis=1).mean()) / 2
 
 
-def _spread(looks: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+def _spread(looks: Sequence[Look]) -> list[Look]:
     places = np.linspace(0, len(looks) - 1, min(COMPARED, len(looks))).round().astype(int)
-    return np.stack([looks[place] for place in places])
+    return [looks[place] for place in places]

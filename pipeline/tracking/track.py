@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from facemill.detectors.face import Face
-from facemill.pipeline.tracking.appearance import unlikeness
+from facemill.pipeline.tracking.appearance import Look, compute_embeddings, much_alike, unlikeness
 
 __all__ = ["Track", "Tracker", "box_iou", "largest_person"]
 
@@ -23,29 +23,28 @@ STAY, STAY_PER_FRAME = 0.3, 0.03
 """Scale of the way, in box sides, of those who stay: most people do, so that far ways have a price of their own."""
 GROWTH, GROWTH_PER_FRAME, MAX_GROWTH = 0.12, 0.01, 0.4
 """Standard deviation of the logarithm of a box's size, likewise."""
-LIKE, LIKE_DEVIATION = 0.32, 0.055
-"""What descriptors of one person mostly differ by, and the standard deviation beyond."""
-UNLIKE_LIMITS = {5: 0.45, 15: 0.36}
-"""Difference of descriptors from which on a face is somebody else, wherever it is, by the frames since the person was
+LIKE, LIKE_DEVIATION = 0.45, 0.07
+"""What embeddings of one person mostly differ by, and the standard deviation beyond."""
+UNLIKE_LIMITS = {5: 0.6, 15: 0.54}
+"""Difference of embeddings from which on a face is somebody else, wherever it is, by the frames since the person was
 last seen: the longer nobody looked, the surer it must be. A track that ends costs less than one of two people."""
-NEIGHBOURHOOD = 0.4
-"""How far, in box sides, a descriptor looks beyond the box for the most part."""
+ALONE = 0.1
+"""How much more the embedding may differ where nobody else is there to be taken for."""
 LOOKS = 8
-"""Last descriptors of a person, with which a new face is compared."""
+"""First and last looks of a person that are kept; with the last ones a new face is compared."""
 LIKENESS = 0.5
 """Tracks that never meet may be one person's from this ratio of their mean areas on: a cut of the film parted them."""
-
-Looks = Sequence[NDArray[np.float32]]
-"""A descriptor (see `facemill.pipeline.tracking.appearance`) for each face."""
+SAME = 0.5
+"""Difference of embeddings up to which they may be."""
 
 
 @dataclass(slots=True)
 class Track:
-    """One person: the face in each sampled frame (by frame index) where they were seen, and descriptors."""
+    """One person: the face in each sampled frame (by frame index) where they were seen, and some looks."""
 
     track_id: int
     faces: dict[int, Face] = field(default_factory=dict)
-    looks: list[NDArray[np.float32]] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
 
     @property
     def last(self) -> Face:
@@ -68,7 +67,7 @@ class _Trail:
     """Where a person was last seen, in sampled frames or between them, and what they look like."""
 
     sightings: list[tuple[int, NDArray[np.float64]]]  # the last two: frame and box
-    looks: list[NDArray[np.float32]]
+    looks: list[Look]
     track: Track | None = None
     missed: int = 0  # sampled frames since they were last seen
 
@@ -82,14 +81,20 @@ class _Trail:
         onward = min(frame_index - last, last - before) / (last - before)
         return [here, here + onward * (here - (box[:2] + box[2:]) / 2)]
 
+    @property
+    def compared(self) -> list[Look]:
+        """Looks with which a new face is compared: those of the last ones that have an embedding, and the last one."""
+        return [*(look for look in self.looks[-LOOKS:-1] if look.embedding is not None), *self.looks[-1:]]
+
     def lost(self, frame_index: int) -> bool:
         return self.missed > MAX_GAP and frame_index - self.sightings[-1][0] > MAX_GAP_FRAMES
 
-    def saw(self, frame_index: int, box: NDArray[np.float64], look: NDArray[np.float32] | None) -> None:
+    def saw(self, frame_index: int, box: NDArray[np.float64], look: Look | None) -> None:
         self.sightings = [self.sightings[-1], (frame_index, box)]
         self.missed = 0
         if look is not None:
             self.looks.append(look)
+            del self.looks[LOOKS:-LOOKS]
 
 
 class Tracker:
@@ -108,8 +113,8 @@ class Tracker:
         self._trails: list[_Trail] = []  # of those who may be seen again
         self._ids = count()
 
-    def update(self, frame_index: int, faces: Sequence[Face], looks: Looks | None = None) -> list[Track]:
-        """Take in a sampled frame's faces, with a descriptor each; returns each face's track, in the order given."""
+    def update(self, frame_index: int, faces: Sequence[Face], looks: Sequence[Look] | None = None) -> list[Track]:
+        """Take in a sampled frame's faces, with a look each; returns each face's track, in the order given."""
         self._trails = [trail for trail in self._trails if not trail.lost(frame_index)]
         for trail in self._trails:
             trail.missed += 1
@@ -123,7 +128,7 @@ class Tracker:
             result.append(trail.track)
         return result
 
-    def glance(self, frame_index: int, faces: Sequence[Face], looks: Looks | None = None) -> None:
+    def glance(self, frame_index: int, faces: Sequence[Face], looks: Sequence[Look] | None = None) -> None:
         """Take in the faces of a frame between two sampled ones: they are followed, but no part of any track."""
         self._see(frame_index, faces, looks)
 
@@ -152,7 +157,7 @@ class Tracker:
             trails[id(trail.track or trail)] = trail
         self._trails = list(trails.values())
 
-    def ambiguous(self, frame_index: int, faces: Sequence[Face], looks: Looks | None = None) -> bool:
+    def ambiguous(self, frame_index: int, faces: Sequence[Face], looks: Sequence[Look] | None = None) -> bool:
         """Whether frames in between should be looked at before `update`: a link is missing, or not the only one."""
         present = [trail.missed == 0 for trail in self._trails]
         if not faces or not any(present):
@@ -161,24 +166,22 @@ class Tracker:
         thinkable = cost < limit
         return bool((thinkable.sum(axis=0) != 1).any() or (thinkable[present].sum(axis=1) != 1).any())
 
-    def _see(self, frame_index: int, faces: Sequence[Face], looks: Looks | None) -> list[_Trail]:
+    def _see(self, frame_index: int, faces: Sequence[Face], looks: Sequence[Look] | None) -> list[_Trail]:
         """The trail of each face, new or continued."""
         assigned = self._assign(frame_index, faces, looks)
         result = []
-        apart = _apart(faces)
         for position, face in enumerate(faces):
             box, look = face.bbox.astype(np.float64), None if looks is None else looks[position]
             if position in assigned:
                 trail = self._trails[assigned[position]]
-                # Who stands before or beside somebody lends them their look.
-                trail.saw(frame_index, box, look if apart[position] or not trail.looks else None)
+                trail.saw(frame_index, box, look)
             else:
                 trail = _Trail([(frame_index, box)], [] if look is None else [look])
             result.append(trail)
         self._trails += [trail for position, trail in enumerate(result) if position not in assigned]
         return result
 
-    def _assign(self, frame_index: int, faces: Sequence[Face], looks: Looks | None) -> dict[int, int]:
+    def _assign(self, frame_index: int, faces: Sequence[Face], looks: Sequence[Look] | None) -> dict[int, int]:
         """Position of the trail by position in `faces`, for the faces that continue one."""
         if not self._trails or not faces:
             return {}
@@ -200,19 +203,8 @@ def box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float6
     return iou
 
 
-def _apart(faces: Sequence[Face]) -> NDArray[np.bool_]:
-    """Which faces have no other one close by: not within the surroundings that a descriptor sees."""
-    boxes = np.array([face.bbox for face in faces], np.float64).reshape(-1, 4)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    around = np.hstack([boxes[:, :2] - NEIGHBOURHOOD * sides, boxes[:, 2:] + NEIGHBOURHOOD * sides])
-    close = box_iou(around, boxes) > 0
-    np.fill_diagonal(close, False)
-    apart: NDArray[np.bool_] = np.asarray(~close.any(axis=1))
-    return apart
-
-
 def _link_cost(
-    trails: Sequence[_Trail], frame_index: int, faces: Sequence[Face], looks: Looks | None
+    trails: Sequence[_Trail], frame_index: int, faces: Sequence[Face], looks: Sequence[Look] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Cost [N, M] of linking faces to trails, and the cost [N, 1] from which on they are not linked."""
     elapsed = np.array([[frame_index - trail.sightings[-1][0]] for trail in trails])  # [N, 1]
@@ -228,14 +220,37 @@ def _link_cost(
     cost = (step / np.minimum(STEP + STEP_PER_FRAME * elapsed, MAX_STEP)) ** 2
     cost += 2 * np.log1p((step / (STAY + STAY_PER_FRAME * elapsed)) ** 2)
     cost += (growth / np.minimum(GROWTH + GROWTH_PER_FRAME * elapsed, MAX_GROWTH)) ** 2
-    if looks is not None:
-        now_looks = np.stack(looks)
-        unlike = np.stack([unlikeness(np.stack(trail.looks[-LOOKS:]), now_looks).min(axis=0) for trail in trails])
-        cost += (np.maximum(unlike - LIKE, 0) / LIKE_DEVIATION) ** 2
-        alike = unlike < np.interp(elapsed, list(UNLIKE_LIMITS), list(UNLIKE_LIMITS.values()))
-        cost = np.where(alike, cost, np.inf)
     limit = np.interp(elapsed, list(LIMITS), list(LIMITS.values()))
-    return cost / 2, limit
+    cost /= 2
+    if looks is not None:
+        sure = _sure_links(cost, limit, trails, looks)
+        for i, j in sure:
+            kept = cost[i, j]
+            cost[i], cost[:, j], cost[i, j] = np.inf, np.inf, kept
+        doubtful = [(int(i), int(j)) for i, j in np.argwhere(cost < limit) if (i, j) not in sure]
+        seen = [trail.compared for trail in trails]
+        compute_embeddings([look for i, j in doubtful for look in (looks[j], *seen[i])])
+        alone = len(faces) == 1 and sum(trail.missed <= 1 for trail in trails) == 1
+        for i, j in doubtful:
+            unlike = unlikeness(seen[i], [looks[j]]).min() - ALONE * (alone and trails[i].missed <= 1)
+            alike = unlike < np.interp(elapsed[i, 0], list(UNLIKE_LIMITS), list(UNLIKE_LIMITS.values()))
+            cost[i, j] += (max(unlike - LIKE, 0) / LIKE_DEVIATION) ** 2 / 2 if alike else np.inf
+    return cost, limit
+
+
+def _sure_links(
+    cost: NDArray[np.float64], limit: NDArray[np.float64], trails: Sequence[_Trail], looks: Sequence[Look]
+) -> set[tuple[int, int]]:
+    """Links (trail, face) that need no embedding: each is the other's nearest, and thumbnails hardly differ."""
+    nearest = [(int(i), j) for j, i in enumerate(cost.argmin(axis=0))]
+    return {
+        (i, j)
+        for i, j in nearest
+        if trails[i].missed <= 1
+        and cost[i, j] < limit[i]
+        and cost[i].argmin() == j
+        and much_alike(trails[i].looks[-LOOKS:], looks[j])
+    }
 
 
 def largest_person(tracks: Sequence[Track]) -> set[int]:
@@ -259,4 +274,4 @@ def _joins(track: Track, others: Sequence[Track]) -> bool:
     looks = [look for other in others for look in other.looks]
     if sizes[0] < LIKENESS * sizes[1] or not looks or not track.looks:
         return False
-    return bool(unlikeness(np.stack(track.looks), np.stack(looks)).min() < min(UNLIKE_LIMITS.values()))
+    return bool(unlikeness(track.looks, looks).min() < SAME)
