@@ -1,4 +1,4 @@
-"""How much coding noise to expect of a pair, by texture: learnt from the cells about a face that nobody forged."""
+"""The coding noise to expect of a pair, by texture, estimated from cells around a face that are not forged."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ LEAST_NOISE = 0.5  # squared gray levels: less is rounding, whose coherence tell
 
 
 class NoiseTable:
-    """The texture of every cell of a track, and which cells show noise alone.
+    """Expected noise of every cell of a track, by its texture.
 
     Args:
         measured: the T measurements of a track.
@@ -54,7 +54,7 @@ class NoiseTable:
             self._noise_share = noise_share(*both)
 
     def expected(self, energy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The mean energy to expect of each cell, [T, g, g], given what there is [T, g, g]; 0 where no cell is free."""
+        """Expected noise energy of each cell [T, g, g], from the measured energy [T, g, g]; 0 if no cell is free."""
         values = energy[self._free]
         if not values.size:
             return np.zeros_like(energy)
@@ -64,14 +64,14 @@ class NoiseTable:
 
 
 def noise_share(fine: NDArray[np.floating], coarse: NDArray[np.floating]) -> NDArray[np.float64]:
-    """How much of mean energies at two scales is coding noise: 1 all, 0 none."""
+    """Share of coding noise in mean energies at two scales: 1 all, 0 none."""
     coherence = coarse / (fine + LEAST_NOISE)
     share = (FORGED_COHERENCE - coherence) / (FORGED_COHERENCE - NOISE_COHERENCE)
     return np.asarray(np.clip(share, 0, 1), np.float64)
 
 
 def _texture(one: FaceDifference) -> NDArray[np.float32]:
-    """Root mean square slope of the real's luma about each cell, gray levels per cell."""
+    """Root mean square gradient of the real's luma around each cell, gray levels per cell."""
     across, down = (cv2.Sobel(one.luma, cv2.CV_32F, dx, dy, scale=1 / 8) for dx, dy in ((1, 0), (0, 1)))
     smooth: NDArray[np.float32] = cv2.GaussianBlur(across * across + down * down, (0, 0), AREA)
     return np.sqrt(smooth)

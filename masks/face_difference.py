@@ -1,4 +1,4 @@
-"""What differs between a real frame and a fake about one face: a small grid in units of the face.
+"""The difference between a real and a fake frame around one face, on a small grid in units of the face.
 
 The grid covers a square of `GROWTH` times the longer side of the face's box. Frames are uint8 RGB [H, W, 3], boxes
 xyxy in pixels of the frame.
@@ -18,15 +18,15 @@ __all__ = ["FACE_CELLS", "FINE", "GRID", "FaceDifference", "measure_face", "meas
 GRID = 128  # cells along a side
 GROWTH = 2.0  # side of the grid, as a multiple of the longer side of the face's box
 FACE_CELLS = GRID / GROWTH  # longer side of the face's box, cells
-FINE = 0.016 * FACE_CELLS  # sigma that coding noise is smoothed by at least, cells
-FACE_MARGIN = 1.6  # nothing is forged outside of a face's box enlarged by this
-SAMPLES = 16384  # pixels of a frame, about, that are looked at outside the faces
-BLOCK = 4  # samples along a side of the blocks that gain and offset are fitted to
+FINE = 0.016 * FACE_CELLS  # minimum sigma of the smoothing against coding noise, cells
+FACE_MARGIN = 1.6  # a forgery lies within the face's box enlarged by this factor
+SAMPLES = 16384  # approximate number of pixels examined outside the faces
+BLOCK = 4  # side, in samples, of the blocks used to fit gain and offset
 LARGE_DIFFERENCE = 0.15 * 255
-BIN = 32.0  # gray levels of the real that are taken together
-FEWEST_OF_A_BIN, WELL_KNOWN = 3, 20  # blocks: fewer are no measure, more are no better
-CONTRAST = 2.0  # gray levels: where blocks differ by less than this, little is believed of a change of gain
-CHANGED = 2  # gray levels: where half of the blocks change by less, only coding noise is seen
+BIN = 32.0  # width, in gray levels of the real, of the bins of blocks
+FEWEST_OF_A_BIN, WELL_KNOWN = 3, 20  # number of blocks of a bin: fewer are ignored, more have no more weight
+CONTRAST = 2.0  # gray levels: if blocks differ by less, the estimated gain is drawn towards 1
+CHANGED = 2  # gray levels: if half of the blocks change by less, there is only coding noise
 FEWEST_BLOCKS = 12
 LUMA_CHROMA = np.array(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
@@ -38,7 +38,7 @@ Box = Sequence[float] | NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True)
 class FaceDifference:
-    """How a fake's frame differs from its original about one face.
+    """Difference of a fake's frame from its original around one face.
 
     Attributes:
         grid: float32 [GRID, GRID, 3], fake minus real (signed RGB gray levels, gain and offset of the frame removed);
@@ -79,7 +79,7 @@ class FaceDifference:
         return np.asarray(cv2.GaussianBlur(luma_chroma, (0, 0), FINE), np.float32)
 
     def distance(self, step: int = 1) -> NDArray[np.float32]:
-        """Of each cell (or every `step`-th) from the middle of the face: 1 on the ellipse that fills the box."""
+        """Distance of every `step`-th cell from the centre of the face; 1 on the ellipse that fills the box."""
         x1, y1, x2, y2 = self.box
         cells = (np.arange(0, GRID, step) + 0.5) * (self.side / GRID)
         x = (cells + self.left - (x1 + x2) / 2) / max((x2 - x1) / 2, 1)
@@ -99,7 +99,7 @@ def measure_faces(
     others: Sequence[Box] = (),
     landmarks: Sequence[NDArray[np.floating]] | None = None,
 ) -> list[FaceDifference]:
-    """Measure how a fake's frame differs from its original about each face.
+    """Measure the difference of a fake's frame from its original around each face.
 
     Args:
         real: uint8 RGB [H, W, 3].
@@ -180,7 +180,7 @@ def _gridded(frame: Frame, left: int, top: int, side: int) -> NDArray[np.uint8]:
 def _nearest(
     x: NDArray[np.float64], y: NDArray[np.float64], boxes: NDArray[np.float64], index: int
 ) -> NDArray[np.bool_]:
-    """Cells that lie nearer to face `index` than to another, in units of each face's box."""
+    """Cells that are nearer to face `index` than to any other, in units of each face's box."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     halves = np.maximum((boxes[:, 2:] - boxes[:, :2]) / 2, 1)
 
@@ -196,7 +196,7 @@ def _nearest(
 
 
 def _outside(real: Frame, fake: Frame, boxes: NDArray[np.float64]) -> tuple[float, NDArray[np.float32], float]:
-    """Gain and offsets outside all grown faces, and the share of pixels there that differ much in spite of them.
+    """Gain and offsets outside all enlarged faces, and the share of pixels there that still differ strongly.
 
     Only some pixels, on a regular grid, are looked at.
     """

@@ -1,10 +1,10 @@
-"""The region of a face that was forged: one smooth shape, or two, for each stretch of a track.
+"""The forged region of a face: one or two smooth shapes for each stretch of a track.
 
-Coding noise differs from sample to sample, a forged region keeps its place in the face: the differences of a stretch's
-samples are brought to one place by landmarks and averaged, as they are and squared. Thresholds find the region's
-parts; the outline of each is the most likely one if energies are those of noise outside and, beyond a soft edge, of
-one more constant inside. Low orders of a Fourier series keep it smooth where the colours of both faces happen to be
-alike.
+Coding noise differs between samples, but a forged region keeps its place in the face. The differences of a stretch's
+samples are therefore aligned by landmarks and averaged, both signed and squared. Thresholds find the region's parts.
+The outline of each part maximises the likelihood of a model in which the energy outside is that of noise, and the
+energy inside is larger by a constant, with a soft edge between. A Fourier series of low order keeps the outline
+smooth where the colours of both faces are similar.
 """
 
 from collections.abc import Sequence
@@ -21,26 +21,26 @@ from facemill.masks.face_difference import FACE_CELLS, FINE, GRID, FaceDifferenc
 
 __all__ = ["draw_regions"]
 
-# Lengths are shares of the face's longer side; chosen on the composed clips of `find_forgeries`.
-STRETCH = 8  # samples, at most, that share one region
-SHARED = 0.5  # weight of the energy of the mean difference, which is freer of noise; the rest is the mean energy's
-QUIET = 0.5  # gray levels: noise never counts as less; encoders leave none where the picture stands still
-REACH = 1.6  # of the ellipse in the face's box: how far a region goes
+# Lengths are in cells, given as shares of the face's longer side; tuned on composed clips, like `find_forgeries`.
+STRETCH = 8  # maximum number of samples that share one region
+SHARED = 0.5  # weight of the energy of the mean difference, which has less noise; the rest is mean energy
+QUIET = 0.5  # minimum noise in gray levels: encoders leave none where the image does not change
+REACH = 1.6  # size of the ellipse that limits a region, relative to the one in the face's box
 
 # Parts.
-NOISE_CUT = 2.3  # noise levels: the least magnitude of a forged cell
-SEED = 1.3  # of that cut: what is above counts as the region's magnitudes
-EDGES = (0.25, 0.45)  # of nearly the greatest of them: the least magnitude of a forged cell; the likelier is taken
-BRIGHTEST = 0.95  # quantile: nearly the greatest
+NOISE_CUT = 2.3  # minimum magnitude of a forged cell, in noise levels
+SEED = 1.3  # in units of that cut: cells above it represent the region's magnitude
+EDGES = (0.25, 0.45)  # minimum magnitude, relative to nearly the largest: the more likely region is used
+BRIGHTEST = 0.95  # quantile for nearly the largest
 CLOSE, OPEN = 0.047 * FACE_CELLS, 0.023 * FACE_CELLS  # radii
 SMALLEST_PART, MOST_PARTS = 0.25, 2  # area as a share of the largest part's
 
-# Outline of a part: r(theta) = radius * Fourier series, prior deviations of whose coefficients are by order.
+# Outline of a part: r(theta) = radius * Fourier series; prior standard deviations of the coefficients by order.
 ANGLES, RADIAL_STEP = 32, 2.0  # step in cells
 ORDERS = (1.0, 0.5, 0.15, 0.05)
-SOFTNESS = 0.018 * FACE_CELLS  # of the edge: scale of a logistic function
-FAINTEST = 0.04  # of the energy inside: less is not told from noise
-POWER = 1.5  # of energies in units of those expected: above 1, an outline encloses the strong rather than all
+SOFTNESS = 0.018 * FACE_CELLS  # width of the edge: scale of a logistic function
+FAINTEST = 0.04  # minimum energy, as a share of the energy inside
+POWER = 1.5  # exponent of energy over expected energy: above 1, the outline favours strong cells
 INDEPENDENT = 0.1  # share of cells whose noise is independent
 NOISE_DEVIATION, LEVEL_DEVIATION = 0.7, 2.0  # prior deviations of the logarithms of noise and of the energy inside
 ITERATIONS, LONGEST_STEP, LEAST_GAIN = 20, 0.5, 0.02  # step in prior deviations, gain in logarithms of likelihood
@@ -62,13 +62,13 @@ Mask = NDArray[np.uint8]  # [GRID, GRID] of 0 and 255
 def draw_regions(
     measured: Sequence[FaceDifference], fields: NDArray[np.float32], forged: NDArray[np.bool_], table: NoiseTable
 ) -> list[Mask]:
-    """Draw the forged region of each sample that is forged.
+    """Draw the region of each forged sample.
 
     Args:
         measured: the T measurements of a track.
         fields: float32 [T, GRID, GRID, 3], their smoothed differences.
-        forged: [T], whether it is forged; the regions of the others are empty.
-        table: knows what noise to expect.
+        forged: [T], which samples are forged; the regions of the others are empty.
+        table: gives the expected noise.
 
     Returns:
         T masks, uint8 [GRID, GRID] of 0 and 255.
@@ -87,7 +87,7 @@ def draw_regions(
         there = SHARED * np.einsum("ijk,ijk->ij", mean, mean) + (1 - SHARED) * whole
         mostly = np.mean([_warped(one * 1.0, move) for one, move in zip(within, moves, strict=True)], axis=0) > 0.5
         beyond = np.all([measured[position].own for position in stretch], axis=0) & ~mostly
-        left = (there[beyond].sum() + 1) / (whole[beyond].sum() + 1)  # of the noise
+        left = (there[beyond].sum() + 1) / (whole[beyond].sum() + 1)  # share of the noise that averaging leaves
         expected = np.asarray(cv2.resize(noise[stretch].mean(axis=0), (GRID, GRID)) * left + QUIET**2, np.float32)
         drawn = [_draw(there, expected, mostly, edge) for edge in EDGES]
         region = min(drawn, key=partial(_misfit, there, expected, mostly))
@@ -97,7 +97,7 @@ def draw_regions(
 
 
 def _to_one_place(landmarks: Sequence[NDArray[np.float64] | None]) -> list[NDArray[np.float64]]:
-    """Similarities [2, 3] from each sample's cells to those of the mean face; no move without landmarks."""
+    """Similarities [2, 3] from each sample's cells to the mean face's; the identity if landmarks are missing."""
     known = [points for points in landmarks if points is not None]
     if len(known) < len(landmarks):
         return [np.eye(2, 3)] * len(landmarks)
@@ -116,7 +116,7 @@ def _warped(field: NDArray[Any], move: NDArray[np.float64], flags: int = 0) -> N
 
 
 def _misfit(energy: Field, noise: Field, within: NDArray[np.bool_], mask: Mask) -> float:
-    """Negative logarithm of the likelihood of a region."""
+    """Negative log-likelihood of a region."""
     inside, outside = within & (mask > 0), within & (mask == 0)
     if not inside.any() or not outside.any():
         return np.inf
@@ -126,7 +126,7 @@ def _misfit(energy: Field, noise: Field, within: NDArray[np.bool_], mask: Mask) 
 
 
 def _draw(energy: Field, noise: Field, within: NDArray[np.bool_], edge: float) -> Mask:
-    """The region where there is more energy than noise and than a share of the greatest, within bounds."""
+    """Draw the parts whose energy exceeds the noise and a share of the largest energy."""
     mask = np.zeros((GRID, GRID), np.uint8)
     parts = _parts(energy, noise, within, edge)
     places = [(np.array([x, y]), (area / np.pi) ** 0.5) for x, y, area in parts]
@@ -140,7 +140,7 @@ def _draw(energy: Field, noise: Field, within: NDArray[np.bool_], edge: float) -
 
 
 def _parts(energy: Field, noise: Field, within: NDArray[np.bool_], edge: float) -> list[tuple[float, float, float]]:
-    """Centre (x, y) and area of the largest parts that stand out, cells."""
+    """Centre (x, y) and area of the largest parts, in cells."""
     magnitude = np.sqrt(cv2.GaussianBlur(energy, (0, 0), FINE)) * within
     least = NOISE_CUT * np.sqrt(noise)
     strong = magnitude[magnitude > SEED * least]
@@ -161,9 +161,9 @@ def _outline(
     """The most likely outline of a part [ANGLES, 2], xy in cells.
 
     Args:
-        energy, noise: what there is and what is expected where nothing is forged.
+        energy, noise: measured energy, and the energy expected where nothing is forged.
         weight: 1 for cells that count, 0 for the others.
-        centre: xy, of the part as it was found, cells.
+        centre: xy of the detected part, cells.
         radius: of a disk as large as the part, cells.
     """
     away = np.arange(RADIAL_STEP / 2, min(1.6 * radius + 10, GRID / 2), RADIAL_STEP)
@@ -174,7 +174,7 @@ def _outline(
     level = float(there[:, away < max(0.7 * radius, RADIAL_STEP)].mean())
 
     def posterior(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """Its negative logarithm, with gradient and (Fisher's) Hessian; the last are noise and level."""
+        """Negative log-posterior, its gradient and Fisher information; the last parameters are noise and level."""
         reach = radius * (1 + WAVES @ parameters[:-2])
         inside = expit((reach[:, None] - away) / SOFTNESS)
         opaque, scale = inside**2, level * np.exp(LEVEL_DEVIATION * parameters[-1])
@@ -192,7 +192,7 @@ def _outline(
 
     parameters, damping = np.zeros(WAVES.shape[1] + 2), 0.01
     total, gradient, hessian = posterior(parameters)
-    for _ in range(ITERATIONS):  # of Levenberg and Marquardt
+    for _ in range(ITERATIONS):  # Levenberg-Marquardt
         step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
         tried = parameters - step.clip(-LONGEST_STEP, LONGEST_STEP)
         lower, *derivatives = posterior(tried)

@@ -1,8 +1,8 @@
-"""Who is forged, and when: decided over the sampled frames of one track of a fake and its original.
+"""Which faces are forged, and when: decided over the sampled frames of one track of a fake and its original.
 
-A forgery differs from coding noise in three ways that are used here: its signed difference does not cancel when it is
-smoothed at the face's scale; it is larger than the noise that the same clip shows outside the face at cells of equal
-texture; and neighbouring samples have it too: the samples of a track fall into a few stretches, each forged or not.
+A forgery differs from coding noise in three ways. Its signed difference does not cancel when smoothed at the face's
+scale. It exceeds the noise of the same video outside the face, in cells of equal texture. And it persists over
+neighbouring samples: the samples of a track form a few stretches, each forged or not.
 """
 
 from collections.abc import Sequence
@@ -19,39 +19,41 @@ from facemill.masks.forged_region import draw_regions
 __all__ = ["FORGED_SCORE", "FaceForgery", "find_forgeries"]
 
 FORGED_SCORE = 2.15
-"""A face is forged where its score is above this."""
+"""Score above which a face is forged."""
 UNDECIDED = (1.4, 2.6)
-"""Between these scores faint forgeries and strong coding noise are met: nothing is decided there."""
+"""Between these scores, a faint forgery cannot be told from strong coding noise, so nothing is decided."""
 FAINT = 6.0
-"""Gray levels of a faint forgery: a face where it would go unnoticed is not found to be unforged."""
+"""Strength of a faint forgery in gray levels: a face is called unforged only if such a forgery would be detected."""
 
-# Chosen on composed clips (whole faces, mouths, eyes; crf 0 to 40; faces of 30 to 240 pixels).
-OTHER_MOMENT = 0.05  # share of pixels outside the faces that differ much: more is another moment, or another clip
-DETECTABLE = 16.0  # gray levels: where a forgery must be stronger than this to be seen, nothing is known
-SMOOTH = 0.03 * FACE_CELLS  # sigma that coding noise is smoothed by
+# Tuned on composed clips (whole faces, mouths, eyes; crf 0 to 40; faces of 30 to 240 pixels).
+OTHER_MOMENT = 0.05  # maximum share of strongly different pixels outside the faces: more means another moment or video
+DETECTABLE = 16.0  # gray levels: if only stronger forgeries are detectable, the result is unreliable
+SMOOTH = 0.03 * FACE_CELLS  # sigma of the smoothing against coding noise
 EYE = 0.08 * FACE_CELLS  # sigma of the smallest region that counts as a forgery
-QUIET = 2.0  # gray levels: noise never counts as less; where the picture stands still, encoders leave none
-CORE, FREE = 1.2, 1.75  # of the ellipse in the face's box: where a forgery is sought, and beyond which is only noise
-CHANGE = 0.7  # price of a further stretch, in squared logarithms of scores: one must differ by much, or for long
-SAMPLES_AROUND = 3  # on either side: what differs beyond the face is summed over them
-MOSTLY = 0.25  # share of coding noise in what differs beyond the face: with less, the forgery does not end there
-STEP = 2  # every second cell is looked at: less than `SMOOTH`
+QUIET = 2.0  # minimum noise in gray levels: encoders leave none where the image does not change
+CORE, FREE = (
+    1.2,
+    1.75,
+)  # of the ellipse in the face's box: a forgery is sought inside the first, noise outside the second
+CHANGE = 0.7  # cost of an additional stretch, in squared log scores: it must differ strongly or last long
+SAMPLES_AROUND = 3  # samples on either side over which differences outside the face are summed
+MOSTLY = 0.25  # minimum share of coding noise in the difference outside the face: with less, the forgery extends there
+STEP = 2  # every second cell is used, a finer step than `SMOOTH`
 
 Mask = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class FaceForgery:
-    """What is known of one face in one frame of a fake.
+    """Result for one face in one frame of a fake.
 
     Attributes:
         forged: whether this face differs from the original by more than noise.
-        decided: false where the score lies between those of forgeries and of noise, or the noise would hide a faint
-            forgery.
-        score: greatest luma difference at the scale of an eye, in units of the noise expected there, averaged over the
-            samples around that are alike in it; the face is forged above `FORGED_SCORE`.
-        reliable: false where another moment was compared, or noise would hide a forgery: `forged` and `mask` then mean
-            little.
+        decided: false if the score is between those of forgeries and of noise, or if noise would hide a faint forgery.
+        score: largest luma difference at the scale of an eye, in units of the expected noise, averaged over the
+            sample's stretch; the face is forged above `FORGED_SCORE`.
+        reliable: false if the frames show different moments, or noise would hide a forgery: `forged` and `mask` are
+            then not to be trusted.
         mask: uint8 [GRID, GRID] of 0 and 255, all 0 where nothing is forged.
         affine: [2, 3], from cells of `mask` to pixels of the frame, both counted from the centre of the first.
     """
@@ -75,7 +77,7 @@ class FaceForgery:
         return np.asarray(cv2.threshold(soft, 127, 255, cv2.THRESH_BINARY)[1], np.uint8)
 
     def box(self) -> NDArray[np.float64] | None:
-        """The forged region's bounds, xyxy in pixels of the frame; None where nothing is forged."""
+        """Bounding box of the forged region, xyxy in pixels of the frame; None if nothing is forged."""
         if not self.mask.any():
             return None
         left, top, width, height = cv2.boundingRect(self.mask)
@@ -89,13 +91,13 @@ class FaceForgery:
 
 
 def find_forgeries(track: Sequence[FaceDifference | None]) -> list[FaceForgery | None]:
-    """Decide for one face of a fake, over the sampled frames in order, where and when it is forged.
+    """Decide in which samples, and where, one face of a fake is forged.
 
     Args:
-        track: measurements of one person; None where the person was not seen or a frame is missing.
+        track: measurements of one person in order; None where the person was not seen or a frame is missing.
 
     Returns:
-        One verdict for each measurement, None for None.
+        One result per measurement, None for None.
     """
     seen = np.array([index for index, one in enumerate(track) if one is not None], np.intp)
     measured = [one for one in track if one is not None]
@@ -108,7 +110,7 @@ def find_forgeries(track: Sequence[FaceDifference | None]) -> list[FaceForgery |
     core, free = own & (distances < CORE), own & (distances > FREE)
     table = NoiseTable(measured, STEP, free=free, otherwise=own & ~core, fine=energy, coarse=coarse)
     noise = table.expected(energy)
-    # A face moves in itself, which costs an encoder more than what stands still about it.
+    # A moving face is encoded with more noise than its still surroundings.
     noise += np.float32(QUIET**2 + (noise.mean(where=free) if free.any() else 0))
     scores = _scores(energy / noise, core)
     forged = scores > FORGED_SCORE
@@ -142,7 +144,7 @@ def _luma_energy(fields: NDArray[np.float32], sigma: float) -> NDArray[np.float3
 def _confined(
     energy: NDArray[np.float32], coarse: NDArray[np.float32], free: NDArray[np.bool_], seen: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
-    """Whether what differs beyond the face, in each sample [T] and those around it, is mostly coding noise."""
+    """Whether the difference outside the face, in each sample [T] and its neighbours, is mostly coding noise."""
     near = np.abs(seen[:, None] - seen[None]) <= SAMPLES_AROUND  # [T, T]
     cells = np.maximum(near @ free.sum(axis=(1, 2)), 1)
     sums = [near @ np.sum(one, axis=(1, 2), where=free, dtype=np.float64) for one in (energy, coarse)]
@@ -159,10 +161,10 @@ def _scores(ratio: NDArray[np.float32], core: NDArray[np.bool_]) -> NDArray[np.f
 
 
 def _stretch_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each value [T] the mean of the stretch it lies in.
+    """Replace each value [T] by the mean of its stretch.
 
-    Of all ways to part the values into stretches it is the one with the least sum of squares about the stretches'
-    means, where each stretch costs `CHANGE` (optimal partitioning).
+    The stretches minimise the sum of squared deviations from their means plus `CHANGE` per stretch (optimal
+    partitioning; Jackson et al., 2005).
     """
     sums, squares = (np.concatenate([[0.0], np.cumsum(power)]) for power in (values, values**2))
     cost, begin = np.zeros(len(values) + 1), np.zeros(len(values) + 1, np.intp)

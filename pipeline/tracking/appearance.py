@@ -1,4 +1,4 @@
-"""What a face and its surroundings look like, in a few numbers: tells the people of one shot apart."""
+"""Descriptors of a face and its surroundings, which distinguish the people of one shot."""
 
 import cv2
 import numpy as np
@@ -9,17 +9,17 @@ from facemill.detectors.face import Face
 __all__ = ["describe", "unlikeness"]
 
 WIDE, REACH = 48, 3.0
-"""Side of the aligned image of a face with hair and clothes: pixels, and face sides that they cover."""
+"""Side of the aligned image of a face with hair and clothes, in pixels and in sides of the face."""
 CORE = 32
 """Side of the aligned image of the face alone, in pixels."""
 CELLS = 6
-"""Cells of the wide image along each side, of which each gives its mean colour."""
+"""Number of cells along a side of the wide image; each contributes its mean colour."""
 SHAPE_WEIGHT, COLOUR_SCALE = 0.6, 60.0
-"""Weight of the gradients, and the difference of colours (CIELAB) that weighs as much as 1."""
+"""Weight of the gradients, and the colour difference (CIELAB) that counts as 1."""
 BETTER_HALF = 0.8
-"""Weight of the half of a face that agrees better: the other may be hidden by somebody in front."""
+"""Weight of the more similar half of a face: the other may be hidden by somebody in front."""
 
-# What lies beside the head is background, which changes while the person moves.
+# Beside the head there is background, which changes as the person moves.
 _CELL_WEIGHTS = np.array(
     [
         [0, 0, 0.3, 0.3, 0, 0],
@@ -53,13 +53,13 @@ def describe(image: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
 
 
 def unlikeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Distances [N, M] of descriptors [N, 2, d] and [M, 2, d]: the half that agrees better counts more."""
+    """Distances [N, M] of descriptors [N, 2, d] and [M, 2, d]: the more similar half counts more."""
     squares = ((a[:, None].astype(np.float64) - b[None]) ** 2).sum(axis=3)  # [N, M, 2]
     return np.asarray(np.sqrt(BETTER_HALF * squares.min(axis=2) + (1 - BETTER_HALF) * squares.max(axis=2)))
 
 
 def _shape(half: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Unit vector [4 * 8 * 4]: mean strength of the brightness' rise in four directions, in each of 8 by 4 cells."""
+    """Unit vector [4 * 8 * 4]: mean gradient of the brightness in four directions, in each of 8 by 4 cells."""
     smooth = cv2.GaussianBlur(half, (0, 0), 1.5).astype(np.float32)
     rows, columns = np.gradient(smooth)
     rises = np.maximum(np.stack([rows, -rows, columns, -columns]), 0)
@@ -77,7 +77,7 @@ def _aligned(image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
     if np.hypot(*eyes) > 0.1 * side:
         angle = float(np.clip(np.arctan2(eyes[1], eyes[0]), -0.8, 0.8))
     zoom = WIDE / (REACH * side)
-    shrink = min(1.0, 1.5 * zoom)  # what is shrunk first is not aliased by the warp
+    shrink = min(1.0, 1.5 * zoom)  # shrinking first prevents aliasing by the warp
     half = REACH * side * 0.75
     low = np.clip(np.floor(centre - half), 0, np.array(image.shape[1::-1]) - 1).astype(int)
     high = np.maximum(np.clip(np.ceil(centre + half), 1, image.shape[1::-1]).astype(int), low + 1)

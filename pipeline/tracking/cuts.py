@@ -1,4 +1,4 @@
-"""Where one shot ends and another begins, seen from thumbnails of all frames of a video."""
+"""Cuts between shots, detected from thumbnails of all frames of a video."""
 
 from itertools import pairwise
 
@@ -9,33 +9,33 @@ from numpy.typing import NDArray
 __all__ = ["find_cuts"]
 
 GRID = 24
-"""Longer side of the images by which frames are first compared, in pixels."""
+"""Longer side of the images used for a first comparison of frames, in pixels."""
 PLAIN = 3.0
-"""Standard deviation in gray levels below which a frame shows nothing (black, white): it belongs to any shot."""
+"""Standard deviation, in gray levels, below which a frame is blank (black, white) and fits any shot."""
 ALIKE = 0.8
-"""Frames whose correlation is at least this show one shot, without a closer look."""
+"""Correlation at or above which two frames show one shot, without a closer comparison."""
 FOUND = 0.6
-"""Correlation from which on a part of one frame is found again in another, wherever it lies there."""
+"""Minimum correlation at which a part of one frame is found anywhere in another."""
 MOVED = 0.7
-"""Likewise in the next frame: parts of what pans, zooms or shakes correlate by more than 0.8, of two portraits in two
-shots often by 0.65."""
+"""The same for consecutive frames: parts of a panning, zooming or shaking shot correlate by more than 0.8, portraits in
+two shots often by 0.65."""
 FLASH = 6
-"""Frames for which a shot may be interrupted, by a flash or a damaged frame, and still be the same one."""
+"""Maximum length, in frames, of an interruption of a shot by a flash or a damaged frame."""
 DISSOLVES = (6, 10, 16, 24)
-"""Half lengths, in frames, of the dissolves that are looked for."""
+"""Half lengths of dissolves, in frames."""
 BLEND, UNLIKE = 0.68, 0.5
-"""Part of a frame's variance that two others, themselves correlated less than `UNLIKE`, explain as a blend."""
+"""Minimum share of a frame's variance explained as a blend of two others, which correlate less than `UNLIKE`."""
 
 ZOOMS = (1.0, 1.15, 1.33, 1.6)
-"""Ratios of size at which the ends of a dissolve are compared."""
+"""Relative sizes at which the ends of a dissolve are compared."""
 PAN = 3
-"""Frames over which a pan is told from a dissolve."""
+"""Number of frames over which a pan is distinguished from a dissolve."""
 
 Frames = NDArray[np.float32]
 
 
 def find_cuts(thumbnails: NDArray[np.uint8]) -> list[int]:
-    """First frame of every shot but the first one.
+    """First frame of every shot except the first.
 
     Hard cuts and dissolves are cuts (of a dissolve, its middle); flashes, pans, zooms, shaking cameras and fades to
     black that lead back to the same shot are not.
@@ -57,7 +57,7 @@ def find_cuts(thumbnails: NDArray[np.uint8]) -> list[int]:
 
 
 def _small(thumbnails: NDArray[np.uint8]) -> tuple[Frames, NDArray[np.float32]]:
-    """Coarse images of zero mean [N, d] and their standard deviations [N]."""
+    """Zero-mean coarse images [N, d] and their standard deviations [N]."""
     height, width = thumbnails.shape[1:]
     scale = GRID / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -68,7 +68,7 @@ def _small(thumbnails: NDArray[np.uint8]) -> tuple[Frames, NDArray[np.float32]]:
 
 
 def _correlation(a: Frames, b: Frames) -> NDArray[np.float32]:
-    """Of each of the images [N, d] with its partner, -1..1 [N]."""
+    """Correlation of each image [N, d] with its partner, -1..1 [N]."""
     product = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
     return np.asarray((a * b).sum(axis=1) / np.maximum(product, 1e-6))
 
@@ -82,7 +82,7 @@ def _hard_cuts(thumbnails: NDArray[np.uint8], small: Frames, visible: NDArray[np
     for candidate in np.flatnonzero(likeness < ALIKE):
         if candidate < position:
             continue
-        # A flash is over after a few frames, and what was there before is there again.
+        # After a flash of a few frames, the previous scene returns.
         before = visible[max(candidate - FLASH, 0) : candidate + 1]
         after = visible[candidate + 1 : candidate + 2 + FLASH]
         back = next(
@@ -105,7 +105,7 @@ def _hard_cuts(thumbnails: NDArray[np.uint8], small: Frames, visible: NDArray[np
 
 
 def _displaced(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[float, NDArray[np.float64]]:
-    """Best correlation of some part of the second thumbnail with the first, and how far off (x, y) it lies there."""
+    """Best correlation of a part of the second thumbnail with the first, and its displacement (x, y)."""
     field, moved = _details(first), _details(second)
     height, width = moved.shape
     tall, wide = round(height * 0.6), round(width * 0.6)
@@ -121,7 +121,7 @@ def _displaced(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[flo
 
 
 def _zooms(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
-    """Whether the second thumbnail shows the first one's scene, as large or larger."""
+    """Whether the second thumbnail shows the first one's scene at equal or larger size."""
     height, width = first.shape
     for zoom in ZOOMS:
         top, left = (round(side * (1 - 1 / zoom) / 2) for side in (height, width))
@@ -132,14 +132,14 @@ def _zooms(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
 
 
 def _pans(thumbnails: NDArray[np.uint8], middle: int) -> bool:
-    """Whether what is seen at a frame comes from one side and leaves at the other."""
+    """Whether the content at a frame enters from one side and leaves at the other."""
     (likeness, coming), (other, going) = (_displaced(thumbnails[middle + k], thumbnails[middle]) for k in (-PAN, PAN))
     steps = np.linalg.norm([coming, going], axis=1)
     return bool(min(likeness, other) > FOUND and coming @ going < 0 and steps.min() >= 2)
 
 
 def _details(thumbnail: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A thumbnail without its coarse brightness, which is much the same in many shots."""
+    """Remove a thumbnail's coarse brightness, which is similar in many shots."""
     image = thumbnail.astype(np.float32)
     fine = cv2.GaussianBlur(image, (0, 0), 1.0) - cv2.GaussianBlur(image, (0, 0), 8.0)
     return np.asarray(fine / max(float(fine.std()), 1.0) * 20, np.float32)
@@ -148,7 +148,7 @@ def _details(thumbnail: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _dissolves(
     thumbnails: NDArray[np.uint8], small: Frames, norms: NDArray[np.float32], low: int, high: int
 ) -> list[int]:
-    """Middles of the dissolves inside the frames `low` to `high`: all between two unlike frames is a blend of them."""
+    """Middles of dissolves within frames `low` to `high`: all frames between two unlike frames are blends of them."""
     found: list[tuple[float, int, int]] = []
     shot = small[low:high]
     for half in DISSOLVES:
@@ -172,7 +172,7 @@ def _dissolves(
 
 
 def _blends(start: Frames, end: Frames, between: list[Frames]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """How well frames are blends of `start` and `end`: mean part of variance explained [N], share of `end` [3, N]."""
+    """Fit of frames as blends of `start` and `end`: mean share of variance explained [N], weight of `end` [3, N]."""
     ss, ee, se = ((a * b).sum(axis=1) for a, b in ((start, start), (end, end), (start, end)))
     determinant = np.maximum(ss * ee - se * se, 1e-3)
     qualities, shares = [], []

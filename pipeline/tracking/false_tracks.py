@@ -1,4 +1,4 @@
-"""Tracks that show nobody: blobs, doubtful detections, and pictures of people."""
+"""Tracks that show no living person: false detections, and still images of people."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,16 +14,16 @@ from facemill.pipeline.tracking.track import Track
 __all__ = ["face_patch", "find_false_tracks"]
 
 PATCH = 40
-"""Side of the gray patch by which motion inside a face box is seen, in pixels."""
+"""Side of the gray patch used to detect motion inside a face box, in pixels."""
 STILL = 3.0
-"""Gray levels by which the patches of a still image may differ: noise and compression."""
+"""Maximum difference between patches of a still image, in gray levels: noise and compression."""
 STILL_SAMPLES, STILL_FRAMES = 4, 75
-"""Sightings, and frames from the first to the last one, that are needed to call an image still: people who listen hold
-still for up to 60 frames, above all in compressed video, which repeats what hardly changes."""
+"""Minimum number of samples, and of frames from first to last, of a still image: a listening person can stay still for
+60 frames, particularly in compressed video, which repeats regions that hardly change."""
 
 
 def face_patch(image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
-    """Gray patch [PATCH, PATCH] of what an RGB image [H, W, 3] shows in a face box."""
+    """Gray patch [PATCH, PATCH] of a face box in an RGB image [H, W, 3]."""
     height, width = image.shape[:2]
     x1, y1, x2, y2 = np.clip(np.rint(face.bbox), 0, (width - 1, height - 1, width, height)).astype(int)
     part = image[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)]
@@ -36,13 +36,13 @@ def find_false_tracks(
     patches: Mapping[int, Sequence[NDArray[np.uint8]]],
     settings: TrackSettings,
 ) -> dict[int, Reason]:
-    """Tracks that show no living person, by id, and why: `too_brief`, `low_score` or `still_image`.
+    """Find tracks that show no living person: `too_brief`, `low_score` or `still_image`, by track id.
 
-    A picture of a face is told by its stillness only beside somebody who moves: where nobody does, the clip is still.
+    A still track is dropped only if another track moves: otherwise the whole video may be still.
 
     Args:
-        possible: by track id, sampled frames of the shot in which the track lies.
-        patches: by track id, `face_patch` of each sighting in order.
+        possible: number of sampled frames in the track's shot, by track id.
+        patches: `face_patch` of each face of a track in order, by track id.
     """
     reasons: dict[int, Reason] = {}
     for track in tracks:
@@ -59,23 +59,23 @@ def find_false_tracks(
 
 
 def _still(track: Track, patches: Sequence[NDArray[np.uint8]]) -> bool:
-    """Whether all patches show one image, which the box was only placed a little differently on."""
+    """Whether all patches show the same still image, apart from the jitter of the box."""
     if len(patches) < STILL_SAMPLES or track.last_seen - min(track.faces) < STILL_FRAMES:
         return False
     return all(_difference(patches[0], patch) < STILL for patch in patches[1:])
 
 
 def _difference(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
-    """Difference of two patches in gray levels, after the affine and the contrast that bring them closest.
+    """Difference of two patches in gray levels, after the affine and the contrast that align them best.
 
-    A photograph moves only so; a head turns, and a face moves in itself.
+    A photograph changes only in these ways; a real head turns, and its features move.
     """
     template, image = (cv2.GaussianBlur(patch.astype(np.float32), (0, 0), 1.0) for patch in (first, second))
     affine = np.eye(2, 3, dtype=np.float32)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-4)
     try:
         _, affine = cv2.findTransformECC(template, image, affine, cv2.MOTION_AFFINE, stop, None, 1)
-    except cv2.error:  # it finds no likeness
+    except cv2.error:  # it does not converge
         return float("inf")
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     warped = cv2.warpAffine(image, affine, (PATCH, PATCH), flags=flags, borderMode=cv2.BORDER_REPLICATE)

@@ -1,4 +1,4 @@
-"""Following people through a video: cuts, what faces look like, and frames between the samples, in one place."""
+"""Following people through a video: combines tracking with cuts, descriptors and frames between the samples."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ class Follower:
     """Follows people over the sampled frames of one video, which are given in order.
 
     Args:
-        detect: finds the faces of RGB images; asked only for frames between samples, where links are ambiguous.
+        detect: finds the faces of RGB images; called only for frames between samples, if links are ambiguous.
     """
 
     def __init__(self, detect: Callable[[Sequence[Image]], Sequence[Sequence[Face]]]) -> None:
@@ -32,7 +32,7 @@ class Follower:
 
     @property
     def tracks(self) -> list[Track]:
-        """Everybody seen so far in a sampled frame."""
+        """All people seen so far in a sampled frame."""
         return self._tracker.tracks
 
     def sample(
@@ -43,16 +43,16 @@ class Follower:
         between: Mapping[int, Image] = MappingProxyType({}),
         cuts: Sequence[int] = (),
     ) -> list[Track]:
-        """Take in a sampled frame.
+        """Add a sampled frame.
 
         Args:
             image: RGB [H, W, 3].
             faces: its faces, in pixels of `image`.
-            between: frames between samples by index; they may be shrunk.
-            cuts: the first frame of each shot but the first, ascending: no track crosses one.
+            between: frames between samples, by index; they may be downscaled.
+            cuts: first frame of each shot except the first, ascending; no track crosses a cut.
 
         Returns:
-            The track of each face, in the order given; it may be merged with another one until `settle`.
+            The track of each face, in the given order; it may be merged with another track until `settle`.
         """
         looks = [describe(image, face) for face in faces]
         if bisect_right(cuts, frame_index) > bisect_right(cuts, self._last):
@@ -66,7 +66,7 @@ class Follower:
         return self._tracker.update(frame_index, faces, looks)
 
     def settle(self) -> None:
-        """Join tracks that show one person in one shot. From now on the ids of all tracks so far stay as they are."""
+        """Join tracks that show one person in one shot; afterwards the ids of all tracks so far are final."""
         self._join()
         self._settled = self._last
 

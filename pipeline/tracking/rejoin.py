@@ -1,4 +1,4 @@
-"""Joins the tracks of one person in one shot, where the tracker lost them for a while, by appearance."""
+"""Joining, by appearance, the tracks of a person whom the tracker lost for a while within one shot."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -14,32 +14,32 @@ from facemill.pipeline.tracking.track import Track
 __all__ = ["joined_ids"]
 
 SAME = 0.42
-"""Difference of two tracks below which they may show one person."""
+"""Distance between two tracks below which they may show one person."""
 STRANGER = 0.9
-"""Part of the difference from a known stranger that the difference of one person's two tracks may reach."""
+"""Maximum distance between two tracks of one person, as a share of the distance from a known stranger."""
 COMPARED = 16
-"""Descriptors of a track that are compared, spread evenly over it."""
+"""Number of descriptors of a track that are compared, evenly spaced."""
 NEVER = 1e6
-"""Stands for an infinite difference in means."""
+"""Stands for an infinite distance, and can be averaged."""
 
 
 def joined_ids(tracks: Sequence[Track], settled: int = -1) -> dict[int, int]:
     """Lowest id of the tracks that show the same person, by track id.
 
-    Tracks seen in the same frame show strangers. Two tracks are joined if they differ by less than `SAME`, and by
-    clearly less than either of them differs from the strangers of the other one. The most alike are joined first;
-    a group of joined tracks differs from others by the mean over its tracks.
+    Tracks with a common frame show strangers. Two tracks are joined if their distance is below `SAME`, and clearly
+    below the distance of either of them from the other's strangers. The most similar tracks are joined first; the
+    distance of a group of joined tracks is the mean over its tracks.
 
     Args:
         tracks: of one shot, by ascending id.
-        settled: tracks seen up to this frame are not joined with one another, since their ids are in use.
+        settled: tracks that begin up to this frame are not joined with each other, since their ids are final.
     """
     if len(tracks) < 2:
         return {track.track_id: track.track_id for track in tracks}
     strangers = np.array([[not a.faces.keys().isdisjoint(b.faces) for b in tracks] for a in tracks])
     np.fill_diagonal(strangers, False)
     unlike = squareform([_unlikeness(a, b) for a, b in combinations(tracks, 2)])
-    # [i, j]: how much track j differs from the strangers of track i.
+    # [i, j]: distance of track j from the nearest stranger of track i.
     rival = np.stack([unlike[known].min(axis=0, initial=NEVER) for known in strangers])
     in_use = np.array([min(track.faces) <= settled for track in tracks])
     never = strangers | np.logical_and.outer(in_use, in_use) | (unlike > STRANGER * np.minimum(rival, rival.T))
@@ -54,7 +54,7 @@ def joined_ids(tracks: Sequence[Track], settled: int = -1) -> dict[int, int]:
 
 
 def _unlikeness(first: Track, second: Track) -> float:
-    """Mean over the descriptors of both tracks of the difference from the most alike one of the other track."""
+    """Mean distance of each descriptor of both tracks from the most similar one of the other track."""
     if not first.looks or not second.looks:
         return NEVER
     unlike = unlikeness(_spread(first.looks), _spread(second.looks))

@@ -1,4 +1,4 @@
-"""Tracking: linking face detections over the sampled frames, so that a person keeps their id."""
+"""Tracking: link face detections across the sampled frames, so that a person keeps one id."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,26 +14,26 @@ from facemill.pipeline.tracking.appearance import unlikeness
 __all__ = ["Track", "Tracker", "box_iou", "largest_person"]
 
 MAX_GAP, MAX_GAP_FRAMES = 8, 100
-"""Sampled frames, and frames of the video, for which a person may be out of sight and still keep their id."""
+"""A person keeps their id unless unseen for more than this many sampled frames and frames of the video."""
 LIMITS = {1: 6.0, 10: 4.5, 50: 3.0}
-"""Cost at which a face is rather somebody new, by the frames since the person was last seen."""
+"""Cost above which a face is taken for a new person, by the number of frames since the person was last seen."""
 STEP, STEP_PER_FRAME, MAX_STEP = 0.15, 0.12, 3.0
-"""Standard deviation of a box's centre from where it is expected, in box sides: at once, more a frame, at most."""
+"""Standard deviation of a box's centre about its expected place, in box sides: base, increase per frame, maximum."""
 STAY, STAY_PER_FRAME = 0.3, 0.03
-"""Scale of the way, in box sides, of those who stay: most people do, so that far ways have a price of their own."""
+"""Scale of the displacement of people who stay in place, in box sides: most do, so large displacements cost extra."""
 GROWTH, GROWTH_PER_FRAME, MAX_GROWTH = 0.12, 0.01, 0.4
-"""Standard deviation of the logarithm of a box's size, likewise."""
+"""Standard deviation of the logarithm of a box's size: base, increase per frame, maximum."""
 LIKE, LIKE_DEVIATION = 0.32, 0.055
-"""What descriptors of one person mostly differ by, and the standard deviation beyond."""
+"""Usual distance between descriptors of one person, and the standard deviation above it."""
 UNLIKE_LIMITS = {5: 0.45, 15: 0.36}
-"""Difference of descriptors from which on a face is somebody else, wherever it is, by the frames since the person was
-last seen: the longer nobody looked, the surer it must be. A track that ends costs less than one of two people."""
+"""Descriptor distance above which a face shows somebody else, wherever it is, by the number of frames since the person
+was last seen: stricter after a longer gap. A track that ends early is better than a track of two people."""
 NEIGHBOURHOOD = 0.4
-"""How far, in box sides, a descriptor looks beyond the box for the most part."""
+"""Margin around the box that mostly determines a descriptor, in box sides."""
 LOOKS = 8
-"""Last descriptors of a person, with which a new face is compared."""
+"""Number of a person's latest descriptors that a new face is compared with."""
 LIKENESS = 0.5
-"""Tracks that never meet may be one person's from this ratio of their mean areas on: a cut of the film parted them."""
+"""Minimum ratio of mean areas of two tracks that may show one person before and after a cut."""
 
 Looks = Sequence[NDArray[np.float32]]
 """A descriptor (see `facemill.pipeline.tracking.appearance`) for each face."""
@@ -41,7 +41,7 @@ Looks = Sequence[NDArray[np.float32]]
 
 @dataclass(slots=True)
 class Track:
-    """One person: the face in each sampled frame (by frame index) where they were seen, and descriptors."""
+    """One person: their face in each sampled frame in which they were seen, by frame index, and descriptors."""
 
     track_id: int
     faces: dict[int, Face] = field(default_factory=dict)
@@ -58,27 +58,27 @@ class Track:
 
     @property
     def total_area(self) -> float:
-        """Sum of the boxes' areas in square pixels: large and steady tracks have the most."""
+        """Sum of the areas of the boxes, in square pixels: large for big faces and for long tracks."""
         boxes = np.stack([face.bbox for face in self.faces.values()])
         return float(((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sum())
 
 
 @dataclass(slots=True)
 class _Trail:
-    """Where a person was last seen, in sampled frames or between them, and what they look like."""
+    """A person's last positions, in sampled frames or between them, and appearance."""
 
-    sightings: list[tuple[int, NDArray[np.float64]]]  # the last two: frame and box
+    sightings: list[tuple[int, NDArray[np.float64]]]  # the last two: frame index and box
     looks: list[NDArray[np.float32]]
     track: Track | None = None
     missed: int = 0  # sampled frames since they were last seen
 
     def expected(self, frame_index: int) -> list[NDArray[np.float64]]:
-        """Centres where the person may be: where they were, and where their last movement leads."""
+        """Possible centres: the last one, and the one extrapolated from the last movement."""
         (before, box), (last, now) = self.sightings[0], self.sightings[-1]
         here = (now[:2] + now[2:]) / 2
         if last == before:
             return [here]
-        # A movement is trusted for as long again as it was seen.
+        # A movement is extrapolated for no longer than it was observed.
         onward = min(frame_index - last, last - before) / (last - before)
         return [here, here + onward * (here - (box[:2] + box[2:]) / 2)]
 
@@ -93,23 +93,23 @@ class _Trail:
 
 
 class Tracker:
-    """Links faces frame by frame: feed it the sampled frames in order, then read `tracks`.
+    """Links faces frame by frame: pass the sampled frames in order, then read `tracks`.
 
-    The cost of a link is the negative logarithm of a Gaussian likelihood of the face's place, size and look, given
-    what was last seen of the person. The assignment is the cheapest one in which every face and every person
-    may also stay without a partner, at a price: one newcomer does not shift everybody else.
+    The cost of a link is the negative logarithm of a Gaussian likelihood of the face's position, size and descriptor,
+    given the person's last ones. The assignment minimises the total cost. Faces and people may stay unlinked at a
+    fixed cost, so that one newcomer does not shift everybody else's link.
 
     Attributes:
-        tracks: everybody seen in a sampled frame, by ascending id.
+        tracks: all people seen in a sampled frame, by ascending id.
     """
 
     def __init__(self) -> None:
         self.tracks: list[Track] = []
-        self._trails: list[_Trail] = []  # of those who may be seen again
+        self._trails: list[_Trail] = []  # of people who may be seen again
         self._ids = count()
 
     def update(self, frame_index: int, faces: Sequence[Face], looks: Looks | None = None) -> list[Track]:
-        """Take in a sampled frame's faces, with a descriptor each; returns each face's track, in the order given."""
+        """Add a sampled frame's faces, each with a descriptor; return each face's track, in the given order."""
         self._trails = [trail for trail in self._trails if not trail.lost(frame_index)]
         for trail in self._trails:
             trail.missed += 1
@@ -124,15 +124,15 @@ class Tracker:
         return result
 
     def glance(self, frame_index: int, faces: Sequence[Face], looks: Looks | None = None) -> None:
-        """Take in the faces of a frame between two sampled ones: they are followed, but no part of any track."""
+        """Add the faces of a frame between two samples: they help to follow people, but are not part of a track."""
         self._see(frame_index, faces, looks)
 
     def cut(self) -> None:
-        """End all tracks: another shot begins."""
+        """End all tracks, since another shot begins."""
         self._trails = []
 
     def join(self, ids: Mapping[int, int]) -> None:
-        """Merge tracks of one person, never seen in the same frame, into the one whose id is given for each.
+        """Merge tracks of one person, which share no frame, into the track whose id is given for each.
 
         Merged tracks leave `tracks`; their `track_id` becomes the given one.
         """
@@ -143,7 +143,7 @@ class Tracker:
             person.faces = dict(sorted({**person.faces, **part.faces}.items()))
             person.looks += part.looks
         self.tracks = [track for track in self.tracks if whole[track.track_id] is track]
-        # Of several trails of one person only the latest goes on.
+        # Only the latest of a person's trails continues.
         trails: dict[int, _Trail] = {}
         for trail in sorted(self._trails, key=lambda trail: trail.sightings[-1][0]):
             if trail.track is not None:
@@ -153,7 +153,7 @@ class Tracker:
         self._trails = list(trails.values())
 
     def ambiguous(self, frame_index: int, faces: Sequence[Face], looks: Looks | None = None) -> bool:
-        """Whether frames in between should be looked at before `update`: a link is missing, or not the only one."""
+        """Whether to examine frames in between before `update`: a link is missing or not unique."""
         present = [trail.missed == 0 for trail in self._trails]
         if not faces or not any(present):
             return False
@@ -170,7 +170,7 @@ class Tracker:
             box, look = face.bbox.astype(np.float64), None if looks is None else looks[position]
             if position in assigned:
                 trail = self._trails[assigned[position]]
-                # Who stands before or beside somebody lends them their look.
+                # A person in front of or beside another changes the other's descriptor.
                 trail.saw(frame_index, box, look if apart[position] or not trail.looks else None)
             else:
                 trail = _Trail([(frame_index, box)], [] if look is None else [look])
@@ -179,18 +179,18 @@ class Tracker:
         return result
 
     def _assign(self, frame_index: int, faces: Sequence[Face], looks: Looks | None) -> dict[int, int]:
-        """Position of the trail by position in `faces`, for the faces that continue one."""
+        """Index of the trail by index in `faces`, for faces that continue a trail."""
         if not self._trails or not faces:
             return {}
         cost, limit = _link_cost(self._trails, frame_index, faces, looks)
-        # One more column for each trail, which stands for no face: the price of not linking.
+        # One more column per trail, for no face: the cost of not linking.
         gain = np.hstack([np.minimum(cost - limit, 1e6), np.zeros((len(cost), len(cost)))])
         pairs = zip(*linear_sum_assignment(gain), strict=True)
         return {int(column): int(row) for row, column in pairs if column < len(faces) and gain[row, column] < 0}
 
 
 def box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of boxes [N, 4] and [M, 4] (xyxy) -> [N, M]."""
+    """Intersection over union of boxes [N, 4] and [M, 4] (xyxy) -> [N, M]; torchvision's would bring in torch."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     intersection = np.prod(np.clip(high - low, 0, None), axis=2)
@@ -201,7 +201,7 @@ def box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def _apart(faces: Sequence[Face]) -> NDArray[np.bool_]:
-    """Which faces have no other one close by: not within the surroundings that a descriptor sees."""
+    """Which faces have no other face within the region that determines a descriptor."""
     boxes = np.array([face.bbox for face in faces], np.float64).reshape(-1, 4)
     sides = boxes[:, 2:] - boxes[:, :2]
     around = np.hstack([boxes[:, :2] - NEIGHBOURHOOD * sides, boxes[:, 2:] + NEIGHBOURHOOD * sides])
@@ -214,7 +214,7 @@ def _apart(faces: Sequence[Face]) -> NDArray[np.bool_]:
 def _link_cost(
     trails: Sequence[_Trail], frame_index: int, faces: Sequence[Face], looks: Looks | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cost [N, M] of linking faces to trails, and the cost [N, 1] from which on they are not linked."""
+    """Cost [N, M] of linking M faces to N trails, and the cost [N, 1] above which they are not linked."""
     elapsed = np.array([[frame_index - trail.sightings[-1][0]] for trail in trails])  # [N, 1]
     before = np.stack([trail.sightings[-1][1] for trail in trails])
     now = np.stack([face.bbox for face in faces]).astype(np.float64)
