@@ -188,7 +188,7 @@ FILTERS: "Registry[type[Filter]]" = Registry(
     {"blurred": "pipeline.extract.filters:Blurred", "too_small": "pipeline.extract.filters:TooSmall"},
 )
 ANNOTATORS: "Registry[type[Annotator]]" = Registry(
-    "annotator", "facemill.annotators", {"quality": "pipeline.extract.quality:Quality"}
+    "annotator", "facemill.annotators", {"quality": "pipeline.extract.annotators.quality:Quality"}
 )
 EXECUTORS: "Registry[type[Executor]]" = Registry(
     "executor",

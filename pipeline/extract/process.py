@@ -19,10 +19,10 @@ from facemill.pipeline.decode import Frame
 from facemill.pipeline.extract.account import FrameAccount
 from facemill.pipeline.extract.annotators import annotate, create_annotators
 from facemill.pipeline.extract.comparison import Comparison, CropMask, FaceLabel
+from facemill.pipeline.extract.crop import Framing, relative_box
 from facemill.pipeline.extract.cropper import Crop, Cropper
 from facemill.pipeline.extract.encode import PNG, encode_image, encode_mask
 from facemill.pipeline.extract.filters import create_filters
-from facemill.pipeline.extract.framing import Framing, relative_box
 from facemill.pipeline.extract.known_faces import KnownFaces
 from facemill.pipeline.extract.result import ClipResult
 from facemill.pipeline.extract.samples import NO_IMAGE, Candidate, facts_of, sample_of

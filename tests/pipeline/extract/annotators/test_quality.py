@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from facemill.detectors.face import Face
-from facemill.pipeline.extract.quality import FACE_POINTS, Quality, head_pose
+from facemill.pipeline.extract.annotators.quality import FACE_POINTS, Quality, head_pose
 
 NO_OPTIONS = Quality.options_type()
 

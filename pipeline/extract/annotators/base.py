@@ -1,4 +1,4 @@
-"""Annotators: additional named outputs per sample."""
+"""What an annotator is, and how those of a recipe are applied."""
 
 import json
 from abc import ABC, abstractmethod
