@@ -138,6 +138,8 @@ def count_samples(parts: Iterable[pa.Table]) -> Counts:
     """
     keys = ["split", "method", "video_id"]
     by_video = [part.group_by(keys).aggregate([([], "count_all")]) for part in parts]
+    if not by_video:
+        return {}
     grouped = pa.concat_tables(by_video).group_by(keys[:2])
     rows = grouped.aggregate([("count_all", "sum"), ("video_id", "count_distinct")]).to_pylist()
     rows.sort(key=lambda row: (*_split_order(row["split"]), row["method"] != "real", row["method"]))

@@ -13,9 +13,10 @@ from facemill.pipeline.decode import Frame
 from facemill.pipeline.extract.crop import crop_image, moved, source_part
 from facemill.pipeline.extract.filters import Filter, reason_to_drop
 
-__all__ = ["Crop", "Cropper"]
+__all__ = ["Crop", "Cropper", "Key"]
 
-Key = tuple[int, int]  # position among the clip's samples, track id
+Key = tuple[int, int]
+"""Position among the clip's samples, and track id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,14 @@ class Cropper:
         """
         image = frame.image
         assert image is not None
-        parts = [source_part(affine, self._size, image.shape) for _, _, affine in faces]
-        copied &= sum(image[part].nbytes for part in parts) < image.nbytes
-        for (track_id, face, affine), part in zip(faces, parts, strict=True):
-            source, corner = (image[part].copy(), (part[1].start, part[0].start)) if copied else (image, (0, 0))
+        parts = [source_part(affine, self._size, image.shape) for _, _, affine in faces] if copied else []
+        if sum(image[part].nbytes for part in parts) >= image.nbytes:
+            parts = []
+        for number, (track_id, face, affine) in enumerate(faces):
+            source, corner = image, (0, 0)
+            if parts:
+                rows, columns = parts[number]
+                source, corner = image[rows, columns].copy(), (columns.start, rows.start)
             yield Crop(position, track_id, frame.index, frame.pts_s, face, affine, source, corner)
 
     def filtered(self, crop: Crop, first: Crop) -> NDArray[np.uint8] | Reason:
@@ -78,7 +83,8 @@ class Cropper:
         if key not in self._dropped:
             image = self._crop(first)
             self._dropped[key] = reason_to_drop(first.face, image, self._filters)
-            self._cropped[key] = image
+            if self._dropped[key] is None:
+                self._cropped[key] = image
         if (reason := self._dropped[key]) is not None:
             return reason
         return self._cropped.pop(key) if crop is first and key in self._cropped else self._crop(crop)

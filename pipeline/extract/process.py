@@ -20,7 +20,7 @@ from facemill.pipeline.extract.account import FrameAccount
 from facemill.pipeline.extract.annotators import annotate, create_annotators
 from facemill.pipeline.extract.comparison import Comparison, CropMask, FaceLabel
 from facemill.pipeline.extract.crop import Framing, relative_box
-from facemill.pipeline.extract.cropper import Crop, Cropper
+from facemill.pipeline.extract.cropper import Crop, Cropper, Key
 from facemill.pipeline.extract.encode import PNG, encode_image, encode_mask
 from facemill.pipeline.extract.filters import create_filters
 from facemill.pipeline.extract.known_faces import KnownFaces
@@ -30,8 +30,6 @@ from facemill.pipeline.extract.selection import TrackSelection
 from facemill.pipeline.extract.tracking import FaceTracking, TrackedFace, match_tracks
 
 __all__ = ["WorkerResources", "process_clip"]
-
-Key = tuple[int, int]  # position among the clip's samples, track id
 
 
 @dataclass(slots=True)

@@ -171,3 +171,10 @@ def test_reals_are_counted_first_and_splits_in_their_order():
         "test": ["real", "Aaa"],
     }
     assert list(counts) == ["train", "test"]
+
+
+def test_a_video_in_two_parts_is_counted_once_and_no_part_gives_no_count():
+    table = pa.table({"split": ["train"] * 3, "method": ["real"] * 3, "video_id": list("aab")})
+    assert count_samples([table, table]) == count_samples([pa.concat_tables([table, table])])
+    assert count_samples([table, table])["train"]["real"] == Count(samples=6, videos=2)
+    assert count_samples([]) == {}
