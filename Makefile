@@ -47,7 +47,7 @@ bench: setup
 docs: setup
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet
 
-# Line coverage of the tests; processes started by other means than multiprocessing are not counted.
+# Line coverage of the tests. Threads of torch and other processes are not counted: counting them ends torch's loaders.
 coverage: setup
 	$(BIN)/python -m pytest $(PARALLEL) -m "not long" --cov=facemill --cov-report=term:skip-covered
 
