@@ -25,7 +25,7 @@ from facemill.detectors.forgery import create, options_of
 from facemill.manifests.shards.dataset import DATASET_FILE, read_dataset
 from facemill.manifests.storage import read_json, sha256_of
 from facemill.pipeline.config.recipe import Recipe
-from facemill.pipeline.data import FaceDataModule, open_faces
+from facemill.pipeline.data import FaceDataModule, FaceDataset
 from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_shared
 from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.train.checkpoints import AtomicCheckpoints, RunCheckpoints
@@ -151,7 +151,7 @@ def train(
             settings=config.train.model_copy(update={"batch": _per_device(config.train.batch, trainer.world_size)}),
             workers=default_workers(count) if workers is None else workers,
             seed=config.seed,
-            masks=model.detector.uses_masks,
+            fields=model.detector.fields,
         )
         last = out / LAST_CHECKPOINT
         try:
@@ -190,8 +190,8 @@ def _check_data(data: Sequence[Path], config: RunConfig) -> pa.Table:
     """Refuse data that would make training or validation invalid; returns what identifies the samples used."""
     s = config.train
     opened = {
-        "train": open_faces(data, "train", frames=s.frames, every=s.every, seed=config.seed, masks=False),
-        "val": open_faces(data, "val", masks=False),
+        "train": FaceDataset(data, "train", frames=s.frames, every=s.every, seed=config.seed, fields=()),
+        "val": FaceDataset(data, "val", fields=()),
     }
     for split, faces in opened.items():
         reals, fakes = np.bincount(faces.labels, minlength=2).tolist()

@@ -1,6 +1,5 @@
 """The `LightningModule` of a forgery detector."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,10 @@ from torch.optim.lr_scheduler import StepLR
 from torchmetrics.classification import BinaryAccuracy
 
 from facemill import ConfigError
-from facemill.detectors.forgery import ForgeryDetector
+from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector
 from facemill.detectors.forgery.base import classification_loss
 from facemill.pipeline.config.train_settings import OptimizerSettings, TrainSettings
-from facemill.pipeline.data import Augmentation, RawBatch, prepare
+from facemill.pipeline.data import Augmentation, prepare
 from facemill.pipeline.data.split import describe_sample
 from facemill.pipeline.train.auroc import RankedAUROC
 
@@ -70,9 +69,11 @@ class ForgeryModule(LightningModule):  # type: ignore[misc]  # it has no types
             permuted = np.random.default_rng(self.seed).permutation(labels)
             self._permuted_labels = torch.from_numpy(permuted).to(self.device)
 
-    def training_step(self, raw: RawBatch, step: int) -> Tensor:
+    def training_step(self, raw: ForgeryBatch, step: int) -> Tensor:
         if self._permuted_labels is not None:
-            raw = replace(raw, labels=self._permuted_labels[raw.index], has_mask=torch.zeros_like(raw.has_mask))
+            raw = raw.replace(label=self._permuted_labels[raw.index])
+            if raw.has_mask is not None:
+                raw["has_mask"] = torch.zeros_like(raw.has_mask)
         torch.manual_seed(hash((self.seed, self.current_epoch, step, self.global_rank)))
         batch = prepare(raw, self.detector.input_spec, self.augmentation, epoch=self.current_epoch, step=step)
         output = self.detector(self._channels_last(batch.images))
@@ -88,7 +89,7 @@ class ForgeryModule(LightningModule):  # type: ignore[misc]  # it has no types
         """Images in channels-last layout on a GPU, which tensor cores prefer."""
         return images.contiguous(memory_format=torch.channels_last) if images.is_cuda else images
 
-    def validation_step(self, raw: RawBatch, step: int) -> None:
+    def validation_step(self, raw: ForgeryBatch, step: int) -> None:
         batch = prepare(raw, self.detector.input_spec)
         logit = self.detector(self._channels_last(batch.images)).logit
         labels = raw.labels

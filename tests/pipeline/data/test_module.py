@@ -7,8 +7,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from facemill import DatasetError
+from facemill.detectors.forgery import ForgeryBatch
 from facemill.pipeline.config.train_settings import TrainSettings
-from facemill.pipeline.data import FaceDataModule, RawBatch
+from facemill.pipeline.data import FaceDataModule
 from tests.pipeline.data.built import build, samples_of, video
 
 SETTINGS = TrainSettings(batch=8)
@@ -25,19 +26,14 @@ def indices(loader) -> list[int]:
     return [index for batch in loader for index in batch.index.tolist()]
 
 
-@pytest.fixture(params=["parquet", "tar"])
-def root(request):
-    return request.getfixturevalue(request.param)
-
-
 def test_training_is_balanced_in_full_batches(root):
     batches = list(module(root).train_dataloader())
-    assert [len(batch) for batch in batches] == [8] * 4  # 18 reals, repeated, and 18 fakes; the last 4 are left out
+    assert [batch.size for batch in batches] == [8] * 4  # 18 reals, repeated, and 18 fakes; the last 4 are left out
     assert abs(sum(int(batch.labels.sum()) for batch in batches) - 16) <= 4
 
 
 def test_a_lone_batch_is_kept_though_it_is_not_full(root):
-    assert [len(batch) for batch in module(root, TrainSettings(batch=50)).train_dataloader()] == [36]
+    assert [batch.size for batch in module(root, TrainSettings(batch=50)).train_dataloader()] == [36]
 
 
 def test_frames_every_and_balance_concern_training(root):
@@ -60,8 +56,8 @@ def test_the_order_is_that_of_the_epoch_whenever_it_starts(root):
     assert len({str(order) for order in orders}) == 3
 
 
-def test_workers_change_nothing_in_the_order_of_parquet(parquet):
-    assert indices(module(parquet, workers=2).train_dataloader()) == indices(module(parquet).train_dataloader())
+def test_neither_workers_nor_the_format_change_the_order(root, parquet):
+    assert indices(module(root, workers=2).train_dataloader()) == indices(module(parquet).train_dataloader())
 
 
 def test_ranks_share_both_splits(root):
@@ -78,7 +74,7 @@ def test_several_datasets_are_trained_on_together(parquet, tar):
 
 
 def test_masks_may_be_left_out(root):
-    assert not any(batch.has_mask.any() for batch in module(root, masks=False).train_dataloader())
+    assert all(batch.masks is None for batch in module(root, fields=()).train_dataloader())
 
 
 def test_a_missing_validation_split_is_told_with_its_remedy(tmp_path):
@@ -95,11 +91,11 @@ class Recorder(LightningModule):
         self.weight = torch.nn.Parameter(torch.zeros(()))
         self.epochs: dict[int, list[int]] = {}
 
-    def training_step(self, batch: RawBatch, _: int) -> torch.Tensor:
+    def training_step(self, batch: ForgeryBatch, _: int) -> torch.Tensor:
         self.epochs.setdefault(self.current_epoch, []).extend(batch.index.tolist())
         return self.weight * batch.images.float().mean()
 
-    def validation_step(self, batch: RawBatch, _: int) -> None:
+    def validation_step(self, batch: ForgeryBatch, _: int) -> None:
         pass
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
