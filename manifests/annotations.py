@@ -12,7 +12,7 @@ __all__ = ["PLACE", "Annotation", "Annotations", "image_names", "listing_schema"
 
 IMAGE = "image"
 SCALARS: dict[str, pa.DataType] = {"float": pa.float32(), "int": pa.int64(), "text": pa.string()}
-PLACE = pa.struct([pa.field("offset", pa.int64(), nullable=False), pa.field("size", pa.int64(), nullable=False)])
+PLACE = pa.struct([pa.field("offset", pa.int64()), pa.field("size", pa.int64())])
 """Where a shard holds an encoded image: its first byte in the file, and its number of bytes."""
 VECTOR = re.compile(r"float\[([1-9]\d{0,3})\]")
 

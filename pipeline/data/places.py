@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from facemill import DatasetError
@@ -14,6 +15,9 @@ from facemill.manifests.shards.base import Places
 from facemill.manifests.shards.dataset import DATASET_FILE, STATE_FOLDER
 from facemill.manifests.storage import atomic_path, sha256_of
 
+pc: Any = pyarrow.compute
+"""Untyped: the stubs do not support nulls."""
+
 __all__ = ["places_of", "with_places"]
 
 _DATASET = b"dataset_sha256"
@@ -21,11 +25,9 @@ _DATASET = b"dataset_sha256"
 
 
 def places_of(column: "pa.ChunkedArray[Any]") -> Places:
-    """First byte and size of each image of a column of samples.parquet, [rows, 2]; size -1 where it is null."""
-    places: Any = column.combine_chunks()
-    found = np.stack([np.asarray(places.field(name)) for name in ("offset", "size")], 1).astype(np.int64)
-    found[np.asarray(places.is_null())] = 0, -1
-    return found
+    """First byte and size of each image of a column of samples.parquet, [rows, 2]; -1 where it is null."""
+    parts = [pc.fill_null(pc.struct_field(column, name), -1) for name in ("offset", "size")]
+    return np.stack([part.to_numpy() for part in parts], 1).astype(np.int64)
 
 
 def with_places(folder: Path, split: str, samples: pa.Table, schema: pa.Schema) -> pa.Table:
