@@ -13,24 +13,24 @@ from facemill.pipeline.data.stream import StreamingFaces
 if TYPE_CHECKING:
     from facemill.pipeline.data.augment import Augmentation
     from facemill.pipeline.data.batches import prepare
-    from facemill.pipeline.data.module import FaceDataModule
+    from facemill.pipeline.data.module import TrainingData
 
 __all__ = [
     "Augmentation",
     "BalancedSampler",
-    "FaceDataModule",
     "FaceDataset",
     "FaceLoader",
     "RawBatch",
     "Sample",
     "StreamingFaces",
+    "TrainingData",
     "collate",
     "open_faces",
     "prepare",
 ]
 
 # These need the `train` extra, which reading a dataset does not, and take seconds to import.
-_LAZY = {"Augmentation": "augment", "FaceDataModule": "module", "prepare": "batches"}
+_LAZY = {"Augmentation": "augment", "TrainingData": "module", "prepare": "batches"}
 
 
 def __getattr__(name: str) -> Any:

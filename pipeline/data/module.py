@@ -1,119 +1,81 @@
-"""Lightning's data module for training runs."""
+"""The batches of a training run: both splits, distributed to the ranks."""
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import torch
-from lightning.pytorch import LightningDataModule
-from numpy.typing import NDArray
 
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data.balance import BalancedSampler
 from facemill.pipeline.data.dataset import FaceDataset
 from facemill.pipeline.data.loader import FaceLoader
 from facemill.pipeline.data.opening import open_faces
-from facemill.pipeline.data.sample import RawBatch
 from facemill.pipeline.data.split import Roots
 from facemill.pipeline.data.stream import StreamingFaces
 
-__all__ = ["EpochLoader", "FaceDataModule"]
+__all__ = ["TrainingData"]
 
 
-class EpochLoader(FaceLoader):
-    """A `FaceLoader` that sets the epoch of its sampler or stream before each iteration.
-
-    Lightning also sets the epoch of samplers, but only after it has started the first iteration and with it the
-    workers, so that a resumed run would start with the order of epoch 0. It does not set the epoch of streams.
-
-    Args:
-        faces: `set_epoch` is called on a stream itself, otherwise on the `sampler` if it has the method.
-        epoch: returns the current epoch.
-    """
-
-    def __init__(self, faces: FaceDataset | StreamingFaces, *, epoch: Callable[[], int], **options: Any) -> None:
-        super().__init__(faces, **options)
-        self._shuffled = faces if isinstance(faces, StreamingFaces) else self.sampler
-        self._epoch = epoch
-
-    def __iter__(self) -> Iterator[RawBatch]:  # type: ignore[override]  # as in `FaceLoader`
-        set_epoch = getattr(self._shuffled, "set_epoch", None)
-        if set_epoch is not None:
-            set_epoch(self._epoch())
-        return super().__iter__()
-
-
-class FaceDataModule(LightningDataModule):  # type: ignore[misc]  # it has no types
+class TrainingData:
     """Loads splits `train` and `val` in batches for `prepare`.
 
-    Shuffling depends on seed and epoch alone, so that a run resumed at an epoch continues like an uninterrupted
-    one. The `Trainer` needs `use_distributed_sampler=False`, since this module distributes samples to ranks.
+    The order depends on seed and epoch alone, so that a run resumed at an epoch continues like an uninterrupted one.
 
     Args:
         roots: folder of a built dataset, or several to train on together.
-        settings: `frames`, `every` and `balance` apply to training only; `batch` is per device here.
+        settings: `frames`, `every` and `balance` apply to training only; `batch` is per rank here.
         workers: DataLoader processes per split.
         masks: read forgery masks, for training.
+        rank, world: rank of this process in a distributed run, and number of ranks.
+
+    Attributes:
+        train, val: the datasets.
+        train_loader: shuffled and balanced; an incomplete last batch is dropped unless it is the only one.
+        val_loader: every sample once, in order, over all ranks together.
+
+    Raises:
+        DatasetError: if a dataset is unfinished or damaged, or lacks a split.
     """
 
     def __init__(
-        self, roots: Roots, settings: TrainSettings, *, workers: int = 0, seed: int = 0, masks: bool = True
+        self,
+        roots: Roots,
+        settings: TrainSettings,
+        *,
+        workers: int = 0,
+        seed: int = 0,
+        masks: bool = True,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
-        super().__init__()
-        self._roots, self._settings, self._workers, self._seed, self._masks = roots, settings, workers, seed, masks
-
-    def setup(self, stage: str | None = None) -> None:
-        """Open both splits.
-
-        Raises:
-            DatasetError: if a dataset is unfinished or damaged, or lacks a split.
-        """
-        rank, world = self._rank_and_world
-        options: dict[str, Any] = {"seed": self._seed, "rank": rank, "world": world}
-        s = self._settings
-        training: dict[str, Any] = {"frames": s.frames, "every": s.every, "balance": s.balance, "masks": self._masks}
-        self._train = open_faces(self._roots, "train", shuffle=True, **training, **options)
-        self._val = open_faces(self._roots, "val", masks=False, **options)
-
-    @property
-    def train_labels(self) -> NDArray[np.int64]:
-        """Labels of the training samples by index, [N]."""
-        return self._train.labels
+        s = settings
+        self._workers, self._batch = workers, s.batch
+        ranks: dict[str, Any] = {"seed": seed, "rank": rank, "world": world}
+        training: dict[str, Any] = {"frames": s.frames, "every": s.every, "balance": s.balance, "masks": masks}
+        self.train = open_faces(roots, "train", shuffle=True, **training, **ranks)
+        self.val = open_faces(roots, "val", masks=False, **ranks)
+        if isinstance(self.train, StreamingFaces):
+            self._shuffled: StreamingFaces | BalancedSampler = self.train
+            self.train_loader = self._loader(self.train, drop_last=self.train.shortest_share(workers) >= s.batch)
+        else:
+            self._shuffled = BalancedSampler(self.train.labels, balance=s.balance, **ranks)
+            drop = len(self._shuffled) >= s.batch
+            self.train_loader = self._loader(self.train, sampler=self._shuffled, drop_last=drop)
+        in_order = {} if isinstance(self.val, StreamingFaces) else {"sampler": range(rank, len(self.val), world)}
+        self.val_loader = self._loader(self.val, **in_order)
 
     @property
-    def val_samples(self) -> pa.Table:
-        """The validation samples' rows of samples.parquet, by index."""
-        return self._val.samples
+    def steps(self) -> int | None:
+        """Batches of an epoch; None if not known in advance."""
+        return None if isinstance(self.train, StreamingFaces) else len(self.train_loader)
 
-    def train_dataloader(self) -> EpochLoader:
-        """Shuffled and balanced; an incomplete last batch is dropped unless it is the only one."""
-        rank, world = self._rank_and_world
-        if isinstance(self._train, StreamingFaces):
-            return self._loader(
-                self._train, drop_last=self._train.shortest_share(self._workers) >= self._settings.batch
-            )
-        sampler = BalancedSampler(
-            self._train.labels, balance=self._settings.balance, seed=self._seed, rank=rank, world=world
-        )
-        return self._loader(self._train, sampler=sampler, drop_last=len(sampler) >= self._settings.batch)
+    def set_epoch(self, epoch: int) -> None:
+        """Use this epoch's order from the next iteration over `train_loader` on."""
+        self._shuffled.set_epoch(epoch)
 
-    def val_dataloader(self) -> EpochLoader:
-        """Every sample once, in order, over all ranks together."""
-        if isinstance(self._val, StreamingFaces):
-            return self._loader(self._val)
-        rank, world = self._rank_and_world
-        return self._loader(self._val, sampler=range(rank, len(self._val), world))
-
-    @property
-    def _rank_and_world(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-    def _loader(self, dataset: FaceDataset | StreamingFaces, **options: Any) -> EpochLoader:
-        return EpochLoader(
-            dataset,
-            epoch=lambda: self.trainer.current_epoch if self.trainer else 0,
-            batch_size=self._settings.batch,
+    def _loader(self, faces: FaceDataset | StreamingFaces, **options: Any) -> FaceLoader:
+        return FaceLoader(
+            faces,
+            batch_size=self._batch,
             num_workers=self._workers,
             persistent_workers=self._workers > 0,
             pin_memory=torch.cuda.is_available(),
