@@ -6,27 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from facemill import ConfigError, DatasetError, FacemillError
+from facemill import ConfigError
 from facemill.detectors.device import resolve_device
 from facemill.detectors.forgery import create, options_of
 from facemill.manifests.shards.dataset import DATASET_FILE, read_dataset
 from facemill.manifests.storage import read_json, sha256_of
 from facemill.pipeline.config.recipe import Recipe
-from facemill.pipeline.data import TrainingData, open_faces
-from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_shared
+from facemill.pipeline.data import TrainingData
 from facemill.pipeline.data.split import Roots, list_folders
+from facemill.pipeline.train.conditions import Conditions, record_conditions
+from facemill.pipeline.train.data_checks import check_data
 from facemill.pipeline.train.device import count_processes, default_workers, launched
 from facemill.pipeline.train.epoch_log import EpochLog
-from facemill.pipeline.train.framing import crop_settings, differences_from_paper
+from facemill.pipeline.train.framing import crop_settings
 from facemill.pipeline.train.loop import TrainingLoop
 from facemill.pipeline.train.module import ForgeryModule
 from facemill.pipeline.train.optimizers import create_optimizer, create_schedule
+from facemill.pipeline.train.ranks import on_rank_0
 from facemill.pipeline.train.release import release, try_release
 from facemill.pipeline.train.run_folder import (
     CONFIG_FILE,
@@ -106,7 +105,9 @@ def train(
     """
     data, out = list_folders(data), Path(out)
     config = _configure(detector, data, recipe)
-    trained_on = _check_data(data, config)
+    checked = check_data(data, config)
+    for warning in checked.warnings:
+        _note(warning)
     chosen = resolve_device(device)
     if chosen.index is not None:
         raise ConfigError(
@@ -119,50 +120,51 @@ def train(
     # All checks come before the folder is claimed.
     torch.manual_seed(config.seed)  # for weight initialisation
     nodes, count = count_processes(devices, on_gpu=on_gpu)
-    module = ForgeryModule(
-        create(detector, **config.options),
-        config.train,
-        seed=config.seed,
-        compiled=compiled,
-        synchronised=on_gpu and nodes * count > 1,
-    )
+    ranks = nodes * count
+    synchronised = on_gpu and ranks > 1
+    network = create(detector, **config.options)
+    module = ForgeryModule(network, config.train, seed=config.seed, compiled=compiled, synchronised=synchronised)
     optimizer = create_optimizer(module.detector, config.train.optimizer)
     schedule = create_schedule(optimizer, config.train.schedule)
-    per_rank = config.train.model_copy(update={"batch": _per_rank(config.train.batch, nodes * count)})
+    settings = config.train.model_copy(update={"batch": _per_rank(config.train.batch, ranks)})
+    workers = default_workers(count) if workers is None else workers
+    mixed = config.train.precision == "bf16" or (config.train.precision == "auto" and on_gpu)
     if rank_zero_only.rank == 0:
         try_release(module.detector, config)
-        # Only rank 0 claims the folder, even if others get here first; they wait for it in `launch`.
+        # Only rank 0 claims the folder, even if others get here first; they wait for it in `launched`.
         _claim(out, config, resume=resume)
-        write_trained_on(out, trained_on)
+        write_trained_on(out, checked.contents)
     if on_gpu:
         module = module.to(memory_format=torch.channels_last)
         torch.backends.cudnn.benchmark = True  # all inputs have one size, so the search for the fastest kernels pays
-    mixed = config.train.precision == "bf16" or (config.train.precision == "auto" and on_gpu)
     with launched(on_gpu=on_gpu, nodes=nodes, processes=count, mixed=mixed) as fabric:
-        faces = TrainingData(
-            data,
-            per_rank,
-            workers=default_workers(count) if workers is None else workers,
-            seed=config.seed,
-            masks=module.detector.uses_masks,
-            rank=fabric.global_rank,
-            world=fabric.world_size,
+        order = {"seed": config.seed, "rank": fabric.global_rank, "world": ranks}
+        faces = TrainingData(data, settings, workers=workers, masks=module.detector.uses_masks, **order)
+        loop = TrainingLoop(fabric, module, optimizer, schedule, faces, out, settings, seed=config.seed)
+        loop.resume()
+        conditions = Conditions(
+            device=torch.cuda.get_device_name(fabric.device) if on_gpu else "cpu",
+            precision="bf16" if mixed else "float32",
+            nodes=nodes,
+            ranks=ranks,
+            workers=workers if checked.streamed else None,
+            threads=None if on_gpu else torch.get_num_threads(),
+            norms="synchronised" if synchronised else "per rank",
+            compiled=compiled,
         )
-        loop = TrainingLoop(fabric, module, optimizer, schedule, faces, out, per_rank, seed=config.seed)
-        with EpochLog(
-            out, epochs=config.train.epochs, steps=faces.steps, progress=progress, writes=fabric.is_global_zero
-        ) as log:
+        on_rank_0(fabric, lambda: _note(record_conditions(out, conditions, first_epoch=len(loop.rows))))
+        epochs, writes = config.train.epochs, fabric.is_global_zero
+        with EpochLog(out, epochs=epochs, steps=faces.steps, progress=progress, writes=writes) as log:
             loop.run(log)
-        failure = None
-        if fabric.is_global_zero:
-            try:
-                release(out, module, config, next(iter(faces.val_loader)), fabric.device, mixed=mixed)
-            except FacemillError as error:
-                failure = error
-        failure = fabric.broadcast(failure)  # the other ranks wait here, and fail as well
-    if failure is not None:
-        raise failure
+        first = next(iter(faces.val_loader))
+        on_rank_0(fabric, lambda: release(out, module, config, first, fabric.device, mixed=mixed))
     return _read_result(out)
+
+
+def _note(sentence: str | None) -> None:
+    if sentence is not None and rank_zero_only.rank == 0:
+        logger.info("Note: %s", sentence)
+        print(f"Note: {sentence}", file=sys.stderr)
 
 
 def _configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
@@ -178,31 +180,6 @@ def _configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig
         dataset_sha256=tuple(sha256_of(folder / DATASET_FILE) for folder in data),
         crop=crop_settings(data[0]),
     )
-
-
-def _check_data(data: Sequence[Path], config: RunConfig) -> pa.Table:
-    """Refuse data that would make training or validation invalid; returns what identifies the samples used."""
-    s = config.train
-    opened = {
-        "train": open_faces(data, "train", frames=s.frames, every=s.every, seed=config.seed, masks=False),
-        "val": open_faces(data, "val", masks=False),
-    }
-    for split, faces in opened.items():
-        reals, fakes = np.bincount(faces.labels, minlength=2).tolist()
-        if not reals or not fakes:
-            raise DatasetError(
-                f"Split {split} of {', '.join(map(str, data))} has {reals} reals and {fakes} fakes, and training needs "
-                "both, as does the AUC that selects the best weights: add the other class."
-            )
-    parts = [read_part(folder, split) for folder in data for split in opened]
-    refuse_shared(parts)
-    for warning in filter(None, (check_subjects(parts), *differences_from_paper(config.detector, data))):
-        if rank_zero_only.rank == 0:
-            logger.info("Note: %s", warning)
-            print(f"Note: {warning}", file=sys.stderr)
-    used = pa.concat_tables([part.contents for part in parts])
-    samples = pa.concat_tables([faces.samples.select(["sample_id"]) for faces in opened.values()])["sample_id"]
-    return used.filter(pc.is_in(used["sample_id"], value_set=samples.combine_chunks()))
 
 
 def _claim(out: Path, config: RunConfig, *, resume: bool) -> None:

@@ -38,7 +38,10 @@ class TrainingLoop:
     Args:
         fabric: launched.
         module: on the CPU; is moved to the device.
-        run: folder for the checkpoints; a last one in it is continued from.
+        run: folder for the checkpoints.
+
+    Attributes:
+        rows: of log.csv, one for each epoch that has ended.
     """
 
     def __init__(
@@ -59,14 +62,27 @@ class TrainingLoop:
         self._first_logits = torch.empty(0)
         self.rows: list[Row] = []
 
+    def resume(self) -> None:
+        """Continue from the last checkpoint, if there is one.
+
+        Raises:
+            ConfigError: if it is damaged.
+        """
+        path = self._run / LAST_CHECKPOINT
+        if not path.is_file():
+            return
+        content = read_checkpoint(path)
+        self._module.load_state_dict(content["state_dict"])
+        self._optimizer.load_state_dict(content["optimizer"])
+        self._schedule.load_state_dict(content["schedule"])
+        self.rows = content["rows"]
+
     def run(self, log: EpochLog) -> None:
         """Train until the last epoch.
 
         Raises:
-            ConfigError: if a loss or a validation output is not finite, or the last checkpoint is damaged.
+            ConfigError: if a loss or a validation output is not finite.
         """
-        if (self._run / LAST_CHECKPOINT).is_file():
-            self._resume()
         if self._settings.shuffle_labels:
             self._module.shuffle_labels(self._data.train.labels, self._fabric.device)
         for epoch in range(len(self.rows), self._settings.epochs):
@@ -149,10 +165,3 @@ class TrainingLoop:
         if best_row(self.rows) is self.rows[-1]:
             write_checkpoint(self._run / BEST_CHECKPOINT, content)
         write_checkpoint(self._run / LAST_CHECKPOINT, content)
-
-    def _resume(self) -> None:
-        content = read_checkpoint(self._run / LAST_CHECKPOINT)
-        self._module.load_state_dict(content["state_dict"])
-        self._optimizer.load_state_dict(content["optimizer"])
-        self._schedule.load_state_dict(content["schedule"])
-        self.rows = content["rows"]

@@ -1,15 +1,16 @@
-"""Sums, tensors and buffers over the ranks of a run."""
+"""Sums, tensors, buffers and failures over the ranks of a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, distributed, nn
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from facemill import FacemillError
 from facemill.pipeline.train.epoch_log import Row
 
-__all__ = ["Means", "copy_buffers", "gather"]
+__all__ = ["Means", "copy_buffers", "gather", "on_rank_0"]
 
 
 class Means:
@@ -49,3 +50,16 @@ def copy_buffers(module: nn.Module, fabric: Fabric) -> None:
     if fabric.world_size > 1:
         for buffer in module.buffers():
             distributed.broadcast(buffer, 0)
+
+
+def on_rank_0(fabric: Fabric, act: Callable[[], object]) -> None:
+    """Call a function on rank 0 only, for which the others wait; a `FacemillError` is raised on all ranks."""
+    failure = None
+    if fabric.is_global_zero:
+        try:
+            act()
+        except FacemillError as error:
+            failure = error
+    failure = fabric.broadcast(failure)
+    if failure is not None:
+        raise failure
