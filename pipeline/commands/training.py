@@ -43,7 +43,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a forgery detector and keep the weights of the best validation AUC; --resume continues a run."""
-    from lightning.pytorch.utilities import rank_zero_only
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
 
     from facemill.pipeline.config.recipe import available_recipes, load_recipe
     from facemill.pipeline.train import train as run

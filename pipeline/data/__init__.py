@@ -11,21 +11,21 @@ from facemill.pipeline.data.sample import Sample, collate
 if TYPE_CHECKING:
     from facemill.pipeline.data.augment import Augmentation
     from facemill.pipeline.data.batches import prepare
-    from facemill.pipeline.data.module import FaceDataModule
+    from facemill.pipeline.data.module import TrainingData
 
 __all__ = [
     "Augmentation",
     "BalancedSampler",
-    "FaceDataModule",
     "FaceDataset",
     "FaceLoader",
     "Sample",
+    "TrainingData",
     "collate",
     "prepare",
 ]
 
 # These need the `train` extra, which reading a dataset does not, and take seconds to import.
-_LAZY = {"Augmentation": "augment", "FaceDataModule": "module", "prepare": "batches"}
+_LAZY = {"Augmentation": "augment", "TrainingData": "module", "prepare": "batches"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,11 +2,9 @@
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_auroc
-from torchmetrics.utilities import dim_zero_cat
 
-__all__ = ["RankedAUROC", "ranks"]
+__all__ = ["ranked_auroc", "ranks"]
 
 
 def ranks(values: Tensor) -> Tensor:
@@ -16,20 +14,6 @@ def ranks(values: Tensor) -> Tensor:
     return scaled
 
 
-class RankedAUROC(Metric):  # type: ignore[misc]  # it has no types
-    """Exact area under the ROC curve of log-odds, over all processes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("logits", [], dist_reduce_fx="cat")
-        self.add_state("labels", [], dist_reduce_fx="cat")
-
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: log-odds [B] and labels, int [B]."""
-        self.logits.append(logits.float())
-        self.labels.append(labels)
-
-    def compute(self) -> Tensor:
-        """Return the AUC of all batches so far, a scalar."""
-        auc: Tensor = binary_auroc(ranks(dim_zero_cat(self.logits)), dim_zero_cat(self.labels))
-        return auc
+def ranked_auroc(logits: Tensor, labels: Tensor) -> float:
+    """Exact area under the ROC curve of log-odds [N] against labels, int [N]."""
+    return float(binary_auroc(ranks(logits), labels))

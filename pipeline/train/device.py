@@ -1,13 +1,19 @@
-"""Number of training processes and of data-loading workers."""
+"""Training processes and data-loading workers: their numbers, and the start of the processes with Fabric."""
 
+import logging
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.precision import MixedPrecision
 
 from facemill import ConfigError
 
-__all__ = ["count_processes", "default_workers"]
+__all__ = ["count_processes", "default_workers", "launched"]
 
 MAX_WORKERS = 8
 
@@ -26,7 +32,7 @@ def count_processes(devices: int | None, *, on_gpu: bool) -> tuple[int, int]:
     Raises:
         ConfigError: if a launcher has started a different number of processes than requested.
     """
-    nodes, started = _launched()
+    nodes, started = _started()
     if started is None:
         return 1, devices or (torch.cuda.device_count() if on_gpu else 1)
     if devices not in (None, started):
@@ -37,7 +43,7 @@ def count_processes(devices: int | None, *, on_gpu: bool) -> tuple[int, int]:
     return nodes, started
 
 
-def _launched() -> tuple[int, int | None]:
+def _started() -> tuple[int, int | None]:
     """Nodes, and processes per node started by torchrun or srun; None without a launcher, or for a single process."""
     environment = os.environ
     if TorchElasticEnvironment.detect():
@@ -47,3 +53,36 @@ def _launched() -> tuple[int, int | None]:
         nodes = int(environment["SLURM_NNODES"])
         return nodes, tasks // nodes
     return 1, None
+
+
+@contextmanager
+def launched(*, on_gpu: bool, nodes: int, processes: int, mixed: bool) -> Iterator[Fabric]:
+    """Start the other processes of this node, unless a launcher has; they are killed if this one fails.
+
+    Args:
+        mixed: bf16 with weights in float32, instead of float32.
+    """
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    accelerator = "cuda" if on_gpu else "cpu"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning.*")  # advice on settings, which are intended as they are
+        fabric = Fabric(
+            accelerator=accelerator,
+            num_nodes=nodes,
+            devices=processes,
+            strategy="ddp" if nodes * processes > 1 else "auto",
+            plugins=[_Bf16("bf16-mixed", accelerator)] if mixed else [],
+        )
+        fabric.launch()
+        try:
+            yield fabric
+        except BaseException:
+            for process in getattr(fabric.strategy.launcher, "procs", ()):
+                process.kill()
+            raise
+
+
+class _Bf16(MixedPrecision):  # type: ignore[misc]  # it has no types
+    def forward_context(self) -> torch.autocast:
+        # With a cache of converted weights, the gradients of a weight that is used twice are added up in bf16.
+        return torch.autocast(self.device, dtype=torch.bfloat16, cache_enabled=False)

@@ -1,86 +1,98 @@
-"""Metrics of each epoch of a run, as a CSV file that survives interruptions."""
+"""What a run reports: a row per epoch in a CSV file and on the terminal, TensorBoard events, a progress bar."""
 
 import csv
 import io
 import logging
-import math
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Self
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
 
-from facemill import ConfigError
 from facemill.manifests.storage import write_atomically
+from facemill.pipeline.train.run_folder import LOG_FILE, LOGS_FOLDER
 
-__all__ = ["EpochLog"]
+__all__ = ["EpochLog", "Row", "best_row"]
 
 logger = logging.getLogger(__name__)
 
-CHECKED_STEPS = 50
+Row = dict[str, float]
+"""An epoch's number, learning rate, training loss and its terms, and validation metrics, by their names in log.csv."""
 
 
-class EpochLog(Callback):  # type: ignore[misc]  # it has no types
-    """Keeps a row per epoch in checkpoints and in a CSV file.
+def best_row(rows: list[Row]) -> Row:
+    """The row of the best epoch: highest validation AUC, then lowest validation loss."""
+    return max(rows, key=lambda row: (row["val_auc"], -row["val_loss"]))
 
-    Lightning's CSV logger deletes the rows of earlier parts of a resumed run. Here the rows are stored in the
-    checkpoint, so that a resumed run's file equals that of an uninterrupted run.
+
+class EpochLog:
+    """Reports a run as it goes on; a context manager.
 
     Args:
-        path: the CSV file.
-        printed: also print the line that is logged for each epoch.
+        run: the run's folder.
+        epochs: of the whole run.
+        steps: of an epoch; None if not known.
+        progress: show a progress bar on a terminal, otherwise print a line per epoch.
+        writes: false on ranks other than 0, which report nothing.
     """
 
-    def __init__(self, path: Path, *, printed: bool = False) -> None:
-        self.rows: list[dict[str, float]] = []
-        self._rate = 0.0
-        self._path = path
-        self._printed = printed
+    def __init__(self, run: Path, *, epochs: int, steps: int | None, progress: bool, writes: bool = True) -> None:
+        self._run, self._epochs, self._writes = run, epochs, writes
+        self._printed = progress and writes and not Console().is_terminal
+        self._events = SummaryWriter(run / LOGS_FOLDER) if writes else None
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        shown = progress and writes and not self._printed
+        self._bar = Progress(*columns, TextColumn("{task.fields[loss]}"), disable=not shown)
+        self._task = self._bar.add_task("", total=steps, loss="")
 
-    @property
-    def best(self) -> dict[str, float]:
-        """The row of the best epoch: highest validation AUC, then lowest validation loss."""
-        return max(self.rows, key=lambda row: (row["val_auc"], -row["val_loss"]))
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        del pl_module
-        # Not read at the epoch's end, when it is already the next epoch's.
-        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        del pl_module, batch
-        # Only every few steps, since reading a value synchronises with the GPU.
-        last = batch_idx + 1 == trainer.num_training_batches
-        if (last or batch_idx % CHECKED_STEPS == 0) and not math.isfinite(outputs["loss"]):
-            raise ConfigError(
-                f"The loss is not finite in epoch {trainer.current_epoch + 1}: lower train.optimizer.lr, or set "
-                "train.precision=float32."
-            )
+        self._bar.stop()
+        if self._events is not None:
+            self._events.close()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        del pl_module
-        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if name != "loss"}
-        self.rows.append({"epoch": trainer.current_epoch, "learning_rate": self._rate, **metrics})
-        if not trainer.is_global_zero:
+    def start_epoch(self, epoch: int) -> None:
+        """Restart the progress bar; epochs are shown counted from 1."""
+        self._bar.reset(self._task, description=f"Epoch {epoch + 1}/{self._epochs}")
+
+    def step(self) -> None:
+        """Advance the progress bar."""
+        self._bar.advance(self._task)
+
+    def loss(self, loss: float, steps: int) -> None:
+        """Report the loss of a batch, after this number of steps of the run."""
+        self._bar.update(self._task, loss=f"loss {loss:.4f}")
+        if self._events is not None:
+            self._events.add_scalar("loss", loss, steps)
+
+    def epoch(self, rows: list[Row]) -> None:
+        """Report the last of the rows, and write all of them, so that a resumed run's file holds the whole run."""
+        if self._events is None:
             return
-        self._write()
-        shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in ("train_loss", "val_loss", "val_auc"))
-        line = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}"
+        row = rows[-1]
+        write_rows(self._run / LOG_FILE, rows)
+        for name in row.keys() - {"epoch"}:
+            self._events.add_scalar(name, row[name], int(row["epoch"]))
+        self._events.flush()
+        shown = "  ".join(f"{name} {row[name]:.4f}" for name in ("train_loss", "val_loss", "val_auc"))
+        line = f"epoch {row['epoch'] + 1}/{self._epochs}  {shown}"
         logger.info(line)
         if self._printed:
             print(line)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = list(state_dict["rows"])
-
-    def _write(self) -> None:
-        text = io.StringIO()
-        names = dict.fromkeys(name for row in self.rows for name in row)  # loss terms may start in later epochs
-        writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_atomically(self._path, text.getvalue().encode())
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """Write rows as CSV; a column is empty in the epochs that lack it, since terms of the loss may begin later."""
+    text = io.StringIO()
+    names = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())

@@ -1,45 +1,34 @@
 """`facemill train`: train a detector on datasets into a run folder; a run killed at any time can be resumed."""
 
 import logging
-import signal
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from rich.console import Console
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from facemill import ConfigError, DatasetError, FacemillError
+from facemill import ConfigError
 from facemill.detectors.device import resolve_device
 from facemill.detectors.forgery import create, options_of
 from facemill.manifests.shards.dataset import DATASET_FILE, read_dataset
 from facemill.manifests.storage import read_json, sha256_of
 from facemill.pipeline.config.recipe import Recipe
-from facemill.pipeline.data import FaceDataModule, FaceDataset
-from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_shared
+from facemill.pipeline.data import TrainingData
 from facemill.pipeline.data.split import Roots, list_folders
-from facemill.pipeline.train.checkpoints import AtomicCheckpoints, RunCheckpoints
-from facemill.pipeline.train.device import count_processes, default_workers
+from facemill.pipeline.train.conditions import Conditions, record_conditions
+from facemill.pipeline.train.data_checks import check_data
+from facemill.pipeline.train.device import count_processes, default_workers, launched
 from facemill.pipeline.train.epoch_log import EpochLog
-from facemill.pipeline.train.framing import crop_settings, differences_from_paper
+from facemill.pipeline.train.framing import crop_settings
+from facemill.pipeline.train.loop import TrainingLoop
 from facemill.pipeline.train.module import ForgeryModule
+from facemill.pipeline.train.optimizers import create_optimizer, create_schedule
+from facemill.pipeline.train.ranks import on_rank_0
 from facemill.pipeline.train.release import release, try_release
 from facemill.pipeline.train.run_folder import (
-    BEST_CHECKPOINT,
     CONFIG_FILE,
-    LAST_CHECKPOINT,
-    LOG_FILE,
-    LOGS_FOLDER,
     METRICS_FILE,
     RunConfig,
     read_config,
@@ -116,7 +105,9 @@ def train(
     """
     data, out = list_folders(data), Path(out)
     config = _configure(detector, data, recipe)
-    trained_on = _check_data(data, config)
+    checked = check_data(data, config)
+    for warning in checked.warnings:
+        _note(warning)
     chosen = resolve_device(device)
     if chosen.index is not None:
         raise ConfigError(
@@ -129,46 +120,50 @@ def train(
     # All checks come before the folder is claimed.
     torch.manual_seed(config.seed)  # for weight initialisation
     nodes, count = count_processes(devices, on_gpu=on_gpu)
-    model = ForgeryModule(
-        create(detector, **config.options),
-        config.train,
-        seed=config.seed,
-        compiled=compiled,
-        synchronised=on_gpu and nodes * count > 1,
-    )
+    ranks = nodes * count
+    synchronised = on_gpu and ranks > 1
+    network = create(detector, **config.options)
+    module = ForgeryModule(network, config.train, seed=config.seed, compiled=compiled, synchronised=synchronised)
+    optimizer = create_optimizer(module.detector, config.train.optimizer)
+    schedule = create_schedule(optimizer, config.train.schedule)
+    settings = config.train.model_copy(update={"batch": _per_rank(config.train.batch, ranks)})
+    workers = default_workers(count) if workers is None else workers
+    mixed = config.train.precision == "bf16" or (config.train.precision == "auto" and on_gpu)
     if rank_zero_only.rank == 0:
-        try_release(model.detector, config)
-    if on_gpu:
-        model = model.to(memory_format=torch.channels_last)
-    # Only rank 0 claims the folder, even if others get here first; they wait for it in `fit`.
-    if rank_zero_only.rank == 0:
+        try_release(module.detector, config)
+        # Only rank 0 claims the folder, even if others get here first; they wait for it in `launched`.
         _claim(out, config, resume=resume)
-        write_trained_on(out, trained_on)
-    with _silence_lightning():
-        trainer = _trainer(out, config, on_gpu=on_gpu, nodes=nodes, devices=count, progress=progress)
-        faces = FaceDataModule(
-            data,
-            settings=config.train.model_copy(update={"batch": _per_device(config.train.batch, trainer.world_size)}),
-            workers=default_workers(count) if workers is None else workers,
-            seed=config.seed,
-            fields=model.detector.fields,
+        write_trained_on(out, checked.contents)
+    if on_gpu:
+        module = module.to(memory_format=torch.channels_last)
+        torch.backends.cudnn.benchmark = True  # all inputs have one size, so the search for the fastest kernels pays
+    with launched(on_gpu=on_gpu, nodes=nodes, processes=count, mixed=mixed) as fabric:
+        order = {"seed": config.seed, "rank": fabric.global_rank, "world": ranks}
+        faces = TrainingData(data, settings, workers=workers, fields=module.detector.fields, **order)
+        loop = TrainingLoop(fabric, module, optimizer, schedule, faces, out, settings, seed=config.seed)
+        loop.resume()
+        conditions = Conditions(
+            device=torch.cuda.get_device_name(fabric.device) if on_gpu else "cpu",
+            precision="bf16" if mixed else "float32",
+            nodes=nodes,
+            ranks=ranks,
+            threads=None if on_gpu else torch.get_num_threads(),
+            norms="synchronised" if synchronised else "per rank",
+            compiled=compiled,
         )
-        last = out / LAST_CHECKPOINT
-        try:
-            trainer.fit(model, faces, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
-        except SystemExit:  # Lightning turns Ctrl-C into this, and ignores further ones
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise KeyboardInterrupt from None
-    failure = None
-    if trainer.is_global_zero:
-        try:
-            release(out, model, config, next(iter(faces.val_dataloader())), chosen)
-        except FacemillError as error:
-            failure = error
-    failure = trainer.strategy.broadcast(failure)  # the other ranks wait here, and fail as well
-    if failure is not None:
-        raise failure
+        on_rank_0(fabric, lambda: _note(record_conditions(out, conditions, first_epoch=len(loop.rows))))
+        epochs, writes = config.train.epochs, fabric.is_global_zero
+        with EpochLog(out, epochs=epochs, steps=faces.steps, progress=progress, writes=writes) as log:
+            loop.run(log)
+        first = next(iter(faces.val_loader))
+        on_rank_0(fabric, lambda: release(out, module, config, first, fabric.device, mixed=mixed))
     return _read_result(out)
+
+
+def _note(sentence: str | None) -> None:
+    if sentence is not None and rank_zero_only.rank == 0:
+        logger.info("Note: %s", sentence)
+        print(f"Note: {sentence}", file=sys.stderr)
 
 
 def _configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
@@ -184,31 +179,6 @@ def _configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig
         dataset_sha256=tuple(sha256_of(folder / DATASET_FILE) for folder in data),
         crop=crop_settings(data[0]),
     )
-
-
-def _check_data(data: Sequence[Path], config: RunConfig) -> pa.Table:
-    """Refuse data that would make training or validation invalid; returns what identifies the samples used."""
-    s = config.train
-    opened = {
-        "train": FaceDataset(data, "train", frames=s.frames, every=s.every, seed=config.seed, fields=()),
-        "val": FaceDataset(data, "val", fields=()),
-    }
-    for split, faces in opened.items():
-        reals, fakes = np.bincount(faces.labels, minlength=2).tolist()
-        if not reals or not fakes:
-            raise DatasetError(
-                f"Split {split} of {', '.join(map(str, data))} has {reals} reals and {fakes} fakes, and training needs "
-                "both, as does the AUC that selects the best weights: add the other class."
-            )
-    parts = [read_part(folder, split) for folder in data for split in opened]
-    refuse_shared(parts)
-    for warning in filter(None, (check_subjects(parts), *differences_from_paper(config.detector, data))):
-        if rank_zero_only.rank == 0:
-            logger.info("Note: %s", warning)
-            print(f"Note: {warning}", file=sys.stderr)
-    used = pa.concat_tables([part.contents for part in parts])
-    samples = pa.concat_tables([faces.samples.select(["sample_id"]) for faces in opened.values()])["sample_id"]
-    return used.filter(pc.is_in(used["sample_id"], value_set=samples.combine_chunks()))
 
 
 def _claim(out: Path, config: RunConfig, *, resume: bool) -> None:
@@ -233,46 +203,12 @@ def _claim(out: Path, config: RunConfig, *, resume: bool) -> None:
         )
 
 
-def _per_device(batch: int, devices: int) -> int:
-    if batch % devices:
-        raise ConfigError(f"train.batch={batch} is not divisible by {devices} devices: choose a multiple of {devices}.")
-    if batch == devices:
+def _per_rank(batch: int, ranks: int) -> int:
+    if batch % ranks:
+        raise ConfigError(f"train.batch={batch} is not divisible by {ranks} devices: choose a multiple of {ranks}.")
+    if batch == ranks:
         raise ConfigError("Batch normalisation needs more than one crop per device: choose a larger train.batch.")
-    return batch // devices
-
-
-def _trainer(out: Path, config: RunConfig, *, on_gpu: bool, nodes: int, devices: int, progress: bool) -> Trainer:
-    bf16 = config.train.precision == "bf16" or (config.train.precision == "auto" and on_gpu)
-    bar = progress and Console().is_terminal
-    log = EpochLog(out / LOG_FILE, printed=progress and not bar)
-    callbacks = [log, RunCheckpoints(log, last=out / LAST_CHECKPOINT, best=out / BEST_CHECKPOINT)]
-    if bar:
-        callbacks.append(EpochBar())
-    return Trainer(
-        accelerator="cuda" if on_gpu else "cpu",
-        num_nodes=nodes,
-        devices=devices,
-        strategy="ddp" if nodes * devices > 1 else "auto",
-        precision="bf16-mixed" if bf16 else "32-true",
-        max_epochs=config.train.epochs,
-        accumulate_grad_batches=config.train.accumulate,
-        callbacks=callbacks,
-        logger=TensorBoardLogger(out, LOGS_FOLDER, ""),
-        plugins=[AtomicCheckpoints()],
-        enable_progress_bar=bar,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        benchmark=on_gpu,  # all inputs have one size, so cuDNN's search for the fastest kernels pays off
-        use_distributed_sampler=False,  # the data module's samplers handle ranks and balance
-    )
-
-
-class EpochBar(RichProgressBar):  # type: ignore[misc]  # it has no types
-    """Progress bar that counts epochs from 1, like the log; Lightning's shows "0/0" for a run's only epoch."""
-
-    def _get_train_description(self, current_epoch: int) -> str:
-        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
+    return batch // ranks
 
 
 def _read_result(out: Path) -> TrainResult:
@@ -284,19 +220,3 @@ def _read_result(out: Path) -> TrainResult:
     except (ValueError, LookupError, TypeError) as error:
         raise ConfigError(f"{path} is damaged ({error}): delete it, and --resume recreates it.") from None
     return TrainResult(out, epochs, best, metrics, rank_zero_only.rank == 0)
-
-
-@contextmanager
-def _silence_lightning() -> Iterator[None]:
-    """Suppress Lightning's advice on settings, which are intended as they are, and its advertisements."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning.*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

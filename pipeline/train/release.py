@@ -13,8 +13,7 @@ from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector
 from facemill.manifests.storage import atomic_path, write_atomically
 from facemill.pipeline.data import prepare
 from facemill.pipeline.train.checkpoints import read_checkpoint
-from facemill.pipeline.train.epoch_log import EpochLog
-from facemill.pipeline.train.module import FIRST_LOGITS, ForgeryModule
+from facemill.pipeline.train.module import ForgeryModule
 from facemill.pipeline.train.run_folder import BEST_CHECKPOINT, METRICS_FILE, MODEL_FILE, RunConfig, load_detector
 
 __all__ = ["release", "try_release"]
@@ -37,13 +36,16 @@ def try_release(detector: ForgeryDetector, config: RunConfig) -> None:
         load_detector(config, path)
 
 
-def release(out: Path, module: ForgeryModule, config: RunConfig, raw: ForgeryBatch, device: torch.device) -> None:
+def release(
+    out: Path, module: ForgeryModule, config: RunConfig, raw: ForgeryBatch, device: torch.device, *, mixed: bool
+) -> None:
     """Write model.safetensors from the best checkpoint, then metrics.json.
 
     Args:
         module: as trained; the best weights are loaded into its detector.
         raw: rank 0's first validation batch.
         device: where the weights were trained.
+        mixed: training used bf16, whose log-odds are too coarse to compare with.
 
     Raises:
         DetectorError: if the weights score that batch differently in a new detector.
@@ -51,8 +53,8 @@ def release(out: Path, module: ForgeryModule, config: RunConfig, raw: ForgeryBat
     checkpoint = read_checkpoint(out / BEST_CHECKPOINT)
     module.load_state_dict(checkpoint["state_dict"])
     expected = [(_log_odds(module.detector, raw, device), _SAME_NETWORK)]
-    if module.trainer.precision == "32-true":  # log-odds in bf16 are too coarse to compare with
-        expected.append((checkpoint[FIRST_LOGITS], _AS_LOGGED))
+    if not mixed:
+        expected.append((checkpoint["first_logits"], _AS_LOGGED))
     with atomic_path(out / MODEL_FILE) as temporary:
         _save(module.detector, temporary)
         found = _log_odds(load_detector(config, temporary), raw, device)
@@ -64,8 +66,7 @@ def release(out: Path, module: ForgeryModule, config: RunConfig, raw: ForgeryBat
                     f"(log-odds {found[worst]:.4g} instead of {logits[worst]:.4g}), and are not released: the "
                     "detector depends on state that is not in its state dict, or was modified for training."
                 )
-    rows = checkpoint["callbacks"][EpochLog.__qualname__]["rows"]
-    content = {"epochs": module.settings.epochs, **rows[checkpoint["epoch"]]}
+    content = {"epochs": config.train.epochs, **checkpoint["rows"][checkpoint["epoch"]]}
     write_atomically(out / METRICS_FILE, f"{json.dumps(content, indent=2)}\n".encode())
 
 

@@ -1,6 +1,7 @@
 """A training run's folder: names of its files, and reading of a finished run.
 
 config.json         configuration: detector, options, settings, data
+conditions.json     what it ran on: device, precision, ranks, versions; a part for each resume that changed them
 trained_on.parquet  ids and image hashes of the samples of train and val, and their videos' content hashes
 checkpoints/        last.ckpt for resuming, best.ckpt by validation AUC
 log.csv             a row per epoch: learning rate, training loss and its terms, validation metrics
@@ -27,6 +28,7 @@ from facemill.pipeline.config.train_settings import TrainSettings
 
 __all__ = [
     "BEST_CHECKPOINT",
+    "CONDITIONS_FILE",
     "CONFIG_FILE",
     "LAST_CHECKPOINT",
     "LOGS_FOLDER",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 CONFIG_FILE = "config.json"
+CONDITIONS_FILE = "conditions.json"
 METRICS_FILE = "metrics.json"
 MODEL_FILE = "model.safetensors"
 TRAINED_ON_FILE = "trained_on.parquet"

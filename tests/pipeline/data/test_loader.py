@@ -58,10 +58,10 @@ def test_no_damage_of_a_tar_ends_an_epoch_early(tmp_path, workers, located, dama
     with_members(path, change)
     if damage == "keys" and located:  # names are not read, and every image is in its place: nothing is lost
         settings = TrainSettings(batch=7, balance="none")
-        assert len(set(indices(module(tmp_path, settings, workers=workers).train_dataloader()))) == 28
+        assert len(set(indices(module(tmp_path, settings, workers=workers).train_loader))) == 28
         return
     with pytest.raises(DatasetError, match=says) as error:
-        indices(module(tmp_path, TrainSettings(batch=7), workers=workers).train_dataloader())
+        indices(module(tmp_path, TrainSettings(batch=7), workers=workers).train_loader)
     message = str(error.value)
     del error  # it refers to the loader: its workers end now, and not when Python collects cycles
     assert "train-000004.tar" in message
@@ -77,12 +77,12 @@ def test_a_shard_cut_or_lost_ends_no_epoch_early(tmp_path, workers, suffix, kept
     if kept:
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
         if suffix == ".tar" and kept > 0.9:  # only the padding is gone: nothing is lost
-            assert len(indices(module(root, TrainSettings(batch=7), workers=workers).train_dataloader())) >= 24
+            assert len(indices(module(root, TrainSettings(batch=7), workers=workers).train_loader)) >= 24
             return
     else:
         path.unlink()
     with pytest.raises(DatasetError, match=rf"train-000004\{suffix}"):
-        indices(module(root, TrainSettings(batch=7), workers=workers).train_dataloader())
+        indices(module(root, TrainSettings(batch=7), workers=workers).train_loader)
 
 
 @pytest.mark.parametrize("located", [True, False])
@@ -98,7 +98,7 @@ def test_a_sparse_member_of_a_tar_takes_no_memory(tmp_path, located):
         file.seek(mask.offset_data + mask.size)  # a hole, which takes no disk
         file.write(image.tobuf() + bytes(1024))
     with pytest.raises(DatasetError, match=r"train-000004.tar (is missing|.*more than the)"):
-        indices(module(tmp_path).train_dataloader())
+        indices(module(tmp_path).train_loader)
 
 
 def test_a_picture_of_another_size_is_told_by_its_header(tmp_path, monkeypatch):

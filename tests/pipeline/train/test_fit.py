@@ -7,17 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
 from facemill import ConfigError, DatasetError, DetectorError
-from facemill.detectors.forgery import create
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.train import TrainResult, load_run, train
-from facemill.pipeline.train.epoch_log import EpochLog
-from facemill.pipeline.train.fit import EpochBar
+from facemill.pipeline.train.auroc import ranked_auroc
+from facemill.pipeline.train.epoch_log import EpochLog, best_row
 from facemill.pipeline.train.module import ForgeryModule
 from tests.pipeline.trained import SMALL, build_toy
 
@@ -61,11 +59,10 @@ def test_the_weights_are_those_of_the_best_validation_auc(finished: TrainResult)
     assert all(torch.equal(value, best["state_dict"][f"detector.{key}"]) for key, value in released.items())
 
 
-def test_of_equal_epochs_the_one_of_the_lowest_loss_is_the_best(tmp_path: Path) -> None:
-    log = EpochLog(tmp_path / "log.csv")
+def test_of_equal_epochs_the_one_of_the_lowest_loss_is_the_best() -> None:
     aucs_and_losses = [(0.9, 0.1), (1.0, 1.8), (1.0, 0.2), (1.0, 0.3)]
-    log.rows = [{"epoch": n, "val_auc": auc, "val_loss": loss} for n, (auc, loss) in enumerate(aucs_and_losses)]
-    assert log.best["epoch"] == 2
+    rows = [{"epoch": n, "val_auc": auc, "val_loss": loss} for n, (auc, loss) in enumerate(aucs_and_losses)]
+    assert best_row(rows)["epoch"] == 2
 
 
 def test_the_best_weights_come_back_in_eval_mode(finished: TrainResult) -> None:
@@ -79,15 +76,15 @@ def test_a_run_killed_and_resumed_ends_as_an_undisturbed_one(
     toy: Path, finished: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
-    keep = EpochLog.on_train_epoch_end
+    keep = EpochLog.epoch
 
-    def die(self: EpochLog, trainer, module) -> None:
-        if trainer.current_epoch == 1:
+    def die(self: EpochLog, rows) -> None:
+        if len(rows) == 2:
             raise MemoryError("killed in the second epoch, before its checkpoint")
-        keep(self, trainer, module)
+        keep(self, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(EpochLog, "on_train_epoch_end", die)
+        patch.setattr(EpochLog, "epoch", die)
         with pytest.raises(MemoryError):
             train("mat", [toy], out, RECIPE, progress=False)
     with pytest.raises(ConfigError, match="has not finished"):
@@ -153,15 +150,11 @@ def test_a_corrupt_crop_is_one_sentence_from_any_process(tmp_path: Path, workers
 
 
 def test_validation_auc_is_exact_whatever_range_and_precision_the_scores_have() -> None:
-    module = ForgeryModule(create("resnet18", size=64), RECIPE.train, seed=0)
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 2, (512,), generator=generator)
     for scale, kind in ((0.05, torch.float32), (6.0, torch.bfloat16), (60.0, torch.float32)):
         logits = (scale * (labels + torch.rand(512, generator=generator))).to(kind)
-        module.auc.reset()
-        for start in range(0, 512, 4):
-            module.update_metrics(logits[start : start + 4], labels[start : start + 4])
-        assert float(module.auc.compute()) == pytest.approx(roc_auc_score(labels, logits.double()), abs=1e-6)
+        assert ranked_auroc(logits, labels) == pytest.approx(roc_auc_score(labels, logits.double()), abs=1e-6)
 
 
 def test_damaged_weights_are_an_error_that_names_them(finished: TrainResult, tmp_path: Path) -> None:
@@ -181,20 +174,21 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_advice(toy: Path, tmp_path:
 
 def test_the_control_trains_on_permuted_labels(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[int, float] = {}
-    keep = ForgeryModule.training_step
+    keep = ForgeryModule.forward
 
-    def step(self: ForgeryModule, raw, number):
+    def step(self: ForgeryModule, take, epoch, number):
+        raw = take()
         self.detector.loss = lambda output, batch: record(
             raw, batch, type(self.detector).loss(self.detector, output, batch)
         )
-        return keep(self, raw, number)
+        return keep(self, take, epoch, number)
 
     def record(raw, batch, loss):
         seen.update(zip(raw.index.tolist(), batch.labels.tolist(), strict=True))
         assert batch.has_mask is None or not batch.has_mask.any()
         return loss
 
-    monkeypatch.setattr(ForgeryModule, "training_step", step)
+    monkeypatch.setattr(ForgeryModule, "forward", step)
     recipe = load_recipe("default", [*SMALL, "train.epochs=1", "train.shuffle_labels=true"])
     train("mat", [toy], tmp_path / "run", recipe, progress=False)
     labels = FaceDataset(toy, "train").labels
@@ -203,7 +197,9 @@ def test_the_control_trains_on_permuted_labels(toy: Path, tmp_path: Path, monkey
     assert set(permuted) == {0.0, 1.0}
 
 
-def test_the_bar_counts_epochs_from_one() -> None:
-    bar = EpochBar()
-    bar._trainer = Trainer(max_epochs=1, logger=False, accelerator="cpu", enable_checkpointing=False)
-    assert bar._get_train_description(0) == "Epoch 1/1"
+def test_the_bar_counts_epochs_from_one(tmp_path: Path) -> None:
+    with EpochLog(tmp_path, epochs=1, steps=3, progress=True) as log:
+        log.start_epoch(0)
+        log.step()
+        [task] = log._bar.tasks
+        assert (task.description, task.completed, task.total) == ("Epoch 1/1", 1, 3)

@@ -15,8 +15,8 @@ from facemill.detectors.forgery.base import LossTerms
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.train import train
-from facemill.pipeline.train.epoch_log import EpochLog
-from facemill.pipeline.train.module import ForgeryModule
+from facemill.pipeline.train.epoch_log import write_rows
+from facemill.pipeline.train.optimizers import create_optimizer
 from tests.pipeline.train.tiny import Tiny, TinyOptions, recipe, use
 
 RATE, BETAS, EPS, DECAY = 0.01, (0.7, 0.95), 1e-6, 0.3
@@ -55,7 +55,7 @@ def test_weights_move_as_the_optimiser_s_paper_says(name: str, expected: Callabl
         {"optimizer": {"name": name, "lr": RATE, "betas": BETAS, "eps": EPS, "weight_decay": DECAY}}
     )
     detector = Tiny(TinyOptions()).double()
-    optimizer = ForgeryModule(detector, settings, seed=0).configure_optimizers()
+    optimizer = create_optimizer(detector, settings.optimizer)
     before = {key: weight.detach().clone() for key, weight in detector.named_parameters()}
     for gradient in GRADIENTS:
         for weight in detector.parameters():
@@ -166,12 +166,50 @@ def test_a_term_that_begins_later_has_a_column(toy: Path, tmp_path: Path, monkey
 
 
 def test_a_log_s_columns_are_those_of_all_rows(tmp_path: Path) -> None:
-    log = EpochLog(tmp_path / "log.csv")
-    log.rows = [{"epoch": 0, "a": 1.0}, {"epoch": 1, "b": 2.0}]
-    log._write()
+    write_rows(tmp_path / "log.csv", [{"epoch": 0, "a": 1.0}, {"epoch": 1, "b": 2.0}])
     assert (tmp_path / "log.csv").read_text() == "epoch,a,b\n0,1.0,\n1,,2.0\n"
 
 
 def test_a_term_may_not_take_the_total_s_name() -> None:
     with pytest.raises(ValueError, match="term named 'loss' would overwrite the total"):
         LossTerms(torch.zeros(()), {"loss": torch.zeros(())})
+
+
+class Slope(Tiny):
+    """Has a loss whose gradient is that of the mean logit of a batch; records the gradient that moves the weights."""
+
+    seen: list[float]
+
+    def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:
+        loss = output.logit.sum() / len(batch.labels)
+        return LossTerms(loss, {"slope": loss})
+
+    def after_step(self) -> None:
+        self.seen.append(float(self.head.bias.detach()))
+
+
+def test_a_short_last_group_is_averaged_over_its_own_batches(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Slope.seen = []
+    settings = ("train.batch=8", "train.epochs=1", "train.accumulate=3", "train.optimizer.name=sgd")
+    more = ("train.optimizer.betas=[0,0]", "train.optimizer.lr=0.5")
+    train(use(monkeypatch, Slope), [toy], tmp_path, recipe(*settings, *more), progress=False)
+    # Four batches: three in the first group, one in the second, and a gradient of 1 for the bias in both.
+    [first, second] = Slope.seen
+    assert first - second == pytest.approx(0.5, abs=1e-6)
+
+
+def test_losses_are_read_every_fifty_steps_only(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = 0
+    read = Tensor.__float__
+
+    def counted(self: Tensor) -> float:
+        nonlocal reads
+        reads += 1
+        return read(self)
+
+    monkeypatch.setattr(Tensor, "__float__", counted)
+    train(use(monkeypatch, Tiny), [toy], tmp_path, recipe("train.batch=2", "train.epochs=1"), progress=False)
+    # Of 18 steps the first and the last; then the loss, AUC and accuracy of the validation.
+    assert reads == 2 + 3

@@ -42,5 +42,5 @@ def test_norms_over_all_ranks_leave_the_network_as_it_is(name: str, options: dic
     assert all(issubclass(kind, torch.nn.SyncBatchNorm) for kind in kinds)
     assert kinds
     torch.testing.assert_close(trained(images).logit, before, rtol=0, atol=1e-6)
-    # PyTorch's own conversion, which Lightning would use, drops the activations that timm keeps in norm layers.
+    # PyTorch's own conversion drops the activations that timm keeps in norm layers.
     assert torch.allclose(by_torch(images).logit, before, rtol=0, atol=1e-6) == (activated == 0)

@@ -11,6 +11,7 @@ import torch
 
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.train import train
+from facemill.pipeline.train.loop import TrainingLoop
 from facemill.pipeline.train.module import ForgeryModule
 from tests.pipeline.trained import SMALL
 
@@ -23,22 +24,25 @@ def main(data: Path, out: Path) -> None:
         time.sleep(3)  # so that the other rank comes first to whatever they both do
     seen: dict[str, list[list[int]]] = {"training_step": [[] for _ in range(EPOCHS)], "validation_step": [[], []]}
     ended: dict[str, Any] = {}
-    for name, epochs in seen.items():
-        step = getattr(ForgeryModule, name)
+    step, score, save = ForgeryModule.forward, ForgeryModule.score, TrainingLoop._save
+    epochs = 0
 
-        def recorded(self, raw, number, step=step, epochs=epochs):
-            epochs[self.current_epoch].extend(raw.index.tolist())
-            return step(self, raw, number)
+    def recorded_step(self, take, epoch, number):
+        seen["training_step"][epoch].extend(take().index.tolist())
+        return step(self, take, epoch, number)
 
-        setattr(ForgeryModule, name, recorded)
-    keep = ForgeryModule.on_train_epoch_end
+    def recorded_score(self, raw):
+        seen["validation_step"][epochs].extend(raw.index.tolist())
+        return score(self, raw)
 
-    def end(self: ForgeryModule) -> None:
-        keep(self)
-        ended["buffers"] = {name: value.tolist() for name, value in self.detector.named_buffers()}
-        ended["weights"] = {name: value.tolist() for name, value in self.detector.named_parameters()}
+    def end(self: TrainingLoop, epoch: int) -> None:
+        nonlocal epochs
+        save(self, epoch)
+        epochs += 1
+        ended["buffers"] = {name: value.tolist() for name, value in self._module.detector.named_buffers()}
+        ended["weights"] = {name: value.tolist() for name, value in self._module.detector.named_parameters()}
 
-    ForgeryModule.on_train_epoch_end = end
+    ForgeryModule.forward, ForgeryModule.score, TrainingLoop._save = recorded_step, recorded_score, end
     recipe = load_recipe("default", [*SMALL, "train.batch=10", f"train.epochs={EPOCHS}", "train.balance=none"])
     torch.set_num_threads(1)
     result = train("mat", [data], out, recipe, device="cpu", progress=False)

@@ -1,0 +1,57 @@
+"""Checks of a run's datasets before it begins."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from facemill import DatasetError
+from facemill.pipeline.data import FaceDataset
+from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_shared
+from facemill.pipeline.train.framing import differences_from_paper
+from facemill.pipeline.train.run_folder import RunConfig
+
+__all__ = ["CheckedData", "check_data"]
+
+
+class CheckedData(NamedTuple):
+    """What a run uses.
+
+    Attributes:
+        contents: identifiers of the samples, as in `facemill.pipeline.data.overlap.Part`.
+        warnings: a sentence each.
+    """
+
+    contents: pa.Table
+    warnings: list[str]
+
+
+def check_data(data: Sequence[Path], config: RunConfig) -> CheckedData:
+    """Refuse data that would make training or validation invalid.
+
+    Raises:
+        ConfigError: if datasets or splits share samples.
+        DatasetError: if a dataset is unfinished or damaged, or lacks a split or a class in it.
+    """
+    s = config.train
+    opened = {
+        "train": FaceDataset(data, "train", frames=s.frames, every=s.every, seed=config.seed, fields=()),
+        "val": FaceDataset(data, "val", fields=()),
+    }
+    for split, faces in opened.items():
+        reals, fakes = np.bincount(faces.labels, minlength=2).tolist()
+        if not reals or not fakes:
+            raise DatasetError(
+                f"Split {split} of {', '.join(map(str, data))} has {reals} reals and {fakes} fakes, and training needs "
+                "both, as does the AUC that selects the best weights: add the other class."
+            )
+    parts = [read_part(folder, split) for folder in data for split in opened]
+    refuse_shared(parts)
+    warnings = [*filter(None, [check_subjects(parts)]), *differences_from_paper(config.detector, data)]
+    used = pa.concat_tables([part.contents for part in parts])
+    samples = pa.concat_tables([faces.samples.select(["sample_id"]) for faces in opened.values()])["sample_id"]
+    contents = used.filter(pc.is_in(used["sample_id"], value_set=samples.combine_chunks()))
+    return CheckedData(contents, warnings)
