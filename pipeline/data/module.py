@@ -7,6 +7,7 @@ import torch
 
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data.balance import BalancedSampler
+from facemill.pipeline.data.batching import UnitSampler
 from facemill.pipeline.data.dataset import FaceDataset
 from facemill.pipeline.data.fields import MASK
 from facemill.pipeline.data.loader import FaceLoader
@@ -29,7 +30,8 @@ class TrainingData:
 
     Attributes:
         train, val: the datasets.
-        train_loader: shuffled and balanced; an incomplete last batch is dropped unless it is the only one.
+        train_loader: shuffled and balanced; an incomplete last batch is dropped unless it is the only one. With
+            `batch_by`, see `UnitSampler`.
         val_loader: every sample once, in order, over all ranks together.
 
     Raises:
@@ -48,17 +50,23 @@ class TrainingData:
         world: int = 1,
     ) -> None:
         s = settings
-        self._workers, self._batch = workers, s.batch
+        self._workers = workers
         self.train = FaceDataset(roots, "train", frames=s.frames, every=s.every, seed=seed, fields=fields)
         self.val = FaceDataset(roots, "val", fields=())
-        self._sampler = BalancedSampler(self.train.labels, balance=s.balance, seed=seed, rank=rank, world=world)
-        drop = len(self._sampler) >= s.batch
-        self.train_loader = self._loader(self.train, sampler=self._sampler, drop_last=drop)
-        self.val_loader = self._loader(self.val, sampler=range(rank, len(self.val), world))
+        order: dict[str, Any] = {"balance": s.balance, "seed": seed, "rank": rank, "world": world}
+        self._sampler: BalancedSampler | UnitSampler
+        if s.batch_by == "none":
+            self._sampler = BalancedSampler(self.train.labels, **order)
+            drop = len(self._sampler) >= s.batch
+            self.train_loader = self._loader(self.train, batch_size=s.batch, sampler=self._sampler, drop_last=drop)
+        else:
+            self._sampler = UnitSampler(self.train.samples, self.train.labels, s.batch_by, s.batch, **order)
+            self.train_loader = self._loader(self.train, batch_sampler=self._sampler)
+        self.val_loader = self._loader(self.val, batch_size=s.batch, sampler=range(rank, len(self.val), world))
 
     @property
     def steps(self) -> int:
-        """Batches of an epoch."""
+        """Batches of the current epoch."""
         return len(self.train_loader)
 
     def set_epoch(self, epoch: int) -> None:
@@ -68,7 +76,6 @@ class TrainingData:
     def _loader(self, faces: FaceDataset, **options: Any) -> FaceLoader:
         return FaceLoader(
             faces,
-            batch_size=self._batch,
             num_workers=self._workers,
             persistent_workers=self._workers > 0,
             pin_memory=torch.cuda.is_available(),
