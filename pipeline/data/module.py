@@ -1,9 +1,14 @@
 """The batches of a training run: both splits, distributed to the ranks."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
 
+from facemill import ConfigError
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data.balance import BalancedSampler
 from facemill.pipeline.data.dataset import FaceDataset
@@ -11,6 +16,7 @@ from facemill.pipeline.data.loader import FaceLoader
 from facemill.pipeline.data.opening import open_faces
 from facemill.pipeline.data.split import Roots
 from facemill.pipeline.data.stream import StreamingFaces
+from facemill.seeded import seeded_generator
 
 __all__ = ["TrainingData"]
 
@@ -22,7 +28,8 @@ class TrainingData:
 
     Args:
         roots: folder of a built dataset, or several to train on together.
-        settings: `frames`, `every` and `balance` apply to training only; `batch` is per rank here.
+        settings: `frames`, `every` and `balance` apply to training only; `batch` is per rank here. With `overfit`,
+            the samples of validation are those of training.
         workers: DataLoader processes per split.
         masks: read forgery masks, for training.
         rank, world: rank of this process in a distributed run, and number of ranks.
@@ -33,6 +40,7 @@ class TrainingData:
         val_loader: every sample once, in order, over all ranks together.
 
     Raises:
+        ConfigError: if only a part of tar shards is to be used.
         DatasetError: if a dataset is unfinished or damaged, or lacks a split.
     """
 
@@ -52,16 +60,23 @@ class TrainingData:
         ranks: dict[str, Any] = {"seed": seed, "rank": rank, "world": world}
         training: dict[str, Any] = {"frames": s.frames, "every": s.every, "balance": s.balance, "masks": masks}
         self.train = open_faces(roots, "train", shuffle=True, **training, **ranks)
-        self.val = open_faces(roots, "val", masks=False, **ranks)
+        again = {"frames": s.frames, "every": s.every} if s.overfit else {}
+        self.val = open_faces(roots, "train" if s.overfit else "val", masks=False, **again, **ranks)
         if isinstance(self.train, StreamingFaces):
-            self._shuffled: StreamingFaces | BalancedSampler = self.train
+            if s.overfit or s.limit < 1:
+                raise ConfigError("Tar shards are read as a whole: train.limit and train.overfit need Parquet shards.")
+            self._shuffled: StreamingFaces | _Chosen = self.train
             self.train_loader = self._loader(self.train, drop_last=self.train.shortest_share(workers) >= s.batch)
         else:
-            self._shuffled = BalancedSampler(self.train.labels, balance=s.balance, **ranks)
+            chosen = _choose(self.train.labels, s, seed)
+            sampler = BalancedSampler(self.train.labels[chosen], balance=s.balance, **ranks)
+            self._shuffled = _Chosen(chosen, sampler)
             drop = len(self._shuffled) >= s.batch
             self.train_loader = self._loader(self.train, sampler=self._shuffled, drop_last=drop)
-        in_order = {} if isinstance(self.val, StreamingFaces) else {"sampler": range(rank, len(self.val), world)}
-        self.val_loader = self._loader(self.val, **in_order)
+        validated = {}
+        if not isinstance(self.val, StreamingFaces):
+            validated = {"sampler": _choose(self.val.labels, s, seed)[rank::world].tolist()}
+        self.val_loader = self._loader(self.val, **validated)
 
     @property
     def steps(self) -> int | None:
@@ -81,3 +96,27 @@ class TrainingData:
             pin_memory=torch.cuda.is_available(),
             **options,
         )
+
+
+def _choose(labels: NDArray[np.int64], s: TrainSettings, seed: int) -> NDArray[np.int64]:
+    """Indices of the samples that `limit` or `overfit` leaves, in order."""
+    chosen = []
+    for label in (0, 1):
+        of_class = seeded_generator(seed, label).permutation(np.flatnonzero(labels == label))
+        count = (s.overfit + label) // 2 if s.overfit else int(np.ceil(s.limit * len(of_class)))
+        chosen.append(of_class[:count])
+    return np.sort(np.concatenate(chosen))
+
+
+class _Chosen(Sampler[int]):
+    """A sampler of some of the samples: `sampler` gives places in `chosen`."""
+
+    def __init__(self, chosen: NDArray[np.int64], sampler: BalancedSampler) -> None:
+        self._chosen, self._sampler = chosen, sampler
+        self.set_epoch = sampler.set_epoch
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[int]:
+        return (int(self._chosen[place]) for place in self._sampler)

@@ -125,7 +125,7 @@ def train(
     network = create(detector, **config.options)
     module = ForgeryModule(network, config.train, seed=config.seed, compiled=compiled, synchronised=synchronised)
     optimizer = create_optimizer(module.detector, config.train.optimizer)
-    schedule = create_schedule(optimizer, config.train.schedule)
+    schedule = create_schedule(optimizer, config.train.schedule, config.train.epochs)
     settings = config.train.model_copy(update={"batch": _per_rank(config.train.batch, ranks)})
     workers = default_workers(count) if workers is None else workers
     mixed = config.train.precision == "bf16" or (config.train.precision == "auto" and on_gpu)
