@@ -128,7 +128,7 @@ class TrainSettings(Settings):
     limit: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the crops of each class used, drawn once by seed, for training and validation: for a first look."""
     overfit: Annotated[int, Field(ge=2, lt=1 << 31)] | None = None
-    """Train and validate on this many crops, half of them real, without augmentation: a check that the loss can fall."""
+    """Train and validate on this many crops, half of them real, without augmentation: to see whether the loss falls."""
     shuffle_labels: bool = False
     """Control experiment: train on permuted labels, without masks; anything learned then is leakage or chance."""
     model: dict[str, Any] = Field(default_factory=dict)

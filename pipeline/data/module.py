@@ -60,7 +60,7 @@ class TrainingData:
         ranks: dict[str, Any] = {"seed": seed, "rank": rank, "world": world}
         training: dict[str, Any] = {"frames": s.frames, "every": s.every, "balance": s.balance, "masks": masks}
         self.train = open_faces(roots, "train", shuffle=True, **training, **ranks)
-        again = {"frames": s.frames, "every": s.every} if s.overfit else {}
+        again: dict[str, Any] = {"frames": s.frames, "every": s.every} if s.overfit else {}
         self.val = open_faces(roots, "train" if s.overfit else "val", masks=False, **again, **ranks)
         if isinstance(self.train, StreamingFaces):
             if s.overfit or s.limit < 1:

@@ -13,7 +13,7 @@ from lightning.fabric.plugins.precision import MixedPrecision
 
 from facemill import ConfigError
 
-__all__ = ["count_processes", "default_workers", "launched"]
+__all__ = ["count_processes", "default_workers", "is_mixed", "launched"]
 
 MAX_WORKERS = 8
 
@@ -53,6 +53,11 @@ def _started() -> tuple[int, int | None]:
         nodes = int(environment["SLURM_NNODES"])
         return nodes, tasks // nodes
     return 1, None
+
+
+def is_mixed(precision: str, *, on_gpu: bool) -> bool:
+    """Whether `TrainSettings.precision` means bf16 on this device."""
+    return precision == "bf16" or (precision == "auto" and on_gpu)
 
 
 @contextmanager

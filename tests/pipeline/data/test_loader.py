@@ -55,7 +55,7 @@ def test_no_damage_of_a_tar_ends_an_epoch_early(tmp_path, workers, damage):
     change, says = DAMAGES[damage]
     with_members(path, change)
     with pytest.raises(DatasetError, match=says) as error:
-        indices(module(tmp_path, TrainSettings(batch=7), workers=workers).train_dataloader())
+        indices(module(tmp_path, TrainSettings(batch=7), workers=workers).train_loader)
     assert "train-000004.tar" in str(error.value)
     assert str(error.value).count("\n") == 0
 
@@ -69,12 +69,12 @@ def test_a_shard_cut_or_lost_ends_no_epoch_early(tmp_path, workers, suffix, kept
     if kept:
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
         if suffix == ".tar" and kept > 0.9:  # only the padding is gone: nothing is lost
-            assert len(indices(module(root, TrainSettings(batch=7), workers=workers).train_dataloader())) >= 24
+            assert len(indices(module(root, TrainSettings(batch=7), workers=workers).train_loader)) >= 24
             return
     else:
         path.unlink()
     with pytest.raises(DatasetError, match=rf"train-000004\{suffix}"):
-        indices(module(root, TrainSettings(batch=7), workers=workers).train_dataloader())
+        indices(module(root, TrainSettings(batch=7), workers=workers).train_loader)
 
 
 def test_a_sparse_member_of_a_tar_takes_no_memory(tmp_path):
@@ -89,7 +89,7 @@ def test_a_sparse_member_of_a_tar_takes_no_memory(tmp_path):
         file.seek(mask.offset_data + mask.size)  # a hole, which takes no disk
         file.write(image.tobuf())
     with pytest.raises(DatasetError, match=r"train-000004.tar .* more than the"):
-        indices(module(tmp_path).train_dataloader())
+        indices(module(tmp_path).train_loader)
 
 
 def test_a_picture_of_another_size_is_told_by_its_header(tmp_path, monkeypatch):

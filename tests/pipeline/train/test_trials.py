@@ -1,0 +1,100 @@
+"""First looks: a part of the data, a few crops by heart, one step of everything, a range of learning rates."""
+
+import csv
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from facemill import ConfigError, DetectorError
+from facemill.pipeline.config.train_settings import TrainSettings
+from facemill.pipeline.data import TrainingData, open_faces
+from facemill.pipeline.train import train
+from facemill.pipeline.train.trials import RateLoss, dry_run, find_rates, steepest
+from tests.pipeline.data.built import build, default_samples
+from tests.pipeline.train.test_release import Forgetful
+from tests.pipeline.train.tiny import Tiny, recipe, use
+
+
+def indices(loader: Any) -> list[int]:
+    return [index for batch in loader for index in batch.index.tolist()]
+
+
+def test_a_limit_is_a_share_of_each_class_in_both_splits(toy: Path) -> None:
+    settings = TrainSettings(batch=2, limit=0.34, balance="none")
+    data = TrainingData([toy], settings)
+    chosen = indices(data.train_loader)
+    labels = open_faces(toy, "train").labels
+    assert np.bincount(labels[chosen]).tolist() == [5, 7]  # of 12 and 18
+    data.set_epoch(1)
+    assert sorted(indices(data.train_loader)) == sorted(chosen)
+    assert np.bincount(open_faces(toy, "val").labels[indices(data.val_loader)]).tolist() == [3, 3]  # of 6 each
+    assert sorted(indices(TrainingData([toy], settings, seed=1).train_loader)) != sorted(chosen)
+    ranks = [TrainingData([toy], settings, rank=rank, world=2) for rank in range(2)]
+    assert sorted(indices(ranks[0].train_loader) + indices(ranks[1].train_loader)) == sorted(chosen)
+
+
+def test_overfitting_trains_and_validates_on_the_same_crops(toy: Path) -> None:
+    data = TrainingData([toy], TrainSettings(batch=6, overfit=6))
+    chosen = sorted(set(indices(data.train_loader)))
+    assert chosen == indices(data.val_loader)
+    assert np.bincount(open_faces(toy, "train").labels[chosen]).tolist() == [3, 3]
+
+
+def test_overfitting_is_without_augmentation_and_lowers_the_loss(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    forward = Tiny.forward
+    monkeypatch.setattr(Tiny, "forward", lambda self, images: seen.append(images) or forward(self, images))
+    settings = ("train.overfit=4", "train.epochs=6", "train.augment.noise=1", "train.optimizer.lr=0.1")
+    train(use(monkeypatch, Tiny), [toy], tmp_path, recipe(*settings), progress=False)
+    crops = {image.numpy().tobytes() for images in seen for image in images}
+    assert len(crops) == 4
+    with (tmp_path / "log.csv").open() as file:
+        losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("setting", ["train.limit=0.5", "train.overfit=4"])
+def test_tar_shards_are_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    data = build(tmp_path / "data", default_samples(), "webdataset")
+    with pytest.raises(ConfigError, match="need Parquet shards"):
+        train(use(monkeypatch, Tiny), [data], tmp_path / "run", recipe(setting), progress=False)
+
+
+def test_a_dry_run_does_one_step_and_leaves_nothing(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    events: list[str] = []
+    for name in ("loss", "after_step", "after_epoch"):
+        own = getattr(Tiny, name)
+        monkeypatch.setattr(Tiny, name, lambda self, *args, name=name, own=own: events.append(name) or own(self, *args))
+    dry_run(use(monkeypatch, Tiny), [toy], recipe("train.batch=2", "train.accumulate=2"), progress=False)
+    assert events == ["loss", "loss", "after_step", "after_epoch"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_finds_what_would_fail_at_the_end(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DetectorError, match="state that is not in its state dict"):
+        dry_run(use(monkeypatch, Forgetful), [toy], recipe(), progress=False)
+
+
+def test_a_range_test_ends_where_the_loss_diverges(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = recipe("train.optimizer.name=sgd", "train.batch=4")
+    found = find_rates(use(monkeypatch, Tiny), [toy], settings, device="cpu", steps=60, highest=1e6)
+    rates = [one.rate for one in found]
+    assert rates == sorted(rates)
+    assert rates[0] == 1e-7
+    assert rates[-1] < 1e6
+    assert found[1].rate / found[0].rate == pytest.approx((1e6 / 1e-7) ** (1 / 59))
+    assert found == find_rates(use(monkeypatch, Tiny), [toy], settings, device="cpu", steps=60, highest=1e6)
+
+
+def test_the_steepest_rate_is_where_the_loss_falls_most() -> None:
+    found = [RateLoss(1, 5.0), RateLoss(2, 4.5), RateLoss(4, 2.0), RateLoss(8, 1.9), RateLoss(16, 9.0)]
+    assert steepest(found) == 2
+    assert steepest(found[3:]) is None
+    assert steepest([]) is None
