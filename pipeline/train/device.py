@@ -67,7 +67,8 @@ def launched(*, on_gpu: bool, nodes: int, processes: int, mixed: bool) -> Iterat
     Args:
         mixed: bf16 with weights in float32, instead of float32.
     """
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.pytorch"):  # Fabric writes some of its messages to the second
+        logging.getLogger(name).setLevel(logging.WARNING)
     accelerator = "cuda" if on_gpu else "cpu"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning.*")  # advice on settings, which are intended as they are
