@@ -16,6 +16,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import webdataset as wds
@@ -25,11 +26,20 @@ from benchmarks.clips import source_clip
 from benchmarks.row import Row
 from facemill.manifests.codes import MaskKind
 from facemill.manifests.records import SampleRecord
-from facemill.manifests.schemas import SAMPLES, to_table
-from facemill.manifests.shards import EncodedSample
-from facemill.manifests.shards.dataset import DATASET_FILE, SAMPLES_FILE, DatasetInfo, count_samples, write_dataset
+from facemill.manifests.shards import EncodedSample, listing
+from facemill.manifests.shards.dataset import (
+    DATASET_FILE,
+    SAMPLES_FILE,
+    SHARDS_DIGEST,
+    DatasetInfo,
+    ShardInfo,
+    count_samples,
+    shards_digest,
+    write_dataset,
+)
+from facemill.manifests.storage import sha256_of
 from facemill.pipeline.config.sections import EncodeSettings
-from facemill.pipeline.data import BalancedSampler, FaceDataset, StreamingFaces, collate
+from facemill.pipeline.data import BalancedSampler, FaceDataset, collate
 from facemill.pipeline.extract.encode import encode_image, encode_mask
 from facemill.registry import SHARD_FORMATS
 
@@ -51,7 +61,7 @@ def measure(scratch: Path, workers: int = 2, rounds: int = 5) -> list[Row]:
         "webdataset": lambda: _webdataset(tar, workers, "torchrgb8"),
         "webdataset with FaceDataset's decoder": lambda: _webdataset(tar, workers, _decode),
         "FaceDataset": lambda: _random_access(parquet, workers),
-        "StreamingFaces": lambda: _stream(tar, workers),
+        "FaceDataset on tar": lambda: _random_access(tar, workers),
     }
     best = dict.fromkeys(ways, (0.0, 0.0))
     for _ in range(rounds):
@@ -61,7 +71,7 @@ def measure(scratch: Path, workers: int = 2, rounds: int = 5) -> list[Row]:
     for ours, baseline in (
         ("FaceDataset", "webdataset"),
         ("FaceDataset", "webdataset with FaceDataset's decoder"),
-        ("StreamingFaces", "webdataset"),
+        ("FaceDataset on tar", "webdataset"),
     ):
         what = f"{ours} / {baseline}, images/s, {SIZE} px PNG, {workers} workers"
         (speed, cpu), (baseline_speed, baseline_cpu) = best[ours], best[baseline]
@@ -74,7 +84,7 @@ def measure(scratch: Path, workers: int = 2, rounds: int = 5) -> list[Row]:
 def _speed(way: Callable[[], Loader]) -> tuple[float, float]:
     """Images per second, and CPU milliseconds per image, of all processes together."""
     start, cpu = time.perf_counter(), _cpu_seconds()
-    seen = sum(len(batch[0] if isinstance(batch, list) else batch) for batch in way())
+    seen = sum(len(batch[0]) if isinstance(batch, list) else batch.size for batch in way())
     assert seen == CROPS
     return seen / (time.perf_counter() - start), (_cpu_seconds() - cpu) / seen * 1e3
 
@@ -90,12 +100,6 @@ def _random_access(root: Path, workers: int) -> Loader:
     return DataLoader(dataset, batch_size=BATCH, sampler=sampler, num_workers=workers, collate_fn=collate)
 
 
-def _stream(root: Path, workers: int) -> Loader:
-    return DataLoader(
-        StreamingFaces(root, "train", shuffle=True), batch_size=BATCH, num_workers=workers, collate_fn=collate
-    )
-
-
 def _webdataset(root: Path, workers: int, decoder: Any) -> Loader:
     shards = sorted(map(str, root.glob("train/*.tar")))
     samples = wds.WebDataset(shards, shardshuffle=100, empty_check=False).shuffle(1000)
@@ -105,7 +109,7 @@ def _webdataset(root: Path, workers: int, decoder: Any) -> Loader:
 
 
 def _decode(key: str, data: bytes) -> Any:
-    """Decode as `decode_sample` does, as a decoder for webdataset."""
+    """Decode as `decode_images` does, as a decoder for webdataset."""
     if key.endswith("json"):
         return json.loads(data)
     if key.endswith("mask.png"):
@@ -136,16 +140,21 @@ def _dataset(root: Path, format_name: str, clip: Path) -> Path:
     """A dataset, in a shard format, of squares cropped from a video; created once."""
     if (root / DATASET_FILE).is_file():
         return root
-    shard_format, records, samples = SHARD_FORMATS[format_name], [], _samples(clip)
+    shard_format, samples = SHARD_FORMATS[format_name], _samples(clip)
+    tables: list[pa.Table] = []
+    shards: list[ShardInfo] = []
     (root / "train").mkdir(parents=True, exist_ok=True)
     for number in range(CROPS // PER_SHARD):
         name = f"train/train-{number:06d}{shard_format.suffix}"
         with shard_format.open_writer(root / name, name) as writer:
-            records += [writer.write(sample) for sample in islice(samples, PER_SHARD)]
-    table = to_table(records, SAMPLES)
+            records = [writer.write(sample) for sample in islice(samples, PER_SHARD)]
+        tables.append(listing(root / name, records, {}))
+        file = root / name
+        shards.append(ShardInfo(name, "train", PER_SHARD, file.stat().st_size, sha256_of(file)))
+    table = pa.concat_tables(tables).replace_schema_metadata({SHARDS_DIGEST: shards_digest(shards)})
     pq.write_table(table, root / SAMPLES_FILE)
     recipe = {"name": "feeding", "shards": {"format": format_name, "samples_per_shard": PER_SHARD}}
-    write_dataset(root, DatasetInfo(recipe, {}, count_samples([table]), (), 0))
+    write_dataset(root, DatasetInfo(recipe, {}, count_samples([table]), tuple(shards), 0))
     return root
 
 

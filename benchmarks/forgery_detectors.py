@@ -139,7 +139,9 @@ def _batch(detector: ForgeryDetector, batch: int, device: str, layout: torch.mem
     labels = (torch.arange(batch, device=device) % 2).float()
     masks = torch.zeros(batch, 1, size, size, device=device)
     masks[1::2, :, size // 4 : size // 2, size // 4 : size // 2] = 1
-    return ForgeryBatch(images, labels, masks, torch.ones(batch, dtype=torch.bool, device=device))
+    return ForgeryBatch(
+        image=images, label=labels, mask=masks, has_mask=torch.ones(batch, dtype=torch.bool, device=device)
+    )
 
 
 def _wait(on_gpu: bool) -> None:

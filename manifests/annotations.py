@@ -8,10 +8,12 @@ import pyarrow as pa
 
 from facemill.manifests.schemas import SAMPLES
 
-__all__ = ["Annotation", "Annotations", "image_names", "samples_schema"]
+__all__ = ["PLACE", "Annotation", "Annotations", "image_names", "listing_schema", "samples_schema"]
 
 IMAGE = "image"
 SCALARS: dict[str, pa.DataType] = {"float": pa.float32(), "int": pa.int64(), "text": pa.string()}
+PLACE = pa.struct([pa.field("offset", pa.int64()), pa.field("size", pa.int64())])
+"""Where a shard holds an encoded image: its first byte in the file, and its number of bytes."""
 VECTOR = re.compile(r"float\[([1-9]\d{0,3})\]")
 
 
@@ -48,9 +50,18 @@ Annotations = Mapping[str, Annotation]
 
 
 def samples_schema(annotations: Annotations) -> pa.Schema:
-    """Schema of samples.parquet: the standard columns, then one for each annotation that is not an image."""
+    """Schema of records: the standard columns, then one for each annotation that is not an image."""
     columns = [pa.field(name, one.type) for name, one in annotations.items() if one.kind != IMAGE]
     return pa.schema([*SAMPLES, *columns])
+
+
+def listing_schema(annotations: Annotations) -> pa.Schema:
+    """Schema of samples.parquet: that of the records, then the place of the crop, the mask and each image annotation.
+
+    A place is null if the shard does not hold the image in one piece, and datasets of earlier versions have no places.
+    """
+    places = [pa.field(name, PLACE) for name in ("image", "mask", *image_names(annotations))]
+    return pa.schema([*samples_schema(annotations), *places])
 
 
 def image_names(annotations: Annotations) -> list[str]:

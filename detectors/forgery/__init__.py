@@ -6,13 +6,13 @@ loss = detector.loss(output, batch).total
 """
 
 from facemill.detectors.forgery.base import (
-    ForgeryBatch,
     ForgeryDetector,
     ForgeryOptions,
     ForgeryOutput,
     InputSpec,
     LossTerms,
 )
+from facemill.detectors.forgery.batch import ForgeryBatch
 from facemill.detectors.forgery.creation import create, describe_options, options_of
 
 __all__ = [

@@ -15,12 +15,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facemill.detectors.forgery.batch import ForgeryBatch
 from facemill.options import Options
 
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
-    "ForgeryBatch",
     "ForgeryDetector",
     "ForgeryOptions",
     "ForgeryOutput",
@@ -93,24 +93,6 @@ class ForgeryOutput:
 
 
 @dataclass(frozen=True)
-class ForgeryBatch:
-    """Inputs of a loss.
-
-    Attributes:
-        images: [B, 3, H, W], normalised as the detector's `input_spec` says.
-        labels: float [B], 0 real, 1 fake; between 0 and 1 for images combined by mixup.
-        masks: float [B, 1, H, W], 1 where forged; None if the dataset has none.
-        has_mask: bool [B], whether a sample's mask is known: true for reals (all zero), false for a fake
-            without an original. None if `masks` is None.
-    """
-
-    images: Tensor
-    labels: Tensor
-    masks: Tensor | None = None
-    has_mask: Tensor | None = None
-
-
-@dataclass(frozen=True)
 class LossTerms:
     """A loss and its terms.
 
@@ -163,9 +145,9 @@ class ForgeryDetector(nn.Module, ABC):
         """
 
     @property
-    def uses_masks(self) -> bool:
-        """Whether the loss uses forgery masks; if not, they need not be read."""
-        return False
+    def fields(self) -> tuple[str, ...]:
+        """Fields of the batch that the loss uses besides images and labels, such as `mask`; no others are read."""
+        return ()
 
     @property
     @abstractmethod

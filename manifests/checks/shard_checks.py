@@ -77,6 +77,8 @@ def check_shard(
     problems += _check_places(samples, shard)
     if listed is not None:
         problems += _compare(shard.path, samples, listed)
+        if "image" in listed.column_names:
+            problems += _compare_places(root, shard.path, samples, listed)
     return ShardFindings(problems, samples, images.stacked(len(records)))
 
 
@@ -118,6 +120,23 @@ def _compare(shard: str, found: pa.Table, listed: pa.Table) -> Iterator[Problem]
         other = differs(found[name], same[name])
         message = f"{name} is {{listed!r}}, but {{{name}!r}} in row {{row}} of {shard}"
         yield from _rows(SAMPLES_FILE, f"listed_{name}", found, other, message, by_row=False, listed=same[name])
+
+
+def _compare_places(root: Path, shard: str, found: pa.Table, listed: pa.Table) -> Iterator[Problem]:
+    """Faults of samples.parquet: images that are elsewhere in the shard than it says."""
+    index = format_of(shard).index(root / shard)
+    if index is None:
+        return  # another library has compressed the shard: readers find its images without places
+    at = pc.index_in(found["sample_id"], value_set=listed["sample_id"]).combine_chunks()
+    known = found.filter(at.is_valid())
+    for name, places in index.columns().items():
+        there = pa.chunked_array([places.filter(at.is_valid())])
+        said = listed[name].take(at.drop_null())
+        other = np.zeros(len(known), bool)
+        for part in ("offset", "size"):
+            other |= differs(pc.struct_field(there, part), pc.struct_field(said, part))
+        message = f"its {name} is not where {SAMPLES_FILE} says in {shard}"
+        yield from _rows(SAMPLES_FILE, f"listed_{name}", known, other, message, by_row=False)
 
 
 def _rows(

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from facemill import __version__
-from facemill.manifests.annotations import samples_schema
+from facemill.manifests.annotations import listing_schema
 from facemill.manifests.checks.bounded import read_table
 from facemill.manifests.checks.row_checks import RowCheck, check_rows
 from facemill.manifests.checks.sample_rows import Rows
@@ -130,7 +130,7 @@ def check_state(
         message = f"it differs from the failures of the shards' results in {STATE_FOLDER}, in the order of the shards"
         yield Problem(FAILURES_FILE, message, check="state_failures")
     for file, table, schema in (
-        (SAMPLES_FILE, samples, samples_schema(info.annotations)),
+        (SAMPLES_FILE, samples, listing_schema(info.annotations) if samples is None else samples.schema),
         (FACES_FILE, faces, FACES),
         (FACTS_FILE, facts, FACTS),
     ):

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from facemill import DatasetError, ManifestError
-from facemill.manifests.annotations import samples_schema
+from facemill.manifests.annotations import listing_schema, samples_schema
 from facemill.manifests.checks.bounded import read_table
 from facemill.manifests.checks.dataset_checks import (
     SHARD_PATH,
@@ -51,6 +51,7 @@ from facemill.manifests.shards.dataset import (
     VIDEOS_FILE,
     DatasetInfo,
     ShardInfo,
+    has_true_places,
     read_dataset,
 )
 
@@ -97,7 +98,7 @@ class _Verification:
         self, root: Path, info: DatasetInfo, recipe: RecipeFacts, on_samples: Callable[[int, int], None] | None
     ) -> None:
         self.root, self.info, self.recipe, self.on_samples = root, info, recipe, on_samples
-        self.schema = samples_schema(info.annotations)
+        self.schema = _schema_of_samples(root, info)
         self.total = sum(shard.rows for shard in info.shards)
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
@@ -199,7 +200,8 @@ class _Verification:
     ) -> None:
         """Check the rows of samples.parquet, or those of the shards if it cannot be read."""
         if samples is None:
-            samples = pa.concat_tables([self.schema.empty_table(), *(findings.samples for findings in found)])
+            nothing = samples_schema(self.info.annotations).empty_table()
+            samples = pa.concat_tables([nothing, *(findings.samples for findings in found)])
         rows = Rows(samples, VIDEOS.empty_table() if videos is None else videos, self.recipe)
         self._check(SAMPLES_FILE, lambda: check_rows(rows))
         self._check(SAMPLES_FILE, lambda: check_rows(rows, GROUP_CHECKS))
@@ -209,6 +211,15 @@ class _Verification:
             self._check(FACES_FILE, lambda: check_faces_of_samples(rows, faces))
         thumbnails = Thumbnails.of([(findings.samples, findings.thumbnails) for findings in found], rows)
         self._check(SAMPLES_FILE, lambda: implausible(rows, videos, thumbnails), warn=True)
+
+
+def _schema_of_samples(root: Path, info: DatasetInfo) -> pa.Schema:
+    """Schema to read samples.parquet with: with the places of images, if it has them for these shards."""
+    try:
+        places = has_true_places(root / SAMPLES_FILE, info.shards)
+    except (OSError, pa.ArrowException):
+        places = False  # reported when the table is read
+    return (listing_schema if places else samples_schema)(info.annotations)
 
 
 def _rows_by_shard(samples: pa.Table | None, shards: list[ShardInfo]) -> dict[str, pa.Table]:

@@ -3,24 +3,40 @@
 import dataclasses
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from facemill import DatasetError
-from facemill.manifests.annotations import Annotations
+from facemill.manifests.annotations import PLACE, Annotations
 from facemill.manifests.records import SampleRecord
 from facemill.manifests.schemas import SAMPLES, from_table, to_table
 
-__all__ = ["NO_ANNOTATIONS", "EncodedSample", "ShardFormat", "ShardWriter", "image_suffix", "placed"]
+__all__ = [
+    "NO_ANNOTATIONS",
+    "EncodedImages",
+    "EncodedSample",
+    "Places",
+    "ShardFormat",
+    "ShardIndex",
+    "ShardWriter",
+    "image_suffix",
+    "placed",
+]
 
 KEY = re.compile(r"[A-Za-z0-9_-]+")
 NO_ANNOTATIONS: Annotations = MappingProxyType({})
+
+
+EncodedImages = Mapping[str, bytes]
+"""A sample's encoded images: `image`, `mask`, and its image annotations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +53,28 @@ class EncodedSample:
     image: bytes
     mask: bytes
     images: Mapping[str, bytes] = field(default_factory=dict)
+
+
+Places = NDArray[np.int64]
+"""First byte and number of bytes of each image, [rows, 2]; zeros where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardIndex:
+    """The samples in a shard, and where it holds their images.
+
+    Attributes:
+        sample_ids: by row.
+        places: by name: `image`, `mask`, and the image annotations.
+    """
+
+    sample_ids: Sequence[str]
+    places: Mapping[str, Places]
+
+    def columns(self) -> "dict[str, pa.Array[Any]]":
+        """The places as columns of samples.parquet."""
+        return {name: pa.StructArray.from_arrays(list(places.T), fields=list(PLACE))
+                for name, places in self.places.items()}  # fmt: skip
 
 
 class ShardWriter(Protocol):
@@ -74,6 +112,27 @@ class ShardFormat(ABC):
         Raises:
             DatasetError: the file is damaged; samples before the damage have been yielded.
         """
+
+    def index(self, path: Path) -> ShardIndex | None:
+        """Locate the images in a shard, so that each takes one read; None if the file does not hold them in one piece.
+
+        Raises:
+            DatasetError: the file is damaged.
+        """
+        del path
+        return None
+
+    def read_block(self, path: Path, row: int) -> tuple[int, list[EncodedImages]]:
+        """Read the images of consecutive samples, `row` among them: how a shard without an index is read.
+
+        Returns:
+            the first sample's row, and the images of each by name; all of the shard unless a format does better.
+
+        Raises:
+            DatasetError: the file is damaged.
+        """
+        del row
+        return 0, [{"image": sample.image, "mask": sample.mask, **sample.images} for sample in self.read(path)]
 
     def layout_faults(self, path: Path) -> Iterator[str]:
         """Describe how a readable file differs from what `open_writer` would write; samples are not read.

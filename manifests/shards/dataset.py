@@ -5,6 +5,7 @@ train/train-000000.parquet  …  val/…  test/…
 _state/train-000000.json    _state/tables/train-000000.samples.parquet    …
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from facemill import DatasetError, __version__
@@ -28,6 +30,7 @@ __all__ = [
     "FAILURES_FILE",
     "FORMAT_VERSION",
     "SAMPLES_FILE",
+    "SHARDS_DIGEST",
     "STATE_FOLDER",
     "STATE_TABLES",
     "VIDEOS_FILE",
@@ -36,7 +39,9 @@ __all__ = [
     "DatasetInfo",
     "ShardInfo",
     "count_samples",
+    "has_true_places",
     "read_dataset",
+    "shards_digest",
     "state_path",
     "state_results",
     "write_dataset",
@@ -57,6 +62,8 @@ FAILURES_FILE = "failures.parquet"
 STATE_FOLDER = "_state"
 STATE_TABLES = f"{STATE_FOLDER}/tables"
 """One level deeper than shards, so that `*/*.parquet` matches shards only."""
+SHARDS_DIGEST = b"facemill.shards"
+"""Key of `shards_digest` in the metadata of samples.parquet."""
 A_FOLDER = 1000
 """Number of shards of a split per state subfolder; the first ones are directly in the state folder."""
 
@@ -113,6 +120,21 @@ class DatasetInfo:
     annotations: Annotations = field(default_factory=dict)
     facemill: str = __version__
     format_version: int = FORMAT_VERSION
+
+
+def shards_digest(shards: Iterable[ShardInfo]) -> bytes:
+    """Digest of the shards' hashes; samples.parquet has it in its metadata, as its places are true for these files."""
+    return hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest().encode()
+
+
+def has_true_places(samples: Path, shards: Iterable[ShardInfo]) -> bool:
+    """Whether samples.parquet gives the places of images in these shards: earlier versions wrote none, and a shard that
+    another library has written anew holds its images elsewhere.
+
+    Raises:
+        OSError, pa.ArrowException: it cannot be read.
+    """
+    return (pq.read_schema(samples).metadata or {}).get(SHARDS_DIGEST) == shards_digest(shards)
 
 
 def state_path(shard_id: str, kind: str = "json") -> str:

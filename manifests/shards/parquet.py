@@ -1,12 +1,17 @@
 """Parquet shards: every column of a sample's record, its image and its mask; readable by `datasets` directly."""
 
 import dataclasses
+import itertools
 import json
+import mmap
+import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -16,7 +21,16 @@ from facemill.manifests.annotations import Annotations, image_names, samples_sch
 from facemill.manifests.checks.bounded import CELL_BYTES, check_cells, most_bytes, open_parquet
 from facemill.manifests.records import LABELS, SampleRecord
 from facemill.manifests.schemas import ADDED, from_table, to_table
-from facemill.manifests.shards.base import NO_ANNOTATIONS, EncodedSample, ShardFormat, image_suffix, placed
+from facemill.manifests.shards.base import (
+    NO_ANNOTATIONS,
+    EncodedImages,
+    EncodedSample,
+    Places,
+    ShardFormat,
+    ShardIndex,
+    image_suffix,
+    placed,
+)
 
 __all__ = ["PARQUET_SAMPLES", "ROWS_PER_GROUP", "ParquetShards", "image_columns"]
 
@@ -31,6 +45,11 @@ READ_BYTES = 256 << 20
 """Upper bound for the values of a batch, if another library stored repeated values in a dictionary."""
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+LENGTH = struct.Struct("<I")
+SIGNATURES = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)
+"""First bytes of an image."""
+NO_PLACES = np.zeros((0, 2), np.int64)
 
 FEATURES = {
     "label": {"names": list(LABELS), "_type": "ClassLabel"},
@@ -54,6 +73,10 @@ def _shard_schema(annotations: Annotations) -> pa.Schema:
 
 PARQUET_SAMPLES = _shard_schema({})
 """Schema of a Parquet shard without annotations."""
+
+
+UNREADABLE = (ManifestError, pa.ArrowException, OSError, ValueError, TypeError, LookupError, struct.error)
+"""What reading a damaged file may raise."""
 
 
 class ParquetShards(ShardFormat):
@@ -93,8 +116,79 @@ class ParquetShards(ShardFormat):
                     for record, *stored in zip(records, *images, strict=True):
                         image, mask, *more = (cell.as_py() or b"" for cell in stored)
                         yield EncodedSample(record, image, mask, dict(zip(names[2:], more, strict=True)))
-        except (ManifestError, pa.ArrowException, OSError, ValueError, TypeError) as error:
-            raise DatasetError(f"{path.name} cannot be read as Parquet ({error}): build it again.") from error
+        except UNREADABLE as error:
+            raise _unreadable(path, error) from error
+
+    def index(self, path: Path) -> ShardIndex | None:
+        try:
+            # Without Arrow's threads: a DataLoader's worker may be a forked process, in which they do not exist.
+            with open_parquet(path) as file, path.open("rb") as raw:
+                sample_ids: Any = file.read(["sample_id"], use_threads=False)["sample_id"].to_pylist()
+                parts: dict[str, list[Places]] = {name: [NO_PLACES] for name in image_columns(file.schema_arrow)}
+                with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                    for name, group in itertools.product(parts, range(file.metadata.num_row_groups)):
+                        if (places := _located(file, data, group, name)) is None:
+                            return None
+                        parts[name].append(places)
+        except UNREADABLE as error:
+            raise _unreadable(path, error) from error
+        return ShardIndex(sample_ids, {name: np.concatenate(groups) for name, groups in parts.items()})
+
+    def read_block(self, path: Path, row: int) -> tuple[int, list[EncodedImages]]:
+        try:
+            with open_parquet(path) as file:
+                names = image_columns(file.schema_arrow)
+                sides = pc.max(file.read(["crop_size"], use_threads=False)["crop_size"]).as_py() or 0
+                check_cells(file, most_bytes(sides), frozenset(names))
+                groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+            ends = np.cumsum([group.num_rows for group in groups])
+            number = min(int(np.searchsorted(ends, row, "right")), len(groups) - 1)
+            chunks = (groups[number].column(column) for column in range(groups[number].num_columns))
+            # As a dictionary, since a small file can repeat one large value in every row.
+            repeated = [chunk.path_in_schema for chunk in chunks if chunk.has_dictionary_page]
+            with open_parquet(path, read_dictionary=repeated) as file:
+                table = file.read_row_group(number, names, use_threads=False)
+        except UNREADABLE as error:
+            raise _unreadable(path, error) from error
+        rows = ({name: (image or {}).get("bytes") or b"" for name, image in row.items()} for row in table.to_pylist())
+        return int(ends[number]) - len(table), list(rows)
+
+
+def _located(file: pq.ParquetFile, data: mmap.mmap, group: int, name: str) -> Places | None:
+    """Where a row group holds the images of a column; None if it does not hold them as they are.
+
+    Values of an uncompressed, plain column are four bytes of length and then the image, page after page. So there is
+    no need to read the images: each is found by its signature, after the end of the one before.
+    """
+    rows = file.metadata.row_group(group).num_rows
+    columns = map(file.metadata.row_group(group).column, range(file.metadata.num_columns))
+    chunk = next(column for column in columns if column.path_in_schema == f"{name}.bytes")
+    plain = {"PLAIN", "RLE", "BIT_PACKED"}.issuperset(chunk.encodings)  # the last two are those of nulls
+    if chunk.compression != "UNCOMPRESSED" or not plain or chunk.is_stats_set:  # statistics hold images themselves
+        return None
+    found = []
+    end = chunk.data_page_offset + chunk.total_compressed_size
+    position = chunk.data_page_offset
+    while match := SIGNATURES.search(data, position, end):
+        (size,) = LENGTH.unpack_from(data, match.start() - LENGTH.size)
+        position = match.start() + size
+        if position > end:
+            return None
+        found.append((match.start(), size))
+    there = np.ones(rows, bool)
+    if len(found) < rows:  # nulls take no bytes, so only Arrow knows which rows have no image
+        images = file.read_row_group(group, [name], use_threads=False)[name].combine_chunks()
+        sizes: Any = pc.binary_length(pc.struct_field(images, "bytes"))
+        there = np.asarray(sizes.fill_null(0)) > 0
+    if there.sum() != len(found):
+        return None  # some values are not images: whoever reads them will say so
+    places = np.zeros((rows, 2), np.int64)
+    places[there] = found
+    return places
+
+
+def _unreadable(path: Path, error: Exception) -> DatasetError:
+    return DatasetError(f"{path.name} cannot be read as Parquet ({error}): build it again.")
 
 
 def image_columns(schema: pa.Schema) -> list[str]:

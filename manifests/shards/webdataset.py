@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar, cast
 
+import numpy as np
 import pyarrow as pa
 
 from facemill import DatasetError, ManifestError
@@ -20,7 +21,15 @@ from facemill.manifests.annotations import Annotations, samples_schema
 from facemill.manifests.checks.bounded import CELL_BYTES, most_bytes
 from facemill.manifests.records import SampleRecord
 from facemill.manifests.schemas import ADDED, SAMPLES, from_table
-from facemill.manifests.shards.base import NO_ANNOTATIONS, EncodedSample, ShardFormat, image_suffix, placed
+from facemill.manifests.shards.base import (
+    NO_ANNOTATIONS,
+    EncodedSample,
+    Places,
+    ShardFormat,
+    ShardIndex,
+    image_suffix,
+    placed,
+)
 from facemill.manifests.storage import refuse_special_file
 
 if TYPE_CHECKING:
@@ -63,20 +72,10 @@ class WebDatasetShards(ShardFormat):
     def read(self, path: Path) -> Iterator[EncodedSample]:
         return _samples(path, _sample)
 
-    @staticmethod
-    def read_images(path: Path, side: int, names: Sequence[str]) -> Iterator[tuple[str, list[bytes]]]:
-        """Key and encoded images of each sample, in the order written.
-
-        The JSON is skipped, since parsing and checking it takes as long as decoding the image.
-
-        Args:
-            side: of the crops, pixels; larger files than such a crop can need are rejected.
-            names: `image`, `mask`, and image annotations.
-
-        Raises:
-            DatasetError: as `read`.
-        """
-        return _samples(path, lambda tar, key, parts: (key, [_image(tar, key, parts, name, side) for name in names]))
+    def index(self, path: Path) -> ShardIndex:
+        found = list(_samples(path, lambda _, key, parts: (key, _images(parts))))
+        names = dict.fromkeys(name for _, members in found for name in members)
+        return ShardIndex([key for key, _ in found], {name: _places(name, [m for _, m in found]) for name in names})
 
     def layout_faults(self, path: Path) -> Iterator[str]:
         with tarfile.open(path, "r:") as tar, path.open("rb") as file:
@@ -169,30 +168,41 @@ def _samples(path: Path, make: Callable[[tarfile.TarFile, str, Parts], Made]) ->
         raise DatasetError(f"{path.name} cannot be read as a tar of samples ({error}): build it again.") from error
 
 
+def _places(name: str, samples: Sequence[Mapping[str, tarfile.TarInfo]]) -> Places:
+    there = ((members[name].offset_data, members[name].size) if name in members else (0, 0) for members in samples)
+    return np.array(list(there), np.int64)
+
+
 def _sample(tar: tarfile.TarFile, key: str, parts: Parts) -> EncodedSample:
     record = _from_json(_content(tar, parts["json"], CELL_BYTES))
     if record.sample_id != key:
         raise ValueError(f"sample {key} has the sample_id {record.sample_id}")
-    names = [match[1] for part in parts if part not in ALWAYS and (match := ANNOTATED.fullmatch(part))]
-    image, mask, *more = (_image(tar, key, parts, name, record.crop_size) for name in ("image", "mask", *names))
-    return EncodedSample(record, image, mask, dict(zip(names, more, strict=True)))
+    members = _images(parts)
+    image, mask, *more = (_content(tar, member, most_bytes(record.crop_size)) for member in members.values())
+    return EncodedSample(record, image, mask, dict(zip(list(members)[2:], more, strict=True)))
 
 
-def _image(tar: tarfile.TarFile, key: str, parts: Parts, name: str, side: int) -> bytes:
-    """An encoded image of a sample: `image`, `mask`, or an annotation."""
-    part = next(suffix for suffix in IMAGE_SUFFIXES if suffix in parts) if name == "image" else f"{name}.png"
-    if part not in parts:
-        raise ValueError(f"sample {key} has no {part}")
-    return _content(tar, parts[part], most_bytes(side))
+def _images(parts: Parts) -> dict[str, tarfile.TarInfo]:
+    """The members that hold a sample's images: `image`, `mask`, then its annotations.
+
+    Raises:
+        ValueError: if one is not a plain file.
+    """
+    image = next(suffix for suffix in IMAGE_SUFFIXES if suffix in parts)
+    more = {match[1]: parts[part] for part in parts if part not in ALWAYS and (match := ANNOTATED.fullmatch(part))}
+    return {"image": _plain(parts[image]), "mask": _plain(parts["mask.png"]), **{n: _plain(m) for n, m in more.items()}}
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    if not member.isreg() or member.issparse():
+        raise ValueError(f"{member.name} is not a plain file")
+    return member
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, most: int) -> bytes:
-    file = tar.extractfile(member) if member.isreg() and not member.issparse() else None
-    if file is None:
-        raise ValueError(f"{member.name} is not a plain file")
     if member.size > most:
         raise ValueError(f"{member.name} has {member.size} bytes, more than the {most} that it can need")
-    return file.read()
+    return cast(IO[bytes], tar.extractfile(_plain(member))).read()
 
 
 def _check_end(path: Path, tar: tarfile.TarFile) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from facemill.manifests import FailureRecord, schemas
-from facemill.manifests.annotations import samples_schema
+from facemill.manifests.annotations import listing_schema
 from facemill.manifests.records import SPLITS
 from facemill.manifests.shards.card import dataset_card
 from facemill.manifests.shards.croissant import croissant_metadata
@@ -22,11 +22,13 @@ from facemill.manifests.shards.dataset import (
     FACTS_FILE,
     FAILURES_FILE,
     SAMPLES_FILE,
+    SHARDS_DIGEST,
     STATE_TABLES,
     VIDEOS_FILE,
     DatasetInfo,
     ShardInfo,
     count_samples,
+    shards_digest,
     write_dataset,
 )
 from facemill.manifests.storage import TEMPORARY_SUFFIX, atomic_path, target_of, write_atomically
@@ -82,22 +84,24 @@ class BuildReport:
 def merge_shards(out: Path, recipe: Recipe, results: Sequence[ShardResult]) -> BuildReport:
     """Merge the tables of all shards, given in the order of the plan, and write what speaks of the whole."""
     annotations = declared(create_annotators(recipe.annotate))
-    schema = samples_schema(annotations)
+    schema = listing_schema(annotations)
     samples = _tables((out / result.samples.path for result in results), schema)
     faces = _tables((out / result.faces.path for result in results), schemas.FACES)
     facts = _tables((out / result.facts.path for result in results), schemas.FACTS)
-    _merge(samples, schema, out / SAMPLES_FILE, MERGED_ROWS)
+    shards = [(result.split, result.shard) for result in results if result.shard is not None]
+    infos = tuple(ShardInfo(file.path, split, file.rows, file.bytes, file.sha256) for split, file in shards)
+    made_for = schema.with_metadata({SHARDS_DIGEST: shards_digest(infos)})
+    _merge(samples, made_for, out / SAMPLES_FILE, MERGED_ROWS)
     _merge(faces, schemas.FACES, out / FACES_FILE, FACES_ROWS)
     _merge(schemas.first_of_each(facts), schemas.FACTS, out / FACTS_FILE, MERGED_ROWS)
     failures = _failures(results)
     with atomic_path(out / FAILURES_FILE) as temporary:
         pq.write_table(schemas.to_table(failures, schemas.FAILURES), temporary)
-    shards = [(result.split, result.shard) for result in results if result.shard is not None]
     info = DatasetInfo(
         recipe=recipe.build_values(),
         versions=versions(),
         counts=count_samples(_row_groups(out / SAMPLES_FILE, ["split", "method", "video_id"])),
-        shards=tuple(ShardInfo(file.path, split, file.rows, file.bytes, file.sha256) for split, file in shards),
+        shards=infos,
         failures=len(failures),
         annotations=annotations,
     )

@@ -18,9 +18,9 @@ from facemill.manifests import (
     check_roots,
     schemas,
 )
-from facemill.manifests.annotations import Annotations, samples_schema
+from facemill.manifests.annotations import Annotations
 from facemill.manifests.codes import Fault
-from facemill.manifests.shards import ShardWriter
+from facemill.manifests.shards import ShardWriter, listing
 from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, FACTS_FILE, SAMPLES_FILE, state_path
 from facemill.manifests.storage import atomic_path, sha256_of
 from facemill.pipeline.build.claim import check_running
@@ -156,9 +156,7 @@ class _Records:
         out = job.out
         with watch("write"):
             tables = {
-                state_path(spec.shard_id, SAMPLES_FILE): schemas.to_table(
-                    self.samples, samples_schema(self.annotations)
-                ),
+                state_path(spec.shard_id, SAMPLES_FILE): listing(out / shard, self.samples, self.annotations),
                 state_path(spec.shard_id, FACES_FILE): schemas.to_table(self.faces, schemas.FACES),
                 state_path(spec.shard_id, FACTS_FILE): schemas.to_table(self.facts, schemas.FACTS),
             }

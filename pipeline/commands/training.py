@@ -188,7 +188,7 @@ def explain(
 ) -> None:
     """Draw what a trained detector attends to: Grad-CAM and the maps of its paper, over crops."""
     from facemill.detectors.device import resolve_device
-    from facemill.pipeline.data import open_faces
+    from facemill.pipeline.data import FaceDataset
     from facemill.pipeline.figures.explain import draw_explanations
     from facemill.pipeline.train import load_run
 
@@ -199,7 +199,7 @@ def explain(
     detector, _ = load_run(run)
     for folder, name in zip(data, names, strict=True):
         into = out / name if len(data) > 1 else out
-        faces = open_faces(folder, split)
+        faces = FaceDataset(folder, split)
         for sheet in draw_explanations(detector, faces, into, rows=samples, seed=seed, device=resolve_device(device)):
             echo(f"contact sheet -> {sheet}")
 

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 from facemill.pipeline.data.balance import BalancedSampler
 from facemill.pipeline.data.dataset import FaceDataset
 from facemill.pipeline.data.loader import FaceLoader
-from facemill.pipeline.data.opening import open_faces
-from facemill.pipeline.data.sample import RawBatch, Sample, collate
-from facemill.pipeline.data.stream import StreamingFaces
+from facemill.pipeline.data.sample import Sample, collate
 
 if TYPE_CHECKING:
     from facemill.pipeline.data.augment import Augmentation
@@ -20,12 +18,9 @@ __all__ = [
     "BalancedSampler",
     "FaceDataset",
     "FaceLoader",
-    "RawBatch",
     "Sample",
-    "StreamingFaces",
     "TrainingData",
     "collate",
-    "open_faces",
     "prepare",
 ]
 

@@ -13,6 +13,7 @@ from kornia.geometry.transform import get_affine_matrix2d, warp_affine
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from facemill.detectors.forgery import ForgeryBatch
 from facemill.pipeline.config.train_settings import AugmentSettings
 from facemill.seeded import seeded_generator
 
@@ -21,6 +22,8 @@ __all__ = ["Augmentation"]
 Numbers = NDArray[np.float64]
 Change = Callable[[Tensor, Tensor], Tensor]
 """Maps chosen images [n, 3, H, W] and random parameters [n, ...] to changed images."""
+MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
+"""Landmarks of a mirrored face in the usual order: those of its eyes and corners of the mouth change places."""
 
 
 class Augmentation(nn.Module):
@@ -44,23 +47,20 @@ class Augmentation(nn.Module):
         return seeded_generator(self.seed, epoch, step, rank, *purpose)
 
     @torch.no_grad()
-    def forward(self, images: Tensor, masks: Tensor, *, epoch: int = 0, step: int = 0) -> tuple[Tensor, Tensor]:
-        """Augment a batch; the inputs are not modified.
+    def forward(self, batch: ForgeryBatch, *, epoch: int = 0, step: int = 0) -> None:
+        """Replace a batch's images, and its masks and landmarks if it has them; their tensors are not modified.
 
         Args:
-            images: float [B, 3, H, W], RGB in 0..1.
-            masks: float [B, 1, H, W]; transformed like the images, with nearest-pixel sampling.
-
-        Returns:
-            Images in 0..1 and masks, with the shapes of the inputs.
+            batch: images float [B, 3, H, W], RGB in 0..1; masks float [B, 1, H, W], transformed like the images, with
+                nearest-pixel sampling; landmarks [B, 5, 2], pixels of the images.
         """
         rng = self.generator(epoch, step)
         # Coordinates and colours need more precision than bf16.
-        with torch.autocast(images.device.type, enabled=False):
-            images = self._degrade(images, rng)
-            images, masks = self._mirror(images, masks, rng)
-            images = self._recolour(images, rng)
-            return self._move(images, masks, rng)
+        with torch.autocast(batch.images.device.type, enabled=False):
+            batch["image"] = self._degrade(batch.images, rng)
+            self._mirror(batch, rng)
+            batch["image"] = self._recolour(batch.images, rng)
+            self._move(batch, rng)
 
     def _degrade(self, images: Tensor, rng: np.random.Generator) -> Tensor:
         s, count = self.settings, len(images)
@@ -82,9 +82,14 @@ class Augmentation(nn.Module):
             lambda x, sigma: gaussian_blur2d(x, side, torch.stack([sigma, sigma], 1)),
         )
 
-    def _mirror(self, images: Tensor, masks: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        mirrored = torch.from_numpy(rng.random(len(images)) < self.settings.flip).to(images.device)[:, None, None, None]
-        return torch.where(mirrored, images.flip(-1), images), torch.where(mirrored, masks.flip(-1), masks)
+    def _mirror(self, batch: ForgeryBatch, rng: np.random.Generator) -> None:
+        mirrored = torch.from_numpy(rng.random(batch.size) < self.settings.flip).to(batch.images.device)
+        for name in batch.keys() & {"image", "mask"}:
+            batch[name] = torch.where(mirrored[:, None, None, None], batch[name].flip(-1), batch[name])
+        if (points := batch.get("landmarks")) is not None:
+            x, y = points[:, MIRRORED_LANDMARKS].unbind(-1)
+            flipped = torch.stack([batch.images.shape[-1] - x, y], -1)
+            batch["landmarks"] = torch.where(mirrored[:, None, None], flipped, points)
 
     def _recolour(self, images: Tensor, rng: np.random.Generator) -> Tensor:
         s, count = self.settings, len(images)
@@ -96,25 +101,37 @@ class Augmentation(nn.Module):
         gray = rng.random(count) < s.gray
         return _change(images, gray, gray, lambda x, _: rgb_to_grayscale(x).expand_as(x))
 
-    def _move(self, images: Tensor, masks: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        s, (count, _, height, width) = self.settings, images.shape
+    def _move(self, batch: ForgeryBatch, rng: np.random.Generator) -> None:
+        s, (count, _, height, width) = self.settings, batch.images.shape
         chosen = rng.random(count) < s.affine
         # Columns: shift in x and y, scale, degrees.
         numbers = _about_zero(rng, count, s.shift * width, s.shift * height, s.scale, s.rotate)
         centre = torch.tensor([[(width - 1) / 2, (height - 1) / 2]])
 
-        def warp(x: Tensor, shift_scale_turn: Tensor, mode: str) -> Tensor:
+        def matrix(shift_scale_turn: Tensor) -> Tensor:
             shift, scale, turn = shift_scale_turn[:, :2], 1 + shift_scale_turn[:, 2:3], shift_scale_turn[:, 3]
-            matrix = get_affine_matrix2d(shift, centre.to(shift).expand_as(shift), scale.expand_as(shift), turn)
+            moves: Tensor = get_affine_matrix2d(shift, centre.to(shift).expand_as(shift), scale.expand_as(shift), turn)
+            return moves[:, :2]
+
+        def warp(x: Tensor, numbers: Tensor, mode: str) -> Tensor:
             moved: Tensor = warp_affine(
-                x, matrix[:, :2], (height, width), mode, padding_mode="zeros", align_corners=True
+                x, matrix(numbers), (height, width), mode, padding_mode="zeros", align_corners=True
             )
             return moved
 
-        return (
-            _change(images, chosen, numbers, lambda x, n: warp(x, n, "bilinear")),
-            _change(masks, chosen, numbers, lambda x, n: warp(x, n, "nearest")),
-        )
+        def shift(points: Tensor, numbers: Tensor) -> Tensor:
+            moves = matrix(numbers)  # of points that are counted from the first pixel's centre
+            return (
+                (points - 0.5) @ moves[:, :, :2].mT + moves[:, None, :, 2] + 0.5
+            )  # the matrix counts from pixels' centres
+
+        changes: dict[str, Change] = {
+            "image": lambda x, n: warp(x, n, "bilinear"),
+            "mask": lambda x, n: warp(x, n, "nearest"),
+            "landmarks": shift,
+        }
+        for name in batch.keys() & changes.keys():
+            batch[name] = _change(batch[name], chosen, numbers, changes[name])
 
 
 def _about_zero(rng: np.random.Generator, count: int, *largest: float) -> Numbers:

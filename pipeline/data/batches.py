@@ -1,46 +1,58 @@
 """Conversion of stored uint8 batches to the inputs of a detector and its loss, on the batch's device."""
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from facemill.detectors.forgery import ForgeryBatch, InputSpec
 from facemill.pipeline.data.augment import Augmentation
-from facemill.pipeline.data.sample import RawBatch
 
 __all__ = ["prepare"]
 
 
 @torch.no_grad()
 def prepare(
-    raw: RawBatch, spec: InputSpec, augmentation: Augmentation | None = None, *, epoch: int = 0, step: int = 0
+    raw: ForgeryBatch, spec: InputSpec, augmentation: Augmentation | None = None, *, epoch: int = 0, step: int = 0
 ) -> ForgeryBatch:
     """Resize, augment, mix and normalise a batch.
 
     Args:
+        raw: as stacked by `collate`.
         spec: the detector's input specification.
         augmentation: for training; without it the result is deterministic.
         epoch, step: with the augmentation's seed, determine augmentation and mixup.
 
     Returns:
-        Images [B, 3, size, size] and masks [B, 1, size, size] of `spec.size`. If crops have another size,
-        images are resized bilinearly with antialiasing, and masks to the nearest pixel, so that they stay
-        0 or 1. With `mixup`, each sample's image, mask and label are mixed with another's by one ratio per
-        batch: labels and masks are then soft.
+        the same fields, in a new batch: images [B, 3, size, size] and masks [B, 1, size, size] of `spec.size`. If
+        crops have another size, images are resized bilinearly with antialiasing, and masks to the nearest pixel, so
+        that they stay 0 or 1; landmarks are scaled, and follow the augmentation. With `mixup`, each sample's image,
+        mask and label are mixed with another's by one ratio per batch: labels and masks are then soft, and all other
+        fields are those of the first.
     """
-    images = raw.images.float() / 255
-    masks = (raw.masks > 127).float()
-    if images.shape[-1] != spec.size:
-        size = (spec.size, spec.size)
-        images = F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True).clamp(0, 1)
-        masks = F.interpolate(masks, size, mode="nearest-exact")
-    labels, has_mask = raw.labels.float(), raw.has_mask
+    batch = raw.replace(image=raw.images.float() / 255, label=raw.labels.float())
+    if raw.masks is not None:
+        batch["mask"] = (raw.masks > 127).float()
+    if batch.images.shape[-1] != spec.size:
+        _resize(batch, spec.size)
     if augmentation is not None:
-        images, masks = augmentation(images, masks, epoch=epoch, step=step)
+        augmentation(batch, epoch=epoch, step=step)
         if alpha := augmentation.settings.mixup:
             # Mixup (Zhang et al., 2018, Eq. 1); a mixed mask is known only if both of its parts are.
             rng = augmentation.generator(epoch, step, 1)
             share = rng.beta(alpha, alpha)
-            partner = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
-            images, masks, labels = (torch.lerp(x[partner], x, share) for x in (images, masks, labels))
-            has_mask = has_mask & has_mask[partner]
-    return ForgeryBatch(spec.normalise(images), labels, masks, has_mask)
+            partner = torch.from_numpy(rng.permutation(batch.size)).to(batch.labels.device)
+            for name in batch.keys() & {"image", "mask", "label"}:
+                batch[name] = torch.lerp(batch[name][partner], batch[name], share)
+            if batch.has_mask is not None:
+                batch["has_mask"] = batch.has_mask & batch.has_mask[partner]
+    batch["image"] = spec.normalise(batch.images)
+    return batch
+
+
+def _resize(batch: ForgeryBatch, side: int) -> None:
+    if "landmarks" in batch:
+        batch["landmarks"] = batch["landmarks"] * (side / batch.images.shape[-1])
+    images: Tensor = F.interpolate(batch.images, (side, side), mode="bilinear", align_corners=False, antialias=True)
+    batch["image"] = images.clamp(0, 1)
+    if batch.masks is not None:
+        batch["mask"] = F.interpolate(batch.masks, (side, side), mode="nearest-exact")

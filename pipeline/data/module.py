@@ -1,6 +1,6 @@
 """The batches of a training run: both splits, distributed to the ranks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,14 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from facemill import ConfigError
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data.balance import BalancedSampler
 from facemill.pipeline.data.dataset import FaceDataset
+from facemill.pipeline.data.fields import MASK
 from facemill.pipeline.data.loader import FaceLoader
-from facemill.pipeline.data.opening import open_faces
 from facemill.pipeline.data.split import Roots
-from facemill.pipeline.data.stream import StreamingFaces
 from facemill.seeded import seeded_generator
 
 __all__ = ["TrainingData"]
@@ -31,7 +29,7 @@ class TrainingData:
         settings: `frames`, `every` and `balance` apply to training only; `batch` is per rank here. With `overfit`,
             the samples of validation are those of training.
         workers: DataLoader processes per split.
-        masks: read forgery masks, for training.
+        fields: of the training samples, besides image, label and index.
         rank, world: rank of this process in a distributed run, and number of ranks.
 
     Attributes:
@@ -40,7 +38,6 @@ class TrainingData:
         val_loader: every sample once, in order, over all ranks together.
 
     Raises:
-        ConfigError: if only a part of tar shards is to be used.
         DatasetError: if a dataset is unfinished or damaged, or lacks a split.
     """
 
@@ -51,43 +48,32 @@ class TrainingData:
         *,
         workers: int = 0,
         seed: int = 0,
-        masks: bool = True,
+        fields: Sequence[str] = (MASK,),
         rank: int = 0,
         world: int = 1,
     ) -> None:
         s = settings
         self._workers, self._batch = workers, s.batch
-        ranks: dict[str, Any] = {"seed": seed, "rank": rank, "world": world}
-        training: dict[str, Any] = {"frames": s.frames, "every": s.every, "balance": s.balance, "masks": masks}
-        self.train = open_faces(roots, "train", shuffle=True, **training, **ranks)
-        again: dict[str, Any] = {"frames": s.frames, "every": s.every} if s.overfit else {}
-        self.val = open_faces(roots, "train" if s.overfit else "val", masks=False, **again, **ranks)
-        if isinstance(self.train, StreamingFaces):
-            if s.overfit or s.limit < 1:
-                raise ConfigError("Tar shards are read as a whole: train.limit and train.overfit need Parquet shards.")
-            self._shuffled: StreamingFaces | _Chosen = self.train
-            self.train_loader = self._loader(self.train, drop_last=self.train.shortest_share(workers) >= s.batch)
-        else:
-            chosen = _choose(self.train.labels, s, seed)
-            sampler = BalancedSampler(self.train.labels[chosen], balance=s.balance, **ranks)
-            self._shuffled = _Chosen(chosen, sampler)
-            drop = len(self._shuffled) >= s.batch
-            self.train_loader = self._loader(self.train, sampler=self._shuffled, drop_last=drop)
-        validated = {}
-        if not isinstance(self.val, StreamingFaces):
-            validated = {"sampler": _choose(self.val.labels, s, seed)[rank::world].tolist()}
-        self.val_loader = self._loader(self.val, **validated)
+        self.train = FaceDataset(roots, "train", frames=s.frames, every=s.every, seed=seed, fields=fields)
+        again: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": seed} if s.overfit else {}
+        self.val = FaceDataset(roots, "train" if s.overfit else "val", fields=(), **again)
+        chosen = _choose(self.train.labels, s, seed)
+        balanced = BalancedSampler(self.train.labels[chosen], balance=s.balance, seed=seed, rank=rank, world=world)
+        self._sampler = _Chosen(chosen, balanced)
+        drop = len(self._sampler) >= s.batch
+        self.train_loader = self._loader(self.train, sampler=self._sampler, drop_last=drop)
+        self.val_loader = self._loader(self.val, sampler=_choose(self.val.labels, s, seed)[rank::world].tolist())
 
     @property
-    def steps(self) -> int | None:
-        """Batches of an epoch; None if not known in advance."""
-        return None if isinstance(self.train, StreamingFaces) else len(self.train_loader)
+    def steps(self) -> int:
+        """Batches of an epoch."""
+        return len(self.train_loader)
 
     def set_epoch(self, epoch: int) -> None:
         """Use this epoch's order from the next iteration over `train_loader` on."""
-        self._shuffled.set_epoch(epoch)
+        self._sampler.set_epoch(epoch)
 
-    def _loader(self, faces: FaceDataset | StreamingFaces, **options: Any) -> FaceLoader:
+    def _loader(self, faces: FaceDataset, **options: Any) -> FaceLoader:
         return FaceLoader(
             faces,
             batch_size=self._batch,

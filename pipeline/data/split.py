@@ -1,6 +1,6 @@
 """One split of one or more built datasets: its samples, and the shard and row of each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from facemill import DatasetError, ManifestError
 from facemill.manifests import MaskKind
-from facemill.manifests.annotations import Annotations, samples_schema
+from facemill.manifests.annotations import Annotations, image_names, listing_schema, samples_schema
 from facemill.manifests.schemas import conform
-from facemill.manifests.shards.dataset import SAMPLES_FILE, DatasetInfo, read_dataset
+from facemill.manifests.shards.base import Places
+from facemill.manifests.shards.dataset import SAMPLES_FILE, DatasetInfo, has_true_places, read_dataset
 from facemill.pipeline.data.frames import choose_crops
-from facemill.registry import nearest
+from facemill.pipeline.data.places import places_of, with_places
 
 __all__ = ["Roots", "Split", "describe_sample", "list_folders", "open_split"]
 
@@ -41,22 +42,27 @@ class Split:
     Attributes:
         samples: their rows of samples.parquet.
         shards: the files, in the order of the samples in them.
+        bytes: recorded size of each of these files.
         shard: index into `shards` of each sample's file, [N].
         row: each sample's row in its file, [N].
         labels: [N], 0 real, 1 fake.
         has_mask: [N], whether its forgery mask is known.
         size: side of the crops, pixels.
         annotations: those that the samples of all datasets have.
+        places: first byte and size of each sample's images in its file, [N, 2], by name; the size is -1 if the file
+            does not hold the image in one piece.
     """
 
     samples: pa.Table
     shards: tuple[Path, ...]
+    bytes: tuple[int, ...]
     shard: NDArray[np.int64]
     row: NDArray[np.int64]
     labels: NDArray[np.int64]
     has_mask: NDArray[np.bool_]
     size: int
     annotations: Annotations
+    places: Mapping[str, Places]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -64,18 +70,6 @@ class Split:
     @cached_property
     def sample_ids(self) -> "pa.Array[Any]":
         return self.samples["sample_id"].combine_chunks()
-
-    def check_annotations(self, names: Sequence[str]) -> None:
-        """Refuse annotations that do not exist, or that are text, which cannot be batched.
-
-        Raises:
-            DatasetError: names the first of them.
-        """
-        there = [name for name, one in self.annotations.items() if one.kind != "text"]
-        for name in names:
-            if name not in there:
-                known = f"it has {', '.join(there)}" if there else "it has none: see `annotate` in its recipe"
-                raise DatasetError(f"The dataset has no annotation {name!r} to load{nearest(name, there)}: {known}.")
 
     def place(self, index: int) -> str:
         """Location of a sample, for messages."""
@@ -96,25 +90,31 @@ def open_split(roots: Roots, split: str, *, frames: int | None = None, every: in
     folders = list_folders(roots)
     tables, positions = [], []
     shards: dict[Path, int] = {}
+    sizes: dict[Path, int] = {}
     infos = [read_dataset(folder) for folder in folders]  # raises if a dataset is not finished
     annotations = _common_annotations(infos)
     for folder, info in zip(folders, infos, strict=True):
-        table = _rows(folder, info, split, samples_schema(annotations))
+        table = _rows(folder, info, split, annotations)
         table = table.filter(pa.array(choose_crops(table, frames=frames, every=every, seed=seed)))
         tables.append(table)
+        sizes |= {folder / one.path: one.bytes for one in info.shards}
         shard = table["shard"].combine_chunks().dictionary_encode()
         numbers = [shards.setdefault(folder / str(name), len(shards)) for name in shard.dictionary.to_pylist()]
         positions.append(np.array(numbers, np.int64)[shard.indices.to_numpy()])
-    samples = pa.concat_tables(tables).combine_chunks()
+    listing = pa.concat_tables(tables).combine_chunks()
+    samples = listing.select(samples_schema(annotations).names)
+    images = ["image", "mask", *image_names(annotations)]
     return Split(
         samples,
         tuple(shards),
+        tuple(sizes[path] for path in shards),
         np.concatenate(positions),
         samples["row"].to_numpy().astype(np.int64),
         samples["label"].to_numpy().astype(np.int64),
         ~np.isin(samples["mask_kind"].to_numpy(zero_copy_only=False).astype(str), UNUSED_MASKS),
         _crop_size(samples, folders),
         annotations,
+        {name: places_of(listing[name]) for name in images},
     )
 
 
@@ -130,11 +130,13 @@ def _common_annotations(infos: Sequence[DatasetInfo]) -> Annotations:
     return {name: one for name, one in first.items() if all(name in o and o[name].kind == one.kind for o in others)}
 
 
-def _rows(folder: Path, info: DatasetInfo, split: str, schema: pa.Schema) -> pa.Table:
-    """Read the split's rows of a dataset's samples.parquet."""
+def _rows(folder: Path, info: DatasetInfo, split: str, annotations: Annotations) -> pa.Table:
+    """Read the split's rows of a dataset's samples.parquet, with the places of images."""
     known = {shard.path for shard in info.shards}
+    schema = listing_schema(annotations)
     try:
-        samples = conform(pq.read_table(folder / SAMPLES_FILE), schema)
+        has_places = has_true_places(folder / SAMPLES_FILE, info.shards)
+        samples = conform(pq.read_table(folder / SAMPLES_FILE), schema if has_places else samples_schema(annotations))
     except (ManifestError, pa.ArrowException, OSError) as error:
         raise DatasetError(f"{folder / SAMPLES_FILE} cannot be read ({error}): build the dataset again.") from None
     chosen = samples.filter(pc.field("split") == split)
@@ -154,7 +156,7 @@ def _rows(folder: Path, info: DatasetInfo, split: str, schema: pa.Schema) -> pa.
             f"{folder} has no samples of split {split!r}, it has {there}: build it from a manifest with that "
             "split, such as one of `facemill scan --split identity:80/10/10`."
         )
-    return chosen
+    return chosen if has_places else with_places(folder, split, chosen, schema)
 
 
 def _crop_size(samples: pa.Table, folders: Sequence[Path]) -> int:

@@ -82,7 +82,7 @@ def run_demo(out: Path, *, workers: int | None = None, training: bool = True, co
 
 def _train(out: Path, console: Console) -> None:
     # Imported late: these need the train extra, which the steps before do not.
-    from facemill.pipeline.data import open_faces
+    from facemill.pipeline.data import FaceDataset
     from facemill.pipeline.evaluate import evaluate, metrics_table
     from facemill.pipeline.figures.explain import draw_explanations
     from facemill.pipeline.train import load_run, train
@@ -96,7 +96,7 @@ def _train(out: Path, console: Console) -> None:
     evaluation = evaluate(run, [shards], out / EVALUATION)
     console.print(f"[bold]6[/]  evaluated it on videos of other people in {out / EVALUATION}:")
     console.print(metrics_table(evaluation.metrics))
-    draw_explanations(load_run(run)[0], open_faces(shards, "test"), out / EVALUATION, rows=8)
+    draw_explanations(load_run(run)[0], FaceDataset(shards, "test"), out / EVALUATION, rows=8)
 
 
 def _prepare(out: Path) -> None:

@@ -14,7 +14,7 @@ from facemill import ConfigError
 from facemill.detectors.device import resolve_device
 from facemill.detectors.forgery import ForgeryDetector
 from facemill.manifests.storage import atomic_path
-from facemill.pipeline.data import FaceDataset, StreamingFaces, open_faces
+from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.overlap import count_seen_videos, read_part
 from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.evaluate.corruptions import Corruption, all_corruptions
@@ -89,7 +89,7 @@ def evaluate(
         raise ConfigError("A dataset is given twice: name each folder once.")
     chosen = resolve_device(device)
     detector, config = load_run(run, chosen)
-    datasets = [open_faces(folder, split, masks=False) for folder in data]
+    datasets = [FaceDataset(folder, split, fields=()) for folder in data]
     _refuse_shared_samples(data, datasets)
     seen, warning = _seen_videos(run, data, split)
     warnings = tuple(filter(None, (warning, *differences_from_training(config.crop, data))))
@@ -105,7 +105,7 @@ def evaluate(
             for condition in conditions:
                 yield score(detector, faces, condition)
 
-    def score(detector: ForgeryDetector, faces: FaceDataset | StreamingFaces, condition: Corruption | None) -> pa.Table:
+    def score(detector: ForgeryDetector, faces: FaceDataset, condition: Corruption | None) -> pa.Table:
         return score_faces(
             detector,
             faces,
@@ -142,7 +142,7 @@ def _seen_videos(run: Path, data: Sequence[Path], split: str) -> tuple[int | Non
     return seen, f"The run was trained or validated on {seen} of these videos, {first} among them."
 
 
-def _refuse_shared_samples(folders: Sequence[Path], datasets: Sequence[FaceDataset | StreamingFaces]) -> None:
+def _refuse_shared_samples(folders: Sequence[Path], datasets: Sequence[FaceDataset]) -> None:
     """Refuse a sample that is in two folders: it would count twice, also in its video's score."""
     opened = zip(folders, (faces.samples["sample_id"] for faces in datasets), strict=True)
     for (first, ids), (second, others) in combinations(opened, 2):

@@ -1,7 +1,6 @@
 """Scoring of face crops with a detector."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,8 +11,8 @@ from scipy.special import expit
 from torch import Tensor
 
 from facemill import DetectorError
-from facemill.detectors.forgery import ForgeryDetector
-from facemill.pipeline.data import FaceDataset, FaceLoader, RawBatch, StreamingFaces, prepare
+from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector
+from facemill.pipeline.data import FaceDataset, FaceLoader, prepare
 from facemill.pipeline.data.split import describe_sample
 from facemill.pipeline.evaluate.corruptions import Corruption, corrupt
 from facemill.pipeline.evaluate.scores import COPIED, NO_CORRUPTION, SCORES
@@ -23,7 +22,7 @@ __all__ = ["score_faces"]
 
 def score_faces(
     detector: ForgeryDetector,
-    faces: FaceDataset | StreamingFaces,
+    faces: FaceDataset,
     *,
     device: torch.device | str = "cpu",
     batch: int = 32,
@@ -60,14 +59,14 @@ def score_faces(
             rows.append(raw.index)
             logits.append(logit.double().cpu())
             if on_progress is not None:
-                on_progress(len(raw))
+                on_progress(raw.size)
     return _to_table(faces.samples, torch.cat(rows).numpy(), torch.cat(logits).numpy(), corruption)
 
 
-def _images(raw: RawBatch, detector: ForgeryDetector, corruption: Corruption | None) -> Tensor:
+def _images(raw: ForgeryBatch, detector: ForgeryDetector, corruption: Corruption | None) -> Tensor:
     if corruption is not None:
         corrupted = corrupt(raw.images.float() / 255, corruption)
-        raw = replace(raw, images=corrupted.mul(255).round().clamp(0, 255).byte())  # as if stored as uint8
+        raw = raw.replace(image=corrupted.mul(255).round().clamp(0, 255).byte())  # as if stored as uint8
     return prepare(raw, detector.input_spec).images
 
 

@@ -13,7 +13,7 @@ from facemill import DatasetError
 from facemill.detectors.forgery import ForgeryDetector
 from facemill.detectors.forgery.gradcam import grad_cam
 from facemill.manifests.records import LABELS
-from facemill.pipeline.data import FaceDataset, Sample, StreamingFaces, collate, prepare
+from facemill.pipeline.data import FaceDataset, collate, prepare
 from facemill.pipeline.figures.explanation_sheet import ExplanationRow, write_explanation_sheet
 
 __all__ = ["choose_samples", "draw_explanations"]
@@ -23,7 +23,7 @@ _ROWS_A_SHEET = 8
 
 def draw_explanations(
     detector: ForgeryDetector,
-    faces: FaceDataset | StreamingFaces,
+    faces: FaceDataset,
     folder: str | Path,
     *,
     rows: int = 16,
@@ -81,9 +81,9 @@ def _in_turn(queues: list[list[int]]) -> list[int]:
 
 
 def _explain(
-    detector: ForgeryDetector, faces: FaceDataset | StreamingFaces, indices: list[int], device: torch.device
+    detector: ForgeryDetector, faces: FaceDataset, indices: list[int], device: torch.device
 ) -> list[ExplanationRow]:
-    samples = _read(faces, indices)
+    samples = [faces[index] for index in indices]
     images = prepare(collate(samples).to(device), detector.input_spec).images
     with torch.no_grad():
         scores = detector(images).score.tolist()
@@ -93,11 +93,11 @@ def _explain(
     rows = faces.samples.take(indices).select(["method", "video_id", "frame_index"]).to_pylist()
     return [
         ExplanationRow(
-            caption=f"{_name(sample.label, row['method'])}   score {score:.2f}   "
+            caption=f"{_name(sample['label'], row['method'])}   score {score:.2f}   "
             f"{row['video_id']} frame {row['frame_index']}",
-            wrong=(score > 0.5) != bool(sample.label),
-            crop=_pixels(sample.image),
-            mask=_pixels(sample.mask)[..., 0] if sample.has_mask else None,
+            wrong=(score > 0.5) != bool(sample["label"]),
+            crop=_pixels(sample["image"]),
+            mask=_pixels(sample["mask"])[..., 0] if sample["has_mask"] else None,
             maps={name: heat[position] for name, heat in heats.items()},
         )
         for position, (sample, row, score) in enumerate(zip(samples, rows, scores, strict=True))
@@ -106,14 +106,6 @@ def _explain(
 
 def _name(label: int, method: str) -> str:
     return f"{LABELS[label]}: {method}" if label else LABELS[label]
-
-
-def _read(faces: FaceDataset | StreamingFaces, indices: list[int]) -> list[Sample]:
-    if isinstance(faces, FaceDataset):
-        return [faces[index] for index in indices]
-    wanted = set(indices)
-    found = {sample.index: sample for sample in faces if sample.index in wanted}
-    return [found[index] for index in indices]
 
 
 def _pixels(tensor: Tensor) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":

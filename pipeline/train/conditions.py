@@ -25,8 +25,6 @@ class Conditions(Settings):
     nodes: int
     ranks: int
     """Training processes on all nodes."""
-    workers: int | None
-    """Data-loading workers per rank; None if the order of samples does not depend on them."""
     threads: int | None
     """Torch's threads per rank on a CPU, on which sums depend; None on a GPU."""
     norms: Literal["synchronised", "per rank"]
@@ -42,7 +40,7 @@ def record_conditions(run: Path, now: Conditions, *, first_epoch: int) -> str | 
         one sentence if they differ, so that the run's bytes will; otherwise None.
 
     Raises:
-        ConfigError: if the order of samples would differ, or the file is damaged.
+        ConfigError: if the file is damaged.
     """
     parts = [(epoch, part) for epoch, part in _read(run) if epoch < first_epoch]  # later ones ended no epoch
     if parts and parts[-1][1] == now:
@@ -56,11 +54,6 @@ def record_conditions(run: Path, now: Conditions, *, first_epoch: int) -> str | 
 def _compare(run: Path, earlier: Conditions, now: Conditions) -> str:
     changed = [name for name in Conditions.model_fields if getattr(now, name) != getattr(earlier, name)]
     what = " and ".join(f"{name} {getattr(now, name)} instead of {getattr(earlier, name)}" for name in changed)
-    if earlier.workers is not None and {"ranks", "workers"} & set(changed):
-        raise ConfigError(
-            f"The run in {run} reads tar shards, whose order depends on ranks and workers: it would go on with {what}. "
-            f"Resume it with --workers {earlier.workers} on {earlier.ranks} devices, or choose another --out."
-        )
     return f"The run in {run} goes on with {what}: it will not equal an uninterrupted run to the byte."
 
 

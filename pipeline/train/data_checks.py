@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from facemill import DatasetError
-from facemill.pipeline.data import StreamingFaces, open_faces
+from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_shared
 from facemill.pipeline.train.framing import differences_from_paper
 from facemill.pipeline.train.run_folder import RunConfig
@@ -22,12 +22,10 @@ class CheckedData(NamedTuple):
 
     Attributes:
         contents: identifiers of the samples, as in `facemill.pipeline.data.overlap.Part`.
-        streamed: whether the order of samples depends on the number of data-loading workers.
         warnings: a sentence each.
     """
 
     contents: pa.Table
-    streamed: bool
     warnings: list[str]
 
 
@@ -40,8 +38,8 @@ def check_data(data: Sequence[Path], config: RunConfig) -> CheckedData:
     """
     s = config.train
     opened = {
-        "train": open_faces(data, "train", frames=s.frames, every=s.every, seed=config.seed, masks=False),
-        "val": open_faces(data, "val", masks=False),
+        "train": FaceDataset(data, "train", frames=s.frames, every=s.every, seed=config.seed, fields=()),
+        "val": FaceDataset(data, "val", fields=()),
     }
     for split, faces in opened.items():
         reals, fakes = np.bincount(faces.labels, minlength=2).tolist()
@@ -56,4 +54,4 @@ def check_data(data: Sequence[Path], config: RunConfig) -> CheckedData:
     used = pa.concat_tables([part.contents for part in parts])
     samples = pa.concat_tables([faces.samples.select(["sample_id"]) for faces in opened.values()])["sample_id"]
     contents = used.filter(pc.is_in(used["sample_id"], value_set=samples.combine_chunks()))
-    return CheckedData(contents, isinstance(opened["train"], StreamingFaces), warnings)
+    return CheckedData(contents, warnings)

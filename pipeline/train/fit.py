@@ -155,7 +155,7 @@ def train(
         torch.backends.cudnn.benchmark = True  # all inputs have one size, so the search for the fastest kernels pays
     with launched(on_gpu=on_gpu, nodes=nodes, processes=count, mixed=mixed) as fabric:
         order = {"seed": config.seed, "rank": fabric.global_rank, "world": ranks}
-        faces = TrainingData(data, settings, workers=workers, masks=module.detector.uses_masks, **order)
+        faces = TrainingData(data, settings, workers=workers, fields=module.detector.fields, **order)
         loop = TrainingLoop(fabric, module, optimizer, schedule, faces, out, settings, seed=config.seed, steps=steps)
         loop.resume()
         conditions = Conditions(
@@ -163,7 +163,6 @@ def train(
             precision="bf16" if mixed else "float32",
             nodes=nodes,
             ranks=ranks,
-            workers=workers if checked.streamed else None,
             threads=None if on_gpu else torch.get_num_threads(),
             norms="synchronised" if synchronised else "per rank",
             compiled=compiled,

@@ -114,7 +114,7 @@ class TrainingLoop:
                 with self._fabric.no_backward_sync(self._wrapped, enabled=place < len(group)):
                     loss, terms = self._wrapped(partial(raw.to, self._fabric.device), epoch, step)
                     self._fabric.backward(loss / len(group))
-                means.add({"train_loss": loss} | {f"train_{name}": term for name, term in terms.items()}, len(raw))
+                means.add({"train_loss": loss} | {f"train_{name}": term for name, term in terms.items()}, raw.size)
                 if step % CHECKED_STEPS == 0:
                     self._check(loss, epoch, step, log)
                 step += 1
@@ -132,7 +132,7 @@ class TrainingLoop:
                 f"The loss is not finite in epoch {epoch + 1}: lower train.optimizer.lr, or set "
                 "train.precision=float32."
             )
-        log.loss(value, epoch * (self._data.steps or 0) + step)
+        log.loss(value, epoch * self._data.steps + step)
 
     def _validate(self, epoch: int) -> Row:
         """Loss, AUC and accuracy of the whole validation split, from all ranks."""

@@ -1,7 +1,6 @@
 """What a training and a validation step compute with a forgery detector."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -9,9 +8,9 @@ from numpy.typing import NDArray
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
-from facemill.detectors.forgery import ForgeryDetector
+from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector
 from facemill.pipeline.config.train_settings import AugmentSettings, TrainSettings
-from facemill.pipeline.data import Augmentation, RawBatch, prepare
+from facemill.pipeline.data import Augmentation, prepare
 
 __all__ = ["ForgeryModule"]
 
@@ -48,7 +47,7 @@ class ForgeryModule(nn.Module):
         permuted = np.random.default_rng(self._seed).permutation(labels)
         self._permuted_labels = torch.from_numpy(permuted).to(device)
 
-    def forward(self, take: Callable[[], RawBatch], epoch: int, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, take: Callable[[], ForgeryBatch], epoch: int, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the loss of a training batch: the total, a scalar, and its terms by name.
 
         Args:
@@ -56,13 +55,15 @@ class ForgeryModule(nn.Module):
         """
         raw = take()
         if self._permuted_labels is not None:
-            raw = replace(raw, labels=self._permuted_labels[raw.index], has_mask=torch.zeros_like(raw.has_mask))
+            raw = raw.replace(label=self._permuted_labels[raw.index])
+            if raw.has_mask is not None:
+                raw["has_mask"] = torch.zeros_like(raw.has_mask)
         batch = prepare(raw, self.detector.input_spec, self._augmentation, epoch=epoch, step=step)
         loss = self.detector.loss(self.detector(_channels_last(batch.images)), batch)
         return loss.total, dict(loss.terms)
 
     @torch.no_grad()
-    def score(self, raw: RawBatch) -> Tensor:
+    def score(self, raw: ForgeryBatch) -> Tensor:
         """Log-odds [B], float32, of a validation batch on the device."""
         logit: Tensor = self.detector(_channels_last(prepare(raw, self.detector.input_spec).images)).logit
         return logit.float()

@@ -9,9 +9,9 @@ from safetensors.torch import save_model
 from torch import Tensor
 
 from facemill import DetectorError
-from facemill.detectors.forgery import ForgeryDetector
+from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector
 from facemill.manifests.storage import atomic_path, write_atomically
-from facemill.pipeline.data import RawBatch, prepare
+from facemill.pipeline.data import prepare
 from facemill.pipeline.train.checkpoints import read_checkpoint
 from facemill.pipeline.train.module import ForgeryModule
 from facemill.pipeline.train.run_folder import BEST_CHECKPOINT, METRICS_FILE, MODEL_FILE, RunConfig, load_detector
@@ -37,7 +37,7 @@ def try_release(detector: ForgeryDetector, config: RunConfig) -> None:
 
 
 def release(
-    out: Path, module: ForgeryModule, config: RunConfig, raw: RawBatch, device: torch.device, *, mixed: bool
+    out: Path, module: ForgeryModule, config: RunConfig, raw: ForgeryBatch, device: torch.device, *, mixed: bool
 ) -> None:
     """Write model.safetensors from the best checkpoint, then metrics.json.
 
@@ -82,7 +82,7 @@ def _save(detector: ForgeryDetector, path: Path) -> None:
 
 
 @torch.no_grad()
-def _log_odds(detector: ForgeryDetector, raw: RawBatch, device: torch.device) -> Tensor:
+def _log_odds(detector: ForgeryDetector, raw: ForgeryBatch, device: torch.device) -> Tensor:
     """Log-odds [B], float32, on the CPU."""
     detector.to(device).eval()
     if device.type == "cuda":

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 
 from facemill.detectors.device import resolve_device
-from facemill.detectors.forgery import create
+from facemill.detectors.forgery import ForgeryBatch, create
 from facemill.pipeline.config.recipe import Recipe
-from facemill.pipeline.data import RawBatch, TrainingData
+from facemill.pipeline.data import TrainingData
 from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.train.device import is_mixed, launched
 from facemill.pipeline.train.fit import configure, train
@@ -72,7 +72,7 @@ def find_rates(
     module = ForgeryModule(create(detector, **config.options), config.train, seed=config.seed)
     optimizer = create_optimizer(module.detector, config.train.optimizer)
     scales = [group["lr"] / config.train.optimizer.lr for group in optimizer.param_groups]
-    faces = TrainingData(data, config.train, workers=workers, seed=config.seed, masks=module.detector.uses_masks)
+    faces = TrainingData(data, config.train, workers=workers, seed=config.seed, fields=module.detector.fields)
     mixed = is_mixed(config.train.precision, on_gpu=on_gpu)
     found: list[RateLoss] = []
     with launched(on_gpu=on_gpu, nodes=1, processes=1, mixed=mixed) as fabric:
@@ -104,7 +104,7 @@ def steepest(found: list[RateLoss]) -> float | None:
     return rate if fall < 0 else None
 
 
-def _forever(faces: TrainingData) -> Iterator[tuple[int, RawBatch]]:
+def _forever(faces: TrainingData) -> Iterator[tuple[int, ForgeryBatch]]:
     for epoch in count():
         faces.set_epoch(epoch)
         for raw in faces.train_loader:

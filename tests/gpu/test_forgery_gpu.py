@@ -5,7 +5,7 @@ import torch
 
 from facemill.detectors.forgery import ForgeryBatch, create
 from facemill.pipeline.config.train_settings import AugmentSettings
-from facemill.pipeline.data import Augmentation, RawBatch, prepare
+from facemill.pipeline.data import Augmentation, prepare
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -20,13 +20,20 @@ SMALL = {
 EVERYTHING = AugmentSettings(flip=0.5, affine=1, jpeg=1, noise=1, blur=1, colour=1, gray=0.5, mixup=0.5)
 
 
-def raw_batch() -> RawBatch:
+def raw_batch() -> ForgeryBatch:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (8, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
     masks = torch.zeros(8, 1, SIDE, SIDE, dtype=torch.uint8)
     masks[4:, :, 40:90, 50:100] = 255
     known = torch.ones(8, dtype=torch.bool)
-    return RawBatch(images, masks, torch.arange(8) // 4, known, torch.arange(8)).to("cuda")
+    fields = {
+        "image": images,
+        "mask": masks,
+        "label": torch.arange(8) // 4,
+        "has_mask": known,
+        "index": torch.arange(8),
+    }
+    return ForgeryBatch(fields).to("cuda")
 
 
 def test_every_augmentation_gives_pictures_and_moves_masks_with_them() -> None:

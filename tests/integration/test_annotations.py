@@ -20,7 +20,7 @@ from facemill.manifests.shards import EncodedSample, format_of
 from facemill.manifests.shards.dataset import read_dataset
 from facemill.manifests.storage import sha256_of
 from facemill.pipeline.config.recipe import Recipe, load_recipe
-from facemill.pipeline.data import StreamingFaces, collate
+from facemill.pipeline.data import collate
 from facemill.pipeline.demo import make_corpus
 from facemill.pipeline.extract.annotators import Annotator
 from facemill.registry import ANNOTATORS
@@ -80,23 +80,22 @@ def recipe_of(name: str) -> Recipe:
 def test_they_reach_the_table_and_pytorch(built: dict[str, Path], name: str) -> None:
     assert facemill.verify(built[name]).problems == ()
     wanted = ["halves_means", "halves_dark", "quality_yaw", "halves_small", "halves_gray"]
-    open_any = facemill.open_dataset if name == "parquet" else StreamingFaces
-    faces = open_any(built[name], "train", annotations=wanted)
+    faces = facemill.open_dataset(built[name], "train", fields=wanted)
     samples = list(faces)
     assert len(samples) == len(faces.labels) >= 6
     for sample in samples:
-        pixels = sample.image.permute(1, 2, 0).numpy()
-        assert sample.annotations["halves_means"].numpy() == pytest.approx(pixels.mean(axis=(0, 1)), rel=1e-5)
-        assert sample.annotations["halves_dark"] == np.count_nonzero(pixels < 64)
-        assert np.array_equal(sample.annotations["halves_gray"][0], cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+        pixels = sample["image"].permute(1, 2, 0).numpy()
+        assert sample["halves_means"].numpy() == pytest.approx(pixels.mean(axis=(0, 1)), rel=1e-5)
+        assert sample["halves_dark"] == np.count_nonzero(pixels < 64)
+        assert np.array_equal(sample["halves_gray"][0], cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
         small = cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        assert np.array_equal(sample.annotations["halves_small"].permute(1, 2, 0), small)
-        row = faces.samples.slice(sample.index, 1).to_pylist()[0]
+        assert np.array_equal(sample["halves_small"].permute(1, 2, 0), small)
+        row = faces.samples.slice(sample["index"], 1).to_pylist()[0]
         assert row["halves_word"] == "rgb"[int(np.argmax(row["halves_means"]))]
-        assert sample.annotations["quality_yaw"] == torch.tensor(row["quality_yaw"])
+        assert sample["quality_yaw"] == torch.tensor(row["quality_yaw"])
     batch = collate(samples[:4]).to("cpu")
-    assert batch.annotations["halves_small"].shape == (4, 3, 32, 32)
-    assert batch.annotations["halves_means"].shape == (4, 3)
+    assert batch["halves_small"].shape == (4, 3, 32, 32)
+    assert batch["halves_means"].shape == (4, 3)
 
 
 def test_both_formats_say_the_same_and_the_rest_stays(built: dict[str, Path]) -> None:

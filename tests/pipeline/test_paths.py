@@ -11,7 +11,7 @@ from facemill.manifests.export import export
 from facemill.manifests.shards.summary import summarise
 from facemill.pipeline.build.job import build
 from facemill.pipeline.config.recipe import load_recipe
-from facemill.pipeline.data import open_faces
+from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.evaluate import evaluate
 from facemill.pipeline.figures.report import draw_contact_sheet
 from facemill.pipeline.train import TrainResult, load_run, train
@@ -28,7 +28,7 @@ def test_a_built_dataset(tmp_path: Path) -> None:
     assert (tmp_path / "sheet.png").is_file()
     export(root, str(tmp_path / "export"), "deepfakebench")
     assert (tmp_path / "export").is_dir()
-    assert len(open_faces(root, "train")) == 6
+    assert len(FaceDataset(root, "train")) == 6
 
 
 def test_build(tmp_path: Path) -> None:

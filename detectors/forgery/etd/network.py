@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from facemill.detectors.forgery.backbones import Backbone, create_backbone
 from facemill.detectors.forgery.base import (
-    ForgeryBatch,
     ForgeryDetector,
     ForgeryOptions,
     ForgeryOutput,
@@ -18,6 +17,7 @@ from facemill.detectors.forgery.base import (
     LossTerms,
     Side,
 )
+from facemill.detectors.forgery.batch import ForgeryBatch
 from facemill.detectors.forgery.etd.losses import (
     LearnedWeighting,
     global_information_loss,

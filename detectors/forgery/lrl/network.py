@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from facemill.detectors.forgery.backbones import Backbone, create_backbone
 from facemill.detectors.forgery.base import (
-    ForgeryBatch,
     ForgeryDetector,
     ForgeryOptions,
     ForgeryOutput,
@@ -20,6 +19,7 @@ from facemill.detectors.forgery.base import (
     classification_loss,
     masked_mean,
 )
+from facemill.detectors.forgery.batch import ForgeryBatch
 from facemill.detectors.forgery.lrl.dct import DCTHighPass
 from facemill.detectors.forgery.lrl.modules import RFAM, MaskDecoder, MultiScale, patch_similarity
 from facemill.detectors.forgery.precision import without_autocast
@@ -110,8 +110,8 @@ class LRL(ForgeryDetector):
         self.decoder = MaskDecoder(width)
 
     @property
-    def uses_masks(self) -> bool:
-        return True
+    def fields(self) -> tuple[str, ...]:
+        return ("mask",)
 
     @property
     def cam_layer(self) -> nn.Module:

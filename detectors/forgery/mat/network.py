@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from facemill.detectors.forgery.backbones import Backbone, create_backbone
 from facemill.detectors.forgery.base import (
-    ForgeryBatch,
     ForgeryDetector,
     ForgeryOptions,
     ForgeryOutput,
@@ -22,6 +21,7 @@ from facemill.detectors.forgery.base import (
     LossTerms,
     classification_loss,
 )
+from facemill.detectors.forgery.batch import ForgeryBatch
 from facemill.detectors.forgery.mat.augment import attention_guided_augment
 from facemill.detectors.forgery.mat.losses import AdditiveMarginLoss, RegionIndependenceLoss, region_vectors
 from facemill.detectors.forgery.mat.pooling import bilinear_attention_pool, weighted_mean

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from facemill.detectors.forgery.backbones import Backbone, create_backbone
 from facemill.detectors.forgery.base import (
-    ForgeryBatch,
     ForgeryDetector,
     ForgeryOptions,
     ForgeryOutput,
@@ -21,6 +20,7 @@ from facemill.detectors.forgery.base import (
     Side,
     classification_loss,
 )
+from facemill.detectors.forgery.batch import ForgeryBatch
 from facemill.detectors.forgery.precision import without_autocast
 from facemill.detectors.forgery.sola.anomaly import LocalAnomalies, supervised_anomaly_loss, weak_anomaly_loss
 from facemill.detectors.forgery.sola.noise import NoiseFilters
@@ -120,8 +120,8 @@ class SOLA(ForgeryDetector):
         )
 
     @property
-    def uses_masks(self) -> bool:
-        return self.options.supervision == "full"
+    def fields(self) -> tuple[str, ...]:
+        return ("mask",) if self.options.supervision == "full" else ()
 
     @property
     def cam_layer(self) -> nn.Module:

@@ -68,11 +68,11 @@ def images_of(detector: ForgeryDetector, count: int, seed: int = 1) -> Tensor:
 def batch_of(detector: ForgeryDetector, labels: list[float], *, masks: bool = True) -> ForgeryBatch:
     images, target = images_of(detector, len(labels)), torch.tensor(labels, dtype=torch.float32)
     if not masks:
-        return ForgeryBatch(images, target)
+        return ForgeryBatch(image=images, label=target)
     forged = torch.zeros(len(labels), 1, *images.shape[2:])
     forged[:, :, 16:40, 10:50] = 1
     forged *= (target > 0)[:, None, None, None]
-    return ForgeryBatch(images, target, forged, torch.ones(len(labels), dtype=torch.bool))
+    return ForgeryBatch(image=images, label=target, mask=forged, has_mask=torch.ones(len(labels), dtype=torch.bool))
 
 
 def logits_of(detector: ForgeryDetector, images: Tensor) -> Tensor:

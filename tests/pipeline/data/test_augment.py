@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
+from facemill.detectors.forgery import ForgeryBatch
 from facemill.pipeline.config.train_settings import AugmentSettings
 from facemill.pipeline.data import Augmentation
 
@@ -15,8 +16,16 @@ NOTHING = {"flip": 0.0}
 ALL = dict.fromkeys(("jpeg", "noise", "blur", "flip", "colour", "gray", "affine"), 0.5)
 
 
-def augmentation(seed: int = 0, **settings) -> Augmentation:
-    return Augmentation(AugmentSettings(**{**NOTHING, **settings}), seed)
+def augmentation(seed: int = 0, **settings):
+    """Augments images and masks, with nothing but these settings."""
+    made = Augmentation(AugmentSettings(**{**NOTHING, **settings}), seed)
+
+    def augment(images, masks, **when):
+        batch = ForgeryBatch(image=images, mask=masks, label=torch.zeros(len(images)))
+        made(batch, **when)
+        return batch.images, batch.masks
+
+    return augment
 
 
 def smooth_images(count: int, side: int = 48) -> torch.Tensor:
@@ -170,3 +179,31 @@ def test_autocast_spoils_nothing():
 def test_settings_that_make_no_sense_are_refused(settings):
     with pytest.raises(ValidationError):
         AugmentSettings(**settings)
+
+
+@pytest.mark.parametrize("settings", [{"flip": 1.0}, {"affine": 1.0, "rotate": 25}, {"flip": 0.5, "affine": 0.7}])
+def test_landmarks_stay_on_what_they_mark(settings):
+    points = torch.tensor([[20.5, 22.5], [44.5, 24.5], [32.5, 34.5], [24.5, 46.5], [42.5, 44.5]])
+    images = torch.zeros(8, 3, 64, 64)
+    for colour, (x, y) in zip(
+        torch.rand(5, 3, generator=torch.Generator().manual_seed(1)) * 0.5 + 0.5, points, strict=True
+    ):
+        images[:, :, int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2] = colour[:, None, None]
+    batch = ForgeryBatch(image=images, label=torch.zeros(8), landmarks=points.expand(8, 5, 2))
+    Augmentation(AugmentSettings(**{**NOTHING, **settings}), 3)(batch)
+    swapped = 0
+    for image, before, after in zip(batch.images, images, batch["landmarks"], strict=True):
+        # Eyes and corners of the mouth are named as the viewer sees them, also after mirroring.
+        assert after[0, 0] < after[1, 0]
+        assert after[3, 0] < after[4, 0]
+        names = [0, 1, 2, 3, 4]
+        if not torch.allclose(_colour(image, after[0]), _colour(before, points[0]), atol=0.1):
+            names, swapped = [1, 0, 2, 4, 3], swapped + 1
+        for name, place in zip(names, after, strict=True):
+            assert torch.allclose(_colour(image, place), _colour(before, points[name]), atol=0.1)
+    assert swapped == 8 if settings == {"flip": 1.0} else swapped < 8
+
+
+def _colour(image: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
+    x, y = point.floor().long().tolist()
+    return image[:, y, x]

@@ -1,6 +1,7 @@
 """Damaged shards in training: every sample of the table in every epoch, or the shard's name in one sentence."""
 
 import dataclasses
+import hashlib
 import io
 import tarfile
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from facemill import DatasetError
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import FaceDataset
-from tests.pipeline.data.built import build, default_samples, rewrite_shard
+from tests.pipeline.data.built import as_values, build, default_samples
 from tests.pipeline.data.test_module import indices, module
 
 LAST = "train/train-000004"
@@ -41,7 +42,7 @@ def spoil(members):
 
 
 DAMAGES = {
-    "picture": (spoil, r"Row \d of .*can be decoded"),
+    "picture": (spoil, r"Row \d of .*another image"),
     "keys": (lambda members: rename(members, "f000040", "f000041"), r"Row \d of .* holds train-4-f000041-t0"),
     "member twice": (lambda members: members[:3] * 2 + members[3:], "has the parts"),
     "no mask": (lambda members: members[:2] + members[3:], "has the parts"),
@@ -49,15 +50,22 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("located", [True, False])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_no_damage_of_a_tar_ends_an_epoch_early(tmp_path, workers, damage):
-    path = build(tmp_path, format_name="webdataset") / f"{LAST}.tar"
+def test_no_damage_of_a_tar_ends_an_epoch_early(tmp_path, workers, located, damage):
+    path = build(tmp_path, format_name="webdataset", located=located) / f"{LAST}.tar"
     change, says = DAMAGES[damage]
     with_members(path, change)
+    if damage == "keys" and located:  # names are not read, and every image is in its place: nothing is lost
+        settings = TrainSettings(batch=7, balance="none")
+        assert len(set(indices(module(tmp_path, settings, workers=workers).train_loader))) == 28
+        return
     with pytest.raises(DatasetError, match=says) as error:
         indices(module(tmp_path, TrainSettings(batch=7), workers=workers).train_loader)
-    assert "train-000004.tar" in str(error.value)
-    assert str(error.value).count("\n") == 0
+    message = str(error.value)
+    del error  # it refers to the loader: its workers end now, and not when Python collects cycles
+    assert "train-000004.tar" in message
+    assert message.count("\n") == 0
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -77,8 +85,9 @@ def test_a_shard_cut_or_lost_ends_no_epoch_early(tmp_path, workers, suffix, kept
         indices(module(root, TrainSettings(batch=7), workers=workers).train_loader)
 
 
-def test_a_sparse_member_of_a_tar_takes_no_memory(tmp_path):
-    path = build(tmp_path, format_name="webdataset") / f"{LAST}.tar"
+@pytest.mark.parametrize("located", [True, False])
+def test_a_sparse_member_of_a_tar_takes_no_memory(tmp_path, located):
+    path = build(tmp_path, format_name="webdataset", located=located) / f"{LAST}.tar"
     with tarfile.open(path) as tar:
         mask = next(member for member in tar if member.name.endswith("mask.png"))
     image = tarfile.TarInfo(mask.name.replace("mask.", ""))
@@ -87,17 +96,16 @@ def test_a_sparse_member_of_a_tar_takes_no_memory(tmp_path):
         file.seek(mask.offset)
         file.write(mask.tobuf())
         file.seek(mask.offset_data + mask.size)  # a hole, which takes no disk
-        file.write(image.tobuf())
-    with pytest.raises(DatasetError, match=r"train-000004.tar .* more than the"):
+        file.write(image.tobuf() + bytes(1024))
+    with pytest.raises(DatasetError, match=r"train-000004.tar (is missing|.*more than the)"):
         indices(module(tmp_path).train_loader)
 
 
 def test_a_picture_of_another_size_is_told_by_its_header(tmp_path, monkeypatch):
     bomb = cv2.imencode(".png", np.zeros((3000, 3000, 3), np.uint8))[1].tobytes()
     samples = default_samples()
-    spoilt = [dataclasses.replace(sample, image=bomb) for sample in samples[28:30]]
-    build(tmp_path)
-    rewrite_shard(tmp_path, f"{LAST}.parquet", spoilt)
+    record = dataclasses.replace(samples[28].record, image_sha256=hashlib.sha256(bomb).hexdigest())
+    build(tmp_path, [*samples[:28], dataclasses.replace(samples[28], record=record, image=bomb), *samples[29:]])
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("its pixels were decoded"))
     with pytest.raises(DatasetError, match="3000 x 3000 pixels in its image"):
         FaceDataset(tmp_path, "train")[28]
@@ -113,18 +121,17 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("masks", [True, False])
-def test_parquet_in_another_librarys_layout_reads_the_same(tmp_path, parquet, layout, masks):
-    build(tmp_path)
+@pytest.mark.parametrize("located", [True, False])
+@pytest.mark.parametrize("fields", [["mask"], []])
+def test_parquet_in_another_librarys_layout_reads_the_same(tmp_path, parquet, layout, located, fields):
+    build(tmp_path, located=located)
     for path in tmp_path.glob("train/*.parquet"):
         table = pq.read_table(path)
         pq.write_table(table.select(table.column_names[::-1]), path, **LAYOUTS[layout])
-    ours, theirs = (FaceDataset(root, "train", masks=masks) for root in (parquet, tmp_path))
+    ours, theirs = (FaceDataset(root, "train", fields=fields) for root in (parquet, tmp_path))
     batch = [29, 3, 0, 17, 4]
     for one, other in zip(ours.__getitems__(batch), theirs.__getitems__(batch), strict=True):
-        assert one.image.equal(other.image)
-        assert one.mask.equal(other.mask)
-        assert (one.label, one.has_mask, one.index) == (other.label, other.has_mask, other.index)
+        assert as_values(one) == as_values(other)
 
 
 def test_large_binary_columns_read_the_same(tmp_path, parquet):
@@ -135,4 +142,4 @@ def test_large_binary_columns_read_the_same(tmp_path, parquet):
         schema = pa.schema([field.with_type(large) if field.name in ("image", "mask") else field
                             for field in table.schema])  # fmt: skip
         pq.write_table(table.cast(schema), path)
-    assert FaceDataset(tmp_path, "train")[11].image.equal(FaceDataset(parquet, "train")[11].image)
+    assert as_values(FaceDataset(tmp_path, "train")[11]) == as_values(FaceDataset(parquet, "train")[11])

@@ -20,19 +20,14 @@ def indices(loader) -> list[int]:
     return [index for batch in loader for index in batch.index.tolist()]
 
 
-@pytest.fixture(params=["parquet", "tar"])
-def root(request):
-    return request.getfixturevalue(request.param)
-
-
 def test_training_is_balanced_in_full_batches(root):
     batches = list(module(root).train_loader)
-    assert [len(batch) for batch in batches] == [8] * 4  # 18 reals, repeated, and 18 fakes; the last 4 are left out
+    assert [batch.size for batch in batches] == [8] * 4  # 18 reals, repeated, and 18 fakes; the last 4 are left out
     assert abs(sum(int(batch.labels.sum()) for batch in batches) - 16) <= 4
 
 
 def test_a_lone_batch_is_kept_though_it_is_not_full(root):
-    assert [len(batch) for batch in module(root, TrainSettings(batch=50)).train_loader] == [36]
+    assert [batch.size for batch in module(root, TrainSettings(batch=50)).train_loader] == [36]
 
 
 def test_frames_every_and_balance_concern_training(root):
@@ -56,8 +51,8 @@ def test_the_order_is_that_of_the_epoch_whenever_it_starts(root, workers):
     assert len({str(order) for order in orders}) == 3
 
 
-def test_workers_change_nothing_in_the_order_of_parquet(parquet):
-    assert indices(module(parquet, workers=2).train_loader) == indices(module(parquet).train_loader)
+def test_neither_workers_nor_the_format_change_the_order(root, parquet):
+    assert indices(module(root, workers=2).train_loader) == indices(module(parquet).train_loader)
 
 
 def test_ranks_share_both_splits(root):
@@ -74,7 +69,7 @@ def test_several_datasets_are_trained_on_together(parquet, tar):
 
 
 def test_masks_may_be_left_out(root):
-    assert not any(batch.has_mask.any() for batch in module(root, masks=False).train_loader)
+    assert all(batch.masks is None for batch in module(root, fields=()).train_loader)
 
 
 def test_a_missing_validation_split_is_told_with_its_remedy(tmp_path):

@@ -3,22 +3,24 @@
 import pytest
 import torch
 
-from facemill.detectors.forgery.base import InputSpec
+from facemill.detectors.forgery import ForgeryBatch, InputSpec
 from facemill.pipeline.config.train_settings import AugmentSettings
-from facemill.pipeline.data import Augmentation, RawBatch, prepare
+from facemill.pipeline.data import Augmentation, prepare
 
 SPEC = InputSpec(32, mean=(0.5, 0.4, 0.3), std=(0.5, 0.25, 0.2))
 
 
 @pytest.fixture
-def raw() -> RawBatch:
+def raw() -> ForgeryBatch:
     """Five noisy crops of 64 pixels, the lower half of the fakes forged; the last fake's mask is unknown."""
     generator = torch.Generator().manual_seed(0)
     masks = torch.zeros(5, 1, 64, 64, dtype=torch.uint8)
     masks[1:4, :, 32:] = 255
     images = torch.randint(0, 256, (5, 3, 64, 64), generator=generator, dtype=torch.uint8)
     known = torch.tensor([True, True, True, True, False])
-    return RawBatch(images, masks, torch.tensor([0, 1, 1, 1, 1]), known, torch.arange(5))
+    return ForgeryBatch(
+        image=images, mask=masks, label=torch.tensor([0, 1, 1, 1, 1]), has_mask=known, index=torch.arange(5)
+    )
 
 
 def test_values_are_normalised(raw):

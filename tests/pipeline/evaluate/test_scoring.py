@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from facemill import DetectorError
 from facemill.detectors.forgery import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec
-from facemill.pipeline.data import open_faces
+from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.evaluate.corruptions import Corruption
 from facemill.pipeline.evaluate.scores import SCORES
 from facemill.pipeline.evaluate.scoring import score_faces
@@ -40,7 +40,7 @@ def dataset(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def scores(dataset) -> pa.Table:
-    return score_faces(Brightness(), open_faces(dataset, "train"), batch=4)
+    return score_faces(Brightness(), FaceDataset(dataset, "train"), batch=4)
 
 
 def test_a_row_per_sample_in_their_order(dataset, scores, tmp_path):
@@ -55,22 +55,22 @@ def test_a_row_per_sample_in_their_order(dataset, scores, tmp_path):
 
 
 def test_logits_are_the_detectors_in_eval_mode_and_scores_their_sigmoid(dataset, scores):
-    faces = open_faces(dataset, "train")
-    means = [faces[index].image.double().mean() / 255 for index in range(len(faces))]  # resizing hardly moves a mean
+    faces = FaceDataset(dataset, "train")
+    means = [faces[index]["image"].double().mean() / 255 for index in range(len(faces))]  # resizing hardly moves a mean
     assert scores["logit"].to_numpy() == pytest.approx([100 * (2 * float(mean) - 1) for mean in means], abs=0.5)
     logits = scores["logit"].to_numpy().astype(np.float64)
     assert scores["score"].to_numpy() == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-12)
 
 
 def test_workers_batches_and_shard_formats_change_nothing(dataset, scores, tmp_path):
-    streamed = open_faces(Parts().write(tmp_path / "tar", "webdataset"), "train")
+    streamed = FaceDataset(Parts().write(tmp_path / "tar", "webdataset"), "train")
     again = score_faces(Brightness(), streamed, batch=2, workers=2)
     assert again["sample_id"].equals(scores["sample_id"])
     assert again["logit"].to_numpy() == pytest.approx(scores["logit"].to_numpy(), abs=1e-4)
 
 
 def test_corrupted_pictures_are_scored_and_named(dataset, scores):
-    faces = open_faces(dataset, "train")
+    faces = FaceDataset(dataset, "train")
     worse = score_faces(Brightness(), faces, corruption=Corruption("contrast", 5))
     assert set(worse["corruption"].to_pylist()) == {"contrast"}
     assert set(worse["severity"].to_pylist()) == {5}
@@ -81,7 +81,7 @@ def test_corrupted_pictures_are_scored_and_named(dataset, scores):
 
 def test_mixed_precision_and_progress(dataset, scores):
     done = []
-    rows = score_faces(Brightness(), open_faces(dataset, "train"), batch=4, precision="bf16", on_progress=done.append)
+    rows = score_faces(Brightness(), FaceDataset(dataset, "train"), batch=4, precision="bf16", on_progress=done.append)
     assert done == [4, 2]
     assert rows["logit"].to_numpy() == pytest.approx(scores["logit"].to_numpy(), abs=1)
 
@@ -92,4 +92,4 @@ def test_an_output_that_is_not_finite_is_an_error_that_names_the_sample(dataset)
             return ForgeryOutput(super().forward(images).logit * torch.tensor([1.0, torch.nan, torch.inf]))
 
     with pytest.raises(DetectorError, match="frame 12 of video ffpp-real-c23-000 of ffpp is not finite"):
-        score_faces(Breaking(), open_faces(dataset, "train"), batch=3)
+        score_faces(Breaking(), FaceDataset(dataset, "train"), batch=3)

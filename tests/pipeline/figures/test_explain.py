@@ -10,7 +10,7 @@ from torch import Tensor
 from facemill import DatasetError
 from facemill.detectors.forgery import create
 from facemill.manifests.codes import MaskKind
-from facemill.pipeline.data import open_faces
+from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.figures.explain import choose_samples, draw_explanations
 from tests.manifests.small_dataset import Parts
 
@@ -73,12 +73,12 @@ def dataset(tmp_path_factory) -> Path:
 
 
 def test_a_sheet_has_a_row_per_crop_and_a_column_per_picture(detector, dataset, tmp_path):
-    (path,) = draw_explanations(detector, open_faces(dataset, "train"), tmp_path, rows=6)
+    (path,) = draw_explanations(detector, FaceDataset(dataset, "train"), tmp_path, rows=6)
     sheet = cv2.imread(str(path))
     assert path == tmp_path / "explanations-01.png"
     assert sheet.shape == (2 * 20 + 56 + 6 * 190, 2 * 20 + 5 * 170 - 10, 3)  # cells of 160 with gaps and captions
-    first = open_faces(dataset, "train")[choose_samples(open_faces(dataset, "train").samples, 1, 0)[0]]
-    crop = cv2.resize(first.image.permute(1, 2, 0).numpy(), (160, 160), interpolation=cv2.INTER_CUBIC)
+    first = FaceDataset(dataset, "train")[choose_samples(FaceDataset(dataset, "train").samples, 1, 0)[0]]
+    crop = cv2.resize(first["image"].permute(1, 2, 0).numpy(), (160, 160), interpolation=cv2.INTER_CUBIC)
     assert (sheet[96:256, 20:180, ::-1] == crop).all()
 
 
@@ -86,14 +86,14 @@ def test_streams_give_the_same_pictures(detector, dataset, tmp_path):
     parts = Parts()
     parts.change(4, mask_kind=MaskKind.NONE, mask_coverage=None)
     tar = parts.write(tmp_path / "tar", "webdataset")
-    (one,) = draw_explanations(detector, open_faces(dataset, "train"), tmp_path / "one", rows=3)
-    (two,) = draw_explanations(detector, open_faces(tar, "train"), tmp_path / "two", rows=3)
+    (one,) = draw_explanations(detector, FaceDataset(dataset, "train"), tmp_path / "one", rows=3)
+    (two,) = draw_explanations(detector, FaceDataset(tar, "train"), tmp_path / "two", rows=3)
     assert one.read_bytes() == two.read_bytes()
 
 
 def test_long_choices_fill_several_sheets(detector, dataset, tmp_path, monkeypatch):
     monkeypatch.setattr("facemill.pipeline.figures.explain._ROWS_A_SHEET", 4)
-    paths = draw_explanations(detector, open_faces(dataset, "train"), tmp_path, rows=20)
+    paths = draw_explanations(detector, FaceDataset(dataset, "train"), tmp_path, rows=20)
     assert [path.name for path in paths] == ["explanations-01.png", "explanations-02.png"]
     heights = [cv2.imread(str(path)).shape[0] for path in paths]
     assert heights[0] - heights[1] == 2 * 190  # six samples: four rows, then two
@@ -101,4 +101,4 @@ def test_long_choices_fill_several_sheets(detector, dataset, tmp_path, monkeypat
 
 def test_nothing_to_draw_is_said(detector, dataset, tmp_path):
     with pytest.raises(DatasetError, match="no face crop to explain"):
-        draw_explanations(detector, open_faces(dataset, "train"), tmp_path, rows=0)
+        draw_explanations(detector, FaceDataset(dataset, "train"), tmp_path, rows=0)

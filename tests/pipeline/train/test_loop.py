@@ -13,7 +13,7 @@ from torch import Tensor
 from facemill.detectors.forgery import ForgeryBatch, ForgeryOutput, InputSpec
 from facemill.detectors.forgery.base import LossTerms
 from facemill.pipeline.config.train_settings import TrainSettings
-from facemill.pipeline.data import open_faces
+from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.train import train
 from facemill.pipeline.train.epoch_log import write_rows
 from facemill.pipeline.train.optimizers import create_optimizer
@@ -95,8 +95,8 @@ class Crops:
     """Which stored crops, mirrored or not, images in 0..1 are."""
 
     def __init__(self, root: Path, split: str) -> None:
-        faces = open_faces(root, split)
-        crops = [faces[index].image for index in range(len(faces))]
+        faces = FaceDataset(root, split)
+        crops = [faces[index]["image"] for index in range(len(faces))]
         self.known = {crop.numpy().tobytes(): "stored" for crop in crops}
         self.known |= {crop.flip(-1).numpy().tobytes(): "mirrored" for crop in crops}
 
@@ -132,9 +132,9 @@ def test_training_crops_are_augmented_and_validation_crops_are_not(toy: Path, re
     assert Crops(toy, "train").kinds(torch.cat(of(recorded, "train"))) == {"mirrored"}
     validated = torch.cat(of(recorded, "eval")[:2])
     assert Crops(toy, "val").kinds(validated) == {"stored"}
-    stored = open_faces(toy, "val")
+    stored = FaceDataset(toy, "val")
     for image, index in zip(validated, range(len(stored)), strict=True):
-        torch.testing.assert_close(image * 255, stored[index].image.float(), rtol=0, atol=1e-3)
+        torch.testing.assert_close(image * 255, stored[index]["image"].float(), rtol=0, atol=1e-3)
 
 
 def test_batch_normalisation_learns(recorded: list[tuple[str, Any]]) -> None:

@@ -115,10 +115,10 @@ def test_weights_that_cannot_be_saved_are_refused_before_the_first_step(
 def test_the_logged_loss_is_that_of_the_released_weights(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from facemill.pipeline.data import open_faces
+    from facemill.pipeline.data import FaceDataset
     from facemill.pipeline.evaluate import score_faces
 
     report = train(use(monkeypatch, Tiny), [toy], tmp_path, recipe(), progress=False)
-    rows = score_faces(load_run(tmp_path)[0], open_faces(toy, "val")).to_pylist()
+    rows = score_faces(load_run(tmp_path)[0], FaceDataset(toy, "val")).to_pylist()
     losses = [math.log1p(math.exp(row["logit"])) - row["label"] * row["logit"] for row in rows]
     assert report.metrics["val_loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from facemill import ConfigError, DetectorError
+from facemill import DetectorError
 from facemill.pipeline.config.train_settings import TrainSettings
-from facemill.pipeline.data import TrainingData, open_faces
+from facemill.pipeline.data import FaceDataset, TrainingData
 from facemill.pipeline.train import train
 from facemill.pipeline.train.trials import RateLoss, dry_run, find_rates, steepest
-from tests.pipeline.data.built import build, default_samples
 from tests.pipeline.train.test_release import Forgetful
 from tests.pipeline.train.tiny import Tiny, recipe, use
 
@@ -27,11 +26,11 @@ def test_a_limit_is_a_share_of_each_class_in_both_splits(toy: Path) -> None:
     settings = TrainSettings(batch=2, limit=0.34, balance="none")
     data = TrainingData([toy], settings)
     chosen = indices(data.train_loader)
-    labels = open_faces(toy, "train").labels
+    labels = FaceDataset(toy, "train").labels
     assert np.bincount(labels[chosen]).tolist() == [5, 7]  # of 12 and 18
     data.set_epoch(1)
     assert sorted(indices(data.train_loader)) == sorted(chosen)
-    assert np.bincount(open_faces(toy, "val").labels[indices(data.val_loader)]).tolist() == [3, 3]  # of 6 each
+    assert np.bincount(FaceDataset(toy, "val").labels[indices(data.val_loader)]).tolist() == [3, 3]  # of 6 each
     assert sorted(indices(TrainingData([toy], settings, seed=1).train_loader)) != sorted(chosen)
     ranks = [TrainingData([toy], settings, rank=rank, world=2) for rank in range(2)]
     assert sorted(indices(ranks[0].train_loader) + indices(ranks[1].train_loader)) == sorted(chosen)
@@ -41,7 +40,7 @@ def test_overfitting_trains_and_validates_on_the_same_crops(toy: Path) -> None:
     data = TrainingData([toy], TrainSettings(batch=6, overfit=6))
     chosen = sorted(set(indices(data.train_loader)))
     assert chosen == indices(data.val_loader)
-    assert np.bincount(open_faces(toy, "train").labels[chosen]).tolist() == [3, 3]
+    assert np.bincount(FaceDataset(toy, "train").labels[chosen]).tolist() == [3, 3]
 
 
 def test_overfitting_is_without_augmentation_and_lowers_the_loss(
@@ -57,13 +56,6 @@ def test_overfitting_is_without_augmentation_and_lowers_the_loss(
     with (tmp_path / "log.csv").open() as file:
         losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
     assert losses[-1] < losses[0]
-
-
-@pytest.mark.parametrize("setting", ["train.limit=0.5", "train.overfit=4"])
-def test_tar_shards_are_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
-    data = build(tmp_path / "data", default_samples(), "webdataset")
-    with pytest.raises(ConfigError, match="need Parquet shards"):
-        train(use(monkeypatch, Tiny), [data], tmp_path / "run", recipe(setting), progress=False)
 
 
 def test_a_dry_run_does_one_step_and_leaves_nothing(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

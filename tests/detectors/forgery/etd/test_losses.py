@@ -144,7 +144,7 @@ def test_the_whole_loss(lil: bool, gil: bool, local_heads: bool) -> None:
         )
     detector.weighting = LearnedWeighting(1 + lil + gil)
     output = ETDOutput(fused[:, 1] - fused[:, 0], fused, joint, without, local)
-    loss = detector.loss(output, ForgeryBatch(torch.zeros(B, 3, 64, 64), torch.tensor(LABELS)))
+    loss = detector.loss(output, ForgeryBatch(image=torch.zeros(B, 3, 64, 64), label=torch.tensor(LABELS)))
 
     heads = [fused, joint, *without.unbind(1)]
     expected = {"classification": sum(slow_cross_entropy(head, LABELS) for head in heads)}

@@ -127,7 +127,7 @@ def normalised(layer: torch.nn.Module, x: Tensor) -> Tensor:
 
 def test_only_cross_entropy_teaches_the_head_of_all_features() -> None:
     detector = ETD(ETDOptions(backbone="resnet18", size=SIZE, n=2, width=8))
-    batch = ForgeryBatch(images(4), torch.tensor([0.0, 1.0, 0.3, 0.8]))
+    batch = ForgeryBatch(image=images(4), label=torch.tensor([0.0, 1.0, 0.3, 0.8]))
     terms = detector.loss(detector(batch.images), batch).terms
     (terms["local_information"] + terms["global_information"]).backward()
     assert detector.joint_head.weight.grad is None

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from facemill import ConfigError
-from facemill.detectors.forgery.base import ForgeryBatch
+from facemill.detectors.forgery import ForgeryBatch
 from facemill.detectors.forgery.lrl.modules import patch_similarity
 from facemill.detectors.forgery.lrl.network import LRL, LRLOptions
 
@@ -130,7 +130,12 @@ def test_the_classifier_reads_the_flattened_similarity(detector):
 def test_every_row_of_table_4_learns_from_its_losses(row):
     model = small(**TABLE_4[row])
     x = images(3, 64)
-    batch = ForgeryBatch(x, torch.tensor([0.0, 1, 1]), torch.rand(3, 1, 64, 64), torch.tensor([True, True, False]))
+    batch = ForgeryBatch(
+        image=x,
+        label=torch.tensor([0.0, 1, 1]),
+        mask=torch.rand(3, 1, 64, 64),
+        has_mask=torch.tensor([True, True, False]),
+    )
     loss = model.loss(model(x), batch)
     loss.total.backward()
     assert ("similarity" in loss.terms) == ("mpsm" in row or row == "full")
@@ -166,7 +171,9 @@ def test_loss_against_equations_9_to_13(detector):
     masks[0] = 0
     masks[3, :, :60] = 1
     labels, known = [0.0, 1.0, 1.0, 1.0], [True, True, False, True]
-    batch = ForgeryBatch(images(4), torch.tensor(labels), torch.from_numpy(masks), torch.tensor(known))
+    batch = ForgeryBatch(
+        image=images(4), label=torch.tensor(labels), mask=torch.from_numpy(masks), has_mask=torch.tensor(known)
+    )
     with torch.no_grad():
         output = detector(batch.images)
         loss = detector.loss(output, batch)
@@ -188,7 +195,7 @@ def test_loss_against_equations_9_to_13(detector):
 @pytest.mark.parametrize("masks", [None, torch.ones(2, 1, 96, 96)])
 def test_without_known_masks_only_the_classification_counts(detector, masks):
     has_mask = None if masks is None else torch.tensor([False, False])
-    batch = ForgeryBatch(images(), torch.tensor([1.0, 1]), masks, has_mask)
+    batch = ForgeryBatch(image=images(), label=torch.tensor([1.0, 1]), mask=masks, has_mask=has_mask)
     detector.zero_grad()
     loss = detector.loss(detector(batch.images), batch)
     loss.total.backward()
@@ -202,7 +209,12 @@ def test_autocast_spares_similarity_and_classifier(detector):
         output = detector(images())
     assert output.features.dtype == output.similarity.dtype == output.logit.dtype == torch.float32
     torch.testing.assert_close(output.similarity, patch_similarity(output.features.double(), 3), atol=1e-6, rtol=0)
-    batch = ForgeryBatch(images(), torch.tensor([0.0, 1]), torch.zeros(2, 1, 96, 96), torch.tensor([True, True]))
+    batch = ForgeryBatch(
+        image=images(),
+        label=torch.tensor([0.0, 1]),
+        mask=torch.zeros(2, 1, 96, 96),
+        has_mask=torch.tensor([True, True]),
+    )
     assert torch.isfinite(detector.loss(output, batch).total)  # outside autocast
 
 

@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from facemill.detectors.forgery.base import ForgeryBatch
+from facemill.detectors.forgery import ForgeryBatch
 from facemill.detectors.forgery.mat.losses import region_vectors
 from facemill.detectors.forgery.mat.network import MAT, MATOptions
 from tests.detectors.forgery.mat import loops
@@ -20,7 +20,7 @@ def small(**options: Any) -> MAT:
 
 def some_batch(seed: int = 0) -> ForgeryBatch:
     images = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
-    return ForgeryBatch(images, torch.tensor([0.0, 1.0, 1.0, 0.0]))
+    return ForgeryBatch(image=images, label=torch.tensor([0.0, 1.0, 1.0, 0.0]))
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,7 @@ def test_without_aggregation_attentions_get_the_blocks_output_alone() -> None:
 @pytest.mark.parametrize("options", [{}, {"information_gradient": True}, {"attention": "se_nonlocal"}])
 def test_every_weight_learns(options: dict[str, Any]) -> None:
     detector = small(**options).train()
-    batch = ForgeryBatch(images(4), torch.tensor([0.0, 1.0, 0.0, 1.0]))
+    batch = ForgeryBatch(image=images(4), label=torch.tensor([0.0, 1.0, 0.0, 1.0]))
     loss = detector.loss(detector(batch.images), batch)
     loss.total.backward()
     assert torch.isfinite(loss.total)

@@ -1,0 +1,118 @@
+"""The fields of samples besides image, label and index: which there are, and their values.
+
+mask: the forgery mask, and with it `has_mask`.
+pair: int64; equal for the crop of a real face and the crops of the same face and frame in its fakes.
+landmarks: float32 [5, 2], in pixels of the crop, in the order of `SampleRecord`; augmentation moves them too.
+Any other column of samples.parquet, annotations among them: numbers as int64 or float32 (NaN if not known), vectors as
+float32 [N], text as int64 codes into `FaceDataset.categories` (-1 if not known).
+An image annotation: uint8 [C, h, w].
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
+
+from facemill import DatasetError
+from facemill.manifests.annotations import image_names
+from facemill.pipeline.data.split import Split
+from facemill.registry import nearest
+
+pc: Any = pyarrow.compute
+"""Untyped: the stubs do not support nulls."""
+
+__all__ = ["MASK", "PAIR", "images_of", "pairs", "values_of"]
+
+MASK = "mask"
+PAIR = "pair"
+
+Values = NDArray[np.generic]
+Categories = Mapping[str, list[str]]
+
+
+def images_of(split: Split, fields: Sequence[str]) -> list[str]:
+    """Names of the images to read for these fields.
+
+    Raises:
+        DatasetError: for a field that the dataset does not have.
+    """
+    more = image_names(split.annotations)
+    columns = [field.name for field in split.samples.schema if not _is_list_of_text(field.type)]
+    known = [MASK, PAIR, *columns, *more]
+    for name in fields:
+        if name not in known:
+            raise DatasetError(
+                f"The dataset has no field {name!r} to load{nearest(name, known)}: it has {', '.join(known)}."
+            )
+    return ["image", *(name for name in dict.fromkeys(fields) if name == MASK or name in more)]
+
+
+def values_of(split: Split, fields: Sequence[str]) -> tuple[dict[str, Values], Categories]:
+    """Values of the fields that are not images, by name, [N, ...] in the order of the samples; and words of codes."""
+    values: dict[str, Values] = {}
+    categories: dict[str, list[str]] = {}
+    for name in fields:
+        if name == MASK:
+            values["has_mask"] = split.has_mask
+        elif name == PAIR:
+            values[name] = pairs(split.samples)
+        elif name == "landmarks":
+            values[name] = _landmarks(split.samples)
+        elif name in split.samples.column_names:
+            values[name], words = _to_numbers(split.samples[name])
+            if words is not None:
+                categories[name] = words
+    return values, categories
+
+
+def pairs(samples: pa.Table) -> NDArray[np.int64]:
+    """A number for each row, equal for a real crop and those of the same face and frame in its fakes, [rows]."""
+    original = pc.coalesce(samples["source_id"], samples["video_id"])
+    offset = pc.fill_null(samples["pair_offset"], 0).to_numpy()
+    keys = np.stack(
+        [
+            _codes(samples["dataset"]),
+            _codes(original),
+            samples["frame_index"].to_numpy().astype(np.int64) - offset,
+            samples["track_id"].to_numpy().astype(np.int64),
+        ],
+        1,
+    )
+    numbers: NDArray[np.int64] = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+    return numbers
+
+
+def _landmarks(samples: pa.Table) -> NDArray[np.float32]:
+    table: Any = samples
+    points = np.asarray(table["landmarks"].combine_chunks().flatten()).reshape(-1, 5, 2)
+    affine = np.asarray(table["affine"].combine_chunks().flatten()).reshape(-1, 2, 3)
+    moved = points @ affine[:, :, :2].transpose(0, 2, 1) + affine[:, None, :, 2]
+    return np.asarray(moved, np.float32)
+
+
+def _to_numbers(column: "pa.ChunkedArray[Any]") -> tuple[Values, list[str] | None]:
+    """A column's values as numbers, and the words of codes if it is text."""
+    kind = column.type
+    if pa.types.is_string(kind):
+        words = sorted(pc.unique(column.drop_null()).to_pylist())
+        codes = pc.index_in(column, value_set=pa.array(words, pa.string())).fill_null(-1)
+        return codes.to_numpy().astype(np.int64), words
+    if pa.types.is_fixed_size_list(kind):
+        rows = [np.full(kind.list_size, np.nan) if row is None else row for row in column.to_pylist()]
+        return np.array(rows, np.float32).reshape(-1, kind.list_size), None
+    if pa.types.is_integer(kind) and not column.null_count:
+        return column.to_numpy().astype(np.int64), None
+    return column.cast(pa.float32()).to_numpy().astype(np.float32), None
+
+
+def _codes(column: "pa.ChunkedArray[Any]") -> NDArray[np.int64]:
+    encoded: Any = column.combine_chunks().dictionary_encode()
+    codes: NDArray[np.int64] = encoded.indices.to_numpy().astype(np.int64)
+    return codes
+
+
+def _is_list_of_text(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind)

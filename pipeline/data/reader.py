@@ -1,0 +1,117 @@
+"""Reading of the encoded images of samples, from shards of any format."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from facemill import DatasetError
+from facemill.manifests.checks.bounded import most_bytes
+from facemill.manifests.shards import EncodedImages, ShardIndex, format_of
+from facemill.manifests.storage import refuse_special_file
+from facemill.pipeline.data.split import Split
+
+__all__ = ["ImageReader"]
+
+
+class ImageReader:
+    """Reads the images of single samples: one read each, at the place that samples.parquet gives.
+
+    A shard whose size or whose crops differ from what is recorded has been written anew, perhaps by another library:
+    it is indexed again. After that, every crop must have its hash. Shards that do not hold their images in one piece
+    (compressed ones) are read by blocks, the last of which is kept.
+
+    No file is kept open, so that a reader can be pickled, forked and spawned.
+    """
+
+    def __init__(self, split: Split, names: Sequence[str]) -> None:
+        self._split, self._names = split, tuple(names)
+        self._hashes = split.samples["image_sha256"].combine_chunks()
+        self._most = most_bytes(split.size)
+        self._indexed: dict[Path, ShardIndex | None] = {}
+        self._seen: set[Path] = set()
+        self._block = _NO_BLOCK
+
+    def read(self, index: int) -> EncodedImages:
+        """Read the requested images of a sample; empty bytes for one that the shard lacks.
+
+        Raises:
+            DatasetError: naming shard and row, if the sample is missing, damaged or a different one.
+        """
+        path = self._split.shards[self._split.shard[index]]
+        try:
+            if path not in self._seen:
+                refuse_special_file(path)
+                if path.stat().st_size != self._split.bytes[self._split.shard[index]]:
+                    self._indexed[path] = format_of(path).index(path)
+                self._seen.add(path)
+            encoded = self._read(path, index)
+            if not self._is_right(index, encoded) and path not in self._indexed:
+                self._indexed[path] = format_of(path).index(path)
+                encoded = self._read(path, index)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise DatasetError(
+                f"{self._split.place(index)} cannot be read ({error}): build the dataset again."
+            ) from error
+        if not self._is_right(index, encoded):
+            raise DatasetError(
+                f"{self._split.place(index)} has another image than samples.parquet says: see `facemill verify`."
+            )
+        return encoded
+
+    def _is_right(self, index: int, encoded: EncodedImages) -> bool:
+        return bool(hashlib.sha256(encoded["image"]).hexdigest() == self._hashes[index].as_py())
+
+    def _read(self, path: Path, index: int) -> EncodedImages:
+        row = int(self._split.row[index])
+        if path not in self._indexed:
+            places = {name: self._split.places[name][index] for name in self._names}
+        elif (found := self._indexed[path]) is not None:
+            self._check(index, found.sample_ids[row : row + 1])
+            places = {name: found.places[name][row] for name in self._names}
+        else:
+            return self._read_from_block(path, index, row)
+        sizes = [int(size) for _, size in places.values()]
+        if min(sizes) < 0:
+            return self._read_from_block(path, index, row)
+        if max(sizes) > self._most:
+            raise DatasetError(
+                f"{self._split.place(index)} has an image of {max(sizes)} bytes, more than the {self._most} that it "
+                "can need: see `facemill verify`."
+            )
+        with path.open("rb", buffering=0) as file:
+            return {name: _read_at(file, int(offset), int(size)) for name, (offset, size) in places.items()}
+
+    def _read_from_block(self, path: Path, index: int, row: int) -> EncodedImages:
+        held, first, rows = self._block
+        if held != path or not first <= row < first + len(rows):
+            first, rows = format_of(path).read_block(path, row)
+            self._block = path, first, rows
+        if not first <= row < first + len(rows):
+            raise self._missing(index)
+        return {name: rows[row - first].get(name, b"") for name in self._names}
+
+    def _check(self, index: int, found: Sequence[str]) -> None:
+        if not found:
+            raise self._missing(index)
+        if found[0] != (expected := self._split.sample_ids[index].as_py()):
+            raise DatasetError(
+                f"{self._split.place(index)} holds {found[0]}, but samples.parquet has {expected}: build the dataset "
+                "again."
+            )
+
+    def _missing(self, index: int) -> DatasetError:
+        return DatasetError(f"{self._split.place(index)} is missing, the shard ends before it: build it again.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_indexed": {}, "_seen": set(), "_block": _NO_BLOCK}
+
+
+_NO_BLOCK: tuple[Path | None, int, list[EncodedImages]] = (None, 0, [])
+
+
+def _read_at(file: Any, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return bytes(file.read(size))
