@@ -76,13 +76,15 @@ def train(
     shortened = {"limit": limit, "overfit": overfit}
     more = [f"train.{name}={value}" for name, value in shortened.items() if value is not None]
     settings = load_recipe(page, [*(overrides or ()), *more], purpose="train")
+    interrupts.advice = "Interrupted: nothing was written."
     if find_lr:
         _print_rates(find_rates(detector, data, settings, device=device, workers=workers or 0))
         return
     if dry_run:
         options = {"device": device, "devices": devices, "workers": workers, "compiled": compiled}
         try_run(detector, data, settings, init_from=init_from, progress=False, **options)
-        echo("dry run: a step, a validation batch, saving and loading worked")
+        if rank_zero_only.rank == 0:
+            echo("dry run: a step, a validation batch, saving and loading worked")
         return
     interrupts.advice = "Interrupted: the same command with --resume continues from the last finished epoch."
     if not (resume or "LOCAL_RANK" in os.environ):  # in a DDP run, the first process has checked

@@ -12,8 +12,9 @@ from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElastic
 from lightning.fabric.plugins.precision import MixedPrecision
 
 from facemill import ConfigError
+from facemill.detectors.device import resolve_device
 
-__all__ = ["count_processes", "default_workers", "is_mixed", "launched"]
+__all__ = ["count_processes", "default_workers", "is_mixed", "launched", "uses_gpu"]
 
 MAX_WORKERS = 8
 
@@ -53,6 +54,20 @@ def _started() -> tuple[int, int | None]:
         nodes = int(environment["SLURM_NNODES"])
         return nodes, tasks // nodes
     return 1, None
+
+
+def uses_gpu(device: str) -> bool:
+    """Whether to train on GPUs.
+
+    Raises:
+        ConfigError: if there is no such device, or it is one of several GPUs.
+    """
+    chosen = resolve_device(device)
+    if chosen.index is not None:
+        raise ConfigError(
+            f"Training cannot select a GPU by its index: use --device cuda with CUDA_VISIBLE_DEVICES={chosen.index}."
+        )
+    return chosen.type == "cuda"
 
 
 def is_mixed(precision: str, *, on_gpu: bool) -> bool:

@@ -10,7 +10,6 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from facemill import ConfigError
-from facemill.detectors.device import resolve_device
 from facemill.detectors.forgery import create, options_of
 from facemill.manifests.shards.dataset import DATASET_FILE, read_dataset
 from facemill.manifests.storage import read_json, sha256_of
@@ -20,7 +19,7 @@ from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.train.claim import claim_folder, with_initial_weights
 from facemill.pipeline.train.conditions import Conditions, record_conditions
 from facemill.pipeline.train.data_checks import check_data
-from facemill.pipeline.train.device import count_processes, default_workers, is_mixed, launched
+from facemill.pipeline.train.device import count_processes, default_workers, is_mixed, launched, uses_gpu
 from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.pipeline.train.framing import crop_settings
 from facemill.pipeline.train.loop import TrainingLoop
@@ -119,12 +118,7 @@ def train(
     checked = check_data(data, config)
     for warning in checked.warnings:
         _note(warning)
-    chosen = resolve_device(device)
-    if chosen.index is not None:
-        raise ConfigError(
-            f"Training cannot select a GPU by its index: use --device cuda with CUDA_VISIBLE_DEVICES={chosen.index}."
-        )
-    on_gpu = chosen.type == "cuda"
+    on_gpu = uses_gpu(device)
     if resume and (out / METRICS_FILE).is_file():
         _note(claim_folder(out, config, resume=True))
         finished = _read_result(out)

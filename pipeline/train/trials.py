@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from facemill.detectors.device import resolve_device
 from facemill.detectors.forgery import ForgeryBatch, create
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.data import TrainingData
 from facemill.pipeline.data.split import Roots, list_folders
-from facemill.pipeline.train.device import is_mixed, launched
+from facemill.pipeline.train.device import is_mixed, launched, uses_gpu
 from facemill.pipeline.train.fit import configure, train
 from facemill.pipeline.train.module import ForgeryModule
 from facemill.pipeline.train.optimizers import create_optimizer
@@ -67,7 +66,7 @@ def find_rates(
     """
     data = list_folders(data)
     config = configure(detector, data, recipe)
-    on_gpu = resolve_device(device).type == "cuda"
+    on_gpu = uses_gpu(device)
     torch.manual_seed(config.seed)
     module = ForgeryModule(create(detector, **config.options), config.train, seed=config.seed)
     optimizer = create_optimizer(module.detector, config.train.optimizer)

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from facemill import DetectorError
+from facemill.pipeline.commands import training
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import FaceDataset, TrainingData
 from facemill.pipeline.train import train
+from facemill.pipeline.train.run_folder import read_config
 from facemill.pipeline.train.trials import RateLoss, dry_run, find_rates, steepest
 from tests.pipeline.train.test_release import Forgetful
 from tests.pipeline.train.tiny import Tiny, recipe, use
@@ -90,3 +92,24 @@ def test_the_steepest_rate_is_where_the_loss_falls_most() -> None:
     assert steepest(found) == 2
     assert steepest(found[3:]) is None
     assert steepest([]) is None
+
+
+def test_the_command_s_first_looks_write_no_run(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, out = use(monkeypatch, Tiny), tmp_path / "run"
+    options: dict[str, Any] = {"recipe": "default", "overrides": ["train.batch=4"], "device": "cpu", "workers": 0}
+    training.train(name, [toy], out, find_lr=True, **options)
+    assert capsys.readouterr().out.startswith("learning rate   loss\n     1.00e-07")
+    training.train(name, [toy], out, dry_run=True, **options)
+    assert "dry run: a step, a validation batch, saving and loading worked" in capsys.readouterr().out
+    assert not out.exists()
+
+
+def test_the_command_s_shorter_runs_are_recorded_as_such(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"recipe": "default", "overrides": ["train.epochs=1", "train.batch=4"], "device": "cpu"}
+    training.train(use(monkeypatch, Tiny), [toy], tmp_path / "run", limit=0.5, overfit=8, workers=0, **settings)
+    config = read_config(tmp_path / "run").train
+    assert (config.limit, config.overfit) == (0.5, 8)
