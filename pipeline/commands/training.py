@@ -3,7 +3,7 @@
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,9 @@ from facemill.pipeline.commands.logfile import keep_log
 from facemill.pipeline.commands.places import free_folder, free_names, local_path
 from facemill.pipeline.commands.printing import echo, echo_json
 from facemill.pipeline.commands.shared import AsJson, MayOverwrite, Overrides, Quiet, progress
+
+if TYPE_CHECKING:
+    from facemill.pipeline.train.trials import RateLoss
 
 __all__ = ["evaluate", "experiments", "explain", "train"]
 
@@ -40,17 +43,49 @@ def train(
     devices: Annotated[int | None, typer.Option(min=1, help="GPUs to train on (DDP); by default all.")] = None,
     workers: _Workers = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Run the detector through torch.compile.")] = False,
+    init_from: Annotated[
+        Path | None, typer.Option(help="Finished run whose weights to start from.", parser=local_path)
+    ] = None,
+    limit: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of the crops to use, for a first look.")
+    ] = None,
+    overfit: Annotated[
+        int | None, typer.Option(min=2, help="Train and validate on this many crops: does the loss fall?")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="One step of everything, saving included; writes nothing to --out.")
+    ] = False,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Print the loss over growing learning rates; writes nothing to --out.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a forgery detector and keep the weights of the best validation AUC; --resume continues a run."""
+    """Train a forgery detector and keep the weights of the best validation AUC.
+
+    --resume continues a run, and extends it if train.epochs is higher.
+    """
     from lightning.fabric.utilities.rank_zero import rank_zero_only
 
     from facemill.pipeline.config.recipe import available_recipes, load_recipe
     from facemill.pipeline.train import train as run
     from facemill.pipeline.train.run_folder import CONFIG_FILE
+    from facemill.pipeline.train.trials import dry_run as try_run
+    from facemill.pipeline.train.trials import find_rates
 
     page = recipe or (detector if detector in available_recipes() else "default")
-    settings = load_recipe(page, overrides or (), purpose="train")
+    shortened = {"limit": limit, "overfit": overfit}
+    more = [f"train.{name}={value}" for name, value in shortened.items() if value is not None]
+    settings = load_recipe(page, [*(overrides or ()), *more], purpose="train")
+    interrupts.advice = "Interrupted: nothing was written."
+    if find_lr:
+        _print_rates(find_rates(detector, data, settings, device=device, workers=workers or 0))
+        return
+    if dry_run:
+        options = {"device": device, "devices": devices, "workers": workers, "compiled": compiled}
+        try_run(detector, data, settings, init_from=init_from, progress=False, **options)
+        if rank_zero_only.rank == 0:
+            echo("dry run: a step, a validation batch, saving and loading worked")
+        return
     interrupts.advice = "Interrupted: the same command with --resume continues from the last finished epoch."
     if not (resume or "LOCAL_RANK" in os.environ):  # in a DDP run, the first process has checked
         if (out / CONFIG_FILE).exists():
@@ -64,6 +99,7 @@ def train(
         out,
         settings,
         resume=resume,
+        init_from=init_from,
         device=device,
         devices=devices,
         workers=workers,
@@ -74,6 +110,16 @@ def train(
         return
     shown = ", ".join(f"{name} {value:.4f}" for name, value in report.metrics.items() if name.startswith("val_"))
     echo(f"best of {report.epochs} epochs is {report.best_epoch + 1}: {shown} -> {report.run}")
+
+
+def _print_rates(found: "list[RateLoss]") -> None:
+    from facemill.pipeline.train.trials import steepest
+
+    echo("learning rate   loss")
+    for rate, loss in found[:: max(len(found) // 20, 1)]:
+        echo(f"{rate:13.2e}   {loss:.4f}")
+    best = steepest(found)
+    echo("the loss does not fall" if best is None else f"the loss falls fastest at {best:.2e}")
 
 
 def evaluate(

@@ -26,27 +26,37 @@ Ascending = AfterValidator(_ascending)
 class OptimizerSettings(Settings):
     """The optimiser and its parameters."""
 
-    name: Literal["adam", "adamw", "sgd"] = "adam"
-    """Optimiser."""
+    name: str = "adam"
+    """`adam`, `adamw`, `sgd` (without Nesterov momentum), or any other of `timm.optim` or `torch.optim`."""
     lr: Annotated[float, Field(gt=0, le=1e3)] = 1e-3
     """Learning rate."""
     betas: tuple[Probability, Probability] = (0.9, 0.999)
-    """Betas of Adam and AdamW; the first is also the momentum of SGD."""
+    """Betas of Adam and AdamW; the first is also the momentum of SGD. Other optimisers have defaults of their own."""
     eps: Annotated[float, Field(gt=0, le=1)] = 1e-8
-    """Epsilon of Adam and AdamW."""
+    """Epsilon of Adam and AdamW; other optimisers have defaults of their own."""
     weight_decay: NonNegative = 0.0
     """L2 penalty of Adam and SGD; decoupled decay of AdamW."""
+    no_decay: bool = False
+    """No weight decay of biases and of the weights of norms."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor of the learning rate from each stage of the backbone to the one before it; 1 for equal rates."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """More arguments of the optimiser, such as `{nesterov: true}`."""
 
 
 class ScheduleSettings(Settings):
     """The learning rate schedule."""
 
-    name: Literal["constant", "step"] = "constant"
-    """`step` lowers the learning rate every few epochs."""
+    name: Literal["constant", "step", "cosine"] = "constant"
+    """`step` lowers the learning rate every few epochs, `cosine` in each, along half a cosine."""
     every: Positive = 10
     """Epochs between steps."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Factor by which the learning rate is multiplied at each step."""
+    warmup: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
+    """Epochs at the beginning in which the learning rate rises linearly; the cosine begins after them."""
+    final: Probability = 0.0
+    """Share of the learning rate at which the cosine would end after the last epoch."""
 
 
 class AugmentSettings(Settings):
@@ -118,6 +128,10 @@ class TrainSettings(Settings):
     every: Positive = 1
     """Use every n-th of a training video's sampled frames."""
     augment: AugmentSettings = AugmentSettings()
+    limit: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the crops of each class used, drawn once by seed, for training and validation: for a first look."""
+    overfit: Annotated[int, Field(ge=2, lt=1 << 31)] | None = None
+    """Train and validate on this many crops, half of them real, without augmentation: to see whether the loss falls."""
     shuffle_labels: bool = False
     """Control experiment: train on permuted labels, without masks; anything learned then is leakage or chance."""
     model: dict[str, Any] = Field(default_factory=dict)

@@ -1,9 +1,12 @@
 """The batches of a training run: both splits, distributed to the ranks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
 
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data.balance import BalancedSampler
@@ -12,6 +15,7 @@ from facemill.pipeline.data.dataset import FaceDataset
 from facemill.pipeline.data.fields import MASK
 from facemill.pipeline.data.loader import FaceLoader
 from facemill.pipeline.data.split import Roots
+from facemill.seeded import seeded_generator
 
 __all__ = ["TrainingData"]
 
@@ -23,7 +27,8 @@ class TrainingData:
 
     Args:
         roots: folder of a built dataset, or several to train on together.
-        settings: `frames`, `every` and `balance` apply to training only; `batch` is per rank here.
+        settings: `frames`, `every` and `balance` apply to training only; `batch` is per rank here. With `overfit`,
+            the samples of validation are those of training.
         workers: DataLoader processes per split.
         fields: of the training samples, besides image, label and index.
         rank, world: rank of this process in a distributed run, and number of ranks.
@@ -52,17 +57,21 @@ class TrainingData:
         s = settings
         self._workers = workers
         self.train = FaceDataset(roots, "train", frames=s.frames, every=s.every, seed=seed, fields=fields)
-        self.val = FaceDataset(roots, "val", fields=())
+        again: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": seed} if s.overfit else {}
+        self.val = FaceDataset(roots, "train" if s.overfit else "val", fields=(), **again)
+        chosen = _choose(self.train.labels, s, seed)
+        labels = self.train.labels[chosen]
         order: dict[str, Any] = {"balance": s.balance, "seed": seed, "rank": rank, "world": world}
-        self._sampler: BalancedSampler | UnitSampler
         if s.batch_by == "none":
-            self._sampler = BalancedSampler(self.train.labels, **order)
+            self._sampler = _Chosen(chosen, BalancedSampler(labels, **order))
             drop = len(self._sampler) >= s.batch
             self.train_loader = self._loader(self.train, batch_size=s.batch, sampler=self._sampler, drop_last=drop)
         else:
-            self._sampler = UnitSampler(self.train.samples, self.train.labels, s.batch_by, s.batch, **order)
+            units = UnitSampler(self.train.samples.take(chosen), labels, s.batch_by, s.batch, **order)
+            self._sampler = _Chosen(chosen, units)
             self.train_loader = self._loader(self.train, batch_sampler=self._sampler)
-        self.val_loader = self._loader(self.val, batch_size=s.batch, sampler=range(rank, len(self.val), world))
+        in_order = _choose(self.val.labels, s, seed)[rank::world].tolist()
+        self.val_loader = self._loader(self.val, batch_size=s.batch, sampler=in_order)
 
     @property
     def steps(self) -> int:
@@ -81,3 +90,27 @@ class TrainingData:
             pin_memory=torch.cuda.is_available(),
             **options,
         )
+
+
+def _choose(labels: NDArray[np.int64], s: TrainSettings, seed: int) -> NDArray[np.int64]:
+    """Indices of the samples that `limit` or `overfit` leaves, in order."""
+    chosen = []
+    for label in (0, 1):
+        of_class = seeded_generator(seed, label).permutation(np.flatnonzero(labels == label))
+        count = (s.overfit + label) // 2 if s.overfit else int(np.ceil(s.limit * len(of_class)))
+        chosen.append(of_class[:count])
+    return np.sort(np.concatenate(chosen))
+
+
+class _Chosen(Sampler[Any]):
+    """A sampler of some of the samples, or of batches of them: `sampler` gives places in `chosen`."""
+
+    def __init__(self, chosen: NDArray[np.int64], sampler: BalancedSampler | UnitSampler) -> None:
+        self._chosen, self._sampler = chosen, sampler
+        self.set_epoch = sampler.set_epoch
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._chosen[places].tolist() for places in self._sampler)

@@ -12,8 +12,9 @@ from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElastic
 from lightning.fabric.plugins.precision import MixedPrecision
 
 from facemill import ConfigError
+from facemill.detectors.device import resolve_device
 
-__all__ = ["count_processes", "default_workers", "launched"]
+__all__ = ["count_processes", "default_workers", "is_mixed", "launched", "uses_gpu"]
 
 MAX_WORKERS = 8
 
@@ -55,6 +56,25 @@ def _started() -> tuple[int, int | None]:
     return 1, None
 
 
+def uses_gpu(device: str) -> bool:
+    """Whether to train on GPUs.
+
+    Raises:
+        ConfigError: if there is no such device, or it is one of several GPUs.
+    """
+    chosen = resolve_device(device)
+    if chosen.index is not None:
+        raise ConfigError(
+            f"Training cannot select a GPU by its index: use --device cuda with CUDA_VISIBLE_DEVICES={chosen.index}."
+        )
+    return chosen.type == "cuda"
+
+
+def is_mixed(precision: str, *, on_gpu: bool) -> bool:
+    """Whether `TrainSettings.precision` means bf16 on this device."""
+    return precision == "bf16" or (precision == "auto" and on_gpu)
+
+
 @contextmanager
 def launched(*, on_gpu: bool, nodes: int, processes: int, mixed: bool) -> Iterator[Fabric]:
     """Start the other processes of this node, unless a launcher has; they are killed if this one fails.
@@ -62,7 +82,8 @@ def launched(*, on_gpu: bool, nodes: int, processes: int, mixed: bool) -> Iterat
     Args:
         mixed: bf16 with weights in float32, instead of float32.
     """
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.pytorch"):  # Fabric writes some of its messages to the second
+        logging.getLogger(name).setLevel(logging.WARNING)
     accelerator = "cuda" if on_gpu else "cpu"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning.*")  # advice on settings, which are intended as they are

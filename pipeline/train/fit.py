@@ -10,16 +10,16 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from facemill import ConfigError
-from facemill.detectors.device import resolve_device
 from facemill.detectors.forgery import create, options_of
 from facemill.manifests.shards.dataset import DATASET_FILE, read_dataset
 from facemill.manifests.storage import read_json, sha256_of
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.data import TrainingData
 from facemill.pipeline.data.split import Roots, list_folders
+from facemill.pipeline.train.claim import claim_folder, with_initial_weights
 from facemill.pipeline.train.conditions import Conditions, record_conditions
 from facemill.pipeline.train.data_checks import check_data
-from facemill.pipeline.train.device import count_processes, default_workers, launched
+from facemill.pipeline.train.device import count_processes, default_workers, is_mixed, launched, uses_gpu
 from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.pipeline.train.framing import crop_settings
 from facemill.pipeline.train.loop import TrainingLoop
@@ -29,14 +29,16 @@ from facemill.pipeline.train.ranks import on_rank_0
 from facemill.pipeline.train.release import release, try_release
 from facemill.pipeline.train.run_folder import (
     CONFIG_FILE,
+    LAST_CHECKPOINT,
     METRICS_FILE,
+    MODEL_FILE,
     RunConfig,
+    load_detector,
     read_config,
-    write_config,
     write_trained_on,
 )
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["TrainResult", "configure", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,8 @@ def train(
     workers: int | None = 0,
     compiled: bool = False,
     progress: bool = True,
+    init_from: str | Path | None = None,
+    steps: int | None = None,
 ) -> TrainResult:
     """Train a forgery detector on the train splits of datasets, and keep the weights with the best validation AUC.
 
@@ -88,7 +92,7 @@ def train(
         data: folder of a built dataset, or several to train on together.
         out: the run's folder.
         recipe: only its `train` section and seed are used.
-        resume: continue the run in `out`, or start it if there is none.
+        resume: continue the run in `out`, or start it if there is none; with a higher `train.epochs`, extend it.
         device: `auto`, `cpu` or `cuda`.
         devices: GPUs per node (DDP), or processes on a CPU; None for all GPUs, one process on a CPU, or as many
             as torchrun or srun has started.
@@ -96,6 +100,8 @@ def train(
             number of cores.
         compiled: run the detector through `torch.compile`.
         progress: show a progress bar.
+        init_from: a finished run of the same network, whose weights this run starts from.
+        steps: for trials, the largest number of weight updates in an epoch, and of batches in a validation.
 
     Raises:
         ConfigError: if a name or option is unknown, datasets or splits share samples, `out` holds another run,
@@ -104,43 +110,47 @@ def train(
         DetectorError: if the detector's weights cannot be saved, or give different scores after loading.
     """
     data, out = list_folders(data), Path(out)
-    config = _configure(detector, data, recipe)
+    config = configure(detector, data, recipe)
+    if resume and init_from is None and (out / CONFIG_FILE).is_file() and not (out / LAST_CHECKPOINT).is_file():
+        init_from = read_config(out).init_from  # no epoch has ended: the run starts again
+    if init_from is not None:
+        config = with_initial_weights(config, Path(init_from))
     checked = check_data(data, config)
     for warning in checked.warnings:
         _note(warning)
-    chosen = resolve_device(device)
-    if chosen.index is not None:
-        raise ConfigError(
-            f"Training cannot select a GPU by its index: use --device cuda with CUDA_VISIBLE_DEVICES={chosen.index}."
-        )
-    on_gpu = chosen.type == "cuda"
+    on_gpu = uses_gpu(device)
     if resume and (out / METRICS_FILE).is_file():
-        _claim(out, config, resume=True)
-        return _read_result(out)
+        _note(claim_folder(out, config, resume=True))
+        finished = _read_result(out)
+        if finished.epochs == config.train.epochs:
+            return finished
     # All checks come before the folder is claimed.
     torch.manual_seed(config.seed)  # for weight initialisation
     nodes, count = count_processes(devices, on_gpu=on_gpu)
     ranks = nodes * count
     synchronised = on_gpu and ranks > 1
-    network = create(detector, **config.options)
+    initial = None if init_from is None else Path(init_from) / MODEL_FILE
+    network = create(detector, **config.options) if initial is None else load_detector(config, initial)
     module = ForgeryModule(network, config.train, seed=config.seed, compiled=compiled, synchronised=synchronised)
     optimizer = create_optimizer(module.detector, config.train.optimizer)
-    schedule = create_schedule(optimizer, config.train.schedule)
+    schedule = create_schedule(optimizer, config.train.schedule, config.train.epochs)
     settings = config.train.model_copy(update={"batch": _per_rank(config.train.batch, ranks)})
     workers = default_workers(count) if workers is None else workers
-    mixed = config.train.precision == "bf16" or (config.train.precision == "auto" and on_gpu)
+    mixed = is_mixed(config.train.precision, on_gpu=on_gpu)
     if rank_zero_only.rank == 0:
         try_release(module.detector, config)
         # Only rank 0 claims the folder, even if others get here first; they wait for it in `launched`.
-        _claim(out, config, resume=resume)
+        _note(claim_folder(out, config, resume=resume))
         write_trained_on(out, checked.contents)
+        if initial is not None and not (out / LAST_CHECKPOINT).is_file():
+            _note(f"Weights start from those of {init_from}; optimiser, learning rate and epochs start anew.")
     if on_gpu:
         module = module.to(memory_format=torch.channels_last)
         torch.backends.cudnn.benchmark = True  # all inputs have one size, so the search for the fastest kernels pays
     with launched(on_gpu=on_gpu, nodes=nodes, processes=count, mixed=mixed) as fabric:
         order = {"seed": config.seed, "rank": fabric.global_rank, "world": ranks}
         faces = TrainingData(data, settings, workers=workers, fields=module.detector.fields, **order)
-        loop = TrainingLoop(fabric, module, optimizer, schedule, faces, out, settings, seed=config.seed)
+        loop = TrainingLoop(fabric, module, optimizer, schedule, faces, out, settings, seed=config.seed, steps=steps)
         loop.resume()
         conditions = Conditions(
             device=torch.cuda.get_device_name(fabric.device) if on_gpu else "cpu",
@@ -166,7 +176,8 @@ def _note(sentence: str | None) -> None:
         print(f"Note: {sentence}", file=sys.stderr)
 
 
-def _configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
+def configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
+    """Complete a detector's options, and identify the datasets."""
     options = options_of(detector, recipe.train.model)
     for folder in data:
         read_dataset(folder)
@@ -179,28 +190,6 @@ def _configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig
         dataset_sha256=tuple(sha256_of(folder / DATASET_FILE) for folder in data),
         crop=crop_settings(data[0]),
     )
-
-
-def _claim(out: Path, config: RunConfig, *, resume: bool) -> None:
-    """Create the run's configuration in the folder, or check that the run in it is the same."""
-    if not (out / CONFIG_FILE).is_file():
-        if out.is_dir() and any(out.iterdir()):
-            raise ConfigError(f"{out} is not empty and holds no training run: choose another --out.")
-        write_config(out, config)
-        return
-    if not resume:
-        raise ConfigError(f"{out} holds a training run: add --resume to go on with it, or choose another --out.")
-    earlier = read_config(out)
-    # A dataset may have been moved: its hash is compared, not its path.
-    same = {"data": earlier.data, "crop": earlier.crop}
-    if config.model_copy(update=same) != earlier:
-        changed = [
-            key for key in RunConfig.model_fields if key not in same and getattr(config, key) != getattr(earlier, key)
-        ]
-        raise ConfigError(
-            f"The run in {out} was started with different settings ({', '.join(changed)}): "
-            f"use those of {out / CONFIG_FILE} to resume it, or choose another --out."
-        )
 
 
 def _per_rank(batch: int, ranks: int) -> int:

@@ -9,7 +9,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from facemill import ConfigError
 from facemill.detectors.forgery.base import classification_loss
@@ -39,6 +39,7 @@ class TrainingLoop:
         fabric: launched.
         module: on the CPU; is moved to the device.
         run: folder for the checkpoints.
+        steps: the largest number of weight updates in an epoch, and of batches in a validation; None for all.
 
     Attributes:
         rows: of log.csv, one for each epoch that has ended.
@@ -55,9 +56,10 @@ class TrainingLoop:
         settings: TrainSettings,
         *,
         seed: int,
+        steps: int | None = None,
     ) -> None:
         self._fabric, self._module, self._schedule, self._data = fabric, module, schedule, data
-        self._run, self._settings, self._seed = run, settings, seed
+        self._run, self._settings, self._seed, self._steps = run, settings, seed, steps
         self._wrapped, self._optimizer = fabric.setup(module, optimizer)  # the module in DDP, with autocast
         self._first_logits = torch.empty(0)
         self.rows: list[Row] = []
@@ -75,6 +77,10 @@ class TrainingLoop:
         self._module.load_state_dict(content["state_dict"])
         self._optimizer.load_state_dict(content["optimizer"])
         self._schedule.load_state_dict(content["schedule"])
+        if isinstance(self._schedule, LambdaLR):  # a longer run may have other rates
+            factors = (factor(self._schedule.last_epoch) for factor in self._schedule.lr_lambdas)
+            for group, base, factor in zip(self._optimizer.param_groups, self._schedule.base_lrs, factors, strict=True):
+                group["lr"] = base * factor
         self.rows = content["rows"]
 
     def run(self, log: EpochLog) -> None:
@@ -99,9 +105,10 @@ class TrainingLoop:
         """Train for an epoch; returns the means of the loss and its terms over all ranks."""
         self._wrapped.train()
         self._data.set_epoch(epoch)
-        batches, means, step = iter(self._data.train_loader), Means(), 0
+        size, means, step = self._settings.accumulate, Means(), 0
+        batches = islice(self._data.train_loader, self._steps and self._steps * size)
         # At the epoch's end a group may be shorter: its gradients are averaged over its own number of batches.
-        while group := list(islice(batches, self._settings.accumulate)):
+        while group := list(islice(batches, size)):
             for place, raw in enumerate(group, 1):
                 torch.manual_seed(hash((self._seed, epoch, step, self._fabric.global_rank)))
                 with self._fabric.no_backward_sync(self._wrapped, enabled=place < len(group)):
@@ -133,7 +140,7 @@ class TrainingLoop:
         copy_buffers(self._module, self._fabric)
         logits, labels, places = [], [], []
         with self._fabric.autocast():
-            for raw in self._data.val_loader:
+            for raw in islice(self._data.val_loader, self._steps):
                 raw = raw.to(self._fabric.device)
                 logits.append(self._module.score(raw))
                 labels.append(raw.labels)

@@ -9,7 +9,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector
-from facemill.pipeline.config.train_settings import TrainSettings
+from facemill.pipeline.config.train_settings import AugmentSettings, TrainSettings
 from facemill.pipeline.data import Augmentation, prepare
 
 __all__ = ["ForgeryModule"]
@@ -35,7 +35,8 @@ class ForgeryModule(nn.Module):
         super().__init__()
         # Not PyTorch's conversion, which drops the activations inside timm's norm layers.
         self.detector: ForgeryDetector = convert_sync_batchnorm(detector) if synchronised else detector
-        self._augmentation = Augmentation(settings.augment, seed=seed)
+        augment = AugmentSettings(flip=0) if settings.overfit else settings.augment
+        self._augmentation = Augmentation(augment, seed=seed)
         self._seed = seed
         self._permuted_labels: Tensor | None = None
         if compiled:

@@ -1,25 +1,116 @@
 """The optimiser and the learning rate schedule of a run."""
 
+import inspect
+import math
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import timm.optim
+import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, StepLR
 
+from facemill import ConfigError
 from facemill.detectors.forgery import ForgeryDetector
 from facemill.pipeline.config.train_settings import OptimizerSettings, ScheduleSettings
+from facemill.registry import nearest
 
 __all__ = ["create_optimizer", "create_schedule"]
 
+Groups = list[dict[str, Any]]
+_LAYERS = (re.compile(r"(?:^|\.)stages\.(\d+)\."), re.compile(r"(?:^|\.)(?:blocks|layers)\.(\d+)\."))
+"""What the number of a layer is in the names of its weights; the first one that a detector has is used."""
+_WITH_CLOSURE = ("lbfgs", "sparseadam")
+
 
 def create_optimizer(detector: ForgeryDetector, settings: OptimizerSettings) -> Optimizer:
-    """Create the optimiser of a detector's trainable weights."""
-    weights = [weight for weight in detector.parameters() if weight.requires_grad]
-    if settings.name == "sgd":
-        return SGD(weights, settings.lr, settings.betas[0], weight_decay=settings.weight_decay)
-    kind = Adam if settings.name == "adam" else AdamW
-    return kind(weights, settings.lr, settings.betas, settings.eps, settings.weight_decay)
+    """Create the optimiser of a detector's trainable weights.
+
+    Raises:
+        ConfigError: if neither PyTorch nor timm has the optimiser, it does not take the options, or the detector has
+            no layers to decay learning rates by.
+    """
+    groups = _groups(detector, settings)
+    create, arguments = _find(settings)
+    try:
+        return create(groups, **{"lr": settings.lr, **arguments, **settings.options})
+    except (TypeError, ValueError, RuntimeError, AssertionError, ImportError) as error:
+        raise ConfigError(f"The optimiser {settings.name} cannot be made from train.optimizer: {error}.") from None
 
 
-def create_schedule(optimizer: Optimizer, settings: ScheduleSettings) -> LRScheduler:
-    """Create the schedule, which is to be stepped after every epoch."""
-    if settings.name == "constant":
-        return LambdaLR(optimizer, lambda epoch: 1.0)
-    return StepLR(optimizer, settings.every, settings.gamma)
+def create_schedule(optimizer: Optimizer, settings: ScheduleSettings, epochs: int) -> LRScheduler:
+    """Create the schedule of a run of so many epochs; it is to be stepped after each."""
+    s = settings
+    if s.name == "step" and not s.warmup:
+        return StepLR(optimizer, s.every, s.gamma)
+
+    def factor(epoch: int) -> float:
+        if epoch < s.warmup:
+            return (epoch + 1) / (s.warmup + 1)
+        if s.name == "step":
+            return s.gamma ** (epoch // s.every)
+        if s.name == "cosine":
+            done = (epoch - s.warmup) / max(epochs - s.warmup, 1)
+            return s.final + (1 - s.final) * (1 + math.cos(math.pi * min(done, 1))) / 2
+        return 1.0
+
+    return LambdaLR(optimizer, factor)
+
+
+def _find(s: OptimizerSettings) -> tuple[Callable[..., Optimizer], dict[str, Any]]:
+    """The optimiser's class, or timm's function, and its arguments; others than ours keep their own defaults."""
+    decay: dict[str, Any] = {"weight_decay": s.weight_decay}
+    if s.name == "sgd":
+        return SGD, {"momentum": s.betas[0], **decay}
+    if s.name in ("adam", "adamw"):
+        return Adam if s.name == "adam" else AdamW, {"betas": s.betas, "eps": s.eps, **decay}
+    given: dict[str, Any] = {key: getattr(s, key) for key in ("betas", "eps") if key in s.model_fields_set}
+    # A second-order optimiser needs the graph of the gradients.
+    known = [name for name in timm.optim.list_optimizers() if not timm.optim.get_optimizer_info(name).second_order]
+    if s.name in known:
+        momentum = {"momentum": s.betas[0]} if "betas" in given else {}
+        return partial(timm.optim.create_optimizer_v2, opt=s.name), {**given, **momentum, **decay}
+    kinds: dict[str, Any] = {name.lower(): kind for name, kind in vars(torch.optim).items() if _is_optimizer(kind)}
+    if s.name not in kinds:
+        hint = nearest(s.name, [*kinds, *known])
+        raise ConfigError(
+            f"Neither PyTorch nor timm has an optimiser {s.name!r}{hint}: see `timm.optim.list_optimizers()`."
+        )
+    taken = inspect.signature(kinds[s.name]).parameters
+    return kinds[s.name], {key: value for key, value in {**given, **decay}.items() if key in taken}
+
+
+def _is_optimizer(kind: object) -> bool:
+    return inspect.isclass(kind) and issubclass(kind, Optimizer) and kind.__name__.lower() not in _WITH_CLOSURE
+
+
+def _groups(detector: ForgeryDetector, s: OptimizerSettings) -> Groups:
+    """Weights by learning rate and decay; one group, in the order of the detector, unless the settings ask for more."""
+    scale = _scales(detector, s.layer_decay)
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    for name, weight in detector.named_parameters():
+        if weight.requires_grad:
+            key = (scale(name), s.no_decay and weight.ndim <= 1)  # biases and the weights of norms have one dimension
+            lowered = {"lr": s.lr * key[0]} if key[0] != 1 else {}
+            undecayed = {"weight_decay": 0.0} if key[1] else {}
+            groups.setdefault(key, {"params": [], **lowered, **undecayed})["params"].append(weight)
+    return list(groups.values())
+
+
+def _scales(detector: ForgeryDetector, decay: float) -> Callable[[str], float]:
+    """Factor of the learning rate by a weight's name: 1 after the layers, `decay` in the last, then its powers."""
+    names = [name for name, _ in detector.named_parameters()]
+    if decay == 1:
+        return lambda name: 1.0
+    layers = next((pattern for pattern in _LAYERS if any(map(pattern.search, names))), None)
+    if layers is None:
+        raise ConfigError("The detector's weights are not in numbered stages, blocks or layers: leave out layer_decay.")
+    last = max(int(found[1]) for found in map(layers.search, names) if found)
+
+    def scale(name: str) -> float:
+        found = layers.search(name)
+        return float(decay ** (last + 1 - int(found[1]))) if found else 1.0
+
+    return scale

@@ -68,6 +68,10 @@ class RunConfig(Settings):
     """Folders of the datasets trained on."""
     dataset_sha256: tuple[str, ...]
     """Hash of each dataset's dataset.json, which holds the hashes of all its shards."""
+    init_from: str | None = None
+    """Folder of the run whose weights this one started from."""
+    init_sha256: str | None = None
+    """Hash of those weights."""
     crop: dict[str, Any] | None = None
     """Crop settings of the first dataset: see `facemill.pipeline.train.framing.crop_settings`."""
     facemill: str = __version__

@@ -9,7 +9,7 @@ from safetensors.torch import save_model
 from facemill.detectors.forgery import create
 from facemill.manifests import VideoEntry, write_videos
 from facemill.pipeline.config.recipe import load_recipe
-from facemill.pipeline.train.fit import _configure
+from facemill.pipeline.train.fit import configure
 from facemill.pipeline.train.run_folder import write_config
 from tests.manifests.small_dataset import Parts
 from tests.pipeline.trained import SMALL, build_toy
@@ -36,7 +36,7 @@ def make_materials(root: Path) -> Path:
     Parts().write(root / "dataset", state=True)
     Parts().write(root / "tar", "webdataset", state=True)
     build_toy(root / "toy")
-    config = _configure("mat", [root / "toy"], load_recipe("default", SMALL))
+    config = configure("mat", [root / "toy"], load_recipe("default", SMALL))
     write_config(root / "run", config)
     save_model(create("mat", **config.options), str(root / "run" / "model.safetensors"))
     (root / "mine.yaml").write_text(

@@ -24,7 +24,7 @@ from facemill.pipeline.build.claim import BUILD_FILE
 from facemill.pipeline.commands import cli
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.config.recipe import load_recipe
-from facemill.pipeline.train.fit import _configure
+from facemill.pipeline.train.fit import configure
 from facemill.pipeline.train.run_folder import LAST_CHECKPOINT, write_config
 from tests.manifests.small_dataset import Parts, make_videos
 from tests.pipeline.trained import SMALL, build_toy
@@ -61,7 +61,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     write_videos([dataclasses.replace(video, root="/data") for video in make_videos()], bench.manifest, places=False)
     Parts().write(bench.dataset, state=True)
     build_toy(bench.toy)
-    config = _configure("mat", [bench.toy], load_recipe("default", SMALL))
+    config = configure("mat", [bench.toy], load_recipe("default", SMALL))
     write_config(bench.run, config)
     save_model(create("mat", **config.options), str(bench.run / "model.safetensors"))
     return bench

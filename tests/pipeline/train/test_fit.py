@@ -106,7 +106,7 @@ def test_a_run_is_not_overwritten(toy: Path, finished: TrainResult) -> None:
 
 def test_another_run_s_folder_is_refused_naming_what_differs(toy: Path, finished: TrainResult) -> None:
     with pytest.raises(ConfigError, match=r"different settings \(train\)"):
-        train("mat", [toy], finished.run, load_recipe("default", [*SMALL, "train.epochs=9"]), resume=True)
+        train("mat", [toy], finished.run, load_recipe("default", [*SMALL, "train.batch=6"]), resume=True)
 
 
 def test_a_folder_with_other_things_is_refused(toy: Path, tmp_path: Path) -> None:
