@@ -1,6 +1,7 @@
 """Decoding of a shard's bytes to a sample's tensors."""
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import cast
 
 import cv2
@@ -35,16 +36,23 @@ def decode_sample(
         annotations: names of those to decode.
 
     Raises:
-        DatasetError: if the bytes are another sample's, or an image cannot be decoded or has another size.
+        DatasetError: if the bytes are another sample's, the image is not the one that samples.parquet states by its
+            hash, or an image cannot be decoded or has another size.
     """
     expected = split.sample_ids[index].as_py()
     if sample_id != expected:
         raise DatasetError(
             f"{split.place(index)} holds {sample_id}, but samples.parquet has {expected}: build the dataset again."
         )
+    image = _channels_first(_decode(split, index, "image", encoded["image"], cv2.IMREAD_COLOR_RGB))
+    if sha256(encoded["image"]).hexdigest() != split.samples["image_sha256"][index].as_py():
+        raise DatasetError(
+            f"{split.place(index)} holds another image than samples.parquet states: see `facemill verify`, or build "
+            "the dataset again."
+        )
     mask = encoded.get("mask")
     return Sample(
-        _channels_first(_decode(split, index, "image", encoded["image"], cv2.IMREAD_COLOR_RGB)),
+        image,
         _mask(split, index, mask),
         int(split.labels[index]),
         mask is not None and bool(split.has_mask[index]),
@@ -90,7 +98,7 @@ def _decode(split: Split, index: int, what: str, data: bytes, mode: int, *, whol
         )
     # Not torchvision, whose PNG decoder crashes the process on some damaged files.
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if width else None
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION) if width else None
     except cv2.error:
         pixels = None
     if pixels is None:

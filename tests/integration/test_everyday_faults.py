@@ -20,7 +20,7 @@ from safetensors.torch import save_model
 
 from facemill.detectors.forgery import create
 from facemill.manifests import write_videos
-from facemill.pipeline.build.claim import BUILD_FILE
+from facemill.manifests.shards.dataset import BUILD_FILE
 from facemill.pipeline.commands import cli
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.config.recipe import load_recipe
