@@ -232,8 +232,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         ("table.csv", lambda bench: ["scan", "csv", "table.csv", "--out", bench.new], "regular file"),
         ("run/config.json", Bench.evaluate, "regular file"),
         ("toy/test/test-000000.parquet", Bench.evaluate, "regular file"),
-        ("weights.pth", lambda bench: bench.train("--set", f"train.model.weights={bench.root / 'weights.pth'}", out="new"),
-         "regular file"),
+        ("weights.pth", lambda b: b.train("--set", "train.model.weights=weights.pth", out="new"), "regular file"),
     )},
     **{
         f"{command} over a dataset's manifest": (
