@@ -11,7 +11,7 @@ from typing import Any
 import av
 from av.bitstream import BitStreamFilterContext
 
-from facemill.pipeline.decode.damage.keyframe_check import uses_tail
+from facemill.pipeline.decode.damage.single_packet import uses_tail
 from facemill.pipeline.decode.decoded_frame import same_pixels
 from facemill.pipeline.decode.orientation import UPRIGHT
 from facemill.pipeline.decode.probe import Probe
@@ -71,8 +71,7 @@ class VP8Check:
             return False
         if packet is None or not packet.is_keyframe or not frames:
             return True
-        data = bytes(packet).rstrip(b"\0")
-        return uses_tail("vp8", self._context.extradata, data, (0, len(data)), frames[0])
+        return uses_tail("vp8", self._context.extradata, bytes(packet).rstrip(b"\0"), frames[0])
 
 
 def _libvpx(name: str, stream: Any) -> Any:
