@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facemill.pipeline.decode.orientation import UPRIGHT, Orientation
 
-__all__ = ["DecodedFrame", "Observer", "planes_of", "rgb_of", "same_pixels", "small_rgb", "square_size", "thumbnail_of", "wrap_rgb"]
+__all__ = ["DecodedFrame", "Observer", "first_plane", "planes_of", "rgb_of", "same_pixels", "small_rgb", "square_size", "thumbnail_of", "wrap_rgb"]
 
 THUMBNAIL_SIDE = 96
 """Longer side of a thumbnail, pixels."""
@@ -106,6 +106,11 @@ def same_pixels(one: Any, other: Any) -> bool:
 def planes_of(frame: Any) -> list[NDArray[np.uint8]]:
     """Views of the bytes of each plane [H, bytes per row] of an `av.VideoFrame`, without row padding."""
     return [_samples(plane, frame) for plane in frame.planes]
+
+
+def first_plane(frame: Any) -> NDArray[np.uint8]:
+    """As `planes_of`, of the luma plane alone."""
+    return _samples(frame.planes[0], frame)
 
 
 def _samples(plane: Any, frame: Any) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facemill.pipeline.decode.decoded_frame import planes_of
+from facemill.pipeline.decode.decoded_frame import first_plane
 
 __all__ = ["Blockiness"]
 
@@ -17,6 +17,8 @@ RECENT = 48
 """Frames that a frame is compared with."""
 MORE_BLOCKS, MORE_CHANGE = 1.25, 1.5
 """Multiple of the largest recent value at which a frame is conspicuous."""
+FEWEST = 4
+"""Frames without which there is nothing to compare with."""
 LEAST = 0.3
 """Gray levels; smaller values count as this much."""
 
@@ -29,8 +31,8 @@ class Blockiness:
         self._changes: deque[float] = deque(maxlen=RECENT)
         self._rows: NDArray[Any] | None = None
 
-    def is_conspicuous(self, frame: Any) -> bool:
-        """Whether a frame has more visible edges of blocks, or more change, than recent frames.
+    def look_at(self, frame: Any) -> tuple[bool, bool]:
+        """Whether a frame has more visible edges of blocks, and more change, than recent frames.
 
         Args:
             frame: the next `av.VideoFrame` of a planar layout.
@@ -40,23 +42,25 @@ class Blockiness:
         edges = (_difference(luma[GRID - 1 :: GRID], luma[GRID::GRID]) - _difference(luma[GRID // 2 - 1 :: GRID], rows)) / unit
         before, self._rows = self._rows, rows.copy()
         if before is None or before.shape != rows.shape:
-            return False
+            return False, False
         changes = _difference(rows, before) / unit
-        exceeds = _exceeds(edges, self._edges, MORE_BLOCKS) or _exceeds(changes, self._changes, MORE_CHANGE)
+        exceeds = _exceeds(edges, self._edges, MORE_BLOCKS), _exceeds(changes, self._changes, MORE_CHANGE)
         self._edges.append(edges)
         self._changes.append(changes)
         return exceeds
 
 
 def _exceeds(value: float, recent: deque[float], times: float) -> bool:
-    largest = max(recent, default=0.0)
+    if len(recent) < FEWEST:
+        return False
+    largest = max(recent)
     return value > largest + (times - 1) * max(abs(largest), LEAST)
 
 
 def _luma(frame: Any) -> tuple[NDArray[Any], float]:
     """View of the first plane [H, W], and its value of one gray level."""
     bits = frame.format.components[0].bits
-    plane = planes_of(frame)[0]
+    plane = first_plane(frame)
     return (plane, 1.0) if bits == 8 else (plane.view(np.uint16), 2.0 ** (bits - 8))
 
 

@@ -11,7 +11,7 @@ from facemill.pipeline.decode.timeline import Timeline
 __all__ = ["HevcCheck"]
 
 BACK = 8
-"""Packets before that of a conspicuous frame, in decode order, that are tested with it."""
+"""Packets before that of a frame with visible blocks, in decode order, that are tested with it."""
 KEPT = 64
 """Packets that are kept to be tested, more than a decoder holds back."""
 
@@ -60,9 +60,13 @@ class HevcCheck:
 
     def arrived(self, index: int, frame: Any) -> None:
         """Look at the frame that comes out of the decoder, in display order."""
-        if self._applies and not self._is_damaged and self._blockiness.is_conspicuous(frame):
+        if not self._applies or self._is_damaged:
+            return
+        blocky, changed = self._blockiness.look_at(frame)
+        if blocky or changed:
             own, _ = self._packets.get(index, (self._sent, b""))
-            for other in [other for other, (number, _) in self._packets.items() if number >= own - BACK]:
+            first = own - BACK if blocky else own
+            for other in [other for other, (number, _) in self._packets.items() if number >= first]:
                 self._test(other)
 
     def _test(self, index: int) -> None:
