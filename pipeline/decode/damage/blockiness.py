@@ -17,7 +17,7 @@ RECENT = 48
 """Frames that a frame is compared with."""
 MORE_BLOCKS, MORE_CHANGE = 1.25, 1.5
 """Multiple of the largest recent value at which a frame is conspicuous."""
-FEWEST = 4
+FEWEST = 2
 """Frames without which there is nothing to compare with."""
 LEAST = 0.3
 """Gray levels; smaller values count as this much."""

@@ -10,7 +10,7 @@ from facemill.pipeline.decode.timeline import Timeline
 
 __all__ = ["HevcCheck"]
 
-BACK = 8
+BACK = 4
 """Packets before that of a frame with visible blocks, in decode order, that are tested with it."""
 KEPT = 64
 """Packets that are kept to be tested, more than a decoder holds back."""
