@@ -17,7 +17,7 @@ import numpy as np
 from facemill.pipeline.decode.decoded_frame import planes_of, same_pixels
 from facemill.pipeline.decode.nal import hevc_slices
 
-__all__ = ["hevc_bits_fit", "uses_tail"]
+__all__ = ["APPENDED", "CHANGES", "LEAST_TAIL", "TAIL", "changed_tail", "hevc_bits_fit", "uses_tail"]
 
 TAIL = 0.02
 """Share of the data, at its end, that is changed. A few bytes may encode nothing visible, such as a black bar."""
@@ -62,12 +62,15 @@ def _uses_slice(
     if end - start < 2 * size:
         return True
     for change in CHANGES:
-        # Zeros could look like the end of the slice.
-        tail = bytes((byte ^ change ^ (37 * place * change & 0xFF)) or 1 for place, byte in enumerate(packet[end - size : end]))
-        changed = packet[: end - size] + tail + packet[end:]
+        changed = packet[: end - size] + changed_tail(packet[end - size : end], change) + packet[end:]
         if not _same(frame, _alone("hevc", extradata, parameters + changed)):
             return True
     return False
+
+
+def changed_tail(tail: bytes, change: int) -> bytes:
+    """Other bytes, none of which is zero: zeros could look like the end of the data."""
+    return bytes((byte ^ (37 * place * change + change) & 0xFF) or 1 for place, byte in enumerate(tail))
 
 
 def uses_tail(codec: str, extradata: bytes | None, packet: bytes, frame: Any) -> bool:
