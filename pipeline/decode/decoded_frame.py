@@ -11,7 +11,18 @@ from numpy.typing import NDArray
 
 from facemill.pipeline.decode.orientation import UPRIGHT, Orientation
 
-__all__ = ["DecodedFrame", "Observer", "first_plane", "planes_of", "rgb_of", "same_pixels", "small_rgb", "square_size", "thumbnail_of", "wrap_rgb"]
+__all__ = [
+    "DecodedFrame",
+    "Observer",
+    "first_plane",
+    "planes_of",
+    "rgb_of",
+    "same_pixels",
+    "small_rgb",
+    "square_size",
+    "thumbnail_of",
+    "wrap_rgb",
+]
 
 THUMBNAIL_SIDE = 96
 """Longer side of a thumbnail, pixels."""

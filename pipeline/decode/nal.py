@@ -36,7 +36,8 @@ def hevc_parameters(packet: bytes, size_bytes: int) -> bytes:
     """The NAL units of an HEVC packet that hold parameter sets, in the form of the packet."""
     units = [(start, end) for start, end in nal_units(packet, size_bytes) if packet[start] >> 1 & 63 in (32, 33, 34)]
     return b"".join(
-        ((end - start).to_bytes(size_bytes, "big") if size_bytes else b"\0\0\1") + packet[start:end] for start, end in units
+        ((end - start).to_bytes(size_bytes, "big") if size_bytes else b"\0\0\1") + packet[start:end]
+        for start, end in units
     )
 
 

@@ -39,7 +39,9 @@ class Blockiness:
         """
         luma, unit = _luma(frame)
         rows = luma[GRID // 2 :: GRID]
-        edges = (_difference(luma[GRID - 1 :: GRID], luma[GRID::GRID]) - _difference(luma[GRID // 2 - 1 :: GRID], rows)) / unit
+        edges = (
+            _difference(luma[GRID - 1 :: GRID], luma[GRID::GRID]) - _difference(luma[GRID // 2 - 1 :: GRID], rows)
+        ) / unit
         before, self._rows = self._rows, rows.copy()
         if before is None or before.shape != rows.shape:
             return False, False

@@ -40,7 +40,7 @@ class DamageTracker:
         self._waiting.append(index)
 
     def mark_damaged(self, index: int) -> None:
-        """Record that the packet of a frame is damaged, even if the frame comes out without a flag, or is classified."""
+        """Record that the packet of a frame is damaged, also if the frame has no flag or is already classified."""
         self._damaged.add(index)
         if index in self._settled and index not in self._disposable:
             self._intact = self._leading_intact = False
