@@ -1,9 +1,9 @@
 """libvpx in addition to FFmpeg's own decoders of VP8 and VP9, which accept almost any bits as a frame.
 
 Nearly all damage changes how many bits of a packet the decoder consumes. FFmpeg's decoders ignore bits left over, and
-continue past the end of the data. libvpx rejects a VP9 packet in both cases. For VP8, libvpx reads zeros past the end,
-while FFmpeg's decoder leaves the rest of the frame as it was in memory: the results differ if a damaged frame consumes
-too many bits. If it consumes too few, only keyframes show it. Both decode intact packets to the same pixels.
+continue past the end of the data. libvpx rejects a VP9 packet in both cases. For VP8, it is given packets with other
+bytes after the end of each part, so that the results differ if a damaged frame consumes too many bits (see `VP8Check`
+for frames that consume too few). Both decode intact packets to the same pixels.
 """
 
 from typing import Any
