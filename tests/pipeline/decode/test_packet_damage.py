@@ -65,7 +65,7 @@ def test_hevc_slices_that_are_too_short_or_too_long(tmp_path: Path, scene: np.nd
     assert not hevc_bits_fit(extradata, resized(whole[start:end] + APPENDED * 2), size_bytes)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 11, 19])  # of the last two, only the last bytes tell
 def test_vp8_frames_depend_on_their_last_bytes(
     tmp_path: Path, scene: np.ndarray, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
