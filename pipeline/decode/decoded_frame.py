@@ -11,7 +11,18 @@ from numpy.typing import NDArray
 
 from facemill.pipeline.decode.orientation import UPRIGHT, Orientation
 
-__all__ = ["DecodedFrame", "Observer", "rgb_of", "same_pixels", "small_rgb", "square_size", "thumbnail_of", "wrap_rgb"]
+__all__ = [
+    "DecodedFrame",
+    "Observer",
+    "first_plane",
+    "planes_of",
+    "rgb_of",
+    "same_pixels",
+    "small_rgb",
+    "square_size",
+    "thumbnail_of",
+    "wrap_rgb",
+]
 
 THUMBNAIL_SIDE = 96
 """Longer side of a thumbnail, pixels."""
@@ -100,8 +111,17 @@ def same_pixels(one: Any, other: Any) -> bool:
     """Whether two `av.VideoFrame`s of planar layouts are equal."""
     if (one.format.name, one.width, one.height) != (other.format.name, other.width, other.height):
         return False
-    planes = zip(one.planes, other.planes, strict=True)
-    return all(np.array_equal(_samples(a, one), _samples(b, other)) for a, b in planes)
+    return all(map(np.array_equal, planes_of(one), planes_of(other)))
+
+
+def planes_of(frame: Any) -> list[NDArray[np.uint8]]:
+    """Views of the bytes of each plane [H, bytes per row] of an `av.VideoFrame`, without row padding."""
+    return [_samples(plane, frame) for plane in frame.planes]
+
+
+def first_plane(frame: Any) -> NDArray[np.uint8]:
+    """As `planes_of`, of the luma plane alone."""
+    return _samples(frame.planes[0], frame)
 
 
 def _samples(plane: Any, frame: Any) -> NDArray[np.uint8]:

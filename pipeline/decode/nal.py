@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["FrameNumbers", "is_disposable", "largest_hevc_slice", "length_size", "nal_units"]
+__all__ = ["FrameNumbers", "hevc_parameters", "hevc_slices", "is_disposable", "length_size", "nal_units"]
 
 _SLICE, _IDR, _SEQUENCE_PARAMETERS = 1, 5, 7
 # Supplemental enhancement information, access unit delimiter, filler: no later frame needs them.
@@ -27,10 +27,18 @@ def nal_units(packet: bytes, size_bytes: int) -> list[tuple[int, int]]:
     return [(a, a + len(packet[a:b].rstrip(b"\0"))) for a, b in zip(starts, ends, strict=True)]
 
 
-def largest_hevc_slice(packet: bytes, size_bytes: int) -> tuple[int, int] | None:
-    """Start and end of the largest slice of an HEVC packet, as in `nal_units`."""
-    slices = [(start, end) for start, end in nal_units(packet, size_bytes) if packet[start] >> 1 & 63 < 32]
-    return max(slices, key=lambda place: place[1] - place[0], default=None)
+def hevc_slices(packet: bytes, size_bytes: int) -> list[tuple[int, int]]:
+    """Start and end of each slice of an HEVC packet, as in `nal_units`."""
+    return [(start, end) for start, end in nal_units(packet, size_bytes) if packet[start] >> 1 & 63 < 32]
+
+
+def hevc_parameters(packet: bytes, size_bytes: int) -> bytes:
+    """The NAL units of an HEVC packet that hold parameter sets, in the form of the packet."""
+    units = [(start, end) for start, end in nal_units(packet, size_bytes) if packet[start] >> 1 & 63 in (32, 33, 34)]
+    return b"".join(
+        ((end - start).to_bytes(size_bytes, "big") if size_bytes else b"\0\0\1") + packet[start:end]
+        for start, end in units
+    )
 
 
 def is_disposable(packet: bytes, size_bytes: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from facemill import VideoError
 from facemill.manifests.codes import Reason
-from facemill.pipeline.decode.damage.keyframe_check import KeyframeCheck
+from facemill.pipeline.decode.damage.hevc_check import HevcCheck
 from facemill.pipeline.decode.damage.second_decoder import VP8Check, decoder_for
 from facemill.pipeline.decode.damage.tracker import DamageTracker
 from facemill.pipeline.decode.decoded_frame import DecodedFrame, Observer, rgb_of
@@ -118,7 +118,7 @@ def _decode_by_pts(
     decided: dict[int, Any] = {}
     with open_video(path, deadline, threads, strict=strict, conforming=probed.conforming) as (container, stream):
         context = decoder_for(stream, probed)
-        keyframe_check = KeyframeCheck(stream, timeline)
+        hevc_check = HevcCheck(stream, timeline, tracker)
         for packet in demux(container, stream, deadline):
             if packet is not None:
                 index = index_of.get(packet.pts)
@@ -126,19 +126,20 @@ def _decode_by_pts(
                     continue
                 if index is not None:
                     tracker.sent(index)
-                    keyframe_check.sent(index, packet)
+                    hevc_check.sent(index, packet)
             frames, went_well = decode(context, packet)
             if not went_well:
                 if strict:
                     raise _DamagedError
                 if packet is not None and index is not None:
                     tracker.mark_damaged(index)
+                hevc_check.found_damage()
             for frame in frames:
                 deadline.restart()
                 index = index_of.get(frame.pts)
                 if index is not None:
-                    clean = not frame.is_corrupt and keyframe_check.passes(index, frame)
-                    tracker.arrived(index, clean=clean)
+                    hevc_check.arrived(index, frame)
+                    tracker.arrived(index, clean=not frame.is_corrupt)
                     if index in wanted:
                         arrived[index] = frame
             for index, intact in tracker.settle(0 if packet is None else _PATIENCE + threads):

@@ -1,9 +1,9 @@
 """libvpx in addition to FFmpeg's own decoders of VP8 and VP9, which accept almost any bits as a frame.
 
 Nearly all damage changes how many bits of a packet the decoder consumes. FFmpeg's decoders ignore bits left over, and
-continue past the end of the data. libvpx rejects a VP9 packet in both cases. For VP8, libvpx reads zeros past the end,
-while FFmpeg's decoder leaves the rest of the frame as it was in memory: the results differ if a damaged frame consumes
-too many bits. If it consumes too few, only keyframes show it. Both decode intact packets to the same pixels.
+continue past the end of the data. libvpx rejects a VP9 packet in both cases. For VP8, it is given packets with other
+bytes after the end of each part, so that the results differ if a damaged frame consumes too many bits (see `VP8Check`
+for frames that consume too few). Both decode intact packets to the same pixels.
 """
 
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import av
 from av.bitstream import BitStreamFilterContext
 
-from facemill.pipeline.decode.damage.keyframe_check import uses_tail
+from facemill.pipeline.decode.damage.blockiness import Blockiness
+from facemill.pipeline.decode.damage.single_packet import APPENDED, CHANGES, LEAST_TAIL, TAIL, changed_tail, uses_tail
 from facemill.pipeline.decode.decoded_frame import same_pixels
 from facemill.pipeline.decode.orientation import UPRIGHT
 from facemill.pipeline.decode.probe import Probe
@@ -21,6 +22,8 @@ __all__ = ["VP8Check", "decoder_for"]
 
 # PyAV's libvpx supports 8 bits only.
 _LAYOUT = "yuv420p"
+LONGEST = 32
+"""Packets after a keyframe of which each is tested in a damaged file: each test decodes those before it."""
 
 
 def decoder_for(stream: Any, probed: Probe) -> Any:
@@ -52,13 +55,22 @@ class _Splitting:
 
 
 class VP8Check:
-    """Compares FFmpeg's decoder with libvpx on each VP8 packet; accepts all packets of other codecs."""
+    """Finds damaged packets of VP8; accepts all packets of other codecs.
+
+    libvpx decodes each packet with other bytes after both of its parts. Whether a frame depends on the last bytes is
+    tested for keyframes, for conspicuous frames, and for all frames once a damaged one was found: the frames before it
+    are decoded again.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._context = _libvpx("libvpx", stream) if stream.codec_context.name == "vp8" else None
+        self._extradata = stream.codec_context.extradata
+        self._blockiness = Blockiness()
+        self._group: list[bytes] = []
+        self._found_damage = self._group_damaged = False
 
     def agrees(self, packet: Any, frames: list[Any]) -> bool:
-        """Whether both decoders give the same pixels for the next packet, and a keyframe uses all of its data.
+        """Whether the next packet may be intact.
 
         Args:
             packet: None at the end of the stream.
@@ -66,13 +78,60 @@ class VP8Check:
         """
         if self._context is None:
             return True
-        others, went_well = decode(self._context, packet)
+        if packet is not None and packet.is_keyframe:
+            self._group_damaged = False
+        if self._group_damaged:
+            return False
+        self._group_damaged = not self._agrees(packet, frames)
+        self._found_damage |= self._group_damaged
+        return not self._group_damaged
+
+    def _agrees(self, packet: Any, frames: list[Any]) -> bool:
+        if packet is None:
+            return not frames
+        data = bytes(packet)
+        end = _end_of_modes(data)
+        longer = data
+        if end < len(data):
+            size = int.from_bytes(data[:3], "little") + (len(APPENDED) << 5)
+            longer = size.to_bytes(4, "little")[:3] + data[3:end] + APPENDED + data[end:] + APPENDED
+        others, went_well = decode(self._context, av.Packet(longer))
         if not went_well or len(others) != len(frames) or not all(map(same_pixels, frames, others)):
             return False
-        if packet is None or not packet.is_keyframe or not frames:
+        if packet.is_keyframe:
+            self._group = []
+        self._group.append(data)
+        if not frames:
             return True
-        data = bytes(packet).rstrip(b"\0")
-        return uses_tail("vp8", self._context.extradata, data, (0, len(data)), frames[0])
+        conspicuous = any(self._blockiness.look_at(frames[0]))
+        if packet.is_keyframe:
+            return uses_tail("vp8", self._extradata, data.rstrip(b"\0"), frames[0])
+        if not conspicuous and (not self._found_damage or len(self._group) > LONGEST):
+            return True
+        return all(self._depends_on(data, to, frames[0]) for to in (end, len(data.rstrip(b"\0"))) if end < len(data))
+
+    def _depends_on(self, data: bytes, end: int, frame: Any) -> bool:
+        """Whether a frame depends on the bytes before `end`; true if there are few of them."""
+        start = _end_of_modes(data) if end > _end_of_modes(data) else 3
+        size = max(LEAST_TAIL, round(TAIL * (end - start)))
+        if end - start < 4 * size:
+            return True
+        for change in CHANGES[:3]:
+            changed = data[: end - size] + changed_tail(data[end - size : end], change) + data[end:]
+            context = av.CodecContext.create("vp8", "r")
+            context.thread_count = 1
+            for earlier in self._group[:-1]:
+                decode(context, av.Packet(earlier))
+            frames, _ = decode(context, av.Packet(changed))
+            if len(frames) != 1 or not same_pixels(frames[0], frame):
+                return True
+        return False
+
+
+def _end_of_modes(data: bytes) -> int:
+    """End of a VP8 frame's first part, which holds headers, modes and motion (RFC 6386, section 9.1)."""
+    tag = int.from_bytes(data[:3], "little")
+    return (3 if tag & 1 else 10) + (tag >> 5)
 
 
 def _libvpx(name: str, stream: Any) -> Any:

@@ -29,6 +29,7 @@ class DamageTracker:
         self._after_loss = after_loss
         self._damaged: set[int] = set()
         self._waiting: deque[int] = deque()
+        self._settled: set[int] = set()
         self._clean: dict[int, bool] = {}
         self._key = -1
         self._intact = True
@@ -39,8 +40,10 @@ class DamageTracker:
         self._waiting.append(index)
 
     def mark_damaged(self, index: int) -> None:
-        """Record that the packet sent last is damaged, even if its frame comes out without a flag."""
+        """Record that the packet of a frame is damaged, also if the frame has no flag or is already classified."""
         self._damaged.add(index)
+        if index in self._settled and index not in self._disposable:
+            self._intact = self._leading_intact = False
 
     def arrived(self, index: int, *, clean: bool) -> None:
         """Record that a frame came out of the decoder."""
@@ -55,6 +58,9 @@ class DamageTracker:
         """
         while self._waiting and (self._waiting[0] in self._clean or len(self._waiting) > patience):
             index = self._waiting.popleft()
+            self._settled.add(index)
+            if index in self._keyframes:
+                self._settled = {index}
             yield index, self._is_intact(index, self._clean.pop(index, False) and index not in self._damaged)
 
     def _is_intact(self, index: int, clean: bool) -> bool:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from facemill.pipeline.decode import VideoReader
-from facemill.pipeline.decode.damage import keyframe_check
-from facemill.pipeline.decode.damage.keyframe_check import KeyframeCheck
+from facemill.pipeline.decode.damage import hevc_check
+from facemill.pipeline.decode.damage.blockiness import Blockiness
 from facemill.pipeline.decode.damage.second_decoder import decoder_for
 from facemill.pipeline.decode.frame import Frame
-from facemill.pipeline.decode.nal import largest_hevc_slice, nal_units
+from facemill.pipeline.decode.nal import hevc_parameters, hevc_slices, nal_units
 from facemill.pipeline.decode.orientation import UPRIGHT, Orientation
 from facemill.pipeline.decode.source import Deadline, is_conforming
 from tests.pipeline.decode.test_damage import PYRAMID, differing, pictures_of, remux, write
@@ -221,12 +221,11 @@ def drawn(images: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("params", ["sao=1", "slices=3", "hash=1", "wpp=0:aq-mode=0"])
 @pytest.mark.parametrize("change", [np.array, fading, barred, drawn, np.zeros_like])
-def test_intact_keyframes_pass(
+def test_intact_hevc_packets_pass(
     tmp_path: Path, media: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[..., np.ndarray], params: str
 ) -> None:
-    """Though each is looked at, and most of its picture may be flat."""
-    monkeypatch.setattr(keyframe_check, "JUMP", -1)
-    monkeypatch.setattr(keyframe_check, "JUMP_RATIO", -1)
+    """Though each packet is tested, and most of its picture may be flat."""
+    monkeypatch.setattr(Blockiness, "look_at", lambda *given: (True, True))
     with av.open(str(media / "videos/fsgan_conan.mp4")) as container:
         pictures = [next(container.decode(video=0)).to_ndarray(format="rgb24", width=320, height=240) for _ in range(8)]
     for suffix in (".mp4", ".ts"):
@@ -235,29 +234,32 @@ def test_intact_keyframes_pass(
         assert all(frame.image is not None for frame in read(path))
 
 
-def test_only_keyframes_that_jump_are_decoded_again(
+def test_few_packets_of_an_intact_file_are_tested(
     scene: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked_at: list[int] = []
-    uses_all = KeyframeCheck._uses_all
-    monkeypatch.setattr(KeyframeCheck, "_uses_all", lambda *given: looked_at.append(len(given[1])) or uses_all(*given))
-    still = np.repeat(scene[:1], 32, axis=0)
-    options = {"preset": "fast", "x265-params": "keyint=8:min-keyint=8:scenecut=0:log-level=none:pools=1"}
-    read(write(tmp_path / "still.mp4", still, "libx265", **options))
-    assert len(looked_at) == 1  # the first of four
-    cut = np.concatenate([still[:16], 255 - still[16:]])
-    read(write(tmp_path / "cut.mp4", cut, "libx265", **options))
-    assert len(looked_at) == 3
+    tested: list[int] = []
+    fit = hevc_check.hevc_bits_fit
+    monkeypatch.setattr(hevc_check, "hevc_bits_fit", lambda *given: tested.append(len(given[1])) or fit(*given))
+    options = {"preset": "fast", "x265-params": "scenecut=0:log-level=none:pools=1"}
+    moving = np.concatenate([scene, scene[::-1]])
+    read(write(tmp_path / "moving.mp4", moving, "libx265", **options))
+    of_moving = len(tested)
+    assert 1 <= of_moving <= len(moving) // 8
+    read(write(tmp_path / "cut.mp4", np.concatenate([scene, 255 - scene[::-1]]), "libx265", **options))
+    assert of_moving < len(tested) - of_moving <= len(moving) // 8
 
 
 def test_nal_units_end_before_zeros() -> None:
     first, second = bytes([2 << 1, 1, 7, 9]), bytes([40 << 1, 1, 5])  # a slice, and a remark
     annex_b = b"\0\0\1" + first + b"\0\0\0\1" + second + bytes(5)
     assert nal_units(annex_b, 0) == [(3, 7), (11, 14)]
-    assert largest_hevc_slice(annex_b, 0) == (3, 7)
+    assert hevc_slices(annex_b, 0) == [(3, 7)]
+    sets = b"\0\0\0\1" + bytes([33 << 1, 1, 8])
+    assert hevc_parameters(sets + annex_b, 0) == sets[1:]
+    assert hevc_parameters((3).to_bytes(4, "big") + sets[4:], 4) == (3).to_bytes(4, "big") + sets[4:]
     sized = (6).to_bytes(4, "big") + first + bytes(2) + (3).to_bytes(4, "big") + second
     assert nal_units(sized, 4) == [(4, 8), (14, 17)]
-    assert largest_hevc_slice((3).to_bytes(4, "big") + second, 4) is None
+    assert hevc_slices((3).to_bytes(4, "big") + second, 4) == []
 
 
 def test_an_av1_file_that_does_not_keep_to_the_standard_is_read(tmp_path: Path, intact: Callable[[str], Path]) -> None:

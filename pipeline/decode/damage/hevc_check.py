@@ -1,0 +1,76 @@
+"""Finds damaged packets of HEVC: tests the first one, those of conspicuous frames, and all after known damage."""
+
+from typing import Any
+
+from facemill.pipeline.decode.damage.blockiness import Blockiness
+from facemill.pipeline.decode.damage.single_packet import hevc_bits_fit
+from facemill.pipeline.decode.damage.tracker import DamageTracker
+from facemill.pipeline.decode.nal import hevc_parameters, length_size
+from facemill.pipeline.decode.timeline import Timeline
+
+__all__ = ["HevcCheck"]
+
+BACK = 4
+"""Packets before that of a frame with visible blocks, in decode order, that are tested with it."""
+KEPT = 64
+"""Packets that are kept to be tested, more than a decoder holds back."""
+
+
+class HevcCheck:
+    """Tests packets of an HEVC stream while it is decoded (see `hevc_bits_fit`); does nothing for other codecs.
+
+    A test takes about twice as long as reading a frame, so that packets are tested only on suspicion.
+
+    Args:
+        stream: of the file.
+        timeline: of the stream.
+        tracker: is told which packets are damaged.
+    """
+
+    def __init__(self, stream: Any, timeline: Timeline, tracker: DamageTracker) -> None:
+        context = stream.codec_context
+        self._applies = context.name == "hevc"
+        self._keyframes = timeline.keyframes
+        self._tracker = tracker
+        self._extradata = context.extradata
+        self._size_bytes = length_size(context.extradata, at=21)
+        self._parameters = b""
+        self._blockiness = Blockiness()
+        self._packets: dict[int, tuple[int, bytes]] = {}
+        self._sent = 0
+        self._is_damaged = False
+
+    def sent(self, index: int, packet: Any) -> None:
+        """Take the packet of a frame that is sent to the decoder, in decode order."""
+        if not self._applies:
+            return
+        data = bytes(packet)
+        if index in self._keyframes:
+            self._parameters = hevc_parameters(data, self._size_bytes) or self._parameters
+        self._packets[index] = self._sent, data
+        if self._is_damaged or not self._sent:
+            self._test(index)
+        self._sent += 1
+        if len(self._packets) > KEPT:
+            del self._packets[next(iter(self._packets))]
+
+    def found_damage(self) -> None:
+        """Test every packet from now on."""
+        self._is_damaged = True
+
+    def arrived(self, index: int, frame: Any) -> None:
+        """Look at the frame that comes out of the decoder, in display order."""
+        if not self._applies or self._is_damaged:
+            return
+        blocky, changed = self._blockiness.look_at(frame)
+        if blocky or changed:
+            own, _ = self._packets.get(index, (self._sent, b""))
+            first = own - BACK if blocky else own
+            for other in [other for other, (number, _) in self._packets.items() if number >= first]:
+                self._test(other)
+
+    def _test(self, index: int) -> None:
+        _, packet = self._packets[index]
+        if not hevc_bits_fit(self._extradata, packet, self._size_bytes, self._parameters):
+            self._tracker.mark_damaged(index)
+            self.found_damage()
