@@ -15,7 +15,7 @@ from facemill.pipeline.tracking.track import Track, Tracker, apart
 
 __all__ = ["Follower"]
 
-SOMEBODY_ELSE = 0.55
+SOMEBODY_ELSE = 0.5
 """Distance from all portraits of a person at which an embedding shows somebody else."""
 
 Image = NDArray[np.uint8]
@@ -70,7 +70,7 @@ class Follower:
         portraits: dict[int, Portrait] = {}  # by index of the face
 
         def refutes(track: Track, position: int) -> bool:
-            if not separate[position] or not track.album.portraits:
+            if not track.album.portraits:
                 return False
             portrait = portraits.setdefault(position, Portrait.of(image, faces[position]))
             return bool(distances(track.album.portraits, [portrait]).min() > SOMEBODY_ELSE)

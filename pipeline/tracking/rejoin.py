@@ -14,9 +14,10 @@ from facemill.pipeline.tracking.track import Track
 
 __all__ = ["joined_ids"]
 
-SAME = 0.42
+SAME = 0.45
 """Distance between two tracks below which they may show one person."""
 FACE_WEIGHT = 0.7
+"""Weight of the embeddings in the distance between two tracks; the rest is that of the descriptors."""
 STRANGER = 0.9
 """Maximum distance between two tracks of one person, as a share of the distance from a known stranger."""
 COMPARED = 16

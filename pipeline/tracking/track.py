@@ -18,6 +18,8 @@ MAX_GAP, MAX_GAP_FRAMES = 8, 100
 """A person keeps their id unless unseen for more than this many sampled frames and frames of the video."""
 LIMITS = {1: 6.0, 10: 4.5, 50: 3.0}
 """Cost above which a face is taken for a new person, by the number of frames since the person was last seen."""
+CERTAIN = 0.5
+"""Cost below which the only possible link needs no comparison of portraits."""
 STEP, STEP_PER_FRAME, MAX_STEP = 0.15, 0.12, 3.0
 """Standard deviation of a box's centre about its expected place, in box sides: base, increase per frame, maximum."""
 STAY, STAY_PER_FRAME = 0.3, 0.03
@@ -179,7 +181,7 @@ class Tracker:
             return False
         cost, limit = _link_cost(self._trails, frame_index, faces, looks)
         thinkable = cost < limit
-        unique = thinkable & (thinkable.sum(axis=0) == 1) & (thinkable.sum(axis=1, keepdims=True) == 1)
+        unique = (cost < CERTAIN) & (thinkable.sum(axis=0) == 1) & (thinkable.sum(axis=1, keepdims=True) == 1)
         self._certain = {int(face): self._trails[trail] for trail, face in np.argwhere(unique)}
         return bool((thinkable.sum(axis=0) != 1).any() or (thinkable[present].sum(axis=1) != 1).any())
 
