@@ -44,7 +44,7 @@ Looks = Sequence[NDArray[np.float32]]
 
 @dataclass(slots=True)
 class Track:
-    """One person: their face in each sampled frame in which they were seen, by frame index, descriptors and portraits."""
+    """One person: their face in each sampled frame in which they were seen, by frame index; descriptors; portraits."""
 
     track_id: int
     faces: dict[int, Face] = field(default_factory=dict)
