@@ -18,7 +18,7 @@ def no_network() -> None:
 
 def test_faces_of_one_person_are_closer_than_those_of_two(media: Path) -> None:
     """People of clips, in several poses and at two sizes."""
-    people = {}
+    people: dict[str, list[Portrait]] = {}
     for person in cast(media)[:4]:
         people[person.name] = []
         for side, index in ((60, 0), (110, 9), (60, 18)):

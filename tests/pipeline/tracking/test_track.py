@@ -118,9 +118,12 @@ def test_only_links_that_are_not_certain_may_be_refuted(x: float, asked: bool) -
     [before] = tracker.update(0, [face(100, 100)])
     tracker.ambiguous(10, [face(x, 100)])
     compared: list[tuple[Track, int]] = []
-    after = tracker.update(
-        10, [face(x, 100)], refutes=lambda track, index: bool(compared.append((track, index))) or True
-    )
+
+    def refutes(track: Track, index: int) -> bool:
+        compared.append((track, index))
+        return True
+
+    after = tracker.update(10, [face(x, 100)], refutes=refutes)
     assert compared == ([(before, 0)] if asked else [])
     assert (after != [before]) == asked
 
