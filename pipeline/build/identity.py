@@ -13,6 +13,7 @@ from typing import Any
 import av
 
 from facemill import __version__
+from facemill.errors import ConfigError
 from facemill.pipeline.config.recipe import Recipe
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
 
 VERSIONED = (
     "decord",
+    "face-recognition-models",
     "facenet-pytorch",
     "numpy",
     "opencv-contrib-python-headless",
@@ -35,7 +37,7 @@ VERSIONED = (
     "torchvision",
 )
 """Packages, besides PyAV, whose version may affect pixels or files."""
-NOT_IN_FACES = ("pyarrow", "python")
+NOT_IN_FACES = ("face-recognition-models", "pyarrow", "python")
 """Versions on which detections do not depend."""
 MOST_TOLD = 3
 """Most differences of one kind that are listed."""
@@ -131,8 +133,15 @@ def differences(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of all packages that may affect pixels or files, for dataset.json."""
-    found = {name: metadata.version(name) for name in VERSIONED}
+    """Versions of all packages that may affect pixels or files, for dataset.json.
+
+    Raises:
+        ConfigError: one of them is not installed.
+    """
+    try:
+        found = {name: metadata.version(name) for name in VERSIONED}
+    except metadata.PackageNotFoundError as error:
+        raise ConfigError(f"The package {error.name} is missing: install facemill's dependencies again.") from error
     libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
     found |= {"av": av.__version__, "libavcodec": libavcodec}
     return found | {"python": ".".join(platform.python_version_tuple()[:2])}

@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 
 from facemill.detectors.face import Face
 from facemill.pipeline.tracking.appearance import describe
+from facemill.pipeline.tracking.portraits import Portrait, distances
 from facemill.pipeline.tracking.rejoin import joined_ids
-from facemill.pipeline.tracking.track import Track, Tracker
+from facemill.pipeline.tracking.track import Track, Tracker, apart
 
 __all__ = ["Follower"]
+
+SOMEBODY_ELSE = 0.5
+"""Distance from all portraits of a person at which an embedding shows somebody else."""
 
 Image = NDArray[np.uint8]
 
@@ -63,7 +67,20 @@ class Follower:
             since = [(index, small) for index, small in sorted(between.items()) if self._last < index < frame_index]
             self._look_between(image.shape[1], since)
         self._last = frame_index
-        return self._tracker.update(frame_index, faces, looks)
+        portraits: dict[int, Portrait] = {}  # by index of the face
+
+        def refutes(track: Track, position: int) -> bool:
+            if not track.album.portraits:
+                return False
+            portrait = portraits.setdefault(position, Portrait.of(image, faces[position]))
+            return bool(distances(track.album.portraits, [portrait]).min() > SOMEBODY_ELSE)
+
+        separate = apart(faces)
+        tracks = self._tracker.update(frame_index, faces, looks, refutes)
+        for position, track in enumerate(tracks):
+            if separate[position] and track.album.wants():
+                track.album.add(portraits.get(position) or Portrait.of(image, faces[position]))
+        return tracks
 
     def settle(self) -> None:
         """Join tracks that show one person in one shot; afterwards the ids of all tracks so far are final."""

@@ -9,12 +9,15 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from facemill.pipeline.tracking.appearance import unlikeness
+from facemill.pipeline.tracking.portraits import distances
 from facemill.pipeline.tracking.track import Track
 
 __all__ = ["joined_ids"]
 
-SAME = 0.42
+SAME = 0.45
 """Distance between two tracks below which they may show one person."""
+FACE_WEIGHT = 0.7
+"""Weight of the embeddings in the distance between two tracks; the rest is that of the descriptors."""
 STRANGER = 0.9
 """Maximum distance between two tracks of one person, as a share of the distance from a known stranger."""
 COMPARED = 16
@@ -38,11 +41,14 @@ def joined_ids(tracks: Sequence[Track], settled: int = -1) -> dict[int, int]:
         return {track.track_id: track.track_id for track in tracks}
     strangers = np.array([[not a.faces.keys().isdisjoint(b.faces) for b in tracks] for a in tracks])
     np.fill_diagonal(strangers, False)
+    in_use = np.array([min(track.faces) <= settled for track in tracks])
+    parted = strangers | np.logical_and.outer(in_use, in_use)
+    if parted[~np.eye(len(tracks), dtype=bool)].all():
+        return {track.track_id: track.track_id for track in tracks}
     unlike = squareform([_unlikeness(a, b) for a, b in combinations(tracks, 2)])
     # [i, j]: distance of track j from the nearest stranger of track i.
     rival = np.stack([unlike[known].min(axis=0, initial=NEVER) for known in strangers])
-    in_use = np.array([min(track.faces) <= settled for track in tracks])
-    never = strangers | np.logical_and.outer(in_use, in_use) | (unlike > STRANGER * np.minimum(rival, rival.T))
+    never = parted | (unlike > STRANGER * np.minimum(rival, rival.T))
     cost = np.where(never, NEVER, unlike)
     np.fill_diagonal(cost, 0)
     groups = fcluster(linkage(squareform(cost, checks=False), "average"), SAME, "distance")
@@ -57,7 +63,14 @@ def _unlikeness(first: Track, second: Track) -> float:
     """Mean distance of each descriptor of both tracks from the most similar one of the other track."""
     if not first.looks or not second.looks:
         return NEVER
-    unlike = unlikeness(_spread(first.looks), _spread(second.looks))
+    unlike = _mutual(unlikeness(_spread(first.looks), _spread(second.looks)))
+    if not first.album.portraits or not second.album.portraits:
+        return unlike
+    faces = _mutual(distances(first.album.portraits, second.album.portraits))
+    return FACE_WEIGHT * faces + (1 - FACE_WEIGHT) * unlike
+
+
+def _mutual(unlike: NDArray[np.float64]) -> float:
     return float(unlike.min(axis=0).mean() + unlike.min(axis=1).mean()) / 2
 
 

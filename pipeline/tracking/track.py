@@ -1,6 +1,6 @@
 """Tracking: link face detections across the sampled frames, so that a person keeps one id."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -10,13 +10,16 @@ from scipy.optimize import linear_sum_assignment
 
 from facemill.detectors.face import Face
 from facemill.pipeline.tracking.appearance import unlikeness
+from facemill.pipeline.tracking.portraits import Album
 
-__all__ = ["Track", "Tracker", "box_iou", "largest_person"]
+__all__ = ["Track", "Tracker", "apart", "box_iou", "largest_person"]
 
 MAX_GAP, MAX_GAP_FRAMES = 8, 100
 """A person keeps their id unless unseen for more than this many sampled frames and frames of the video."""
 LIMITS = {1: 6.0, 10: 4.5, 50: 3.0}
 """Cost above which a face is taken for a new person, by the number of frames since the person was last seen."""
+CERTAIN = 0.5
+"""Cost below which the only possible link needs no comparison of portraits."""
 STEP, STEP_PER_FRAME, MAX_STEP = 0.15, 0.12, 3.0
 """Standard deviation of a box's centre about its expected place, in box sides: base, increase per frame, maximum."""
 STAY, STAY_PER_FRAME = 0.3, 0.03
@@ -41,11 +44,12 @@ Looks = Sequence[NDArray[np.float32]]
 
 @dataclass(slots=True)
 class Track:
-    """One person: their face in each sampled frame in which they were seen, by frame index, and descriptors."""
+    """One person: their face in each sampled frame in which they were seen, by frame index; descriptors; portraits."""
 
     track_id: int
     faces: dict[int, Face] = field(default_factory=dict)
     looks: list[NDArray[np.float32]] = field(default_factory=list)
+    album: Album = field(default_factory=Album)
 
     @property
     def last(self) -> Face:
@@ -63,7 +67,7 @@ class Track:
         return float(((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sum())
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Trail:
     """A person's last positions, in sampled frames or between them, and appearance."""
 
@@ -107,12 +111,28 @@ class Tracker:
         self.tracks: list[Track] = []
         self._trails: list[_Trail] = []  # of people who may be seen again
         self._ids = count()
+        self._certain: dict[int, _Trail] = {}  # by index of the face in the next sample: the only possible link
 
-    def update(self, frame_index: int, faces: Sequence[Face], looks: Looks | None = None) -> list[Track]:
-        """Add a sampled frame's faces, each with a descriptor; return each face's track, in the given order."""
+    def update(
+        self,
+        frame_index: int,
+        faces: Sequence[Face],
+        looks: Looks | None = None,
+        refutes: Callable[[Track, int], bool] | None = None,
+    ) -> list[Track]:
+        """Add a sampled frame's faces, each with a descriptor; return each face's track, in the given order.
+
+        Args:
+            refutes: whether a track shows somebody else than the face with an index in `faces`. Asked for links that
+                `ambiguous` did not find certain; a refuted trail ends, since frames in between may have misled it.
+        """
         self._trails = [trail for trail in self._trails if not trail.lost(frame_index)]
         for trail in self._trails:
             trail.missed += 1
+        if refutes is not None:
+            while refuted := self._refuted(self._assign(frame_index, faces, looks), refutes):
+                self._trails = [trail for trail in self._trails if trail not in refuted]
+        self._certain = {}
         result = []
         for trail, face in zip(self._see(frame_index, faces, looks), faces, strict=True):
             if trail.track is None:
@@ -142,6 +162,7 @@ class Tracker:
             person = whole[part.track_id]
             person.faces = dict(sorted({**person.faces, **part.faces}.items()))
             person.looks += part.looks
+            person.album.merge(part.album)
         self.tracks = [track for track in self.tracks if whole[track.track_id] is track]
         # Only the latest of a person's trails continues.
         trails: dict[int, _Trail] = {}
@@ -154,24 +175,36 @@ class Tracker:
 
     def ambiguous(self, frame_index: int, faces: Sequence[Face], looks: Looks | None = None) -> bool:
         """Whether to examine frames in between before `update`: a link is missing or not unique."""
+        self._certain = {}
         present = [trail.missed == 0 for trail in self._trails]
         if not faces or not any(present):
             return False
         cost, limit = _link_cost(self._trails, frame_index, faces, looks)
         thinkable = cost < limit
+        unique = (cost < CERTAIN) & (thinkable.sum(axis=0) == 1) & (thinkable.sum(axis=1, keepdims=True) == 1)
+        self._certain = {int(face): self._trails[trail] for trail, face in np.argwhere(unique)}
         return bool((thinkable.sum(axis=0) != 1).any() or (thinkable[present].sum(axis=1) != 1).any())
+
+    def _refuted(self, assigned: Mapping[int, int], refutes: Callable[[Track, int], bool]) -> list[_Trail]:
+        """Assigned trails of somebody else than the face."""
+        links = [(face, self._trails[trail]) for face, trail in assigned.items()]
+        return [
+            trail
+            for face, trail in links
+            if trail.track is not None and self._certain.get(face) is not trail and refutes(trail.track, face)
+        ]
 
     def _see(self, frame_index: int, faces: Sequence[Face], looks: Looks | None) -> list[_Trail]:
         """The trail of each face, new or continued."""
         assigned = self._assign(frame_index, faces, looks)
         result = []
-        apart = _apart(faces)
+        separate = apart(faces)
         for position, face in enumerate(faces):
             box, look = face.bbox.astype(np.float64), None if looks is None else looks[position]
             if position in assigned:
                 trail = self._trails[assigned[position]]
                 # A person in front of or beside another changes the other's descriptor.
-                trail.saw(frame_index, box, look if apart[position] or not trail.looks else None)
+                trail.saw(frame_index, box, look if separate[position] or not trail.looks else None)
             else:
                 trail = _Trail([(frame_index, box)], [] if look is None else [look])
             result.append(trail)
@@ -200,15 +233,14 @@ def box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float6
     return iou
 
 
-def _apart(faces: Sequence[Face]) -> NDArray[np.bool_]:
+def apart(faces: Sequence[Face]) -> NDArray[np.bool_]:
     """Which faces have no other face within the region that determines a descriptor."""
     boxes = np.array([face.bbox for face in faces], np.float64).reshape(-1, 4)
     sides = boxes[:, 2:] - boxes[:, :2]
     around = np.hstack([boxes[:, :2] - NEIGHBOURHOOD * sides, boxes[:, 2:] + NEIGHBOURHOOD * sides])
     close = box_iou(around, boxes) > 0
     np.fill_diagonal(close, False)
-    apart: NDArray[np.bool_] = np.asarray(~close.any(axis=1))
-    return apart
+    return np.asarray(~close.any(axis=1))
 
 
 def _link_cost(

@@ -7,6 +7,7 @@ import pytest
 
 from facemill.detectors.face import Face
 from facemill.pipeline.tracking.follow import Follower
+from facemill.pipeline.tracking.portraits import Portrait
 from facemill.pipeline.tracking.track import Track, largest_person
 from tests.composed.detections import detections
 from tests.composed.people import Scene, backdrop, cast, crowd, stand, walk
@@ -112,6 +113,36 @@ def test_no_track_crosses_a_cut(media: Path) -> None:
         [track] = follower.sample(index, scene.frame(index), [*scene.faces(index).values()], cuts=[30])
         ids.append(track.track_id)
     assert ids == [0] * 5 + [1] * 5
+
+
+@pytest.mark.parametrize(("distance", "same"), [(0.4, True), (0.6, False)])
+def test_a_face_unlike_all_portraits_is_somebody_else(
+    monkeypatch: pytest.MonkeyPatch, distance: float, same: bool
+) -> None:
+    """Position and descriptor would allow the link: the face decides."""
+    images = {i: np.full((300, 400, 3), i, np.uint8) for i in (0, 10)}
+
+    def portrait(image: np.ndarray, face: Face) -> Portrait:
+        return Portrait(np.array([distance * (image[0, 0, 0] > 0), 0], np.float32))
+
+    monkeypatch.setattr(Portrait, "of", portrait)
+    monkeypatch.setattr("facemill.pipeline.tracking.follow.describe", lambda image, face: np.zeros((2, 4), np.float32))
+    follower = Follower(lambda images: [])
+    ids = []
+    for index, x in ((0, 100), (10, 150)):
+        face = Face(np.array([x, 100, x + 50, 150], np.float32), 0.99, np.full((5, 2), x, np.float32))
+        ids += [track.track_id for track in follower.sample(index, images[index], [face])]
+    assert ids == [0, 0 if same else 1]
+
+
+def test_one_person_alone_needs_no_embedding(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facemill.pipeline.tracking.embedding.embed", lambda chips: pytest.fail("embedded"))
+    scene = Scene([cast(media)[1]], [stand(320, 180, 80)], 100, backdrop(media, (360, 640)))
+    follower = Follower(lambda images: [[] for _ in images])
+    for index in range(0, 100, 5):
+        follower.sample(index, scene.frame(index), [*scene.faces(index).values()])
+    follower.settle()
+    assert len(follower.tracks) == 1
 
 
 def test_scores_by_hand() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from facemill.detectors.face import Face
+from facemill.pipeline.tracking.portraits import Album, Portrait
 from facemill.pipeline.tracking.rejoin import joined_ids
 from facemill.pipeline.tracking.track import Track
 
@@ -72,3 +73,33 @@ def test_ids_in_use_are_not_joined_but_are_taken_up() -> None:
 
 def test_a_track_without_descriptors_stays_alone() -> None:
     assert joined_ids([track(0, range(9)), track(1, range(20, 30))]) == {0: 0, 1: 1}
+
+
+def portraits(x: float) -> Album:
+    return Album([Portrait(np.array([x, 0.0], np.float32))])
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "embeddings", "joined"), [(0.3, 0.4, True), (0.3, 0.7, False), (0.6, 0.3, True), (0.9, 0.3, False)]
+)
+def test_faces_weigh_more_than_surroundings(descriptors: float, embeddings: float, joined: bool) -> None:
+    """People in like clothes are told apart by their faces; a person in another light is known by theirs."""
+    tracks = [track(0, range(9), ANNA), track(1, range(20, 30), (1.0, descriptors))]
+    tracks[0].album, tracks[1].album = portraits(0), portraits(embeddings)
+    assert joined_ids(tracks)[1] == (0 if joined else 1)
+
+
+def test_no_face_is_embedded_where_nobody_can_be_joined() -> None:
+    """Two people of one frame, and two tracks whose ids are final."""
+
+    class Untouched(Portrait):
+        @property
+        def embedding(self) -> np.ndarray:
+            pytest.fail("embedded")
+
+    chip = np.zeros((150, 150, 3), np.uint8)
+    for frames, settled in ((range(9), -1), (range(20, 30), 40)):
+        tracks = [track(0, range(9), ANNA), track(1, frames, ANNA)]
+        for one in tracks:
+            one.album = Album([Untouched(chip)])
+        assert joined_ids(tracks, settled) == {0: 0, 1: 1}

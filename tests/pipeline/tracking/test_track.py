@@ -111,6 +111,33 @@ def test_frames_between_are_wanted_where_links_are_in_doubt_only() -> None:
     assert tracker.ambiguous(5, [face(102, 100)])  # where did the other one go?
 
 
+@pytest.mark.parametrize(("x", "asked"), [(102, False), (160, True)])
+def test_only_links_that_are_not_certain_may_be_refuted(x: float, asked: bool) -> None:
+    """A face that hardly moved is certain; one that moved by more than its width is compared."""
+    tracker = Tracker()
+    [before] = tracker.update(0, [face(100, 100)])
+    tracker.ambiguous(10, [face(x, 100)])
+    compared: list[tuple[Track, int]] = []
+
+    def refutes(track: Track, index: int) -> bool:
+        compared.append((track, index))
+        return True
+
+    after = tracker.update(10, [face(x, 100)], refutes=refutes)
+    assert compared == ([(before, 0)] if asked else [])
+    assert (after != [before]) == asked
+
+
+def test_a_refuted_track_ends_and_the_others_go_on() -> None:
+    tracker = Tracker()
+    first, second = tracker.update(0, [face(100, 100), face(300, 100)])
+    after = tracker.update(5, [face(100, 100), face(300, 100)], refutes=lambda track, index: track is first)
+    assert after[0] not in (first, second)
+    assert after[1] is second
+    # The face was somebody else's, so that the track has no position from which to go on.
+    assert tracker.update(6, [face(100, 100), face(108, 100)])[1] is not first
+
+
 def test_a_face_elsewhere_or_of_another_size_is_somebody_else() -> None:
     tracker = Tracker()
     [before] = tracker.update(0, [face(100, 100)])
