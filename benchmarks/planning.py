@@ -21,8 +21,9 @@ from facemill.manifests.shards.dataset import (
     STATE_TABLES,
     state_path,
 )
+from facemill.manifests.videos import manifest_digest
 from facemill.pipeline.build.claim import claim
-from facemill.pipeline.build.identity import WorkIdentity, manifest_digest
+from facemill.pipeline.build.identity import WorkIdentity
 from facemill.pipeline.build.merge import merge_shards
 from facemill.pipeline.build.plan import ShardSpec, plan_shards
 from facemill.pipeline.build.state import ShardFile, ShardResult, load_final

@@ -21,6 +21,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         DetectorError: if the file cannot be read, or holds anything but named dense tensors of finite numbers.
         FileNotFoundError: if the file is missing.
     """
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise DetectorError(f"{path} cannot be read as weights (it is not a regular file): give another file.")
     try:
         with warnings.catch_warnings(action="ignore"):  # sparse tensors are refused below, with a clearer message
             state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)

@@ -1,6 +1,9 @@
 """Reads and writes videos.parquet."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +17,7 @@ from facemill.manifests.schemas import VIDEOS, conform, from_table, to_table
 from facemill.manifests.storage import atomic_path
 from facemill.manifests.validation import check, shared_subjects
 
-__all__ = ["SUBJECTS_NOTE", "is_manifest", "read_videos", "write_videos"]
+__all__ = ["SUBJECTS_NOTE", "entry_values", "is_manifest", "manifest_digest", "read_videos", "write_videos"]
 
 SUBJECTS_NOTE = b"facemill.subjects"
 """Metadata key of a sentence on how many subjects are in more than one split."""
@@ -106,3 +109,15 @@ def _with_roots(table: pa.Table, roots: Mapping[str, str]) -> pa.Table:
 def _subjects_note(entries: Sequence[VideoEntry]) -> str:
     shared, subjects = shared_subjects(entries), {subject for entry in entries for subject in entry.subject_ids}
     return f"{len(shared)} of {len(subjects)} subjects are in more than one split"
+
+
+entry_values = attrgetter(*(field.name for field in fields(VideoEntry) if field.name != "root"))
+"""What is compared of a manifest's row, a tuple: a root that has moved holds the same videos still."""
+
+
+def manifest_digest(entries: Sequence[VideoEntry]) -> str:
+    """SHA-256 of a manifest's rows."""
+    videos = hashlib.sha256()
+    for entry in entries:
+        videos.update(repr(entry_values(entry)).encode())
+    return videos.hexdigest()

@@ -12,12 +12,25 @@ from PIL import Image
 from facemill.manifests.schemas import conform
 from facemill.manifests.storage import refuse_special_file
 
-__all__ = ["CELL_BYTES", "check_cells", "image_size", "most_bytes", "open_parquet", "read_table"]
+__all__ = [
+    "CELL_BYTES",
+    "check_cells",
+    "content_of",
+    "image_fault",
+    "image_size",
+    "most_bytes",
+    "open_parquet",
+    "read_table",
+]
 
 CELL_BYTES = 64 << 10
 """Upper bound for the stored size of any table value that is not an image, including a frame's lists of faces."""
 LARGEST_SIDE = 8192
 """Largest side of an image that is read, in pixels."""
+ORIENTATION = 0x0112
+"""EXIF tag; some readers rotate an image by it."""
+LONGEST_DOCUMENT = 64 << 20
+"""Largest JSON or Markdown file that is read, in bytes."""
 
 
 def most_bytes(side: int) -> int:
@@ -31,6 +44,23 @@ def image_size(encoded: bytes) -> tuple[int, int] | None:
         with Image.open(BytesIO(encoded), formats=("PNG", "JPEG", "WEBP")) as opened:
             return opened.size
     except Exception:  # Pillow does not document all exceptions that damaged headers raise
+        return None
+
+
+def image_fault(encoded: bytes, mode: str) -> str | None:
+    """Why other programs may decode other pixels from an image than this one; None if they do not, or it is damaged.
+
+    Args:
+        mode: Pillow's name of the expected kind of pixels: `RGB` or `L`.
+    """
+    try:
+        with Image.open(BytesIO(encoded), formats=("PNG", "JPEG", "WEBP")) as opened:
+            if getattr(opened, "n_frames", 1) > 1:
+                return "has several frames"
+            if opened.getexif().get(ORIENTATION, 1) != 1:
+                return "is marked as rotated"
+            return None if opened.mode == mode else f"is stored as {opened.mode}, not {mode}"
+    except Exception:  # as in `image_size`
         return None
 
 
@@ -81,3 +111,16 @@ def check_cells(file: pq.ParquetFile, cell_bytes: int, columns: frozenset[str] |
             if known and chunk.total_uncompressed_size > group.num_rows * cell_bytes + CELL_BYTES:
                 size, rows = chunk.total_uncompressed_size, group.num_rows
                 raise ValueError(f"{chunk.path_in_schema} takes {size} bytes for {rows} rows")
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a regular file of limited size.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is too large, or not a regular file.
+    """
+    refuse_special_file(path)
+    if path.stat().st_size > LONGEST_DOCUMENT:
+        raise ValueError(f"it has {path.stat().st_size} bytes")
+    return path.read_bytes()

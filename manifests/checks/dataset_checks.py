@@ -1,12 +1,11 @@
 """Checks of a dataset as a whole: disjoint splits, samples or a failure for every video, correct counts."""
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
@@ -16,7 +15,6 @@ from facemill.manifests.problem import Problem
 from facemill.manifests.records import REFERENCE, VideoEntry
 from facemill.manifests.shards.dataset import (
     DATASET_FILE,
-    FACTS_FILE,
     FAILURES_FILE,
     SAMPLES_FILE,
     STATE_FOLDER,
@@ -30,11 +28,10 @@ from facemill.registry import SHARD_FORMATS
 __all__ = [
     "check_accounts",
     "check_counts",
-    "check_empty_masks",
     "check_failures",
     "check_manifest",
+    "check_masks_recorded",
     "check_order",
-    "check_pair_colours",
     "check_shard_list",
     "check_splits",
     "unknown_videos",
@@ -43,8 +40,6 @@ __all__ = [
 pc: Any = pyarrow.compute
 """Untyped: the stubs support neither columns of two types nor nulls."""
 
-BT601, LIKE_BT601, LIMITED = 5, (2, 5, 6), 1
-"""Codes of ITU-T H.273: untagged video is read as BT.601 in limited range."""
 SHARD_PATH = re.compile(r"(train|val|test)/\1-[0-9]{6,12}(\.[a-z]+)")
 WHOLE_VIDEO_REASONS = {
     Reason.MISSING_FILE,
@@ -114,36 +109,6 @@ def check_order(info: DatasetInfo, samples: pa.Table) -> Iterator[Problem]:
         yield Problem(SAMPLES_FILE, message, int(falls.argmax()) + 1, check="order")
 
 
-def check_frame_counts(samples: pa.Table, facts: pa.Table) -> Iterator[Problem]:
-    """No sample's frame index exceeds the number of frames of its video."""
-    known = pc.index_in(samples["video_id"], value_set=facts["video_id"].combine_chunks())
-    counts = facts["frames"].take(known)  # null for videos that are not in facts.parquet
-    beyond = pc.fill_null(pc.greater_equal(samples["frame_index"], counts), False)
-    for row in np.flatnonzero(beyond.to_numpy()).tolist():
-        message = f"its frame is {samples['frame_index'][row]}, but its video has {counts[row]} frames in {FACTS_FILE}"
-        yield Problem(SAMPLES_FILE, message, row, str(samples["sample_id"][row]), check="frame_count")
-
-
-def check_pair_colours(videos: Sequence[VideoEntry], facts: pa.Table) -> Iterator[Problem]:
-    """Report fakes converted to RGB differently from their originals: the colours of crops then reveal the label."""
-    conversions = {
-        row["video_id"]: (
-            BT601 if row["colour_matrix"] in LIKE_BT601 else row["colour_matrix"],
-            row["colour_range"] or LIMITED,
-        )
-        for row in facts.select(["video_id", "colour_matrix", "colour_range"]).to_pylist()
-    }
-    differing: dict[str, list[str]] = defaultdict(list)
-    for video in videos:
-        fake, real = conversions.get(video.video_id), conversions.get(video.source_id or "")
-        if fake and real and fake != real:
-            message = f"matrix and range of {video.video_id} are {fake}, and of its original {real}"
-            differing[video.method].append(message)
-    for method, of_method in differing.items():
-        message = f"{len(of_method)} videos of {method} have other colour tags than their originals: {of_method[0]}"
-        yield Problem(FACTS_FILE, message, check="pair_colours")
-
-
 def check_accounts(videos: Sequence[VideoEntry], failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:
     """Every video has samples or a failure, and every sample and failure has a video."""
     known = {video.video_id for video in videos}
@@ -173,6 +138,8 @@ def check_failures(failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:
         if failure["stage"] not in set(Stage) or failure["reason"] not in set(Reason):
             message = f"{failure['stage']} and {failure['reason']} are not a known stage and reason"
             yield Problem(FAILURES_FILE, message, row, check="failure_names")
+        elif failure["retryable"] != Reason(failure["reason"]).retryable:
+            yield Problem(FAILURES_FILE, f"{what} has the wrong value of retryable", row, check="failure_retryable")
         if failure["frames"] < 0:
             message = f"{what} concerns {failure['frames']} frames, which is below 0"
             yield Problem(FAILURES_FILE, message, row, check="failure_frames")
@@ -181,8 +148,8 @@ def check_failures(failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:
             yield Problem(FAILURES_FILE, message, row, check="failure_samples")
 
 
-def check_empty_masks(rows: Rows, failures: pa.Table) -> Iterator[Problem]:
-    """No fake has more empty masks than failures.parquet records."""
+def check_masks_recorded(rows: Rows, failures: pa.Table) -> Iterator[Problem]:
+    """failures.parquet records the samples without a mask, or whose mask is empty or unreliable."""
     empty = rows.equal("label", 1) & (rows.numbers("mask_coverage") == 0)
     empty &= ~rows.equal("mask_kind", MaskKind.UNRELIABLE)
     found = Counter(rows["video_id"].filter(pa.array(empty)).to_pylist())
@@ -192,6 +159,12 @@ def check_empty_masks(rows: Rows, failures: pa.Table) -> Iterator[Problem]:
     for video_id, count in sorted((found - recorded).items()):
         message = f"{count} more samples of the fake {video_id} have an empty mask than {FAILURES_FILE} records"
         yield Problem(SAMPLES_FILE, message, check="mask_empty")
+    for kind, reason in ((MaskKind.NONE, Reason.MASK_UNAVAILABLE), (MaskKind.UNRELIABLE, Reason.MASK_UNRELIABLE)):
+        recorded_ids = _words(failures.filter(pc.field("reason") == reason.value)["video_id"])
+        without = _words(rows["video_id"].filter(pa.array(rows.equal("mask_kind", kind) & ~rows.cropped)))
+        for video_id in sorted(without - recorded_ids):
+            message = f"samples of the fake {video_id} have the mask_kind {kind}, which {FAILURES_FILE} does not record"
+            yield Problem(SAMPLES_FILE, message, check="mask_recorded")
 
 
 def check_counts(info: DatasetInfo, failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:

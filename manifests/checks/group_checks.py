@@ -29,12 +29,23 @@ def _uses(rows: Rows) -> NDArray[np.int64]:
 
 
 def _earlier(rows: Rows) -> Mask:
-    """Rows whose time is less than that of an earlier frame of the same video."""
+    """Rows whose time is less than that of an earlier frame of the same video, or not that of the same frame."""
     order = np.lexsort((rows.numbers("frame_index"), rows.video_codes))
-    video, time = rows.video_codes[order], rows.numbers("pts_s")[order]
+    video, frame, time = (values[order] for values in (rows.video_codes, *map(rows.numbers, ("frame_index", "pts_s"))))
     broken = np.zeros(len(rows), bool)
-    broken[order[1:]] = (video[1:] == video[:-1]) & (time[1:] < time[:-1])
+    other = (time[1:] != time[:-1]) & (frame[1:] == frame[:-1])
+    broken[order[1:]] = (video[1:] == video[:-1]) & (other | (time[1:] < time[:-1]))
     return broken
+
+
+def _same_face(rows: Rows) -> Mask:
+    """Rows with the same face box in the same frame as an earlier row, in another track."""
+    place = np.column_stack([rows.video_codes, rows.numbers("frame_index"), rows.numbers("bbox")])
+    if not len(place):
+        return np.zeros(0, bool)
+    _, first, group = np.unique(place, axis=0, return_index=True, return_inverse=True)
+    track = rows.numbers("track_id")
+    return np.asarray(track != track[first[group.reshape(-1)]])
 
 
 def _frames(rows: Rows) -> NDArray[np.int64]:
@@ -88,7 +99,9 @@ def _first_of(group: NDArray[np.int64], broken: Mask) -> Mask:
 
 GROUP_CHECKS: tuple[RowCheck, ...] = (
     RowCheck("unique_id", "this sample_id is used {uses} times", _repeated_ids, lambda rows: {"uses": _uses(rows)}),
-    RowCheck("times_rise", "pts_s is {pts_s:g}, less than at an earlier frame of its video", _earlier),
+    RowCheck("times_rise", "pts_s is {pts_s:g}, less than at an earlier frame of its video, or unlike its frame's",
+             _earlier),
+    RowCheck("same_face", "another track of the same frame has the same face box", _same_face),
     RowCheck("frames", "its video has samples of {frames} frames, and the recipe takes {recipe.sample.frames} at most",
              _too_many_frames, lambda rows: {"frames": _frames(rows)}),
     RowCheck("picture_split", "an identical image is in more than one split: {splits}", _in_two_splits, _other_splits),

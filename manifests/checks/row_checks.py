@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from facemill.manifests.checks.crop_geometry import aligned_affines, corners_in_crop, square_affines
 from facemill.manifests.checks.sample_rows import Rows, differs
-from facemill.manifests.codes import MaskKind
+from facemill.manifests.codes import LabelSource, MaskKind
 from facemill.manifests.problem import SHOWN, Problem
 
 __all__ = ["ROW_CHECKS", "RowCheck", "check_rows", "row_problems"]
@@ -32,7 +32,6 @@ LANDMARK_MARGIN = 0.5
 """How far outside its box a landmark may lie, in sides of the box; landmarks of profiles can lie outside."""
 MIRRORED = -0.05
 """Area from eyes to mouth, as a share of the box, below which left and right are swapped; profiles are near 0."""
-LABEL_SOURCES = ("video", "difference", "mask")
 KINDS: dict[str, tuple[str, ...]] = {
     "difference": (MaskKind.DIFFERENCE, MaskKind.ZEROS, MaskKind.NONE, MaskKind.UNRELIABLE),
     "official": (MaskKind.OFFICIAL, MaskKind.ZEROS, MaskKind.NONE, MaskKind.UNRELIABLE),
@@ -113,6 +112,14 @@ def _odd_label(rows: Rows) -> Mask:
     """A fake video may have real faces if the evidence is its pixels; a real video has no fake faces."""
     unforged = rows.equal("label", 0) & ~rows.equal("label_source", "video")
     return _unlike_video("label")(rows) & ~unforged
+
+
+def _kept_unforged(rows: Rows) -> Mask:
+    """Faces of a fake with the label real, although the recipe drops them or gives them the video's label."""
+    label = rows.recipe.label
+    if label is None or label.unforged == "keep_as_real":
+        return np.zeros(len(rows), bool)
+    return rows.equal("label", 0) & ~rows.equal("method", "real")
 
 
 # Faces and crops --------------------------------------------------------------------------------------
@@ -220,6 +227,15 @@ def _odd_kind(rows: Rows) -> Mask:
     return rows.equal("label", 0) != rows.equal("mask_kind", MaskKind.ZEROS)
 
 
+def _lacks_ground_truth(rows: Rows) -> Mask:
+    used = rows.equal("mask_kind", MaskKind.OFFICIAL) | rows.equal("label_source", LabelSource.MASK)
+    return used & (rows.video_row >= 0) & ~_mask_of_video(rows)
+
+
+def _mask_of_video(rows: Rows) -> Mask:
+    return np.asarray(pc.is_valid(rows.of_video("mask_path")).to_numpy(zero_copy_only=False))
+
+
 def _excluded_kind(rows: Rows) -> Mask:
     return ~np.isin(rows["mask_kind"].to_numpy(), KINDS[rows.recipe.mask.source])
 
@@ -259,6 +275,8 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
     ),
     RowCheck("video_label", "label is {label} by its {label_source}, but {expected} for its video", _odd_label,
              _video_value("label")),
+    RowCheck("unforged", "label is 0 in a fake, but the recipe's label.unforged is {recipe.label.unforged}",
+             _kept_unforged),
     RowCheck("frame_index", "frame_index is {frame_index}, which is below 0", _outside("frame_index", 0, np.inf)),
     RowCheck("stride", "frame_index is {frame_index}, which is not in steps of {recipe.sample.every}", _frame_missing),
     RowCheck("track_id", "track_id is {track_id}, which is below 0", _outside("track_id", 0, np.inf)),
@@ -299,6 +317,8 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
     RowCheck("mask_kind", "mask_kind is {mask_kind} for label {label}", _odd_kind),
     RowCheck("mask_source", "mask_kind is {mask_kind}, which the recipe's mask.source {recipe.mask.source} excludes",
              _excluded_kind),
+    RowCheck("ground_truth", "mask_kind is {mask_kind} and label_source {label_source}, but its video has no mask_path",
+             _lacks_ground_truth),
     RowCheck("mask_coverage", "mask_coverage is {mask_coverage} for mask_kind {mask_kind}", _odd_coverage),
     RowCheck("coverage_range", "mask_coverage is {mask_coverage:g}, which is not from 0 to 1",
              _outside("mask_coverage", 0, 1)),

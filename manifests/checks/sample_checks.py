@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from facemill import DatasetError
 from facemill.manifests.annotations import Annotations, image_names
-from facemill.manifests.checks.bounded import LARGEST_SIDE, image_size
+from facemill.manifests.checks.bounded import LARGEST_SIDE, image_fault, image_size
 from facemill.manifests.codes import MaskKind
 from facemill.manifests.records import SampleRecord
 from facemill.manifests.shards.base import EncodedSample, image_suffix
@@ -75,6 +75,8 @@ class ImageCheck:
                 "image_format",
                 f"the image is a {_suffix(sample.image)[1:]}, but the recipe's format is {self.encoding}",
             )
+        elif image is not None and image.shape[2:] == (3,) and (fault := image_fault(sample.image, "RGB")):
+            yield "image_plain", f"the image {fault}"
 
     def _check_mask(self, record: SampleRecord, encoded: bytes) -> Iterator[Fault]:
         mask = self._decoded(encoded)
@@ -86,6 +88,8 @@ class ImageCheck:
         if mask.shape != (self.size, self.size) or mask.dtype != np.uint8:
             yield "mask_shape", f"the mask is {_shape(mask)}, not {self._expected('1 channel')}"
             return
+        if fault := image_fault(encoded, "L"):
+            yield "mask_plain", f"the mask {fault}"
         forged = mask == 255
         if not np.all(forged | (mask == 0)):
             yield "mask_values", "the mask has values other than 0 and 255"

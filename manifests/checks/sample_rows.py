@@ -43,6 +43,11 @@ class _Detect:
 
 
 @dataclass(frozen=True, slots=True)
+class _Label:
+    unforged: Literal["drop", "keep_as_real", "keep_as_fake"]
+
+
+@dataclass(frozen=True, slots=True)
 class _Crop:
     size: PositiveInt
     scale: float
@@ -86,6 +91,7 @@ class RecipeFacts:
     filter: _Filter
     encode: _Encode
     shards: _Shards
+    label: _Label | None = None  # earlier versions had no such section
 
 
 def recipe_facts(recipe: Mapping[str, Any]) -> RecipeFacts:

@@ -1,7 +1,8 @@
 """Verification: re-reads a whole built dataset and lists all faults.
 
 The rules are in `row_checks` and `group_checks` (rows of samples.parquet), `sample_checks` (images),
-`shard_checks` (shards against samples.parquet), `dataset_checks` and `side_checks` (files against each other);
+`shard_checks` (shards against samples.parquet), `dataset_checks`, `facts_checks`, `side_checks` and `state_checks`
+(files against each other);
 implausible findings are in `plausibility`.
 """
 
@@ -23,22 +24,28 @@ from facemill.manifests.checks.dataset_checks import (
     SHARD_PATH,
     check_accounts,
     check_counts,
-    check_empty_masks,
     check_failures,
-    check_frame_counts,
     check_manifest,
+    check_masks_recorded,
     check_order,
-    check_pair_colours,
     check_shard_list,
     check_splits,
     unknown_videos,
+)
+from facemill.manifests.checks.facts_checks import (
+    check_faces_by_facts,
+    check_facts,
+    check_failures_by_facts,
+    check_pair_colours,
+    check_rows_by_facts,
 )
 from facemill.manifests.checks.group_checks import GROUP_CHECKS
 from facemill.manifests.checks.plausibility import Thumbnails, implausible
 from facemill.manifests.checks.row_checks import check_rows
 from facemill.manifests.checks.sample_rows import RecipeFacts, Rows, recipe_facts
 from facemill.manifests.checks.shard_checks import ShardFindings, check_shard
-from facemill.manifests.checks.side_checks import check_documents, check_faces, check_faces_of_samples, check_state
+from facemill.manifests.checks.side_checks import check_documents, check_faces, check_faces_of_samples
+from facemill.manifests.checks.state_checks import check_build, check_state
 from facemill.manifests.problem import Problem, VerifyReport, condense
 from facemill.manifests.records import VideoEntry
 from facemill.manifests.schemas import ADDED, FACES, FACTS, FAILURES, VIDEOS, from_table
@@ -119,8 +126,12 @@ class _Verification:
             self._check(SAMPLES_FILE, lambda: check_splits(entries, samples))
             self._check(SAMPLES_FILE, lambda: check_order(self.info, samples))
             if facts is not None:
-                self._check(SAMPLES_FILE, lambda: check_frame_counts(samples, facts))
+                self._check(FACTS_FILE, lambda: check_facts(facts, entries, samples))
                 self._check(FACTS_FILE, lambda: check_pair_colours(entries, facts), warn=True)
+        if facts is not None and faces is not None:
+            self._check(FACES_FILE, lambda: check_faces_by_facts(faces, facts))
+        if facts is not None and failures is not None:
+            self._check(FAILURES_FILE, lambda: check_failures_by_facts(failures, facts))
         if samples is not None and failures is not None:
             self._check(DATASET_FILE, lambda: check_counts(self.info, failures, samples))
             self._check(FAILURES_FILE, lambda: check_failures(failures, samples))
@@ -130,9 +141,10 @@ class _Verification:
             self._check(FACES_FILE, lambda: check_faces(faces))
             if videos is not None:
                 self._check(FACES_FILE, lambda: self._check_face_videos(faces, entries))
-        self._check(DATASET_FILE, lambda: check_state(self.root, self.info, samples, faces, facts, failures))
+        self._check(DATASET_FILE, lambda: check_state(self.root, self.info, entries, samples, faces, facts, failures))
+        self._check(DATASET_FILE, lambda: check_build(self.root, self.info, entries))
         found = self._check_shards(samples, threads)
-        self._check_samples(samples, videos, failures, faces, found)
+        self._check_samples(samples, videos, failures, faces, facts, found)
         self._check(DATASET_FILE, lambda: check_documents(self.root, self.info))
         counts = len(found), sum(len(findings.samples) for findings in found), len({v.video_id for v in entries})
         return VerifyReport(condense(self.problems), *counts, condense(self.warnings))
@@ -196,6 +208,7 @@ class _Verification:
         videos: pa.Table | None,
         failures: pa.Table | None,
         faces: pa.Table | None,
+        facts: pa.Table | None,
         found: list[ShardFindings],
     ) -> None:
         """Check the rows of samples.parquet, or those of the shards if it cannot be read."""
@@ -206,7 +219,9 @@ class _Verification:
         self._check(SAMPLES_FILE, lambda: check_rows(rows))
         self._check(SAMPLES_FILE, lambda: check_rows(rows, GROUP_CHECKS))
         if failures is not None:
-            self._check(SAMPLES_FILE, lambda: check_empty_masks(rows, failures))
+            self._check(SAMPLES_FILE, lambda: check_masks_recorded(rows, failures))
+        if facts is not None:
+            self._check(SAMPLES_FILE, lambda: check_rows_by_facts(rows, facts))
         if faces is not None:
             self._check(FACES_FILE, lambda: check_faces_of_samples(rows, faces))
         thumbnails = Thumbnails.of([(findings.samples, findings.thumbnails) for findings in found], rows)

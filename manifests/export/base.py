@@ -3,11 +3,14 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import cv2
+import numpy as np
 
 from facemill import ConfigError, DatasetError, __version__
 from facemill.manifests.shards import EncodedSample, format_of
@@ -80,15 +83,15 @@ def export_shards(
     folder: Path,
     out: Path,
     shards: tuple[ShardInfo, ...],
-    write: Callable[[EncodedSample], None],
+    write: Callable[[EncodedSample], Iterable[Path]],
     *,
     threads: int,
     on_samples: Callable[[int], None],
 ) -> None:
-    """Pass every sample to `write`, several shards in parallel; finished shards are skipped.
+    """Pass every sample to `write`, several shards in parallel; a shard is skipped if all of its files are there.
 
     Args:
-        write: called from several threads; must be idempotent.
+        write: called from several threads; must be idempotent. Returns the paths, below `out`, of the files written.
 
     Raises:
         DatasetError: a shard is damaged, or its number of samples differs from dataset.json.
@@ -96,17 +99,38 @@ def export_shards(
 
     def export(shard: ShardInfo) -> int:
         done = out / EXPORT_FOLDER / f"{shard.path.replace('/', '-')}.done"
-        if not done.is_file():
+        if not _is_whole(out, done):
             rows = 0
+            sizes: dict[str, int] = {}
             for sample in format_of(shard.path).read(folder / shard.path):
-                write(sample)
+                _refuse_damaged(sample, shard, rows)
+                sizes |= {path.as_posix(): (out / path).stat().st_size for path in write(sample)}
                 rows += 1
             if rows != shard.rows:
                 raise DatasetError(f"{shard.path} holds {rows} samples, not {shard.rows}: run `facemill verify`.")
             os.sync()  # once per shard: syncing each of its many files would be slow
-            write_atomically(done, b"")
+            write_atomically(done, json.dumps(sizes).encode())
         return shard.rows
 
     with ThreadPoolExecutor(threads) as pool:
         for rows in pool.map(export, shards):
             on_samples(rows)
+
+
+def _is_whole(out: Path, done: Path) -> bool:
+    """Whether the files of a finished shard still have the sizes with which they were written."""
+    try:
+        return all((out / path).stat().st_size == size for path, size in read_json(done).items())
+    except (OSError, ValueError):
+        return False
+
+
+def _refuse_damaged(sample: EncodedSample, shard: ShardInfo, row: int) -> None:
+    """Reject a sample whose image is not the recorded one, or whose mask cannot be decoded.
+
+    Raises:
+        DatasetError: names the shard and the row.
+    """
+    intact = hashlib.sha256(sample.image).hexdigest() == sample.record.image_sha256
+    if not intact or cv2.imdecode(np.frombuffer(sample.mask, np.uint8), cv2.IMREAD_UNCHANGED) is None:
+        raise DatasetError(f"Row {row} of {shard.path} has a damaged {'mask' if intact else 'image'}: build it again.")

@@ -30,10 +30,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from facemill import ConfigError, DatasetError
+from facemill.manifests.checks.bounded import open_parquet
 from facemill.manifests.codes import MaskKind
 from facemill.manifests.export.base import ExportReport, claim, export_shards
 from facemill.manifests.export.deepfakebench_names import BenchDataset, VideoNames, identify, is_known_label
@@ -131,11 +131,11 @@ def _export(
     claim(folder, out, "deepfakebench-lmdb" if lmdb else "deepfakebench")
     with _open_environments(out, bench_videos.values(), prefix) if lmdb else _open_folder(out) as put:
 
-        def write(sample: EncodedSample) -> None:
+        def write(sample: EncodedSample) -> list[Path]:
             bench_video = bench_videos.get((sample.record.video_id, sample.record.track_id))
             if bench_video is None:
                 raise DatasetError(f"{SAMPLES_FILE} does not list {sample.record.sample_id}: run `facemill verify`.")
-            _write_sample(put, bench_video, sample, lmdb=lmdb)
+            return _write_sample(put, bench_video, sample, lmdb=lmdb)
 
         export_shards(folder, out, info.shards, write, threads=threads, on_samples=on_samples)
     for name, page in _pages(bench_videos.values(), prefix):
@@ -192,12 +192,12 @@ def _find_frames(samples: Path) -> dict[tuple[str, int], dict[int, bool]]:
     """Frames by video_id and track, and whether each has a mask to write."""
     found: dict[tuple[str, int], dict[int, bool]] = defaultdict(dict)
     try:
-        with pq.ParquetFile(samples, pre_buffer=False) as file:
+        with open_parquet(samples) as file:
             for batch in file.iter_batches(BATCH, columns=["video_id", "track_id", "frame_index", "mask_kind"]):
                 for row in batch.to_pylist():
                     has_mask = row["mask_kind"] not in ZERO_MASKS
                     found[row["video_id"], row["track_id"]][row["frame_index"]] = has_mask
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{samples} cannot be read ({error}): run `facemill verify`.") from error
     return found
 
@@ -205,15 +205,19 @@ def _find_frames(samples: Path) -> dict[tuple[str, int], dict[int, bool]]:
 # Images -----------------------------------------------------------------------------------------------
 
 
-def _write_sample(put: Put, bench_video: BenchVideo, sample: EncodedSample, *, lmdb: bool) -> None:
+def _write_sample(put: Put, bench_video: BenchVideo, sample: EncodedSample, *, lmdb: bool) -> list[Path]:
+    """Store a sample; returns the files that were written."""
     frame = sample.record.frame_index
-    put(bench_video, bench_video.path("frames", frame), _as_png(sample.image))
+    contents = {bench_video.path("frames", frame): _as_png(sample.image)}
     if lmdb or sample.record.mask_kind not in ZERO_MASKS:
-        put(bench_video, bench_video.path("masks", frame), sample.mask)
+        contents[bench_video.path("masks", frame)] = sample.mask
     if not lmdb and any(sample.record.landmarks):  # an environment's landmarks must be 81 points
         content = io.BytesIO()
         np.save(content, _crop_landmarks(sample.record))
-        put(bench_video, bench_video.path("landmarks", frame, ".npy"), content.getvalue())
+        contents[bench_video.path("landmarks", frame, ".npy")] = content.getvalue()
+    for path, encoded in contents.items():
+        put(bench_video, path, encoded)
+    return [] if lmdb else [Path(path) for path in contents]
 
 
 @contextmanager

@@ -18,10 +18,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from facemill import DatasetError, __version__
 from facemill.manifests.annotations import Annotations
+from facemill.manifests.checks.bounded import content_of
 from facemill.manifests.records import SPLITS
-from facemill.manifests.storage import refuse_special_file, write_atomically
+from facemill.manifests.storage import write_atomically
 
 __all__ = [
+    "BUILD_FILE",
     "CARD_FILE",
     "CROISSANT_FILE",
     "DATASET_FILE",
@@ -60,6 +62,8 @@ FACES_FILE = "faces.parquet"
 FACTS_FILE = "facts.parquet"
 FAILURES_FILE = "failures.parquet"
 STATE_FOLDER = "_state"
+BUILD_FILE = "build.json"
+"""In the state folder: what must not change between the runs of one build."""
 STATE_TABLES = f"{STATE_FOLDER}/tables"
 """One level deeper than shards, so that `*/*.parquet` matches shards only."""
 SHARDS_DIGEST = b"facemill.shards"
@@ -191,8 +195,7 @@ def read_dataset(root: str | Path) -> DatasetInfo:
     """
     path = Path(root) / DATASET_FILE
     try:
-        refuse_special_file(path)
-        text = path.read_bytes()
+        text = content_of(path)
         content = json.loads(text, parse_constant=_refuse_constant)
     except (FileNotFoundError, NotADirectoryError):
         raise DatasetError(

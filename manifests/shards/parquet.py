@@ -190,6 +190,16 @@ def _located(file: pq.ParquetFile, data: mmap.mmap, group: int, name: str) -> Pl
 def _unreadable(path: Path, error: Exception) -> DatasetError:
     return DatasetError(f"{path.name} cannot be read as Parquet ({error}): build it again.")
 
+    def layout_faults(self, path: Path) -> Iterator[str]:
+        with open_parquet(path) as file:
+            stated = (file.schema_arrow.metadata or {}).get(b"huggingface")
+        try:
+            features = {} if stated is None else json.loads(stated)["info"]["features"]
+            if any(features.get(name, kind) != kind for name, kind in FEATURES.items()):
+                yield "its metadata names other classes or types than those of a shard"
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            yield "its metadata cannot be read"
+
 
 def image_columns(schema: pa.Schema) -> list[str]:
     """Names of the image columns: `image`, `mask`, and the image annotations."""

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from facemill import ConfigError, DatasetError
-from facemill.manifests.shards.dataset import state_results
+from facemill.manifests.shards.dataset import BUILD_FILE, state_results
 from facemill.manifests.storage import read_json, write_atomically
 from facemill.pipeline.build.identity import differences
 from facemill.pipeline.build.state import state_folder
 
-__all__ = ["BUILD_FILE", "check_running", "claim", "recorded", "run_file", "settle"]
+__all__ = ["check_running", "claim", "recorded", "run_file", "settle"]
 
-BUILD_FILE = "build.json"
-"""What must not change between the runs of one build."""
 LOCK_FILE = "lock"
 SETTLE_S = 10.0
 """Longest time that a shared run waits for one that takes the folder."""

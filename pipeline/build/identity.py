@@ -4,17 +4,15 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import metadata
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import av
 
 from facemill import __version__
-from facemill.manifests import VideoEntry
 from facemill.pipeline.config.recipe import Recipe
 
 __all__ = [
@@ -22,9 +20,7 @@ __all__ = [
     "detection_values",
     "device_kind",
     "differences",
-    "entry_values",
     "has_gpu",
-    "manifest_digest",
     "versions",
 ]
 
@@ -132,18 +128,6 @@ def differences(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
         hashes = names == [""] and section != "device"
         found.append(f"another {section}" + ("" if hashes else f" ({', '.join(told)})"))
     return found
-
-
-entry_values = attrgetter(*(field.name for field in fields(VideoEntry) if field.name != "root"))
-"""What is compared of a manifest's row, a tuple: a root that has moved holds the same videos still."""
-
-
-def manifest_digest(entries: Sequence[VideoEntry]) -> str:
-    """SHA-256 of a manifest's rows."""
-    videos = hashlib.sha256()
-    for entry in entries:
-        videos.update(repr(entry_values(entry)).encode())
-    return videos.hexdigest()
 
 
 def versions() -> dict[str, str]:

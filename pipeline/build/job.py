@@ -10,6 +10,7 @@ from facemill import ConfigError, DatasetError, FacemillError
 from facemill.manifests import VideoEntry, group_clips, read_videos, write_videos
 from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, VIDEOS_FILE
 from facemill.manifests.validation import check
+from facemill.manifests.videos import manifest_digest
 from facemill.pipeline.build.claim import claim, recorded, run_file, settle
 from facemill.pipeline.build.early_stop import EarlyStop
 from facemill.pipeline.build.executors import Executor, Outcome, tell
@@ -18,7 +19,6 @@ from facemill.pipeline.build.identity import (
     detection_values,
     differences,
     has_gpu,
-    manifest_digest,
 )
 from facemill.pipeline.build.isolate import deaths_of
 from facemill.pipeline.build.merge import BuildReport, merge_shards, report_of

@@ -15,6 +15,7 @@ from facemill.manifests.records import SPLITS
 from facemill.manifests.shards.card import dataset_card
 from facemill.manifests.shards.croissant import croissant_metadata
 from facemill.manifests.shards.dataset import (
+    BUILD_FILE,
     CARD_FILE,
     CROISSANT_FILE,
     DATASET_FILE,
@@ -32,7 +33,6 @@ from facemill.manifests.shards.dataset import (
     write_dataset,
 )
 from facemill.manifests.storage import TEMPORARY_SUFFIX, atomic_path, target_of, write_atomically
-from facemill.pipeline.build.claim import BUILD_FILE
 from facemill.pipeline.build.identity import versions
 from facemill.pipeline.build.state import ShardResult, state_folder
 from facemill.pipeline.config.recipe import Recipe

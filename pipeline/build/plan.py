@@ -12,7 +12,8 @@ from pathlib import Path
 
 from facemill.manifests import SPLITS, ClipGroup
 from facemill.manifests.sequences import split_archive
-from facemill.pipeline.build.identity import WorkIdentity, entry_values
+from facemill.manifests.videos import entry_values
+from facemill.pipeline.build.identity import WorkIdentity
 from facemill.pipeline.clips.sampling import expected_frames
 from facemill.pipeline.config.recipe import Recipe
 from facemill.seeded import seeded_hash

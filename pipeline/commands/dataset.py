@@ -69,7 +69,7 @@ def build(
 ) -> None:
     """Build a dataset of face crops with masks. If interrupted, run the same command again to resume."""
     from facemill.manifests import check_roots, read_videos
-    from facemill.pipeline.build.claim import BUILD_FILE
+    from facemill.manifests.shards.dataset import BUILD_FILE
     from facemill.pipeline.build.job import build as run
     from facemill.pipeline.build.job import finish_build
     from facemill.pipeline.build.progress import BuildProgress

@@ -16,14 +16,14 @@ class _LogFile(logging.FileHandler):
 
     def __init__(self, path: Path, mark: Path) -> None:
         super().__init__(path, encoding="utf-8", delay=True)
-        self._mark = mark
+        self._path, self._mark = path, mark
         self._held: list[logging.LogRecord] = []
         self.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         self._held.append(record)
         with suppress(OSError):  # the command itself reports an unwritable folder
-            if self._mark.is_file():
+            if self._mark.is_file() and (self._path.is_file() or not self._path.exists()):  # opening a pipe would block
                 for held in self._held:
                     super().emit(held)
                 self._held.clear()

@@ -65,7 +65,7 @@ def scan(
         raise ConfigError("--real and --fake must be used together, with the dataset csv and a folder.")
     if folder is not None and (dataset != "csv" or real is not None):
         raise ConfigError("--root requires the dataset csv and a table.")
-    free_file(out, overwrite=overwrite, is_own=manifests.is_manifest)
+    free_file(out, overwrite=overwrite, is_own=_is_own_manifest)
     how: dict[str, Any] = {"split": split, "seed": seed, "subjects_apart": subjects_apart, "subject": subject}
     if real is not None and fake is not None:
         report = manifests.from_globs(root, real, fake, **how)
@@ -92,7 +92,7 @@ def merge(
     """Merge several manifests into one; duplicate videos are found by size and content."""
     from facemill import manifests
 
-    free_file(out, overwrite=overwrite, is_own=manifests.is_manifest)
+    free_file(out, overwrite=overwrite, is_own=_is_own_manifest)
     merged = manifests.merge([manifests.read_videos(path) for path in videos], drop_duplicates=drop_duplicates)
     for line in merged.lines():
         echo(line)
@@ -120,3 +120,11 @@ def check(
     echo(f"{len(entries)} videos: {len(changes)} missing or changed")
     if changes:
         raise typer.Exit(Exit.TOO_MANY_FAILURES)
+
+
+def _is_own_manifest(path: Path) -> bool:
+    """Whether a manifest was written by `scan` or `merge`: the one in a dataset's folder is part of the dataset."""
+    from facemill.manifests import is_manifest
+    from facemill.manifests.shards.dataset import DATASET_FILE, STATE_FOLDER
+
+    return is_manifest(path) and not any((path.parent / name).exists() for name in (DATASET_FILE, STATE_FOLDER))

@@ -120,6 +120,9 @@ class TrainSettings(Settings):
     """`auto` is mixed bf16 on a GPU and float32 elsewhere."""
     balance: Literal["none", "oversample"] = "oversample"
     """`oversample` repeats the rarer class until an epoch has as many reals as fakes."""
+    batch_by: Literal["none", "pair", "group", "video"] = "none"
+    """Crops that are never in different batches: a fake and its original's crop of the same face and frame (`pair`), an
+    original's crop and all fakes of it (`group`), or the crops of a video (`video`)."""
     frames: Positive | None = None
     """Crops used per training video, drawn once by seed; null for all."""
     every: Positive = 1

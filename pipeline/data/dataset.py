@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from facemill.pipeline.data.batching import paired
 from facemill.pipeline.data.decode import decode_images
 from facemill.pipeline.data.fields import MASK, images_of, values_of
 from facemill.pipeline.data.reader import ImageReader
@@ -70,6 +71,10 @@ class FaceDataset(Dataset[Sample]):
     @property
     def labels(self) -> NDArray[np.int64]:
         return self._split.labels
+
+    def pairs(self) -> NDArray[np.int64]:
+        """Indices of each fake crop's real counterpart, of the same face and frame, and of the fake, [P, 2]."""
+        return paired(self.samples, self.labels)
 
     def __len__(self) -> int:
         return len(self._split)

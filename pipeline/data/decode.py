@@ -53,7 +53,7 @@ def _decode(split: Split, index: int, what: str, data: bytes, mode: int, *, whol
         )
     # Not torchvision, whose PNG decoder crashes the process on some damaged files.
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if width else None
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION) if width else None
     except cv2.error:
         pixels = None
     if pixels is None:

@@ -24,7 +24,7 @@ from facemill.registry import nearest
 pc: Any = pyarrow.compute
 """Untyped: the stubs do not support nulls."""
 
-__all__ = ["MASK", "PAIR", "images_of", "pairs", "values_of"]
+__all__ = ["MASK", "PAIR", "images_of", "numbered", "pairs", "values_of"]
 
 MASK = "mask"
 PAIR = "pair"
@@ -71,17 +71,16 @@ def values_of(split: Split, fields: Sequence[str]) -> tuple[dict[str, Values], C
 def pairs(samples: pa.Table) -> NDArray[np.int64]:
     """A number for each row, equal for a real crop and those of the same face and frame in its fakes, [rows]."""
     original = pc.coalesce(samples["source_id"], samples["video_id"])
-    offset = pc.fill_null(samples["pair_offset"], 0).to_numpy()
-    keys = np.stack(
-        [
-            _codes(samples["dataset"]),
-            _codes(original),
-            samples["frame_index"].to_numpy().astype(np.int64) - offset,
-            samples["track_id"].to_numpy().astype(np.int64),
-        ],
-        1,
-    )
-    numbers: NDArray[np.int64] = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+    frame = pc.subtract(samples["frame_index"], pc.fill_null(samples["pair_offset"], 0))
+    table = samples.select(["dataset", "track_id"]).append_column("original", original).append_column("frame", frame)
+    return numbered(table, *table.column_names)
+
+
+def numbered(table: pa.Table, *columns: str) -> NDArray[np.int64]:
+    """A number for each row, equal for rows that are equal in these columns, [rows]."""
+    encoded: list[Any] = [table[name].combine_chunks().dictionary_encode() for name in columns]
+    codes = np.stack([column.indices.to_numpy() for column in encoded], 1)
+    numbers: NDArray[np.int64] = np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)
     return numbers
 
 
@@ -106,12 +105,6 @@ def _to_numbers(column: "pa.ChunkedArray[Any]") -> tuple[Values, list[str] | Non
     if pa.types.is_integer(kind) and not column.null_count:
         return column.to_numpy().astype(np.int64), None
     return column.cast(pa.float32()).to_numpy().astype(np.float32), None
-
-
-def _codes(column: "pa.ChunkedArray[Any]") -> NDArray[np.int64]:
-    encoded: Any = column.combine_chunks().dictionary_encode()
-    codes: NDArray[np.int64] = encoded.indices.to_numpy().astype(np.int64)
-    return codes
 
 
 def _is_list_of_text(kind: pa.DataType) -> bool:

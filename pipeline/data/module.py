@@ -10,6 +10,7 @@ from torch.utils.data import Sampler
 
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data.balance import BalancedSampler
+from facemill.pipeline.data.batching import UnitSampler
 from facemill.pipeline.data.dataset import FaceDataset
 from facemill.pipeline.data.fields import MASK
 from facemill.pipeline.data.loader import FaceLoader
@@ -34,7 +35,8 @@ class TrainingData:
 
     Attributes:
         train, val: the datasets.
-        train_loader: shuffled and balanced; an incomplete last batch is dropped unless it is the only one.
+        train_loader: shuffled and balanced; an incomplete last batch is dropped unless it is the only one. With
+            `batch_by`, see `UnitSampler`.
         val_loader: every sample once, in order, over all ranks together.
 
     Raises:
@@ -53,20 +55,27 @@ class TrainingData:
         world: int = 1,
     ) -> None:
         s = settings
-        self._workers, self._batch = workers, s.batch
+        self._workers = workers
         self.train = FaceDataset(roots, "train", frames=s.frames, every=s.every, seed=seed, fields=fields)
         again: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": seed} if s.overfit else {}
         self.val = FaceDataset(roots, "train" if s.overfit else "val", fields=(), **again)
         chosen = _choose(self.train.labels, s, seed)
-        balanced = BalancedSampler(self.train.labels[chosen], balance=s.balance, seed=seed, rank=rank, world=world)
-        self._sampler = _Chosen(chosen, balanced)
-        drop = len(self._sampler) >= s.batch
-        self.train_loader = self._loader(self.train, sampler=self._sampler, drop_last=drop)
-        self.val_loader = self._loader(self.val, sampler=_choose(self.val.labels, s, seed)[rank::world].tolist())
+        labels = self.train.labels[chosen]
+        order: dict[str, Any] = {"balance": s.balance, "seed": seed, "rank": rank, "world": world}
+        if s.batch_by == "none":
+            self._sampler = _Chosen(chosen, BalancedSampler(labels, **order))
+            drop = len(self._sampler) >= s.batch
+            self.train_loader = self._loader(self.train, batch_size=s.batch, sampler=self._sampler, drop_last=drop)
+        else:
+            units = UnitSampler(self.train.samples.take(chosen), labels, s.batch_by, s.batch, **order)
+            self._sampler = _Chosen(chosen, units)
+            self.train_loader = self._loader(self.train, batch_sampler=self._sampler)
+        in_order = _choose(self.val.labels, s, seed)[rank::world].tolist()
+        self.val_loader = self._loader(self.val, batch_size=s.batch, sampler=in_order)
 
     @property
     def steps(self) -> int:
-        """Batches of an epoch."""
+        """Batches of the current epoch."""
         return len(self.train_loader)
 
     def set_epoch(self, epoch: int) -> None:
@@ -76,7 +85,6 @@ class TrainingData:
     def _loader(self, faces: FaceDataset, **options: Any) -> FaceLoader:
         return FaceLoader(
             faces,
-            batch_size=self._batch,
             num_workers=self._workers,
             persistent_workers=self._workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -94,15 +102,15 @@ def _choose(labels: NDArray[np.int64], s: TrainSettings, seed: int) -> NDArray[n
     return np.sort(np.concatenate(chosen))
 
 
-class _Chosen(Sampler[int]):
-    """A sampler of some of the samples: `sampler` gives places in `chosen`."""
+class _Chosen(Sampler[Any]):
+    """A sampler of some of the samples, or of batches of them: `sampler` gives places in `chosen`."""
 
-    def __init__(self, chosen: NDArray[np.int64], sampler: BalancedSampler) -> None:
+    def __init__(self, chosen: NDArray[np.int64], sampler: BalancedSampler | UnitSampler) -> None:
         self._chosen, self._sampler = chosen, sampler
         self.set_epoch = sampler.set_epoch
 
     def __len__(self) -> int:
         return len(self._sampler)
 
-    def __iter__(self) -> Iterator[int]:
-        return (int(self._chosen[place]) for place in self._sampler)
+    def __iter__(self) -> Iterator[Any]:
+        return (self._chosen[places].tolist() for places in self._sampler)

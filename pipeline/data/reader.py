@@ -57,7 +57,7 @@ class ImageReader:
             ) from error
         if not self._is_right(index, encoded):
             raise DatasetError(
-                f"{self._split.place(index)} has another image than samples.parquet says: see `facemill verify`."
+                f"{self._split.place(index)} holds another image than samples.parquet states: see `facemill verify`."
             )
         return encoded
 

@@ -20,7 +20,7 @@ from safetensors.torch import save_model
 
 from facemill.detectors.forgery import create
 from facemill.manifests import write_videos
-from facemill.pipeline.build.claim import BUILD_FILE
+from facemill.manifests.shards.dataset import BUILD_FILE
 from facemill.pipeline.commands import cli
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.config.recipe import load_recipe
@@ -232,7 +232,15 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         ("table.csv", lambda bench: ["scan", "csv", "table.csv", "--out", bench.new], "regular file"),
         ("run/config.json", Bench.evaluate, "regular file"),
         ("toy/test/test-000000.parquet", Bench.evaluate, "regular file"),
+        ("weights.pth", lambda b: b.train("--set", "train.model.weights=weights.pth", out="new"), "regular file"),
     )},
+    **{
+        f"{command} over a dataset's manifest": (
+            lambda bench, command=command: [*outs(bench, bench.dataset / "videos.parquet")[command], "--overwrite"],
+            "not written by this command",
+        )
+        for command in ("scan", "merge")
+    },
     "label 2 in samples": (column("label", 2, Bench.evaluate), "label"),
     "shard elsewhere": (column("shard", "/etc/passwd", Bench.evaluate), "shard"),
     "row below 0": (column("row", -1, Bench.evaluate), "row"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,18 +11,20 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from facemill.manifests.codes import MaskKind, Reason, Stage
-from facemill.manifests.records import FailureRecord, FrameFaces, SampleRecord, VideoEntry
+from facemill.manifests.records import FailureRecord, FrameFaces, SampleRecord, VideoEntry, VideoFacts
 from facemill.manifests.schemas import FACES, FACTS, FAILURES, SAMPLES, VIDEOS, to_table
 from facemill.manifests.shards import EncodedSample
 from facemill.manifests.shards.card import dataset_card
 from facemill.manifests.shards.croissant import croissant_metadata
 from facemill.manifests.shards.dataset import (
+    BUILD_FILE,
     CARD_FILE,
     CROISSANT_FILE,
     FACES_FILE,
     FACTS_FILE,
     FAILURES_FILE,
     SAMPLES_FILE,
+    STATE_FOLDER,
     STATE_TABLES,
     VIDEOS_FILE,
     DatasetInfo,
@@ -30,6 +33,7 @@ from facemill.manifests.shards.dataset import (
     write_dataset,
 )
 from facemill.manifests.storage import sha256_of
+from facemill.manifests.videos import manifest_digest
 from facemill.pipeline.build.state import ShardFile, ShardResult, save_result
 from facemill.registry import SHARD_FORMATS
 
@@ -135,6 +139,14 @@ def _faces() -> list[FrameFaces]:
     return found
 
 
+def _facts() -> list[VideoFacts]:
+    """What decoding told of the videos that have samples."""
+    common = {"fps": 25.0, "variable_rate": False, "codec": "h264", "rotation": 0, "pixel_aspect": 1.0}
+    colours = {"interlaced": False, "colour_matrix": 2, "colour_range": 0, "duration_s": 4.0}
+    size = {"width": 320, "height": 240, "frames": 100, "cuts": (), "alignment": None, "residual": None}
+    return [VideoFacts(video.video_id, **size, **common, **colours) for video in make_videos()[:3]]
+
+
 @dataclass
 class Parts:
     """What a dataset is built of; change anything, then `write`."""
@@ -145,6 +157,7 @@ class Parts:
     )
     failures: list[FailureRecord] = field(default_factory=_failures)
     faces: list[FrameFaces] = field(default_factory=_faces)
+    facts: list[VideoFacts] = field(default_factory=_facts)
     recipe: dict = field(default_factory=lambda: dict(RECIPE))
 
     def change(self, position: int, *, image: bytes | None = None, mask: bytes | None = None, **fields: object) -> None:
@@ -167,6 +180,7 @@ class Parts:
             VIDEOS_FILE: to_table(self.videos, VIDEOS),
             SAMPLES_FILE: samples,
             FACES_FILE: to_table(self.faces, FACES),
+            FACTS_FILE: to_table(self.facts, FACTS),
             FAILURES_FILE: to_table(self.failures, FAILURES),
         }
         for name, table in tables.items():
@@ -181,20 +195,30 @@ class Parts:
         return root
 
     def _write_state(self, root: Path, info: DatasetInfo, records: list[SampleRecord]) -> None:
-        """The results of the shards, as the build leaves them; faces and failures go with the first one."""
+        """The results of the shards, as the build leaves them; all but the samples goes with the first one."""
         (root / STATE_TABLES).mkdir(parents=True, exist_ok=True)
+        versions = {"facemill": info.facemill, **info.versions}
+        build = {"recipe": info.recipe, "version of facemill or its libraries": versions}
+        build["manifest"] = manifest_digest(self.videos)
+        (root / STATE_FOLDER / BUILD_FILE).write_text(json.dumps(build))
+        rest = len(self.videos) - len(info.shards) + 1
+        lacking = len(self.videos) - len({record.video_id for record in records})
         for number, shard in enumerate(info.shards):
             shard_id = Path(shard.path).stem
             rows = to_table([record for record in records if record.shard == shard.path], SAMPLES)
             faces = to_table([] if number else self.faces, FACES)
+            facts = to_table([] if number else self.facts, FACTS)
             files = []
-            for name, table in ((SAMPLES_FILE, rows), (FACES_FILE, faces), (FACTS_FILE, FACTS.empty_table())):
+            for name, table in ((SAMPLES_FILE, rows), (FACES_FILE, faces), (FACTS_FILE, facts)):
                 path = f"{STATE_TABLES}/{shard_id}.{name}"
                 pq.write_table(table, root / path)
                 files.append(ShardFile.of(root, path, len(table)))
             failures = () if number else tuple(self.failures)
             of_shard = ShardFile.of(root, shard.path, shard.rows)
-            save_result(root, ShardResult(shard_id, shard.split, "f" * 64, "e" * 64, of_shard, *files, 1, 0, failures))
+            videos = (1, 0) if number else (rest, lacking)
+            save_result(
+                root, ShardResult(shard_id, shard.split, "f" * 64, "e" * 64, of_shard, *files, *videos, failures)
+            )
 
 
 def write_shard(

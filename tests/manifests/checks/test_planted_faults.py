@@ -18,14 +18,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from facemill.manifests.checks.group_checks import GROUP_CHECKS
 from facemill.manifests.checks.row_checks import ROW_CHECKS
 from facemill.manifests.checks.verify import verify
 from facemill.manifests.codes import MaskKind, Reason, Stage
-from facemill.manifests.records import VideoFacts
-from facemill.manifests.schemas import FACTS, SAMPLES, to_table
+from facemill.manifests.schemas import SAMPLES
 from facemill.manifests.shards.dataset import (
+    BUILD_FILE,
     CARD_FILE,
     CROISSANT_FILE,
     DATASET_FILE,
@@ -33,6 +34,8 @@ from facemill.manifests.shards.dataset import (
     FACTS_FILE,
     FAILURES_FILE,
     SAMPLES_FILE,
+    STATE_FOLDER,
+    VIDEOS_FILE,
 )
 from tests.manifests.small_dataset import SIZE, Parts, png, square_mask
 
@@ -88,6 +91,13 @@ def face(position: int, **fields: Any) -> Callable[[Parts], None]:
     return plant
 
 
+def fact(position: int, **fields: Any) -> Callable[[Parts], None]:
+    def plant(parts: Parts) -> None:
+        parts.facts[position] = dataclasses.replace(parts.facts[position], **fields)
+
+    return plant
+
+
 def failure(**fields: Any) -> Callable[[Parts], None]:
     def plant(parts: Parts) -> None:
         parts.failures.append(dataclasses.replace(parts.failures[0], **fields))
@@ -121,6 +131,16 @@ SHIFTED = (ZOOM, 0.0, -88 * ZOOM + 4, 0.0, ZOOM, -38 * ZOOM)
 EMPTY = png(np.zeros((SIZE, SIZE), np.uint8))
 LARGE = cv2.imencode(".png", np.zeros((4000, 4000, 3), np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
 
+
+def pillow(mode: str, *, frames: int = 1, rotated: bool = False) -> bytes:
+    """A PNG as only Pillow writes it."""
+    image, file, exif = Image.fromarray(noise()).convert(mode), io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6 if rotated else 1
+    more = [image.rotate(90 * number) for number in range(1, frames)]
+    image.save(file, "PNG", exif=exif, save_all=frames > 1, append_images=more)
+    return file.getvalue()
+
+
 ROW_FAULTS: dict[str, tuple[Callable[[Parts], object], str, int]] = {
     "frame beside sample_id": (change(frame_index=1, pts_s=0.01), "sample_id", FIRST_REAL),
     "track beside sample_id": (change(track_id=1), "sample_id", FIRST_REAL),
@@ -144,6 +164,27 @@ ROW_FAULTS: dict[str, tuple[Callable[[Parts], object], str, int]] = {
     "time is no number": (change(pts_s=float("nan")), "pts_s", FIRST_REAL),
     "time of days": (change(FIRST_REAL + 2, pts_s=1e9), "pts_s", FIRST_REAL + 2),
     "time goes back": (change(FIRST_REAL + 1, pts_s=-0.5), "times_rise", FIRST_REAL + 1),
+    "times unlike the frame rate": (change(FIRST_REAL + 2, pts_s=2.5), "times", FIRST_REAL + 2),
+    "times all equal": (
+        sequence(change(FIRST_REAL + 1, pts_s=0.0), change(FIRST_REAL + 2, pts_s=0.0)), "times", FIRST_REAL + 1,
+    ),
+    "face in two tracks": (
+        sequence(change(FIRST_OTHER + 1, frame_index=0, pts_s=0.0, track_id=1, sample_id=f"{OTHER}-f000000-t1")),
+        "same_face", FIRST_OTHER + 1,
+    ),
+    "another time for a frame": (
+        change(FIRST_OTHER + 1, frame_index=0, pts_s=0.01, track_id=1, sample_id=f"{OTHER}-f000000-t1"),
+        "times_rise", FIRST_OTHER + 1,
+    ),
+    "real face that the recipe drops": (
+        sequence(lambda parts: parts.recipe.update(label={"unforged": "drop"}),
+                 change(FIRST_FAKE, label=0, mask_kind=MaskKind.ZEROS, mask_coverage=0.0, mask=EMPTY)),
+        "unforged", FIRST_FAKE,
+    ),
+    "ground truth without a mask video": (
+        change(FIRST_FAKE, mask_kind=MaskKind.OFFICIAL), "ground_truth", FIRST_FAKE,
+    ),
+    "label by a mask without a mask video": (change(FIRST_FAKE, label_source="mask"), "ground_truth", FIRST_FAKE),
     "score above 1": (both(score=1.5), "score", FIRST_REAL),
     "score is no number": (both(score=float("nan")), "score", FIRST_REAL),
     "score below the recipe's": (both(score=0.2), "min_score", FIRST_REAL),
@@ -151,6 +192,9 @@ ROW_FAULTS: dict[str, tuple[Callable[[Parts], object], str, int]] = {
     "box is no number": (both(bbox=(float("inf"), 50.0, 180.0, 130.0)), "bbox_finite", FIRST_REAL),
     "box outside the frame": (both(bbox=(-180.0, 50.0, -100.0, 130.0)), "bbox_frame", FIRST_REAL),
     "small face": (both(bbox=(130.0, 80.0, 150.0, 100.0)), "min_face", FIRST_REAL),
+    "box right of the frame": (both(bbox=(600.0, 50.0, 680.0, 130.0)), "bbox_frame", FIRST_REAL),
+    "landmarks unlike the detector's": (both(landmarks=(121.0, *MARKS[1:])), "faces_box", FIRST_REAL),
+    "score unlike the detector's": (both(score=0.98), "faces_box", FIRST_REAL),
     "box unlike the detector's": (both(bbox=(101.0, 50.0, 181.0, 130.0)), "faces_box", FIRST_REAL),
     "landmark is no number": (both(landmarks=(float("nan"), *MARKS[1:])), "landmarks_finite", FIRST_REAL),
     "landmark outside the box": (both(landmarks=MARK_OUTSIDE), "landmarks_box", FIRST_REAL),
@@ -183,6 +227,11 @@ ROW_FAULTS: dict[str, tuple[Callable[[Parts], object], str, int]] = {
     "IoU above 1": (change(FIRST_FAKE, mask_iou=1.5, mask_kind=MaskKind.OFFICIAL), "iou_range", FIRST_FAKE),
     "picture of another format": (picture(0, cv2.imencode(".jpg", noise())[1].tobytes()), "image_format", FIRST_REAL),
     "picture of another size": (picture(0, png(noise()[:60])), "image_shape", FIRST_REAL),
+    "picture with a palette": (picture(0, pillow("P")), "image_plain", FIRST_REAL),
+    "picture of two frames": (picture(0, pillow("RGB", frames=2)), "image_plain", FIRST_REAL),
+    "picture that is marked as rotated": (picture(0, pillow("RGB", rotated=True)), "image_plain", FIRST_REAL),
+    "mask of one bit": (change(FIRST_FAKE, mask=cv2.imencode(
+        ".png", square_mask(), [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes()), "mask_plain", FIRST_FAKE),
     "picture of absurd size": (picture(0, LARGE), "image_decodes", FIRST_REAL),
     "picture is none": (picture(0, b"\x89PNG and no more"), "image_decodes", FIRST_REAL),
     "hash of a picture": (change(image_sha256="0" * 64), "image_sha256", FIRST_REAL),
@@ -243,12 +292,44 @@ TABLE_FAULTS: dict[str, tuple[Callable[[Parts], object], str]] = {
     "samples of an unknown video": (lambda parts: parts.videos.pop(2), "video_known"),
     "faces of an unknown video": (face(0, video_id="someone"), "video_known"),
     "failure twice": (failure(), "failure_twice"),
+    "failure of more frames than there are": (
+        failure(video_id=REAL, stage=Stage.DETECT, reason=Reason.NO_FACE, frames=101), "failure_count_frames",
+    ),
+    "mask that is missing without a record": (
+        change(FIRST_FAKE, mask_kind=MaskKind.NONE, mask=EMPTY, mask_coverage=None), "mask_recorded",
+    ),
+    "mask that is unreliable without a record": (
+        change(FIRST_FAKE, mask_kind=MaskKind.UNRELIABLE), "mask_recorded",
+    ),
+    "facts of an unknown video": (lambda parts: parts.facts.append(
+        dataclasses.replace(parts.facts[0], video_id="nobody")), "video_known"),
+    "facts missing": (lambda parts: parts.facts.pop(1), "facts_missing"),
+    "facts twice": (lambda parts: parts.facts.append(parts.facts[0]), "facts_twice"),
+    "facts: no width": (fact(0, width=0), "facts_size"),
+    "facts: no frames": (fact(0, frames=-1), "facts_size"),
+    "facts: rate is no number": (fact(0, fps=float("nan")), "facts_numbers"),
+    "facts: infinite aspect": (fact(0, pixel_aspect=float("inf")), "facts_numbers"),
+    "facts: turned by an odd angle": (fact(0, rotation=45), "facts_numbers"),
+    "facts: cuts out of order": (fact(0, cuts=(50, 20)), "facts_cuts"),
+    "facts: cut behind the last frame": (fact(0, cuts=(100,)), "facts_cuts"),
+    "facts: another size than the manifest's": (
+        sequence(video(0, size_bytes=10), fact(0, size_bytes=11)), "facts_file",
+    ),
+    "facts: another hash than the manifest's": (
+        sequence(video(0, content_hash="xxh3:" + "0" * 32), fact(0, content_hash="xxh3:" + "1" * 32)), "facts_file",
+    ),
+    "times beyond the video's end": (
+        sequence(fact(0, variable_rate=True), change(FIRST_REAL + 2, pts_s=4.5)), "times",
+    ),
     "failure of less than no frames": (failure(frames=-1), "failure_frames"),
     "failure of a whole video that has samples": (
         failure(video_id=REAL, stage=Stage.DECODE, reason=Reason.UNREADABLE), "failure_samples",
     ),
     "faces: score above 1": (face(0, scores=(1.5,)), "faces_numbers"),
     "faces: box is no number": (face(0, boxes=((float("nan"),) * 4,)), "faces_numbers"),
+    "faces: box without area": (face(0, boxes=((90.0, 90.0, 10.0, 10.0),)), "faces_numbers"),
+    "faces: box right of the frame": (face(0, boxes=((900.0, 90.0, 990.0, 180.0),)), "faces_outside"),
+    "faces: frame behind the last one": (face(0, frame_index=100), "faces_count"),
     "faces: a score too few": (face(2, scores=(0.9, 0.9)), "faces_counts"),
     "faces: negative frame": (face(0, frame_index=-1), "faces_frame"),
     "faces: a frame twice": (frames_twice, "faces_twice"),
@@ -298,11 +379,20 @@ def rows(name: str, change: Callable[[list[dict[str, Any]]], object]) -> Callabl
 
 
 def facts(frames: int) -> Callable[[Path], object]:
-    """What a build tells of the first real: so many frames, of which the dataset has number 24."""
-    told = VideoFacts(REAL, 320, 240, frames, 25.0, False, "h264", 0, 1.0, False, 2, 0, (), None, None)
-    return lambda root: pq.write_table(to_table([told], FACTS), root / FACTS_FILE)
+    """The first real video has so many frames; the dataset has number 24."""
+    return rows(FACTS_FILE, lambda values: values[0].update(frames=frames))
 
 
+FLIPPED = b'{"info": {"features": {"label": {"names": ["fake", "real"], "_type": "ClassLabel"}}}}'
+
+
+def classes(root: Path, stated: bytes = FLIPPED) -> None:
+    """Other classes in the metadata of a shard, by which `datasets` names labels."""
+    path = root / f"{TRAIN}.parquet"
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": stated}), path)
+
+
+BUILD = f"{STATE_FOLDER}/{BUILD_FILE}"
 FIRST_RESULT = "_state/train-000000.json"
 FILE_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "shard listed twice": (edit(lambda info: info["shards"].append(info["shards"][0])), "shard_twice"),
@@ -338,6 +428,33 @@ FILE_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "sample too many": (
         rows(SAMPLES_FILE, lambda values: values.append({**values[8], "sample_id": "x", "row": 3})), "there",
     ),
+    "failure that is retried or not": (
+        rows(FAILURES_FILE, lambda values: values[0].update(retryable=True)), "failure_retryable",
+    ),
+    "facts missing": (lambda root: (root / FACTS_FILE).unlink(), "state_merged"),
+    "build.json: garbage": (write(BUILD, b"[[["), "build_json"),
+    "build.json: a list": (write(BUILD, b"[]"), "build_json"),
+    "build.json: another recipe": (edit(lambda build: build["recipe"]["mask"].update(threshold=0.9), BUILD),
+                                   "build_json"),
+    "dataset.json: another recipe": (edit(lambda info: info["recipe"]["mask"].update(threshold=0.9)), "build_json"),
+    "dataset.json: a section less": (edit(lambda info: info["recipe"].pop("paper")), "build_json"),
+    "dataset.json: other versions": (edit(lambda info: info.update(versions={})), "build_json"),
+    "dataset.json: another facemill": (edit(lambda info: info.update(facemill="0.0.1")), "build_json"),
+    "videos: another order": (rows(VIDEOS_FILE, lambda values: values.reverse()), "build_manifest"),
+    "videos: another path": (rows(VIDEOS_FILE, lambda values: values[0].update(path="b.mp4")), "build_manifest"),
+    "state: another number of videos": (edit(lambda result: result.update(videos=7), FIRST_RESULT), "state_videos"),
+    "state: more videos without samples": (
+        edit(lambda result: result.update(videos_without_samples=2), FIRST_RESULT), "state_videos",
+    ),
+    "state: another split": (edit(lambda result: result.update(split="val"), FIRST_RESULT), "state_shard"),
+    "state: another name": (edit(lambda result: result.update(shard_id="x"), FIRST_RESULT), "state_shard"),
+    "state: no shard": (edit(lambda result: result.update(shard=None), FIRST_RESULT), "state_shard"),
+    "state: made in another way": (edit(lambda result: result.update(identity="0" * 64), FIRST_RESULT),
+                                   "state_identity"),
+    "state: rows of a table": (edit(lambda result: result["faces"].update(rows=1), FIRST_RESULT), "state_table"),
+    "state: place of a table": (edit(lambda result: result["faces"].update(path="../x"), FIRST_RESULT), "state_table"),
+    "classes of another order in a shard": (classes, "shard_layout"),
+    "classes that cannot be read": (lambda root: classes(root, b"["), "shard_layout"),
     "frame behind the last one": (facts(frames=24), "frame_count"),
     "facts unlike the state's": (facts(frames=25), "state_merged"),
     "state: a shard's facts gone": (

@@ -1,4 +1,5 @@
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,3 +61,12 @@ def test_nothing_is_printed_twice_where_a_library_has_the_root_logger_print() ->
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "n=4" in done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_in_place_of_the_log_is_not_waited_for(tmp_path: Path) -> None:
+    path, mark = tmp_path / "log", tmp_path / "mark"
+    os.mkfifo(path)
+    mark.touch()
+    keep_log(path, mark=mark)
+    echo("said")

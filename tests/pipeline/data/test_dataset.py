@@ -145,9 +145,9 @@ WHOLE = default_samples()[9].image
 @pytest.mark.parametrize(
     ("parts", "what"),
     [
-        ({"image": WHOLE[:-2000]}, "has another image than samples.parquet says"),
-        ({"image": WHOLE[:3000] + b"\xaa" + WHOLE[3001:]}, "has another image than samples.parquet says"),
-        ({"image": png(np.zeros((64, 64, 3), np.uint8))}, "has another image than samples.parquet says"),
+        ({"image": WHOLE[:-2000]}, "holds another image than samples.parquet states"),
+        ({"image": WHOLE[:3000] + b"\xaa" + WHOLE[3001:]}, "holds another image than samples.parquet states"),
+        ({"image": png(np.zeros((64, 64, 3), np.uint8))}, "holds another image than samples.parquet states"),
         ({"mask": b""}, "has no mask that can be decoded"),
         ({"mask": b"\x89PNG\r\n\x1a\nno picture"}, "has no mask that can be decoded"),
         ({"mask": png(square_mask(32))}, "has 32 x 32 pixels in its mask"),

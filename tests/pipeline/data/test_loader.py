@@ -41,8 +41,16 @@ def spoil(members):
     return [(name, data[:60] if name.endswith("-t0.png") else data) for name, data in members]
 
 
+def swap(members):
+    """The images of two samples, each under the name of the other."""
+    first, second = [place for place, (name, _) in enumerate(members) if name.endswith("-t0.png")][:2]
+    members[first], members[second] = (members[first][0], members[second][1]), (members[second][0], members[first][1])
+    return members
+
+
 DAMAGES = {
-    "picture": (spoil, r"Row \d of .*another image"),
+    "images swapped": (swap, r"Row \d of .* holds another image"),
+    "picture": (spoil, r"Row \d of .* holds another image"),
     "keys": (lambda members: rename(members, "f000040", "f000041"), r"Row \d of .* holds train-4-f000041-t0"),
     "member twice": (lambda members: members[:3] * 2 + members[3:], "has the parts"),
     "no mask": (lambda members: members[:2] + members[3:], "has the parts"),

@@ -1,0 +1,151 @@
+"""Checks of facts.parquet, and of what it says about samples, faces and failures: frame sizes, frame counts, times."""
+
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
+
+from facemill.manifests.checks.dataset_checks import unknown_videos
+from facemill.manifests.checks.row_checks import RowCheck, check_rows
+from facemill.manifests.checks.sample_rows import Rows
+from facemill.manifests.checks.side_checks import boxes_of, face_problems
+from facemill.manifests.problem import Problem
+from facemill.manifests.records import VideoEntry
+from facemill.manifests.shards.dataset import FACTS_FILE, FAILURES_FILE
+
+__all__ = [
+    "check_faces_by_facts",
+    "check_facts",
+    "check_failures_by_facts",
+    "check_pair_colours",
+    "check_rows_by_facts",
+]
+
+pc: Any = pyarrow.compute
+"""Untyped: the stubs support neither columns of two types nor nulls."""
+
+BT601, LIKE_BT601, LIMITED = 5, (2, 5, 6), 1
+"""Codes of ITU-T H.273: untagged video is read as BT.601 in limited range."""
+TURNS = (0, 90, 180, 270)
+FRAME_SHARE, RATE_ERROR = 0.5, 0.01
+"""Tolerance of a time in a video with even frames: a share of a frame, and the error of a rate that a header states."""
+
+
+def check_facts(facts: pa.Table, videos: Sequence[VideoEntry], samples: pa.Table) -> Iterator[Problem]:
+    """Every video with samples is listed once, with possible values, and with the size and hash of the manifest."""
+    entries, listed = {video.video_id: video for video in videos}, Counter[str]()
+    for row, fact in enumerate(facts.to_pylist()):
+        listed[fact["video_id"]] += 1
+        for check, message in _faults(fact, entries.get(fact["video_id"])):
+            yield Problem(FACTS_FILE, f"video {fact['video_id']}: {message}", row, check=check)
+        if listed[fact["video_id"]] == 2:
+            yield Problem(FACTS_FILE, f"video {fact['video_id']} is listed twice", row, check="facts_twice")
+    if entries:
+        yield from unknown_videos(FACTS_FILE, listed.keys(), entries.keys())
+    for video_id in sorted({str(video_id) for video_id in pc.unique(samples["video_id"]).to_pylist()} - listed.keys()):
+        yield Problem(FACTS_FILE, f"video {video_id} has samples and is not listed", check="facts_missing")
+
+
+def _faults(fact: Mapping[str, Any], entry: VideoEntry | None) -> Iterator[tuple[str, str]]:
+    """Names of checks and messages about a row's impossible values."""
+    if min(fact["width"], fact["height"], fact["frames"]) < 1:
+        size = f"{fact['frames']} frames of {fact['width']} x {fact['height']} pixels"
+        yield "facts_size", f"it has {size}"
+    amounts = {name: fact[name] for name in ("fps", "pixel_aspect", "residual", "duration_s", "longest_gap_s")}
+    odd = [name for name, value in amounts.items() if value is not None and not 0 <= value < math.inf]
+    if odd or fact["rotation"] % 360 not in TURNS:
+        yield "facts_numbers", f"{', '.join(odd) or 'rotation'} is not possible"
+    cuts = [0, *fact["cuts"], fact["frames"]]
+    if any(later <= cut for cut, later in itertools.pairwise(cuts)):
+        yield "facts_cuts", f"its cuts are not in order, or not inside its {fact['frames']} frames"
+    for name in ("size_bytes", "content_hash"):
+        told = None if entry is None else getattr(entry, name)
+        if None not in (told, fact[name]) and told != fact[name]:
+            yield "facts_file", f"{name} is {fact[name]}, but {told} in the manifest"
+
+
+def check_rows_by_facts(rows: Rows, facts: pa.Table) -> Iterator[Problem]:
+    """Frames, boxes and times of samples are possible in their videos."""
+    of = _joined(rows["video_id"], facts)
+    frame, box = rows.numbers("frame_index"), rows.numbers("bbox").astype(np.float64)
+    own = ~rows.cropped & (~rows.known("pair_offset") | (rows.recipe.detect.on == "each"))
+    outside = own & ((box[:, 0] + box[:, 2] > 2 * of["width"]) | (box[:, 1] + box[:, 3] > 2 * of["height"]))
+    first = _first_samples(rows)
+    since, steps = rows.numbers("pts_s") - rows.numbers("pts_s")[first], frame - frame[first]
+    with np.errstate(all="ignore"):
+        uneven = abs(since - steps / of["fps"]) > (FRAME_SHARE + RATE_ERROR * steps) / of["fps"]
+    uneven &= (of["variable_rate"] == 0) & (of["fps"] > 0)
+    late = since > of["duration_s"] + 1e-3
+    yield from check_rows(rows, (
+        RowCheck("frame_count", f"its frame is {{frame_index}}, but its video has {{frames:g}} frames in {FACTS_FILE}",
+                 lambda rows: frame >= of["frames"], lambda rows: {"frames": of["frames"]}),
+        RowCheck("bbox_frame", "bbox {bbox} lies outside the frame of {width:g} x {height:g} pixels",
+                 lambda rows: outside, lambda rows: {"width": of["width"], "height": of["height"]}),
+        RowCheck("times", f"pts_s is {{pts_s:g}}, which its frame {{frame_index}} cannot have by {FACTS_FILE}",
+                 lambda rows: ~rows.cropped & (uneven | late)),
+    ))  # fmt: skip
+
+
+def check_faces_by_facts(faces: pa.Table, facts: pa.Table) -> Iterator[Problem]:
+    """Frames and boxes of detected faces are possible in their videos."""
+    of = _joined(faces["video_id"], facts)
+    beyond = faces["frame_index"].to_numpy() >= of["frames"]
+    yield from face_problems(faces, "faces_count", "its video has fewer frames", beyond)
+    boxes, owner = boxes_of(faces)
+    across, down = boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]
+    off = (across < 0) | (down < 0) | (across > 2 * of["width"][owner]) | (down > 2 * of["height"][owner])
+    outside = np.zeros(len(faces), bool)
+    outside[owner[off]] = True
+    yield from face_problems(faces, "faces_outside", "a box lies outside the frame", outside)
+
+
+def check_failures_by_facts(failures: pa.Table, facts: pa.Table) -> Iterator[Problem]:
+    """No failure concerns more frames than its video has."""
+    counts = _joined(failures["video_id"], facts)["frames"]
+    for row in np.flatnonzero(failures["frames"].to_numpy() > counts).tolist():
+        message = f"it concerns {failures['frames'][row]} frames, but its video has {counts[row]:g} in {FACTS_FILE}"
+        yield Problem(FAILURES_FILE, message, row, check="failure_count_frames")
+
+
+def _joined(video_ids: Any, facts: pa.Table) -> dict[str, NDArray[np.float64]]:
+    """Numbers of each row's video by column, [N] each; NaN if unknown."""
+    at = pc.index_in(video_ids, value_set=facts["video_id"].combine_chunks())
+    names = ("width", "height", "frames", "fps", "variable_rate", "duration_s")
+    columns = {name: pc.cast(facts[name], pa.float64()).combine_chunks().take(at) for name in names}
+    return {name: np.asarray(column.to_numpy(zero_copy_only=False), np.float64) for name, column in columns.items()}
+
+
+def _first_samples(rows: Rows) -> NDArray[np.int64]:
+    """Position of the sample of each row's video with the lowest frame index, [N]."""
+    order = np.lexsort((rows.numbers("frame_index"), rows.video_codes))
+    video = rows.video_codes[order]
+    starts = np.flatnonzero(np.diff(video, prepend=-1))
+    first = np.zeros(int(video.max(initial=-1)) + 1, np.int64)
+    first[video[starts]] = order[starts]
+    return first[rows.video_codes]
+
+
+def check_pair_colours(videos: Sequence[VideoEntry], facts: pa.Table) -> Iterator[Problem]:
+    """Report fakes converted to RGB differently from their originals: the colours of crops then reveal the label."""
+    conversions = {
+        row["video_id"]: (
+            BT601 if row["colour_matrix"] in LIKE_BT601 else row["colour_matrix"],
+            row["colour_range"] or LIMITED,
+        )
+        for row in facts.select(["video_id", "colour_matrix", "colour_range"]).to_pylist()
+    }
+    differing: dict[str, list[str]] = defaultdict(list)
+    for video in videos:
+        fake, real = conversions.get(video.video_id), conversions.get(video.source_id or "")
+        if fake and real and fake != real:
+            message = f"matrix and range of {video.video_id} are {fake}, and of its original {real}"
+            differing[video.method].append(message)
+    for method, of_method in differing.items():
+        message = f"{len(of_method)} videos of {method} have other colour tags than their originals: {of_method[0]}"
+        yield Problem(FACTS_FILE, message, check="pair_colours")
