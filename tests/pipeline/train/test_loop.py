@@ -137,6 +137,11 @@ def test_training_crops_are_augmented_and_validation_crops_are_not(toy: Path, re
         torch.testing.assert_close(image * 255, stored[index]["image"].float(), rtol=0, atol=1e-3)
 
 
+def test_the_order_of_crops_is_another_in_each_epoch(recorded: list[tuple[str, Any]]) -> None:
+    batches = of(recorded, "train")
+    assert not torch.equal(torch.cat(batches[:6]), torch.cat(batches[6:]))
+
+
 def test_batch_normalisation_learns(recorded: list[tuple[str, Any]]) -> None:
     first, second = of(recorded, "after epoch")
     assert first.abs().max() > 0
