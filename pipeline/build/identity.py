@@ -42,6 +42,8 @@ NOT_IN_FACES = ("face-recognition-models", "pyarrow", "python")
 MOST_TOLD = 3
 """Most differences of one kind that are listed."""
 
+WITH = ", with "
+"""Between a GPU's name and the CPU."""
 GPU_DRIVERS = ("/proc/driver/nvidia/gpus", "/dev/dxg")
 """Paths of which at least one exists if the machine has a GPU: asking torch takes seconds."""
 VECTOR_UNITS = {
@@ -64,7 +66,7 @@ class WorkIdentity:
         recipe: all settings that affect bytes.
         weights: SHA-256 of the face detector's weights file; None for the weights in its package.
         versions: of facemill and its libraries, by name.
-        device: hardware that detects faces (see `device_kind`).
+        device: hardware that computes (see `device_kind`).
     """
 
     recipe: Mapping[str, Any]
@@ -111,8 +113,8 @@ def detection_values(identity: Mapping[str, Any]) -> dict[str, Any]:
         settings["min_face"] = _section(recipe, "filter").get("min_face")
     libraries = "version of facemill or its libraries"
     found = {name: value for name, value in _section(identity, libraries).items() if name not in NOT_IN_FACES}
-    rest = {name: identity.get(name) for name in ("weights file", "device")}
-    return {"detector": settings, libraries: found, **rest}
+    device = str(identity.get("device")).partition(WITH)[0]
+    return {"detector": settings, libraries: found, "weights file": identity.get("weights file"), "device": device}
 
 
 def differences(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
@@ -153,9 +155,10 @@ def has_gpu() -> bool:
 
 
 def device_kind(device: str) -> str:
-    """Hardware that detects faces in this process: the GPU's name, or the CPU's architecture and vector instructions.
+    """Hardware that computes in this process: the CPU's architecture and vector instructions, after any GPU's name.
 
-    Sums differ in their last bits between devices, and so may boxes.
+    Sums differ in their last bits between devices, and so may boxes. Faces are detected on the GPU if there is one, and
+    compared on the CPU.
 
     Args:
         device: as in `BuildJob`.
@@ -166,7 +169,12 @@ def device_kind(device: str) -> str:
         if torch.cuda.is_available():
             number = device.removeprefix("cuda:")
             numbers = [int(number)] if number.isdigit() else range(torch.cuda.device_count())
-            return " and ".join(sorted({torch.cuda.get_device_name(each) for each in numbers}))
+            names = sorted({torch.cuda.get_device_name(each) for each in numbers})
+            return f"{' and '.join(names)}{WITH}{_cpu()}"
+    return _cpu()
+
+
+def _cpu() -> str:
     return f"CPU {platform.machine()} {_vector_unit()}".strip()
 
 

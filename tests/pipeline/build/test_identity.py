@@ -90,6 +90,23 @@ def test_the_instruction_set_is_told_as_far_as_it_is_used(
     assert device_kind("cpu").split()[2:] == unit.split()
 
 
+def test_a_gpu_detects_and_the_cpu_beside_it_compares(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    cpu = device_kind("cpu")
+    monkeypatch.setattr(module, "has_gpu", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"GPU {number}")
+    assert device_kind("auto") == f"GPU 0 and GPU 1, with {cpu}"
+    here = WorkIdentity.here(load_recipe("default"), "cuda:1")
+    assert here.device == f"GPU 1, with {cpu}"
+    elsewhere = dataclasses.replace(here, device="GPU 1, with CPU riscv64")
+    assert elsewhere.digest != here.digest
+    assert elsewhere.detection == here.detection
+    assert dataclasses.replace(here, device=f"GPU 2, with {cpu}").detection != here.detection
+
+
 def test_what_is_told_here_is_what_torch_says() -> None:
     import torch
 
