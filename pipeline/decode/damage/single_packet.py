@@ -12,9 +12,8 @@ not depend on the frames that this one is predicted from, which FFmpeg replaces 
 from typing import Any
 
 import av
-import numpy as np
 
-from facemill.pipeline.decode.decoded_frame import planes_of, same_pixels
+from facemill.pipeline.decode.decoded_frame import same_pixels
 from facemill.pipeline.decode.nal import hevc_slices
 
 __all__ = ["APPENDED", "CHANGES", "LEAST_TAIL", "TAIL", "changed_tail", "hevc_bits_fit", "uses_tail"]
@@ -49,7 +48,7 @@ def hevc_bits_fit(extradata: bytes | None, packet: bytes, size_bytes: int, param
     for start, end in reversed(slices):
         longer = _replaced(longer, start, end, packet[start:end] + APPENDED, size_bytes)
     # With two threads, each row of blocks begins where the slice header says, if the encoder has stored that.
-    if _lacks_blocks(frame) or not _same(frame, _alone("hevc", extradata, parameters + longer, threads=2)):
+    if not _same(frame, _alone("hevc", extradata, parameters + longer, threads=2)):
         return False
     return all(_uses_slice(frame, extradata, packet, place, size_bytes, parameters) for place in slices)
 
@@ -110,14 +109,3 @@ def _alone(codec: str, extradata: bytes | None, packet: bytes, threads: int = 1)
 
 def _same(one: Any, other: Any) -> bool:
     return other is not None and same_pixels(one, other)
-
-
-def _lacks_blocks(frame: Any) -> bool:
-    """Whether a part of the frame was not decoded: FFmpeg's memory is zero at first, which is no colour."""
-    planes = planes_of(frame)
-    if len(planes) != 3:
-        return False
-    luma, blue, red = planes
-    down, across = luma.shape[0] // blue.shape[0], luma.shape[1] // blue.shape[1]
-    luma = luma[::down, ::across][: blue.shape[0], : blue.shape[1]]
-    return not np.all(blue | red | luma)
