@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.row import Row
 from facemill.manifests import VideoEntry, VideoFacts, group_clips, schemas
+from facemill.manifests.annotations import listing_schema
 from facemill.manifests.shards.dataset import (
     FACES_FILE,
     FACTS_FILE,
@@ -76,7 +77,7 @@ def _commit(out: Path, specs: list[ShardSpec], identity: WorkIdentity) -> None:
     for spec in specs:
         facts = [replace(FACTS, video_id=video_id) for video_id in sorted(spec.video_ids)]
         tables = {
-            SAMPLES_FILE: schemas.SAMPLES.empty_table(),
+            SAMPLES_FILE: listing_schema({}).empty_table(),
             FACES_FILE: schemas.FACES.empty_table(),
             FACTS_FILE: schemas.to_table(facts, schemas.FACTS),
         }

@@ -93,7 +93,7 @@ def check_faces_of_samples(rows: Rows, faces: pa.Table) -> Iterator[Problem]:
     found = first[at[sample]] + step  # index among all faces
     equal = np.ones(len(sample), bool)
     for name, values in (("bbox", boxes_of(faces)[0]), ("landmarks", _vectors(faces, "landmarks")), ("score", scores)):
-        own = rows.numbers(name)[sample].reshape(len(sample), -1)
+        own = rows.numbers(name)[sample].reshape(len(sample), values.shape[1])
         equal &= (np.abs(values[found] - own) <= (SAME_SCORE if name == "score" else SAME_POINT)).all(axis=1)
     known = np.zeros(len(rows), bool)
     known[sample[equal]] = True

@@ -194,10 +194,9 @@ class TestUnknownDataset:
 
 def test_two_persons_of_a_video_are_two_videos(tmp_path, out, bench):
     video = FAMILY[3]
-    sample = make_sample(video, 0)
-    other = dataclasses.replace(
-        make_sample(FAMILY[4], 0), record=dataclasses.replace(sample.record, sample_id="x-t1", track_id=1)
-    )
+    record, other = make_sample(video, 0).record, make_sample(FAMILY[4], 0)
+    record = dataclasses.replace(record, sample_id="x-t1", track_id=1, image_sha256=other.record.image_sha256)
+    other = dataclasses.replace(other, record=record)
     export(write(tmp_path / "built", [FAMILY[0], video], more=[other]), out, "deepfakebench")
     found = by_video(bench.load("FF-DF"))
     check_same(found["FF-DF_000_003"], video)

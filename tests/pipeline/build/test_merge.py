@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from facemill.manifests import FailureRecord, Reason, Stage, VideoFacts, from_table, schemas
+from facemill.manifests.annotations import listing_schema
 from facemill.manifests.checks.verify import verify
 from facemill.manifests.shards.dataset import (
     FACES_FILE,
@@ -65,7 +66,7 @@ def test_what_several_shards_tell_of_a_reference_is_listed_once(tmp_path: Path) 
         ids = ("reference", f"fake{number}")
         rows = [VideoFacts(name, 9, 9, 25, 25.0, False, "h264", 0, 1.0, False, 2, 0, (), None, None) for name in ids]
         tables = {
-            SAMPLES_FILE: schemas.SAMPLES.empty_table(),
+            SAMPLES_FILE: listing_schema({}).empty_table(),
             FACES_FILE: schemas.FACES.empty_table(),
             FACTS_FILE: schemas.to_table(rows, schemas.FACTS),
         }
