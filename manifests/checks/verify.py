@@ -232,7 +232,7 @@ def _schema_of_samples(root: Path, info: DatasetInfo) -> pa.Schema:
     """Schema to read samples.parquet with: with the places of images, if it has them for these shards."""
     try:
         places = has_true_places(root / SAMPLES_FILE, info.shards)
-    except (OSError, pa.ArrowException):
+    except (OSError, ValueError, pa.ArrowException):
         places = False  # reported when the table is read
     return (listing_schema if places else samples_schema)(info.annotations)
 

@@ -20,7 +20,7 @@ from facemill import DatasetError, __version__
 from facemill.manifests.annotations import Annotations
 from facemill.manifests.checks.bounded import content_of
 from facemill.manifests.records import SPLITS
-from facemill.manifests.storage import write_atomically
+from facemill.manifests.storage import refuse_special_file, write_atomically
 
 __all__ = [
     "BUILD_FILE",
@@ -136,8 +136,10 @@ def has_true_places(samples: Path, shards: Iterable[ShardInfo]) -> bool:
     another library has written anew holds its images elsewhere.
 
     Raises:
+        ValueError: it is not a regular file.
         OSError, pa.ArrowException: it cannot be read.
     """
+    refuse_special_file(samples)
     return (pq.read_schema(samples).metadata or {}).get(SHARDS_DIGEST) == shards_digest(shards)
 
 

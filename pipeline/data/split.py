@@ -137,7 +137,7 @@ def _rows(folder: Path, info: DatasetInfo, split: str, annotations: Annotations)
     try:
         has_places = has_true_places(folder / SAMPLES_FILE, info.shards)
         samples = conform(pq.read_table(folder / SAMPLES_FILE), schema if has_places else samples_schema(annotations))
-    except (ManifestError, pa.ArrowException, OSError) as error:
+    except (ManifestError, pa.ArrowException, OSError, ValueError) as error:
         raise DatasetError(f"{folder / SAMPLES_FILE} cannot be read ({error}): build the dataset again.") from None
     chosen = samples.filter(pc.field("split") == split)
     rules: tuple[tuple[str, Callable[[Any], bool]], ...] = (
