@@ -113,7 +113,7 @@ def detection_values(identity: Mapping[str, Any]) -> dict[str, Any]:
         settings["min_face"] = _section(recipe, "filter").get("min_face")
     libraries = "version of facemill or its libraries"
     found = {name: value for name, value in _section(identity, libraries).items() if name not in NOT_IN_FACES}
-    device = str(identity.get("device")).partition(WITH)[0]
+    device = str(identity.get("device") or "").partition(WITH)[0]
     return {"detector": settings, libraries: found, "weights file": identity.get("weights file"), "device": device}
 
 
