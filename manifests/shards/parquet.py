@@ -138,8 +138,7 @@ class ParquetShards(ShardFormat):
         try:
             with open_parquet(path) as file:
                 names = image_columns(file.schema_arrow)
-                sides = pc.max(file.read(["crop_size"], use_threads=False)["crop_size"]).as_py() or 0
-                check_cells(file, most_bytes(sides), frozenset(names))
+                _refuse_large_images(file, names)
                 groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
             ends = np.cumsum([group.num_rows for group in groups])
             number = min(int(np.searchsorted(ends, row, "right")), len(groups) - 1)
@@ -206,6 +205,12 @@ def image_columns(schema: pa.Schema) -> list[str]:
     return ["image", "mask", *(f.name for f in schema if f.name not in PARQUET_SAMPLES.names and f.type == IMAGE)]
 
 
+def _refuse_large_images(file: pq.ParquetFile, images: list[str]) -> None:
+    """Raise `ValueError` for images that are larger than crops of the stated size can be."""
+    sides = pc.max(file.read(["crop_size"], use_threads=False)["crop_size"]).as_py() or 0
+    check_cells(file, most_bytes(sides), frozenset(images))
+
+
 def _rows_per_read(file: pq.ParquetFile, images: list[str]) -> int:
     """Number of rows per batch, such that it fits into memory for any file.
 
@@ -213,8 +218,7 @@ def _rows_per_read(file: pq.ParquetFile, images: list[str]) -> int:
         ValueError: for values that are larger than those of a sample can be.
     """
     check_cells(file, CELL_BYTES, frozenset(file.schema_arrow.names).difference(images))
-    sides = pc.max(file.read(["crop_size"], use_threads=False)["crop_size"]).as_py() or 0
-    check_cells(file, most_bytes(sides), frozenset(images))
+    _refuse_large_images(file, images)
     # A value stored once in a dictionary may occur in every row of the batch.
     chunks = (g.column(c) for g in map(file.metadata.row_group, range(file.metadata.num_row_groups))
               for c in range(g.num_columns))  # fmt: skip

@@ -58,7 +58,7 @@ class UnitSampler(Sampler[list[int]]):
         world: int = 1,
     ) -> None:
         self._labels, self._batch, self._balance, self._divided = labels, batch, balance, by == "video"
-        self._seed, self._rank, self._world, self._epoch = seed, rank, world, 0
+        self._seed, self._rank, self._world = seed, rank, world
         counts = repeats(labels, balance)  # raises if a class is missing
         if by == "video":
             self._units = [np.repeat(rows, counts[rows]) for rows in _rows_by(numbered(samples, "dataset", "video_id"))]
@@ -70,21 +70,20 @@ class UnitSampler(Sampler[list[int]]):
                     f"train.batch_by={by} needs batches of at least {largest} crops per device: choose a larger "
                     "train.batch."
                 )
+        self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        self._epoch = epoch
+        self._batches = self._fill(seeded_generator(self._seed, epoch))  # once: the length is asked for in every epoch
 
     def __len__(self) -> int:
-        return -(-len(self._batches()) // self._world)
+        return -(-len(self._batches) // self._world)
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = self._batches()
         for number in range(self._rank, len(self) * self._world, self._world):
-            yield batches[number % len(batches)]
+            yield self._batches[number % len(self._batches)]
 
-    def _batches(self) -> list[list[int]]:
-        """All batches of the epoch, of all ranks."""
-        rng = seeded_generator(self._seed, self._epoch)
+    def _fill(self, rng: np.random.Generator) -> list[list[int]]:
+        """All batches of an epoch, of all ranks."""
         units = [*self._units, *self._added(rng)]
         filled: list[list[int]] = [[]]
         for number in rng.permutation(len(units)):

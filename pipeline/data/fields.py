@@ -40,7 +40,7 @@ def images_of(split: Split, fields: Sequence[str]) -> list[str]:
         DatasetError: for a field that the dataset does not have.
     """
     more = image_names(split.annotations)
-    columns = [field.name for field in split.samples.schema if not _is_list_of_text(field.type)]
+    columns = [field.name for field in split.samples.schema if not pa.types.is_list(field.type)]  # texts
     known = [MASK, PAIR, *columns, *more]
     for name in fields:
         if name not in known:
@@ -105,7 +105,3 @@ def _to_numbers(column: "pa.ChunkedArray[Any]") -> tuple[Values, list[str] | Non
     if pa.types.is_integer(kind) and not column.null_count:
         return column.to_numpy().astype(np.int64), None
     return column.cast(pa.float32()).to_numpy().astype(np.float32), None
-
-
-def _is_list_of_text(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind)
