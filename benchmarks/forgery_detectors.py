@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.row import Row
-from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector, create, options_of
+from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector, TrainingStep, create, create_objective, options_of
 from facemill.detectors.forgery.plain import Plain, PlainOptions
 
 __all__ = ["measure"]
@@ -108,15 +108,17 @@ def _measured(
 
 def _train(detector: ForgeryDetector, batch: ForgeryBatch) -> Callable[[], None]:
     detector.train()
-    optimizer = torch.optim.Adam(detector.parameters(), 1e-5)
+    objective = create_objective(detector).to(batch.images.device)
+    optimizer = torch.optim.Adam([*detector.parameters(), *objective.parameters()], 1e-5)
     if batch.images.is_cuda:
         detector.compile()
 
     def step() -> None:
         optimizer.zero_grad()
-        detector.loss(detector(batch.images), batch).total.backward()
+        objective(detector(batch.images), batch, TrainingStep(detector)).total.backward()
         optimizer.step()
         detector.after_step()
+        objective.after_step()
 
     return step
 

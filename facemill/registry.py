@@ -21,6 +21,7 @@ from facemill.errors import ConfigError
 if TYPE_CHECKING:
     from facemill.detectors.face.base import FaceDetector
     from facemill.detectors.forgery.base import ForgeryDetector
+    from facemill.detectors.forgery.objective import ForgeryObjective
     from facemill.manifests.datasets.base import DatasetAdapter
     from facemill.manifests.export.base import Exporter
     from facemill.manifests.shards.base import ShardFormat
@@ -36,6 +37,7 @@ __all__ = [
     "FACE_DETECTORS",
     "FILTERS",
     "FORGERY_DETECTORS",
+    "OBJECTIVES",
     "SHARD_FORMATS",
     "Registry",
     "nearest",
@@ -181,6 +183,9 @@ FORGERY_DETECTORS: "Registry[type[ForgeryDetector]]" = Registry(
         "sola": "detectors.forgery.sola.network:SOLA",
         "xception": "detectors.forgery.plain:Xception",
     },
+)
+OBJECTIVES: "Registry[type[ForgeryObjective]]" = Registry(
+    "objective", "facemill.objectives", {"classification": "detectors.forgery.objective:Classification"}
 )
 FILTERS: "Registry[type[Filter]]" = Registry(
     "filter",

@@ -2,27 +2,33 @@
 
 detector = detectors.forgery.create("mat", num_attentions=4)
 output = detector(images)  # [B, 3, H, W], normalised by `detector.input_spec`; `output.score` is [B]
-loss = detector.loss(output, batch).total
+loss = detectors.forgery.create_objective(detector)(output, batch, TrainingStep(detector)).total
 """
 
 from facemill.detectors.forgery.base import (
+    BackboneOptions,
     ForgeryDetector,
     ForgeryOptions,
     ForgeryOutput,
     InputSpec,
-    LossTerms,
 )
 from facemill.detectors.forgery.batch import ForgeryBatch
-from facemill.detectors.forgery.creation import create, describe_options, options_of
+from facemill.detectors.forgery.creation import create, create_objective, describe_options, options_of
+from facemill.detectors.forgery.objective import Classification, ForgeryObjective, LossTerms, TrainingStep
 
 __all__ = [
+    "BackboneOptions",
+    "Classification",
     "ForgeryBatch",
     "ForgeryDetector",
+    "ForgeryObjective",
     "ForgeryOptions",
     "ForgeryOutput",
     "InputSpec",
     "LossTerms",
+    "TrainingStep",
     "create",
+    "create_objective",
     "describe_options",
     "options_of",
 ]

@@ -5,7 +5,6 @@ are 0 for real and 1 for fake everywhere.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -13,22 +12,19 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from facemill.detectors.forgery.batch import ForgeryBatch
+from facemill.detectors.forgery.objective import Classification, ForgeryObjective
 from facemill.options import Options
 
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "BackboneOptions",
     "ForgeryDetector",
     "ForgeryOptions",
     "ForgeryOutput",
     "InputSpec",
-    "LossTerms",
     "Side",
-    "classification_loss",
-    "masked_mean",
 ]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -67,6 +63,11 @@ class ForgeryOptions(Options):
 
     size: Side
     """Side of the square input, pixels."""
+
+
+class BackboneOptions(ForgeryOptions):
+    """Options of the detectors that are built on a network of timm."""
+
     backbone: str
     """A timm network of a family that `forgery.backbones` supports: NAME, or NAME.TAG for its weights."""
     pretrained: bool = False
@@ -92,44 +93,16 @@ class ForgeryOutput:
         return torch.sigmoid(self.logit)
 
 
-@dataclass(frozen=True)
-class LossTerms:
-    """A loss and its terms.
-
-    Attributes:
-        total: scalar to minimise.
-        terms: each term by name, averaged and unweighted; for logs, in which `loss` is the total.
-
-    Raises:
-        ValueError: if a term is named `loss`.
-    """
-
-    total: Tensor
-    terms: Mapping[str, Tensor]
-
-    def __post_init__(self) -> None:
-        if "loss" in self.terms:
-            raise ValueError("A term named 'loss' would overwrite the total in logs: name it after what it measures.")
-
-
-def classification_loss(logit: Tensor, labels: Tensor) -> Tensor:
-    """Mean binary cross-entropy of log-odds [B] against labels [B] in 0..1, in float32."""
-    return F.binary_cross_entropy_with_logits(logit.float(), labels.float())
-
-
-def masked_mean(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean of the values [B] where `chosen`, bool [B], is true; 0 if it is true nowhere."""
-    return (values * chosen).sum() / chosen.sum().clamp(min=1)
-
-
 class ForgeryDetector(nn.Module, ABC):
     """Base class of the forgery detectors.
 
     A subclass takes one `options_type` object, sets `input_spec`, and implements `forward` and `cam_layer`; it
-    overrides `loss`, `explain`, `after_step` and `after_epoch` as its paper requires.
+    overrides `explain`, `after_step` and `objective_type` as its paper requires.
     """
 
     options_type: ClassVar[type[ForgeryOptions]]
+    objective_type: ClassVar[type[ForgeryObjective]] = Classification
+    """What the paper trains the network for."""
     input_spec: InputSpec
 
     def __init__(self, options: ForgeryOptions) -> None:
@@ -145,19 +118,9 @@ class ForgeryDetector(nn.Module, ABC):
         """
 
     @property
-    def fields(self) -> tuple[str, ...]:
-        """Fields of the batch that the loss uses besides images and labels, such as `mask`; no others are read."""
-        return ()
-
-    @property
     @abstractmethod
     def cam_layer(self) -> nn.Module:
         """The module whose output, [B, C, h, w], Grad-CAM uses: usually the last with spatial extent."""
-
-    def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:
-        """The paper's training loss; every term is a mean, so that weights do not depend on batch or image size."""
-        loss = classification_loss(output.logit, batch.labels)
-        return LossTerms(loss, {"classification": loss})
 
     def explain(self, images: Tensor) -> dict[str, Tensor]:
         """The detector's own heat maps by name: each [B, h, w], of any range and size.
@@ -167,8 +130,8 @@ class ForgeryDetector(nn.Module, ABC):
         del images
         return {}
 
-    def after_step(self) -> None:  # not abstract: most papers do nothing here
-        """Called after every optimiser step."""
+    def after_step(self) -> None:  # not abstract: most networks do nothing here
+        """Called after every weight update, to keep weights within the paper's constraints."""
 
     def after_epoch(self) -> None:
         """Called after every training epoch."""

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOptions
+from facemill.detectors.forgery.objective import ForgeryObjective
 from facemill.options import Options, check_options
-from facemill.registry import FORGERY_DETECTORS
+from facemill.registry import FORGERY_DETECTORS, OBJECTIVES
 
-__all__ = ["create", "describe_options", "options_of"]
+__all__ = ["create", "create_objective", "describe_options", "options_of"]
 
 
 def options_of(name: str, options: Mapping[str, Any] | None = None) -> ForgeryOptions:
@@ -51,6 +52,22 @@ def create(name: str, **options: Any) -> ForgeryDetector:
         DetectorError: if the backbone's weights are missing or damaged.
     """
     return FORGERY_DETECTORS[name](options_of(name, options))
+
+
+def create_objective(
+    network: ForgeryDetector, name: str = "paper", options: Mapping[str, Any] | None = None
+) -> ForgeryObjective:
+    """Build an objective for a network, on the CPU.
+
+    Args:
+        name: `paper` for the network's own, or one of `registry.OBJECTIVES`.
+        options: see the objective's `options_type`.
+
+    Raises:
+        ConfigError: if the name, an option or a value is unknown.
+    """
+    kind = network.objective_type if name == "paper" else OBJECTIVES[name]
+    return kind(network, check_options(f"The objective {name}", kind.options_type, options or {}))
 
 
 def _description(model: type, key: str) -> str | None:

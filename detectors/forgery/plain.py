@@ -6,12 +6,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from facemill.detectors.forgery.backbones import create_backbone, input_statistics
-from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec, Side
+from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, InputSpec, Side
 
 __all__ = ["EfficientNetB4", "Plain", "PlainOptions", "ResNet18", "ResNet34", "Xception"]
 
 
-class PlainOptions(ForgeryOptions):
+class PlainOptions(BackboneOptions):
     """Options of `Plain`."""
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -71,14 +71,15 @@ def detectors(
         return
     if as_json:
         found = {known: forgery.options_of(known) for known in FORGERY_DETECTORS}
-        listed = {known: {"size": options.size, "backbone": options.backbone} for known, options in found.items()}
+        listed = {known: options.model_dump(include={"size", "backbone"}) for known, options in found.items()}
         echo_json({"face": {known: kind.variants for known, kind in FACE_DETECTORS.items()}, "forgery": listed})
         return
     for known, kind in FACE_DETECTORS.items():
         echo(f"face     {known:<16} {', '.join(kind.variants)}".rstrip())
     for known in FORGERY_DETECTORS:
         options = forgery.options_of(known)
-        echo(f"forgery  {known:<16} {options.size} px, {options.backbone}")
+        backbone = getattr(options, "backbone", None)  # a detector need not be built on one
+        echo(f"forgery  {known:<16} {options.size} px{f', {backbone}' if backbone else ''}")
 
 
 def demo(

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 from facemill.options import Probability
 from facemill.pipeline.config.settings import Positive, Settings
 
-__all__ = ["AugmentSettings", "OptimizerSettings", "ScheduleSettings", "TrainSettings"]
+__all__ = ["AugmentSettings", "ObjectiveSettings", "OptimizerSettings", "ScheduleSettings", "TrainSettings"]
 
 NonNegative = Annotated[float, Field(ge=0, le=1e3)]
 Quality = Annotated[int, Field(ge=1, le=100)]
@@ -21,6 +21,15 @@ def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
 
 Ascending = AfterValidator(_ascending)
 """Validates that a pair of bounds is ascending."""
+
+
+class ObjectiveSettings(Settings):
+    """What the detector is trained for."""
+
+    name: str = "paper"
+    """`paper` for the detector's own objective, `classification` for cross-entropy alone, or another registered one."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of an objective that is not the paper's, whose options are the detector's."""
 
 
 class OptimizerSettings(Settings):
@@ -114,6 +123,7 @@ class TrainSettings(Settings):
     """Crops per step, summed over all devices, before accumulation."""
     accumulate: Positive = 1
     """Steps whose gradients are averaged before each weight update."""
+    objective: ObjectiveSettings = ObjectiveSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     precision: Literal["auto", "float32", "bf16"] = "auto"

@@ -132,7 +132,7 @@ def train(
     initial = None if init_from is None else Path(init_from) / MODEL_FILE
     network = create(detector, **config.options) if initial is None else load_detector(config, initial)
     module = ForgeryModule(network, config.train, seed=config.seed, compiled=compiled, synchronised=synchronised)
-    optimizer = create_optimizer(module.detector, config.train.optimizer)
+    optimizer = create_optimizer(module, config.train.optimizer)
     schedule = create_schedule(optimizer, config.train.schedule, config.train.epochs)
     settings = config.train.model_copy(update={"batch": _per_rank(config.train.batch, ranks)})
     workers = default_workers(count) if workers is None else workers
@@ -149,7 +149,7 @@ def train(
         torch.backends.cudnn.benchmark = True  # all inputs have one size, so the search for the fastest kernels pays
     with launched(on_gpu=on_gpu, nodes=nodes, processes=count, mixed=mixed) as fabric:
         order = {"seed": config.seed, "rank": fabric.global_rank, "world": ranks}
-        faces = TrainingData(data, settings, workers=workers, fields=module.detector.fields, **order)
+        faces = TrainingData(data, settings, workers=workers, fields=module.objective.fields, **order)
         loop = TrainingLoop(fabric, module, optimizer, schedule, faces, out, settings, seed=config.seed, steps=steps)
         loop.resume()
         conditions = Conditions(

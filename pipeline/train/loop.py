@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from facemill import ConfigError
-from facemill.detectors.forgery.base import classification_loss
+from facemill.detectors.forgery.objective import classification_loss
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import TrainingData
 from facemill.pipeline.data.split import describe_sample
@@ -97,7 +97,7 @@ class TrainingLoop:
             metrics = self._train(epoch, log) | self._validate(epoch)
             self.rows.append({"epoch": epoch, "learning_rate": rate, **dict(sorted(metrics.items()))})
             log.epoch(self.rows)
-            self._module.detector.after_epoch()
+            self._module.after_epoch()
             self._schedule.step()
             self._save(epoch)
 
@@ -121,7 +121,7 @@ class TrainingLoop:
                 log.step()
             self._optimizer.step()
             self._optimizer.zero_grad()
-            self._module.detector.after_step()
+            self._module.after_step()
         self._check(loss, epoch, step - 1, log)
         return means.over_ranks(self._fabric)
 

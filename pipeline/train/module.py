@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
-from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector
+from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector, TrainingStep, create_objective
 from facemill.pipeline.config.train_settings import AugmentSettings, TrainSettings
 from facemill.pipeline.data import Augmentation, prepare
 
@@ -16,10 +16,11 @@ __all__ = ["ForgeryModule"]
 
 
 class ForgeryModule(nn.Module):
-    """Prepares batches on the device, and computes the paper's loss or log-odds.
+    """Prepares batches on the device, and computes the loss, or log-odds.
 
     Args:
         detector: is changed in place if `compiled` or `synchronised`.
+        settings: its `objective` is created here, so that its weights are drawn after the detector's.
         synchronised: compute the statistics of norm layers over all ranks.
     """
 
@@ -35,12 +36,13 @@ class ForgeryModule(nn.Module):
         super().__init__()
         # Not PyTorch's conversion, which drops the activations inside timm's norm layers.
         self.detector: ForgeryDetector = convert_sync_batchnorm(detector) if synchronised else detector
+        self.objective = create_objective(detector, settings.objective.name, settings.objective.options)
         augment = AugmentSettings(flip=0) if settings.overfit else settings.augment
         self._augmentation = Augmentation(augment, seed=seed)
         self._seed = seed
         self._permuted_labels: Tensor | None = None
         if compiled:
-            self.detector.compile()  # in place: calls from a loss are compiled too, and checkpoint keys stay
+            self.detector.compile()  # in place: calls from an objective are compiled too, and checkpoint keys stay
 
     def shuffle_labels(self, labels: NDArray[np.int64], device: torch.device) -> None:
         """Train on a permutation, fixed by the seed, of the training samples' labels, int64 [N], and without masks."""
@@ -59,8 +61,19 @@ class ForgeryModule(nn.Module):
             if raw.has_mask is not None:
                 raw["has_mask"] = torch.zeros_like(raw.has_mask)
         batch = prepare(raw, self.detector.input_spec, self._augmentation, epoch=epoch, step=step)
-        loss = self.detector.loss(self.detector(_channels_last(batch.images)), batch)
+        output = self.detector(_channels_last(batch.images))
+        loss = self.objective(output, batch, TrainingStep(self.detector, epoch, step))
         return loss.total, dict(loss.terms)
+
+    def after_step(self) -> None:
+        """To be called after every weight update."""
+        self.detector.after_step()
+        self.objective.after_step()
+
+    def after_epoch(self) -> None:
+        """To be called after every epoch."""
+        self.detector.after_epoch()
+        self.objective.after_epoch()
 
     @torch.no_grad()
     def score(self, raw: ForgeryBatch) -> Tensor:

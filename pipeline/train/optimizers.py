@@ -9,11 +9,11 @@ from typing import Any
 
 import timm.optim
 import torch
+from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, StepLR
 
 from facemill import ConfigError
-from facemill.detectors.forgery import ForgeryDetector
 from facemill.pipeline.config.train_settings import OptimizerSettings, ScheduleSettings
 from facemill.registry import nearest
 
@@ -25,14 +25,14 @@ _LAYERS = (re.compile(r"(?:^|\.)stages\.(\d+)\."), re.compile(r"(?:^|\.)(?:block
 _WITH_CLOSURE = ("lbfgs", "sparseadam")
 
 
-def create_optimizer(detector: ForgeryDetector, settings: OptimizerSettings) -> Optimizer:
-    """Create the optimiser of a detector's trainable weights.
+def create_optimizer(module: nn.Module, settings: OptimizerSettings) -> Optimizer:
+    """Create the optimiser of all trainable weights of a module: a detector, and its objective.
 
     Raises:
-        ConfigError: if neither PyTorch nor timm has the optimiser, it does not take the options, or the detector has
+        ConfigError: if neither PyTorch nor timm has the optimiser, it does not take the options, or the module has
             no layers to decay learning rates by.
     """
-    groups = _groups(detector, settings)
+    groups = _groups(module, settings)
     create, arguments = _find(settings)
     try:
         return create(groups, **{"lr": settings.lr, **arguments, **settings.options})
@@ -86,11 +86,11 @@ def _is_optimizer(kind: object) -> bool:
     return inspect.isclass(kind) and issubclass(kind, Optimizer) and kind.__name__.lower() not in _WITH_CLOSURE
 
 
-def _groups(detector: ForgeryDetector, s: OptimizerSettings) -> Groups:
-    """Weights by learning rate and decay; one group, in the order of the detector, unless the settings ask for more."""
-    scale = _scales(detector, s.layer_decay)
+def _groups(module: nn.Module, s: OptimizerSettings) -> Groups:
+    """Weights by learning rate and decay; one group, in the order of the module, unless the settings ask for more."""
+    scale = _scales(module, s.layer_decay)
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
-    for name, weight in detector.named_parameters():
+    for name, weight in module.named_parameters():
         if weight.requires_grad:
             key = (scale(name), s.no_decay and weight.ndim <= 1)  # biases and the weights of norms have one dimension
             lowered = {"lr": s.lr * key[0]} if key[0] != 1 else {}
@@ -99,9 +99,9 @@ def _groups(detector: ForgeryDetector, s: OptimizerSettings) -> Groups:
     return list(groups.values())
 
 
-def _scales(detector: ForgeryDetector, decay: float) -> Callable[[str], float]:
+def _scales(module: nn.Module, decay: float) -> Callable[[str], float]:
     """Factor of the learning rate by a weight's name: 1 after the layers, `decay` in the last, then its powers."""
-    names = [name for name, _ in detector.named_parameters()]
+    names = [name for name, _ in module.named_parameters()]
     if decay == 1:
         return lambda name: 1.0
     layers = next((pattern for pattern in _LAYERS if any(map(pattern.search, names))), None)

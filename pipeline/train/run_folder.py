@@ -144,7 +144,8 @@ def load_detector(config: RunConfig, weights: Path) -> ForgeryDetector:
         DetectorError: if the weights are damaged or of another detector.
     """
     # All weights come from the run, so pretrained weights of the backbone are not needed.
-    detector = create(config.detector, **{**config.options, "pretrained": False, "weights": None})
+    own = {name: value for name, value in {"pretrained": False, "weights": None}.items() if name in config.options}
+    detector = create(config.detector, **{**config.options, **own})
     try:
         load_model(detector, weights)
     except (SafetensorError, RuntimeError, OSError) as error:

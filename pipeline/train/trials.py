@@ -69,9 +69,9 @@ def find_rates(
     on_gpu = uses_gpu(device)
     torch.manual_seed(config.seed)
     module = ForgeryModule(create(detector, **config.options), config.train, seed=config.seed)
-    optimizer = create_optimizer(module.detector, config.train.optimizer)
+    optimizer = create_optimizer(module, config.train.optimizer)
     scales = [group["lr"] / config.train.optimizer.lr for group in optimizer.param_groups]
-    faces = TrainingData(data, config.train, workers=workers, seed=config.seed, fields=module.detector.fields)
+    faces = TrainingData(data, config.train, workers=workers, seed=config.seed, fields=module.objective.fields)
     mixed = is_mixed(config.train.precision, on_gpu=on_gpu)
     found: list[RateLoss] = []
     with launched(on_gpu=on_gpu, nodes=1, processes=1, mixed=mixed) as fabric:
@@ -92,7 +92,7 @@ def find_rates(
             fabric.backward(loss)
             optimizer.step()
             optimizer.zero_grad()
-            module.detector.after_step()
+            module.after_step()
     return found
 
 

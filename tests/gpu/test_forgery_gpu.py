@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from facemill.detectors.forgery import ForgeryBatch, create
+from facemill.detectors.forgery import (
+    ForgeryBatch,
+    ForgeryDetector,
+    ForgeryObjective,
+    TrainingStep,
+    create,
+    create_objective,
+)
 from facemill.pipeline.config.train_settings import AugmentSettings
 from facemill.pipeline.data import Augmentation, prepare
 
@@ -53,22 +60,24 @@ def test_two_training_steps_leave_finite_weights(name: str, compiled: bool) -> N
     if compiled:
         detector.compile()
     batch = prepare(raw_batch(), detector.input_spec)
-    optimizer = torch.optim.Adam(detector.parameters(), 1e-4)
+    objective = create_objective(detector).to("cuda")
+    optimizer = torch.optim.Adam([*detector.parameters(), *objective.parameters()], 1e-4)
     for _ in range(2):
         optimizer.zero_grad()
-        loss = loss_of(detector, batch)
+        loss = loss_in_bf16(detector, objective, batch)
         loss.backward()
         optimizer.step()
         detector.after_step()
-    detector.after_epoch()
+        objective.after_step()
+    objective.after_epoch()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(weight).all() for weight in detector.parameters())
 
 
-def loss_of(detector: torch.nn.Module, batch: ForgeryBatch) -> torch.Tensor:
+def loss_in_bf16(detector: ForgeryDetector, objective: ForgeryObjective, batch: ForgeryBatch) -> torch.Tensor:
     with torch.autocast("cuda", torch.bfloat16):
         output = detector(batch.images.contiguous(memory_format=torch.channels_last))
-        return detector.loss(output, batch).total
+        return objective(output, batch, TrainingStep(detector)).total
 
 
 @pytest.mark.parametrize("name", SMALL)

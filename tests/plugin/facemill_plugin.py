@@ -197,7 +197,6 @@ def __getattr__(name: str) -> Any:
 
     class ProbeOptions(ForgeryOptions):
         size: int = 32
-        backbone: str = "none"
         width: int = 4
 
     class Probe(ForgeryDetector):

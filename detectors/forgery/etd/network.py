@@ -9,21 +9,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from facemill.detectors.forgery.backbones import Backbone, create_backbone
-from facemill.detectors.forgery.base import (
-    ForgeryDetector,
-    ForgeryOptions,
-    ForgeryOutput,
-    InputSpec,
-    LossTerms,
-    Side,
-)
-from facemill.detectors.forgery.batch import ForgeryBatch
-from facemill.detectors.forgery.etd.losses import (
-    LearnedWeighting,
-    global_information_loss,
-    local_information_loss,
-    soft_cross_entropy,
-)
+from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, InputSpec, Side
+from facemill.detectors.forgery.etd.objective import ETDObjective
 from facemill.detectors.forgery.precision import without_autocast
 
 __all__ = ["ETD", "ETDOptions", "ETDOutput", "LocalBlocks"]
@@ -32,7 +19,7 @@ FUSION_WIDTHS = (1000, 500)  # of the fusion layer; these and the dropout as in 
 DROPOUT = 0.5
 
 
-class ETDOptions(ForgeryOptions):
+class ETDOptions(BackboneOptions):
     """Options of `ETD`: Table 4 varies `lil` and `gil`, Table 5 `backbone`, Figure 5 and Table 7 `n`."""
 
     size: Side = 224
@@ -97,6 +84,7 @@ class ETD(ForgeryDetector):
     """
 
     options_type = ETDOptions
+    objective_type = ETDObjective
     options: ETDOptions
 
     def __init__(self, options: ETDOptions) -> None:
@@ -111,7 +99,6 @@ class ETD(ForgeryDetector):
         self.joint_head = nn.Linear(joint_width, 2)
         self.without_heads = nn.ModuleList(nn.Linear(joint_width - local_width, 2) for _ in blocks)
         self.local_heads = nn.ModuleList(nn.Linear(local_width, 2) for _ in blocks if options.local_heads)
-        self.weighting = LearnedWeighting(1 + options.gil + options.lil)
 
     @property
     def cam_layer(self) -> nn.Module:
@@ -132,23 +119,6 @@ class ETD(ForgeryDetector):
                 without=torch.stack(without, 1),
                 local=torch.stack(local, 1) if local else None,
             )
-
-    def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:
-        """Eq. 13 with learned weights; its cross-entropy is the sum over P_G, P_Z, and each P_{Z without z_i}.
-
-        Local heads, if there are any, add the mean of their cross-entropies.
-        """
-        assert isinstance(output, ETDOutput)
-        heads = torch.cat([output.fused[:, None], output.joint[:, None], output.without], 1)  # [B, 2 + n, 2]
-        classification = soft_cross_entropy(heads, batch.labels).sum()
-        if output.local is not None:
-            classification = classification + soft_cross_entropy(output.local, batch.labels).mean()
-        terms = {"classification": classification}
-        if self.options.gil:
-            terms["global_information"] = global_information_loss(output.joint, output.fused)
-        if self.options.lil:
-            terms["local_information"] = local_information_loss(output.joint, output.without)
-        return LossTerms(self.weighting(torch.stack(list(terms.values()))), terms)
 
     def explain(self, images: Tensor) -> dict[str, Tensor]:
         """Evidence for fake (below 0: for real) in each cell of each local feature, `local 1` to `local n`.

@@ -9,30 +9,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facemill.detectors.forgery.backbones import Backbone, create_backbone
-from facemill.detectors.forgery.base import (
-    ForgeryDetector,
-    ForgeryOptions,
-    ForgeryOutput,
-    InputSpec,
-    LossTerms,
-    Side,
-    classification_loss,
-    masked_mean,
-)
-from facemill.detectors.forgery.batch import ForgeryBatch
+from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, InputSpec, Side
 from facemill.detectors.forgery.lrl.dct import DCTHighPass
 from facemill.detectors.forgery.lrl.modules import RFAM, MaskDecoder, MultiScale, patch_similarity
+from facemill.detectors.forgery.lrl.objective import LRLObjective
 from facemill.detectors.forgery.precision import without_autocast
-from facemill.masks.patches import patch_size, similarity_target
+from facemill.masks.patches import patch_size
 
 __all__ = ["LRL", "LRLOptions", "LRLOutput"]
 
-SIMILARITY_WEIGHT = 10.0  # lambda_1 of Eq. 13
-MASK_WEIGHT = 1.0  # lambda_2
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-class LRLOptions(ForgeryOptions):
+class LRLOptions(BackboneOptions):
     """Options of `LRL`; the defaults are the full model; Table 4 varies `rgb`, `frequency`, `rfam` and `mpsm`."""
 
     size: Side = 299
@@ -88,6 +77,7 @@ class LRL(ForgeryDetector):
     """
 
     options_type = LRLOptions
+    objective_type = LRLObjective
     options: LRLOptions
 
     def __init__(self, options: LRLOptions) -> None:
@@ -110,10 +100,6 @@ class LRL(ForgeryDetector):
         self.decoder = MaskDecoder(width)
 
     @property
-    def fields(self) -> tuple[str, ...]:
-        return ("mask",)
-
-    @property
     def cam_layer(self) -> nn.Module:
         if not self.options.mpsm:
             return self.multi_scale
@@ -134,31 +120,6 @@ class LRL(ForgeryDetector):
         """Log-odds of each pixel being forged, [B, 1, *size]."""
         # The decoder's 1x1 convolution commutes with resizing, and is cheaper on the smaller map.
         return F.interpolate(self.decoder(output.features), size, mode="bilinear")
-
-    def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:
-        """L_ce + 10 L_sim + L_seg (Eq. 13), with means in place of the norm and the sum of Eqs. 10 and 12.
-
-        Samples without a mask contribute to the classification term only.
-        """
-        assert isinstance(output, LRLOutput)
-        height, width = batch.images.shape[-2:]
-        # If no mask is known, terms of 0 keep every parameter in the graph, as DDP requires.
-        masks, known = batch.masks, batch.has_mask
-        if masks is None or known is None:
-            masks = batch.images.new_zeros(len(batch.images), 1, height, width)
-            known = torch.zeros(len(masks), dtype=torch.bool, device=masks.device)
-        mask_logits = self.decode(output, (height, width)).float()
-        errors = F.binary_cross_entropy_with_logits(mask_logits, masks.float(), reduction="none")
-        terms = {
-            "classification": classification_loss(output.logit, batch.labels),
-            "mask": masked_mean(errors.mean((1, 2, 3)), known),
-        }
-        total = terms["classification"] + MASK_WEIGHT * terms["mask"]
-        if output.similarity is not None:
-            errors = (output.similarity - similarity_target(masks, self.options.k)).square()
-            terms["similarity"] = masked_mean(errors.mean((1, 2)), known)
-            total = total + SIMILARITY_WEIGHT * terms["similarity"]
-        return LossTerms(total, terms)
 
     def explain(self, images: Tensor) -> dict[str, Tensor]:
         """`similarity`: mean similarity of each of k x k patches to all, 0..1; `mask`: the predicted mask, 0..1."""

@@ -13,17 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facemill.detectors.forgery.backbones import Backbone, create_backbone
-from facemill.detectors.forgery.base import (
-    ForgeryDetector,
-    ForgeryOptions,
-    ForgeryOutput,
-    InputSpec,
-    LossTerms,
-    classification_loss,
-)
-from facemill.detectors.forgery.batch import ForgeryBatch
-from facemill.detectors.forgery.mat.augment import attention_guided_augment
-from facemill.detectors.forgery.mat.losses import AdditiveMarginLoss, RegionIndependenceLoss, region_vectors
+from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, InputSpec
+from facemill.detectors.forgery.mat.objective import MATObjective
 from facemill.detectors.forgery.mat.pooling import bilinear_attention_pool, weighted_mean
 from facemill.detectors.forgery.mat.texture import TextureEnhancement
 
@@ -32,7 +23,7 @@ __all__ = ["MAT", "MATOptions", "MATOutput"]
 _WIDTH = 256  # of the head's hidden layers
 
 
-class MATOptions(ForgeryOptions):
+class MATOptions(BackboneOptions):
     """Options of `MAT`: the defaults are the paper's full model."""
 
     size: Annotated[int, Field(ge=64)] = 380
@@ -80,6 +71,7 @@ class MAT(ForgeryDetector):
     """
 
     options_type = MATOptions
+    objective_type = MATObjective
     options: MATOptions
 
     def __init__(self, options: MATOptions) -> None:
@@ -103,8 +95,6 @@ class MAT(ForgeryDetector):
             nn.Dropout(options.dropout), nn.Linear(self.backbone.channels[-1], _WIDTH), nn.Hardswish()
         )
         self.classifier = nn.Sequential(nn.Linear(2 * _WIDTH, _WIDTH), nn.Hardswish(), nn.Linear(_WIDTH, 2))
-        region_losses = {"ams": AdditiveMarginLoss, "ril": RegionIndependenceLoss}
-        self.region_loss = None if options.loss == "none" else region_losses[options.loss](heads, shallow)
 
     @property
     def cam_layer(self) -> nn.Module:
@@ -124,36 +114,10 @@ class MAT(ForgeryDetector):
         real, fake = self.classifier(torch.cat(joined, dim=1)).unbind(1)
         return MATOutput(fake - real, attentions, pooled)
 
-    def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:
-        """Cross-entropy, the loss on regions, and in training cross-entropy of the augmented images (Eq. 5).
-
-        The augmented images, made with the attention maps of `output`, go through the network here; they have no
-        loss on regions, so that the centres depend on `output` alone.
-        """
-        assert isinstance(output, MATOutput)
-        terms = {"classification": classification_loss(output.logit, batch.labels)}
-        if self.region_loss is not None:
-            vectors = region_vectors(output.pooled, output.attentions)
-            terms[self.options.loss] = self.region_loss(vectors, batch.labels)
-        if self.training and self.options.agda != "none":
-            augmented = attention_guided_augment(batch.images, output.attentions, self.options.agda)
-            terms["agda"] = classification_loss(self(augmented).logit, batch.labels)
-        return LossTerms(torch.stack(list(terms.values())).sum(), terms)
-
     def explain(self, images: Tensor) -> dict[str, Tensor]:
         """The attention maps, "attention 1" to "attention M" (Figures 4 to 6)."""
         (deep,) = self.backbone.taps(images, (self._attention_stage,))
         return {f"attention {k}": maps for k, maps in enumerate(self.attention(deep).unbind(1), start=1)}
-
-    def after_step(self) -> None:
-        """Move the centres."""
-        if isinstance(self.region_loss, RegionIndependenceLoss):
-            self.region_loss.after_step()
-
-    def after_epoch(self) -> None:
-        """Decay the rate of the centres."""
-        if isinstance(self.region_loss, RegionIndependenceLoss):
-            self.region_loss.after_epoch()
 
 
 def _stage_of(backbone: Backbone, layer: str) -> int:

@@ -17,13 +17,14 @@ class TextureEnhancement(nn.Module):
     are DenseNet's.
 
     Attributes:
+        in_channels: of the shallow map.
         out_channels: of the enhanced map: the input's and those that each layer adds.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(_dense_layer(channels + _GROWTH * index) for index in range(_LAYERS))
-        self.out_channels = channels + _GROWTH * _LAYERS
+        self.in_channels, self.out_channels = channels, channels + _GROWTH * _LAYERS
 
     def forward(self, features: Tensor, grid: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Enhance the texture of a shallow map [B, C, H, W].

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from facemill import ConfigError
 from facemill.detectors.forgery.backbones import Backbone, create_backbone
-from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec, Side
+from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, InputSpec, Side
 from facemill.detectors.forgery.sia.attention import Aggregation, SelfInformationAttention
 from facemill.detectors.forgery.sia.baselines import NonLocal, squeeze_excitation
 
@@ -25,7 +25,7 @@ MOBILENETV2_POSITIONS: tuple[Position, ...] = (2, (4, 1))  # "after the 3th and 
 XCEPTION_POSITIONS: tuple[Position, ...] = (3,)  # "between 3th block and 4 block"
 
 
-class SIAOptions(ForgeryOptions):
+class SIAOptions(BackboneOptions):
     """Options of `SIA`: the defaults are the paper's full model."""
 
     size: Side = 299

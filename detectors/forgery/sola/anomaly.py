@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facemill.detectors.forgery.base import masked_mean
+from facemill.detectors.forgery.objective import masked_mean
 from facemill.masks.local_anomaly import NEIGHBOURS, local_anomaly_targets
 
 __all__ = ["AnomalyPredictor", "LocalAnomalies", "supervised_anomaly_loss", "weak_anomaly_loss"]

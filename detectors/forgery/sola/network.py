@@ -11,19 +11,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from facemill.detectors.forgery.backbones import Backbone, create_backbone
-from facemill.detectors.forgery.base import (
-    ForgeryDetector,
-    ForgeryOptions,
-    ForgeryOutput,
-    InputSpec,
-    LossTerms,
-    Side,
-    classification_loss,
-)
-from facemill.detectors.forgery.batch import ForgeryBatch
+from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, InputSpec, Side
 from facemill.detectors.forgery.precision import without_autocast
-from facemill.detectors.forgery.sola.anomaly import LocalAnomalies, supervised_anomaly_loss, weak_anomaly_loss
+from facemill.detectors.forgery.sola.anomaly import LocalAnomalies
 from facemill.detectors.forgery.sola.noise import NoiseFilters
+from facemill.detectors.forgery.sola.objective import SOLAObjective
 from facemill.detectors.forgery.sola.trunk import fused_stages
 from facemill.masks.local_anomaly import NEIGHBOURS
 
@@ -35,7 +27,7 @@ _NAMES = {"v1": "vertical 1", "v2": "vertical 2", "h1": "horizontal 1", "h2": "h
 Weight = Annotated[float, Field(ge=0)]
 
 
-class SOLAOptions(ForgeryOptions):
+class SOLAOptions(BackboneOptions):
     """Options of `SOLA`; the defaults are the paper's weakly supervised model."""
 
     size: Side = 256
@@ -95,6 +87,7 @@ class SOLA(ForgeryDetector):
     """
 
     options_type = SOLAOptions
+    objective_type = SOLAObjective
     options: SOLAOptions
 
     def __init__(self, options: SOLAOptions) -> None:
@@ -120,10 +113,6 @@ class SOLA(ForgeryDetector):
         )
 
     @property
-    def fields(self) -> tuple[str, ...]:
-        return ("mask",) if self.options.supervision == "full" else ()
-
-    @property
     def cam_layer(self) -> nn.Module:
         return self.pool
 
@@ -137,24 +126,6 @@ class SOLA(ForgeryDetector):
             first, second = self.anomalies(features.float())
             pooled = self.conv(second.sigmoid()).relu().mean((2, 3))  # [B, 64]
             return SOLAOutput(self.classifier(pooled)[:, 0], first, second)
-
-    def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:
-        """Eq. 11 with Eq. 10 or Eq. 12. With full supervision, samples without a mask add to the first term only."""
-        if not isinstance(output, SOLAOutput):
-            raise TypeError(f"SOLA's loss takes SOLA's own output, not {type(output).__name__}.")
-        classification = classification_loss(output.logit, batch.labels)
-        first, second = self._anomaly_losses(output, batch)
-        total = self.options.alpha * classification + self.options.beta * first + self.options.gamma * second
-        return LossTerms(total, {"classification": classification, "first_order": first, "second_order": second})
-
-    def _anomaly_losses(self, output: SOLAOutput, batch: ForgeryBatch) -> tuple[Tensor, Tensor]:
-        first, second = output.first_logits, output.second_logits
-        if self.options.supervision == "weak":
-            return weak_anomaly_loss(first, second, batch.labels)
-        if batch.masks is None or batch.has_mask is None:
-            zero = first.new_zeros(())
-            return zero, zero
-        return supervised_anomaly_loss(first, second, batch.masks, batch.has_mask)
 
     def explain(self, images: Tensor) -> dict[str, Tensor]:
         """The anomaly maps, 0..1, [B, h, w] each; first order maps are averaged over their 64 channels."""

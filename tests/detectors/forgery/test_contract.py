@@ -14,9 +14,10 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from facemill import ConfigError
-from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector, create, options_of
+from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector, create, create_objective, options_of
 from facemill.detectors.forgery.gradcam import grad_cam
 from facemill.registry import FORGERY_DETECTORS
+from tests.detectors.forgery.losses import loss_of
 
 SMALL: dict[str, dict[str, Any]] = {
     "efficientnet_b4": {"backbone": "tinynet_e", "size": 64},
@@ -35,6 +36,7 @@ every = pytest.mark.parametrize("name", list(FORGERY_DETECTORS))
 every_kind = pytest.mark.parametrize(
     "name", sorted({type(create(name, **SMALL[name])).forward: name for name in SMALL}.values())
 )
+
 """One name of each class: for what is slow."""
 
 
@@ -51,7 +53,7 @@ def trained(name: str) -> ForgeryDetector:
     for _ in range(3):
         batch = batch_of(detector, [0, 1, 0, 1, 0, 1])
         optimizer.zero_grad()
-        detector.loss(detector(batch.images), batch).total.backward()
+        loss_of(detector, batch).total.backward()
         optimizer.step()
         detector.after_step()
     return detector.eval()
@@ -117,7 +119,7 @@ def test_a_prediction_does_not_depend_on_the_rest_of_the_batch(name: str) -> Non
 def test_the_loss_is_finite_whatever_the_batch_holds(name: str, labels: list[float], masks: bool) -> None:
     detector = create(name, **SMALL[name]).train()
     batch = batch_of(detector, labels, masks=masks)
-    loss = detector.loss(detector(batch.images), batch)
+    loss = loss_of(detector, batch)
     assert loss.total.ndim == 0
     assert torch.isfinite(loss.total)
     assert all(torch.isfinite(term).all() for term in loss.terms.values())
@@ -128,7 +130,7 @@ def test_every_weight_gets_a_gradient(name: str) -> None:
     """A weight without one is an error under distributed training, and most often a wiring mistake."""
     detector = create(name, **SMALL[name]).train()
     batch = batch_of(detector, [0, 1, 0, 1])
-    detector.loss(detector(batch.images), batch).total.backward()
+    loss_of(detector, batch).total.backward()
     idle = [key for key, weight in detector.named_parameters() if weight.requires_grad and weight.grad is None]
     assert idle == []
     assert all(torch.isfinite(weight.grad).all() for weight in detector.parameters() if weight.grad is not None)
@@ -200,8 +202,10 @@ def test_pictures_have_one_map_per_image(name: str) -> None:
 @every
 def test_an_epoch_can_end(name: str) -> None:
     detector = create(name, **SMALL[name])
-    detector.after_epoch()
-    assert not any(torch.isnan(value).any() for value in detector.state_dict().values())
+    objective = create_objective(detector)
+    for module in (detector, objective):
+        module.after_epoch()
+        assert not any(torch.isnan(value).any() for value in module.state_dict().values())
 
 
 @every

@@ -10,7 +10,7 @@ class Tiny(ForgeryDetector):
     """Three feature maps; the logit is the weighted sum of their squares' means."""
 
     def __init__(self, weights: tuple[float, ...] = (1.0, -2.0, 0.5)) -> None:
-        super().__init__(ForgeryOptions(size=6, backbone="none"))
+        super().__init__(ForgeryOptions(size=6))
         self.input_spec = InputSpec(6)
         self.features = nn.Conv2d(3, 3, 3, stride=2, padding=1)
         self.frozen = nn.BatchNorm2d(3).eval()

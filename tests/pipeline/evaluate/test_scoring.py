@@ -20,7 +20,7 @@ class Brightness(ForgeryDetector):
     """Log-odds: a hundred times the mean of the values it is given."""
 
     def __init__(self, size: int = 32) -> None:
-        super().__init__(ForgeryOptions(size=size, backbone="none"))
+        super().__init__(ForgeryOptions(size=size))
         self.input_spec = InputSpec(size, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
         self.gain = nn.Parameter(torch.tensor(100.0))
         self.dropout = nn.Dropout(0.5)

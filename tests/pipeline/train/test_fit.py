@@ -178,8 +178,8 @@ def test_the_control_trains_on_permuted_labels(toy: Path, tmp_path: Path, monkey
 
     def step(self: ForgeryModule, take, epoch, number):
         raw = take()
-        self.detector.loss = lambda output, batch: record(
-            raw, batch, type(self.detector).loss(self.detector, output, batch)
+        self.objective.forward = lambda output, batch, at: record(
+            raw, batch, type(self.objective).forward(self.objective, output, batch, at)
         )
         return keep(self, take, epoch, number)
 

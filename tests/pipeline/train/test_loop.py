@@ -10,8 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from facemill.detectors.forgery import ForgeryBatch, ForgeryOutput, InputSpec
-from facemill.detectors.forgery.base import LossTerms
+from facemill.detectors.forgery import (
+    Classification,
+    ForgeryBatch,
+    ForgeryObjective,
+    ForgeryOutput,
+    InputSpec,
+    LossTerms,
+    TrainingStep,
+)
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.train import train
@@ -148,22 +155,18 @@ def test_batch_normalisation_learns(recorded: list[tuple[str, Any]]) -> None:
     assert not torch.equal(first, second)
 
 
-class LateTerm(Tiny):
+class LateTerm(Classification):
     """Has a second term of the loss from the second epoch on."""
 
-    epochs = 0
-
-    def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:
-        base = super().loss(output, batch)
-        late = {"late": output.logit.square().mean()} if self.epochs else {}
+    def forward(self, output: ForgeryOutput, batch: ForgeryBatch, step: TrainingStep) -> LossTerms:
+        base = super().forward(output, batch, step)
+        late = {"late": output.logit.square().mean()} if step.epoch else {}
         return LossTerms(base.total, {**base.terms, **late})
-
-    def after_epoch(self) -> None:
-        self.epochs += 1
 
 
 def test_a_term_that_begins_later_has_a_column(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(use(monkeypatch, LateTerm), [toy], tmp_path, recipe(), progress=False)
+    monkeypatch.setattr(Tiny, "objective_type", LateTerm)
+    train(use(monkeypatch, Tiny), [toy], tmp_path, recipe(), progress=False)
     names, first, second = ((tmp_path / "log.csv").read_text()).splitlines()
     column = names.split(",").index("train_late")
     assert first.split(",")[column] == ""
@@ -180,14 +183,17 @@ def test_a_term_may_not_take_the_total_s_name() -> None:
         LossTerms(torch.zeros(()), {"loss": torch.zeros(())})
 
 
+class MeanLogit(ForgeryObjective):
+    def forward(self, output: ForgeryOutput, batch: ForgeryBatch, step: TrainingStep) -> LossTerms:
+        loss = output.logit.sum() / len(batch.labels)
+        return LossTerms(loss, {"slope": loss})
+
+
 class Slope(Tiny):
     """Has a loss whose gradient is that of the mean logit of a batch; records the gradient that moves the weights."""
 
+    objective_type = MeanLogit
     seen: list[float]
-
-    def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:
-        loss = output.logit.sum() / len(batch.labels)
-        return LossTerms(loss, {"slope": loss})
 
     def after_step(self) -> None:
         self.seen.append(float(self.head.bias.detach()))

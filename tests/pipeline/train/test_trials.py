@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from facemill import DetectorError
+from facemill.detectors.forgery import Classification
 from facemill.pipeline.commands import training
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import FaceDataset, TrainingData
@@ -63,11 +64,12 @@ def test_overfitting_is_without_augmentation_and_lowers_the_loss(
 def test_a_dry_run_does_one_step_and_leaves_nothing(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     events: list[str] = []
-    for name in ("loss", "after_step", "after_epoch"):
-        own = getattr(Tiny, name)
-        monkeypatch.setattr(Tiny, name, lambda self, *args, name=name, own=own: events.append(name) or own(self, *args))
+    for name in ("forward", "after_step", "after_epoch"):
+        own = getattr(Classification, name)
+        record = lambda self, *args, name=name, own=own: events.append(name) or own(self, *args)  # noqa: E731
+        monkeypatch.setattr(Classification, name, record)
     dry_run(use(monkeypatch, Tiny), [toy], recipe("train.batch=2", "train.accumulate=2"), progress=False)
-    assert events == ["loss", "loss", "after_step", "after_epoch"]
+    assert events == ["forward", "forward", "after_step", "after_epoch"]
     assert not list(tmp_path.iterdir())
 
 

@@ -16,7 +16,6 @@ __all__ = ["Tiny", "recipe", "use"]
 
 class TinyOptions(ForgeryOptions):
     size: int = 16
-    backbone: str = "none"
 
 
 class Tiny(ForgeryDetector):

@@ -39,7 +39,7 @@ def main(data: Path, out: Path) -> None:
         nonlocal epochs
         save(self, epoch)
         epochs += 1
-        ended["buffers"] = {name: value.tolist() for name, value in self._module.detector.named_buffers()}
+        ended["buffers"] = {name: value.tolist() for name, value in self._module.named_buffers()}
         ended["weights"] = {name: value.tolist() for name, value in self._module.detector.named_parameters()}
 
     ForgeryModule.forward, ForgeryModule.score, TrainingLoop._save = recorded_step, recorded_score, end

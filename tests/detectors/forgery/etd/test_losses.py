@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from facemill.detectors.forgery import ForgeryBatch
+from facemill.detectors.forgery import ForgeryBatch, create_objective
 from facemill.detectors.forgery.etd.losses import (
     LearnedWeighting,
     global_information_loss,
@@ -15,6 +15,7 @@ from facemill.detectors.forgery.etd.losses import (
     soft_cross_entropy,
 )
 from facemill.detectors.forgery.etd.network import ETD, ETDOptions, ETDOutput
+from tests.detectors.forgery.losses import loss_of
 
 LABELS = [0.0, 1.0, 0.35, 0.9, 1.0]  # mixed images have soft ones
 B, N = len(LABELS), 3
@@ -142,9 +143,11 @@ def test_the_whole_loss(lil: bool, gil: bool, local_heads: bool) -> None:
         detector = ETD(
             ETDOptions(backbone="resnet18", size=64, n=N, width=8, lil=lil, gil=gil, local_heads=local_heads)
         )
-    detector.weighting = LearnedWeighting(1 + lil + gil)
+    objective = create_objective(detector)
     output = ETDOutput(fused[:, 1] - fused[:, 0], fused, joint, without, local)
-    loss = detector.loss(output, ForgeryBatch(image=torch.zeros(B, 3, 64, 64), label=torch.tensor(LABELS)))
+    loss = loss_of(
+        detector, ForgeryBatch(image=torch.zeros(B, 3, 64, 64), label=torch.tensor(LABELS)), output, objective
+    )
 
     heads = [fused, joint, *without.unbind(1)]
     expected = {"classification": sum(slow_cross_entropy(head, LABELS) for head in heads)}

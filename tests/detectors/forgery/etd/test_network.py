@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from facemill import ConfigError
-from facemill.detectors.forgery import ForgeryBatch
+from facemill.detectors.forgery import ForgeryBatch, create_objective
 from facemill.detectors.forgery.etd.network import ETD, ETDOptions, ETDOutput
+from tests.detectors.forgery.losses import loss_of
 
 SIZE = 64
 IMAGENET_CLASSES = 1000
@@ -35,8 +36,7 @@ def predict(detector: ETD, pictures: Tensor) -> ETDOutput:
 
 
 def network_parameters(detector: ETD) -> int:
-    """Parameters but for the learned weights of the losses, which are no part of the network."""
-    return sum(value.numel() for key, value in detector.named_parameters() if not key.startswith("weighting."))
+    return sum(value.numel() for value in detector.parameters())
 
 
 def on_paper(**options: object) -> ETD:
@@ -54,7 +54,7 @@ def giga_macs(detector: ETD) -> float:
 def test_the_full_model_has_the_papers_size() -> None:
     detector = on_paper()
     assert network_parameters(detector) == 87_965_120
-    assert detector.weighting.sigma.numel() == 3
+    assert create_objective(detector).weighting.sigma.numel() == 3
     assert giga_macs(detector) == pytest.approx(14.66, abs=0.005)
 
 
@@ -128,7 +128,7 @@ def normalised(layer: torch.nn.Module, x: Tensor) -> Tensor:
 def test_only_cross_entropy_teaches_the_head_of_all_features() -> None:
     detector = ETD(ETDOptions(backbone="resnet18", size=SIZE, n=2, width=8))
     batch = ForgeryBatch(image=images(4), label=torch.tensor([0.0, 1.0, 0.3, 0.8]))
-    terms = detector.loss(detector(batch.images), batch).terms
+    terms = loss_of(detector, batch).terms
     (terms["local_information"] + terms["global_information"]).backward()
     assert detector.joint_head.weight.grad is None
     learners = (*detector.blocks, *detector.without_heads, detector.fusion, detector.fused_head)

@@ -11,6 +11,7 @@ from facemill import ConfigError
 from facemill.detectors.forgery import ForgeryBatch
 from facemill.detectors.forgery.lrl.modules import patch_similarity
 from facemill.detectors.forgery.lrl.network import LRL, LRLOptions
+from tests.detectors.forgery.losses import loss_of
 
 TABLE_4 = {
     "rgb": {"frequency": False, "rfam": False, "mpsm": False},
@@ -136,7 +137,7 @@ def test_every_row_of_table_4_learns_from_its_losses(row):
         mask=torch.rand(3, 1, 64, 64),
         has_mask=torch.tensor([True, True, False]),
     )
-    loss = model.loss(model(x), batch)
+    loss = loss_of(model, batch)
     loss.total.backward()
     assert ("similarity" in loss.terms) == ("mpsm" in row or row == "full")
     assert all(weight.grad is not None and torch.isfinite(weight.grad).all() for weight in model.parameters())
@@ -176,7 +177,7 @@ def test_loss_against_equations_9_to_13(detector):
     )
     with torch.no_grad():
         output = detector(batch.images)
-        loss = detector.loss(output, batch)
+        loss = loss_of(detector, batch, output)
         logits = detector.decode(output, (96, 96)).double().numpy()
     chosen = [index for index in range(4) if known[index]]
     classification = np.mean([cross_entropy(logit, y) for logit, y in zip(output.logit.tolist(), labels, strict=True)])
@@ -197,7 +198,7 @@ def test_without_known_masks_only_the_classification_counts(detector, masks):
     has_mask = None if masks is None else torch.tensor([False, False])
     batch = ForgeryBatch(image=images(), label=torch.tensor([1.0, 1]), mask=masks, has_mask=has_mask)
     detector.zero_grad()
-    loss = detector.loss(detector(batch.images), batch)
+    loss = loss_of(detector, batch)
     loss.total.backward()
     assert loss.total.item() == loss.terms["classification"].item() > 0
     assert all((weight.grad == 0).all() for weight in detector.decoder.parameters())
@@ -215,7 +216,7 @@ def test_autocast_spares_similarity_and_classifier(detector):
         mask=torch.zeros(2, 1, 96, 96),
         has_mask=torch.tensor([True, True]),
     )
-    assert torch.isfinite(detector.loss(output, batch).total)  # outside autocast
+    assert torch.isfinite(loss_of(detector, batch, output).total)  # outside autocast
 
 
 def test_pictures(detector):

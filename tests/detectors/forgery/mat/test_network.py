@@ -6,9 +6,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from facemill.detectors.forgery import ForgeryBatch
+from facemill.detectors.forgery import ForgeryBatch, create_objective
 from facemill.detectors.forgery.mat.losses import region_vectors
 from facemill.detectors.forgery.mat.network import MAT, MATOptions
+from tests.detectors.forgery.losses import loss_of
 from tests.detectors.forgery.mat import loops
 
 SIDE = 64
@@ -96,7 +97,7 @@ def test_a_single_attention_takes_neither_region_loss_nor_augmentation(options: 
 def test_a_training_step_of_every_loss(loss: str, agda: str, terms: set[str]) -> None:
     torch.manual_seed(0)
     detector, batch = small(loss=loss, agda=agda), some_batch()
-    found = detector.loss(detector(batch.images), batch)
+    found = loss_of(detector, batch)
     assert set(found.terms) == terms
     torch.testing.assert_close(found.total, torch.stack(list(found.terms.values())).sum())
     found.total.backward()
@@ -110,7 +111,7 @@ def test_classification_is_the_cross_entropy_of_two_classes(trained: MAT) -> Non
     logits: list[Tensor] = []
     hook = trained.classifier.register_forward_hook(lambda _module, _inputs, output: logits.append(output))
     with torch.no_grad():
-        terms = trained.loss(trained(batch.images), batch).terms
+        terms = loss_of(trained, batch).terms
     hook.remove()
     torch.testing.assert_close(terms["classification"], nn.functional.cross_entropy(logits[0], batch.labels.long()))
     assert set(terms) == {"classification", "ril"}  # nothing is augmented in eval mode
@@ -147,17 +148,17 @@ def test_the_second_pass_is_one_forward_and_leaves_the_centres() -> None:
     output = detector(batch.images)
     without = small(agda="none")
     without.load_state_dict(detector.state_dict())
-    for model in (detector, without):
-        model.loss(output, batch)
-        model.after_step()
-    assert detector.region_loss is not None
-    assert without.region_loss is not None
+    objectives = [create_objective(model) for model in (detector, without)]
+    for model, objective in zip((detector, without), objectives, strict=True):
+        loss_of(model, batch, output, objective)
+        objective.after_step()
+    one, other = (objective.region_loss.centres for objective in objectives)
     assert len(seen) == 2
     assert not seen[1].requires_grad
     assert not torch.equal(seen[1], batch.images)
-    torch.testing.assert_close(detector.region_loss.centres, without.region_loss.centres)
+    torch.testing.assert_close(one, other)
     vectors = region_vectors(output.pooled, output.attentions)
-    torch.testing.assert_close(detector.region_loss.centres, 0.05 * vectors.mean(0).detach())
+    torch.testing.assert_close(one, 0.05 * vectors.mean(0).detach())
 
 
 @pytest.mark.parametrize("alive", [0, 1])
@@ -170,18 +171,18 @@ def test_dead_attention_heads_train_without_nan(alive: int) -> None:
         norm.bias[alive:] = -100  # below zero everywhere: ReLU leaves nothing
     output = detector(batch.images)
     assert (output.attentions[:, alive:] == 0).all()
-    found = detector.loss(output, batch)
+    found = loss_of(detector, batch, output)
     found.total.backward()
     assert found.total.isfinite()
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in detector.parameters())
 
 
 def test_the_rate_of_the_centres_decays_by_epoch() -> None:
-    detector = small()
-    detector.after_epoch()
-    detector.after_epoch()
-    assert detector.state_dict()["region_loss.epochs"] == 2
-    small(loss="none").after_epoch()
+    objective = create_objective(small())
+    objective.after_epoch()
+    objective.after_epoch()
+    assert objective.state_dict()["region_loss.epochs"] == 2
+    create_objective(small(loss="none")).after_epoch()
 
 
 def test_explain_gives_every_attention_map(trained: MAT) -> None:
@@ -212,7 +213,7 @@ def test_mixed_precision_trains_and_scores_alike(trained: MAT) -> None:
     torch.manual_seed(0)
     detector, batch = small(), some_batch()
     with torch.autocast("cpu", torch.bfloat16):
-        found = detector.loss(detector(batch.images), batch)
+        found = loss_of(detector, batch)
     assert all(term.dtype == torch.float32 and term.isfinite() for term in found.terms.values())
 
 

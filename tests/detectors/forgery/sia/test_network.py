@@ -13,6 +13,7 @@ from facemill.detectors.forgery import ForgeryBatch
 from facemill.detectors.forgery.plain import Plain, PlainOptions
 from facemill.detectors.forgery.sia.attention import SelfInformationAttention
 from facemill.detectors.forgery.sia.network import SIA, Position, SIAOptions
+from tests.detectors.forgery.losses import loss_of
 
 
 def on_meta(**options: Any) -> SIA:
@@ -147,7 +148,7 @@ def test_without_aggregation_attentions_get_the_blocks_output_alone() -> None:
 def test_every_weight_learns(options: dict[str, Any]) -> None:
     detector = small(**options).train()
     batch = ForgeryBatch(image=images(4), label=torch.tensor([0.0, 1.0, 0.0, 1.0]))
-    loss = detector.loss(detector(batch.images), batch)
+    loss = loss_of(detector, batch)
     loss.total.backward()
     assert torch.isfinite(loss.total)
     assert [name for name, weight in detector.named_parameters() if weight.grad is None] == []

@@ -6,8 +6,9 @@ import torch
 from pydantic import ValidationError
 
 from facemill import ConfigError
-from facemill.detectors.forgery import ForgeryBatch, ForgeryOutput
+from facemill.detectors.forgery import ForgeryBatch
 from facemill.detectors.forgery.sola.network import SOLA, SOLAOptions, SOLAOutput
+from tests.detectors.forgery.losses import loss_of
 
 NEIGHBOURS = [(1, 0), (2, 0), (0, 1), (0, 2)]  # v1, v2, h1, h2 as rows above, columns to the left
 
@@ -114,7 +115,7 @@ def test_training_steps_and_the_constraint(noise):
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     images, labels = torch.rand(4, 3, 64, 64), torch.tensor([0.0, 1, 0, 1])
     for _ in range(2):
-        loss = model.loss(model(images), ForgeryBatch(image=images, label=labels)).total
+        loss = loss_of(model, ForgeryBatch(image=images, label=labels)).total
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -130,7 +131,7 @@ def test_weak_loss_agrees_with_loops():
     model = small(alpha=2, beta=3, gamma=5)
     logit, first, second = torch.randn(4), torch.randn(4, 4, 64, 8, 8), torch.randn(4, 4, 8, 8)
     labels = torch.tensor([0.0, 1, 0, 0.3])  # the last is partly a fake: it has anomalies
-    loss = model.loss(SOLAOutput(logit, first, second), ForgeryBatch(image=torch.zeros(4, 3, 64, 64), label=labels))
+    loss = loss_of(model, ForgeryBatch(image=torch.zeros(4, 3, 64, 64), label=labels), SOLAOutput(logit, first, second))
     expected = [0.0, 0.0]
     for k in range(4):  # the sum over v1, v2, h1, h2 of Eq. 12
         for order, maps in enumerate((first, second)):
@@ -174,7 +175,7 @@ def test_supervised_loss_agrees_with_loops_and_passes_unknown_masks_over():
         mask=masks,
         has_mask=torch.tensor([True, True, True, False]),
     )
-    loss = model.loss(SOLAOutput(logit, first, second), batch)
+    loss = loss_of(model, batch, SOLAOutput(logit, first, second))
     for order, maps in ((1, first), (2, second[:, :, None])):
         probabilities = 1 / (1 + np.exp(-maps.double().numpy()))
         each = [cross_entropy_with_mask(probabilities[b], masks[b, 0].double().numpy(), order) for b in range(3)]
@@ -189,16 +190,11 @@ def test_batches_without_reals_or_masks_are_classified_only(supervision, masks):
     model = small(supervision=supervision)
     images = torch.rand(2, 3, 64, 64)
     known = {} if masks == "none" else {"mask": torch.zeros(2, 1, 64, 64), "has_mask": torch.zeros(2, dtype=torch.bool)}
-    loss = model.loss(model(images), ForgeryBatch(image=images, label=torch.ones(2), **known))
+    loss = loss_of(model, ForgeryBatch(image=images, label=torch.ones(2), **known))
     assert loss.terms["first_order"] == loss.terms["second_order"] == 0
     assert loss.total == loss.terms["classification"]
     loss.total.backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
-
-
-def test_loss_wants_its_own_output():
-    with pytest.raises(TypeError, match="SOLA's own output"):
-        small().loss(ForgeryOutput(torch.zeros(2)), ForgeryBatch(image=torch.zeros(2, 3, 64, 64), label=torch.zeros(2)))
 
 
 @torch.no_grad()
