@@ -8,6 +8,7 @@ from pathlib import Path
 
 import timm
 import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models.efficientnet import EfficientNet
 from timm.models.resnet import ResNet
 from timm.models.xception import Xception
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from facemill import ConfigError, DetectorError
 from facemill.detectors.weights import read_tensors, reason_of
 
-__all__ = ["Backbone", "create_backbone", "input_statistics"]
+__all__ = ["RGB", "Backbone", "create_backbone", "input_statistics"]
 
 RGB = tuple[float, float, float]
 
@@ -71,9 +72,15 @@ class Backbone(nn.Module):
 
 
 def input_statistics(name: str) -> tuple[RGB, RGB]:
-    """Mean and standard deviation (of values in 0..1) that a timm network's weights were trained with."""
-    found = timm.get_pretrained_cfg(name)
-    return found.mean, found.std
+    """Mean and standard deviation (of values in 0..1) that a timm network's weights were trained with.
+
+    ImageNet's for a name or tag that timm does not know.
+    """
+    try:
+        found = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # an unknown tag; `create_backbone` refuses it
+        found = None
+    return (found.mean, found.std) if found else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
 
 
 def create_backbone(

@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from facemill.detectors.forgery.backbones import create_backbone, input_statistics
-from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec, Side
+from facemill.detectors.forgery.backbones import create_backbone
+from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOptions, ForgeryOutput, Side
 
 __all__ = ["EfficientNetB4", "Plain", "PlainOptions", "ResNet18", "ResNet34", "Xception"]
 
@@ -27,7 +27,7 @@ class Plain(ForgeryDetector):
     def __init__(self, options: PlainOptions) -> None:
         super().__init__(options)
         self.backbone = create_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights)
-        self.input_spec = InputSpec(options.size, *input_statistics(options.backbone))
+        self.input_spec = options.input_spec
         self.dropout = nn.Dropout(options.dropout)
         self.classifier = nn.Linear(self.backbone.channels[-1], 1)
 

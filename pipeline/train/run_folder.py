@@ -19,6 +19,7 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_model
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from facemill import ConfigError, DetectorError, __version__
 from facemill.detectors.forgery import ForgeryDetector, create
@@ -52,6 +53,12 @@ MODEL_FILE = "model.safetensors"
 TRAINED_ON_FILE = "trained_on.parquet"
 LOG_FILE = "log.csv"
 LOGS_FOLDER = "logs"
+_IMAGENET = {"mean": [*IMAGENET_DEFAULT_MEAN], "std": [*IMAGENET_DEFAULT_STD]}
+_UNRECORDED = {
+    **dict.fromkeys(("etd", "lrl", "mat"), _IMAGENET),
+    "sia": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+}
+"""Mean and std of runs that do not record them: those of the detector before they were options."""
 LAST_CHECKPOINT = "checkpoints/last.ckpt"
 BEST_CHECKPOINT = "checkpoints/best.ckpt"
 
@@ -90,7 +97,7 @@ def read_config(run: Path) -> RunConfig:
     """
     path = run / CONFIG_FILE
     try:
-        return RunConfig.model_validate(read_json(path))
+        config = RunConfig.model_validate(read_json(path))
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
             f"{run} holds no training run: give a folder that `facemill train … --out` has written."
@@ -98,6 +105,7 @@ def read_config(run: Path) -> RunConfig:
     except (OSError, ValueError, ValidationError) as error:
         fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise ConfigError(f"{path} is damaged ({fault}): train again.") from None
+    return config.model_copy(update={"options": {**_UNRECORDED.get(config.detector, {}), **config.options}})
 
 
 def write_trained_on(run: Path, contents: pa.Table) -> None:

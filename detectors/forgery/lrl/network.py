@@ -13,7 +13,6 @@ from facemill.detectors.forgery.base import (
     ForgeryDetector,
     ForgeryOptions,
     ForgeryOutput,
-    InputSpec,
     LossTerms,
     Side,
     classification_loss,
@@ -92,7 +91,7 @@ class LRL(ForgeryDetector):
 
     def __init__(self, options: LRLOptions) -> None:
         super().__init__(options)
-        self.input_spec = InputSpec(options.size)
+        self.input_spec = options.input_spec
         self.rgb = self._stream(3) if options.rgb else None
         self.frequency = self._stream(1) if options.frequency else None
         self.high_pass = DCTHighPass(options.size, options.alpha)

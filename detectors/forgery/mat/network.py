@@ -17,7 +17,6 @@ from facemill.detectors.forgery.base import (
     ForgeryDetector,
     ForgeryOptions,
     ForgeryOutput,
-    InputSpec,
     LossTerms,
     classification_loss,
 )
@@ -36,7 +35,9 @@ class MATOptions(ForgeryOptions):
     """Options of `MAT`: the defaults are the paper's full model."""
 
     size: Annotated[int, Field(ge=64)] = 380
-    backbone: str = "tf_efficientnet_b4.aa_in1k"
+    backbone: str = "tf_efficientnet_b4.ap_in1k"
+    """timm network; the released code starts from AdvProp's EfficientNet-B4, the default, or from
+    `legacy_xception.tf_in1k`."""
     num_attentions: Annotated[int, Field(ge=1, le=5)] = 4
     """Number of attention maps, M (Table 5)."""
     texture_tap: Literal["L2", "L3"] = "L2"
@@ -76,7 +77,8 @@ class MAT(ForgeryDetector):
     """Multi-attentional network.
 
     The head's widths, Hardswish and the two dropouts are not in the paper; they are from the authors'
-    released code.
+    released code. So is the input's normalisation, by 0.5 (config.py, `normalize`), which is also what the weights of
+    both of its backbones were trained with; others get that of their own weights.
     """
 
     options_type = MATOptions
@@ -84,7 +86,7 @@ class MAT(ForgeryDetector):
 
     def __init__(self, options: MATOptions) -> None:
         super().__init__(options)
-        self.input_spec = InputSpec(options.size)
+        self.input_spec = options.input_spec
         self.backbone = create_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights)
         self._texture_stage = _stage_of(self.backbone, options.texture_tap)
         self._attention_stage = _stage_of(self.backbone, options.attention_tap)

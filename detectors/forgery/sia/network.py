@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from facemill import ConfigError
-from facemill.detectors.forgery.backbones import Backbone, create_backbone
-from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec, Side
+from facemill.detectors.forgery.backbones import RGB, Backbone, create_backbone
+from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOptions, ForgeryOutput, Side
 from facemill.detectors.forgery.sia.attention import Aggregation, SelfInformationAttention
 from facemill.detectors.forgery.sia.baselines import NonLocal, squeeze_excitation
 
@@ -52,6 +52,16 @@ class SIAOptions(ForgeryOptions):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Dropout probability of the pooled features."""
 
+    @classmethod
+    def normalisation(cls, backbone: str) -> tuple[RGB, RGB]:
+        """The released code's for EfficientNet-B4, its only network; otherwise that of the backbone's weights.
+
+        The paper states none. The release has `mean: [0.5, 0.5, 0.5]` and `std: [0.5, 0.5, 0.5]` (configs/train.yaml,
+        section transform), although its weights, Noisy Student's, were trained with ImageNet's.
+        """
+        released = backbone.partition(".")[0] in {"efficientnet_b4", "tf_efficientnet_b4"}
+        return ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) if released else super().normalisation(backbone)
+
     @model_validator(mode="after")
     def _switches_fit_the_attention(self) -> Self:
         if self.attention == "sia" and not (self.spatial or self.channel):
@@ -89,7 +99,7 @@ class SIA(ForgeryDetector):
 
     def __init__(self, options: SIAOptions) -> None:
         super().__init__(options)
-        self.input_spec = InputSpec(options.size, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+        self.input_spec = options.input_spec
         self.backbone = create_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights)
         self.positions = () if options.attention == "none" else _positions(options)
         self.cuts = _cuts(self.backbone, self.positions)  # how many blocks run before each attention
