@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from facemill.detectors.forgery.backbones import create_backbone
 from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOptions, ForgeryOutput, Side
+from facemill.detectors.forgery.precision import without_autocast
 
 __all__ = ["EfficientNetB4", "Plain", "PlainOptions", "ResNet18", "ResNet34", "Xception"]
 
@@ -36,8 +37,10 @@ class Plain(ForgeryDetector):
         return self.backbone.stages[-1]
 
     def forward(self, images: Tensor) -> ForgeryOutput:
-        pooled = self.backbone(images).mean((2, 3))
-        return ForgeryOutput(self.classifier(self.dropout(pooled))[:, 0])
+        features = self.backbone(images)
+        with without_autocast(images):  # bf16 leaves a few hundred different log-odds
+            pooled = features.float().mean((2, 3))
+            return ForgeryOutput(self.classifier(self.dropout(pooled))[:, 0])
 
 
 class _XceptionOptions(PlainOptions):

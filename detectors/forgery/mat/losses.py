@@ -31,8 +31,7 @@ def region_vectors(pooled: Tensor, attentions: Tensor) -> Tensor:
     Returns:
         [B, M, C], float32.
     """
-    with without_autocast(pooled):
-        return bilinear_attention_pool(F.instance_norm(pooled.float()), attentions.float())
+    return bilinear_attention_pool(F.instance_norm(pooled.float()), attentions)
 
 
 class RegionIndependenceLoss(nn.Module):

@@ -25,6 +25,7 @@ from facemill.detectors.forgery.mat.augment import attention_guided_augment
 from facemill.detectors.forgery.mat.losses import AdditiveMarginLoss, RegionIndependenceLoss, region_vectors
 from facemill.detectors.forgery.mat.pooling import bilinear_attention_pool, weighted_mean
 from facemill.detectors.forgery.mat.texture import TextureEnhancement
+from facemill.detectors.forgery.precision import without_autocast
 
 __all__ = ["MAT", "MATOptions", "MATOutput"]
 
@@ -122,8 +123,9 @@ class MAT(ForgeryDetector):
         kept = F.dropout(ones, self.options.attention_dropout, self.training)  # [B, M, 1], whole maps
         matrix = bilinear_attention_pool(texture, attentions) * kept  # P, [B, M, C_F]
         attended = (attentions * kept[..., None]).sum(1, keepdim=True)  # A_sum, [B, 1, h, w]
-        joined = [self.local_projection(matrix), self.global_projection(weighted_mean(features, attended))]
-        real, fake = self.classifier(torch.cat(joined, dim=1)).unbind(1)
+        with without_autocast(images):  # bf16 leaves a few hundred different log-odds
+            joined = [self.local_projection(matrix), self.global_projection(weighted_mean(features, attended))]
+            real, fake = self.classifier(torch.cat(joined, dim=1)).unbind(1)
         return MATOutput(fake - real, attentions, pooled)
 
     def loss(self, output: ForgeryOutput, batch: ForgeryBatch) -> LossTerms:

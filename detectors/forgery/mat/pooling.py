@@ -1,7 +1,9 @@
-"""MAT's pooling: one feature vector per attended region, and one for all of them together."""
+"""MAT's pooling: one feature vector per attended region, and one for all of them together; in float32."""
 
 from torch import Tensor
 from torch.nn import functional as F
+
+from facemill.detectors.forgery.precision import without_autocast
 
 __all__ = ["bilinear_attention_pool", "resize", "weighted_mean"]
 
@@ -16,11 +18,12 @@ def bilinear_attention_pool(features: Tensor, attentions: Tensor) -> Tensor:
         attentions: [B, M, h, w], non-negative; resized to H x W.
 
     Returns:
-        [B, M, C], rows of unit length; a row of zeros for a map that is zero everywhere.
+        float32 [B, M, C], rows of unit length; a row of zeros for a map that is zero everywhere.
     """
-    attentions = resize(attentions, features.shape[-2:])
-    summed = (attentions.flatten(2) @ features.flatten(2).mT).float()  # [B, M, C]
-    return F.normalize(summed, dim=-1, eps=_EPSILON).to(features.dtype)
+    with without_autocast(features):
+        attentions = resize(attentions.float(), features.shape[-2:])
+        summed = attentions.flatten(2) @ features.float().flatten(2).mT  # [B, M, C]
+        return F.normalize(summed, dim=-1, eps=_EPSILON)
 
 
 def weighted_mean(features: Tensor, attention: Tensor) -> Tensor:
@@ -31,11 +34,12 @@ def weighted_mean(features: Tensor, attention: Tensor) -> Tensor:
         attention: [B, 1, h, w], non-negative; resized to H x W.
 
     Returns:
-        [B, C].
+        float32 [B, C].
     """
-    weights = resize(attention, features.shape[-2:]).float().flatten(2) + _EPSILON  # [B, 1, H W]
-    weights = weights / weights.sum(-1, keepdim=True)
-    return (weights.to(features.dtype) @ features.flatten(2).mT)[:, 0]
+    with without_autocast(features):
+        weights = resize(attention.float(), features.shape[-2:]).flatten(2) + _EPSILON  # [B, 1, H W]
+        weights = weights / weights.sum(-1, keepdim=True)
+        return (weights @ features.float().flatten(2).mT)[:, 0]
 
 
 def resize(maps: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from facemill import ConfigError
 from facemill.detectors.forgery.backbones import RGB, Backbone, create_backbone
 from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOptions, ForgeryOutput, Side
+from facemill.detectors.forgery.precision import without_autocast
 from facemill.detectors.forgery.sia.attention import Aggregation, SelfInformationAttention
 from facemill.detectors.forgery.sia.baselines import NonLocal, squeeze_excitation
 
@@ -129,8 +130,10 @@ class SIA(ForgeryDetector):
             else:
                 features = attention(features)
             done = cut
-        pooled = _run(blocks[done:], features).mean((2, 3))
-        return SIAOutput(self.classifier(self.dropout(pooled))[:, 0], tuple(informations))
+        features = _run(blocks[done:], features)
+        with without_autocast(images):  # bf16 leaves a few hundred different log-odds
+            pooled = features.float().mean((2, 3))
+            return SIAOutput(self.classifier(self.dropout(pooled))[:, 0], tuple(informations))
 
     def explain(self, images: Tensor) -> dict[str, Tensor]:
         """Self-information at each position, averaged over channels: "information 2", "information 4.1"."""
