@@ -15,6 +15,7 @@ from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOptions, For
 from facemill.detectors.forgery.precision import without_autocast
 from facemill.detectors.forgery.sia.attention import Aggregation, SelfInformationAttention
 from facemill.detectors.forgery.sia.baselines import NonLocal, squeeze_excitation
+from facemill.detectors.forgery.sia.release import RELEASED_BOXES, ReleasedAggregation, ReleasedAttention
 
 __all__ = ["SIA", "Position", "SIAOptions", "SIAOutput"]
 
@@ -52,6 +53,8 @@ class SIAOptions(ForgeryOptions):
     """Also propagate gradients through the self-information; the authors' released code does not."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Dropout probability of the pooled features."""
+    form: Literal["paper", "release"] = "paper"
+    """Attention as in the paper, or as in the authors' released code, for its checkpoints."""
 
     @classmethod
     def normalisation(cls, backbone: str) -> tuple[RGB, RGB]:
@@ -71,6 +74,11 @@ class SIAOptions(ForgeryOptions):
             raise ValueError("'spatial', 'channel' and 'aggregation' apply only to the attention 'sia'")
         if self.attention == "none" and self.positions is not None:
             raise ValueError("'positions' is where attention is inserted: leave it out with attention 'none'")
+        switched = (self.attention, self.spatial, self.channel, self.aggregation) != ("sia", True, True, True)
+        if self.form == "release" and (switched or len(_positions(self)) != len(RELEASED_BOXES)):
+            raise ValueError(
+                f"form 'release' is the whole attention at {len(RELEASED_BOXES)} positions: leave its switches"
+            )
         return self
 
 
@@ -105,10 +113,16 @@ class SIA(ForgeryDetector):
         self.positions = () if options.attention == "none" else _positions(options)
         self.cuts = _cuts(self.backbone, self.positions)  # how many blocks run before each attention
         channels = [self.backbone.channels[_stage(position)] for position in self.positions]
-        self.attentions = nn.ModuleList(_attention(count, options) for count in channels)
         aggregated = options.attention == "sia" and options.aggregation
+        aggregation: type[nn.Module]
+        if options.form == "release":
+            self.attentions = nn.ModuleList(ReleasedAttention(box) for box in RELEASED_BOXES)
+            aggregation = ReleasedAggregation
+        else:
+            self.attentions = nn.ModuleList(_attention(count, options) for count in channels)
+            aggregation = Aggregation
         self.aggregations = nn.ModuleList(
-            Aggregation(channels[:index] if aggregated else [], count) for index, count in enumerate(channels)
+            aggregation(channels[:index] if aggregated else [], count) for index, count in enumerate(channels)
         )
         self.dropout = nn.Dropout(options.dropout)
         self.classifier = nn.Linear(self.backbone.channels[-1], 1)
@@ -123,7 +137,7 @@ class SIA(ForgeryDetector):
         informations: list[Tensor] = []
         for cut, aggregation, attention in zip(self.cuts, self.aggregations, self.attentions, strict=True):
             features = _run(blocks[done:cut], features)
-            if isinstance(attention, SelfInformationAttention):
+            if isinstance(attention, SelfInformationAttention | ReleasedAttention):
                 features = aggregation(features, informations if self.options.aggregation else [])
                 features, information = attention(features)
                 informations.append(information)
