@@ -7,12 +7,12 @@ ResNet-34. SIA: github.com/skJack/Code-for-SIA. The networks of MAT and SIA diff
 
 import re
 from collections.abc import Callable, Mapping
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from facemill import DetectorError
+from facemill.detectors.forgery.backbones import create_backbone
 from facemill.detectors.forgery.base import ForgeryDetector
 from facemill.detectors.forgery.creation import create
 from facemill.registry import nearest
@@ -56,14 +56,14 @@ class _Placement:
                 self.tensors[new + key[len(old) :]] = self.state[key]
                 self.placed.add(key)
 
-    def efficientnet(self, prefix: str, stages: nn.ModuleList) -> None:
+    def efficientnet(self, prefix: str, stages: list[nn.Module]) -> None:
         """Place an EfficientNet with the names of the package efficientnet_pytorch."""
         last = len(stages) - 1
         self.move({f"{prefix}._conv_stem": "backbone.stages.0.0", f"{prefix}._bn0": "backbone.stages.0.1"})
         self.move({f"{prefix}._conv_head": f"backbone.stages.{last}.0", f"{prefix}._bn1": f"backbone.stages.{last}.1"})
         number = 0
-        for stage, blocks in enumerate(list(stages)[1:last], 1):
-            for place in range(len(blocks)):
+        for stage, blocks in enumerate(stages[1:last], 1):
+            for place, _ in enumerate(blocks.children()):
                 old, new = f"{prefix}._blocks.{number}", f"backbone.stages.{stage}.{place}"
                 expands = f"{old}._expand_conv.weight" in self.state
                 names = ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")
@@ -107,8 +107,12 @@ def convert(name: str, state: Mapping[str, Tensor]) -> Released:
 
 
 def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    """One more than the largest number in the place of `(\\d+)` in names of tensors."""
+    """One more than the largest number that the pattern's group finds in names of tensors; 0 if it finds none."""
     return 1 + max((int(found[1]) for key in state if (found := re.match(pattern, key))), default=-1)
+
+
+def _parts(detector: ForgeryDetector, name: str) -> list[nn.Module]:
+    return list(detector.get_submodule(name).children())
 
 
 def _mat_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -117,7 +121,7 @@ def _mat_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
         raise KeyError("facemill imports MAT with EfficientNet-B0 or B3 to B7")
     model = _BLOCKS[blocks]
     backbone = f"tf_efficientnet_b{model}.ap_in1k"
-    channels = create("efficientnet_b4", backbone=backbone).backbone.channels
+    channels = create_backbone(backbone).channels
     heads = len(state["attentions.conv2.weight"])
     layers = {channels[index]: f"L{index}" for index in range(1, 6)}
     return {
@@ -132,7 +136,7 @@ def _mat_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _place_mat(placement: _Placement, detector: ForgeryDetector) -> None:
-    placement.efficientnet("net", detector.get_submodule("backbone.stages"))
+    placement.efficientnet("net", _parts(detector, "backbone.stages"))
     attention = {"conv_extract": 0, "bn1": 1, "conv2": 3, "bn2": 4, "mask": "5.mask"}
     placement.move({f"attentions.{old}": f"attention.{new}" for old, new in attention.items()})
     texture = {"conv_extract": "extract", "conv0": "entry", "bn4": "last.0", "conv_last": "last.2", "bn_last": "last.3"}
@@ -142,7 +146,7 @@ def _place_mat(placement: _Placement, detector: ForgeryDetector) -> None:
     heads = {"projection_local.0": "local_projection.1", "projection_local.2": "local_projection.3"}
     heads |= {"project_final": "global_projection.1", "ensemble_classifier_fc": "classifier"}
     placement.move(heads)
-    if detector.options.num_attentions > 1:
+    if "region_loss.centres" in detector.state_dict():
         placement.move({"auxiliary_loss.feature_centers": "region_loss.centres"})
 
 
@@ -156,7 +160,7 @@ def _etd_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def _place_etd(placement: _Placement, detector: ForgeryDetector) -> None:
     placement.move({"bottleneck.model": "fusion", "baseline_linear": "joint_head", "linear": "fused_head"})
-    for block in range(detector.options.n):
+    for block, _ in enumerate(_parts(detector, "blocks")):
         old, new = f"region_model{block + 1}", f"blocks.{block}.stages"
         placement.move({f"{old}.conv1": f"{new}.0.0", f"{old}.bn1": f"{new}.0.1"})
         placement.move({f"{old}.layer{layer}": f"{new}.{layer}" for layer in range(1, 5)})
@@ -171,7 +175,7 @@ def _sia_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _place_sia(placement: _Placement, detector: ForgeryDetector) -> None:
-    last = len(detector.get_submodule("backbone.stages")) - 1  # type: ignore[arg-type]
+    last = len(_parts(detector, "backbone.stages")) - 1
     outer = {"conv_stem": "0.0", "bn1": "0.1", "conv_head": f"{last}.0", "bn2": f"{last}.1"}
     outer |= {f"blocks.{stage}": str(stage + 1) for stage in range(last - 1)}
     placement.move({f"encoder.model.{old}": f"backbone.stages.{new}" for old, new in outer.items()})

@@ -74,7 +74,8 @@ class ReleasedTexture(nn.Module):
         return self._by_head(self.last(maps.flatten(1, 2))), pooled
 
     def _by_head(self, maps: Tensor) -> Tensor:
-        return maps.unflatten(1, (self.heads, -1))
+        batch, _, height, width = maps.shape
+        return maps.reshape(batch, self.heads, -1, height, width)
 
 
 def _layer(before: int, after: int, heads: int, *, side: int) -> nn.Sequential:

@@ -43,7 +43,8 @@ class ReleasedAttention(nn.Module):
             circular = torch.cat((x, x[:, :CHANNEL_NEIGHBOURS]), 1)
             shifts = range(1, CHANNEL_NEIGHBOURS + 1)
             differences = torch.cat([x - circular[:, shift : shift + x.shape[1]] for shift in shifts], 1)
-            inter = differences.unflatten(1, (-1, CHANNEL_NEIGHBOURS)).sum(2).abs()
+            batch, channels, height, width = x.shape
+            inter = differences.view(batch, channels, CHANNEL_NEIGHBOURS, height, width).sum(2).abs()
             information = intra + _INTER_WEIGHT * inter
             information = information / (2 * information.mean((1, 2, 3), keepdim=True))
             weights = (information.sigmoid() + 1) * (information.mean((2, 3), keepdim=True) + 1)

@@ -30,9 +30,9 @@ def conv(name: str, before: int, after: int, side: int, *, groups: int = 1, bias
     return {f"{name}.weight": (after, before // groups, side, side), **({f"{name}.bias": (after,)} if bias else {})}
 
 
-def filled(shapes: Shapes, seed: int = 0) -> dict[str, Tensor]:
-    """Values that keep a network's maps at a scale of about 1."""
-    generator = torch.Generator().manual_seed(seed)
+def filled(shapes: Shapes, gain: float) -> dict[str, Tensor]:
+    """Random values; `gain` is that of each layer, so that the scores neither vanish nor overflow."""
+    generator = torch.Generator().manual_seed(0)
 
     def values(name: str, shape: tuple[int, ...]) -> Tensor:
         if name.endswith("num_batches_tracked"):
@@ -44,13 +44,9 @@ def filled(shapes: Shapes, seed: int = 0) -> dict[str, Tensor]:
             return 0.1 * drawn
         if len(shape) == 1:
             return 1 + 0.1 * drawn
-        return drawn / max(1, shape[1:].numel() if isinstance(shape, torch.Size) else _count(shape[1:])) ** 0.5
+        return gain * drawn / torch.Size(shape[1:]).numel() ** 0.5
 
     return {name: values(name, shape) for name, shape in shapes.items()}
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    return int(torch.Size(shape).numel())
 
 
 def blocks_of(model: str) -> Iterator[tuple[int, int, int, int, int, int, int]]:
@@ -98,7 +94,7 @@ def mat_tensors(model: str = "b0", heads: int = 4) -> dict[str, Tensor]:
     shapes |= linear("project_final", head, 256)
     shapes |= linear("ensemble_classifier_fc.0", 512, 256) | linear("ensemble_classifier_fc.2", 256, 2)
     shapes |= {"auxiliary_loss.feature_centers": (heads, shallow), "auxiliary_loss.alpha": ()}
-    tensors = filled(shapes | {"auxiliary_loss.inner_margin": (2,)})
+    tensors = filled(shapes | {"auxiliary_loss.inner_margin": (2,)}, gain=1.5)
     tensors["attentions.mask"] = torch.zeros(1, 1, 24, 24)
     tensors["attentions.mask"][0, 0, 2:-2, 2:-2] = 1
     return tensors
@@ -124,7 +120,7 @@ def etd_tensors(blocks: int = 2) -> dict[str, Tensor]:
     shapes |= linear("bottleneck.model.0", 512 * blocks, 1000) | norm("bottleneck.model.1", 1000)
     shapes |= linear("bottleneck.model.4", 1000, 500) | norm("bottleneck.model.5", 500)
     shapes |= linear("bottleneck.model.8", 500, 512) | linear("baseline_linear", 512 * blocks, 2)
-    return filled(shapes | linear("linear.1", 512, 2))
+    return filled(shapes | linear("linear.1", 512, 2), gain=1.0)
 
 
 def sia_tensors() -> dict[str, Tensor]:
@@ -152,7 +148,7 @@ def sia_tensors() -> dict[str, Tensor]:
     }.items():
         shapes |= conv(f"encoder.{name}.0", before, after, 1) | norm(f"encoder.{name}.1", after)
     shapes |= linear("encoder.linear", head, 1) | linear("feature", head, 128) | linear("fc", 128, 1)
-    tensors = filled(shapes)
+    tensors = filled(shapes, gain=1.15)
     second = {"layerstem.0": "conv_stem", "layerstem.1": "bn1", "layertail.0": "conv_head", "layertail.1": "bn2"}
     second |= {f"layer{stage}": f"blocks.{stage}" for stage in range(7)}
     for name, first in second.items():
