@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from facemill.pipeline.data import FaceDataset
     from facemill.pipeline.evaluate import evaluate
     from facemill.pipeline.train import train
-    from facemill.pipeline.train.imported import import_checkpoint
 
     open_dataset = FaceDataset
 
@@ -39,7 +38,6 @@ __all__ = [
     "create_forgery_detector",
     "difference_mask",
     "evaluate",
-    "import_checkpoint",
     "inspect",
     "load_recipe",
     "open_dataset",
@@ -58,7 +56,6 @@ _PLACES = {
     "create_forgery_detector": "detectors.forgery.create",
     "difference_mask": "masks.difference_mask",
     "evaluate": "pipeline.evaluate.evaluate",
-    "import_checkpoint": "pipeline.train.imported.import_checkpoint",
     "inspect": "manifests.shards.summary.summarise",
     "load_recipe": "pipeline.config.recipe.load_recipe",
     "open_dataset": "pipeline.data.FaceDataset",

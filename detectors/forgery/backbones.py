@@ -8,7 +8,6 @@ from pathlib import Path
 
 import timm
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models.efficientnet import EfficientNet
 from timm.models.resnet import ResNet
 from timm.models.xception import Xception
@@ -17,9 +16,11 @@ from torch import Tensor, nn
 from facemill import ConfigError, DetectorError
 from facemill.detectors.weights import read_tensors, reason_of
 
-__all__ = ["RGB", "Backbone", "create_backbone", "input_statistics"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "RGB", "Backbone", "create_backbone", "input_statistics"]
 
 RGB = tuple[float, float, float]
+IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
+IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
 
 _PROBE = 64  # side of the dummy image that strides are measured with; divisible by every network's stride
 
@@ -80,7 +81,7 @@ def input_statistics(name: str) -> tuple[RGB, RGB]:
         found = timm.get_pretrained_cfg(name)
     except RuntimeError:  # an unknown tag; `create_backbone` refuses it
         found = None
-    return (found.mean, found.std) if found else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    return (found.mean, found.std) if found else (IMAGENET_MEAN, IMAGENET_STD)
 
 
 def create_backbone(

@@ -12,11 +12,10 @@ from typing import Annotated, ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facemill.detectors.forgery.backbones import RGB, input_statistics
+from facemill.detectors.forgery.backbones import IMAGENET_MEAN, IMAGENET_STD, RGB, input_statistics
 from facemill.detectors.forgery.batch import ForgeryBatch
 from facemill.options import Options
 
@@ -42,8 +41,8 @@ class InputSpec:
     """
 
     size: int
-    mean: RGB = IMAGENET_DEFAULT_MEAN
-    std: RGB = IMAGENET_DEFAULT_STD
+    mean: RGB = IMAGENET_MEAN
+    std: RGB = IMAGENET_STD
 
     def normalise(self, images: Tensor) -> Tensor:
         """Normalise images [B, 3, H, W] in 0..1 with `mean` and `std`."""

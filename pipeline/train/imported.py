@@ -21,10 +21,6 @@ def import_checkpoint(detector: str, file: str | Path, out: str | Path) -> Relea
     Only tensors are read from the file, never code. The run's training settings and crops are those of the detector's
     recipe; its list of training videos is unknown.
 
-    Examples:
-        >>> facemill.import_checkpoint("etd", "model_best.pth", "run").left_over
-        []
-
     Args:
         detector: `mat`, `etd` or `sia`.
         file: as the release's training script saves it: a state dict, or a dict that holds one as `state_dict`.

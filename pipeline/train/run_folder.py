@@ -19,10 +19,10 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_model
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from facemill import ConfigError, DetectorError, __version__
 from facemill.detectors.forgery import ForgeryDetector, create
+from facemill.detectors.forgery.backbones import IMAGENET_MEAN, IMAGENET_STD
 from facemill.manifests.storage import atomic_path, read_json, write_atomically
 from facemill.pipeline.config.settings import Settings
 from facemill.pipeline.config.train_settings import TrainSettings
@@ -53,7 +53,7 @@ MODEL_FILE = "model.safetensors"
 TRAINED_ON_FILE = "trained_on.parquet"
 LOG_FILE = "log.csv"
 LOGS_FOLDER = "logs"
-_IMAGENET = {"mean": [*IMAGENET_DEFAULT_MEAN], "std": [*IMAGENET_DEFAULT_STD]}
+_IMAGENET = {"mean": [*IMAGENET_MEAN], "std": [*IMAGENET_STD]}
 _UNRECORDED = {
     **dict.fromkeys(("etd", "lrl", "mat"), _IMAGENET),
     "sia": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
