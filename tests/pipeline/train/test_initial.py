@@ -96,6 +96,15 @@ def test_nothing_that_fits_is_refused(tmp_path: Path) -> None:
         start_from(config_of("mat"), tmp_path / "run")
 
 
+def test_a_norm_that_fits_by_chance_is_nothing(tmp_path: Path) -> None:
+    weights = finished(tmp_path / "run", "mat")
+    norm = {key: value for key, value in weights.items() if key.startswith("attention.1.")}
+    assert len(norm) == 5
+    save_file(norm, tmp_path / "run" / MODEL_FILE)
+    with pytest.raises(ConfigError, match="No layer of the run"):
+        start_from(config_of("mat"), tmp_path / "run")
+
+
 def test_pretrained_weights_are_read_for_a_backbone_that_is_not_taken_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
