@@ -44,7 +44,7 @@ def train(
     workers: _Workers = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Run the detector through torch.compile.")] = False,
     init_from: Annotated[
-        Path | None, typer.Option(help="Finished run whose weights to start from.", parser=local_path)
+        Path | None, typer.Option(help="Finished run, of any detector, from whose weights to start.", parser=local_path)
     ] = None,
     limit: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of the crops to use, for a first look.")

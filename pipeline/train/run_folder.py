@@ -76,7 +76,7 @@ class RunConfig(Settings):
     dataset_sha256: tuple[str, ...]
     """Hash of each dataset's dataset.json, which holds the hashes of all its shards."""
     init_from: str | None = None
-    """Folder of the run whose weights this one started from."""
+    """Folder of the run whose weights this one started from, or the released checkpoint that it was imported from."""
     init_sha256: str | None = None
     """Hash of those weights."""
     crop: dict[str, Any] | None = None

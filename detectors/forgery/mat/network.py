@@ -48,6 +48,9 @@ class MATOptions(ForgeryOptions):
     """Layer that attention is computed from, SL_a (Table 1): the middle or the last with stride 16."""
     loss: Literal["none", "ams", "ril"] = "ril"
     """In addition to cross-entropy: nothing, additive margin softmax, or regional independence loss (Table 6)."""
+    ril_form: Literal["paper", "release"] = "paper"
+    """Regional independence loss as in Eq. 3, or as in the first form of the authors' released code, in which regions
+    repel each other far more."""
     agda: Literal["none", "hard", "soft"] = "soft"
     """Attention-guided augmentation: none, regions erased, or regions blurred (Table 6)."""
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
@@ -116,7 +119,8 @@ class MAT(ForgeryDetector):
         )
         self.classifier = nn.Sequential(nn.Linear(2 * _WIDTH, _WIDTH), nn.Hardswish(), nn.Linear(_WIDTH, 2))
         region_losses = {"ams": AdditiveMarginLoss, "ril": RegionIndependenceLoss}
-        self.region_loss = None if options.loss == "none" else region_losses[options.loss](heads, shallow)
+        more = {"form": options.ril_form} if options.loss == "ril" else {}
+        self.region_loss = None if options.loss == "none" else region_losses[options.loss](heads, shallow, **more)
 
     @property
     def cam_layer(self) -> nn.Module:
@@ -142,7 +146,8 @@ class MAT(ForgeryDetector):
         """Cross-entropy, the loss on regions, and in training cross-entropy of the augmented images (Eq. 5).
 
         The augmented images, made with the attention maps of `output`, go through the network here; they have no
-        loss on regions, so that the centres depend on `output` alone.
+        loss on regions, so that the centres depend on `output` alone. Both passes update the running statistics of
+        batch normalisation, as in the released code.
         """
         assert isinstance(output, MATOutput)
         terms = {"classification": classification_loss(output.logit, batch.labels)}
