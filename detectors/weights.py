@@ -17,6 +17,8 @@ __all__ = ["read_tensors", "reason_of"]
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a state dict onto the CPU: safetensors if the suffix says so, otherwise a `torch.save` file.
 
+    The file may also hold a dict whose `state_dict` it is, as training scripts save it.
+
     Raises:
         DetectorError: if the file cannot be read, or holds anything but named dense tensors of finite numbers.
         FileNotFoundError: if the file is missing.
@@ -30,6 +32,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise
     except (RuntimeError, ValueError, LookupError, EOFError, OSError, SafetensorError, pickle.UnpicklingError) as error:
         raise DetectorError(f"{path} cannot be read as weights ({reason_of(error)}): fetch it again.") from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
     if not isinstance(state, dict) or not state:
         raise DetectorError(f"{path} holds no state dict: give a file that `torch.save(network.state_dict())` wrote.")
     for key, value in state.items():

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from facemill import ConfigError, DetectorError
 from facemill.detectors.weights import read_tensors, reason_of
 
-__all__ = ["Backbone", "create_backbone", "input_statistics"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "RGB", "Backbone", "create_backbone", "input_statistics"]
 
 RGB = tuple[float, float, float]
+IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
+IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
 
 _PROBE = 64  # side of the dummy image that strides are measured with; divisible by every network's stride
 
@@ -71,9 +73,15 @@ class Backbone(nn.Module):
 
 
 def input_statistics(name: str) -> tuple[RGB, RGB]:
-    """Mean and standard deviation (of values in 0..1) that a timm network's weights were trained with."""
-    found = timm.get_pretrained_cfg(name)
-    return found.mean, found.std
+    """Mean and standard deviation (of values in 0..1) that a timm network's weights were trained with.
+
+    ImageNet's for a name or tag that timm does not know.
+    """
+    try:
+        found = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # an unknown tag; `create_backbone` refuses it
+        found = None
+    return (found.mean, found.std) if found else (IMAGENET_MEAN, IMAGENET_STD)
 
 
 def create_backbone(

@@ -7,18 +7,17 @@ are 0 for real and 1 for fake everywhere.
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from facemill.detectors.forgery.backbones import IMAGENET_MEAN, IMAGENET_STD, RGB, input_statistics
 from facemill.detectors.forgery.objective import Classification, ForgeryObjective
 from facemill.options import Options
 
 __all__ = [
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
     "BackboneOptions",
     "ForgeryDetector",
     "ForgeryOptions",
@@ -26,9 +25,6 @@ __all__ = [
     "InputSpec",
     "Side",
 ]
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -41,8 +37,8 @@ class InputSpec:
     """
 
     size: int
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: RGB = IMAGENET_MEAN
+    std: RGB = IMAGENET_STD
 
     def normalise(self, images: Tensor) -> Tensor:
         """Normalise images [B, 3, H, W] in 0..1 with `mean` and `std`."""
@@ -56,6 +52,8 @@ def _per_channel(values: tuple[float, ...], images: Tensor) -> Tensor:
 
 Side = Annotated[int, Field(gt=0, le=8192)]
 """Side of a square input, pixels."""
+Level = Annotated[float, Field(ge=0, le=1)]
+Spread = Annotated[float, Field(gt=0, le=10)]
 
 
 class ForgeryOptions(Options):
@@ -75,6 +73,34 @@ class BackboneOptions(ForgeryOptions):
     default, which for some EfficientNets was trained on more than ImageNet."""
     weights: Path | None = None
     """Initialise the backbone from this weights file instead (a state dict of the timm network)."""
+    mean: tuple[Level, Level, Level] | None = None
+    """Mean of each channel that is subtracted from the input, for values in 0..1; null for what the paper or its
+    release states for the backbone, or otherwise for the mean that the backbone's weights were trained with."""
+    std: tuple[Spread, Spread, Spread] | None = None
+    """Standard deviation that each channel of the input is divided by; null as for `mean`."""
+
+    @classmethod
+    def normalisation(cls, backbone: str) -> tuple[RGB, RGB]:
+        """Mean and standard deviation of the input for a backbone, where the options give none.
+
+        Overridden where a paper or its release states them.
+        """
+        return input_statistics(backbone)
+
+    @model_validator(mode="after")
+    def _normalisation_is_known(self) -> Self:
+        # Filled in here, so that a run records the values it was trained with, whatever the defaults are later.
+        mean, std = self.normalisation(self.backbone)
+        object.__setattr__(self, "mean", self.mean or mean)  # the model is frozen
+        object.__setattr__(self, "std", self.std or std)
+        return self
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """The input: `size`, `mean` and `std`."""
+        assert self.mean is not None
+        assert self.std is not None
+        return InputSpec(self.size, self.mean, self.std)
 
 
 @dataclass

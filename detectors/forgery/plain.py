@@ -5,8 +5,9 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from facemill.detectors.forgery.backbones import create_backbone, input_statistics
-from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, InputSpec, Side
+from facemill.detectors.forgery.backbones import create_backbone
+from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, Side
+from facemill.detectors.forgery.precision import without_autocast
 
 __all__ = ["EfficientNetB4", "Plain", "PlainOptions", "ResNet18", "ResNet34", "Xception"]
 
@@ -27,7 +28,7 @@ class Plain(ForgeryDetector):
     def __init__(self, options: PlainOptions) -> None:
         super().__init__(options)
         self.backbone = create_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights)
-        self.input_spec = InputSpec(options.size, *input_statistics(options.backbone))
+        self.input_spec = options.input_spec
         self.dropout = nn.Dropout(options.dropout)
         self.classifier = nn.Linear(self.backbone.channels[-1], 1)
 
@@ -36,8 +37,10 @@ class Plain(ForgeryDetector):
         return self.backbone.stages[-1]
 
     def forward(self, images: Tensor) -> ForgeryOutput:
-        pooled = self.backbone(images).mean((2, 3))
-        return ForgeryOutput(self.classifier(self.dropout(pooled))[:, 0])
+        features = self.backbone(images)
+        with without_autocast(images):  # bf16 leaves a few hundred different log-odds
+            pooled = features.float().mean((2, 3))
+            return ForgeryOutput(self.classifier(self.dropout(pooled))[:, 0])
 
 
 class _XceptionOptions(PlainOptions):

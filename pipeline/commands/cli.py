@@ -30,7 +30,7 @@ app = typer.Typer(
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(manifest.merge, manifest.check),
     *(dataset.build, dataset.verify, dataset.inspect, dataset.report, dataset.export),
-    *(training.train, training.evaluate, training.explain),
+    *(training.train, training.evaluate, training.explain, training.import_checkpoint),
     *(about.datasets, about.recipes, about.detectors, about.demo),
 )
 app.command(cls=manifest.ScanCommand)(manifest.scan)

@@ -17,7 +17,7 @@ from facemill.pipeline.commands.shared import AsJson, MayOverwrite, Overrides, Q
 if TYPE_CHECKING:
     from facemill.pipeline.train.trials import RateLoss
 
-__all__ = ["evaluate", "experiments", "explain", "train"]
+__all__ = ["evaluate", "experiments", "explain", "import_checkpoint", "train"]
 
 _Data = Annotated[list[Path], typer.Argument(help="Folders of built datasets.", metavar="DIR...", parser=local_path)]
 _Run = Annotated[Path, typer.Argument(help="Folder of a finished training run.", metavar="RUN", parser=local_path)]
@@ -44,7 +44,7 @@ def train(
     workers: _Workers = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Run the detector through torch.compile.")] = False,
     init_from: Annotated[
-        Path | None, typer.Option(help="Finished run whose weights to start from.", parser=local_path)
+        Path | None, typer.Option(help="Finished run, of any detector, from whose weights to start.", parser=local_path)
     ] = None,
     limit: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of the crops to use, for a first look.")
@@ -110,6 +110,23 @@ def train(
         return
     shown = ", ".join(f"{name} {value:.4f}" for name, value in report.metrics.items() if name.startswith("val_"))
     echo(f"best of {report.epochs} epochs is {report.best_epoch + 1}: {shown} -> {report.run}")
+
+
+def import_checkpoint(
+    detector: Annotated[str, typer.Argument(help="mat, etd or sia.")],
+    file: Annotated[Path, typer.Argument(help="A checkpoint of the authors' code.", metavar="FILE", parser=local_path)],
+    out: Annotated[Path, typer.Option(help="Folder of the run.", parser=local_path)],
+) -> None:
+    """Make a run folder from a checkpoint of a detector's authors, to evaluate and explain it.
+
+    Tensors of the file that have no place in the detector are listed. Only tensors are read, never code.
+    """
+    from facemill.pipeline.train.imported import import_checkpoint as run
+
+    released = run(detector, file, free_folder(out, is_own=lambda folder: False))
+    for name in released.left_over:
+        echo(f"left over: {name}")
+    echo(f"{len(released.placed)} tensors placed, {len(released.left_over)} left over -> {out}")
 
 
 def _print_rates(found: "list[RateLoss]") -> None:

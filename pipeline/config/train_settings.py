@@ -89,7 +89,7 @@ class AugmentSettings(Settings):
     flip: Probability = 0.5
     """Horizontal flip; applied to masks too."""
     colour: Probability = 0.0
-    """Either brightness and contrast, or hue, saturation and value."""
+    """Either brightness and contrast, or hue, saturation and value, or, if `pca` is not 0, principal components."""
     brightness: NonNegative = 0.2
     """Largest amount added, for values in 0..1."""
     contrast: NonNegative = 0.2
@@ -100,6 +100,8 @@ class AugmentSettings(Settings):
     """Largest amount added to the saturation, which is in 0..1."""
     value: NonNegative = 0.08
     """Largest amount added to the value, which is in 0..1."""
+    pca: NonNegative = 0.0
+    """Standard deviation of the factors with which an image's principal colour components are added (FancyPCA)."""
     gray: Probability = 0.0
     """Conversion to grayscale."""
     affine: Probability = 0.0

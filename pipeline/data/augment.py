@@ -93,11 +93,14 @@ class Augmentation(nn.Module):
 
     def _recolour(self, images: Tensor, rng: np.random.Generator) -> Tensor:
         s, count = self.settings, len(images)
-        changed, coin = rng.random(count) < s.colour, rng.random(count) < 0.5
+        changed = rng.random(count) < s.colour
+        kind = (rng.random(count) * (3 if s.pca else 2)).astype(int)
         light = _about_zero(rng, count, s.brightness, s.contrast)
-        images = _change(images, changed & coin, light, _brightness_contrast)
+        images = _change(images, changed & (kind == 0), light, _brightness_contrast)
         tint = _about_zero(rng, count, np.radians(s.hue), s.saturation, s.value)
-        images = _change(images, changed & ~coin, tint, _hue_saturation_value)
+        images = _change(images, changed & (kind == 1), tint, _hue_saturation_value)
+        if s.pca:
+            images = _change(images, changed & (kind == 2), rng.normal(0, s.pca, (count, 3)), _principal_components)
         gray = rng.random(count) < s.gray
         return _change(images, gray, gray, lambda x, _: rgb_to_grayscale(x).expand_as(x))
 
@@ -158,6 +161,17 @@ def _hue_saturation_value(images: Tensor, amounts: Tensor) -> Tensor:
     saturation, value = (channel.clamp(0, 1) for channel in rest)
     changed: Tensor = hsv_to_rgb(torch.stack([hue % (2 * torch.pi), saturation, value], 1))
     return changed.clamp(0, 1)
+
+
+def _principal_components(images: Tensor, amounts: Tensor) -> Tensor:
+    """Add to all pixels `sum_k a_k lambda_k p_k` of the image's covariance of colours (Krizhevsky et al., 2012).
+
+    With independent normal a_k this is the covariance times a normal vector, which needs no eigenvectors.
+    """
+    pixels = images.flatten(2)
+    centred = pixels - pixels.mean(2, keepdim=True)
+    covariance = centred @ centred.mT / (pixels.shape[2] - 1)  # [n, 3, 3]
+    return (images + (covariance @ amounts[..., None])[..., None]).clamp(0, 1)
 
 
 def _jpeg(images: Tensor, quality: Tensor) -> Tensor:

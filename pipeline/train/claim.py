@@ -58,16 +58,13 @@ def _schedule(config: RunConfig, before: int) -> str:
 
 
 def with_initial_weights(config: RunConfig, run: Path) -> RunConfig:
-    """Add to a configuration that the weights start from those of a finished run of the same network.
+    """Add to a configuration that the weights start from those of a finished run.
 
     Raises:
-        ConfigError: if there is no such run, or it is of another network.
+        ConfigError: if there is no such run.
     """
-    source, weights = read_config(run), run / MODEL_FILE
+    read_config(run)
+    weights = run / MODEL_FILE
     if not weights.is_file():
         raise ConfigError(f"The run in {run} has not finished: continue it with `facemill train … --resume` first.")
-    if source.detector != config.detector:
-        raise ConfigError(
-            f"The run in {run} is of {source.detector}, not of {config.detector}: start from another one."
-        )
     return config.model_copy(update={"init_from": str(run.absolute()), "init_sha256": sha256_of(weights)})

@@ -22,6 +22,7 @@ from facemill.pipeline.train.data_checks import check_data
 from facemill.pipeline.train.device import count_processes, default_workers, is_mixed, launched, uses_gpu
 from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.pipeline.train.framing import crop_settings
+from facemill.pipeline.train.initial import start_from
 from facemill.pipeline.train.loop import TrainingLoop
 from facemill.pipeline.train.module import ForgeryModule
 from facemill.pipeline.train.optimizers import create_optimizer, create_schedule
@@ -31,9 +32,7 @@ from facemill.pipeline.train.run_folder import (
     CONFIG_FILE,
     LAST_CHECKPOINT,
     METRICS_FILE,
-    MODEL_FILE,
     RunConfig,
-    load_detector,
     read_config,
     write_trained_on,
 )
@@ -100,7 +99,7 @@ def train(
             number of cores.
         compiled: run the detector through `torch.compile`.
         progress: show a progress bar.
-        init_from: a finished run of the same network, whose weights this run starts from.
+        init_from: a finished run, of any detector; this run starts from those of its weights that fit.
         steps: for trials, the largest number of weight updates in an epoch, and of batches in a validation.
 
     Raises:
@@ -129,8 +128,8 @@ def train(
     nodes, count = count_processes(devices, on_gpu=on_gpu)
     ranks = nodes * count
     synchronised = on_gpu and ranks > 1
-    initial = None if init_from is None else Path(init_from) / MODEL_FILE
-    network = create(detector, **config.options) if initial is None else load_detector(config, initial)
+    initial = None if init_from is None else start_from(config, Path(init_from))
+    network = create(detector, **config.options) if initial is None else initial.detector
     module = ForgeryModule(network, config.train, seed=config.seed, compiled=compiled, synchronised=synchronised)
     optimizer = create_optimizer(module, config.train.optimizer)
     schedule = create_schedule(optimizer, config.train.schedule, config.train.epochs)
@@ -143,7 +142,7 @@ def train(
         _note(claim_folder(out, config, resume=resume))
         write_trained_on(out, checked.contents)
         if initial is not None and not (out / LAST_CHECKPOINT).is_file():
-            _note(f"Weights start from those of {init_from}; optimiser, learning rate and epochs start anew.")
+            _note(initial.describe(Path(config.init_from or "")))
     if on_gpu:
         module = module.to(memory_format=torch.channels_last)
         torch.backends.cudnn.benchmark = True  # all inputs have one size, so the search for the fastest kernels pays

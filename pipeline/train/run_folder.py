@@ -22,6 +22,7 @@ from safetensors.torch import load_model
 
 from facemill import ConfigError, DetectorError, __version__
 from facemill.detectors.forgery import ForgeryDetector, create
+from facemill.detectors.forgery.backbones import IMAGENET_MEAN, IMAGENET_STD
 from facemill.manifests.storage import atomic_path, read_json, write_atomically
 from facemill.pipeline.config.settings import Settings
 from facemill.pipeline.config.train_settings import TrainSettings
@@ -52,6 +53,12 @@ MODEL_FILE = "model.safetensors"
 TRAINED_ON_FILE = "trained_on.parquet"
 LOG_FILE = "log.csv"
 LOGS_FOLDER = "logs"
+_IMAGENET = {"mean": [*IMAGENET_MEAN], "std": [*IMAGENET_STD]}
+_UNRECORDED = {
+    **dict.fromkeys(("etd", "lrl", "mat"), _IMAGENET),
+    "sia": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+}
+"""Mean and std of runs that do not record them: those of the detector before they were options."""
 LAST_CHECKPOINT = "checkpoints/last.ckpt"
 BEST_CHECKPOINT = "checkpoints/best.ckpt"
 
@@ -69,7 +76,7 @@ class RunConfig(Settings):
     dataset_sha256: tuple[str, ...]
     """Hash of each dataset's dataset.json, which holds the hashes of all its shards."""
     init_from: str | None = None
-    """Folder of the run whose weights this one started from."""
+    """Folder of the run whose weights this one started from, or the released checkpoint that it was imported from."""
     init_sha256: str | None = None
     """Hash of those weights."""
     crop: dict[str, Any] | None = None
@@ -90,7 +97,7 @@ def read_config(run: Path) -> RunConfig:
     """
     path = run / CONFIG_FILE
     try:
-        return RunConfig.model_validate(read_json(path))
+        config = RunConfig.model_validate(read_json(path))
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
             f"{run} holds no training run: give a folder that `facemill train … --out` has written."
@@ -98,6 +105,7 @@ def read_config(run: Path) -> RunConfig:
     except (OSError, ValueError, ValidationError) as error:
         fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise ConfigError(f"{path} is damaged ({fault}): train again.") from None
+    return config.model_copy(update={"options": {**_UNRECORDED.get(config.detector, {}), **config.options}})
 
 
 def write_trained_on(run: Path, contents: pa.Table) -> None:

@@ -88,7 +88,7 @@ def test_detectors_are_listed() -> None:
     listed = [line.split() for line in facemill("detectors").out.splitlines()]
     assert listed[:2] == [["face", "mtcnn"], ["face", "retinaface", "resnet50,", "mobilenet0.25"]]
     assert {"etd", "lrl", "mat", "sia", "sola"} < {line[1] for line in listed if line[0] == "forgery"}
-    assert ["forgery", "mat", "380", "px,", "tf_efficientnet_b4.aa_in1k"] in listed
+    assert ["forgery", "mat", "380", "px,", "tf_efficientnet_b4.ap_in1k"] in listed
 
 
 WRONG = {

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from facemill.detectors.forgery.backbones import Backbone, create_backbone
-from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, InputSpec, Side
+from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, Side
 from facemill.detectors.forgery.etd.objective import ETDObjective
 from facemill.detectors.forgery.precision import without_autocast
 
@@ -78,6 +78,8 @@ class ETD(ForgeryDetector):
     z_i is the mean of block i's last map and Z their concatenation. Heads predict the label from the global
     feature G = fusion(Z) (the score), from Z, and from Z without each z_i. What the paper does not specify follows the
     authors' released code: the widths of the fusion, the last of which is z_i's, the dropout, and the score from P_G.
+    So is the normalisation by ImageNet's mean (dataset.py, `normalize`), with which ResNet-34 and EfficientNet-B0 were
+    trained; MobileNet-V1, which the release does not initialise with weights, gets that of timm's weights.
     Three things differ, where that code contradicts the paper or itself: divergences are KL(P_Z || .), not the
     reverse; they are summed over the two classes, not averaged; and every head is trained by cross-entropy regardless
     of the information losses, since P_Z would otherwise be an untrained teacher.
@@ -89,7 +91,7 @@ class ETD(ForgeryDetector):
 
     def __init__(self, options: ETDOptions) -> None:
         super().__init__(options)
-        self.input_spec = InputSpec(options.size)
+        self.input_spec = options.input_spec
         blocks = [self._block() for _ in range(options.n)]
         self.blocks = LocalBlocks(blocks)
         local_width = blocks[0].channels[-1]

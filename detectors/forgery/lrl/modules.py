@@ -84,7 +84,7 @@ def patch_similarity(features: Tensor, k: int) -> Tensor:
         padded = F.pad(features.float(), (0, k * w - width, 0, k * h - height))
         patches = padded.view(batch, channels, k, h, k, w).permute(0, 2, 4, 1, 3, 5)
         vectors = F.normalize(patches.reshape(batch, k * k, channels * h * w), dim=2, eps=_MIN_NORM)
-        return (vectors @ vectors.mT + 1) / 2
+        return ((vectors @ vectors.mT).clamp(-1, 1) + 1) / 2  # rounding exceeds 1
 
 
 def _convolution(channels: int, width: int) -> list[nn.Module]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facemill.detectors.forgery.backbones import Backbone, create_backbone
-from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, InputSpec, Side
+from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, Side
 from facemill.detectors.forgery.lrl.dct import DCTHighPass
 from facemill.detectors.forgery.lrl.modules import RFAM, MaskDecoder, MultiScale, patch_similarity
 from facemill.detectors.forgery.lrl.objective import LRLObjective
@@ -82,7 +82,7 @@ class LRL(ForgeryDetector):
 
     def __init__(self, options: LRLOptions) -> None:
         super().__init__(options)
-        self.input_spec = InputSpec(options.size)
+        self.input_spec = options.input_spec
         self.rgb = self._stream(3) if options.rgb else None
         self.frequency = self._stream(1) if options.frequency else None
         self.high_pass = DCTHighPass(options.size, options.alpha)

@@ -1,5 +1,7 @@
 """MAT's losses on attended regions: regional independence, and the paper's alternative, additive margin softmax."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +17,9 @@ _REAL_MARGIN = 0.05  # m_in of Eq. 3 for reals
 _FAKE_MARGIN = 0.1  # and for fakes, whose textures vary more
 _CENTRE_MARGIN = 0.2  # m_out of Eq. 3
 
+_RELEASED_REAL_MARGIN, _RELEASED_FAKE_MARGIN = 0.01, 0.02  # the same of the released code's first form
+_RELEASED_CENTRE_MARGIN = 1.0
+
 _SCALE, _COSINE_MARGIN = 30.0, 0.35  # of additive margin softmax, from its own paper; MAT's paper gives none
 
 
@@ -22,7 +27,8 @@ def region_vectors(pooled: Tensor, attentions: Tensor) -> Tensor:
     """Vectors V of the attended regions: attention pooling of the shallow map's local averages.
 
     The paper's margins are constants, so vectors must have a known scale: each channel of D is
-    standardised over space, as in the authors' released code, and each vector has unit length.
+    standardised over space, as in the authors' released code, and each vector has unit length. The release adds
+    1e-8 to the deviation; here it is 1e-5 to the variance, which bounds the gradient of a channel that is constant.
 
     Args:
         pooled: D, [B, C, h, w].
@@ -31,15 +37,22 @@ def region_vectors(pooled: Tensor, attentions: Tensor) -> Tensor:
     Returns:
         [B, M, C], float32.
     """
-    with without_autocast(pooled):
-        return bilinear_attention_pool(F.instance_norm(pooled.float()), attentions.float())
+    return bilinear_attention_pool(F.instance_norm(pooled.float()), attentions)
 
 
 class RegionIndependenceLoss(nn.Module):
     """Regional independence loss (Eq. 3): pulls a head's vectors to their centre, pushes the heads' centres apart.
 
-    Sums over samples, heads and ordered pairs of heads are means here. Centres follow Eq. 4 with a
-    gradient through the batch's mean, without which the second part of the loss would have none.
+    Centres follow Eq. 4 with a gradient through the batch's mean, without which the second part of the loss would have
+    none. It is alpha / B of the centres' own gradient, so that Eq. 3 hardly repels: with 48 images, four heads and
+    vectors scattered around one direction for each head, the second part's gradient in the first step is 4e-4 of the
+    first part's for the sums of Eq. 3, 6e-3 for the means here, and 0.5 for the released form.
+
+    Args:
+        num_attentions, channels: M and C of the vectors.
+        form: `paper`: squared distances, with means instead of the sums over samples, heads and ordered pairs of heads.
+            `release`: as the first form in the authors' code (Auxiliary_Loss_v1), distances, their mean over samples
+            and heads, and the sum over pairs of heads, with other margins; repulsion is half of attraction.
 
     Attributes:
         centres: c, [M, C]; initially zero.
@@ -53,8 +66,9 @@ class RegionIndependenceLoss(nn.Module):
     gathered: Tensor
     batches: Tensor
 
-    def __init__(self, num_attentions: int, channels: int) -> None:
+    def __init__(self, num_attentions: int, channels: int, form: Literal["paper", "release"] = "paper") -> None:
         super().__init__()
+        self.form = form
         self.register_buffer("centres", torch.zeros(num_attentions, channels))
         self.register_buffer("epochs", torch.tensor(0))
         self.register_buffer("gathered", torch.zeros(num_attentions, channels), persistent=False)
@@ -68,7 +82,14 @@ class RegionIndependenceLoss(nn.Module):
             labels: [B] in 0..1; the inner margin is interpolated between those of the two classes.
         """
         centres = self._moved(self._gather(vectors)) if self.training else self.centres
-        inner_margins = _REAL_MARGIN + (_FAKE_MARGIN - _REAL_MARGIN) * labels.float()[:, None]  # [B, 1]
+        fake = labels.float()[:, None]  # [B, 1]
+        if self.form == "release":
+            inner_margins = _RELEASED_REAL_MARGIN + (_RELEASED_FAKE_MARGIN - _RELEASED_REAL_MARGIN) * fake
+            intra = F.relu(torch.linalg.vector_norm(vectors - centres, dim=-1) - inner_margins)  # [B, M]
+            first, second = torch.combinations(torch.arange(len(centres), device=centres.device)).unbind(1)
+            between = torch.linalg.vector_norm(centres[first] - centres[second], dim=-1)
+            return intra.mean() + F.relu(_RELEASED_CENTRE_MARGIN - between).sum()
+        inner_margins = _REAL_MARGIN + (_FAKE_MARGIN - _REAL_MARGIN) * fake
         intra = F.relu((vectors - centres).square().sum(-1) - inner_margins)  # [B, M]
         # Squared distances: the gradient of a square root is infinite at zero, where all centres start.
         between = (centres[:, None] - centres).square().sum(-1)  # [M, M]

@@ -19,7 +19,8 @@ class MATObjective(ForgeryObjective):
     """Cross-entropy, the loss on regions, and cross-entropy of the augmented images; as the network's options say.
 
     The augmented images, made with the attention maps of the output, go through the network in a second pass here; they
-    have no loss on regions, so that the centres depend on the output alone.
+    have no loss on regions, so that the centres depend on the output alone. Both passes update the running statistics
+    of batch normalisation, as in the released code.
     """
 
     def __init__(self, network: "MAT", options: Any) -> None:
@@ -27,7 +28,8 @@ class MATObjective(ForgeryObjective):
         kind, heads = network.options.loss, network.options.num_attentions
         self._name, self._agda = kind, network.options.agda
         losses = {"ams": AdditiveMarginLoss, "ril": RegionIndependenceLoss}
-        self.region_loss = None if kind == "none" else losses[kind](heads, network.texture.in_channels)
+        more = {"form": network.options.ril_form} if kind == "ril" else {}
+        self.region_loss = None if kind == "none" else losses[kind](heads, network.texture.in_channels, **more)
 
     def forward(self, output: "MATOutput", batch: ForgeryBatch, step: TrainingStep) -> LossTerms:
         terms = {"classification": classification_loss(output.logit, batch.labels)}

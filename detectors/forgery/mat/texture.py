@@ -26,17 +26,17 @@ class TextureEnhancement(nn.Module):
         self.layers = nn.ModuleList(_dense_layer(channels + _GROWTH * index) for index in range(_LAYERS))
         self.in_channels, self.out_channels = channels, channels + _GROWTH * _LAYERS
 
-    def forward(self, features: Tensor, grid: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, attentions: Tensor) -> tuple[Tensor, Tensor]:
         """Enhance the texture of a shallow map [B, C, H, W].
 
         Args:
             features: the shallow map.
-            grid: height and width of the map of local averages: the attention maps' size.
+            attentions: [B, M, h, w], whose size is that of the map of local averages.
 
         Returns:
-            The texture feature map F [B, out_channels, H, W], and the local averages D [B, C, *grid].
+            The texture feature map F [B, out_channels, H, W], and the local averages D [B, C, h, w].
         """
-        maps, pooled = texture_residual(features, grid)
+        maps, pooled = texture_residual(features, attentions.shape[-2:])
         for layer in self.layers:
             maps = torch.cat([maps, layer(maps)], dim=1)
         return maps, pooled

@@ -10,10 +10,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from facemill import ConfigError
-from facemill.detectors.forgery.backbones import Backbone, create_backbone
-from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, InputSpec, Side
+from facemill.detectors.forgery.backbones import RGB, Backbone, create_backbone
+from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, Side
+from facemill.detectors.forgery.precision import without_autocast
 from facemill.detectors.forgery.sia.attention import Aggregation, SelfInformationAttention
 from facemill.detectors.forgery.sia.baselines import NonLocal, squeeze_excitation
+from facemill.detectors.forgery.sia.release import RELEASED_BOXES, ReleasedAggregation, ReleasedAttention
 
 __all__ = ["SIA", "Position", "SIAOptions", "SIAOutput"]
 
@@ -51,6 +53,18 @@ class SIAOptions(BackboneOptions):
     """Also propagate gradients through the self-information; the authors' released code does not."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Dropout probability of the pooled features."""
+    form: Literal["paper", "release"] = "paper"
+    """Attention as in the paper, or as in the authors' released code, for its checkpoints."""
+
+    @classmethod
+    def normalisation(cls, backbone: str) -> tuple[RGB, RGB]:
+        """The released code's for EfficientNet-B4, its only network; otherwise that of the backbone's weights.
+
+        The paper states none. The release has `mean: [0.5, 0.5, 0.5]` and `std: [0.5, 0.5, 0.5]` (configs/train.yaml,
+        section transform), although its weights, Noisy Student's, were trained with ImageNet's.
+        """
+        released = backbone.partition(".")[0] in {"efficientnet_b4", "tf_efficientnet_b4"}
+        return ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) if released else super().normalisation(backbone)
 
     @model_validator(mode="after")
     def _switches_fit_the_attention(self) -> Self:
@@ -60,6 +74,11 @@ class SIAOptions(BackboneOptions):
             raise ValueError("'spatial', 'channel' and 'aggregation' apply only to the attention 'sia'")
         if self.attention == "none" and self.positions is not None:
             raise ValueError("'positions' is where attention is inserted: leave it out with attention 'none'")
+        switched = (self.attention, self.spatial, self.channel, self.aggregation) != ("sia", True, True, True)
+        if self.form == "release" and (switched or len(_positions(self)) != len(RELEASED_BOXES)):
+            raise ValueError(
+                f"form 'release' is the whole attention at {len(RELEASED_BOXES)} positions: leave its switches"
+            )
         return self
 
 
@@ -89,15 +108,21 @@ class SIA(ForgeryDetector):
 
     def __init__(self, options: SIAOptions) -> None:
         super().__init__(options)
-        self.input_spec = InputSpec(options.size, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+        self.input_spec = options.input_spec
         self.backbone = create_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights)
         self.positions = () if options.attention == "none" else _positions(options)
         self.cuts = _cuts(self.backbone, self.positions)  # how many blocks run before each attention
         channels = [self.backbone.channels[_stage(position)] for position in self.positions]
-        self.attentions = nn.ModuleList(_attention(count, options) for count in channels)
         aggregated = options.attention == "sia" and options.aggregation
+        aggregation: type[nn.Module]
+        if options.form == "release":
+            self.attentions = nn.ModuleList(ReleasedAttention(box) for box in RELEASED_BOXES)
+            aggregation = ReleasedAggregation
+        else:
+            self.attentions = nn.ModuleList(_attention(count, options) for count in channels)
+            aggregation = Aggregation
         self.aggregations = nn.ModuleList(
-            Aggregation(channels[:index] if aggregated else [], count) for index, count in enumerate(channels)
+            aggregation(channels[:index] if aggregated else [], count) for index, count in enumerate(channels)
         )
         self.dropout = nn.Dropout(options.dropout)
         self.classifier = nn.Linear(self.backbone.channels[-1], 1)
@@ -112,15 +137,17 @@ class SIA(ForgeryDetector):
         informations: list[Tensor] = []
         for cut, aggregation, attention in zip(self.cuts, self.aggregations, self.attentions, strict=True):
             features = _run(blocks[done:cut], features)
-            if isinstance(attention, SelfInformationAttention):
+            if isinstance(attention, SelfInformationAttention | ReleasedAttention):
                 features = aggregation(features, informations if self.options.aggregation else [])
                 features, information = attention(features)
                 informations.append(information)
             else:
                 features = attention(features)
             done = cut
-        pooled = _run(blocks[done:], features).mean((2, 3))
-        return SIAOutput(self.classifier(self.dropout(pooled))[:, 0], tuple(informations))
+        features = _run(blocks[done:], features)
+        with without_autocast(images):  # bf16 leaves a few hundred different log-odds
+            pooled = features.float().mean((2, 3))
+            return SIAOutput(self.classifier(self.dropout(pooled))[:, 0], tuple(informations))
 
     def explain(self, images: Tensor) -> dict[str, Tensor]:
         """Self-information at each position, averaged over channels: "information 2", "information 4.1"."""

@@ -10,8 +10,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from facemill.detectors.forgery.backbones import Backbone, create_backbone
-from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, InputSpec, Side
+from facemill.detectors.forgery.backbones import RGB, Backbone, create_backbone
+from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, Side
 from facemill.detectors.forgery.precision import without_autocast
 from facemill.detectors.forgery.sola.anomaly import LocalAnomalies
 from facemill.detectors.forgery.sola.noise import NoiseFilters
@@ -51,6 +51,12 @@ class SOLAOptions(BackboneOptions):
     """Weight of the first order anomaly (Eqs. 10 and 12); the paper does not give it."""
     gamma: Weight = 1.0
     """Weight of the second order anomaly (Eqs. 10 and 12); the paper does not give it."""
+
+    @classmethod
+    def normalisation(cls, backbone: str) -> tuple[RGB, RGB]:
+        """None: "normalize to [0, 1] by dividing 255" (section 4.1)."""
+        del backbone
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
     @model_validator(mode="after")
     def _size_holds_the_patches(self) -> Self:
@@ -92,7 +98,7 @@ class SOLA(ForgeryDetector):
 
     def __init__(self, options: SOLAOptions) -> None:
         super().__init__(options)
-        self.input_spec = InputSpec(options.size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+        self.input_spec = options.input_spec
         self.filters = None if options.noise == "none" else NoiseFilters(options.noise)
         colour = self._backbone()
         noise = None if self.filters is None else self._backbone()

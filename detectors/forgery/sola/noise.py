@@ -34,6 +34,9 @@ def srm_kernels() -> Tensor:
 class NoiseFilters(nn.Module):
     """Three 5x5 filters over RGB, [B, 3, H, W] -> [B, 3, H, W], initialised as SRM's (Fig. 3).
 
+    Of Eq. 2 only the division by q is done. Its rounding to integers would make nearly all residuals of values in 0..1
+    zero, and passes no gradient to learned filters; the paper's own form of the filters, Eqs. 3 and 4, has none.
+
     Args:
         kind: `srm` is fixed, `lsrm` is learned, `asrm` is learned and constrained to Eq. 4 by `constrain`.
     """

@@ -161,6 +161,26 @@ def test_brightness_contrast_or_hue_saturation_value():
         assert 0.8 * largest < np.abs(amount).max() <= largest + 1e-3
 
 
+def test_principal_components_are_a_third_kind_of_colour_change():
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.tensor([[0.08, 0.02, 0.0], [0.05, -0.03, 0.01], [0.03, 0.01, 0.04]])
+    image = 0.5 + torch.einsum("cd,dyx->cyx", mixing, torch.randn(3, 32, 32, generator=generator))
+    images = image.clamp(0.1, 0.9).expand(3000, 3, 32, 32)
+    changed = augmentation(colour=1.0, pca=2.0, brightness=0, contrast=0, hue=0, saturation=0, value=0)(
+        images, images[:, :1]
+    )[0]
+    moved = (changed - images).double()
+    shifts = moved.mean((2, 3)).numpy()
+    chosen = np.abs(shifts).max(1) > 1e-5  # the other two kinds change nothing here
+    assert 900 < chosen.sum() < 1100
+    assert float(moved.std((2, 3)).max()) < 1e-3  # a shift of all pixels
+    values, vectors = np.linalg.eigh(np.cov(images[0].flatten(1).double().numpy()))
+    along = shifts[chosen] @ vectors / values  # the factor of each component
+    assert np.allclose(along.mean(0), 0, atol=0.25)
+    assert np.allclose(along.std(0), 2, rtol=0.1)
+    assert np.abs(np.corrcoef(along.T) - np.eye(3)).max() < 0.15
+
+
 def test_gray_has_three_equal_channels():
     image = torch.tensor([0.6, 0.4, 0.3])[None, :, None, None].expand(2, 3, 4, 4)
     gray = 0.299 * 0.6 + 0.587 * 0.4 + 0.114 * 0.3

@@ -38,7 +38,7 @@ def test_a_row_is_options_that_its_detector_and_recipe_know(experiment: Experime
 def test_a_row_s_backbone_names_weights_of_imagenet_alone(experiment: Experiment) -> None:
     backbone = options_of(experiment.detector, experiment.options).backbone
     assert backbone in timm.list_pretrained()
-    assert re.search(r"\.(aa|ra|ra4_e3600_r224|tf|tv)_in1k$", backbone)
+    assert re.search(r"\.(aa|ap|ra|ra4_e3600_r224|tf|tv)_in1k$", backbone)
 
 
 @every

@@ -15,6 +15,7 @@ from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.pipeline.train.loop import TrainingLoop
 from facemill.pipeline.train.run_folder import read_config
 from tests.pipeline.train.tiny import Tiny, recipe, use
+from tests.pipeline.trained import SMALL
 
 SCHEDULES = {
     "constant": ("train.schedule.name=constant",),
@@ -131,7 +132,7 @@ def test_a_run_killed_before_its_first_epoch_ended_starts_from_those_weights_aga
 def test_another_network_s_weights_are_refused(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name, first, out = use(monkeypatch, Tiny), tmp_path / "first", tmp_path / "second"
     train(name, [toy], first, recipe(), progress=False)
-    with pytest.raises(ConfigError, match=r"is of tiny, not of resnet18: start from another one"):
+    with pytest.raises(ConfigError, match=r"No layer of the run in .* fits resnet18: start from another run"):
         train("resnet18", [toy], out, recipe(), init_from=first)
     with pytest.raises(ConfigError, match="holds no training run"):
         train(name, [toy], out, recipe(), init_from=tmp_path)
@@ -139,6 +140,21 @@ def test_another_network_s_weights_are_refused(toy: Path, tmp_path: Path, monkey
     with pytest.raises(ConfigError, match="has not finished"):
         train(name, [toy], out, recipe(), init_from=first)
     assert not out.exists()
+
+
+def test_mat_starts_from_a_plain_network_that_was_trained_before(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = tmp_path / "first"
+    train("efficientnet_b4", [toy], first, recipe(*SMALL), progress=False)
+    capsys.readouterr()
+    weights = first_weights(monkeypatch, "mat", [toy], tmp_path / "second", recipe(*SMALL), init_from=first)
+    said = capsys.readouterr().err
+    assert f"tensors start from those of {first}; not in it, or of another shape: attention.0" in said
+    assert "not used of it: classifier.bias, classifier.weight. Optimiser, learning rate and epochs" in said
+    released = {key: value for key, value in load_file(first / "model.safetensors").items() if "backbone" in key}
+    assert len(released) > 100
+    assert all(torch.equal(weights[key], value) for key, value in released.items())
 
 
 def test_other_initial_weights_are_another_run(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

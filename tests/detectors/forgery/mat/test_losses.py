@@ -1,4 +1,5 @@
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -181,3 +182,53 @@ def test_dead_heads_give_a_finite_loss_and_gradient(loss: nn.Module) -> None:
     assert value.isfinite()
     assert vectors.grad is not None
     assert vectors.grad.isfinite().all()
+
+
+def released_form(centres: np.ndarray, vectors: np.ndarray, labels: list[int]) -> float:
+    intra = [
+        max(math.sqrt(loops.squared_distance(vectors[i, j], centres[j])) - (0.02 if label == 1 else 0.01), 0)
+        for i, label in enumerate(labels)
+        for j in range(HEADS)
+    ]
+    inter = 0.0
+    for j in range(HEADS):
+        for k in range(j + 1, HEADS):
+            inter += max(1 - math.sqrt(loops.squared_distance(centres[j], centres[k])), 0)
+    return sum(intra) / len(intra) + inter
+
+
+def test_the_released_form_is_of_distances_and_a_sum_over_pairs() -> None:
+    loss = RegionIndependenceLoss(HEADS, CHANNELS, "release").train()
+    centres, vectors, labels = unit_vectors(5)[0] * 0.4, unit_vectors(6), [0, 1, 1, 0]
+    loss.centres.copy_(torch.tensor(centres))
+    found = loss(torch.tensor(vectors).float(), torch.tensor(labels))
+    assert float(found) == pytest.approx(released_form(equation_4(centres, vectors, 0.05), vectors, labels), rel=1e-5)
+
+
+def test_the_released_form_of_equal_centres_has_a_finite_gradient() -> None:
+    vectors = torch.zeros(BATCH, HEADS, CHANNELS, requires_grad=True)
+    RegionIndependenceLoss(HEADS, CHANNELS, "release").train()(vectors, torch.tensor([0, 1, 0, 1])).backward()
+    assert vectors.grad is not None
+    assert vectors.grad.isfinite().all()
+
+
+def test_regions_repel_each_other_as_the_docstring_says() -> None:
+    generator = torch.Generator().manual_seed(0)
+    directions = 3 * torch.randn(1, 4, 32, generator=generator)
+    scattered = torch.randn(48, 4, 32, generator=generator) + directions
+    labels = torch.randint(2, (48,), generator=generator)
+
+    def repulsion(form: Literal["paper", "release"]) -> float:
+        vectors = nn.functional.normalize(scattered, dim=-1).requires_grad_()
+        loss = RegionIndependenceLoss(4, 32, form).train()
+        (both,) = torch.autograd.grad(loss(vectors, labels), vectors)
+        loss = RegionIndependenceLoss(4, 32, form).train()
+        moved = loss.centres + 0.05 * (vectors.mean(0) - loss.centres)
+        margins = {"paper": 0.05 + 0.05 * labels, "release": 0.01 + 0.01 * labels}[form][:, None]
+        distances = torch.linalg.vector_norm(vectors - moved, dim=-1)
+        attraction = nn.functional.relu((distances.square() if form == "paper" else distances) - margins).mean()
+        (first,) = torch.autograd.grad(attraction, vectors)
+        return float((both - first).norm() / first.norm())
+
+    assert repulsion("paper") == pytest.approx(6e-3, rel=0.1)
+    assert repulsion("release") == pytest.approx(0.5, rel=0.1)

@@ -47,10 +47,10 @@ def test_weighted_mean_without_weights_is_the_plain_mean() -> None:
     torch.testing.assert_close(weighted_mean(features, torch.zeros(2, 1, 6, 6)), features.mean((2, 3)))
 
 
-def test_pooling_in_bfloat16_is_close_and_stays_bfloat16() -> None:
+def test_maps_in_bfloat16_are_pooled_in_float32() -> None:
     features, attentions = torch.randn(1, 8, 20, 20) + 0.5, torch.rand(1, 2, 10, 10)
     pooled = bilinear_attention_pool(features.bfloat16(), attentions.bfloat16())
-    assert pooled.dtype == torch.bfloat16
+    assert pooled.dtype == torch.float32
     torch.testing.assert_close(pooled.float(), bilinear_attention_pool(features, attentions), atol=0.02, rtol=0)
     mean = weighted_mean(features.bfloat16(), attentions[:, :1].bfloat16())
     torch.testing.assert_close(mean.float(), weighted_mean(features, attentions[:, :1]), atol=0.02, rtol=0)

@@ -42,7 +42,7 @@ def test_a_map_without_texture_has_no_residual() -> None:
 def test_enhancement_is_dense_and_keeps_the_residual() -> None:
     block = TextureEnhancement(32).eval()
     features = torch.randn(2, 32, 12, 12)
-    enhanced, pooled = block(features, (3, 3))
+    enhanced, pooled = block(features, torch.zeros(2, 4, 3, 3))
     assert block.out_channels == enhanced.shape[1] == 128
     assert pooled.shape == (2, 32, 3, 3)
     torch.testing.assert_close(enhanced[:, :32], texture_residual(features, (3, 3))[0])
