@@ -22,7 +22,7 @@ from dask.system import CPU_COUNT
 from distributed.scheduler import KilledWorker
 
 from facemill import ConfigError, FacemillError
-from facemill.pipeline.build.executors.base import Executor, Outcome, listening
+from facemill.pipeline.build.executors.base import Executor, Outcome
 from facemill.pipeline.build.executors.own_processes import (
     environment_kept,
     interrupts_blocked,
@@ -119,14 +119,16 @@ class DaskExecutor(Executor):
         at_work: dict[Any, Task] = {}
         events: SimpleQueue[Any] = SimpleQueue()
         topic = f"facemill-{secrets.token_hex(8)}"
+        call = _ByValue(_call)
         self._client.subscribe_topic(topic, lambda event: events.put(event[1]["told"]))
 
         def fill() -> None:
             for task in itertools.islice(waiting, max(0, self._window() - len(at_work))):
                 # Pickled here, since a worker hangs silently if Dask cannot unpickle a task.
                 work = pickle.dumps((function, task))
+                key = f"facemill-task-{secrets.token_hex(8)}"
                 future = self._client.submit(
-                    _call, work, self._threads(), topic, pure=False, retries=RETRIES, workers=self._chosen
+                    call, work, self._threads(), topic, key=key, pure=False, retries=RETRIES, workers=self._chosen
                 )
                 at_work[future] = task
                 future.add_done_callback(events.put)
@@ -157,14 +159,10 @@ class DaskExecutor(Executor):
         """
         if self._scheduler is None:
             return  # local workers use this installation
-        module = sys.modules[describe.__module__]
-        cloudpickle.register_pickle_by_value(module)
         try:
-            told = within(CONNECT_TIMEOUT_S, lambda: self._client.run(describe, *arguments))
+            told = within(CONNECT_TIMEOUT_S, lambda: self._client.run(_ByValue(describe), *arguments))
         except Exception as error:
             raise ConfigError(f"The workers of {self._scheduler} do not answer ({error}): check their logs.") from error
-        finally:
-            cloudpickle.unregister_pickle_by_value(module)
         chosen = choose(told)
         self._chosen = chosen if len(chosen) < len(told) else None
 
@@ -175,14 +173,15 @@ class DaskExecutor(Executor):
             try:
                 return events.get(timeout=LOOK_EVERY_S)
             except Empty:
-                if self._workers():
+                if any(self._chosen is None or address in self._chosen for address in self._workers()):
                     alone_since = None
                     continue
             alone_since = alone_since or time.monotonic()
             if time.monotonic() - alone_since >= NO_WORKERS_S:
+                usable = "" if self._chosen is None else " that can be used"
                 raise ConfigError(
-                    f"There has been no worker for {NO_WORKERS_S:g} s: check the workers' logs, start workers, and "
-                    "run the same command again."
+                    f"There has been no worker{usable} for {NO_WORKERS_S:g} s: check the workers' logs, start workers, "
+                    "and run the same command again."
                 )
 
     def _connect(self, resources: ExitStack) -> Any:
@@ -263,9 +262,33 @@ def _own_security() -> Any:
         raise ConfigError("Workers on this machine need the package cryptography: pip install cryptography.") from error
 
 
+class _ByValue:
+    """A function that is pickled with its code: a worker that cannot load a function by its name hangs silently."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        module = sys.modules[function.__module__]
+        cloudpickle.register_pickle_by_value(module)
+        try:
+            self._pickled = cloudpickle.dumps(function)
+        finally:
+            cloudpickle.unregister_pickle_by_value(module)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
+        return pickle.loads, (self._pickled,)
+
+    def __call__(self, *arguments: Any) -> Any:
+        raise NotImplementedError  # in this process; unpickled, it is the function
+
+
 def _call(work: bytes, threads: int, topic: str) -> Any:
-    function, task = pickle.loads(work)
+    """Run a task on a worker. It is sent by value and imports facemill here, since the worker may not have it."""
     worker = distributed.get_worker()
+    try:
+        from facemill.errors import FacemillError
+        from facemill.pipeline.build.executors.base import listening
+    except ImportError as error:
+        raise ImportError(f"the worker at {worker.address} cannot import facemill: {error}") from error
+    function, task = pickle.loads(work)
     # Dask pauses a worker whose memory is nearly full until its results are fetched. Workers here hold no results: a
     # paused one would never resume, and the build would never end. The limit itself stays in force.
     worker.memory_manager.memory_pause_fraction = False

@@ -19,7 +19,7 @@ def test_what_is_in_sight_is_told(tmp_path: Path) -> None:
     (tmp_path / "out" / "_state").mkdir(parents=True)
     run_file = tmp_path / "out" / "_state" / "run"
     run_file.touch()
-    told = describe(None, "cpu", [str(tmp_path), "s3://far"], str(run_file))
+    told = describe(None, "cpu", [str(tmp_path)], str(run_file))
     assert told["unseen"] == []
     assert told["identity"] == {
         name: value

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -127,6 +128,42 @@ def test_workers_that_hang_or_all_die() -> None:
         with pytest.raises(ConfigError, match="There has been no worker for 3 s"):
             list(executor.run(wait_long, [1]))
         timer.join()
+
+
+def test_a_worker_that_is_left_out_does_not_count_when_the_others_die() -> None:
+    with cluster(n_workers=2) as running, DaskExecutor(scheduler=running.scheduler_address) as executor:
+        pids = executor._client.run(os.getpid)
+        blind, seeing = sorted(pids)
+        executor.choose_workers(double, 1, 0, 0, choose=lambda told: [seeing])
+        timer = threading.Timer(1.0, executor._client.retire_workers, [[seeing]])
+        timer.start()
+        with pytest.raises(ConfigError, match="There has been no worker that can be used for 3 s"):
+            list(executor.run(wait_long, [1]))
+        timer.join()
+        assert blind in executor._workers()
+
+
+HIDDEN = """
+import sys
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("facemill", "tests"):
+            raise ModuleNotFoundError(f"No module named {name!r}")
+sys.meta_path.insert(0, Hide())
+for name in [name for name in sys.modules if name.partition(".")[0] == "facemill"]:
+    del sys.modules[name]
+"""
+
+
+def test_a_late_worker_without_facemill_fails_instead_of_hanging(tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text(HIDDEN)
+    with (
+        cluster(n_workers=1, preload=[str(tmp_path / "bare.py")]) as running,
+        DaskExecutor(scheduler=running.scheduler_address) as executor,
+    ):
+        [outcome] = executor.run(double, [1])
+    assert isinstance(outcome.error, ImportError)
+    assert "cannot import facemill: No module named 'facemill" in str(outcome.error)
 
 
 def test_what_ends_in_time_gives_its_result_or_its_error() -> None:
