@@ -24,7 +24,7 @@ from facemill.pipeline.build.isolate import deaths_of
 from facemill.pipeline.build.merge import BuildReport, merge_shards, report_of
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot, plan_shards
 from facemill.pipeline.build.state import GroupDone, ShardResult, load_final, load_whole
-from facemill.pipeline.build.workers import check_self, check_workers
+from facemill.pipeline.build.workers import check_workers
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.extract.known_faces import open_faces
 from facemill.registry import EXECUTORS
@@ -266,7 +266,6 @@ def _build_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) 
     done = load_final(job.out, spec.shard_id, spec.fingerprint(job.work), **how)
     if done is not None:
         return done, False
-    check_self(job)
     from facemill.pipeline.build.shard import build_shard
 
     return build_shard(spec, job, WorkerSlot(number, threads), lambda done: tell(asdict(done))), True

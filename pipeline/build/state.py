@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from facemill.manifests import FailureRecord
+from facemill.manifests.checks.bounded import content_of
 from facemill.manifests.shards.dataset import STATE_FOLDER, state_path
 from facemill.manifests.storage import sha256_of, write_atomically
 
@@ -140,7 +141,7 @@ def load_result(root: Path, shard_id: str, fingerprint: str) -> ShardResult | No
     """The committed result of this very work, be its files whole or not; None where there is none."""
     path = root / state_path(shard_id)
     try:
-        result = _RESULT.validate_json(path.read_bytes(), strict=True)
+        result = _RESULT.validate_json(content_of(path), strict=True)
     except (OSError, ValueError):  # pydantic's ValidationError is one
         return None
     return result if result.fingerprint == fingerprint else None

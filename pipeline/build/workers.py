@@ -1,6 +1,5 @@
-"""Which workers a build may use: all are checked before the first shard, and late ones check themselves."""
+"""Which workers a build may use."""
 
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,20 +8,15 @@ from typing import Any
 from facemill import ConfigError
 from facemill.manifests import VideoEntry
 from facemill.manifests.sequences import split_archive
-from facemill.pipeline.build.claim import run_file
 from facemill.pipeline.build.executors import Executor
-from facemill.pipeline.build.identity import WorkIdentity, differences
-from facemill.pipeline.build.plan import BuildJob
+from facemill.pipeline.build.identity import WorkIdentity
 from facemill.pipeline.build.worker_check import describe, fit_workers
 from facemill.pipeline.config.recipe import Recipe
 
-__all__ = ["check_self", "check_workers"]
+__all__ = ["check_workers"]
 
 MOST_TRIED = 100
 """Videos of a root that are tried before it counts as one without files."""
-
-_checked: set[str] = set()
-"""Runs that this process may work for."""
 
 
 def check_workers(
@@ -74,21 +68,3 @@ def _files(entries: Sequence[VideoEntry]) -> list[str]:
         if place.exists():
             found[root] = str(place)
     return sorted(found.get(root, root) for root in tried)
-
-
-def check_self(job: BuildJob) -> None:
-    """Refuse work of a run that this process would do differently; once per run, since weights files are hashed.
-
-    Raises:
-        ConfigError: names this machine and what differs, or the folder that it does not see.
-    """
-    if job.identity is None or job.run is None or job.run in _checked:
-        return
-    weights = job.recipe.detect.weights
-    told = describe(None if weights is None else str(weights), job.device, (), str(run_file(job.out, job.run)))
-    own = {section: value for section, value in job.identity.values().items() if section != "recipe"}
-    if different := differences(own, told["identity"]):
-        raise ConfigError(f"A worker on {platform.node()} has {' and '.join(different)}: give all of them the same.")
-    if told["unseen"]:
-        raise ConfigError(f"A worker on {platform.node()} does not see {', '.join(told['unseen'])}: mount it there.")
-    _checked.add(job.run)

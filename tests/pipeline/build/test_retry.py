@@ -124,6 +124,14 @@ def test_a_damaged_table_is_made_again(groups: list[ClipGroup], tmp_path: Path) 
         assert run(tmp_path / "out", *groups) == whole_but_for_timings(whole, tmp_path / "out")
 
 
+@pytest.mark.timeout(60)
+def test_a_pipe_in_place_of_a_result_is_not_waited_for(groups: list[ClipGroup], tmp_path: Path) -> None:
+    whole = run(tmp_path / "out", groups[1])
+    (tmp_path / "out" / "_state" / "train-000000.json").unlink()
+    os.mkfifo(tmp_path / "out" / "_state" / "train-000000.json")
+    assert run(tmp_path / "out", groups[1]) == whole_but_for_timings(whole, tmp_path / "out")
+
+
 def test_a_resume_looks_at_sizes_and_last_bytes_and_a_finished_build_is_looked_at_whole(
     groups: list[ClipGroup], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

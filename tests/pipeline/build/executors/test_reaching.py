@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import dask
@@ -141,29 +140,6 @@ def test_a_worker_that_is_left_out_does_not_count_when_the_others_die() -> None:
             list(executor.run(wait_long, [1]))
         timer.join()
         assert blind in executor._workers()
-
-
-HIDDEN = """
-import sys
-class Hide:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("facemill", "tests"):
-            raise ModuleNotFoundError(f"No module named {name!r}")
-sys.meta_path.insert(0, Hide())
-for name in [name for name in sys.modules if name.partition(".")[0] == "facemill"]:
-    del sys.modules[name]
-"""
-
-
-def test_a_late_worker_without_facemill_fails_instead_of_hanging(tmp_path: Path) -> None:
-    (tmp_path / "bare.py").write_text(HIDDEN)
-    with (
-        cluster(n_workers=1, preload=[str(tmp_path / "bare.py")]) as running,
-        DaskExecutor(scheduler=running.scheduler_address) as executor,
-    ):
-        [outcome] = executor.run(double, [1])
-    assert isinstance(outcome.error, ImportError)
-    assert "cannot import facemill: No module named 'facemill" in str(outcome.error)
 
 
 def test_what_ends_in_time_gives_its_result_or_its_error() -> None:
