@@ -215,7 +215,8 @@ class _Verification:
         if samples is None:
             nothing = samples_schema(self.info.annotations).empty_table()
             samples = pa.concat_tables([nothing, *(findings.samples for findings in found)])
-        rows = Rows(samples, VIDEOS.empty_table() if videos is None else videos, self.recipe)
+        entries = VIDEOS.empty_table() if videos is None else videos
+        rows = Rows(samples, entries, self.recipe, () if failures is None else _incomplete(failures))
         self._check(SAMPLES_FILE, lambda: check_rows(rows))
         self._check(SAMPLES_FILE, lambda: check_rows(rows, GROUP_CHECKS))
         if failures is not None:
@@ -235,6 +236,12 @@ def _schema_of_samples(root: Path, info: DatasetInfo) -> pa.Schema:
     except (OSError, ValueError, pa.ArrowException):
         places = False  # reported when the table is read
     return (listing_schema if places else samples_schema)(info.annotations)
+
+
+def _incomplete(failures: pa.Table) -> set[str]:
+    """Videos of which an environment's fault cost single frames: damaged samples that could not be made again."""
+    lost = pc.and_(failures["retryable"], pc.greater(failures["frames"], 0))
+    return {str(video_id) for video_id in failures["video_id"].filter(lost).to_pylist()}
 
 
 def _rows_by_shard(samples: pa.Table | None, shards: list[ShardInfo]) -> dict[str, pa.Table]:
