@@ -285,7 +285,10 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
     RowCheck("score", "score is {score:g}, which is not from 0 to 1", _outside("score", 0, 1)),
     RowCheck("min_score", "score is {score:g}, below the recipe's {recipe.detect.min_score:g}",
              lambda rows: ~rows.cropped & (rows.numbers("score") < rows.recipe.detect.min_score - 1e-6)),
-    RowCheck("difference", "difference is {difference}, which is below 0", _outside("difference", 0, 1e30)),
+    RowCheck("difference", "difference is {difference}, which is not from 0 to 1000", _outside("difference", 0, 1000)),
+    RowCheck("difference_forged", "label is 1 by its difference {difference:g}, which is not above the noise of 1",
+             lambda rows: rows.equal("label", 1) & rows.equal("label_source", "difference")
+             & (rows.numbers("difference") <= 1)),
     RowCheck("difference_of", "difference is {difference:g}, but the sample has no original",
              lambda rows: rows.known("difference") & ~rows.known("pair_offset")),
     RowCheck("difference_label", "label_source is 'difference', but difference is null",

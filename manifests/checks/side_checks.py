@@ -112,11 +112,15 @@ def check_documents(root: Path, info: DatasetInfo) -> Iterator[Problem]:
     if info.facemill != __version__:
         return  # other versions generate other texts
     try:
-        lines = set(content_of(root / CARD_FILE).decode("utf-8").splitlines())
-        lost = [line for line in dataset_card(info).splitlines() if line not in lines]
-        if lost:
+        lines = content_of(root / CARD_FILE).decode("utf-8").splitlines()
+        expected = dataset_card(info).splitlines()
+        if lost := [line for line in expected if line not in set(lines)]:
             message = f"it lacks the line {lost[0]!r}"
             yield Problem(CARD_FILE, message, check="card", more=len(lost) - 1)
+        known = {_key(line) for line in expected} - {None}
+        if other := [line for line in lines if line not in set(expected) and _key(line) in known]:
+            message = f"the line {other[0][:200]!r} contradicts {DATASET_FILE}"
+            yield Problem(CARD_FILE, message, check="card", more=len(other) - 1)
     except Exception as error:
         yield Problem(CARD_FILE, f"it cannot be read or made ({error})", check="card")
     try:
@@ -127,3 +131,9 @@ def check_documents(root: Path, info: DatasetInfo) -> Iterator[Problem]:
             yield Problem(CROISSANT_FILE, message, check="croissant")
     except Exception as error:
         yield Problem(CROISSANT_FILE, f"it cannot be read or made ({error})", check="croissant")
+
+
+def _key(line: str) -> tuple[str, ...] | None:
+    """The first two cells of a row of a Markdown table, which name what the others count; None for other lines."""
+    cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+    return tuple(cells[:2]) if line.lstrip().startswith("|") and len(cells) > 2 else None

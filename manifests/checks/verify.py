@@ -36,6 +36,7 @@ from facemill.manifests.checks.facts_checks import (
     check_faces_by_facts,
     check_facts,
     check_failures_by_facts,
+    check_frames_accounted,
     check_pair_colours,
     check_rows_by_facts,
 )
@@ -223,6 +224,8 @@ class _Verification:
             self._check(SAMPLES_FILE, lambda: check_masks_recorded(rows, failures))
         if facts is not None:
             self._check(SAMPLES_FILE, lambda: check_rows_by_facts(rows, facts))
+        if facts is not None and failures is not None:
+            self._check(SAMPLES_FILE, lambda: check_frames_accounted(rows, failures, facts))
         if faces is not None:
             self._check(FACES_FILE, lambda: check_faces_of_samples(rows, faces))
         thumbnails = Thumbnails.of([(findings.samples, findings.thumbnails) for findings in found], rows)

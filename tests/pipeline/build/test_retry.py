@@ -172,7 +172,7 @@ def test_a_resume_looks_at_sizes_and_last_bytes_and_a_finished_build_is_looked_a
     result = run(out, *groups)
     path = out / result.shard.path
     whole = path.read_bytes()
-    monkeypatch.setattr("facemill.pipeline.build.state.FOOTER_BYTES", 1000)
+    monkeypatch.setattr("facemill.manifests.storage.FOOTER_BYTES", 1000)
     result = dataclasses.replace(
         result, **{name: ShardFile.of(out, getattr(result, name).path, getattr(result, name).rows) for name in FILES}
     )
