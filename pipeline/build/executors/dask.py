@@ -262,7 +262,9 @@ def _outcome(task: Task, future: Any) -> Outcome[Task, Any]:
     except KilledWorker as error:
         return Outcome(task, error=error, killed=True)
     except distributed.CancelledError:
-        return Outcome(task, error=RuntimeError("the scheduler forgot a task: was it restarted?"))
+        return Outcome(
+            task, error=ConfigError("The scheduler forgot a task, as if it was stopped: run the same command again.")
+        )
     except Exception as error:
         return Outcome(task, error=error)
 

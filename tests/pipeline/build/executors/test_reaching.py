@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -85,6 +86,15 @@ def test_a_plain_scheduler_behind_tls_and_other_certificates() -> None:
             assert "has no TLS, or other certificates" in refused(running.scheduler_address.replace("tcp", "tls"))
         with cluster(security=distributed.Security.temporary()) as running:
             assert "has no TLS, or other certificates" in refused(running.scheduler_address)
+
+
+def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "text.pem").write_text("my certificate")
+    with cluster(security=(security := distributed.Security.temporary())) as running:
+        for name in ("none.pem", "text.pem"):
+            own = {"distributed.comm.tls.client.cert": str(tmp_path / name)}
+            with dask.config.set({**certificates(security), **own}):
+                assert "cannot be read: check the files named by DASK_" in refused(running.scheduler_address)
 
 
 def test_encryption_that_is_required() -> None:
