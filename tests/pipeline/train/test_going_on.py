@@ -1,6 +1,7 @@
 """Runs that are extended, and runs that start from another run's weights."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -150,13 +151,15 @@ def test_other_initial_weights_are_another_run(toy: Path, tmp_path: Path, monkey
     assert json.loads((tmp_path / "second" / "config.json").read_text())["init_from"] is None
 
 
-@pytest.mark.parametrize("damaged", ["best.ckpt", "last.ckpt"])
+@pytest.mark.parametrize(("damaged", "pipe"), [("best.ckpt", False), ("best.ckpt", True), ("last.ckpt", False)])
 def test_a_damaged_checkpoint_ends_a_resumed_run_before_any_work(
-    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str, pipe: bool
 ) -> None:
     name = use(monkeypatch, Tiny)
     train(name, [toy], tmp_path, recipe(), progress=False)
-    (tmp_path / "checkpoints" / damaged).write_bytes(b"half a checkpoint")
+    path = tmp_path / "checkpoints" / damaged
+    path.unlink()
+    os.mkfifo(path) if pipe else path.write_bytes(b"half a checkpoint")
     before = (tmp_path / "log.csv").read_bytes()
     with pytest.raises(ConfigError, match=rf"{damaged} is damaged .*: train again in another folder"):
         train(name, [toy], tmp_path, recipe("train.epochs=4"), resume=True, progress=False)
