@@ -35,6 +35,8 @@ BT601, LIKE_BT601, LIMITED = 5, (2, 5, 6), 1
 """Codes of ITU-T H.273: untagged video is read as BT.601 in limited range."""
 ALIGNMENTS = ("in_step", "shifted", "piecewise", "rate", "unknown", "refused")
 """The kinds of `facemill.masks.AlignmentKind`."""
+SAME_ASPECT = 0.02
+"""Difference of aspect ratios above which a fake is not compared with its original."""
 TURNS = (0, 90, 180, 270)
 FRAME_SHARE, RATE_ERROR = 0.5, 0.01
 """Tolerance of a time in a video with even frames: a share of a frame, and the error of a rate that a header states."""
@@ -49,10 +51,22 @@ def check_facts(facts: pa.Table, videos: Sequence[VideoEntry], samples: pa.Table
             yield Problem(FACTS_FILE, f"video {fact['video_id']}: {message}", row, check=check)
         if listed[fact["video_id"]] == 2:
             yield Problem(FACTS_FILE, f"video {fact['video_id']} is listed twice", row, check="facts_twice")
+    yield from _odd_aspects(facts, samples)
     if entries:
         yield from unknown_videos(FACTS_FILE, listed.keys(), entries.keys())
     for video_id in sorted({str(video_id) for video_id in pc.unique(samples["video_id"]).to_pylist()} - listed.keys()):
         yield Problem(FACTS_FILE, f"video {video_id} has samples and is not listed", check="facts_missing")
+
+
+def _odd_aspects(facts: pa.Table, samples: pa.Table) -> Iterator[Problem]:
+    """Fakes with samples of pairs whose frames have another aspect ratio than their original's."""
+    shapes = {fact["video_id"]: (fact["width"], fact["height"]) for fact in facts.to_pylist()}
+    paired = samples.filter(pc.is_valid(samples["pair_offset"])).group_by(["video_id", "source_id"]).aggregate([])
+    for pair in paired.to_pylist():
+        fake, real = shapes.get(pair["video_id"]), shapes.get(pair["source_id"])
+        if fake and real and abs(fake[0] * real[1] - real[0] * fake[1]) > 2 * SAME_ASPECT * real[0] * fake[1]:
+            message = f"video {pair['video_id']} is {fake[0]} x {fake[1]}, and its original {real[0]} x {real[1]}"
+            yield Problem(FACTS_FILE, message, check="facts_aspect")
 
 
 def _faults(fact: Mapping[str, Any], entry: VideoEntry | None) -> Iterator[tuple[str, str]]:

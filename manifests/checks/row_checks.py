@@ -229,8 +229,9 @@ def _odd_kind(rows: Rows) -> Mask:
 
 
 def _lacks_ground_truth(rows: Rows) -> Mask:
-    used = rows.equal("mask_kind", MaskKind.OFFICIAL) | rows.equal("label_source", LabelSource.MASK)
-    return used & (rows.video_row >= 0) & ~_mask_of_video(rows)
+    by_mask = rows.equal("label_source", LabelSource.MASK)
+    used = (rows.equal("mask_kind", MaskKind.OFFICIAL) | by_mask) & (rows.video_row >= 0) & ~_mask_of_video(rows)
+    return used | (by_mask & (rows.recipe.mask.source == "difference"))
 
 
 def _mask_of_video(rows: Rows) -> Mask:
@@ -321,8 +322,8 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
     RowCheck("mask_kind", "mask_kind is {mask_kind} for label {label}", _odd_kind),
     RowCheck("mask_source", "mask_kind is {mask_kind}, which the recipe's mask.source {recipe.mask.source} excludes",
              _excluded_kind),
-    RowCheck("ground_truth", "mask_kind is {mask_kind} and label_source {label_source}, but its video has no mask_path",
-             _lacks_ground_truth),
+    RowCheck("ground_truth", "mask_kind is {mask_kind} and label_source {label_source}, but its video has no mask_path "
+             "or the recipe does not use it", _lacks_ground_truth),
     RowCheck("mask_coverage", "mask_coverage is {mask_coverage} for mask_kind {mask_kind}", _odd_coverage),
     RowCheck("coverage_range", "mask_coverage is {mask_coverage:g}, which is not from 0 to 1",
              _outside("mask_coverage", 0, 1)),

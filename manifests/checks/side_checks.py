@@ -35,8 +35,12 @@ SAME_POINT, SAME_SCORE = 0.01, 1e-5
 """Tolerances between a sample's face and the detected one, in pixels of the frame, and of its score."""
 
 
-def check_faces(faces: pa.Table) -> Iterator[Problem]:
-    """Each frame is listed once, with equal numbers of boxes, landmarks and scores, all valid numbers."""
+def check_faces(faces: pa.Table, least_score: float) -> Iterator[Problem]:
+    """Each frame is listed once, with equal numbers of boxes, landmarks and scores, all valid numbers.
+
+    Args:
+        least_score: the recipe's; the detector reports no fainter faces.
+    """
     counts = [pc.list_value_length(faces[name]).to_numpy() for name in ("boxes", "landmarks", "scores")]
     differ = (counts[0] != counts[1]) | (counts[0] != counts[2])
     yield from face_problems(faces, "faces_counts", "the numbers of boxes, landmarks and scores differ", differ)
@@ -50,6 +54,11 @@ def check_faces(faces: pa.Table) -> Iterator[Problem]:
     message = "a score is not from 0 to 1, a coordinate is not finite, or a box has no area"
     yield from face_problems(faces, "faces_numbers", message, odd)
     yield from face_problems(faces, "faces_frame", "frame_index is below 0", faces["frame_index"].to_numpy() < 0)
+    faint = np.zeros(len(faces), bool)
+    faint[pc.list_parent_indices(faces["scores"]).to_numpy()[scores < least_score - 1e-6]] = True
+    yield from face_problems(faces, "faces_min_score", f"a score is below the recipe's {least_score:g}", faint)
+    named = pc.match_substring_regex(faces["key"], "^[0-9a-f]{16,}$").to_numpy()
+    yield from face_problems(faces, "faces_key", "its key is not one of detections", ~np.asarray(named, bool))
     keys = pc.binary_join_element_wise(faces["video_id"], pc.cast(faces["frame_index"], pa.string()), "/")
     encoded: Any = pc.dictionary_encode(keys.combine_chunks())
     codes = encoded.indices.to_numpy()

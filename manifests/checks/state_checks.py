@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from facemill import __version__
 from facemill.manifests.annotations import listing_schema
 from facemill.manifests.checks.bounded import content_of, open_parquet, read_table
 from facemill.manifests.problem import Problem
@@ -44,6 +45,8 @@ def check_build(root: Path, info: DatasetInfo, videos: Sequence[VideoEntry]) -> 
     path = root / STATE_FOLDER / BUILD_FILE
     name = path.relative_to(root).as_posix()
     if not path.exists():
+        if info.facemill == __version__ and any(True for _ in state_results(root)):
+            yield Problem(name, "it is missing, but the shards' results are there", check="build_json")
         return
     try:
         build = parse_json(content_of(path))

@@ -139,7 +139,7 @@ class _Verification:
             if videos is not None:
                 self._check(VIDEOS_FILE, lambda: check_accounts(entries, failures, samples))
         if faces is not None:
-            self._check(FACES_FILE, lambda: check_faces(faces))
+            self._check(FACES_FILE, lambda: check_faces(faces, self.recipe.detect.min_score))
             if videos is not None:
                 self._check(FACES_FILE, lambda: self._check_face_videos(faces, entries))
         self._check(DATASET_FILE, lambda: check_state(self.root, self.info, entries, samples, faces, facts, failures))

@@ -85,6 +85,7 @@ FILE_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         rows(FAILURES_FILE, lambda values: values[0].update(retryable=True)), "failure_retryable",
     ),
     "facts missing": (lambda root: (root / FACTS_FILE).unlink(), "state_merged"),
+    "build.json: missing": (lambda root: (root / BUILD).unlink(), "build_json"),
     "build.json: garbage": (write(BUILD, b"[[["), "build_json"),
     "build.json: a list": (write(BUILD, b"[]"), "build_json"),
     "build.json: another recipe": (edit(lambda build: build["recipe"]["mask"].update(threshold=0.9), BUILD),

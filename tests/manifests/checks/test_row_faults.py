@@ -25,6 +25,7 @@ from tests.manifests.checks.planting import (
     recipe,
     same_picture,
     sequence,
+    video,
 )
 from tests.manifests.small_dataset import SIZE, Parts, png, square_mask
 
@@ -89,6 +90,10 @@ ROW_FAULTS: dict[str, tuple[Callable[[Parts], object], str, int]] = {
         change(FIRST_FAKE, mask_kind=MaskKind.OFFICIAL), "ground_truth", FIRST_FAKE,
     ),
     "label by a mask without a mask video": (change(FIRST_FAKE, label_source="mask"), "ground_truth", FIRST_FAKE),
+    "label by a mask that the recipe does not use": (
+        sequence(recipe("mask", source="difference"), video(1, mask_path="masks/000_003.mp4"),
+                 change(FIRST_FAKE, label_source="mask")), "ground_truth", FIRST_FAKE,
+    ),
     "score above 1": (both(score=1.5), "score", FIRST_REAL),
     "score is no number": (both(score=float("nan")), "score", FIRST_REAL),
     "score below the recipe's": (both(score=0.2), "min_score", FIRST_REAL),
