@@ -79,3 +79,11 @@ def test_a_late_worker_that_differs_gets_no_work(fatal: bool) -> None:
             executor._client.retire_workers([first])
             with pytest.raises(ConfigError, match="No worker"):
                 executor._late.leave_out(late, {"unseen": ["/data"]}, executor._workers())
+
+
+def test_only_chosen_workers_work() -> None:
+    with cluster(n_workers=2) as running, DaskExecutor(scheduler=running.scheduler_address) as executor:
+        pids = executor._client.run(os.getpid)
+        [chosen, _] = sorted(pids)
+        executor.choose_workers(sees, "/data", 0, choose=lambda told: [chosen])
+        assert {outcome.result for outcome in executor.run(sleepy, range(4))} == {pids[chosen]}
