@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from facemill.manifests.printable import printable
+
 __all__ = ["Problem", "VerifyReport", "condense"]
 
 SHOWN = 5
@@ -33,7 +35,7 @@ class Problem:
         row = "" if self.row is None else f", row {self.row}"
         sample = "" if self.sample_id is None else f" ({self.sample_id})"
         more = f", and {self.more} more like this" if self.more else ""
-        return _printable(f"{self.file}{row}{sample}: {self.message}{more}.")
+        return printable(f"{self.file}{row}{sample}: {self.message}{more}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,3 @@ def condense(problems: Iterable[Problem]) -> tuple[Problem, ...]:
         rows = sum(1 + problem.more for problem in found)
         kept += [replace(found[0], more=rows - 1)] if rows > SHOWN else found
     return tuple(kept)
-
-
-def _printable(text: str) -> str:
-    """Escape control characters and undecodable bytes (of a damaged file)."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -14,6 +14,8 @@ from typing import Any
 __all__ = [
     "TEMPORARY_SUFFIX",
     "atomic_path",
+    "footer_digest",
+    "parse_json",
     "read_json",
     "refuse_special_file",
     "sha256_of",
@@ -21,6 +23,7 @@ __all__ = [
     "write_atomically",
 ]
 
+FOOTER_BYTES = 1 << 16
 TEMPORARY_SUFFIX = ".tmp"
 """Suffix of unfinished files; those left behind by a killed process can be recognised by it and deleted."""
 
@@ -66,13 +69,34 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: it is damaged: not JSON, not an object, or nested too deeply.
     """
     refuse_special_file(path)
+    return parse_json(path.read_bytes())
+
+
+def parse_json(text: bytes) -> dict[str, Any]:
+    """Parse a JSON object; the keys of each object in it must differ, since readers disagree about which value counts.
+
+    Raises:
+        ValueError: it is not JSON, not an object, nested too deeply, or has a number or a key that is not allowed.
+    """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_repetition)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(content, dict):
         raise ValueError("it is not a JSON object")
     return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)[:200]!r} appears twice")
+    return found
 
 
 def refuse_special_file(path: Path) -> None:
@@ -89,6 +113,13 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def footer_digest(path: Path) -> str:
+    """SHA-256 of a file's last `FOOTER_BYTES`, hex: Parquet's index of contents is there."""
+    with path.open("rb") as file:
+        file.seek(-min(FOOTER_BYTES, path.stat().st_size), os.SEEK_END)
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def _sync(path: Path) -> None:

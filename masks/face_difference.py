@@ -22,6 +22,7 @@ FINE = 0.016 * FACE_CELLS  # minimum sigma of the smoothing against coding noise
 FACE_MARGIN = 1.6  # a forgery lies within the face's box enlarged by this factor
 SAMPLES = 16384  # approximate number of pixels examined outside the faces
 BLOCK = 4  # side, in samples, of the blocks used to fit gain and offset
+LARGE_SIDE, BAND = 4096, 256  # pixels: of squares that are never held whole, and height of the parts that are
 LARGE_DIFFERENCE = 0.15 * 255
 BIN = 32.0  # width, in gray levels of the real, of the bins of blocks
 FEWEST_OF_A_BIN, WELL_KNOWN = 3, 20  # number of blocks of a bin: fewer are ignored, more have no more weight
@@ -167,7 +168,9 @@ def _gridded(frame: Frame, left: int, top: int, side: int) -> NDArray[np.uint8]:
     if x2 <= x1 or y2 <= y1:
         return np.zeros((GRID, GRID, 3), np.uint8)
     square = frame[y1:y2, x1:x2]
-    if square.shape[:2] != (side, side):
+    if side >= LARGE_SIDE:
+        square = _quartered(frame, left, top, side)
+    elif square.shape[:2] != (side, side):
         square = cv2.copyMakeBorder(
             square, y1 - top, top + side - y2, x1 - left, left + side - x2, cv2.BORDER_REPLICATE
         )
@@ -175,6 +178,25 @@ def _gridded(frame: Frame, left: int, top: int, side: int) -> NDArray[np.uint8]:
         square = cv2.resize(square, (square.shape[1] // 2, square.shape[0] // 2), interpolation=cv2.INTER_AREA)
     kind = cv2.INTER_AREA if square.shape[0] > GRID else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(square, (GRID, GRID), interpolation=kind), np.uint8)
+
+
+def _quartered(frame: Frame, left: int, top: int, side: int) -> Frame:
+    """The square at a quarter of its side, which is a multiple of 4: halved twice, a band of rows at a time.
+
+    A square around a large face may have four times as many pixels as the frame.
+    """
+    height, width = frame.shape[:2]
+    bands = []
+    for start in range(top, top + side, BAND):
+        rows = np.arange(start, min(start + BAND, top + side)).clip(0, height - 1)
+        band = cv2.copyMakeBorder(
+            frame[rows, max(left, 0) : left + side], 0, 0, max(-left, 0), max(left + side - width, 0),
+            cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+        for _ in range(2):
+            band = cv2.resize(band, (band.shape[1] // 2, band.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        bands.append(band)
+    return np.concatenate(bands)
 
 
 def _nearest(

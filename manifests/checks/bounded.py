@@ -48,7 +48,7 @@ def image_size(encoded: bytes) -> tuple[int, int] | None:
 
 
 def image_fault(encoded: bytes, mode: str) -> str | None:
-    """Why other programs may decode other pixels from an image than this one; None if they do not, or it is damaged.
+    """Why other programs may read other pixels or bytes of an image than this one; None if not, or if it is damaged.
 
     Args:
         mode: Pillow's name of the expected kind of pixels: `RGB` or `L`.
@@ -59,9 +59,18 @@ def image_fault(encoded: bytes, mode: str) -> str | None:
                 return "has several frames"
             if opened.getexif().get(ORIENTATION, 1) != 1:
                 return "is marked as rotated"
-            return None if opened.mode == mode else f"is stored as {opened.mode}, not {mode}"
+            if opened.mode != mode:
+                return f"is stored as {opened.mode}, not {mode}"
+            return None if _ends_well(encoded, opened.format) else "does not end where its format ends"
     except Exception:  # as in `image_size`
         return None
+
+
+def _ends_well(encoded: bytes, image_format: str | None) -> bool:
+    """Whether the last bytes are those that end an image of the format."""
+    if image_format == "WEBP":
+        return int.from_bytes(encoded[4:8], "little") + 8 == len(encoded)
+    return encoded.endswith({"PNG": b"\0\0\0\0IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}[image_format or ""])
 
 
 @contextmanager

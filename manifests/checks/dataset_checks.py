@@ -140,6 +140,8 @@ def check_failures(failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:
             yield Problem(FAILURES_FILE, message, row, check="failure_names")
         elif failure["retryable"] != Reason(failure["reason"]).retryable:
             yield Problem(FAILURES_FILE, f"{what} has the wrong value of retryable", row, check="failure_retryable")
+        if not failure["message"].strip():
+            yield Problem(FAILURES_FILE, f"{what} has no message", row, check="failure_message")
         if failure["frames"] < 0:
             message = f"{what} concerns {failure['frames']} frames, which is below 0"
             yield Problem(FAILURES_FILE, message, row, check="failure_frames")

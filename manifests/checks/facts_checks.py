@@ -17,12 +17,13 @@ from facemill.manifests.checks.sample_rows import Rows
 from facemill.manifests.checks.side_checks import boxes_of, face_problems
 from facemill.manifests.problem import Problem
 from facemill.manifests.records import VideoEntry
-from facemill.manifests.shards.dataset import FACTS_FILE, FAILURES_FILE
+from facemill.manifests.shards.dataset import FACTS_FILE, FAILURES_FILE, SAMPLES_FILE
 
 __all__ = [
     "check_faces_by_facts",
     "check_facts",
     "check_failures_by_facts",
+    "check_frames_accounted",
     "check_pair_colours",
     "check_rows_by_facts",
 ]
@@ -32,6 +33,10 @@ pc: Any = pyarrow.compute
 
 BT601, LIKE_BT601, LIMITED = 5, (2, 5, 6), 1
 """Codes of ITU-T H.273: untagged video is read as BT.601 in limited range."""
+ALIGNMENTS = ("in_step", "shifted", "piecewise", "rate", "unknown", "refused")
+"""The kinds of `facemill.masks.AlignmentKind`."""
+SAME_ASPECT = 0.02
+"""Difference of aspect ratios above which a fake is not compared with its original."""
 TURNS = (0, 90, 180, 270)
 FRAME_SHARE, RATE_ERROR = 0.5, 0.01
 """Tolerance of a time in a video with even frames: a share of a frame, and the error of a rate that a header states."""
@@ -46,10 +51,22 @@ def check_facts(facts: pa.Table, videos: Sequence[VideoEntry], samples: pa.Table
             yield Problem(FACTS_FILE, f"video {fact['video_id']}: {message}", row, check=check)
         if listed[fact["video_id"]] == 2:
             yield Problem(FACTS_FILE, f"video {fact['video_id']} is listed twice", row, check="facts_twice")
+    yield from _odd_aspects(facts, samples)
     if entries:
         yield from unknown_videos(FACTS_FILE, listed.keys(), entries.keys())
     for video_id in sorted({str(video_id) for video_id in pc.unique(samples["video_id"]).to_pylist()} - listed.keys()):
         yield Problem(FACTS_FILE, f"video {video_id} has samples and is not listed", check="facts_missing")
+
+
+def _odd_aspects(facts: pa.Table, samples: pa.Table) -> Iterator[Problem]:
+    """Fakes with samples of pairs whose frames have another aspect ratio than their original's."""
+    shapes = {fact["video_id"]: (fact["width"], fact["height"]) for fact in facts.to_pylist()}
+    paired = samples.filter(pc.is_valid(samples["pair_offset"])).group_by(["video_id", "source_id"]).aggregate([])
+    for pair in paired.to_pylist():
+        fake, real = shapes.get(pair["video_id"]), shapes.get(pair["source_id"])
+        if fake and real and abs(fake[0] * real[1] - real[0] * fake[1]) > 2 * SAME_ASPECT * real[0] * fake[1]:
+            message = f"video {pair['video_id']} is {fake[0]} x {fake[1]}, and its original {real[0]} x {real[1]}"
+            yield Problem(FACTS_FILE, message, check="facts_aspect")
 
 
 def _faults(fact: Mapping[str, Any], entry: VideoEntry | None) -> Iterator[tuple[str, str]]:
@@ -61,6 +78,8 @@ def _faults(fact: Mapping[str, Any], entry: VideoEntry | None) -> Iterator[tuple
     odd = [name for name, value in amounts.items() if value is not None and not 0 <= value < math.inf]
     if odd or fact["rotation"] % 360 not in TURNS:
         yield "facts_numbers", f"{', '.join(odd) or 'rotation'} is not possible"
+    if fact["alignment"] not in (None, *ALIGNMENTS):
+        yield "facts_alignment", f"alignment is {fact['alignment'][:200]!r}, which is not a kind of alignment"
     cuts = [0, *fact["cuts"], fact["frames"]]
     if any(later <= cut for cut, later in itertools.pairwise(cuts)):
         yield "facts_cuts", f"its cuts are not in order, or not inside its {fact['frames']} frames"
@@ -90,6 +109,27 @@ def check_rows_by_facts(rows: Rows, facts: pa.Table) -> Iterator[Problem]:
         RowCheck("times", f"pts_s is {{pts_s:g}}, which its frame {{frame_index}} cannot have by {FACTS_FILE}",
                  lambda rows: ~rows.cropped & (uneven | late)),
     ))  # fmt: skip
+
+
+def check_frames_accounted(rows: Rows, failures: pa.Table, facts: pa.Table) -> Iterator[Problem]:
+    """Each frame that the recipe samples of a video has a sample, or is one of the frames that a failure records."""
+    most = rows.recipe.sample.frames
+    if most is None or rows.recipe.sample.strategy == "stride":
+        return
+    frames = {fact["video_id"]: fact["frames"] for fact in facts.select(["video_id", "frames"]).to_pylist()}
+    lost = Counter[str]()
+    for failure in failures.select(["video_id", "frames"]).to_pylist():
+        lost[failure["video_id"]] += failure["frames"]
+    for video in (
+        rows.table.group_by(["video_id", "source_id"]).aggregate([("frame_index", "count_distinct")]).to_pylist()
+    ):
+        video_id, kept = video["video_id"], video["frame_index_count_distinct"]
+        sampled = min(
+            frames.get(each, 0 if each == video_id else most) for each in (video_id, video["source_id"] or video_id)
+        )
+        if kept + lost[video_id] < min(most, sampled):
+            message = f"video {video_id} has samples of {kept} frames, and failures of {lost[video_id]}"
+            yield Problem(SAMPLES_FILE, f"{message}, but {min(most, sampled)} are sampled", check="frames_accounted")
 
 
 def check_faces_by_facts(faces: pa.Table, facts: pa.Table) -> Iterator[Problem]:

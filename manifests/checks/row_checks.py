@@ -201,8 +201,9 @@ def _crop_error(rows: Rows) -> NDArray[np.float64]:
 
 
 def _pairless(rows: Rows) -> Mask:
-    """Rows whose pair_offset leads to no sample of the original."""
-    return rows.known("pair_offset") & ~rows.paired
+    """Rows whose pair_offset leads to no sample of the original, unless the loss of that one is recorded."""
+    recorded = pc.is_in(rows["source_id"], value_set=rows.incomplete)
+    return rows.known("pair_offset") & ~rows.paired & ~np.asarray(recorded.to_numpy(), bool)
 
 
 def _unlike_original(name: str) -> Callable[[Rows], Mask]:
@@ -228,8 +229,9 @@ def _odd_kind(rows: Rows) -> Mask:
 
 
 def _lacks_ground_truth(rows: Rows) -> Mask:
-    used = rows.equal("mask_kind", MaskKind.OFFICIAL) | rows.equal("label_source", LabelSource.MASK)
-    return used & (rows.video_row >= 0) & ~_mask_of_video(rows)
+    by_mask = rows.equal("label_source", LabelSource.MASK)
+    used = (rows.equal("mask_kind", MaskKind.OFFICIAL) | by_mask) & (rows.video_row >= 0) & ~_mask_of_video(rows)
+    return used | (by_mask & (rows.recipe.mask.source == "difference"))
 
 
 def _mask_of_video(rows: Rows) -> Mask:
@@ -284,7 +286,10 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
     RowCheck("score", "score is {score:g}, which is not from 0 to 1", _outside("score", 0, 1)),
     RowCheck("min_score", "score is {score:g}, below the recipe's {recipe.detect.min_score:g}",
              lambda rows: ~rows.cropped & (rows.numbers("score") < rows.recipe.detect.min_score - 1e-6)),
-    RowCheck("difference", "difference is {difference}, which is below 0", _outside("difference", 0, 1e30)),
+    RowCheck("difference", "difference is {difference}, which is not from 0 to 1000", _outside("difference", 0, 1000)),
+    RowCheck("difference_forged", "label is 1 by its difference {difference:g}, which is not above the noise of 1",
+             lambda rows: rows.equal("label", 1) & rows.equal("label_source", "difference")
+             & (rows.numbers("difference") <= 1)),
     RowCheck("difference_of", "difference is {difference:g}, but the sample has no original",
              lambda rows: rows.known("difference") & ~rows.known("pair_offset")),
     RowCheck("difference_label", "label_source is 'difference', but difference is null",
@@ -317,8 +322,8 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
     RowCheck("mask_kind", "mask_kind is {mask_kind} for label {label}", _odd_kind),
     RowCheck("mask_source", "mask_kind is {mask_kind}, which the recipe's mask.source {recipe.mask.source} excludes",
              _excluded_kind),
-    RowCheck("ground_truth", "mask_kind is {mask_kind} and label_source {label_source}, but its video has no mask_path",
-             _lacks_ground_truth),
+    RowCheck("ground_truth", "mask_kind is {mask_kind} and label_source {label_source}, but its video has no mask_path "
+             "or the recipe does not use it", _lacks_ground_truth),
     RowCheck("mask_coverage", "mask_coverage is {mask_coverage} for mask_kind {mask_kind}", _odd_coverage),
     RowCheck("coverage_range", "mask_coverage is {mask_coverage:g}, which is not from 0 to 1",
              _outside("mask_coverage", 0, 1)),

@@ -1,6 +1,6 @@
 """The rows of samples.parquet as columns, joined with their videos and originals."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Annotated, Any, Literal
@@ -114,9 +114,13 @@ class Rows:
     Args:
         samples: rows of samples.parquet.
         videos: rows of videos.parquet.
+        incomplete: videos that lack samples through no fault of their own, as failures.parquet records.
     """
 
-    def __init__(self, samples: pa.Table, videos: pa.Table, recipe: RecipeFacts) -> None:
+    def __init__(
+        self, samples: pa.Table, videos: pa.Table, recipe: RecipeFacts, incomplete: Collection[str] = ()
+    ) -> None:
+        self.incomplete = pa.array(sorted(incomplete), pa.string())
         self.table, self.recipe, self._videos = samples.combine_chunks(), recipe, videos.combine_chunks()
         self.numbers = cache(self._numbers)
 

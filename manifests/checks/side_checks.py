@@ -35,8 +35,12 @@ SAME_POINT, SAME_SCORE = 0.01, 1e-5
 """Tolerances between a sample's face and the detected one, in pixels of the frame, and of its score."""
 
 
-def check_faces(faces: pa.Table) -> Iterator[Problem]:
-    """Each frame is listed once, with equal numbers of boxes, landmarks and scores, all valid numbers."""
+def check_faces(faces: pa.Table, least_score: float) -> Iterator[Problem]:
+    """Each frame is listed once, with equal numbers of boxes, landmarks and scores, all valid numbers.
+
+    Args:
+        least_score: the recipe's; the detector reports no fainter faces.
+    """
     counts = [pc.list_value_length(faces[name]).to_numpy() for name in ("boxes", "landmarks", "scores")]
     differ = (counts[0] != counts[1]) | (counts[0] != counts[2])
     yield from face_problems(faces, "faces_counts", "the numbers of boxes, landmarks and scores differ", differ)
@@ -50,6 +54,11 @@ def check_faces(faces: pa.Table) -> Iterator[Problem]:
     message = "a score is not from 0 to 1, a coordinate is not finite, or a box has no area"
     yield from face_problems(faces, "faces_numbers", message, odd)
     yield from face_problems(faces, "faces_frame", "frame_index is below 0", faces["frame_index"].to_numpy() < 0)
+    faint = np.zeros(len(faces), bool)
+    faint[pc.list_parent_indices(faces["scores"]).to_numpy()[scores < least_score - 1e-6]] = True
+    yield from face_problems(faces, "faces_min_score", f"a score is below the recipe's {least_score:g}", faint)
+    named = pc.match_substring_regex(faces["key"], "^[0-9a-f]{16,}$").to_numpy()
+    yield from face_problems(faces, "faces_key", "its key is not one of detections", ~np.asarray(named, bool))
     keys = pc.binary_join_element_wise(faces["video_id"], pc.cast(faces["frame_index"], pa.string()), "/")
     encoded: Any = pc.dictionary_encode(keys.combine_chunks())
     codes = encoded.indices.to_numpy()
@@ -112,11 +121,15 @@ def check_documents(root: Path, info: DatasetInfo) -> Iterator[Problem]:
     if info.facemill != __version__:
         return  # other versions generate other texts
     try:
-        lines = set(content_of(root / CARD_FILE).decode("utf-8").splitlines())
-        lost = [line for line in dataset_card(info).splitlines() if line not in lines]
-        if lost:
+        lines = content_of(root / CARD_FILE).decode("utf-8").splitlines()
+        expected = dataset_card(info).splitlines()
+        if lost := [line for line in expected if line not in set(lines)]:
             message = f"it lacks the line {lost[0]!r}"
             yield Problem(CARD_FILE, message, check="card", more=len(lost) - 1)
+        known = {_key(line) for line in expected} - {None}
+        if other := [line for line in lines if line not in set(expected) and _key(line) in known]:
+            message = f"the line {other[0][:200]!r} contradicts {DATASET_FILE}"
+            yield Problem(CARD_FILE, message, check="card", more=len(other) - 1)
     except Exception as error:
         yield Problem(CARD_FILE, f"it cannot be read or made ({error})", check="card")
     try:
@@ -127,3 +140,9 @@ def check_documents(root: Path, info: DatasetInfo) -> Iterator[Problem]:
             yield Problem(CROISSANT_FILE, message, check="croissant")
     except Exception as error:
         yield Problem(CROISSANT_FILE, f"it cannot be read or made ({error})", check="croissant")
+
+
+def _key(line: str) -> tuple[str, ...] | None:
+    """The first two cells of a row of a Markdown table, which name what the others count; None for other lines."""
+    cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+    return tuple(cells[:2]) if line.lstrip().startswith("|") and len(cells) > 2 else None

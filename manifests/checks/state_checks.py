@@ -1,12 +1,16 @@
 """Checks of the build's state: the shards' results, their tables, and build.json agree with the dataset."""
 
+import hashlib
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from facemill import __version__
 from facemill.manifests.annotations import listing_schema
 from facemill.manifests.checks.bounded import content_of, open_parquet, read_table
 from facemill.manifests.problem import Problem
@@ -25,11 +29,14 @@ from facemill.manifests.shards.dataset import (
     state_path,
     state_results,
 )
-from facemill.manifests.storage import sha256_of
+from facemill.manifests.storage import footer_digest, parse_json, sha256_of
 from facemill.manifests.videos import manifest_digest
 
 __all__ = ["check_build", "check_state"]
 
+DIGEST = re.compile(r"[0-9a-f]{64}")
+SECTIONS = ("recipe", "weights file", "version of facemill or its libraries", "device")
+"""The parts of build.json whose digest is in every shard's result."""
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
@@ -38,9 +45,11 @@ def check_build(root: Path, info: DatasetInfo, videos: Sequence[VideoEntry]) -> 
     path = root / STATE_FOLDER / BUILD_FILE
     name = path.relative_to(root).as_posix()
     if not path.exists():
+        if info.facemill == __version__ and any(True for _ in state_results(root)):
+            yield Problem(name, "it is missing, but the shards' results are there", check="build_json")
         return
     try:
-        build = json.loads(content_of(path))
+        build = parse_json(content_of(path))
         versions = {"facemill": info.facemill, **info.versions}
         differing = [
             what
@@ -84,13 +93,17 @@ def check_state(
     for path in paths:
         name = path.relative_to(root).as_posix()
         try:
-            result = json.loads(content_of(path))
+            result = parse_json(content_of(path))
             failed |= {json.dumps(failure, sort_keys=True): failure for failure in result["failures"]}
             yield from _check_result(root, info, path, result)
             identities.add(result["identity"])
             counts = [counts[0] + result["videos"], counts[1] + result["videos_without_samples"]]
         except UNREADABLE as error:
             yield Problem(name, f"it is not a shard's result ({type(error).__name__}: {error})", check="state_readable")
+    described = _described(root)
+    if described is not None and identities - {described}:
+        message = f"the shards' results were made in another way than {BUILD_FILE} states"
+        yield Problem(STATE_FOLDER, message, check="state_identity")
     if len(identities) > 1:
         message = "the shards' results state that they were made in different ways"
         yield Problem(STATE_FOLDER, message, check="state_identity")
@@ -127,9 +140,14 @@ def _check_result(root: Path, info: DatasetInfo, path: Path, result: dict[str, A
     shard = result["shard"] or {}
     told = tuple(shard.get(key) for key in ("path", "rows", "bytes", "sha256"))
     listed = (None,) * 4 if known is None else (known.path, known.rows, known.bytes, known.sha256)
+    if known is not None and told == listed and (root / known.path).is_file():
+        told, listed = (*told, shard["footer"]), (*listed, footer_digest(root / known.path))
     if told != listed:
         message = f"{DATASET_FILE} disagrees about the shard {str(shard.get('path', path.stem))[:200]}"
         yield Problem(name, message, check="state_shard")
+    seconds = result["timings"].values()
+    if not (DIGEST.fullmatch(result["fingerprint"]) and all(0 <= each < math.inf for each in seconds)):
+        yield Problem(name, "its fingerprint is not a SHA-256, or a time is not possible", check="state_values")
     if (result["shard_id"], result["split"]) != (path.stem, path.stem.rpartition("-")[0]):
         yield Problem(name, "it names another shard, or another split", check="state_shard")
     for kind in (SAMPLES_FILE, FACES_FILE, FACTS_FILE):
@@ -138,10 +156,24 @@ def _check_result(root: Path, info: DatasetInfo, path: Path, result: dict[str, A
             continue
         table = _state_table(root, path.stem, kind)  # always inside the folder, for any content of the result
         place = table.relative_to(root).as_posix()
-        told = tuple(file[key] for key in ("rows", "bytes", "sha256"))
+        told = tuple(file[key] for key in ("rows", "bytes", "sha256", "footer"))
         moved = file["path"] not in (state_path(path.stem, kind), f"{STATE_FOLDER}/{path.stem}.{kind}")
-        if moved or not table.is_file() or told != (_rows_of(table), table.stat().st_size, sha256_of(table)):
+        if moved or not table.is_file() or told != _description(table):
             yield Problem(name, f"its table {place} is missing or has changed", check="state_table")
+
+
+def _described(root: Path) -> str | None:
+    """Digest of the way of building that build.json describes (`WorkIdentity.digest`); None if it does not."""
+    try:
+        build = parse_json(content_of(root / STATE_FOLDER / BUILD_FILE))
+        values = {section: build[section] for section in SECTIONS}
+    except UNREADABLE:  # reported by `check_build`
+        return None
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _description(table: Path) -> tuple[int | None, int, str, str]:
+    return _rows_of(table), table.stat().st_size, sha256_of(table), footer_digest(table)
 
 
 def _rows_of(table: Path) -> int | None:

@@ -36,6 +36,7 @@ from facemill.manifests.checks.facts_checks import (
     check_faces_by_facts,
     check_facts,
     check_failures_by_facts,
+    check_frames_accounted,
     check_pair_colours,
     check_rows_by_facts,
 )
@@ -138,7 +139,7 @@ class _Verification:
             if videos is not None:
                 self._check(VIDEOS_FILE, lambda: check_accounts(entries, failures, samples))
         if faces is not None:
-            self._check(FACES_FILE, lambda: check_faces(faces))
+            self._check(FACES_FILE, lambda: check_faces(faces, self.recipe.detect.min_score))
             if videos is not None:
                 self._check(FACES_FILE, lambda: self._check_face_videos(faces, entries))
         self._check(DATASET_FILE, lambda: check_state(self.root, self.info, entries, samples, faces, facts, failures))
@@ -215,13 +216,16 @@ class _Verification:
         if samples is None:
             nothing = samples_schema(self.info.annotations).empty_table()
             samples = pa.concat_tables([nothing, *(findings.samples for findings in found)])
-        rows = Rows(samples, VIDEOS.empty_table() if videos is None else videos, self.recipe)
+        entries = VIDEOS.empty_table() if videos is None else videos
+        rows = Rows(samples, entries, self.recipe, () if failures is None else _incomplete(failures))
         self._check(SAMPLES_FILE, lambda: check_rows(rows))
         self._check(SAMPLES_FILE, lambda: check_rows(rows, GROUP_CHECKS))
         if failures is not None:
             self._check(SAMPLES_FILE, lambda: check_masks_recorded(rows, failures))
         if facts is not None:
             self._check(SAMPLES_FILE, lambda: check_rows_by_facts(rows, facts))
+        if facts is not None and failures is not None:
+            self._check(SAMPLES_FILE, lambda: check_frames_accounted(rows, failures, facts))
         if faces is not None:
             self._check(FACES_FILE, lambda: check_faces_of_samples(rows, faces))
         thumbnails = Thumbnails.of([(findings.samples, findings.thumbnails) for findings in found], rows)
@@ -235,6 +239,12 @@ def _schema_of_samples(root: Path, info: DatasetInfo) -> pa.Schema:
     except (OSError, ValueError, pa.ArrowException):
         places = False  # reported when the table is read
     return (listing_schema if places else samples_schema)(info.annotations)
+
+
+def _incomplete(failures: pa.Table) -> set[str]:
+    """Videos of which an environment's fault cost single frames: damaged samples that could not be made again."""
+    lost = pc.and_(failures["retryable"], pc.greater(failures["frames"], 0))
+    return {str(video_id) for video_id in failures["video_id"].filter(lost).to_pylist()}
 
 
 def _rows_by_shard(samples: pa.Table | None, shards: list[ShardInfo]) -> dict[str, pa.Table]:

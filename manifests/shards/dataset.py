@@ -20,7 +20,7 @@ from facemill import DatasetError, __version__
 from facemill.manifests.annotations import Annotations
 from facemill.manifests.checks.bounded import content_of
 from facemill.manifests.records import SPLITS
-from facemill.manifests.storage import refuse_special_file, write_atomically
+from facemill.manifests.storage import parse_json, refuse_special_file, write_atomically
 
 __all__ = [
     "BUILD_FILE",
@@ -198,14 +198,14 @@ def read_dataset(root: str | Path) -> DatasetInfo:
     path = Path(root) / DATASET_FILE
     try:
         text = content_of(path)
-        content = json.loads(text, parse_constant=_refuse_constant)
+        content = parse_json(text)
     except (FileNotFoundError, NotADirectoryError):
         raise DatasetError(
             f"{root} has no {DATASET_FILE}: give the folder of a finished build, or run the build again to finish it."
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read ({error}): run the build again.") from None
-    version = content.get("format_version") if isinstance(content, dict) else None
+    version = content.get("format_version")
     if version not in READ_VERSIONS or isinstance(version, bool):
         raise DatasetError(
             f"{path} has format version {version}, and this facemill ({__version__}) reads up to {FORMAT_VERSION}: "
@@ -217,7 +217,3 @@ def read_dataset(root: str | Path) -> DatasetInfo:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"])
         raise DatasetError(f"{path} is damaged ({where}: {fault['msg']}): run the build again.") from None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")

@@ -45,6 +45,8 @@ def claim(out: Path, identity: Mapping[str, Any], *, shared: bool = False) -> It
         if out.is_dir() and not (state / BUILD_FILE).is_file() and any(child != state for child in out.iterdir()):
             raise ConfigError(f"{out} is not empty and holds no build: choose another --out.")
         state.mkdir(parents=True, exist_ok=True)
+        if (state / LOCK_FILE).exists() and not (state / LOCK_FILE).is_file():  # opening a pipe would block
+            raise ConfigError(f"{state / LOCK_FILE} is not a regular file: delete it, or choose another --out.")
         with (state / LOCK_FILE).open("a") as lock:
             kind = _lock(lock.fileno(), out, shared=shared)
             before = _check_identity(out, identity, at_work=kind == fcntl.LOCK_SH)

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from facemill import FacemillError
 from facemill.manifests import ClipGroup, FailureRecord, FrameFaces, SampleRecord, VideoFacts, schemas
+from facemill.manifests.annotations import PLACE
 from facemill.manifests.checks.sample_checks import ImageCheck
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.pipeline.build.state import ShardFile, ShardResult
@@ -26,20 +26,20 @@ Item = TypeVar("Item")
 class EarlierShard:
     """A committed shard whose files may have been damaged since.
 
-    All samples of an undamaged shard are good. In a damaged one, a sample is good if its record equals that in the
-    table of samples, and its image and mask match the record.
+    All samples of an undamaged shard are good. In a damaged one, a sample is good if its image and mask, where the
+    table of samples says that they are, match its record in that table.
     """
 
     def __init__(self, root: Path, result: ShardResult, encoding: str) -> None:
-        listed = _read_table(root, result.samples, SampleRecord)
-        faces = _read_table(root, result.faces, FrameFaces)
-        facts = _read_table(root, result.facts, VideoFacts)
+        listed = _read_table(root, result.samples)
+        faces = _records(_read_table(root, result.faces), FrameFaces)
+        facts = _records(_read_table(root, result.facts), VideoFacts)
         self._samples = _by_video(_good_samples(root, result, listed, encoding), lambda sample: sample.record.video_id)
         self._faces = _by_video(faces or (), lambda frame: frame.video_id)
         self._failures = _by_video(result.failures, lambda failure: failure.video_id)
         self._facts = _by_video(facts or (), lambda row: row.video_id)
         good = Counter({video_id: len(samples) for video_id, samples in self._samples.items()})
-        self._listed = good if listed is None else Counter(record.video_id for record in listed)
+        self._listed = good if listed is None else Counter(listed["video_id"].to_pylist())
         self._readable = None not in (faces, facts) and (listed is not None or good.total() == result.rows)
 
     def is_final(self, group: ClipGroup, *, retry_failed: bool) -> bool:
@@ -82,29 +82,43 @@ class EarlierShard:
         return replace(failure, message=message, frames=lost)
 
 
-def _read_table(root: Path, file: ShardFile, record_class: type[Record]) -> list[Record] | None:
-    if not file.is_whole(root):
-        return None
-    return schemas.from_table(pq.read_table(root / file.path), record_class)
+def _read_table(root: Path, file: ShardFile) -> pa.Table | None:
+    return pq.read_table(root / file.path) if file.is_whole(root) else None
 
 
-def _good_samples(
-    root: Path, result: ShardResult, listed: list[SampleRecord] | None, encoding: str
-) -> Iterator[EncodedSample]:
-    """Yield the good samples in the shard's order, up to the point where it becomes unreadable."""
+def _records(table: pa.Table | None, record_class: type[Record]) -> list[Record] | None:
+    return None if table is None else schemas.from_table(table, record_class)
+
+
+def _good_samples(root: Path, result: ShardResult, listed: pa.Table | None, encoding: str) -> Iterator[EncodedSample]:
+    """Yield the good samples in the shard's order."""
     if result.shard is None:
         return
-    whole = result.shard.is_whole(root)
-    known = {record.sample_id: record for record in listed or ()}
-    with suppress(FacemillError, OSError, pa.ArrowException, ValueError):
-        for sample in format_of(result.shard.path).read(root / result.shard.path):
-            if whole or (known.get(sample.record.sample_id) == sample.record and _is_sound(sample, encoding)):
-                yield sample
+    path = root / result.shard.path
+    if result.shard.is_whole(root):
+        yield from format_of(result.shard.path).read(path)
+    elif listed is not None and path.is_file():
+        with path.open("rb") as file:
+            yield from (sample for sample in _samples_at(file, listed) if _is_sound(sample, encoding))
+
+
+def _samples_at(file: BinaryIO, listed: pa.Table) -> Iterator[EncodedSample]:
+    """Read the samples of a damaged shard from the places that are listed, whatever else of it is lost."""
+    images = [column.name for column in listed.schema if column.type == PLACE]
+    if sorted(images) != ["image", "mask"]:  # image annotations have no hash: changes to them would go unnoticed
+        return
+    records = schemas.from_table(listed.drop_columns(images), SampleRecord)
+    for record, places in zip(records, listed.select(images).to_pylist(), strict=True):
+        encoded = dict.fromkeys(images, b"")
+        with suppress(OSError, TypeError):  # a bad sector, or no place in a file of another library
+            for name, place in places.items():
+                file.seek(place["offset"])
+                encoded[name] = file.read(place["size"])
+        yield EncodedSample(record, encoded["image"], encoded["mask"])
 
 
 def _is_sound(sample: EncodedSample, encoding: str) -> bool:
-    # Image annotations have no hash, so that changes to them would go unnoticed.
-    return not sample.images and not any(ImageCheck(sample.record.crop_size, encoding).faults(sample))
+    return not any(ImageCheck(sample.record.crop_size, encoding).faults(sample))
 
 
 def _by_video(items: Iterable[Item], video_id: Callable[[Item], str]) -> dict[str, list[Item]]:

@@ -24,7 +24,7 @@ from facemill.pipeline.build.isolate import deaths_of
 from facemill.pipeline.build.merge import BuildReport, merge_shards, report_of
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot, plan_shards
 from facemill.pipeline.build.state import GroupDone, ShardResult, load_final, load_whole
-from facemill.pipeline.build.worker_check import describe, fit_workers
+from facemill.pipeline.build.workers import check_workers
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.extract.known_faces import open_faces
 from facemill.registry import EXECUTORS
@@ -120,7 +120,7 @@ def build(
         with runner:
             if runner.dashboard is not None:
                 watcher.note(f"Dask's dashboard: {runner.dashboard}")
-            identity = _check_workers(runner, identity, device, entries, recipe, run_file(out, run), watcher)
+            identity = check_workers(runner, identity, device, entries, recipe, run_file(out, run), watcher.warn)
             settle(out, identity.values())
             if faces is not None:
                 faces = _fitting_faces(faces, identity, watcher)
@@ -179,39 +179,6 @@ def _claimed(entries: Sequence[VideoEntry], identity: WorkIdentity) -> dict[str,
     """Values that a folder is claimed for: those known before the workers report their device."""
     known = {section: value for section, value in identity.values().items() if section != "device"}
     return {**known, "manifest": manifest_digest(entries)}
-
-
-def _check_workers(
-    executor: Executor,
-    own: WorkIdentity,
-    device: str,
-    entries: Sequence[VideoEntry],
-    recipe: Recipe,
-    run_file: Path,
-    watcher: Watcher,
-) -> WorkIdentity:
-    """The identity of the work with the workers' device; workers that do not see a folder are left out.
-
-    Raises:
-        ConfigError: a worker would give other bytes, or no worker can be used.
-    """
-    roots = sorted({entry.root for entry in entries})
-    weights = None if recipe.detect.weights is None else str(recipe.detect.weights)
-    devices = [own.device]
-
-    def choose(told: dict[str, dict[str, Any]]) -> list[str]:
-        fit, lines, difference, there = fit_workers(own.values(), told)
-        if difference is not None:
-            raise ConfigError(difference)
-        if there is None:
-            raise ConfigError(f"No worker can work: {' '.join(lines)}")
-        for line in lines:
-            watcher.warn(line)
-        devices.append(there)
-        return fit
-
-    executor.choose_workers(describe, weights, device, roots, str(run_file), choose=choose)
-    return replace(own, device=devices[-1])
 
 
 def _fitting_faces(faces: Path, identity: WorkIdentity, watcher: Watcher) -> Path | None:

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from facemill.manifests.printable import printable
 from facemill.pipeline.build.job import Watcher
 from facemill.pipeline.build.state import GroupDone, ShardResult
 
@@ -72,11 +73,11 @@ class BuildProgress(Watcher):
     def note(self, line: str) -> None:
         logger.info(line)
         if not self._quiet:
-            self.console.print(Text(line))
+            self.console.print(Text(printable(line)))
 
     def warn(self, line: str) -> None:
         logger.info(line)
-        self.console.print(Text(line))
+        self.console.print(Text(printable(line)))
 
     def group(self, done: GroupDone) -> None:
         self._open[done.shard_id].update(videos=done.videos, faces=done.samples, failures=done.failures)

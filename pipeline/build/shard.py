@@ -115,8 +115,9 @@ def _results(
             continue
         _, parts = next(made)
         result = merged(part for _, part in parts)
+        result = result if earlier is None else earlier.better(group, result)
         tell(_group_done(spec, group, result))
-        yield result if earlier is None else earlier.better(group, result)
+        yield result
 
 
 def _group_done(spec: ShardSpec, group: ClipGroup, result: ClipResult) -> GroupDone:

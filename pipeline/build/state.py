@@ -1,16 +1,15 @@
 """What has been committed: one result per shard below the state folder, written after everything it speaks of."""
 
-import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from facemill.manifests import FailureRecord
+from facemill.manifests.checks.bounded import content_of
 from facemill.manifests.shards.dataset import STATE_FOLDER, state_path
-from facemill.manifests.storage import sha256_of, write_atomically
+from facemill.manifests.storage import footer_digest, sha256_of, write_atomically
 
 __all__ = [
     "GroupDone",
@@ -23,8 +22,6 @@ __all__ = [
     "state_folder",
 ]
 
-FOOTER_BYTES = 1 << 16
-
 
 @dataclass(frozen=True, slots=True)
 class ShardFile:
@@ -34,7 +31,7 @@ class ShardFile:
         path: below the dataset's folder.
         rows, bytes: its size.
         sha256: of its bytes, hex.
-        footer: SHA-256 of its last `FOOTER_BYTES`, hex.
+        footer: see `footer_digest`.
     """
 
     path: str
@@ -47,14 +44,14 @@ class ShardFile:
     def of(cls, root: Path, path: str, rows: int) -> "ShardFile":
         """Describe a finished file."""
         file = root / path
-        return cls(path, rows, file.stat().st_size, sha256_of(file), _footer_of(file))
+        return cls(path, rows, file.stat().st_size, sha256_of(file), footer_digest(file))
 
     def is_whole(self, root: Path, *, thorough: bool = True) -> bool:
         """Whether the file is there, byte for byte, or, if not `thorough`, by its size and its last bytes."""
         path = root / self.path
         if not path.is_file() or path.stat().st_size != self.bytes:
             return False
-        return sha256_of(path) == self.sha256 if thorough else _footer_of(path) == self.footer
+        return sha256_of(path) == self.sha256 if thorough else footer_digest(path) == self.footer
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +137,7 @@ def load_result(root: Path, shard_id: str, fingerprint: str) -> ShardResult | No
     """The committed result of this very work, be its files whole or not; None where there is none."""
     path = root / state_path(shard_id)
     try:
-        result = _RESULT.validate_json(path.read_bytes(), strict=True)
+        result = _RESULT.validate_json(content_of(path), strict=True)
     except (OSError, ValueError):  # pydantic's ValidationError is one
         return None
     return result if result.fingerprint == fingerprint else None
@@ -156,10 +153,3 @@ def load_final(root: Path, shard_id: str, fingerprint: str, **how: bool) -> Shar
     """The committed result of this very work, if it is final (see `ShardResult.is_final`); else None."""
     result = load_result(root, shard_id, fingerprint)
     return result if result is not None and result.is_final(root, **how) else None
-
-
-def _footer_of(path: Path) -> str:
-    """In which Parquet says where everything lies, so that a file that was cut or patched has another one."""
-    with path.open("rb") as file:
-        file.seek(-min(FOOTER_BYTES, path.stat().st_size), os.SEEK_END)
-        return hashlib.sha256(file.read()).hexdigest()

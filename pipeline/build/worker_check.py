@@ -9,13 +9,13 @@ from typing import Any
 __all__ = ["describe", "fit_workers"]
 
 
-def describe(weights_file: str | None, device: str, roots: Sequence[str], run_file: str) -> dict[str, Any]:
+def describe(weights_file: str | None, device: str, files: Sequence[str], run_file: str) -> dict[str, Any]:
     """The versions and device that this process would use, and the paths that it does not see, as plain values.
 
     Args:
         weights_file: the face detector's weights.
         device: as in `BuildJob`.
-        roots: folders of the videos.
+        files: paths that a worker must see.
         run_file: a file in the output folder's state.
     """
     import hashlib
@@ -33,7 +33,7 @@ def describe(weights_file: str | None, device: str, roots: Sequence[str], run_fi
     if weights_file is not None:
         weights = Path(weights_file)
         told["weights file"] = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "missing"
-    unseen = [root for root in roots if "://" not in root and not Path(root).exists()]
+    unseen = [file for file in files if not Path(file).exists()]
     token = Path(run_file)
     if not token.is_file():
         unseen.append(str(token.parent.parent))

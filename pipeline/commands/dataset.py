@@ -81,7 +81,7 @@ def build(
         changes.append(f"shards.format={shard_format}")
     settings = load_recipe(recipe, changes, purpose="build")
     if performance_report is not None:
-        free_file(performance_report, overwrite=True, is_own=lambda path: b"bokeh" in path.read_bytes())
+        free_file(performance_report, overwrite=True, is_own=_is_performance_report)
     keep_log(state_folder(out) / LOG_FILE, mark=state_folder(out) / BUILD_FILE)
     entries = read_videos(videos, roots or ())
     if finish and part is not None:
@@ -180,12 +180,17 @@ def inspect(folder: Built, as_json: AsJson = False) -> None:
 def report(folder: Built, out: Out = Path("contact-sheet.png"), rows: int = 8, overwrite: MayOverwrite = False) -> None:
     """Draw a contact sheet: real crop, fake crop, mask over the fake."""
     from facemill.pipeline.figures.report import draw_contact_sheet
+    from facemill.pipeline.figures.sheet import is_sheet
 
     if out.suffix.lower() != ".png":
         raise ConfigError(f"{out} does not end in .png: give the name of a PNG file.")
-    free_file(out, overwrite=overwrite, is_own=lambda path: path.read_bytes()[:4] == b"\x89PNG")
+    free_file(out, overwrite=overwrite, is_own=is_sheet)
     draw_contact_sheet(folder, out, rows=rows)
     echo(f"contact sheet -> {out}")
+
+
+def _is_performance_report(path: Path) -> bool:
+    return b"<title>Dask Performance Report</title>" in path.read_bytes()
 
 
 def _part(text: str | None) -> tuple[int, int] | None:

@@ -65,16 +65,22 @@ def free_folder(path: Path, *, overwrite: bool = False, is_own: Callable[[Path],
     return path
 
 
-def free_names(folder: Path, pattern: str, *, overwrite: bool = False) -> Path:
+def free_names(
+    folder: Path, pattern: str, *, overwrite: bool = False, is_own: Callable[[Path], bool] = lambda path: False
+) -> Path:
     """Check, before any work, that files of such names may be written to a folder; its other files stay untouched.
 
     Args:
         pattern: a glob that matches the files, including those in subfolders.
+        is_own: whether an existing file was written by the same command.
 
     Raises:
         ConfigError: if they may not be written.
     """
-    taken = any(folder.rglob(pattern))
+    taken = [*folder.rglob(pattern)]
+    for path in taken:
+        if not (path.is_file() and is_own(path)):
+            raise ConfigError(f"{path} exists and was not written by this command: choose another --out.")
     return free_folder(folder, overwrite=overwrite or not taken, is_own=lambda folder: True)
 
 

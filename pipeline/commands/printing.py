@@ -7,19 +7,16 @@ from typing import Any
 
 import typer
 
-__all__ = ["echo", "echo_json", "echo_table", "shown"]
+from facemill.manifests.printable import printable
+
+__all__ = ["echo", "echo_json", "echo_table"]
 
 logger = logging.getLogger(__name__)
 
 
-def shown(text: object) -> str:
-    """Escape unprintable characters (escape sequences, line ends, direction marks) for a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
-
-
 def echo(line: object, *, err: bool = False) -> None:
     """Print and log a line."""
-    text = shown(line)
+    text = printable(line)
     typer.echo(text, err=err)
     logger.info(text)
 
@@ -35,7 +32,7 @@ def echo_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, title=Text(shown(title)), title_justify="left")
+    table = Table(*columns, title=Text(printable(title)), title_justify="left")
     for row in rows:
-        table.add_row(*(Text(shown(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     Console().print(table)

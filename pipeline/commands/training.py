@@ -209,9 +209,10 @@ def explain(
     from facemill.detectors.device import resolve_device
     from facemill.pipeline.data import FaceDataset
     from facemill.pipeline.figures.explain import draw_explanations
+    from facemill.pipeline.figures.sheet import is_sheet
     from facemill.pipeline.train import load_run
 
-    free_names(out, "explanations-*.png", overwrite=overwrite)
+    free_names(out, "explanations-*.png", overwrite=overwrite, is_own=is_sheet)
     names = [folder.resolve().name for folder in data]
     if len(set(names)) < len(names):
         raise ConfigError(f"Two datasets have the same name ({', '.join(names)}): explain them one at a time.")

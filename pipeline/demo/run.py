@@ -6,9 +6,11 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from facemill import ConfigError, DatasetError, __version__, manifests
 from facemill.manifests.checks.verify import verify
+from facemill.manifests.printable import printable
 from facemill.manifests.shards.dataset import Counts, read_dataset
 from facemill.pipeline.build.job import build
 from facemill.pipeline.build.progress import BuildProgress
@@ -51,15 +53,15 @@ def run_demo(out: Path, *, workers: int | None = None, training: bool = True, co
     if not corpus.is_dir():
         with console.status("making videos"):
             make_corpus(corpus, subjects=SUBJECTS, frames=FRAMES)
-    console.print(f"[bold]1[/]  a corpus of real and forged videos in {corpus}")
+    _say(console, 1, f"a corpus of real and forged videos in {corpus}")
     scanned = manifests.scan("ffpp", str(corpus), quality=QUALITY)
     manifests.write_videos(scanned.entries, out / MANIFEST)
-    console.print(f"[bold]2[/]  scanned: {len(scanned.entries)} videos of quality {QUALITY} in {out / MANIFEST}")
+    _say(console, 2, f"scanned: {len(scanned.entries)} videos of quality {QUALITY} in {out / MANIFEST}")
     with BuildProgress() as progress:
         report = build(
             out / MANIFEST, load_recipe("default", OVERRIDES), out / SHARDS, workers=workers, watcher=progress
         )
-    console.print(f"[bold]3[/]  built: {report.samples} face crops in {report.shards} shards in {out / SHARDS}")
+    _say(console, 3, f"built: {report.samples} face crops in {report.shards} shards in {out / SHARDS}")
     if report.failure_rate:
         raise DatasetError(
             f"{report.failure_rate:.0%} of the demo's videos gave no crop: `facemill inspect {out / SHARDS}` says why."
@@ -69,7 +71,7 @@ def run_demo(out: Path, *, workers: int | None = None, training: bool = True, co
         raise DatasetError(
             f"The demo's dataset has {len(checked.problems)} problems: run `facemill verify {out / SHARDS}`."
         )
-    console.print("[bold]4[/]  verified: every byte, image, mask, affine and split")
+    _say(console, 4, "verified: every byte, image, mask, affine and split")
     draw_contact_sheet(out / SHARDS, out / SHEET)
     console.print(_table(read_dataset(out / SHARDS).counts))
     if training:
@@ -77,7 +79,7 @@ def run_demo(out: Path, *, workers: int | None = None, training: bool = True, co
     console.print(f"Done in {time.monotonic() - start:.0f} s. Look at these images:")
     for image in sorted(out.rglob("*.png")):
         if not image.is_relative_to(corpus):
-            console.print(f"   {image}")
+            console.print(Text(f"   {printable(image)}"))
 
 
 def _train(out: Path, console: Console) -> None:
@@ -89,14 +91,17 @@ def _train(out: Path, console: Console) -> None:
 
     shards, run = out / SHARDS, out / RUN
     report = train(DETECTOR, [shards], run, load_recipe(DETECTOR, TRAINING), resume=True, device="cpu")
-    console.print(
-        f"[bold]5[/]  trained {DETECTOR}, a small one, for {report.epochs} epochs in {run}: "
-        f"validation AUC {report.metrics['val_auc']:.3f}"
-    )
+    trained = f"trained {DETECTOR}, a small one, for {report.epochs} epochs in {run}"
+    _say(console, 5, f"{trained}: validation AUC {report.metrics['val_auc']:.3f}")
     evaluation = evaluate(run, [shards], out / EVALUATION)
-    console.print(f"[bold]6[/]  evaluated it on videos of other people in {out / EVALUATION}:")
+    _say(console, 6, f"evaluated it on videos of other people in {out / EVALUATION}:")
     console.print(metrics_table(evaluation.metrics))
     draw_explanations(load_run(run)[0], FaceDataset(shards, "test"), out / EVALUATION, rows=8)
+
+
+def _say(console: Console, number: int, line: str) -> None:
+    """Print what a step did."""
+    console.print(Text.assemble((str(number), "bold"), f"  {printable(line)}"))
 
 
 def _prepare(out: Path) -> None:

@@ -121,12 +121,12 @@ def evaluate(
     metrics = build_report(scores)
     with atomic_path(out / SCORES_FILE) as temporary:
         pq.write_table(scores, temporary)
+    about = {"run": str(run), "detector": config.detector, "split": split, "videos_trained_on": seen}
+    write_report({**about, **metrics}, out / METRICS_FILE)
     frames = scores.filter(pc.field("corruption") == NO_CORRUPTION)
     for unit, rows in (("frames", frames), ("videos", score_videos(frames))):
         draw_roc(rows, out / f"roc-{unit}.png", title=f"{config.detector}: {unit} of {split}")
         draw_scores(rows, out / f"scores-{unit}.png", title=f"{config.detector}: {unit} of {split}")
-    about = {"run": str(run), "detector": config.detector, "split": split, "videos_trained_on": seen}
-    write_report({**about, **metrics}, out / METRICS_FILE)
     return Evaluation(out, {**metrics, "videos_trained_on": seen}, warnings)
 
 

@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
+from facemill.manifests.printable import printable
 from facemill.manifests.storage import write_atomically
 from facemill.pipeline.evaluate.metrics import Metrics, compute_metrics, score_videos, split_datasets, split_methods
 from facemill.pipeline.evaluate.scores import NO_CORRUPTION
@@ -59,7 +61,7 @@ def metrics_table(report: Report) -> Table:
         for name in _SHOWN:
             table.add_column(name.upper(), justify="right")
     for name, frame, video in zip(_line_names(report), _lines(report["frame"]), _lines(report["video"]), strict=True):
-        table.add_row(name, *_cells(frame), *_cells(video))
+        table.add_row(_plain(name), *_cells(frame), *_cells(video))
     return table
 
 
@@ -84,7 +86,7 @@ def robustness_table(report: Report) -> Table:
         found = {(row["corruption"], row["severity"]): row["frame_auc"] for row in rows}
         for name in dict.fromkeys(name for name, _ in found):
             aucs = (auc, *(found.get((name, severity)) for severity in severities))
-            table.add_row(f"{prefix}{name}", *map(_number, aucs))
+            table.add_row(_plain(f"{prefix}{name}"), *map(_number, aucs))
     return table
 
 
@@ -147,3 +149,8 @@ def _cells(metrics: Mapping[str, Any]) -> list[str]:
 
 def _number(value: float | None) -> str:
     return _UNDEFINED if value is None else f"{value:.3f}"
+
+
+def _plain(name: str) -> Text:
+    """A name as a cell, not taken for markup."""
+    return Text(printable(name))

@@ -59,13 +59,13 @@ class Cropper:
 
         Args:
             faces: track id, face and affine of each.
-            copied: hold copies of the faces' surroundings, unless they amount to more than the frame, rather than it.
+            copied: hold copies of the faces' surroundings rather than the frame, unless they amount to half of it.
         """
         image = frame.image
         assert image is not None
         parts = [source_part(affine, self._size, image.shape) for _, _, affine in faces] if copied else []
-        if sum(image[part].nbytes for part in parts) >= image.nbytes:
-            parts = []
+        if 2 * sum(image[part].nbytes for part in parts) >= image.nbytes:
+            parts = []  # frame and copies together would be the peak of a worker's memory
         for number, (track_id, face, affine) in enumerate(faces):
             source, corner = image, (0, 0)
             if parts:

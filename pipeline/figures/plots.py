@@ -1,5 +1,6 @@
 """Plots of scores: ROC curves, and histograms of each class's scores."""
 
+import warnings
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from facemill.manifests.printable import printable
 from facemill.manifests.storage import write_atomically
 from facemill.pipeline.evaluate.metrics import compute_metrics, roc_curve, split_methods
 
@@ -38,7 +40,8 @@ def draw_roc(rows: pa.Table, path: Path, *, title: str) -> None:
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.set(xlabel="false positive rate (reals called fake)", ylabel="true positive rate (fakes called fake)")
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="lower right", fontsize=9, frameon=False)
+            for text in axes.legend(loc="lower right", fontsize=9, frameon=False).get_texts():
+                text.set_parse_math(False)
 
     _save(draw, path, title, (6.4, 6.4))
 
@@ -67,15 +70,18 @@ def _draw_curve(axes: Axes, rows: pa.Table, name: str, **style: Any) -> None:
     logits, labels = rows["logit"].to_numpy(), rows["label"].to_numpy()
     auc = compute_metrics(rows["score"].to_numpy(), labels, logits).auc
     if auc is not None:
-        axes.plot(*roc_curve(logits, labels), label=f"{name}  AUC {auc:.3f}", **style)
+        hidden = " " if name.startswith("_") else ""  # Matplotlib leaves such labels out of its legends
+        axes.plot(*roc_curve(logits, labels), label=f"{hidden}{printable(name)}  AUC {auc:.3f}", **style)
 
 
 def _save(draw: Callable[[Axes], None], path: Path, title: str, inches: tuple[float, float]) -> None:
     figure = Figure(figsize=inches, dpi=130, layout="constrained")
     axes = figure.add_subplot()
     draw(axes)
-    axes.set_title(title, fontsize=11)
+    axes.set_title(printable(title), fontsize=11, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     buffer = BytesIO()
-    figure.savefig(buffer, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # names in scripts that the font lacks
+        figure.savefig(buffer, format="png")
     write_atomically(path, buffer.getvalue())

@@ -3,11 +3,14 @@
 Images are uint8 RGB [H, W, 3], lengths are pixels, and `(left, top)` is the first pixel drawn.
 """
 
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
+from PIL.PngImagePlugin import PngInfo
 
 from facemill.manifests.storage import write_atomically
 
@@ -19,6 +22,7 @@ __all__ = [
     "Image",
     "blank_sheet",
     "colour_bar",
+    "is_sheet",
     "overlay_heat_map",
     "overlay_mask",
     "place",
@@ -38,6 +42,7 @@ TINT: Colour = (255, 64, 64)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _TEXT_SCALE = 0.45  # of a 22 pixel font
 _TEXT_MARGIN = 1.1  # some OpenCV versions draw text wider than `getTextSize` says
+_AUTHOR = ("Software", "facemill")  # text chunk of every sheet
 _CELLS = 32  # maps up to this side are shown cell by cell
 
 
@@ -96,9 +101,21 @@ def write_text(sheet: Image, text: str, left: int, top: int, room: int, colour: 
 
 
 def save_png(sheet: Image, path: Path) -> None:
-    """Write the sheet atomically."""
-    _, encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    write_atomically(path, encoded.tobytes())
+    """Write the sheet atomically, marked as facemill's (see `is_sheet`)."""
+    encoded, notes = BytesIO(), PngInfo()
+    notes.add_text(*_AUTHOR)
+    PIL.Image.fromarray(sheet).save(encoded, "PNG", pnginfo=notes)
+    write_atomically(path, encoded.getvalue())
+
+
+def is_sheet(path: Path) -> bool:
+    """Whether a file was written by `save_png`, so that a later run may replace it."""
+    name, value = _AUTHOR
+    try:
+        with PIL.Image.open(path, formats=("PNG",)) as image:
+            return image.info.get(name) == value
+    except Exception:  # Pillow does not document all exceptions that damaged headers raise
+        return False
 
 
 def _apply_colour_map(levels: Image) -> Image:

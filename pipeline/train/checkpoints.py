@@ -14,7 +14,7 @@ import torch
 
 from facemill import ConfigError
 from facemill.detectors.weights import reason_of
-from facemill.manifests.storage import atomic_path
+from facemill.manifests.storage import atomic_path, refuse_special_file
 
 __all__ = ["read_checkpoint", "write_checkpoint"]
 
@@ -28,6 +28,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ConfigError: if it is damaged.
     """
     try:
+        refuse_special_file(path)
         content: dict[str, Any] = torch.load(path, "cpu", weights_only=True)
         if not content.keys() >= _CONTENT:
             raise ValueError("it lacks the parts of a checkpoint")

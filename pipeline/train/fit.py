@@ -11,6 +11,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from facemill import ConfigError
 from facemill.detectors.forgery import create, options_of
+from facemill.manifests.printable import printable
 from facemill.manifests.shards.dataset import DATASET_FILE, read_dataset
 from facemill.manifests.storage import read_json, sha256_of
 from facemill.pipeline.config.recipe import Recipe
@@ -172,7 +173,7 @@ def train(
 def _note(sentence: str | None) -> None:
     if sentence is not None and rank_zero_only.rank == 0:
         logger.info("Note: %s", sentence)
-        print(f"Note: {sentence}", file=sys.stderr)
+        print(f"Note: {printable(sentence)}", file=sys.stderr)
 
 
 def configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:

@@ -74,6 +74,7 @@ class TrainingLoop:
         if not path.is_file():
             return
         content = read_checkpoint(path)
+        read_checkpoint(self._run / BEST_CHECKPOINT)  # damaged, it would end the run after all its work
         self._module.load_state_dict(content["state_dict"])
         self._optimizer.load_state_dict(content["optimizer"])
         self._schedule.load_state_dict(content["schedule"])

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -33,6 +35,7 @@ DEEP = b"[" * 100_000
 DAMAGES = {"text": b"hello", "empty": b"", "list": b"[1]", "deep": DEEP, "bytes": b"\xff\xfe", "object": b"{}"}
 SETS = [part for setting in SMALL for part in ("--set", setting)]
 LONG = "n" * 300
+OWN_IMAGE = cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes()
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,18 @@ def out_fault(command: str, kind: str) -> Fault:
     return prepare
 
 
+def own_image(command: str, name: str) -> Fault:
+    """A command that draws, on an image of the user's that has the name of a sheet."""
+
+    def prepare(bench: Bench) -> list[object]:
+        (bench.root / "place").mkdir()
+        (bench.root / "place" / name).write_bytes(OWN_IMAGE)
+        out = {"report": bench.root / "place" / name, "explain": bench.root / "place"}[command]
+        return [*outs(bench, "x")[command][:-1], out, "--overwrite"]
+
+    return prepare
+
+
 def csv_of(text: str) -> Fault:
     def prepare(bench: Bench) -> list[object]:
         (bench.root / "table.csv").write_text(text)
@@ -241,6 +256,15 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         )
         for command in ("scan", "merge")
     },
+    "report over an image of another program": (own_image("report", "a.png"), "a.png exists and was not written by"),
+    "explain over an image of another program": (
+        own_image("explain", "explanations-01.png"), "explanations-01.png exists and was not written by",
+    ),
+    "performance report over notes on it": (
+        broken("notes.html", b"My bokeh notes",
+               lambda bench: bench.build("--performance-report", bench.root / "notes.html")),
+        "notes.html exists and was not written by",
+    ),
     "label 2 in samples": (column("label", 2, Bench.evaluate), "label"),
     "shard elsewhere": (column("shard", "/etc/passwd", Bench.evaluate), "shard"),
     "row below 0": (column("row", -1, Bench.evaluate), "row"),
@@ -301,4 +325,5 @@ def test_it_is_one_sentence(
     assert words in said[0]
     assert "weights_only" not in said[0]
     assert len(said[0]) < 1500
+    assert all(path.read_bytes() == OWN_IMAGE for path in (bench.root / "place").glob("*.png"))
     assert not (bench.root / "place").is_file() or (bench.root / "place").read_text() == "years of work"

@@ -34,6 +34,7 @@ from facemill.manifests.shards.dataset import (
 )
 from facemill.manifests.storage import sha256_of
 from facemill.manifests.videos import manifest_digest
+from facemill.pipeline.build.identity import WorkIdentity
 from facemill.pipeline.build.state import ShardFile, ShardResult, save_result
 from facemill.registry import SHARD_FORMATS
 
@@ -42,7 +43,7 @@ RECIPE = {
     "name": "small",
     "paper": None,
     "seed": 0,
-    "sample": {"strategy": "uniform", "frames": 32, "every": None},
+    "sample": {"strategy": "uniform", "frames": 3, "every": None},
     "detect": {"detector": "mtcnn", "on": "pristine", "min_score": 0.9},
     "crop": {"size": SIZE, "scale": 1.3, "align": "none", "around": "face"},
     "mask": {"source": "both", "threshold": "auto"},
@@ -197,9 +198,8 @@ class Parts:
     def _write_state(self, root: Path, info: DatasetInfo, records: list[SampleRecord]) -> None:
         """The results of the shards, as the build leaves them; all but the samples goes with the first one."""
         (root / STATE_TABLES).mkdir(parents=True, exist_ok=True)
-        versions = {"facemill": info.facemill, **info.versions}
-        build = {"recipe": info.recipe, "version of facemill or its libraries": versions}
-        build["manifest"] = manifest_digest(self.videos)
+        work = WorkIdentity(info.recipe, None, {"facemill": info.facemill, **info.versions}, "CPU")
+        build = {**work.values(), "manifest": manifest_digest(self.videos)}
         (root / STATE_FOLDER / BUILD_FILE).write_text(json.dumps(build))
         rest = len(self.videos) - len(info.shards) + 1
         lacking = len(self.videos) - len({record.video_id for record in records})
@@ -217,7 +217,7 @@ class Parts:
             of_shard = ShardFile.of(root, shard.path, shard.rows)
             videos = (1, 0) if number else (rest, lacking)
             save_result(
-                root, ShardResult(shard_id, shard.split, "f" * 64, "e" * 64, of_shard, *files, *videos, failures)
+                root, ShardResult(shard_id, shard.split, "f" * 64, work.digest, of_shard, *files, *videos, failures)
             )
 
 

@@ -1,8 +1,11 @@
 """Geometry and calibration of a face's difference grid: what is painted at known pixels is found at known cells."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from facemill.masks import face_difference as module
 from facemill.masks import measure_face, measure_faces
 from facemill.masks.face_difference import GRID
 
@@ -90,3 +93,23 @@ def test_what_cannot_be_measured_is_refused(real):
             measure_face(real, bad, BOX)
     with pytest.raises(ValueError, match="not finite"):
         measure_face(real, real, (0, 0, np.nan, 10))
+
+
+@pytest.mark.parametrize(("left", "top", "side"), [(-100, -60, 512), (40, 30, 516), (-300, 200, 1024)])
+def test_squares_read_in_bands_equal_those_read_whole(monkeypatch, left, top, side):
+    frame = np.random.default_rng(side).integers(0, 256, (360, 480, 3), dtype=np.uint8)
+    whole = module._gridded(frame, left, top, side)
+    monkeypatch.setattr(module, "LARGE_SIDE", 4)
+    monkeypatch.setattr(module, "BAND", 32)
+    assert np.array_equal(module._gridded(frame, left, top, side), whole)
+
+
+def test_a_square_around_a_face_that_fills_a_large_frame_takes_little_memory():
+    frame = np.zeros((3000, 3000, 3), np.uint8)
+    tracemalloc.start()
+    try:
+        module._gridded(frame, -1500, -1500, 6000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 6000 * 6000 * 3 / 4

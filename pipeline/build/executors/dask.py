@@ -4,7 +4,6 @@ import itertools
 import math
 import pickle
 import secrets
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -15,14 +14,15 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from zlib import crc32
 
-import cloudpickle  # type: ignore[import-untyped]
 import dask
 import distributed
 from dask.system import CPU_COUNT
 from distributed.scheduler import KilledWorker
 
 from facemill import ConfigError, FacemillError
-from facemill.pipeline.build.executors.base import Executor, Outcome, listening
+from facemill.pipeline.build.executors.base import Executor, Outcome
+from facemill.pipeline.build.executors.by_value import ByValue
+from facemill.pipeline.build.executors.late_workers import LateWorkers
 from facemill.pipeline.build.executors.own_processes import (
     environment_kept,
     interrupts_blocked,
@@ -45,6 +45,9 @@ CONNECT_TIMEOUT_S = 30
 LOOK_EVERY_S = 10.0
 NO_WORKERS_S = 120.0
 """Longest time without any worker before the run is given up."""
+
+UNFIT = "unfit"
+"""Start of a worker's answer instead of a task's result, if it differs from those that were chosen."""
 
 SETTINGS = {
     # A task is given up when its worker has died twice.
@@ -84,6 +87,7 @@ class DaskExecutor(Executor):
         self._resources = ExitStack()
         self._client: Any = None
         self._chosen: list[str] | None = None  # addresses of the workers that get work; None: all
+        self._late = LateWorkers()
         self._counted: tuple[float, int] = (-math.inf, 0)  # (time of the last count, number of the scheduler's workers)
 
     def __enter__(self) -> Self:
@@ -119,25 +123,34 @@ class DaskExecutor(Executor):
         at_work: dict[Any, Task] = {}
         events: SimpleQueue[Any] = SimpleQueue()
         topic = f"facemill-{secrets.token_hex(8)}"
+        call = ByValue(_call)
         self._client.subscribe_topic(topic, lambda event: events.put(event[1]["told"]))
+
+        def submit(task: Task) -> None:
+            # Pickled here, since a worker hangs silently if Dask cannot unpickle a task.
+            arguments = pickle.dumps((function, task)), self._threads(), topic, self._late.check
+            key = f"facemill-task-{secrets.token_hex(8)}"
+            future = self._client.submit(call, *arguments, key=key, retries=RETRIES, workers=self._chosen)
+            at_work[future] = task
+            future.add_done_callback(events.put)
 
         def fill() -> None:
             for task in itertools.islice(waiting, max(0, self._window() - len(at_work))):
-                # Pickled here, since a worker hangs silently if Dask cannot unpickle a task.
-                work = pickle.dumps((function, task))
-                future = self._client.submit(
-                    _call, work, self._threads(), topic, pure=False, retries=RETRIES, workers=self._chosen
-                )
-                at_work[future] = task
-                future.add_done_callback(events.put)
+                submit(task)
 
         try:
             fill()
             while at_work:
                 event = self._next_event(events)
                 if isinstance(event, distributed.Future):
-                    yield _outcome(at_work.pop(event), event)
+                    outcome = _outcome(at_work.pop(event), event)
                     event.release()
+                    if isinstance(outcome.result, tuple) and outcome.result[:1] == (UNFIT,):
+                        _, address, told = outcome.result
+                        self._chosen = self._late.leave_out(address, told, self._chosen or self._workers())
+                        submit(outcome.task)
+                        continue
+                    yield outcome
                     fill()
                 else:
                     on_message(event)
@@ -157,16 +170,14 @@ class DaskExecutor(Executor):
         """
         if self._scheduler is None:
             return  # local workers use this installation
-        module = sys.modules[describe.__module__]
-        cloudpickle.register_pickle_by_value(module)
+        sent = ByValue(describe)
         try:
-            told = within(CONNECT_TIMEOUT_S, lambda: self._client.run(describe, *arguments))
+            told = within(CONNECT_TIMEOUT_S, lambda: self._client.run(sent, *arguments))
         except Exception as error:
             raise ConfigError(f"The workers of {self._scheduler} do not answer ({error}): check their logs.") from error
-        finally:
-            cloudpickle.unregister_pickle_by_value(module)
         chosen = choose(told)
         self._chosen = chosen if len(chosen) < len(told) else None
+        self._late = LateWorkers.like(told[chosen[0]], sent, arguments, choose)
 
     def _next_event(self, events: SimpleQueue[Any]) -> Any:
         """Wait for the next event; regularly check that there are still workers."""
@@ -175,14 +186,15 @@ class DaskExecutor(Executor):
             try:
                 return events.get(timeout=LOOK_EVERY_S)
             except Empty:
-                if self._workers():
+                if any(self._chosen is None or address in self._chosen for address in self._workers()):
                     alone_since = None
                     continue
             alone_since = alone_since or time.monotonic()
             if time.monotonic() - alone_since >= NO_WORKERS_S:
+                usable = "" if self._chosen is None else " that can be used"
                 raise ConfigError(
-                    f"There has been no worker for {NO_WORKERS_S:g} s: check the workers' logs, start workers, and "
-                    "run the same command again."
+                    f"There has been no worker{usable} for {NO_WORKERS_S:g} s: check the workers' logs, start workers, "
+                    "and run the same command again."
                 )
 
     def _connect(self, resources: ExitStack) -> Any:
@@ -250,7 +262,9 @@ def _outcome(task: Task, future: Any) -> Outcome[Task, Any]:
     except KilledWorker as error:
         return Outcome(task, error=error, killed=True)
     except distributed.CancelledError:
-        return Outcome(task, error=RuntimeError("the scheduler forgot a task: was it restarted?"))
+        return Outcome(
+            task, error=ConfigError("The scheduler forgot a task, as if it was stopped: run the same command again.")
+        )
     except Exception as error:
         return Outcome(task, error=error)
 
@@ -263,9 +277,18 @@ def _own_security() -> Any:
         raise ConfigError("Workers on this machine need the package cryptography: pip install cryptography.") from error
 
 
-def _call(work: bytes, threads: int, topic: str) -> Any:
-    function, task = pickle.loads(work)
+def _call(work: bytes, threads: int, topic: str, check: bytes | None) -> Any:
+    """Run a task on a worker. Sent by value and without facemill's names: a worker may lack it, and would hang."""
     worker = distributed.get_worker()
+    if check is not None and getattr(worker, "facemill_run", None) != topic:
+        describe, arguments, expected = pickle.loads(check)
+        if (told := describe(*arguments)) != expected:
+            return (UNFIT, worker.address, told)
+        worker.facemill_run = topic
+    from facemill.errors import FacemillError
+    from facemill.pipeline.build.executors.base import listening
+
+    function, task = pickle.loads(work)
     # Dask pauses a worker whose memory is nearly full until its results are fetched. Workers here hold no results: a
     # paused one would never resume, and the build would never end. The limit itself stays in force.
     worker.memory_manager.memory_pause_fraction = False

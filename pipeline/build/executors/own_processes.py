@@ -61,11 +61,16 @@ def environment_kept(names: Iterable[str]) -> Iterator[None]:
 
 @contextmanager
 def quiet_event_loop() -> Iterator[None]:
-    """Silence the event loop's log: an interrupt during a call to Dask makes the loop log another error."""
-    logger = logging.getLogger("tornado.application")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Silence logs of errors that end the run with a sentence of its own.
+
+    An interrupt during a call to Dask makes the event loop log another error, and a scheduler that is gone its client.
+    """
+    loggers = [logging.getLogger(name) for name in ("tornado.application", "distributed.client")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

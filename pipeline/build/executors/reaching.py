@@ -50,6 +50,8 @@ def explain_failure(address: str, error: BaseException, seconds: float) -> str:
         return f"Dask's setting distributed.comm.require-encryption refuses {address}: give the address with tls://."
     if secured and "ssl_context" in told:
         return f"{address} needs certificates: name them in {CERTIFICATES}."
+    if secured and ("FileNotFound" in told or "Permission" in told or "PEM" in told):
+        return f"The certificates for {address} cannot be read: check the files named by {CERTIFICATES}."
     if secured and "SSL" in told:
         return f"The server at {address} has no TLS, or other certificates: try tcp://, or see {CERTIFICATES}."
     if "no answer within" in told:

@@ -165,6 +165,7 @@ class TestSamplesTable:
         assert problems(built) == [
             "dataset.json: its counts by split and method differ from samples.parquet.",
             f"samples.parquet ({FAKE}-f000012-t0): row 4 of {TRAIN} is not listed.",
+            f"samples.parquet: video {FAKE} has samples of 2 frames, and failures of 0, but 3 are sampled.",
         ]
 
     def test_extra_row(self, built):

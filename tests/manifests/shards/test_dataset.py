@@ -81,7 +81,7 @@ class TestDatasetJson:
     @pytest.mark.parametrize("content", ["[]", "3", "null", '"text"'])
     def test_other_json(self, tmp_path, content):
         (tmp_path / DATASET_FILE).write_text(content)
-        with pytest.raises(DatasetError, match="has format version None"):
+        with pytest.raises(DatasetError, match="it is not a JSON object"):
             read_dataset(tmp_path)
 
     @pytest.mark.parametrize(

@@ -113,3 +113,10 @@ def test_other_things_are_left_alone(tmp_path: Path) -> None:
 def test_the_claim_is_readable(tmp_path: Path) -> None:
     with claim(tmp_path, {"recipe": {"size": 1}}):
         assert json.loads((tmp_path / "_state" / "build.json").read_text()) == {"recipe": {"size": 1}}
+
+
+def test_a_pipe_in_place_of_the_lock_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "_state").mkdir()
+    os.mkfifo(tmp_path / "_state" / "lock")
+    with pytest.raises(ConfigError, match="lock is not a regular file: delete it"), claim(tmp_path, {"recipe": 1}):
+        pass

@@ -66,3 +66,10 @@ def test_notes_are_for_those_who_watch_and_warnings_for_all(caplog: pytest.LogCa
         shown.warn("warning")
         assert console.file.getvalue() == printed
     assert caplog.messages == ["note", "warning"] * 2
+
+
+def test_notes_reach_the_terminal_escaped() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    BuildProgress(console).note("of [v1] \x1b[31mred")
+    BuildProgress(console).warn("of [/x] \x1b]0;title\x07")
+    assert console.file.getvalue() == "of [v1] \\x1b[31mred\nof [/x] \\x1b]0;title\\x07\n"

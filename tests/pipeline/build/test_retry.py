@@ -12,6 +12,8 @@ import pytest
 
 from facemill import DatasetError, ManifestError, VideoError
 from facemill.manifests import ClipGroup, Reason
+from facemill.manifests.checks.verify import verify
+from facemill.manifests.shards import format_of
 from facemill.pipeline.build import shard as module
 from facemill.pipeline.build import state
 from facemill.pipeline.build.job import build
@@ -117,11 +119,50 @@ def test_of_a_damaged_shard_whose_sources_are_gone_the_good_samples_stay(
     assert (out / again.shard.path).read_bytes() == intact
 
 
+@pytest.mark.parametrize(("shard_format", "share", "kept"), [("parquet", 0.99, 24), ("webdataset", 0.5, 11)])
+def test_of_a_shard_that_was_cut_every_whole_sample_stays(
+    groups: list[ClipGroup], tmp_path: Path, shard_format: str, share: float, kept: int
+) -> None:
+    """Parquet's table of contents is at the end of the file."""
+    sets, out = [f"shards.format={shard_format}"], tmp_path / "out"
+    whole = run(out, *groups, sets=sets)
+    path = out / whole.shard.path
+    before = [sample.image for sample in samples(out, whole)]
+    with path.open("r+b") as file:
+        file.truncate(int(path.stat().st_size * share))
+    for name in ("real", "fake", "left", "right"):
+        moved(tmp_path, name)
+    after = [sample.image for sample in samples(out, run(out, *groups, sets=sets))]
+    assert len(after) >= kept
+    assert after == before[: len(after)]
+
+
+def test_a_lost_sample_of_an_original_is_recorded_and_its_fakes_stay(groups: list[ClipGroup], tmp_path: Path) -> None:
+    out, videos = tmp_path / "out", list(groups[0].videos())
+    build(videos, RECIPE, out, executor="sequential")
+    [path] = (out / "train").iterdir()
+    hit = next(format_of(path).read(path))
+    assert hit.record.video_id == "real"
+    damage(path, hit.image)
+    moved(tmp_path, "real")
+    moved(tmp_path, "fake")
+    assert build(videos, RECIPE, out, executor="sequential").samples == 11
+    assert verify(out, threads=1).problems == ()
+
+
 def test_a_damaged_table_is_made_again(groups: list[ClipGroup], tmp_path: Path) -> None:
     whole = run(tmp_path / "out", *groups)
     for table in (whole.samples, whole.faces, whole.facts):
         (tmp_path / "out" / table.path).write_bytes(b"rubbish")
         assert run(tmp_path / "out", *groups) == whole_but_for_timings(whole, tmp_path / "out")
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_in_place_of_a_result_is_not_waited_for(groups: list[ClipGroup], tmp_path: Path) -> None:
+    whole = run(tmp_path / "out", groups[1])
+    (tmp_path / "out" / "_state" / "train-000000.json").unlink()
+    os.mkfifo(tmp_path / "out" / "_state" / "train-000000.json")
+    assert run(tmp_path / "out", groups[1]) == whole_but_for_timings(whole, tmp_path / "out")
 
 
 def test_a_resume_looks_at_sizes_and_last_bytes_and_a_finished_build_is_looked_at_whole(
@@ -131,7 +172,7 @@ def test_a_resume_looks_at_sizes_and_last_bytes_and_a_finished_build_is_looked_a
     result = run(out, *groups)
     path = out / result.shard.path
     whole = path.read_bytes()
-    monkeypatch.setattr("facemill.pipeline.build.state.FOOTER_BYTES", 1000)
+    monkeypatch.setattr("facemill.manifests.storage.FOOTER_BYTES", 1000)
     result = dataclasses.replace(
         result, **{name: ShardFile.of(out, getattr(result, name).path, getattr(result, name).rows) for name in FILES}
     )

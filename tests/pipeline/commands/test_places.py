@@ -64,9 +64,12 @@ def test_names_are_free_in_anybodys_folder_until_they_are_taken(tmp_path: Path) 
     assert free_names(tmp_path, "sheet-*.png") == tmp_path
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "sheet-01.png").touch()
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match=r"sheet-01\.png exists and was not written by this command"):
+            free_names(tmp_path, "sheet-*.png", overwrite=overwrite)
     with pytest.raises(ConfigError, match="pass --overwrite"):
-        free_names(tmp_path, "sheet-*.png")
-    assert free_names(tmp_path, "sheet-*.png", overwrite=True)
+        free_names(tmp_path, "sheet-*.png", is_own=Path.is_file)
+    assert free_names(tmp_path, "sheet-*.png", overwrite=True, is_own=Path.is_file)
     with pytest.raises(ConfigError, match="is a file"):
         free_names(tmp_path / "scores.parquet", "sheet-*.png")
     with pytest.raises(ConfigError, match="is not writable"):

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from facemill.pipeline.commands.printing import echo, echo_json, echo_table, shown
+from facemill.manifests.printable import printable
+from facemill.pipeline.commands.printing import echo, echo_json, echo_table
 
 HOSTILE = "\x1b[31mred\x07 \u202eright [/x] [red]GAN[v1][/red]\nnext \ud800"
 
@@ -12,7 +13,7 @@ def test_nothing_reaches_the_terminal_but_what_prints(capsys: pytest.CaptureFixt
     (line,) = capsys.readouterr().out.splitlines()
     assert line.isprintable()
     assert line == r"\x1b[31mred\x07 \u202eright [/x] [red]GAN[v1][/red]\nnext \ud800"
-    assert shown("naïve 名前") == "naïve 名前"
+    assert printable("naïve 名前") == "naïve 名前"
 
 
 def test_tables_take_nothing_for_markup(capsys: pytest.CaptureFixture[str]) -> None:

@@ -134,3 +134,11 @@ def test_the_tables_fit_a_terminal(scores):
 def test_the_table_of_one_dataset_names_methods_only():
     text = shown(metrics_table(build_report(random_frames({"NeuralTextures": 0.3}))))
     assert [line.split()[0] for line in text.splitlines()[3:5]] == ["all", "NeuralTextures"]
+
+
+def test_names_are_not_taken_for_markup():
+    names = ["GAN[v1]", "GAN[v2]", "[/x]", "\x1b[31mred"]
+    report = build_report(random_frames(dict.fromkeys(names, 1.0)))
+    text = shown(metrics_table(report), robustness_table(report))
+    assert all(name in text for name in (*names[:3], r"\x1b[31mred"))
+    assert "\x1b" not in text

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from facemill.pipeline.figures.contact_sheet import SheetPart, Strip, write_contact_sheet
+from facemill.pipeline.figures.sheet import is_sheet
 
 CELL = 100
 COLOURS = ((0, 0, 200), (0, 200, 0), (200, 0, 0))
@@ -85,3 +86,11 @@ def test_pictures_given_are_left_as_they_are(tmp_path):
     before = [picture.copy() for picture in given.images]
     written(tmp_path, given)
     assert all((old == new).all() for old, new in zip(before, given.images, strict=True))
+
+
+def test_only_sheets_are_known_as_such(tmp_path):
+    written(tmp_path, strip())
+    assert is_sheet(tmp_path / "sheet.png")
+    cv2.imwrite(str(tmp_path / "photo.png"), strip().images[0])
+    (tmp_path / "text.png").write_bytes(b"\x89PNG and no more")
+    assert not any(is_sheet(tmp_path / name) for name in ("photo.png", "text.png", "none.png"))

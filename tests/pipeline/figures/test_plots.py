@@ -44,6 +44,15 @@ def test_roc_has_a_curve_for_each_method_and_one_for_all(drawn, tmp_path):
     assert min(read(tmp_path / "roc.png").shape[:2]) > 500
 
 
+@pytest.mark.filterwarnings("error")
+def test_names_are_drawn_as_they_are_and_never_as_mathematics(drawn, tmp_path):
+    names = ["$\\frac{x$", "_hidden", "GAN[v1]", "\x1b[31mred", "名前"]
+    draw_roc(score_videos(random_frames(dict.fromkeys(names, 1.0))), tmp_path / "roc.png", title="$\\frac{x$ \x1b")
+    texts = [text.get_text().split("  AUC")[0].strip() for text in drawn[0].get_legend().get_texts()]
+    assert sorted(texts) == sorted([*names[:3], r"\x1b[31mred", "名前", "all"])
+    assert drawn[0].get_title() == r"$\frac{x$ \x1b"
+
+
 def test_bars_of_each_class_sum_to_one(drawn, tmp_path):
     draw_scores(random_frames({"Deepfakes": 2.0}), tmp_path / "scores.png", title="scores")
     real, fake = (sum(bar.get_height() for bar in container) for container in drawn[0].containers)

@@ -1,6 +1,7 @@
 """Runs that are extended, and runs that start from another run's weights."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -164,3 +165,18 @@ def test_other_initial_weights_are_another_run(toy: Path, tmp_path: Path, monkey
     with pytest.raises(ConfigError, match=r"different settings \(init_sha256\)"):
         train(name, [toy], tmp_path / "second", recipe(), init_from=tmp_path / "first", resume=True)
     assert json.loads((tmp_path / "second" / "config.json").read_text())["init_from"] is None
+
+
+@pytest.mark.parametrize(("damaged", "pipe"), [("best.ckpt", False), ("best.ckpt", True), ("last.ckpt", False)])
+def test_a_damaged_checkpoint_ends_a_resumed_run_before_any_work(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str, pipe: bool
+) -> None:
+    name = use(monkeypatch, Tiny)
+    train(name, [toy], tmp_path, recipe(), progress=False)
+    path = tmp_path / "checkpoints" / damaged
+    path.unlink()
+    os.mkfifo(path) if pipe else path.write_bytes(b"half a checkpoint")
+    before = (tmp_path / "log.csv").read_bytes()
+    with pytest.raises(ConfigError, match=rf"{damaged} is damaged .*: train again in another folder"):
+        train(name, [toy], tmp_path, recipe("train.epochs=4"), resume=True, progress=False)
+    assert (tmp_path / "log.csv").read_bytes() == before

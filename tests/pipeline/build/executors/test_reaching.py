@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -87,6 +88,15 @@ def test_a_plain_scheduler_behind_tls_and_other_certificates() -> None:
             assert "has no TLS, or other certificates" in refused(running.scheduler_address)
 
 
+def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "text.pem").write_text("my certificate")
+    with cluster(security=(security := distributed.Security.temporary())) as running:
+        for name in ("none.pem", "text.pem"):
+            own = {"distributed.comm.tls.client.cert": str(tmp_path / name)}
+            with dask.config.set({**certificates(security), **own}):
+                assert "cannot be read: check the files named by DASK_" in refused(running.scheduler_address)
+
+
 def test_encryption_that_is_required() -> None:
     with cluster() as running, dask.config.set({"distributed.comm.require-encryption": True}):
         assert "require-encryption refuses tcp://" in refused(running.scheduler_address)
@@ -127,6 +137,19 @@ def test_workers_that_hang_or_all_die() -> None:
         with pytest.raises(ConfigError, match="There has been no worker for 3 s"):
             list(executor.run(wait_long, [1]))
         timer.join()
+
+
+def test_a_worker_that_is_left_out_does_not_count_when_the_others_die() -> None:
+    with cluster(n_workers=2) as running, DaskExecutor(scheduler=running.scheduler_address) as executor:
+        pids = executor._client.run(os.getpid)
+        blind, seeing = sorted(pids)
+        executor.choose_workers(double, 1, 0, 0, choose=lambda told: [seeing])
+        timer = threading.Timer(1.0, executor._client.retire_workers, [[seeing]])
+        timer.start()
+        with pytest.raises(ConfigError, match="There has been no worker that can be used for 3 s"):
+            list(executor.run(wait_long, [1]))
+        timer.join()
+        assert blind in executor._workers()
 
 
 def test_what_ends_in_time_gives_its_result_or_its_error() -> None:
