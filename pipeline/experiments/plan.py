@@ -33,7 +33,9 @@ class Wanted:
     def name(self) -> str:
         """Name of its folder."""
         plain = f"{self.recipe}-{self.data}-{self.quality}"
-        return plain if self.split == "official" and not self.settings else f"{plain}-{_digest(self.split, self.settings)}"
+        return (
+            plain if self.split == "official" and not self.settings else f"{plain}-{_digest(self.split, self.settings)}"
+        )
 
     def load(self) -> Recipe:
         """The recipe that it is built with."""
@@ -120,11 +122,11 @@ def make_plan(experiments: Sequence[Experiment], *, seeds: int = 1, overrides: I
     plan = Plan(experiments, tuple(overrides))
     for experiment in experiments:
         runnable = bool(experiment.sources) and experiment.lacks is None
-        trainings = [_training(experiment, seed, plan.overrides) for seed in range(seeds if runnable else 0)]
+        trainings = _trainings(experiment, seeds, plan.overrides) if runnable else []
         plan.trainings |= {one.name: plan.trainings.get(one.name, one) for one in trainings}
         plan.runs[experiment.name] = [one.name for one in trainings]
         for training in trainings:
-            for figure in (part for figure in experiment.figures for part in figure.tested):
+            for figure in experiment.tested:
                 evaluation = plan.evaluation(experiment, training.name, figure)
                 plan.tests.setdefault(evaluation, set()).add(figure.source)  # type: ignore[arg-type]  # tested: not None
                 if figure.severity:
@@ -132,19 +134,18 @@ def make_plan(experiments: Sequence[Experiment], *, seeds: int = 1, overrides: I
     return plan
 
 
-def _training(experiment: Experiment, seed: int, overrides: Sequence[str]) -> Training:
-    settings = [one for one in (*experiment.settings(), *overrides) if _of_training(one)]
-    base = load_recipe(experiment.recipe, settings).seed
-    settings.append(f"seed={base + seed}")
+def _trainings(experiment: Experiment, seeds: int, overrides: Sequence[str]) -> list[Training]:
+    settings = tuple(one for one in (*experiment.settings(), *overrides) if _of_training(one))
     recipe = load_recipe(experiment.recipe, settings, purpose="train")
     options = options_of(experiment.detector, recipe.train.model).model_dump(mode="json")
     values = recipe.train.model_dump(mode="json", exclude={"model"})
     data = tuple((_wanted(experiment, source, overrides), source) for source in experiment.sources)
     named = [(wanted.name, source.model_dump(mode="json")) for wanted, source in data]
-    digest = _digest(experiment.detector, options, values, recipe.seed, named)
-    return Training(
-        f"{experiment.detector}-{digest}-seed{recipe.seed}", experiment.detector, experiment.recipe, tuple(settings), data
-    )
+    name = f"{experiment.detector}-{_digest(experiment.detector, options, values, named)}"
+    return [
+        Training(f"{name}-seed{seed}", experiment.detector, experiment.recipe, (*settings, f"seed={seed}"), data)
+        for seed in range(recipe.seed, recipe.seed + seeds)
+    ]
 
 
 def _wanted(experiment: Experiment, source: Source, overrides: Sequence[str]) -> Wanted:

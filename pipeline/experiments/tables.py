@@ -79,9 +79,14 @@ class Experiment:
         return self.name.rpartition("/")[0]
 
     @property
+    def tested(self) -> tuple[Figure, ...]:
+        """What is measured for its figures: parts in place of a mean, and no sizes."""
+        return tuple(part for figure in self.figures for part in figure.tested)
+
+    @property
     def sources(self) -> tuple[Source, ...]:
         """What it is trained on; nothing if all of its figures are sizes."""
-        return tuple(map(find_source, self.trained_on)) if any(figure.tested for figure in self.figures) else ()
+        return tuple(map(find_source, self.trained_on)) if self.tested else ()
 
     def settings(self) -> list[str]:
         """The row as `section.key=value` overrides of its recipe; values are JSON, which is valid YAML."""
@@ -94,8 +99,8 @@ class Experiment:
 
     def lines(self) -> list[str]:
         """Description, and the command that runs it."""
-        sources = [figure.source for one in self.figures for figure in one.tested]
-        needed = dict.fromkeys(one.data for one in (*self.sources, *sources) if one is not None)
+        sources = (*self.sources, *(figure.source for figure in self.tested))
+        needed = dict.fromkeys(source.data for source in sources if source is not None)
         data = " ".join(f"--root {name}=DIR" for name in needed)
         return [
             f"{self.name}: {self.caption} ({self.paper})",
