@@ -38,9 +38,9 @@ class Job:
 class Jobs:
     """The jobs of a plan, in an order in which they can be run.
 
-    Everything is below one folder: `data/`, `selections/`, `runs/`, `evaluations/`, and `done/`, which says with the hashes
-    of which data a job has been done. No two jobs write the same files, so that jobs may run at the same time, on any
-    machines that see the folder.
+    Everything is below one folder: `data/`, `selections/`, `runs/`, `evaluations/`, and `done/`, which says on which data,
+    by their hashes, a job has been done. No two jobs write the same files, so that jobs may run at the same time, on
+    any machines that see the folder.
 
     Args:
         executor: what builds datasets: see `facemill.pipeline.build`.
