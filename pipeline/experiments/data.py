@@ -38,10 +38,11 @@ class Given:
 
     @cached_property
     def parts(self) -> list[dict[str, Any]]:
-        """Its combinations of dataset, quality, split and method, with the number of samples."""
+        """Its combinations of dataset, quality, split and method, with the numbers of samples and of their videos."""
         keys = ["dataset", "quality", "split", "method"]
-        samples = pq.read_table(self.folder / SAMPLES_FILE, columns=keys)
-        return samples.group_by(keys).aggregate([([], "count_all")]).to_pylist()
+        samples = pq.read_table(self.folder / SAMPLES_FILE, columns=[*keys, "video_id"]).group_by(keys)
+        counted = samples.aggregate([([], "count_all"), ("video_id", "count_distinct")])
+        return counted.rename_columns([*keys, "samples", "videos"]).to_pylist()
 
     @cached_property
     def recipe(self) -> Mapping[str, Any]:
@@ -139,10 +140,8 @@ def _other_settings(built: Mapping[str, Any], wanted: Wanted) -> Iterator[str]:
 def _other_counts(folder: Path, videos: Sequence[VideoEntry], source: Source) -> Iterator[str]:
     """A sentence for each split that has another number of videos than the authors published."""
     adapter = DATASETS[source.data]
-    used = [v for v in videos if v.quality == source.quality and (v.method == "real" or _uses(source, v.method))]
-    published = {
-        key: count for key, count in adapter.published.items() if key[1] in ("real", ALL_FAKES) or _uses(source, key[1])
-    }
+    used = [v for v in videos if v.quality == source.quality and source.uses(v.method)]
+    published = {key: count for key, count in adapter.published.items() if key[1] == ALL_FAKES or source.uses(key[1])}
     groups = {"train, val and test": ("train", "val", "test")}
     if ALL_SPLITS not in {split for _, _, split in published}:
         carved = {"train and val": ("train", "val")} if adapter.lacks_val else {"train": ("train",), "val": ("val",)}
@@ -152,10 +151,6 @@ def _other_counts(folder: Path, videos: Sequence[VideoEntry], source: Source) ->
         found = sum(video.split in splits for video in used)
         if found != authors:
             yield f"{folder} has {found} videos in {name}, where the authors published {authors}."
-
-
-def _uses(source: Source, method: str) -> bool:
-    return not source.methods or method in source.methods
 
 
 def parse_places(texts: Iterable[str], option: str) -> list[tuple[str, str]]:
@@ -184,6 +179,6 @@ def _has(parts: Iterable[Mapping[str, Any]], source: Source, splits: Sequence[st
     """Whether every split has reals, and fakes of one of the methods at least."""
     there = {(part["split"], part["method"]) for part in parts if part["quality"] == source.quality}
     return all(
-        (split, "real") in there and any(s == split and m != "real" and _uses(source, m) for s, m in there)
+        (split, "real") in there and any(s == split and m != "real" and source.uses(m) for s, m in there)
         for split in splits
     )

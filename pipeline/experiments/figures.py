@@ -37,6 +37,10 @@ class Source(Settings):
     split: str = "official"
     """How videos are split, as for `facemill scan --split`."""
 
+    def uses(self, method: str) -> bool:
+        """Whether videos of a method, or reals, belong to the source."""
+        return method == "real" or not self.methods or method in self.methods
+
     def rows(self, table: pa.Table) -> "pa.ChunkedArray[Any]":
         """Whether each row of a table with columns quality and method belongs to the source, [N]."""
         chosen: Any = pc.equal(table["quality"], self.quality)

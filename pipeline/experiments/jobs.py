@@ -38,9 +38,9 @@ class Job:
 class Jobs:
     """The jobs of a plan, in an order in which they can be run.
 
-    Everything is below one folder: `data/`, `selections/`, `runs/`, `evaluations/`, and `done/`, which says on which data,
-    by their hashes, a job has been done. No two jobs write the same files, so that jobs may run at the same time, on
-    any machines that see the folder.
+    Everything is below one folder: `data/`, `selections/`, `runs/`, `evaluations/`, and `done/`, which holds
+    the hashes of the data that a job has been done on. No two jobs write the same files, so that jobs may run at the
+    same time, on any machines that see the folder.
 
     Args:
         executor: what builds datasets: see `facemill.pipeline.build`.
@@ -58,7 +58,8 @@ class Jobs:
         workers: int | None = 0,
     ) -> None:
         self.plan, self.out = plan, out
-        self._catalogue, self._executor, self._device, self._workers = catalogue, executor, device, workers
+        self.catalogue, self.device = catalogue, device
+        self._executor, self._workers = executor, workers
         self.place = cache(catalogue.find)
         self.all = {job.name: job for job in self._list()}
 
@@ -85,7 +86,7 @@ class Jobs:
     def differences(self, experiment: Experiment) -> list[str]:
         """How the datasets of a row differ from what it names, a sentence each."""
         # Not `place`, which does not know of datasets built since.
-        found = ((self._catalogue.find(*data), *data) for data in self._data(experiment))
+        found = ((self.catalogue.find(*data), *data) for data in self._data(experiment))
         return list(
             dict.fromkeys(
                 sentence for place, *data in found if isinstance(place, Given) for sentence in differences(place, *data)
@@ -95,7 +96,7 @@ class Jobs:
     def is_done(self, job: Job) -> bool:
         """Whether a job has been done, on the data as they are now."""
         if isinstance(job.work, Wanted):
-            return (self._catalogue.built / job.work.name / DATASET_FILE).is_file()
+            return (self.catalogue.built / job.work.name / DATASET_FILE).is_file()
         try:
             done = read_json(self._mark(job))
             enough = done["corrupted"] or job.work not in self.plan.corrupted
@@ -185,7 +186,7 @@ class Jobs:
 
     def _folder(self, wanted: Wanted, source: Source, splits: tuple[str, ...]) -> Path:
         place = self.place(wanted, source, splits)
-        return place.folder if isinstance(place, Given) else self._catalogue.built / wanted.name
+        return place.folder if isinstance(place, Given) else self.catalogue.built / wanted.name
 
     def _tested_folder(self, evaluation: Evaluation) -> Path:
         sources = sorted(self.plan.tests[evaluation], key=str)
@@ -207,8 +208,8 @@ class Jobs:
     def _build(self, wanted: Wanted) -> None:
         from facemill.pipeline.build import build
 
-        videos, out = self._catalogue.root(wanted).videos(wanted), self._catalogue.built / wanted.name
-        build(videos, wanted.load(), out, executor=self._executor, device=self._device)
+        videos, out = self.catalogue.root(wanted).videos(wanted), self.catalogue.built / wanted.name
+        build(videos, wanted.load(), out, executor=self._executor, device=self.device)
 
     def _train(self, training: Training) -> None:
         from facemill.pipeline.train import train
@@ -218,15 +219,12 @@ class Jobs:
             select(self._folder(wanted, source, TRAINED), source, selected / wanted.name)
             for wanted, source in training.data
         ]
-        train(
-            *(training.detector, folders, self.run_folder(training.name), training.load()),
-            **{"resume": True, "device": self._device, "workers": self._workers},
-        )
+        run, recipe = self.run_folder(training.name), training.load()
+        train(training.detector, folders, run, recipe, resume=True, device=self.device, workers=self._workers)
 
     def _evaluate(self, evaluation: Evaluation) -> None:
         from facemill.pipeline.evaluate import evaluate
 
-        evaluate(
-            *(self.run_folder(evaluation.training), self._tested_folder(evaluation), self.scores_folder(evaluation)),
-            **{"robustness": evaluation in self.plan.corrupted, "device": self._device, "workers": self._workers},
-        )
+        run, data = self.run_folder(evaluation.training), self._tested_folder(evaluation)
+        out, corrupted = self.scores_folder(evaluation), evaluation in self.plan.corrupted
+        evaluate(run, data, out, robustness=corrupted, device=self.device, workers=self._workers)

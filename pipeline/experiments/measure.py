@@ -1,6 +1,6 @@
 """Figures measured on scores, with intervals: test videos are resampled, and trainings differ by their seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from facemill.detectors.forgery import create
 from facemill.pipeline.evaluate.metrics import compute_metrics, score_videos
 from facemill.pipeline.experiments.figures import Figure
-from facemill.pipeline.experiments.tables import Experiment
 
 __all__ = ["CONFIDENCE", "Measured", "Scores", "count_size", "replicate", "summarise"]
 
@@ -145,23 +144,23 @@ def summarise(found: Sequence[tuple[float, Floats]]) -> Measured:
     return Measured(float(values.mean()), len(values), spread, float(np.hypot(tested, trained)))
 
 
-def count_size(experiment: Experiment, metric: str) -> Measured:
+def count_size(detector: str, options: Mapping[str, Any], metric: str) -> Measured:
     """Count a network's parameters or operations for one image, without memory for its weights.
 
     Args:
         metric: `parameters` (in millions), `macs`, `flops` (two a multiply-add; both in 1e9), or `added_parameters` (in
             thousands, to the same network without attention).
     """
-    options = {"pretrained": False} | experiment.options
+    options = {**options, "pretrained": False, "weights": None}
     with torch.device("meta"):
-        detector = create(experiment.detector, **options).eval()
-        weights = sum(weight.numel() for weight in detector.parameters())
+        network = create(detector, **options).eval()
+        weights = sum(weight.numel() for weight in network.parameters())
         if metric == "parameters":
             return Measured(weights / 1e6)
         if metric == "added_parameters":
-            plain = create(experiment.detector, **options | {"attention": "none"})
+            plain = create(detector, **options | {"attention": "none"})
             return Measured((weights - sum(weight.numel() for weight in plain.parameters())) / 1e3)
-        size = detector.input_spec.size
+        size = network.input_spec.size
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            detector(torch.empty(1, 3, size, size))
+            network(torch.empty(1, 3, size, size))
     return Measured(counter.get_total_flops() / (1e9 if metric == "flops" else 2e9))

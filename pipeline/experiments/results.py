@@ -103,11 +103,7 @@ def _table(rows: list[Experiment], jobs: Jobs, failed: Mapping[str, str], read: 
         table.notes.append(f"Not the paper's settings: {' '.join(jobs.plan.overrides)}.")
     table.notes.append(
         f"Intervals are of {CONFIDENCE:.0%}, by resampling of the test videos"
-        + (
-            f" and Student's t of the {seeds} seeds."
-            if seeds > 1
-            else "; with one seed they lack the spread of trainings."
-        )
+        + (f" and Student's t of {seeds} seeds." if seeds > 1 else "; with one seed they lack the spread of trainings.")
     )
     return table
 
@@ -116,7 +112,7 @@ def _measure(experiment: Experiment, figure: Figure, jobs: Jobs, read: Callable[
     if experiment.lacks is not None:
         return None
     if not figure.tested:
-        return count_size(experiment, figure.metric)
+        return count_size(experiment.detector, experiment.options, figure.metric)
     found = []
     for training in jobs.plan.runs[experiment.name]:
         evaluations = {jobs.plan.evaluation(experiment, training, part) for part in figure.tested}
