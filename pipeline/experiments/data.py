@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from facemill import ConfigError, ManifestError
-from facemill.manifests import VideoEntry, read_videos, scan
+from facemill.manifests import SPLITS, VideoEntry, read_videos, scan
 from facemill.manifests.scanning.scan_report import ALL_FAKES, ALL_SPLITS
 from facemill.manifests.shards.dataset import DATASET_FILE, SAMPLES_FILE, VIDEOS_FILE, read_dataset
 from facemill.pipeline.experiments.figures import Source
@@ -23,6 +23,7 @@ TRAINED, TESTED = ("train", "val"), ("test",)
 """The splits that a training and an evaluation use."""
 _FREE = {"name", "paper", "shards", "detect.weights"}
 """Settings of a recipe that do not change what a row measures: a file of weights may lie anywhere."""
+_SHOWN = 6  # settings listed per dataset
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,12 @@ def differences(given: Given, wanted: Wanted, source: Source, splits: Sequence[s
         if missing := set(source.methods) - {part["method"] for part in parts if part["split"] == split}:
             yield f"{given.folder} has no {', '.join(sorted(missing))} in {split}."
     if other := list(_other_settings(given.recipe, wanted)):
-        yield f"{given.folder} was built with {', '.join(other)}."
+        more = f" and {len(other) - _SHOWN} other settings" if len(other) > _SHOWN else ""
+        yield f"{given.folder} was built with {', '.join(other[:_SHOWN])}{more}."
     if given.videos is None:
         yield f"{given.folder} has no {VIDEOS_FILE}, which would tell whether its split is complete."
     elif source.split == "official" and source.data in DATASETS:
-        yield from _other_counts(given.folder, given.videos, source)
+        yield from _other_counts(given.folder, given.videos, source, splits)
 
 
 def _other_settings(built: Mapping[str, Any], wanted: Wanted) -> Iterator[str]:
@@ -137,19 +139,21 @@ def _other_settings(built: Mapping[str, Any], wanted: Wanted) -> Iterator[str]:
                 yield f"{key}={json.dumps(have)} instead of {json.dumps(value)}"
 
 
-def _other_counts(folder: Path, videos: Sequence[VideoEntry], source: Source) -> Iterator[str]:
-    """A sentence for each split that has another number of videos than the authors published."""
+def _other_counts(folder: Path, videos: Sequence[VideoEntry], source: Source, used: Sequence[str]) -> Iterator[str]:
+    """A sentence for each of the splits used that has another number of videos than the authors published."""
     adapter = DATASETS[source.data]
-    used = [v for v in videos if v.quality == source.quality and source.uses(v.method)]
+    there = [video.split for video in videos if video.quality == source.quality and source.uses(video.method)]
     published = {key: count for key, count in adapter.published.items() if key[1] == ALL_FAKES or source.uses(key[1])}
-    groups = {"train, val and test": ("train", "val", "test")}
+    groups: dict[str, tuple[str, ...]] = {"train, val and test": SPLITS}
     if ALL_SPLITS not in {split for _, _, split in published}:
-        carved = {"train and val": ("train", "val")} if adapter.lacks_val else {"train": ("train",), "val": ("val",)}
-        groups = {**carved, "test": ("test",)}
+        parts = (
+            [TRAINED, TESTED] if adapter.lacks_val else [(split,) for split in SPLITS]
+        )  # else val is carved from train
+        groups = {" and ".join(splits): splits for splits in parts}
     for name, splits in groups.items():
         authors = sum(count for (_, _, split), count in published.items() if split in (*splits, ALL_SPLITS))
-        found = sum(video.split in splits for video in used)
-        if found != authors:
+        found = sum(map(there.count, splits))
+        if found != authors and not set(used).isdisjoint(splits):
             yield f"{folder} has {found} videos in {name}, where the authors published {authors}."
 
 

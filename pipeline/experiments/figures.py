@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
@@ -41,12 +39,10 @@ class Source(Settings):
         """Whether videos of a method, or reals, belong to the source."""
         return method == "real" or not self.methods or method in self.methods
 
-    def rows(self, table: pa.Table) -> "pa.ChunkedArray[Any]":
-        """Whether each row of a table with columns quality and method belongs to the source, [N]."""
-        chosen: Any = pc.equal(table["quality"], self.quality)
-        if self.methods:
-            chosen = pc.and_(chosen, pc.is_in(table["method"], value_set=pa.array(["real", *self.methods])))
-        return chosen
+    def rows(self) -> pc.Expression:
+        """What holds for the rows of a table, with columns quality and method, that belong to the source."""
+        chosen = pc.field("quality") == self.quality
+        return chosen & pc.field("method").isin(["real", *self.methods]) if self.methods else chosen
 
     def __str__(self) -> str:
         methods = f" ({', '.join(self.methods)})" if self.methods else ""

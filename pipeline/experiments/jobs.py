@@ -85,13 +85,12 @@ class Jobs:
 
     def differences(self, experiment: Experiment) -> list[str]:
         """How the datasets of a row differ from what it names, a sentence each."""
-        # Not `place`, which does not know of datasets built since.
-        found = ((self.catalogue.find(*data), *data) for data in self._data(experiment))
-        return list(
-            dict.fromkeys(
-                sentence for place, *data in found if isinstance(place, Given) for sentence in differences(place, *data)
-            )
-        )
+        sentences: dict[str, None] = {}
+        for data in self._data(experiment):
+            place = self.catalogue.find(*data)  # not `place`, which does not know of datasets built since
+            if isinstance(place, Given):
+                sentences |= dict.fromkeys(differences(place, *data))
+        return list(sentences)
 
     def is_done(self, job: Job) -> bool:
         """Whether a job has been done, on the data as they are now."""

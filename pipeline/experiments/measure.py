@@ -69,7 +69,7 @@ class Scores:
     def _measure(self, figure: Figure) -> tuple[float, Floats] | None:
         assert figure.source is not None
         degraded = (pc.field("corruption") == figure.corruption) & (pc.field("severity") == figure.severity)
-        rows = self._rows.filter(figure.source.rows(self._rows)).filter(degraded)
+        rows = self._rows.filter(figure.source.rows() & degraded)
         if not len(rows):
             return None
         if figure.unit == "video":
@@ -100,7 +100,7 @@ def replicate(
         draws: how often each video is drawn, [R, V].
 
     Returns:
-        [R]; not a number where a draw lacks a class.
+        [R]; not a number where a draw lacks what the metric needs.
     """
     if metric in ("acc", "log_loss"):
         values = (scores > 0.5) == (labels == 1)
@@ -108,7 +108,8 @@ def replicate(
             epsilon = np.finfo(np.float64).eps
             values = -np.log(np.clip(np.where(labels == 1, scores, 1 - scores), epsilon, 1 - epsilon))
         sums = np.bincount(videos, values.astype(np.float64), minlength=draws.shape[1])
-        return np.asarray(draws @ sums / (draws @ np.bincount(videos, minlength=draws.shape[1])))
+        with np.errstate(invalid="ignore"):  # a draw may have no video of a source
+            return np.asarray(draws @ sums / (draws @ np.bincount(videos, minlength=draws.shape[1])))
     ranks, place = np.unique(-logits, return_inverse=True)  # from the highest logit to the lowest; equal ones together
     found = [_rank_metric(metric, place, labels, draw[videos], len(ranks)) for draw in draws]
     return np.array(found, np.float64)
@@ -136,12 +137,17 @@ def summarise(found: Sequence[tuple[float, Floats]]) -> Measured:
         found: results of `Scores.measure`, one a seed.
     """
     values = np.array([value for value, _ in found])
-    tested = norm.ppf((1 + CONFIDENCE) / 2) * np.nanstd(np.mean([draws for _, draws in found], axis=0))
+    tested = norm.ppf((1 + CONFIDENCE) / 2) * _spread_of(np.mean([draws for _, draws in found], axis=0))
     if len(values) == 1:
         return Measured(float(values[0]), 1, None, float(tested))
     spread = float(values.std(ddof=1))
     trained = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * spread / np.sqrt(len(values))
     return Measured(float(values.mean()), len(values), spread, float(np.hypot(tested, trained)))
+
+
+def _spread_of(draws: Floats) -> float:
+    known = draws[np.isfinite(draws)]
+    return float(known.std()) if len(known) else float("nan")
 
 
 def count_size(detector: str, options: Mapping[str, Any], metric: str) -> Measured:

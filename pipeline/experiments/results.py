@@ -94,11 +94,15 @@ def make_tables(jobs: Jobs, failed: Mapping[str, str] | None = None) -> list[Tab
 def _table(rows: list[Experiment], jobs: Jobs, failed: Mapping[str, str], read: Callable[[Path], Scores]) -> Table:
     first, seeds = rows[0], max(map(len, jobs.plan.runs.values()))
     table = Table(first.table, first.paper, first.caption, notes=list(first.notes))
+    remarks: dict[str, list[str]] = {}
     for experiment in rows:
         row = experiment.name.rpartition("/")[2]
         for figure in experiment.figures:
             table.lines.append(Line(row, figure.label, figure.paper, _measure(experiment, figure, jobs, read)))
-        table.notes.extend(f"{row}: {remark}" for remark in _remarks(experiment, jobs, failed))
+        for remark in _remarks(experiment, jobs, failed):
+            remarks.setdefault(remark, []).append(row)
+    for remark, named in remarks.items():
+        table.notes.append(f"{'all rows' if len(named) == len(rows) > 1 else ', '.join(named)}: {remark}")
     if jobs.plan.overrides:
         table.notes.append(f"Not the paper's settings: {' '.join(jobs.plan.overrides)}.")
     table.notes.append(

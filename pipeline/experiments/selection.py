@@ -31,7 +31,7 @@ def select(folder: Path, source: Source, into: Path) -> Path:
     """
     info = read_dataset(folder)
     samples = pq.read_table(folder / SAMPLES_FILE)
-    chosen = samples.filter(source.rows(samples))
+    chosen = samples.filter(source.rows())
     if len(chosen) == len(samples):
         return folder
     into.mkdir(parents=True, exist_ok=True)
