@@ -11,6 +11,7 @@ import pytest
 
 from facemill import ConfigError
 from facemill.manifests.shards.dataset import read_dataset, write_dataset
+from facemill.pipeline.demo import make_corpus
 from facemill.pipeline.experiments import select_experiments
 from facemill.pipeline.experiments.estimate import estimate
 from facemill.pipeline.experiments.jobs import Jobs
@@ -131,6 +132,39 @@ def test_an_estimate_grows_with_the_work(data: list[str], tmp_path: Path) -> Non
     short, long = hours("train.epochs=20000"), hours("train.epochs=80000")
     assert 2 < long / short < 8
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.long
+def test_from_a_folder_of_videos_to_a_table(tmp_path: Path) -> None:
+    """On the demo's corpus: scan and build first, after an estimate from a trial build."""
+    corpus = make_corpus(
+        tmp_path / "corpus",
+        subjects=6,
+        frames=8,
+        qualities=("c23",),
+        methods=("Deepfakes", "FaceSwap"),
+        size=(320, 180),
+    )
+    settings = [*TINY["sia"], *SHORT, "sample.frames=4", "crop.size=96", "shards.samples_per_shard=16"]
+    how = {"roots": [f"ffpp={corpus}"], "overrides": settings, "device": "cpu", "executor": "sequential"}
+    jobs = prepare(["sia/table1"], tmp_path / "out", **how)
+    assert [name.partition("/")[0] for name in jobs.all] == ["build", *["train"] * 3, *["evaluate"] * 3]
+    lines = list(estimate(jobs))
+    assert [line.split()[0] for line in lines] == ["build", "train", "evaluate", "together"]
+    assert not (tmp_path / "out").exists()
+    assert [why for _, why in jobs.run_all()] == [None] * 7
+    [table] = make_tables(jobs)
+    assert {line.figure: line.ours is not None for line in table.lines} == {
+        **dict.fromkeys(("FF++ c23 ACC", "FF++ c23 AUC"), True),
+        **dict.fromkeys(("FF++ c40 ACC", "FF++ c40 AUC"), False),
+    }
+    assert any("xception-lq, efficientnet-b4-lq, sia-lq: lacks ffpp c40" in note for note in table.notes)
+    assert any("has no Face2Face, NeuralTextures in train" in note for note in table.notes)
+    built = [note for note in table.notes if "was built with" in note]
+    assert built == []  # the settings are those of all rows, and the notes name them
+    assert any("sample.frames=4" in note for note in table.notes)
+    [again, *_] = prepare(["sia/table1"], tmp_path / "out", **how).all
+    assert again.startswith("train/")  # the dataset is there
 
 
 # The command ------------------------------------------------------------------------------------------
