@@ -44,7 +44,6 @@ def reproduce(
 
     NAME is that of a dataset, as for scan. A row whose data differ from the paper's is run, and the table says so.
     """
-    from facemill.pipeline.experiments.estimate import estimate
     from facemill.pipeline.experiments.reproduce import batch_lines, describe, prepare
 
     interrupts.advice = "Interrupted: run the same command again to continue."
@@ -67,6 +66,8 @@ def reproduce(
         for line in describe(made):
             echo(line)
     if dry_run:
+        from facemill.pipeline.experiments.estimate import estimate
+
         for line in estimate(made):
             echo(line)
         return
