@@ -187,6 +187,7 @@ def needed(data: list[str]) -> list[str]:
     return [one for one in data if one.endswith("ffpp-c23") or one.startswith("celebdf2=")]
 
 
+@pytest.mark.long
 def test_a_killed_reproduction_goes_on_to_the_same_tables(needed: list[str], tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     with start(*arguments(killed, needed)) as process:
