@@ -134,19 +134,13 @@ class Jobs:
 
         A failed job prevents only those that need it.
         """
-        failed: set[str] = set()
         for job in self.all.values():
             if self.is_done(job):
-                continue
-            if needed := failed.intersection(job.after):
-                failed.add(job.name)
-                yield job.name, f"it needs {min(needed)}"
                 continue
             try:
                 self.run(job.name)
                 yield job.name, None
             except (FacemillError, RuntimeError) as error:  # torch raises RuntimeErrors, such as for a lack of memory
-                failed.add(job.name)
                 yield job.name, str(error)
 
     def _list(self) -> Iterator[Job]:
