@@ -191,4 +191,7 @@ def estimate(jobs: Jobs) -> Iterator[str]:
                 total[kind] = total.get(kind, Cost()).plus(trials.of(job.work))
     for kind, cost in total.items():
         yield f"{kind:<8} about {cost}"
+    if not total:
+        yield "nothing is left that can be done with the data at hand"
+        return
     yield f"together about {Cost(*map(sum, zip(Cost(), *total.values(), strict=True)))}, on one {jobs.device} device"
