@@ -22,6 +22,7 @@ PAGES = {
     "facemill/pipeline/config/recipes/default.yaml",
     "facemill/pipeline/config/recipes/lrl.yaml",
     "facemill/pipeline/experiments/mat.yaml",
+    "facemill/pipeline/experiments/sources.yaml",
 }
 
 

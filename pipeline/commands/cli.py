@@ -12,6 +12,7 @@ from facemill import FacemillError, __version__
 from facemill.pipeline.commands import about, dataset, manifest, training
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.commands.printing import echo
+from facemill.pipeline.commands.reproduce import reproduce
 from facemill.pipeline.commands.shared import Exit
 
 __all__ = ["app", "main"]
@@ -30,7 +31,7 @@ app = typer.Typer(
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(manifest.merge, manifest.check),
     *(dataset.build, dataset.verify, dataset.inspect, dataset.report, dataset.export),
-    *(training.train, training.evaluate, training.explain, training.import_checkpoint),
+    *(training.train, training.evaluate, training.explain, training.import_checkpoint, reproduce),
     *(about.datasets, about.recipes, about.detectors, about.demo),
 )
 app.command(cls=manifest.ScanCommand)(manifest.scan)

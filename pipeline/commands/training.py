@@ -224,7 +224,7 @@ def explain(
             echo(f"contact sheet -> {sheet}")
 
 
-experiments = typer.Typer(help="Run the rows of the papers' tables, as named sets of options.", no_args_is_help=True)
+experiments = typer.Typer(help="List the rows of the papers' tables; `reproduce` runs them.", no_args_is_help=True)
 
 
 @experiments.command("list")
@@ -251,26 +251,4 @@ def show_experiment(name: Annotated[str, typer.Argument(help="Name of an experim
     from facemill.pipeline.experiments import find_experiment
 
     for line in find_experiment(name).lines():
-        echo(line)
-
-
-@experiments.command("run")
-def run_experiment(
-    name: Annotated[str, typer.Argument(help="Name of an experiment.")],
-    data: Annotated[
-        list[Path], typer.Argument(help="Built datasets to train on.", metavar="DIR...", parser=local_path)
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for the run and its evaluation.", parser=local_path)],
-    test: Annotated[
-        list[Path] | None,
-        typer.Option(help="Built dataset to test on, if not DIR; may be repeated.", parser=local_path),
-    ] = None,
-    overrides: Overrides = None,
-    device: _Device = "auto",
-    workers: _Workers = None,
-) -> None:
-    """Train and evaluate one row of a paper's table, and print the paper's figure beside the measured one."""
-    from facemill.pipeline.experiments import run_experiment as run
-
-    for line in run(name, data, out, test=test or data, overrides=overrides or (), device=device, workers=workers):
         echo(line)

@@ -1,6 +1,7 @@
 """Reading of the papers' tables from YAML files."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -10,10 +11,12 @@ import yaml
 from pydantic import Field
 
 from facemill import ConfigError
+from facemill.pipeline.config.recipe import available_recipes
 from facemill.pipeline.config.settings import Settings
+from facemill.pipeline.experiments.figures import Figure, Source, find_source, parse_figures
 from facemill.registry import nearest
 
-__all__ = ["Experiment", "all_experiments", "find_experiment"]
+__all__ = ["Experiment", "all_experiments", "find_experiment", "select_experiments"]
 
 _PAGES = resources.files("facemill.pipeline.experiments")
 
@@ -22,21 +25,21 @@ class _Row(Settings):
     detector: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     set: dict[str, Any] = Field(default_factory=dict)
-    trained_on: str | None = None
-    tested_on: str | None = None
-    robustness: bool = False
+    train: str | list[str] | None = None
+    lacks: str | None = None
     paper: dict[str, float]
 
 
 class _Table(Settings):
     caption: str
-    trained_on: str
-    tested_on: str | None = None
+    note: str | None = None
+    train: str | list[str]
     rows: dict[str, _Row]
 
 
 class _Page(Settings):
     paper: str
+    note: str | None = None
     tables: dict[str, _Table]
 
 
@@ -47,63 +50,73 @@ class Experiment:
     Attributes:
         name: file/table/row, such as `lrl/table4/rgb-mpsm`.
         paper: title and venue.
+        notes: what the paper leaves open, and other remarks on the page and the table.
         caption: what the table compares.
         detector: name of a forgery detector.
         recipe: name of the recipe that the row is based on.
         options: the detector's options that differ from its defaults.
         overrides: recipe values by dotted key that differ from the recipe's.
-        trained_on, tested_on: descriptions of the datasets.
-        robustness: whether it is also tested on corrupted images.
-        figures: the paper's results by dataset and metric, in percent unless a loss.
+        trained_on: names of the sources that it is trained on.
+        figures: the paper's figures.
+        lacks: what facemill lacks to run the row; None for a row that can be run.
     """
 
     name: str
     paper: str
+    notes: tuple[str, ...]
     caption: str
     detector: str
     recipe: str
     options: dict[str, Any]
     overrides: dict[str, Any]
-    trained_on: str
-    tested_on: str
-    robustness: bool
-    figures: dict[str, float]
+    trained_on: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    lacks: str | None = None
+
+    @property
+    def table(self) -> str:
+        """Name of the table, such as `lrl/table4`."""
+        return self.name.rpartition("/")[0]
+
+    @property
+    def tested(self) -> tuple[Figure, ...]:
+        """What is measured for its figures: parts in place of a mean, and no sizes."""
+        return tuple(part for figure in self.figures for part in figure.tested)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What it is trained on; nothing if all of its figures are sizes."""
+        return tuple(map(find_source, self.trained_on)) if self.tested else ()
 
     def settings(self) -> list[str]:
         """The row as `section.key=value` overrides of its recipe; values are JSON, which is valid YAML."""
         values = {**self.overrides, **{f"train.model.{key}": value for key, value in self.options.items()}}
         return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
-    def build_settings(self) -> list[str]:
-        """The overrides that a dataset must have been built with."""
-        return [setting for setting in self.settings() if not setting.startswith("train.")]
-
     def summary(self) -> str:
-        """The paper's results on one line."""
-        return ", ".join(f"{metric} {figure:g}" for metric, figure in self.figures.items())
+        """The paper's figures on one line."""
+        return ", ".join(f"{figure.label} {figure.paper:g}" for figure in self.figures)
 
     def lines(self) -> list[str]:
-        """Description, and the commands that run it; `run` also evaluates, with corruptions if the row has them."""
-        options = " ".join(f"--set '{setting}'" for setting in self.build_settings())
-        built = f"facemill build videos.parquet --recipe {self.recipe} --out DATA {options}".rstrip()
+        """Description, and the command that runs it."""
+        sources = (*self.sources, *(figure.source for figure in self.tested))
+        needed = dict.fromkeys(source.data for source in sources if source is not None)
+        data = " ".join(f"--root {name}=DIR" for name in needed)
         return [
             f"{self.name}: {self.caption} ({self.paper})",
             f"detector    {self.detector}",
             f"settings    {' '.join(self.settings()) or 'as the recipe says'}",
-            f"trained on  {self.trained_on}",
-            f"tested on   {self.tested_on}",
-            *(f"paper       {metric}: {figure:g}" for metric, figure in self.figures.items()),
-            f"build       {built}",
-            f"run         facemill experiments run {self.name} DATA --out RUN",
-            *(["evaluate    facemill evaluate RUN/run DATA --out EVALUATION --robustness"] if self.robustness else []),
+            *([f"trained on  {', '.join(self.trained_on)}"] if self.sources else []),
+            *(f"paper       {figure.label}: {figure.paper:g}" for figure in self.figures),
+            *(f"note        {note}" for note in self.notes),
+            f"run         {f'facemill reproduce {self.name} {data}'.strip()} --out DIR",
         ]
 
 
 @cache
 def all_experiments() -> tuple[Experiment, ...]:
     """Every row of every paper, in the paper's order."""
-    pages = sorted(page.name for page in _PAGES.iterdir() if page.name.endswith(".yaml"))
-    return tuple(experiment for page in pages for experiment in _read(page.removesuffix(".yaml")))
+    return tuple(experiment for page in available_recipes() for experiment in _read(page))
 
 
 def find_experiment(name: str) -> Experiment:
@@ -118,22 +131,42 @@ def find_experiment(name: str) -> Experiment:
     return known[name]
 
 
+def select_experiments(targets: Iterable[str]) -> list[Experiment]:
+    """The rows of papers (`etd`), tables (`etd/table2`), rows (`etd/table2/dfdc`) or `all`, in the papers' order.
+
+    Raises:
+        ConfigError: if a target is none of these.
+    """
+    chosen: set[str] = set()
+    for target in targets:
+        names = {one.name for one in all_experiments() if target == "all" or f"{one.name}/".startswith(f"{target}/")}
+        chosen |= names or {find_experiment(target).name}
+    return [one for one in all_experiments() if one.name in chosen]
+
+
 def _read(page: str) -> list[Experiment]:
-    content = _Page.model_validate(yaml.safe_load(_PAGES.joinpath(f"{page}.yaml").read_text("utf-8")))
+    path = _PAGES.joinpath(f"{page}.yaml")
+    if not path.is_file():
+        return []
+    content = _Page.model_validate(yaml.safe_load(path.read_text("utf-8")))
     return [
         Experiment(
             name=f"{page}/{table_name}/{row_name}",
             paper=content.paper,
+            notes=tuple(note for note in (content.note, table.note) if note),
             caption=table.caption,
             detector=row.detector or page,
             recipe=page,
             options=row.options,
             overrides=row.set,
-            trained_on=row.trained_on or table.trained_on,
-            tested_on=row.tested_on or table.tested_on or row.trained_on or table.trained_on,
-            robustness=row.robustness,
-            figures=row.paper,
+            trained_on=_listed(row.train or table.train),
+            figures=parse_figures(row.paper),
+            lacks=row.lacks,
         )
         for table_name, table in content.tables.items()
         for row_name, row in table.rows.items()
     ]
+
+
+def _listed(names: str | list[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)

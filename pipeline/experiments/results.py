@@ -1,0 +1,250 @@
+"""The papers' tables with our figures beside theirs, as Markdown, LaTeX, HTML and CSV."""
+
+import csv
+import html
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from facemill.manifests.storage import write_atomically
+from facemill.pipeline.evaluate.evaluation import SCORES_FILE
+from facemill.pipeline.experiments.figures import Figure
+from facemill.pipeline.experiments.jobs import Jobs
+from facemill.pipeline.experiments.measure import CONFIDENCE, Measured, Scores, count_size, summarise
+from facemill.pipeline.experiments.tables import Experiment
+
+__all__ = ["Line", "Table", "make_tables", "write_tables"]
+
+_COLUMNS = ("row", "figure", "paper", "ours", "spread", "interval", "difference", "")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A figure of a row.
+
+    Attributes:
+        paper, ours: the paper's figure and ours; None if it is not measured.
+        deviates: whether the difference exceeds the interval, or the last digit that the paper prints of a size.
+    """
+
+    row: str
+    figure: str
+    paper: float
+    ours: Measured | None
+
+    @property
+    def difference(self) -> float | None:
+        return None if self.ours is None else self.ours.mean - self.paper
+
+    @property
+    def deviates(self) -> bool:
+        if self.ours is None:
+            return False
+        digits = len(f"{self.paper:g}".partition(".")[2])
+        bound = 0.5 * 10.0**-digits if self.ours.half is None else self.ours.half
+        return not abs(self.ours.mean - self.paper) <= bound  # also if the interval is not known
+
+    def cells(self) -> list[str]:
+        """Its text, a column each."""
+        shown = [self.row, self.figure, f"{self.paper:g}"]
+        if self.ours is None:
+            return [*shown, "not measured", "", "", "", ""]
+        ours, half = self.ours, self.ours.half
+        digits = 4 if self.figure.endswith("log-loss") else 2
+        spread = "" if ours.spread is None else f"{ours.spread:.{digits}f}"
+        interval = "" if half is None else f"{ours.mean - half:.{digits}f} to {ours.mean + half:.{digits}f}"
+        numbers = [f"{ours.mean:.{digits}f}", spread, interval, f"{ours.mean - self.paper:+.{digits}f}"]
+        return [*shown, *numbers, "deviates" if self.deviates else ""]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a paper.
+
+    Attributes:
+        notes: of the paper's table, and on each row that lacks something or was not run as the paper did.
+    """
+
+    name: str
+    paper: str
+    caption: str
+    lines: list[Line] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def make_tables(jobs: Jobs, failed: Mapping[str, str] | None = None) -> list[Table]:
+    """Measure all figures of a plan for which there are scores.
+
+    Args:
+        failed: why jobs failed, by name.
+    """
+    read = lru_cache(maxsize=2)(Scores)  # figures of one evaluation follow each other
+    return [
+        _table(list(rows), jobs, failed or {}, read)
+        for _, rows in groupby(jobs.plan.experiments, key=lambda experiment: experiment.table)
+    ]
+
+
+def _table(rows: list[Experiment], jobs: Jobs, failed: Mapping[str, str], read: Callable[[Path], Scores]) -> Table:
+    first, seeds = rows[0], max(map(len, jobs.plan.runs.values()))
+    table = Table(first.table, first.paper, first.caption, notes=list(first.notes))
+    remarks: dict[str, list[str]] = {}
+    for experiment in rows:
+        row = experiment.name.rpartition("/")[2]
+        for figure in experiment.figures:
+            table.lines.append(Line(row, figure.label, figure.paper, _measure(experiment, figure, jobs, read)))
+        for remark in _remarks(experiment, jobs, failed):
+            remarks.setdefault(remark, []).append(row)
+    for remark, named in remarks.items():
+        table.notes.append(f"{'all rows' if len(named) == len(rows) > 1 else ', '.join(named)}: {remark}")
+    if jobs.plan.overrides:
+        table.notes.append(f"Not the paper's settings: {' '.join(jobs.plan.overrides)}.")
+    table.notes.append(
+        f"Intervals are of {CONFIDENCE:.0%}, by resampling of the test videos"
+        + (f" and Student's t of {seeds} seeds." if seeds > 1 else "; with one seed they lack the spread of trainings.")
+    )
+    return table
+
+
+def _measure(experiment: Experiment, figure: Figure, jobs: Jobs, read: Callable[[Path], Scores]) -> Measured | None:
+    if experiment.lacks is not None:
+        return None
+    if not figure.tested:
+        return count_size(experiment.detector, experiment.options, figure.metric)
+    found = []
+    for training in jobs.plan.runs[experiment.name]:
+        evaluations = {jobs.plan.evaluation(experiment, training, part) for part in figure.tested}
+        [evaluation] = evaluations  # the parts of a mean are tested on one dataset
+        job = jobs.all.get(f"evaluate/{evaluation.name}")
+        if job is not None and jobs.is_done(job):
+            found.append(read(jobs.scores_folder(evaluation) / SCORES_FILE).measure(figure))
+    known = [one for one in found if one is not None]
+    return summarise(known) if known else None
+
+
+def _remarks(experiment: Experiment, jobs: Jobs, failed: Mapping[str, str]) -> Iterator[str]:
+    if experiment.lacks is not None:
+        yield f"not run, facemill has no {experiment.lacks}."
+    yield from (f"lacks {data}." for data in jobs.lacking(experiment))
+    yield from (f"not the paper's data: {sentence}" for sentence in jobs.differences(experiment))
+    runs = jobs.plan.runs[experiment.name]
+    yield from (f"{job} failed: {why}" for job, why in failed.items() if any(run in job for run in runs))
+
+
+def write_tables(tables: list[Table], folder: Path) -> list[Path]:
+    """Write a page per paper in each format; returns the Markdown pages."""
+    pages = []
+    for page, group in groupby(tables, key=lambda table: table.name.partition("/")[0]):
+        shown = list(group)
+        for suffix, (template, escape) in _TEMPLATES.items():
+            made = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=escape)
+            text = made.from_string(template).render(tables=shown, columns=_COLUMNS)
+            write_atomically(folder / f"{page}.{suffix}", text.encode())
+        write_atomically(folder / f"{page}.csv", _csv(shown).encode())
+        pages.append(folder / f"{page}.md")
+    return pages
+
+
+def _csv(tables: list[Table]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    head = ("table", "row", "figure", "paper", "ours", "spread", "half_interval", "difference", "deviates", "seeds")
+    writer.writerow(head)
+    for table in tables:
+        for line in table.lines:
+            ours = line.ours
+            measured = ("",) * 3 if ours is None else (ours.mean, ours.spread, ours.half)
+            rest = (line.difference, line.deviates, "" if ours is None else ours.seeds)
+            writer.writerow([table.name, line.row, line.figure, line.paper, *measured, *rest])
+    return text.getvalue()
+
+
+def _in_latex(value: Any) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in str(value))
+
+
+def _in_markdown(value: Any) -> str:
+    return str(value).replace("|", r"\|")
+
+
+_MARKDOWN = """\
+# {{ tables[0].paper }}
+{% for table in tables %}
+
+## {{ table.name }}: {{ table.caption }}
+
+|{% for column in columns %} {{ column }} |{% endfor %}
+
+|{% for column in columns %} --- |{% endfor %}
+
+{% for line in table.lines %}
+|{% for cell in line.cells() %} {{ cell }} |{% endfor %}
+
+{% endfor %}
+
+{% for note in table.notes %}
+- {{ note }}
+{% endfor %}
+{% endfor %}
+"""
+
+_LATEX = r"""% {{ tables[0].paper }}
+{% for table in tables %}
+
+\begin{table}
+\caption{ {{- table.name }}: {{ table.caption -}} }
+\begin{tabular}{llrrrrrl}
+{% for column in columns %}{{ column }}{% if not loop.last %} & {% endif %}{% endfor %} \\
+\hline
+{% for line in table.lines %}
+{% for cell in line.cells() %}{{ cell }}{% if not loop.last %} & {% endif %}{% endfor %} \\
+{% endfor %}
+\end{tabular}
+{% for note in table.notes %}
+
+{{ note }}
+{% endfor %}
+\end{table}
+{% endfor %}
+"""
+
+_HTML = """\
+<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{{ tables[0].paper }}</title>
+<style>
+body { font: 15px/1.4 sans-serif; margin: 2em; } th, td { padding: .2em .8em; text-align: left; }
+table { border-collapse: collapse; } tr { border-top: 1px solid #ccc; } .deviates { background: #fdd; color: #000; }
+</style>
+<h1>{{ tables[0].paper }}</h1>
+{% for table in tables %}
+<h2>{{ table.name }}: {{ table.caption }}</h2>
+<table>
+<tr>{% for column in columns %}<th>{{ column }}</th>{% endfor %}</tr>
+{% for line in table.lines %}
+<tr{% if line.deviates %} class="deviates"{% endif %}>{% for cell in line.cells() %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</table>
+<ul>
+{% for note in table.notes %}
+<li>{{ note }}</li>
+{% endfor %}
+</ul>
+{% endfor %}
+</html>
+"""
+
+_TEMPLATES: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "md": (_MARKDOWN, _in_markdown),
+    "tex": (_LATEX, _in_latex),
+    "html": (_HTML, lambda value: html.escape(str(value))),
+}
+"""Templates by suffix, and what escapes a value in them."""
