@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from facemill.manifests.export.base import Exporter
     from facemill.manifests.shards.base import ShardFormat
     from facemill.pipeline.build.executors.base import Executor
+    from facemill.pipeline.data.transforms import Transform
     from facemill.pipeline.extract.annotators import Annotator
     from facemill.pipeline.extract.filters import Filter
 
@@ -39,6 +40,7 @@ __all__ = [
     "FORGERY_DETECTORS",
     "OBJECTIVES",
     "SHARD_FORMATS",
+    "TRANSFORMS",
     "Registry",
     "nearest",
 ]
@@ -54,12 +56,14 @@ class Registry(Mapping[str, T], Generic[T]):
         group: entry point group through which other packages add entries.
         own: the built-in entries, as `module:attribute` below `facemill.`.
         calls: the entries are classes of stateless objects; each is instantiated once, without arguments.
+        base: the class, as in `own`, that users' own classes named `module:Class` derive from; empty if the registry
+            does not take such names.
     """
 
-    def __init__(self, kind: str, group: str, own: Mapping[str, str], *, calls: bool = False) -> None:
+    def __init__(self, kind: str, group: str, own: Mapping[str, str], *, calls: bool = False, base: str = "") -> None:
         self.kind = kind
         self.group = group
-        self._calls = calls
+        self._calls, self._base = calls, base
         self._places = {name: f"facemill.{place}" for name, place in own.items()}
         self._found: dict[str, T] = {}
 
@@ -95,8 +99,11 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def _load(self, name: str) -> Any:
         if name in self._places:
-            module, _, attribute = self._places[name].partition(":")
-            return getattr(import_module(module), attribute)
+            return _attribute(self._places[name])
+        if self._takes(name):
+            from facemill.own_code import find  # it needs pydantic, which listing names does not
+
+            return find(name, self.kind, _attribute(f"facemill.{self._base}"))
         self.check(name)
         offers = [point for point in self._offers if point.name == name]
         if len(offers) > 1:
@@ -108,7 +115,12 @@ class Registry(Mapping[str, T], Generic[T]):
             raise ConfigError(f"The {self.kind} {name!r} of {_sources(offers)} cannot be imported ({why}).") from error
 
     def __contains__(self, name: object) -> bool:
-        return name in self._found or name in self._places or any(point.name == name for point in self._offers)
+        if name in self._found or name in self._places or self._takes(name):
+            return True
+        return any(point.name == name for point in self._offers)
+
+    def _takes(self, name: object) -> bool:
+        return bool(self._base) and isinstance(name, str) and ":" in name
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self._places, *self._found, *(point.name for point in self._offers)}))
@@ -120,6 +132,11 @@ class Registry(Mapping[str, T], Generic[T]):
     def _offers(self) -> tuple[EntryPoint, ...]:
         """Entry points of installed packages; cached, since searching all packages takes milliseconds."""
         return tuple(entry_points(group=self.group))
+
+
+def _attribute(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -183,9 +200,16 @@ FORGERY_DETECTORS: "Registry[type[ForgeryDetector]]" = Registry(
         "sola": "detectors.forgery.sola.network:SOLA",
         "xception": "detectors.forgery.plain:Xception",
     },
+    base="detectors.forgery.base:ForgeryDetector",
 )
 OBJECTIVES: "Registry[type[ForgeryObjective]]" = Registry(
-    "objective", "facemill.objectives", {"classification": "detectors.forgery.objective:Classification"}
+    "objective",
+    "facemill.objectives",
+    {"classification": "detectors.forgery.objective:Classification"},
+    base="detectors.forgery.objective:ForgeryObjective",
+)
+TRANSFORMS: "Registry[type[Transform]]" = Registry(
+    "transform", "facemill.transforms", {}, base="pipeline.data.transforms:Transform"
 )
 FILTERS: "Registry[type[Filter]]" = Registry(
     "filter",

@@ -31,7 +31,7 @@ _Split = Annotated[str, typer.Option(help="Split: train, val or test.")]
 
 
 def train(
-    detector: Annotated[str, typer.Argument(help="A forgery detector: see `facemill detectors`.")],
+    detector: Annotated[str, typer.Argument(help="See `facemill detectors`; or your own, as module:Class.")],
     data: _Data,
     out: Annotated[Path, typer.Option(help="Folder of the run.", parser=local_path)],
     recipe: Annotated[
@@ -207,6 +207,7 @@ def explain(
 ) -> None:
     """Draw what a trained detector attends to: Grad-CAM and the maps of its paper, over crops."""
     from facemill.detectors.device import resolve_device
+    from facemill.own_code import changes
     from facemill.pipeline.data import FaceDataset
     from facemill.pipeline.figures.explain import draw_explanations
     from facemill.pipeline.figures.sheet import is_sheet
@@ -216,7 +217,9 @@ def explain(
     names = [folder.resolve().name for folder in data]
     if len(set(names)) < len(names):
         raise ConfigError(f"Two datasets have the same name ({', '.join(names)}): explain them one at a time.")
-    detector, _ = load_run(run)
+    detector, config = load_run(run)
+    for change in changes(config.code):
+        echo(f"Note: {change}", err=True)
     for folder, name in zip(data, names, strict=True):
         into = out / name if len(data) > 1 else out
         faces = FaceDataset(folder, split)

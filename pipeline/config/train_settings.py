@@ -114,6 +114,8 @@ class AugmentSettings(Settings):
     """Largest rotation, in degrees."""
     mixup: NonNegative = 0.0
     """Alpha of the Beta distribution from which each batch's mixing ratio is drawn; 0 for no mixup."""
+    more: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Other transforms by name, or as `module:Class`, with their options."""
 
 
 class TrainSettings(Settings):

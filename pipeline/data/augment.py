@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from facemill.detectors.forgery import ForgeryBatch
 from facemill.pipeline.config.train_settings import AugmentSettings
+from facemill.pipeline.data.transforms import create_transforms
 from facemill.seeded import seeded_generator
 
 __all__ = ["Augmentation"]
@@ -22,6 +23,8 @@ __all__ = ["Augmentation"]
 Numbers = NDArray[np.float64]
 Change = Callable[[Tensor, Tensor], Tensor]
 """Maps chosen images [n, 3, H, W] and random parameters [n, ...] to changed images."""
+OWN = 100
+"""Purpose of the first generator of users' transforms: see `Augmentation.generator`."""
 MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
 """Landmarks of a mirrored face in the usual order: those of its eyes and corners of the mouth change places."""
 
@@ -39,6 +42,7 @@ class Augmentation(nn.Module):
         super().__init__()
         self.settings = settings
         self.seed = seed
+        self._more = create_transforms(settings.more)
 
     def generator(self, epoch: int, step: int, *purpose: int) -> np.random.Generator:
         """Return the seeded generator of a step on this rank."""
@@ -61,6 +65,8 @@ class Augmentation(nn.Module):
             self._mirror(batch, rng)
             batch["image"] = self._recolour(batch.images, rng)
             self._move(batch, rng)
+            for number, transform in enumerate(self._more, OWN):
+                transform(batch, self.generator(epoch, step, number))
 
     def _degrade(self, images: Tensor, rng: np.random.Generator) -> Tensor:
         s, count = self.settings, len(images)

@@ -14,6 +14,7 @@ from facemill import ConfigError
 from facemill.detectors.device import resolve_device
 from facemill.detectors.forgery import ForgeryDetector
 from facemill.manifests.storage import atomic_path
+from facemill.own_code import changes
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.overlap import count_seen_videos, read_part
 from facemill.pipeline.data.split import Roots, list_folders
@@ -92,7 +93,7 @@ def evaluate(
     datasets = [FaceDataset(folder, split, fields=()) for folder in data]
     _refuse_shared_samples(data, datasets)
     seen, warning = _seen_videos(run, data, split)
-    warnings = tuple(filter(None, (warning, *differences_from_training(config.crop, data))))
+    warnings = tuple(filter(None, (warning, *differences_from_training(config.crop, data), *changes(config.code))))
     conditions = [None, *all_corruptions()] if robustness else [None]
     total = len(conditions) * sum(faces.samples.num_rows for faces in datasets)
 

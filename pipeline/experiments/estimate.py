@@ -66,7 +66,7 @@ class _Trials:
 
     def __init__(self, jobs: Jobs, folder: Path) -> None:
         self._jobs, self._folder, self._warm = jobs, folder, False
-        self._tried: dict[tuple[str, str, int], Cost] = {}
+        self._tried: dict[tuple[str, str | None, int], Cost] = {}
         self._builds: dict[Wanted, _Build] = {}
 
     def of(self, work: Wanted | Training | Evaluation) -> Cost:
@@ -121,7 +121,7 @@ class _Trials:
         """
         model = training.load().train.model
         options = options_of(training.detector, model)
-        key = (training.detector, options.backbone, options.size)
+        key = (training.detector, getattr(options, "backbone", None), options.size)
         macs, weights = (count_size(training.detector, model, what).mean for what in ("macs", "parameters"))
         if key not in self._tried:
             tried = self._try(training)

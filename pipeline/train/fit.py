@@ -14,6 +14,7 @@ from facemill.detectors.forgery import create, options_of
 from facemill.manifests.printable import printable
 from facemill.manifests.shards.dataset import DATASET_FILE, read_dataset
 from facemill.manifests.storage import read_json, sha256_of
+from facemill.own_code import changes, describe, is_own, use_current_folder
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.data import TrainingData
 from facemill.pipeline.data.split import Roots, list_folders
@@ -37,6 +38,7 @@ from facemill.pipeline.train.run_folder import (
     read_config,
     write_trained_on,
 )
+from facemill.registry import OBJECTIVES, TRANSFORMS
 
 __all__ = ["TrainResult", "configure", "train"]
 
@@ -113,6 +115,9 @@ def train(
     config = configure(detector, data, recipe)
     if resume and init_from is None and (out / CONFIG_FILE).is_file() and not (out / LAST_CHECKPOINT).is_file():
         init_from = read_config(out).init_from  # no epoch has ended: the run starts again
+    if resume and (out / CONFIG_FILE).is_file():
+        for sentence in changes(read_config(out).code):
+            _note(sentence)
     if init_from is not None:
         config = with_initial_weights(config, Path(init_from))
     checked = check_data(data, config)
@@ -178,7 +183,13 @@ def _note(sentence: str | None) -> None:
 
 def configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
     """Complete a detector's options, and identify the datasets."""
+    own = [name for name in (detector, recipe.train.objective.name, *recipe.train.augment.more) if is_own(name)]
+    if own:
+        use_current_folder()
     options = options_of(detector, recipe.train.model)
+    for registry, names in ((OBJECTIVES, [recipe.train.objective.name]), (TRANSFORMS, recipe.train.augment.more)):
+        for name in filter(is_own, names):
+            registry[name]
     for folder in data:
         read_dataset(folder)
     return RunConfig(
@@ -189,6 +200,7 @@ def configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
         data=tuple(str(folder.absolute()) for folder in data),
         dataset_sha256=tuple(sha256_of(folder / DATASET_FILE) for folder in data),
         crop=crop_settings(data[0]),
+        code=tuple(map(describe, own)),
     )
 
 

@@ -24,6 +24,7 @@ from facemill import ConfigError, DetectorError, __version__
 from facemill.detectors.forgery import ForgeryDetector, create
 from facemill.detectors.forgery.backbones import IMAGENET_MEAN, IMAGENET_STD
 from facemill.manifests.storage import atomic_path, read_json, write_atomically
+from facemill.own_code import OwnCode, admit
 from facemill.pipeline.config.settings import Settings
 from facemill.pipeline.config.train_settings import TrainSettings
 
@@ -81,6 +82,8 @@ class RunConfig(Settings):
     """Hash of those weights."""
     crop: dict[str, Any] | None = None
     """Crop settings of the first dataset: see `facemill.pipeline.train.framing.crop_settings`."""
+    code: tuple[OwnCode, ...] = ()
+    """Users' own classes that the run is made of."""
     facemill: str = __version__
 
 
@@ -151,6 +154,7 @@ def load_detector(config: RunConfig, weights: Path) -> ForgeryDetector:
     Raises:
         DetectorError: if the weights are damaged or of another detector.
     """
+    admit(code for code in config.code if code.name == config.detector)
     # All weights come from the run, so pretrained weights of the backbone are not needed.
     own = {name: value for name, value in {"pretrained": False, "weights": None}.items() if name in config.options}
     detector = create(config.detector, **{**config.options, **own})

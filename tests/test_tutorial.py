@@ -1,0 +1,134 @@
+"""docs/pages/tutorial.md, executed in a folder of its own: its module is written, and its commands are run."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas
+import pytest
+from safetensors.torch import load_file
+
+from facemill.pipeline.demo import make_corpus
+from tests.integration.command import FACEMILL
+
+PAGE = (Path(__file__).parents[1] / "docs/pages/tutorial.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w+)([^\n]*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SMALL = {
+    "facemill build": "facemill build --executor sequential --set sample.frames=4 --set crop.size=64",
+    "facemill train": "facemill train --device cpu --workers 0 --set train.epochs=3 --set train.batch=8",
+    "facemill explain": "facemill explain --samples 2",
+}
+"""What a command is made small by."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder: videos, their table, and the page's module."""
+    root = tmp_path_factory.mktemp("tutorial")
+    made = make_corpus(root / "made", subjects=8, frames=8, qualities=("c23",), methods=("Deepfakes",), size=(320, 180))
+    table = [text for language, _, text in BLOCKS if language == "text"]
+    rows = [table[0].splitlines()[0]]
+    for path in sorted(path for path in made.rglob("*.mp4") if "masks" not in path.parts):
+        stem = path.stem
+        rows.append(f"{path.relative_to(root)},{'fake' if '_' in stem else 'real'},,,s{stem[:3]}")
+    reals = {Path(row.split(",")[0]).stem: row.split(",")[0] for row in rows if ",real," in row}
+    for number, row in enumerate(rows):
+        if ",fake," in row:
+            path, _, _, _, subject = row.split(",")
+            rows[number] = f"{path},fake,swap,{reals[Path(path).stem[:3]]},{subject}"
+    (root / "videos.csv").write_text("\n".join(rows) + "\n")
+    (root / "mine.py").write_text("\n".join(text for _, title, text in BLOCKS if "mine.py" in title))
+    return root
+
+
+def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    for text, other in SMALL.items():
+        line = line.replace(text, other)
+    args = [FACEMILL, *shlex.split(line)[1:]]
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(args, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=300)
+
+
+def lines() -> list[str]:
+    return [line for language, _, text in BLOCKS if language == "sh" for line in text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(folder: Path) -> Path:
+    for line in lines():
+        done = run(line, folder)
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+    return folder
+
+
+@pytest.mark.timeout(600)
+def test_every_command_of_the_page_works(finished: Path) -> None:
+    config = json.loads((finished / "run/config.json").read_text())
+    assert config["detector"] == "mine:Small"
+    assert [code["name"] for code in config["code"]] == ["mine:Small", "mine:Contrast", "mine:Erase"]
+    assert {code["file"] for code in config["code"]} == {str((finished / "mine.py").resolve())}
+    log = pandas.read_csv(finished / "run/log.csv")
+    assert (log["train_contrast"] > 0).all()  # 0 if no batch holds both crops of a pair
+    assert not any(key.startswith("objective") for key in load_file(finished / "run/model.safetensors"))
+    assert (finished / "evaluation/metrics.json").is_file()
+
+
+@pytest.mark.timeout(600)
+def test_the_python_of_the_page_works(finished: Path) -> None:
+    [code] = [text for language, title, text in BLOCKS if language == "python" and not title]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nassert difference.abs().max() > 0"],
+        cwd=finished,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(600)
+def test_a_run_whose_code_is_elsewhere_says_where(finished: Path, tmp_path: Path) -> None:
+    done = run(f"facemill evaluate {finished}/run {finished}/faces --out {tmp_path}/evaluation", tmp_path)
+    assert done.returncode == 2
+    said = " ".join(done.stderr.split())
+    assert f"use the command in the folder it was trained in (the module is {finished}" in said
+
+
+@pytest.mark.timeout(600)
+def test_another_file_of_that_name_is_not_run(finished: Path, tmp_path: Path) -> None:
+    """Somebody else's run folder must not choose what is run in the folder it was unpacked into."""
+    (tmp_path / "mine.py").write_text("open('ran', 'w').close()\n" + (finished / "mine.py").read_text())
+    assert run(f"facemill evaluate {finished}/run {finished}/faces --out evaluation", tmp_path).returncode == 2
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.timeout(600)
+def test_changed_code_is_told(finished: Path) -> None:
+    before = (finished / "mine.py").read_text()
+    try:
+        (finished / "mine.py").write_text(before + "\n# changed\n")
+        done = run("facemill evaluate run faces --out again", finished)
+    finally:
+        (finished / "mine.py").write_text(before)
+    assert done.returncode == 0, done.stderr
+    assert "mine.py has changed since the run was started with mine:Small" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ("nowhere:Small", "The forgery detector nowhere:Small cannot be imported (ModuleNotFoundError"),
+        ("mine:Missing", "The forgery detector mine:Missing cannot be imported (AttributeError"),
+        ("mine:Erase", "mine:Erase is no forgery detector: a forgery detector is a subclass of"),
+    ],
+)
+@pytest.mark.timeout(600)
+def test_what_cannot_be_found_is_one_sentence(finished: Path, what: str, sentence: str) -> None:
+    done = run(f"facemill train {what} faces --out other", finished)
+    assert done.returncode == 2
+    assert sentence in " ".join(done.stderr.split())
+    assert not (finished / "other").exists()
