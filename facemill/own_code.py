@@ -3,16 +3,14 @@
 import sys
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from facemill.errors import ConfigError
 from facemill.options import Options
 
-__all__ = ["OwnCode", "admit", "changes", "describe", "find", "is_own", "use_current_folder"]
+__all__ = ["OwnCode", "admit", "changes", "describe", "is_own", "use_current_folder"]
 
 
 class OwnCode(Options):
@@ -37,25 +35,6 @@ def use_current_folder() -> None:
     """Let modules be imported from the current folder too, after all others: as a user has asked for by naming one."""
     if not {"", str(Path.cwd())} & set(sys.path):
         sys.path.append(str(Path.cwd()))
-
-
-def find(name: str, what: str, base: type) -> Any:
-    """Import a class.
-
-    Raises:
-        ConfigError: if it cannot be imported, or is no subclass of `base`.
-    """
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(import_module(module), attribute)
-    except Exception as error:  # the module's own code runs here
-        raise ConfigError(
-            f"The {what} {name} cannot be imported ({type(error).__name__}: {error}): use the command in the folder of "
-            f"{module.partition('.')[0]}, or set PYTHONPATH to it."
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise ConfigError(f"{name} is no {what}: a {what} is a subclass of {base.__module__}:{base.__name__}.")
-    return found
 
 
 def describe(name: str) -> OwnCode:

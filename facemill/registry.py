@@ -101,9 +101,7 @@ class Registry(Mapping[str, T], Generic[T]):
         if name in self._places:
             return _attribute(self._places[name])
         if self._takes(name):
-            from facemill.own_code import find  # it needs pydantic, which listing names does not
-
-            return find(name, self.kind, _attribute(f"facemill.{self._base}"))
+            return self._find_own(name)
         self.check(name)
         offers = [point for point in self._offers if point.name == name]
         if len(offers) > 1:
@@ -113,6 +111,22 @@ class Registry(Mapping[str, T], Generic[T]):
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             raise ConfigError(f"The {self.kind} {name!r} of {_sources(offers)} cannot be imported ({why}).") from error
+
+    def _find_own(self, name: str) -> Any:
+        """Import a user's own class, `module:Class`."""
+        base, module = _attribute(f"facemill.{self._base}"), name.partition(":")[0]
+        try:
+            found = _attribute(name)
+        except Exception as error:  # the module's own code runs here
+            raise ConfigError(
+                f"The {self.kind} {name} cannot be imported ({type(error).__name__}: {error}): use the command in the "
+                f"folder of {module.partition('.')[0]}, or set PYTHONPATH to it."
+            ) from error
+        if not (isinstance(found, type) and issubclass(found, base)):
+            raise ConfigError(
+                f"{name} is no {self.kind}: a {self.kind} is a subclass of {base.__module__}:{base.__name__}."
+            )
+        return found
 
     def __contains__(self, name: object) -> bool:
         if name in self._found or name in self._places or self._takes(name):

@@ -14,13 +14,10 @@ from timm.models.xception import Xception
 from torch import Tensor, nn
 
 from facemill import ConfigError, DetectorError
+from facemill.detectors.forgery.base import IMAGENET_MEAN, IMAGENET_STD, RGB
 from facemill.detectors.weights import read_tensors, reason_of
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "RGB", "Backbone", "create_backbone", "input_statistics"]
-
-RGB = tuple[float, float, float]
-IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
-IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
+__all__ = ["Backbone", "create_backbone", "input_statistics"]
 
 _PROBE = 64  # side of the dummy image that strides are measured with; divisible by every network's stride
 

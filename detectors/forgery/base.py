@@ -13,11 +13,13 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from facemill.detectors.forgery.backbones import IMAGENET_MEAN, IMAGENET_STD, RGB, input_statistics
 from facemill.detectors.forgery.objective import Classification, ForgeryObjective
 from facemill.options import Options
 
 __all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "RGB",
     "BackboneOptions",
     "ForgeryDetector",
     "ForgeryOptions",
@@ -25,6 +27,10 @@ __all__ = [
     "InputSpec",
     "Side",
 ]
+
+RGB = tuple[float, float, float]
+IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
+IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ class BackboneOptions(ForgeryOptions):
 
         Overridden where a paper or its release states them.
         """
+        from facemill.detectors.forgery.backbones import input_statistics  # needs timm, which reading data does not
+
         return input_statistics(backbone)
 
     @model_validator(mode="after")

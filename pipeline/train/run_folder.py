@@ -22,7 +22,7 @@ from safetensors.torch import load_model
 
 from facemill import ConfigError, DetectorError, __version__
 from facemill.detectors.forgery import ForgeryDetector, create
-from facemill.detectors.forgery.backbones import IMAGENET_MEAN, IMAGENET_STD
+from facemill.detectors.forgery.base import IMAGENET_MEAN, IMAGENET_STD
 from facemill.manifests.storage import atomic_path, read_json, write_atomically
 from facemill.own_code import OwnCode, admit
 from facemill.pipeline.config.settings import Settings

@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from facemill import ConfigError
-from facemill.detectors.forgery.backbones import RGB, Backbone, create_backbone
-from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, Side
+from facemill.detectors.forgery.backbones import Backbone, create_backbone
+from facemill.detectors.forgery.base import RGB, BackboneOptions, ForgeryDetector, ForgeryOutput, Side
 from facemill.detectors.forgery.precision import without_autocast
 from facemill.detectors.forgery.sia.attention import Aggregation, SelfInformationAttention
 from facemill.detectors.forgery.sia.baselines import NonLocal, squeeze_excitation

@@ -10,8 +10,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from facemill.detectors.forgery.backbones import RGB, Backbone, create_backbone
-from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, Side
+from facemill.detectors.forgery.backbones import Backbone, create_backbone
+from facemill.detectors.forgery.base import RGB, BackboneOptions, ForgeryDetector, ForgeryOutput, Side
 from facemill.detectors.forgery.precision import without_autocast
 from facemill.detectors.forgery.sola.anomaly import LocalAnomalies
 from facemill.detectors.forgery.sola.noise import NoiseFilters
