@@ -223,7 +223,7 @@ KINDS = [
     ("swap", True, SOFT, 23, 0.88),
     ("swap", True, 0.03, 40, 0.9),
     ("mouth", True, 0.03, 23, 0.87),
-    ("eyes", True, 0.03, 23, 0.77),
+    ("eyes", True, 0.03, 23, 0.76),
 ]
 
 
