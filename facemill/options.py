@@ -1,14 +1,14 @@
 """Options and settings: frozen models that reject unknown keys."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from facemill.errors import ConfigError
 from facemill.registry import nearest
 
-__all__ = ["Options", "Probability", "check_options"]
+__all__ = ["Configurable", "Options", "Probability", "check_options", "create_all"]
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -39,3 +39,31 @@ def check_options(name: str, model: type[OptionsModel], options: Mapping[str, An
             raise ConfigError(f"{name} has no option {key!r}{hint}: {known}.") from None
         where = f"Option {key!r} of {name}" if key else f"An option of {name}"
         raise ConfigError(f"{where} is invalid: {first['msg']}, got {first['input']!r}.") from None
+
+
+class Configurable:
+    """Base of what a mapping from names to options creates: filters, annotators, transforms.
+
+    Args:
+        options: an instance of `options_type`.
+    """
+
+    options_type: ClassVar[type[Options]] = Options
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+
+Thing = TypeVar("Thing", bound=Configurable)
+
+
+def create_all(
+    registry: Mapping[str, type[Thing]], wanted: Mapping[str, Mapping[str, Any]], *, prefix: str = ""
+) -> dict[str, Thing]:
+    """Create one of each wanted entry, in order; `prefix` is what precedes names in messages.
+
+    Raises:
+        ConfigError: for an unknown entry, option or value.
+    """
+    kinds = {name: registry[name] for name in wanted}
+    return {name: kind(check_options(prefix + name, kind.options_type, wanted[name])) for name, kind in kinds.items()}

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facemill.detectors.forgery import ForgeryBatch
+from facemill.options import create_all
 from facemill.pipeline.config.train_settings import AugmentSettings
-from facemill.pipeline.data.transforms import create_transforms
+from facemill.registry import TRANSFORMS
 from facemill.seeded import seeded_generator
 
 __all__ = ["Augmentation"]
@@ -42,7 +43,7 @@ class Augmentation(nn.Module):
         super().__init__()
         self.settings = settings
         self.seed = seed
-        self._more = create_transforms(settings.more)
+        self._more = create_all(TRANSFORMS, settings.more).values()
 
     def generator(self, epoch: int, step: int, *purpose: int) -> np.random.Generator:
         """Return the seeded generator of a step on this rank."""

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from facemill.detectors.face import Face
 from facemill.manifests import Reason
-from facemill.options import Options, check_options
+from facemill.options import Configurable, Options, create_all
 from facemill.pipeline.config.sections import FilterSettings
 from facemill.registry import FILTERS
 
@@ -27,17 +27,8 @@ __all__ = [
 ]
 
 
-class Filter(ABC):
-    """Decides whether to keep a face, from its detection and its crop.
-
-    Args:
-        options: an instance of `options_type`.
-    """
-
-    options_type: ClassVar[type[Options]] = Options
-
-    def __init__(self, options: Any) -> None:
-        self.options = options
+class Filter(Configurable, ABC):
+    """Decides whether to keep a face, from its detection and its crop."""
 
     @abstractmethod
     def reason(self, face: Face, crop: NDArray[np.uint8]) -> Reason | None:
@@ -106,8 +97,7 @@ def create_filters(settings: FilterSettings) -> list[Filter]:
         "blurred": {"min_sharpness": settings.min_sharpness},
         **settings.more,
     }
-    kinds = {name: FILTERS[name] for name in wanted}
-    return [kind(check_options(name, kind.options_type, wanted[name])) for name, kind in kinds.items()]
+    return [*create_all(FILTERS, wanted).values()]
 
 
 def reason_to_drop(face: Face, crop: NDArray[np.uint8], filters: Iterable[Filter]) -> Reason | None:

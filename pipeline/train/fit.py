@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
@@ -38,7 +39,7 @@ from facemill.pipeline.train.run_folder import (
     read_config,
     write_trained_on,
 )
-from facemill.registry import OBJECTIVES, TRANSFORMS
+from facemill.registry import FORGERY_DETECTORS, OBJECTIVES, TRANSFORMS, Registry
 
 __all__ = ["TrainResult", "configure", "train"]
 
@@ -113,10 +114,11 @@ def train(
     """
     data, out = list_folders(data), Path(out)
     config = configure(detector, data, recipe)
-    if resume and init_from is None and (out / CONFIG_FILE).is_file() and not (out / LAST_CHECKPOINT).is_file():
-        init_from = read_config(out).init_from  # no epoch has ended: the run starts again
     if resume and (out / CONFIG_FILE).is_file():
-        for sentence in changes(read_config(out).code):
+        earlier = read_config(out)
+        if init_from is None and not (out / LAST_CHECKPOINT).is_file():
+            init_from = earlier.init_from  # no epoch has ended: the run starts again
+        for sentence in changes(earlier.code):
             _note(sentence)
     if init_from is not None:
         config = with_initial_weights(config, Path(init_from))
@@ -183,24 +185,25 @@ def _note(sentence: str | None) -> None:
 
 def configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
     """Complete a detector's options, and identify the datasets."""
-    own = [name for name in (detector, recipe.train.objective.name, *recipe.train.augment.more) if is_own(name)]
+    s = recipe.train
+    parts: list[tuple[Registry[Any], str]] = [(FORGERY_DETECTORS, detector), (OBJECTIVES, s.objective.name)]
+    parts += [(TRANSFORMS, name) for name in s.augment.more]
+    own = [(registry, name) for registry, name in parts if is_own(name)]
     if own:
         use_current_folder()
-    options = options_of(detector, recipe.train.model)
-    for registry, names in ((OBJECTIVES, [recipe.train.objective.name]), (TRANSFORMS, recipe.train.augment.more)):
-        for name in filter(is_own, names):
-            registry[name]
+    code = tuple(describe(name) for registry, name in own if registry[name])  # which imports it
+    options = options_of(detector, s.model)
     for folder in data:
         read_dataset(folder)
     return RunConfig(
         detector=detector,
         options=options.model_dump(mode="json"),
-        train=recipe.train,
+        train=s,
         seed=recipe.seed,
         data=tuple(str(folder.absolute()) for folder in data),
         dataset_sha256=tuple(sha256_of(folder / DATASET_FILE) for folder in data),
         crop=crop_settings(data[0]),
-        code=tuple(map(describe, own)),
+        code=code,
     )
 
 

@@ -1,6 +1,7 @@
 """Modules that SIA inserts between a backbone's blocks: dual attention (Eqs. 4 to 7) and aggregation (Eq. 8)."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -57,16 +58,22 @@ class Aggregation(nn.Module):
         channels: of the later one.
     """
 
+    bias: ClassVar[bool] = False
+    """Whether the convolutions have a bias."""
+
     def __init__(self, earlier: Sequence[int], channels: int) -> None:
         super().__init__()
         self.aligns = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(count, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
+            nn.Sequential(nn.Conv2d(count, channels, 1, bias=self.bias), nn.BatchNorm2d(channels), nn.ReLU())
             for count in earlier
         )
 
     def forward(self, features: Tensor, informations: Sequence[Tensor]) -> Tensor:
         """Add to features [B, C, H, W] one aligned map [B, C_i, H_i, W_i] per earlier attention; [B, C, H, W]."""
         for align, information in zip(self.aligns, informations, strict=True):
-            aligned = F.interpolate(align(information), features.shape[-2:], mode="bilinear", align_corners=False)
-            features = features + aligned.to(features.dtype)
+            features = features + self.resize(align(information), features.shape[-2:]).to(features.dtype)
         return features
+
+    def resize(self, maps: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Resize aligned maps [B, C, h, w] to [B, C, *size]."""
+        return F.interpolate(maps, size, mode="bilinear", align_corners=False)

@@ -1,12 +1,11 @@
 """SIA's attention as in the authors' released code, which differs from the paper: for checkpoints trained with it."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facemill.detectors.forgery.precision import without_autocast
+from facemill.detectors.forgery.sia.attention import Aggregation
 from facemill.detectors.forgery.sia.information import CHANNEL_NEIGHBOURS
 
 __all__ = ["RELEASED_BOXES", "ReleasedAggregation", "ReleasedAttention"]
@@ -51,23 +50,11 @@ class ReleasedAttention(nn.Module):
         return features * weights.to(features.dtype), information
 
 
-class ReleasedAggregation(nn.Module):
-    """Adds the information of earlier attentions to the input of a later one, resized by adaptive max-pooling.
+class ReleasedAggregation(Aggregation):
+    """As in the paper, but with biases, and resized by adaptive max-pooling."""
 
-    Args:
-        earlier: channels of each earlier attention.
-        channels: of the later one.
-    """
+    bias = True
 
-    def __init__(self, earlier: Sequence[int], channels: int) -> None:
-        super().__init__()
-        self.aligns = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(count, channels, 1), nn.BatchNorm2d(channels), nn.ReLU()) for count in earlier
-        )
-
-    def forward(self, features: Tensor, informations: Sequence[Tensor]) -> Tensor:
-        """Add to features [B, C, H, W] one aligned map [B, C_i, H_i, W_i] per earlier attention; [B, C, H, W]."""
-        for align, information in zip(self.aligns, informations, strict=True):
-            aligned = F.adaptive_max_pool2d(align(information), features.shape[-2:])
-            features = features + aligned.to(features.dtype)
-        return features
+    def resize(self, maps: Tensor, size: tuple[int, ...]) -> Tensor:
+        """See `Aggregation.resize`."""
+        return F.adaptive_max_pool2d(maps, size)

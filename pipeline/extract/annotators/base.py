@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import isfinite
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,30 +14,23 @@ from numpy.typing import NDArray
 from facemill import ConfigError
 from facemill.detectors.face import Face
 from facemill.manifests.annotations import Annotation, Annotations
-from facemill.options import Options, check_options
+from facemill.options import Configurable, create_all
 from facemill.registry import ANNOTATORS
 
 __all__ = ["Annotated", "Annotator", "annotate", "create_annotators", "declared"]
 
 
-class Annotator(ABC):
+class Annotator(Configurable, ABC):
     """Adds outputs to a sample: numbers, text, short vectors, images.
 
     Outputs are stored under the annotator's name and their own, such as `quality_sharpness`. An annotator is created
     in every process that may need it, including the driver, so load networks on first use only.
 
-    Args:
-        options: an instance of `options_type`.
-
     Attributes:
         outputs: declares the outputs of `annotate`, by name.
     """
 
-    options_type: ClassVar[type[Options]] = Options
     outputs: Annotations
-
-    def __init__(self, options: Any) -> None:
-        self.options = options
 
     @abstractmethod
     def annotate(
@@ -77,11 +70,7 @@ def create_annotators(settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str,
 
 @lru_cache(maxsize=2)
 def _create(settings: str) -> Mapping[str, Annotator]:
-    kinds = {name: (ANNOTATORS[name], options) for name, options in json.loads(settings).items()}
-    return {
-        name: kind(check_options(f"annotate.{name}", kind.options_type, options))
-        for name, (kind, options) in kinds.items()
-    }
+    return create_all(ANNOTATORS, json.loads(settings), prefix="annotate.")
 
 
 def declared(annotators: Mapping[str, Annotator]) -> dict[str, Annotation]:
