@@ -1,4 +1,4 @@
-"""Our MTCNN cascade compared with `facenet_pytorch.MTCNN.detect` at equal settings.
+"""Our MTCNN cascade compared with `facenet_pytorch.MTCNN.detect` at equal settings, and small faces found.
 
 The package is measured both frame by frame and in batches; the ratio is to the faster of the two. All variants are
 run several times in turn, and the fastest run of each counts.
@@ -6,8 +6,10 @@ run several times in turn, and the fastest run of each counts.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -17,7 +19,10 @@ from facenet_pytorch import MTCNN as PackageMTCNN  # noqa: N811
 from numpy.typing import NDArray
 
 import facemill.detectors.face
+from benchmarks.clips import MEDIA
 from benchmarks.row import Row
+from facemill.detectors.face import Face
+from tests.composed.people import small_faces
 
 __all__ = ["measure"]
 
@@ -26,6 +31,7 @@ Frames = Sequence[NDArray[np.uint8]]
 FRAMES = 16
 BATCH = 8
 ROUNDS = 5
+MIN_FACE = 40.0  # pixels, the default of `filter.min_face`
 
 
 def measure(clip: Path, *, device: str) -> list[Row]:
@@ -35,7 +41,45 @@ def measure(clip: Path, *, device: str) -> list[Row]:
         _compare(frames, device=device, threads=threads, max_side=max_side)
         for threads in ((1, 2) if device == "cpu" else (1,))
         for max_side in (None, 640)
-    ]
+    ] + _small_faces(device)
+
+
+def _small_faces(device: str) -> list[Row]:
+    """Small faces of composed 1080p frames: what the limit from `min_face` finds and costs, beside no limit and 640."""
+    if not MEDIA.is_dir():
+        return []
+    torch.set_num_threads(1)
+    frames = [small_faces(MEDIA, seed) for seed in range(4)]
+    detectors: dict[str, dict[str, Any]] = {"mtcnn": {}}
+    weights = MEDIA.parent / "weights" / "mobilenet0.25_Final.pth"
+    if weights.is_file():
+        detectors["retinaface"] = {"variant": "mobilenet0.25", "weights": str(weights)}
+    limits: tuple[dict[str, float | None], ...] = ({"min_face": MIN_FACE}, {}, {"max_side": 640})
+    rows = []
+    for name, options in detectors.items():
+        ours, full, fixed = (
+            facemill.detectors.face.create(name, device=device, **options, **limit) for limit in limits
+        )
+        forms = {"by min_face": ours, "full size": full, "640": fixed}
+        seconds = _fastest({form: partial(one.detect, frames) for form, one in forms.items()}, device)
+        found = {form: _wide(one.detect(frames)) for form, one in forms.items()}
+        rows.append(
+            Row(
+                benchmark="detectors",
+                what=f"{name}, faces >= {MIN_FACE:.0f} pixels found in 1080p, limit by min_face / full size, {device}",
+                ratio=found["by min_face"] / found["full size"],
+                target=">= 0.97",
+                details=", ".join(
+                    f"{form}: {found[form]} faces, {1000 * seconds[form] / len(frames):.0f} ms a frame"
+                    for form in forms
+                ),
+            )
+        )
+    return rows
+
+
+def _wide(found: Sequence[Sequence[Face]]) -> int:
+    return sum(float(min(face.bbox[2:] - face.bbox[:2])) >= MIN_FACE for faces in found for face in faces)
 
 
 def _compare(frames: Frames, *, device: str, threads: int, max_side: int | None) -> Row:

@@ -251,6 +251,16 @@ def crowd(media: Path, count: int, frames: int, seed: int, size: tuple[int, int]
     return Scene(chosen, paths, frames, backdrop(media, size, pan=80), size, pan=float(rng.uniform(0, 0.4)))
 
 
+def small_faces(media: Path, seed: int, smallest: float = 28, largest: float = 75) -> np.ndarray:
+    """A 1080p frame of two rows of people with faces of these widths in pixels, each apart from the others."""
+    rng = np.random.default_rng(seed)
+    people = cast(media)
+    chosen = [people[i] for i in rng.permutation(len(people))[:24]]
+    places = [stand(80 + 160 * (i % 12), 270 + 490 * (i // 12), rng.uniform(smallest, largest)) for i in range(24)]
+    size = (1080, 1920)
+    return Scene(chosen, places[: len(chosen)], 1, backdrop(media, size), size).frame(0)
+
+
 def backdrop(media: Path, size: tuple[int, int], pan: int = 0) -> np.ndarray:
     """A picture [H, W + pan, 3] without people, out of focus."""
     image = cv2.cvtColor(cv2.imread(str(media / "images" / "dlib_dogs.jpg")), cv2.COLOR_BGR2RGB)

@@ -1,12 +1,13 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from facemill.detectors.face import create, detection_side
+from facemill.detectors.face import Face, create, detection_side
 from facemill.detectors.face.mtcnn import MTCNN
-from tests.composed.people import Scene, backdrop, cast, stand
+from tests.composed.people import small_faces
 
 
 def test_the_smallest_face_wanted_becomes_the_smallest_that_is_found() -> None:
@@ -26,20 +27,34 @@ def test_a_fixed_size_comes_first_and_none_of_both_leaves_frames_alone() -> None
     assert detector._side(1080, 1920) == 500
 
 
-def test_small_faces_of_a_large_frame_are_found(media: Path) -> None:
-    people = cast(media)[5:17]
-    places = [stand(150 + 300 * (i % 6), 300 + 450 * (i // 6), 36 + 2.0 * i) for i in range(12)]
-    frame = Scene(people, places, 1, backdrop(media, (1080, 1920)), (1080, 1920)).frame(0)
+@pytest.mark.parametrize(("name", "min_face"), [("mtcnn", 24.0), ("mobilenet_weights", 32.0)])
+def test_small_faces_of_a_large_frame_are_found(
+    media: Path, request: pytest.FixtureRequest, name: str, min_face: float
+) -> None:
+    """Of the faces that the filter would keep, all but a few of those of the full-resolution search are found."""
+    options: dict[str, Any] = {"name": "mtcnn"}
+    if name != "mtcnn":
+        weights = str(request.getfixturevalue(name))
+        options = {"name": "retinaface", "variant": "mobilenet0.25", "weights": weights}
+    frames = [small_faces(media, seed, min_face - 2, 45) for seed in range(3)]
     full, shrunk, fixed = (
-        len([face for face in create("mtcnn", device="cpu", **options).detect([frame])[0] if _side(face.bbox) >= 40])
-        for options in ({}, {"min_face": 40.0}, {"max_side": 640})
+        create(device="cpu", **options, **limit).detect(frames)
+        for limit in ({}, {"min_face": min_face}, {"max_side": 640})
     )
-    assert shrunk >= 0.97 * full
-    assert fixed < full
+    wanted = [[face for face in found if min(face.bbox[2:] - face.bbox[:2]) >= min_face] for found in full]
+    total = sum(map(len, wanted))
+    assert total > 30
+    assert _found(wanted, shrunk) >= 0.97 * total
+    assert _found(wanted, fixed) < 0.97 * total
 
 
-def _side(box: np.ndarray) -> float:
-    return float(min(box[2:] - box[:2]))
+def _found(wanted: list[list[Face]], found: list[list[Face]]) -> int:
+    """How many faces are found again: with a nose within a quarter of the face's width."""
+    return sum(
+        any(np.abs(one.landmarks[2] - face.landmarks[2]).max() < 0.25 * (face.bbox[2] - face.bbox[0]) for one in there)
+        for faces, there in zip(wanted, found, strict=True)
+        for face in faces
+    )
 
 
 @pytest.mark.parametrize("scale", [1, 2])
