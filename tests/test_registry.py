@@ -1,6 +1,5 @@
 """What can be added to facemill: by name, by entry point, and by a package that is installed beside it."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import facemill.registry
 from facemill import ConfigError
 from facemill.pipeline.demo import make_corpus
 from facemill.registry import Registry
+from tests.integration.forked import forked
 
 PLUGIN = Path(__file__).parent / "plugin"
 EVERY = [value for name in facemill.registry.__all__ if isinstance(value := getattr(facemill.registry, name), Registry)]
@@ -86,11 +86,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*arguments: object, site: Path) -> str:
     """What a command with the plug-in says."""
-    command = [Path(sys.executable).with_name("facemill"), *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "200"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    done = forked(*arguments, folder=site, site=site, limit_s=240)
+    assert done.code == 0, done.err
+    return done.out
 
 
 def test_a_package_adds_one_of_each(installed: Path, tmp_path: Path) -> None:
@@ -128,8 +126,6 @@ def test_a_package_adds_one_of_each(installed: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_options_of_a_plug_in_are_refused_at_once(installed: Path, tmp_path: Path) -> None:
-    command = [Path(sys.executable).with_name("facemill"), "build", "none.parquet", "--out", str(tmp_path / "o")]
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
     for setting, message in {
         "detect={detector: centre, options: {shar: 1}}": "no option 'shar' (did you mean 'share'?)",
         "detect={detector: centre, options: {share: 3}}": "less than or equal to 1, got 3",
@@ -138,7 +134,5 @@ def test_wrong_options_of_a_plug_in_are_refused_at_once(installed: Path, tmp_pat
         "annotate={edgs: {}}": "no annotator 'edgs' (did you mean 'edges'?)",
         "annotate={edges: {sise: 1}}": "no option 'sise' (did you mean 'size'?)",
     }.items():
-        done = subprocess.run(
-            [*command, "--set", setting], capture_output=True, text=True, env=environment, check=False
-        )
-        assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+        done = forked("build", "none.parquet", "--out", "o", "--set", setting, folder=tmp_path, site=installed)
+        assert (done.code, message in done.err) == (2, True), done.err

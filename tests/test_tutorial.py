@@ -1,7 +1,6 @@
 """docs/pages/tutorial.md, executed in a folder of its own: its module is written, and its commands are run."""
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -13,13 +12,15 @@ import pytest
 from safetensors.torch import load_file
 
 from facemill.pipeline.demo import make_corpus
-from tests.integration.command import FACEMILL
+from tests.integration.command import Ended
+from tests.integration.forked import forked
 
 PAGE = (Path(__file__).parents[1] / "docs/pages/tutorial.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)([^\n]*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 SMALL = {
     "facemill build": "facemill build --executor sequential --set sample.frames=4 --set crop.size=64",
     "facemill train": "facemill train --device cpu --workers 0 --set train.epochs=3 --set train.batch=8",
+    "facemill evaluate": "facemill evaluate --device cpu --workers 0",
     "facemill explain": "facemill explain --samples 2",
 }
 """What a command is made small by."""
@@ -45,12 +46,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(line: str, folder: Path) -> Ended:
     for text, other in SMALL.items():
         line = line.replace(text, other)
-    args = [FACEMILL, *shlex.split(line)[1:]]
-    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return subprocess.run(args, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=300)
+    return forked(*shlex.split(line)[1:], folder=folder, limit_s=300)
 
 
 def lines() -> list[str]:
@@ -61,7 +60,7 @@ def lines() -> list[str]:
 def finished(folder: Path) -> Path:
     for line in lines():
         done = run(line, folder)
-        assert done.returncode == 0, (line, done.stdout, done.stderr)
+        assert done.code == 0, (line, done.out, done.err)
     return folder
 
 
@@ -93,8 +92,8 @@ def test_the_python_of_the_page_works(finished: Path) -> None:
 @pytest.mark.timeout(600)
 def test_a_run_whose_code_is_elsewhere_says_where(finished: Path, tmp_path: Path) -> None:
     done = run(f"facemill evaluate {finished}/run {finished}/faces --out {tmp_path}/evaluation", tmp_path)
-    assert done.returncode == 2
-    said = " ".join(done.stderr.split())
+    assert done.code == 2
+    said = " ".join(done.err.split())
     assert f"use the command in the folder it was trained in (the module is {finished}" in said
 
 
@@ -102,7 +101,7 @@ def test_a_run_whose_code_is_elsewhere_says_where(finished: Path, tmp_path: Path
 def test_another_file_of_that_name_is_not_run(finished: Path, tmp_path: Path) -> None:
     """Somebody else's run folder must not choose what is run in the folder it was unpacked into."""
     (tmp_path / "mine.py").write_text("open('ran', 'w').close()\n" + (finished / "mine.py").read_text())
-    assert run(f"facemill evaluate {finished}/run {finished}/faces --out evaluation", tmp_path).returncode == 2
+    assert run(f"facemill evaluate {finished}/run {finished}/faces --out evaluation", tmp_path).code == 2
     assert not (tmp_path / "ran").exists()
 
 
@@ -114,8 +113,8 @@ def test_changed_code_is_told(finished: Path) -> None:
         done = run("facemill evaluate run faces --out again", finished)
     finally:
         (finished / "mine.py").write_text(before)
-    assert done.returncode == 0, done.stderr
-    assert "mine.py has changed since the run was started with mine:Small" in done.stderr
+    assert done.code == 0, done.err
+    assert "mine.py has changed since the run was started with mine:Small" in done.err
 
 
 @pytest.mark.parametrize(
@@ -129,6 +128,6 @@ def test_changed_code_is_told(finished: Path) -> None:
 @pytest.mark.timeout(600)
 def test_what_cannot_be_found_is_one_sentence(finished: Path, what: str, sentence: str) -> None:
     done = run(f"facemill train {what} faces --out other", finished)
-    assert done.returncode == 2
-    assert sentence in " ".join(done.stderr.split())
+    assert done.code == 2
+    assert sentence in " ".join(done.err.split())
     assert not (finished / "other").exists()

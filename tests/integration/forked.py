@@ -27,28 +27,34 @@ _forks.set_forkserver_preload(
 )
 
 
-def _run(args: list[str], folder: Path, user: int | None, said: Path) -> None:
+def _run(args: list[str], folder: Path, user: int | None, site: Path | None, said: Path) -> None:
     from facemill.pipeline.commands import cli
 
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(said / name, os.O_WRONLY | os.O_CREAT), number)
     os.chdir(folder)
     os.environ["COLUMNS"] = "200"
+    if site is not None:
+        sys.path.insert(0, str(site))
     if user is not None:
         os.seteuid(user)
-    sys.argv = ["facemill", *args, *(["--executor", "sequential"] if args[0] == "build" else [])]
+    here = args[0] == "build" and "--executor" not in args
+    sys.argv = ["facemill", *args, *(["--executor", "sequential"] if here else [])]
     cli.main()
 
 
-def forked(*args: object, folder: Path, limit_s: float = 60, user: int | None = None) -> Ended:
-    """Run a command in `folder`; `build` does its work without other processes.
+def forked(
+    *args: object, folder: Path, limit_s: float = 60, user: int | None = None, site: Path | None = None
+) -> Ended:
+    """Run a command in `folder`; `build` does its work without other processes, unless an executor is named.
 
     Args:
         limit_s: it is killed after that time, and ends with `HUNG`.
         user: id of the user to run as, where this one is root.
+        site: a folder of further packages, as on `PYTHONPATH`.
     """
     with tempfile.TemporaryDirectory() as said:
-        process = _forks.Process(target=_run, args=([*map(str, args)], folder, user, Path(said)))
+        process = _forks.Process(target=_run, args=([*map(str, args)], folder, user, site, Path(said)))
         process.start()
         process.join(limit_s)
         hung = process.is_alive()
