@@ -38,7 +38,7 @@ def _run(args: list[str], folder: Path, user: int | None, site: Path | None, sai
         sys.path.insert(0, str(site))
     if user is not None:
         os.seteuid(user)
-    here = args[0] == "build" and "--executor" not in args
+    here = args[:1] == ["build"] and "--executor" not in args
     sys.argv = ["facemill", *args, *(["--executor", "sequential"] if here else [])]
     cli.main()
 
