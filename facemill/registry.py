@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from facemill.errors import ConfigError
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
     from facemill.detectors.face.base import FaceDetector
     from facemill.detectors.forgery.base import ForgeryDetector
     from facemill.detectors.forgery.objective import ForgeryObjective
@@ -26,12 +29,14 @@ if TYPE_CHECKING:
     from facemill.manifests.export.base import Exporter
     from facemill.manifests.shards.base import ShardFormat
     from facemill.pipeline.build.executors.base import Executor
+    from facemill.pipeline.data.batching import Batching
     from facemill.pipeline.data.transforms import Transform
     from facemill.pipeline.extract.annotators import Annotator
     from facemill.pipeline.extract.filters import Filter
 
 __all__ = [
     "ANNOTATORS",
+    "BATCHINGS",
     "DATASETS",
     "EXECUTORS",
     "EXPORTERS",
@@ -39,6 +44,8 @@ __all__ = [
     "FILTERS",
     "FORGERY_DETECTORS",
     "OBJECTIVES",
+    "OPTIMIZERS",
+    "SCHEDULES",
     "SHARD_FORMATS",
     "TRANSFORMS",
     "Registry",
@@ -224,6 +231,22 @@ OBJECTIVES: "Registry[type[ForgeryObjective]]" = Registry(
 )
 TRANSFORMS: "Registry[type[Transform]]" = Registry(
     "transform", "facemill.transforms", {}, base="pipeline.data.transforms:Transform"
+)
+BATCHINGS: "Registry[type[Batching]]" = Registry(
+    "batching",
+    "facemill.batchings",
+    {
+        "group": "pipeline.data.batching:Groups",
+        "pair": "pipeline.data.batching:Pairs",
+        "video": "pipeline.data.batching:Videos",
+    },
+    base="pipeline.data.batching:Batching",
+)
+OPTIMIZERS: "Registry[type[Optimizer]]" = Registry(
+    "optimiser", "facemill.optimizers", {}, base="pipeline.train.optimizers:Optimizer"
+)
+SCHEDULES: "Registry[type[LRScheduler]]" = Registry(
+    "schedule", "facemill.schedules", {}, base="pipeline.train.optimizers:LRScheduler"
 )
 FILTERS: "Registry[type[Filter]]" = Registry(
     "filter",

@@ -70,6 +70,10 @@ def test_every_command_of_the_page_works(finished: Path) -> None:
     assert config["detector"] == "mine:Small"
     assert [code["name"] for code in config["code"]] == ["mine:Small", "mine:Contrast", "mine:Erase"]
     assert {code["file"] for code in config["code"]} == {str((finished / "mine.py").resolve())}
+    trial = json.loads((finished / "trial/config.json").read_text())
+    assert [code["name"] for code in trial["code"]] == ["mine:Small", "mine:Halving", "mine:TwoVideos"]
+    rates = pandas.read_csv(finished / "trial/log.csv")["learning_rate"]
+    assert (rates / rates[0]).tolist() == [1, 0.5, 0.25]
     log = pandas.read_csv(finished / "run/log.csv")
     assert (log["train_contrast"] > 0).all()  # 0 if no batch holds both crops of a pair
     assert not any(key.startswith("objective") for key in load_file(finished / "run/model.safetensors"))

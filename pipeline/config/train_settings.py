@@ -36,7 +36,7 @@ class OptimizerSettings(Settings):
     """The optimiser and its parameters."""
 
     name: str = "adam"
-    """`adam`, `adamw`, `sgd` (without Nesterov momentum), or any other of `timm.optim` or `torch.optim`."""
+    """`adam`, `adamw`, `sgd` (without Nesterov momentum), one of `timm.optim` or `torch.optim`, or `module:Class`."""
     lr: Annotated[float, Field(gt=0, le=1e3)] = 1e-3
     """Learning rate."""
     betas: tuple[Probability, Probability] = (0.9, 0.999)
@@ -56,8 +56,9 @@ class OptimizerSettings(Settings):
 class ScheduleSettings(Settings):
     """The learning rate schedule."""
 
-    name: Literal["constant", "step", "cosine"] = "constant"
-    """`step` lowers the learning rate every few epochs, `cosine` in each, along half a cosine."""
+    name: str = "constant"
+    """`step` lowers the learning rate every few epochs, `cosine` in each, along half a cosine; `constant`, another of
+    `torch.optim.lr_scheduler`, or `module:Class`."""
     every: Positive = 10
     """Epochs between steps."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -66,6 +67,8 @@ class ScheduleSettings(Settings):
     """Epochs at the beginning in which the learning rate rises linearly; the cosine begins after them."""
     final: Probability = 0.0
     """Share of the learning rate at which the cosine would end after the last epoch."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of a schedule that is none of these three, such as `{milestones: [10, 15]}` of `MultiStepLR`."""
 
 
 class AugmentSettings(Settings):
@@ -134,9 +137,12 @@ class TrainSettings(Settings):
     """`auto` is mixed bf16 on a GPU and float32 elsewhere."""
     balance: Literal["none", "oversample"] = "oversample"
     """`oversample` repeats the rarer class until an epoch has as many reals as fakes."""
-    batch_by: Literal["none", "pair", "group", "video"] = "none"
+    batch_by: str = "none"
     """Crops that are never in different batches: a fake and its original's crop of the same face and frame (`pair`), an
-    original's crop and all fakes of it (`group`), or the crops of a video (`video`)."""
+    original's crop and all fakes of it (`group`), or the crops of a video (`video`); or a batching of one's own, as
+    `module:Class`."""
+    batch_options: dict[str, Any] = Field(default_factory=dict)
+    """Options of such a batching."""
     frames: Positive | None = None
     """Crops used per training video, drawn once by seed; null for all."""
     every: Positive = 1

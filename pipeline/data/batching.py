@@ -1,9 +1,8 @@
-"""Batches of samples that belong together: pairs of a real crop and a fake of it, groups, or videos."""
+"""Batches of samples that belong together: pairs of a real crop and a fake of it, groups, videos, or a user's own."""
 
-from collections.abc import Iterator
-from functools import partial
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -11,69 +10,70 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from facemill import ConfigError
+from facemill.options import Configurable
 from facemill.pipeline.data.balance import Balance, repeats
 from facemill.pipeline.data.fields import numbered, pairs
 from facemill.seeded import seeded_generator
 
-__all__ = ["BatchBy", "UnitSampler", "paired"]
-
-BatchBy = Literal["none", "pair", "group", "video"]
-"""As in `TrainSettings.batch_by`."""
+__all__ = ["BatchSampler", "Batching", "Groups", "Pairs", "Videos", "paired"]
 
 Indices = NDArray[np.int64]
 
 
-class UnitSampler(Sampler[list[int]]):
-    """A batch sampler that never separates a unit, shuffles units, and fills batches with whole ones.
+class Batching(Configurable, ABC):
+    """How the training crops of an epoch are put into batches: an entry of `registry.BATCHINGS` (`train.batch_by`).
 
-    - `pair`: a fake crop, and the real crop of the same face and frame, which is repeated for each of its fakes.
-    - `group`: a real crop and all fakes of the same face and frame.
-    - `video`: the crops of a video; more of them than a batch holds are divided at random.
-
-    A crop without a counterpart is a unit of its own. To balance classes, `group` repeats the real crop in its unit;
-    what is still missing is added as single crops of the rarer class, which are others in every epoch. A last batch
-    that is not full is left out unless it is the only one. Each rank gets as many batches as the others; if they do not
-    divide evenly, the first few are repeated. The order depends on seed and epoch alone.
-
-    Args:
+    Attributes:
         samples: rows of samples.parquet.
         labels: int [N], 0 real, 1 fake.
         batch: largest number of crops in a batch, per rank.
-
-    Raises:
-        ConfigError: if a unit has more crops than a batch.
-        DatasetError: if only one class is there to balance.
+        balance: as in `TrainSettings`.
     """
 
-    def __init__(
-        self,
-        samples: pa.Table,
-        labels: Indices,
-        by: Literal["pair", "group", "video"],
-        batch: int,
-        *,
-        balance: Balance = "oversample",
-        seed: int = 0,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        self._labels, self._batch, self._balance, self._divided = labels, batch, balance, by == "video"
-        self._seed, self._rank, self._world = seed, rank, world
-        counts = repeats(labels, balance)  # raises if a class is missing
-        if by == "video":
-            self._units = [np.repeat(rows, counts[rows]) for rows in _rows_by(numbered(samples, "dataset", "video_id"))]
-        else:
-            make = _pairs if by == "pair" else partial(_group, repeat=balance == "oversample")
-            self._units = [unit for rows in _rows_by(pairs(samples)) for unit in make(rows, labels)]
-            if (largest := max(map(len, self._units))) > batch:
-                raise ConfigError(
-                    f"train.batch_by={by} needs batches of at least {largest} crops per device: choose a larger "
-                    "train.batch."
-                )
+    samples: pa.Table
+    labels: Indices
+    batch: int
+    balance: Balance
+
+    def start(self, samples: pa.Table, labels: Indices, batch: int, balance: Balance) -> None:
+        """Set the attributes, once per run; subclasses may do work here that all epochs share."""
+        self.samples, self.labels, self.batch, self.balance = samples, labels, batch, balance
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator) -> Sequence[Sequence[int]]:
+        """The batches of one epoch, in order: for each the rows of its crops.
+
+        They are distributed to the ranks afterwards. Every process must draw the same ones.
+
+        Args:
+            rng: seeded for this epoch; the only source of chance.
+        """
+
+
+class BatchSampler(Sampler[list[int]]):
+    """The batches of a `Batching`, which depend on seed and epoch alone.
+
+    Each rank gets as many as the others; if they do not divide evenly, the first few are repeated.
+
+    Raises:
+        ConfigError: if there is no batch, or one is empty, too large, or names rows that do not exist.
+    """
+
+    def __init__(self, batching: Batching, *, seed: int = 0, rank: int = 0, world: int = 1) -> None:
+        self._batching, self._seed, self._rank, self._world = batching, seed, rank, world
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        self._batches = self._fill(seeded_generator(self._seed, epoch))  # once: the length is asked for in every epoch
+        drawn = self._batching.draw(seeded_generator(self._seed, epoch))  # once: the length is asked for in every epoch
+        self._batches = [list(map(int, batch)) for batch in drawn]
+        most, rows = self._batching.batch, len(self._batching.labels)
+        if not self._batches or not all(
+            0 < len(batch) <= most and min(batch) >= 0 and max(batch) < rows for batch in self._batches
+        ):
+            raise ConfigError(
+                f"{type(self._batching).__name__}.draw must return batches of 1 to {most} rows, each from 0 to "
+                f"{rows - 1}: correct it."
+            )
 
     def __len__(self) -> int:
         return -(-len(self._batches) // self._world)
@@ -82,27 +82,82 @@ class UnitSampler(Sampler[list[int]]):
         for number in range(self._rank, len(self) * self._world, self._world):
             yield self._batches[number % len(self._batches)]
 
-    def _fill(self, rng: np.random.Generator) -> list[list[int]]:
-        """All batches of an epoch, of all ranks."""
+
+class Units(Batching):
+    """Never separates a unit, shuffles units, and fills batches with whole ones.
+
+    A crop without a counterpart is a unit of its own. What is missing to balance classes is added as single crops of
+    the rarer class, which are others in every epoch. A last batch that is not full is left out unless it is alone.
+
+    Raises:
+        ConfigError: if a unit has more crops than a batch.
+        DatasetError: if only one class is there to balance.
+    """
+
+    divided = False  # whether units that are larger than a batch are divided at random
+
+    def start(self, samples: pa.Table, labels: Indices, batch: int, balance: Balance) -> None:
+        """See `Batching.start`."""
+        super().start(samples, labels, batch, balance)
+        self._units = self.units(repeats(labels, balance))  # raises if a class is missing
+        if not self.divided and (largest := max(map(len, self._units))) > batch:
+            raise ConfigError(
+                f"train.batch_by={type(self).__name__.lower().removesuffix('s')} needs batches of at least {largest} "
+                "crops per device: choose a larger train.batch."
+            )
+
+    @abstractmethod
+    def units(self, counts: Indices) -> list[Indices]:
+        """The rows of each unit; `counts` [N]: how often each crop is repeated to balance classes."""
+
+    def draw(self, rng: np.random.Generator) -> list[list[int]]:
+        """See `Batching.draw`."""
         units = [*self._units, *self._added(rng)]
         filled: list[list[int]] = [[]]
         for number in rng.permutation(len(units)):
-            unit = iter(rng.permutation(units[number]).tolist() if self._divided else units[number].tolist())
-            while part := list(islice(unit, self._batch)):
-                if len(filled[-1]) + len(part) > self._batch:
+            unit = iter(rng.permutation(units[number]).tolist() if self.divided else units[number].tolist())
+            while part := list(islice(unit, self.batch)):
+                if len(filled[-1]) + len(part) > self.batch:
                     filled.append([])
                 filled[-1] += part
-        if len(filled) > 1 and len(filled[-1]) < self._batch:
+        if len(filled) > 1 and len(filled[-1]) < self.batch:
             del filled[-1]
         return filled
 
     def _added(self, rng: np.random.Generator) -> list[Indices]:
         """Single crops of the rarer class, as many as balance needs."""
-        if self._balance == "none":
+        if self.balance == "none":
             return []
-        reals, fakes = np.bincount(self._labels[np.concatenate(self._units)], minlength=2)
-        rarer = np.flatnonzero(self._labels == int(fakes < reals))
+        reals, fakes = np.bincount(self.labels[np.concatenate(self._units)], minlength=2)
+        rarer = np.flatnonzero(self.labels == int(fakes < reals))
         return list(np.resize(rng.permutation(rarer), (abs(int(fakes) - int(reals)), 1)))
+
+
+class Pairs(Units):
+    """A fake crop, and the real crop of the same face and frame, which is repeated for each of its fakes."""
+
+    def units(self, counts: Indices) -> list[Indices]:
+        """See `Units.units`."""
+        return [unit for rows in _rows_by(pairs(self.samples)) for unit in _pairs(rows, self.labels)]
+
+
+class Groups(Units):
+    """A real crop and all fakes of the same face and frame; balance repeats the real crop in its unit."""
+
+    def units(self, counts: Indices) -> list[Indices]:
+        """See `Units.units`."""
+        repeat = self.balance == "oversample"
+        return [unit for rows in _rows_by(pairs(self.samples)) for unit in _group(rows, self.labels, repeat=repeat)]
+
+
+class Videos(Units):
+    """The crops of a video; more of them than a batch holds are divided at random."""
+
+    divided = True
+
+    def units(self, counts: Indices) -> list[Indices]:
+        """See `Units.units`."""
+        return [np.repeat(rows, counts[rows]) for rows in _rows_by(numbered(self.samples, "dataset", "video_id"))]
 
 
 def paired(samples: pa.Table, labels: Indices) -> Indices:

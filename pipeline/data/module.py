@@ -8,13 +8,15 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from facemill.options import create_all
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data.balance import BalancedSampler
-from facemill.pipeline.data.batching import UnitSampler
+from facemill.pipeline.data.batching import BatchSampler
 from facemill.pipeline.data.dataset import FaceDataset
 from facemill.pipeline.data.fields import MASK
 from facemill.pipeline.data.loader import FaceLoader
 from facemill.pipeline.data.split import Roots
+from facemill.registry import BATCHINGS
 from facemill.seeded import seeded_generator
 
 __all__ = ["TrainingData"]
@@ -36,7 +38,7 @@ class TrainingData:
     Attributes:
         train, val: the datasets.
         train_loader: shuffled and balanced; an incomplete last batch is dropped unless it is the only one. With
-            `batch_by`, see `UnitSampler`.
+            `batch_by`, see `Batching`.
         val_loader: every sample once, in order, over all ranks together.
 
     Raises:
@@ -61,14 +63,16 @@ class TrainingData:
         self.val = FaceDataset(roots, "train" if s.overfit else "val", fields=(), **again)
         chosen = _choose(self.train.labels, s, seed)
         labels = self.train.labels[chosen]
-        order: dict[str, Any] = {"balance": s.balance, "seed": seed, "rank": rank, "world": world}
+        ranked = {"seed": seed, "rank": rank, "world": world}
         if s.batch_by == "none":
-            self._sampler = _Chosen(chosen, BalancedSampler(labels, **order))
+            self._sampler = _Chosen(chosen, BalancedSampler(labels, balance=s.balance, **ranked))
             drop = len(self._sampler) >= s.batch
             self.train_loader = self._loader(self.train, batch_size=s.batch, sampler=self._sampler, drop_last=drop)
         else:
-            units = UnitSampler(self.train.samples.take(chosen), labels, s.batch_by, s.batch, **order)
-            self._sampler = _Chosen(chosen, units)
+            wanted = {s.batch_by: s.batch_options}
+            batching = create_all(BATCHINGS, wanted, prefix="train.batch_by=")[s.batch_by]
+            batching.start(self.train.samples.take(chosen), labels, s.batch, s.balance)
+            self._sampler = _Chosen(chosen, BatchSampler(batching, **ranked))
             self.train_loader = self._loader(self.train, batch_sampler=self._sampler)
         in_order = _choose(self.val.labels, s, seed)[rank::world].tolist()
         self.val_loader = self._loader(self.val, batch_size=s.batch, sampler=in_order)
@@ -105,7 +109,7 @@ def _choose(labels: NDArray[np.int64], s: TrainSettings, seed: int) -> NDArray[n
 class _Chosen(Sampler[Any]):
     """A sampler of some of the samples, or of batches of them: `sampler` gives places in `chosen`."""
 
-    def __init__(self, chosen: NDArray[np.int64], sampler: BalancedSampler | UnitSampler) -> None:
+    def __init__(self, chosen: NDArray[np.int64], sampler: BalancedSampler | BatchSampler) -> None:
         self._chosen, self._sampler = chosen, sampler
         self.set_epoch = sampler.set_epoch
 

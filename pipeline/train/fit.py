@@ -15,6 +15,7 @@ from facemill.detectors.forgery import create, options_of
 from facemill.manifests.printable import printable
 from facemill.manifests.shards.dataset import DATASET_FILE, read_dataset
 from facemill.manifests.storage import read_json, sha256_of
+from facemill.options import check_options
 from facemill.own_code import changes, describe, is_own, use_current_folder
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.data import TrainingData
@@ -39,7 +40,15 @@ from facemill.pipeline.train.run_folder import (
     read_config,
     write_trained_on,
 )
-from facemill.registry import FORGERY_DETECTORS, OBJECTIVES, TRANSFORMS, Registry
+from facemill.registry import (
+    BATCHINGS,
+    FORGERY_DETECTORS,
+    OBJECTIVES,
+    OPTIMIZERS,
+    SCHEDULES,
+    TRANSFORMS,
+    Registry,
+)
 
 __all__ = ["TrainResult", "configure", "train"]
 
@@ -188,11 +197,14 @@ def configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
     s = recipe.train
     parts: list[tuple[Registry[Any], str]] = [(FORGERY_DETECTORS, detector), (OBJECTIVES, s.objective.name)]
     parts += [(TRANSFORMS, name) for name in s.augment.more]
+    parts += [(OPTIMIZERS, s.optimizer.name), (SCHEDULES, s.schedule.name), (BATCHINGS, s.batch_by)]
     own = [(registry, name) for registry, name in parts if is_own(name)]
     if own:
         use_current_folder()
     code = tuple(describe(name) for registry, name in own if registry[name])  # which imports it
     options = options_of(detector, s.model)
+    if s.batch_by != "none":
+        check_options(f"train.batch_by={s.batch_by}", BATCHINGS[s.batch_by].options_type, s.batch_options)
     for folder in data:
         read_dataset(folder)
     return RunConfig(

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, StepLR
 
 from facemill import ConfigError
 from facemill.pipeline.config.train_settings import OptimizerSettings, ScheduleSettings
-from facemill.registry import nearest
+from facemill.registry import OPTIMIZERS, SCHEDULES, nearest
 
 __all__ = ["create_optimizer", "create_schedule"]
 
@@ -41,8 +41,21 @@ def create_optimizer(module: nn.Module, settings: OptimizerSettings) -> Optimize
 
 
 def create_schedule(optimizer: Optimizer, settings: ScheduleSettings, epochs: int) -> LRScheduler:
-    """Create the schedule of a run of so many epochs; it is to be stepped after each."""
+    """Create the schedule of a run of so many epochs; it is to be stepped after each.
+
+    A user's own gets the number of epochs if it takes an argument `epochs`.
+
+    Raises:
+        ConfigError: if there is no such schedule, or it does not take the options.
+    """
     s = settings
+    if s.name not in ("constant", "step", "cosine"):
+        kind = _schedule(s.name)
+        given = {"epochs": epochs} if "epochs" in inspect.signature(kind).parameters else {}
+        try:
+            return kind(optimizer, **{**given, **s.options})
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"The schedule {s.name} cannot be made from train.schedule: {error}.") from None
     if s.name == "step" and not s.warmup:
         return StepLR(optimizer, s.every, s.gamma)
 
@@ -73,6 +86,8 @@ def _find(s: OptimizerSettings) -> tuple[Callable[..., Optimizer], dict[str, Any
         momentum = {"momentum": s.betas[0]} if "betas" in given else {}
         return partial(timm.optim.create_optimizer_v2, opt=s.name), {**given, **momentum, **decay}
     kinds: dict[str, Any] = {name.lower(): kind for name, kind in vars(torch.optim).items() if _is_optimizer(kind)}
+    if s.name in OPTIMIZERS:
+        kinds[s.name] = OPTIMIZERS[s.name]
     if s.name not in kinds:
         hint = nearest(s.name, [*kinds, *known])
         raise ConfigError(
@@ -80,6 +95,20 @@ def _find(s: OptimizerSettings) -> tuple[Callable[..., Optimizer], dict[str, Any
         )
     taken = inspect.signature(kinds[s.name]).parameters
     return kinds[s.name], {key: value for key, value in {**given, **decay}.items() if key in taken}
+
+
+def _schedule(name: str) -> type[LRScheduler]:
+    if name in SCHEDULES:
+        return SCHEDULES[name]
+    kinds = {
+        kind.__name__: kind
+        for kind in vars(torch.optim.lr_scheduler).values()
+        if inspect.isclass(kind) and issubclass(kind, LRScheduler) and kind is not LRScheduler
+    }
+    if name not in kinds:
+        known = ["constant", "step", "cosine", *kinds]
+        raise ConfigError(f"There is no schedule {name!r}{nearest(name, known)}: use one of {', '.join(known)}.")
+    return kinds[name]
 
 
 def _is_optimizer(kind: object) -> bool:

@@ -9,7 +9,8 @@ import pytest
 from facemill import ConfigError
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import FaceDataset, TrainingData
-from facemill.pipeline.data.batching import UnitSampler
+from facemill.pipeline.data.batching import Batching, BatchSampler
+from facemill.registry import BATCHINGS
 from tests.pipeline.data.built import build, samples_of, video
 
 FRAMES = range(0, 60, 10)
@@ -65,8 +66,10 @@ def names(faces, indices) -> list[tuple[str, float]]:
     return [(row["video_id"], row["frame_index"] - (row["pair_offset"] or 0) + row["track_id"] / 2) for row in rows]
 
 
-def batches(faces, by, batch=8, epoch=0, **options) -> list[list[int]]:
-    sampler = UnitSampler(faces.samples, faces.labels, by, batch, **options)
+def batches(faces, by, batch=8, epoch=0, balance="oversample", **options) -> list[list[int]]:
+    batching = BATCHINGS[by]({})
+    batching.start(faces.samples, faces.labels, batch, balance)
+    sampler = BatchSampler(batching, **options)
     sampler.set_epoch(epoch)
     found = list(sampler)
     assert len(found) == len(sampler)
@@ -159,3 +162,17 @@ def test_training_gets_them(root, faces):
         lone = faces.samples["video_id"].to_pylist().index("f4")
         alone = [int(batch["pair"][batch.index == lone][0])] if lone in batch.index.tolist() else []
         assert set(fakes) - set(alone) <= set(batch["pair"][batch.labels == 0].tolist())
+
+
+@pytest.mark.parametrize("drawn", [[], [[0, 1], []], [[0, 1, 2, 3]], [[0, 99]], [[-1]]])
+def test_batches_of_ones_own_are_of_rows_that_exist_and_fit(faces, drawn):
+    class Own(Batching):
+        def draw(self, rng):
+            return drawn
+
+    own = Own({})
+    own.start(faces.samples.slice(0, 20), faces.labels[:20], 3, "none")
+    with pytest.raises(
+        ConfigError, match=r"Own\.draw must return batches of 1 to 3 rows, each from 0 to 19: correct it"
+    ):
+        BatchSampler(own)
