@@ -93,7 +93,8 @@ def write_card(
     """
     conditions = read_json(run / CONDITIONS_FILE)["parts"]
     packages = {name: version(name) for name in ("torch", "timm", "lightning")}
-    recipe = {"detector": config.detector, "options": config.options, "train": config.train.model_dump(mode="json", exclude={"model"})}
+    settings = config.train.model_dump(mode="json", exclude={"model"})
+    recipe = {"detector": config.detector, "options": config.options, "train": settings}
     own = [f"{code.name} (SHA-256 {code.sha256})" for code in config.code]
     text = _TEXT.format(
         head=yaml.safe_dump(_head(config), sort_keys=False),
