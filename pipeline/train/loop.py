@@ -16,7 +16,7 @@ from facemill.detectors.forgery.objective import classification_loss
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import TrainingData
 from facemill.pipeline.data.split import describe_sample
-from facemill.pipeline.train.auroc import ranked_auroc
+from facemill.pipeline.evaluate.auroc import ranked_auroc
 from facemill.pipeline.train.checkpoints import read_checkpoint, write_checkpoint
 from facemill.pipeline.train.epoch_log import EpochLog, Row, best_row
 from facemill.pipeline.train.module import ForgeryModule
