@@ -65,6 +65,7 @@ def load_model(run: str | Path, device: torch.device | str = "cpu") -> ForgeryDe
     those that the detector was trained on (`crop` in model.json).
 
     Examples:
+        >>> import torch
         >>> detector = facemill.load_model("run")
         >>> crops = torch.zeros(2, 3, 80, 80, dtype=torch.uint8)
         >>> with torch.no_grad():
