@@ -4,6 +4,7 @@ mkdocs runs this before rendering (`make docs`). README, ARCHITECTURE, CONTRIBUT
 """
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -175,5 +176,13 @@ def troubleshooting() -> None:
     write("troubleshooting", text, table(("reason", "cause", "retried by the same command"), rows))
 
 
-for page in (copies, datasets, detectors, recipes, files, commands, python, troubleshooting):
+def faithful() -> None:
+    """What the papers state, and where it is implemented."""
+    sys.path.insert(0, str(ROOT))  # mkdocs runs this file by its path
+    from docs.faithful import page, read_entries
+
+    write("faithful", page(read_entries()))
+
+
+for page in (copies, datasets, detectors, recipes, files, commands, python, troubleshooting, faithful):
     page()
