@@ -4,8 +4,7 @@
 """
 
 import ast
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from operator import attrgetter
@@ -19,13 +18,17 @@ from facemill.options import Options
 from facemill.pipeline.experiments.measure import count_size
 from facemill.registry import FORGERY_DETECTORS
 
-__all__ = ["PLAIN", "Entry", "faults", "page", "read_entries"]
+__all__ = ["PLAIN", "Entry", "faults", "page", "read_entries", "table"]
 
 ROOT = Path(__file__).parents[1]
 PLAIN = {"efficientnet_b4", "resnet18", "resnet34", "xception"}
 """The registry's detectors that are no paper's: a backbone and a linear layer."""
 
 _INTRO = """\
+---
+hide: [navigation, toc]
+---
+
 # How faithful?
 
 What each paper states, where the code does it, what the paper leaves open and what was chosen instead, the tests that
@@ -127,12 +130,18 @@ def page(entries: dict[str, Entry]) -> str:
         raise ValueError("\n".join(found))
     parts = [_INTRO]
     for name, entry in entries.items():
-        parts.append(f"## {name if name in FORGERY_DETECTORS else entry.paper}")
-        if name in FORGERY_DETECTORS:
-            parts.append(f"{entry.paper}. Released code: {entry.release}.")
-            parts.append(_table(("network", "paper", "release", "ours", ""), map(_size_row(name), entry.sizes)))
-        parts.append(_table(_HEAD if name in FORGERY_DETECTORS else _HEAD[:-1], (_row(s) for s in entry.statements)))
+        parts.append(f"## {entry.paper}")
+        if entry.sizes:
+            parts.append(f"Released code: {entry.release}. Weights in millions, and multiply-adds of an image in 1e9:")
+            parts.append(table(("network", "paper", "release", "ours", ""), map(_size_row(name), entry.sizes)))
+        parts.append(table(_HEAD if entry.release else _HEAD[:-1], map(_row, entry.statements)))
     return "\n\n".join(parts) + "\n"
+
+
+def table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table in Markdown; what a row has beyond its head is left out."""
+    lines = [list(head), ["---"] * len(head), *(list(map(str, row))[: len(head)] for row in rows)]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
 _HEAD = ("where", "statement", "code", "left open, and chosen", "tests", "release, where it differs")
@@ -144,7 +153,7 @@ def _row(s: Statement) -> tuple[str, ...]:
     return s.at, s.says, _lines(s.code), s.open or "-", names, s.release or "-"
 
 
-def _size_row(name: str) -> Any:
+def _size_row(name: str) -> Callable[[Size], tuple[str, ...]]:
     def row(size: Size) -> tuple[str, ...]:
         parameters, macs = (count_size(name, size.options, metric).mean for metric in ("parameters", "macs"))
         return size.network, size.paper, size.release, f"{parameters:.2f} M, {macs:.2f} G", size.note or "-"
@@ -152,10 +161,5 @@ def _size_row(name: str) -> Any:
     return row
 
 
-def _lines(items: Any) -> str:
+def _lines(items: Iterable[str]) -> str:
     return "<br>".join(f"`{item}`" for item in items)
-
-
-def _table(head: tuple[str, ...], rows: Any) -> str:
-    lines = [head, ("---",) * len(head), *(row[: len(head)] for row in rows)]
-    return "\n".join(f"| {' | '.join(re.sub(r'[|]', chr(92) + '|', cell) for cell in line)} |" for line in lines)
