@@ -29,13 +29,15 @@ _INTRO = """\
 hide: [navigation, toc]
 ---
 
+<style>.md-grid { max-width: 90rem; }</style>
+
 # How faithful?
 
 What each paper states, where the code does it, what the paper leaves open and what was chosen instead, the tests that
 hold it, and where the authors' released code differs. The paper is followed, also where its release differs, unless a
 row says otherwise; `form: release` of MAT and SIA builds the released networks, so that the authors' checkpoints can be
-evaluated. Modules, symbols and tests are looked up, and our sizes counted, whenever this page is made. "Open" means
-that the source does not say."""
+evaluated. Modules, symbols and tests are looked up, and our sizes counted, whenever this page is made; a
+test's name is written as the sentence that it is. "Open" means that the source does not say."""
 
 
 class Statement(Options):
@@ -148,9 +150,22 @@ _HEAD = ("where", "statement", "code", "left open, and chosen", "tests", "releas
 
 
 def _row(s: Statement) -> tuple[str, ...]:
-    tests = (test.partition("::") for test in s.tests)
-    names = _lines(f"{Path(file).parent.name}/{Path(file).name}: {function}" for file, _, function in tests)
-    return s.at, s.says, _lines(s.code), s.open or "-", names, s.release or "-"
+    return s.at, s.says, _places(s.code), s.open or "-", _sentences(s.tests), s.release or "-"
+
+
+def _places(codes: Iterable[str]) -> str:
+    """Symbols with their modules' files, which can wrap where names cannot."""
+    parts = (code.rpartition(":") for code in codes)
+    files = ((f", {module.replace('.', '/')}.py" if module else "", name) for module, _, name in parts)
+    return "<br>".join(f"`{name}`{file}" for file, name in files)
+
+
+def _sentences(tests: Iterable[str]) -> str:
+    """Names of tests as the sentences that they are, by file."""
+    files: dict[str, list[str]] = {}
+    for file, _, function in (test.partition("::") for test in tests):
+        files.setdefault(file, []).append(function.removeprefix("test_").replace("_", " "))
+    return "<br>".join(f"{file.removeprefix('tests/')}: {'; '.join(names)}" for file, names in files.items())
 
 
 def _size_row(name: str) -> Callable[[Size], tuple[str, ...]]:
@@ -159,7 +174,3 @@ def _size_row(name: str) -> Callable[[Size], tuple[str, ...]]:
         return size.network, size.paper, size.release, f"{parameters:.2f} M, {macs:.2f} G", size.note or "-"
 
     return row
-
-
-def _lines(items: Iterable[str]) -> str:
-    return "<br>".join(f"`{item}`" for item in items)
