@@ -122,17 +122,27 @@ def write_card(
 
 def _head(config: RunConfig) -> dict[str, Any]:
     """Front matter, by the names of Hugging Face's model cards."""
-    pretrained = config.options.get("pretrained") and not config.options.get("weights") and not config.init_from
-    known = timm.get_pretrained_cfg(config.options["backbone"]) if pretrained else None
+    base = getattr(_timm_weights(config), "hf_hub_id", None)
     return {
         "library_name": "facemill",
         "license": "other",
         "license_name": "terms-of-the-weights-and-of-the-videos",
         "license_link": "#license",
         "pipeline_tag": "image-classification",
-        **({"base_model": known.hf_hub_id} if known is not None and known.hf_hub_id else {}),
+        **({"base_model": base} if base else {}),
         "tags": ["deepfake-detection", "face-forgery-detection", config.detector],
     }
+
+
+def _timm_weights(config: RunConfig) -> Any:
+    """What timm knows of the weights that the training started from; None if it started from others, or none."""
+    options = config.options
+    if config.init_from is not None or options.get("weights") or not options.get("pretrained"):
+        return None
+    try:
+        return timm.get_pretrained_cfg(str(options.get("backbone")))
+    except RuntimeError:  # the name of an own detector's network
+        return None
 
 
 def _datasets(config: RunConfig, folders: Sequence[Path]) -> Iterator[tuple[object, ...]]:
@@ -177,10 +187,8 @@ def _weights(config: RunConfig) -> str:
     if options.get("weights"):
         return f"The backbone started from your own file {_code(Path(options['weights']).name)}, whose terms apply."
     if options.get("pretrained"):
-        name = options["backbone"]
-        known = timm.get_pretrained_cfg(name)
-        licence = (known.license if known else None) or "not stated by timm"
-        return f"The backbone started from timm's weights {_code(name)}, whose licence is: {_code(licence)}."
+        licence = getattr(_timm_weights(config), "license", None) or "not stated by timm"
+        return f"The backbone started from timm's {_code(options.get('backbone'))}, whose licence is: {_code(licence)}."
     return "Training started from no weights of others, as far as the options say."
 
 

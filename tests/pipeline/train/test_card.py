@@ -72,7 +72,9 @@ def test_the_manifest_is_named_by_its_hash(finished: TrainResult, toy: Path, tmp
     (tmp_path / "data/_state").mkdir(parents=True)
     (tmp_path / "data/_state/build.json").write_text(json.dumps({"manifest": "abc123"}))
     assert "| `abc123` |" in write(finished, tmp_path / "run", tmp_path / "data")
-    assert "| not recorded |" in write(finished, tmp_path / "run", toy)
+    card = write(finished, tmp_path / "run", toy)
+    assert "| not recorded |" in card
+    assert "AUC of frames: 0.7500; accuracy: 0.5000; intervals are not known." in card  # of an older checkpoint
 
 
 def test_intervals_are_those_of_resampled_videos(finished: TrainResult, toy: Path, tmp_path: Path) -> None:
@@ -115,6 +117,9 @@ def test_the_licence_is_that_of_the_first_weights(finished: TrainResult, toy: Pa
     assert "your own file `mine.pth`, whose terms apply" in text
     assert "base_model" not in head
     assert "the run `first` (SHA-256 12ab)" in licence(init_from="/runs/first", init_sha256="12ab")[0]
+    text, head = licence(options={"pretrained": True, "backbone": "mine"})
+    assert "`mine`, whose licence is: `not stated by timm`" in text
+    assert "base_model" not in head
     assert "from no weights of others" in licence(options={"pretrained": False})[0]
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_model
 from torch import Tensor
 
 import facemill
 from facemill import ConfigError, DetectorError
-from facemill.detectors.forgery import InputSpec
+from facemill.detectors.forgery import InputSpec, create
 from facemill.pipeline.data import FaceDataset, FaceLoader
 from facemill.pipeline.evaluate import score_faces
 from facemill.pipeline.train import TrainResult, load_run
@@ -117,16 +118,21 @@ def test_another_format_is_refused_in_one_sentence(folder: Path) -> None:
 
 
 def test_a_run_of_before_the_format_is_loaded(finished: TrainResult, crops: Tensor, tmp_path: Path) -> None:
-    """Such a run has a config.json only, at first without mean and std."""
-    shutil.copy(finished.run / "model.safetensors", tmp_path)
-    config = json.loads((finished.run / "config.json").read_text())
-    for name in ("mean", "std"):
-        del config["options"][name]
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    for name in ("model.safetensors", "config.json"):
+        shutil.copy(finished.run / name, tmp_path)
     old, new = facemill.load_model(tmp_path), facemill.load_model(finished.run)
-    assert old.input_spec == new.input_spec
     with torch.no_grad():
         assert torch.equal(old(old.preprocess(crops)).logit, new(new.preprocess(crops)).logit)
+
+
+def test_a_run_of_before_the_normalisation_was_an_option_keeps_what_it_had(tmp_path: Path) -> None:
+    """SIA's input was normalised by 0.5 whatever its backbone; now by what the backbone's weights were trained with."""
+    detector = create("sia", backbone="tinynet_e", positions=(2, 3), size=64)
+    save_model(detector, str(tmp_path / "model.safetensors"))
+    options = detector.options.model_dump(mode="json", exclude={"mean", "std"})
+    (tmp_path / "config.json").write_text(json.dumps({"facemill": "0.1.0", "detector": "sia", "options": options}))
+    assert detector.input_spec.mean != (0.5, 0.5, 0.5)
+    assert facemill.load_model(tmp_path).input_spec == InputSpec(64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', "[" * 100_000, '{"format": 1, "options": NaN}'])
