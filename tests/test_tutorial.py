@@ -71,6 +71,9 @@ def test_every_command_of_the_page_works(finished: Path) -> None:
     assert config["detector"] == "mine:Small"
     assert [code["name"] for code in config["code"]] == ["mine:Small", "mine:Contrast", "mine:Erase"]
     assert {code["file"] for code in config["code"]} == {str((finished / "mine.py").resolve())}
+    card = (finished / "run/README.md").read_text()
+    assert json.loads((finished / "faces/_state/build.json").read_text())["manifest"] in card
+    assert all(f"{code['name']} (SHA-256 {code['sha256']})" in card for code in config["code"])
     log = pandas.read_csv(finished / "run/log.csv")
     assert (log["train_contrast"] > 0).all()  # 0 if no batch holds both crops of a pair
     assert not any(key.startswith("objective") for key in load_file(finished / "run/model.safetensors"))
