@@ -4,7 +4,8 @@ mkdocs runs this before rendering (`make docs`). README, ARCHITECTURE, CONTRIBUT
 """
 
 import re
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ from facemill.pipeline.config.recipe import Recipe, available_recipes, load_reci
 from facemill.registry import ANNOTATORS, DATASETS, FACE_DETECTORS, FORGERY_DETECTORS
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # mkdocs runs this file by its path
+
+from docs.faithful import page as faithful_page  # noqa: E402
+from docs.faithful import read_entries, table  # noqa: E402
+
 COPIES = {"README": "index", "ARCHITECTURE": "architecture", "CONTRIBUTING": "contributing", "CHANGELOG": "changelog"}
 
 
@@ -32,13 +38,6 @@ def write(name: str, *parts: str) -> None:
     """Write a page of the site."""
     with mkdocs_gen_files.open(f"{name}.md", "w") as page:
         page.write("\n\n".join(parts) + "\n")
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A table in Markdown."""
-    lines = [list(head), *(list(map(str, row)) for row in rows)]
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
 def one_line(text: str | None) -> str:
@@ -175,5 +174,10 @@ def troubleshooting() -> None:
     write("troubleshooting", text, table(("reason", "cause", "retried by the same command"), rows))
 
 
-for page in (copies, datasets, detectors, recipes, files, commands, python, troubleshooting):
+def faithful() -> None:
+    """What the papers state, and where it is implemented."""
+    write("faithful", faithful_page(read_entries()))
+
+
+for page in (copies, datasets, detectors, recipes, files, commands, python, troubleshooting, faithful):
     page()

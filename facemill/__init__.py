@@ -11,6 +11,7 @@ from facemill.errors import ConfigError, DatasetError, DetectorError, FacemillEr
 if TYPE_CHECKING:
     from facemill.detectors.face import create as create_face_detector
     from facemill.detectors.forgery import create as create_forgery_detector
+    from facemill.detectors.forgery import load_model
     from facemill.manifests import read_videos as read_manifest
     from facemill.manifests import scan
     from facemill.manifests import write_videos as write_manifest
@@ -39,6 +40,7 @@ __all__ = [
     "difference_mask",
     "evaluate",
     "inspect",
+    "load_model",
     "load_recipe",
     "open_dataset",
     "read_manifest",
@@ -57,6 +59,7 @@ _PLACES = {
     "difference_mask": "masks.difference_mask",
     "evaluate": "pipeline.evaluate.evaluate",
     "inspect": "manifests.shards.summary.summarise",
+    "load_model": "detectors.forgery.load_model",
     "load_recipe": "pipeline.config.recipe.load_recipe",
     "open_dataset": "pipeline.data.FaceDataset",
     "read_manifest": "manifests.read_videos",

@@ -74,6 +74,9 @@ def test_every_command_of_the_page_works(finished: Path) -> None:
     assert [code["name"] for code in trial["code"]] == ["mine:Small", "mine:Halving", "mine:TwoVideos"]
     rates = pandas.read_csv(finished / "trial/log.csv")["learning_rate"]
     assert (rates / rates[0]).tolist() == [1, 0.5, 0.25]
+    card = (finished / "run/README.md").read_text()
+    assert json.loads((finished / "faces/_state/build.json").read_text())["manifest"] in card
+    assert all(f"{code['name']} (SHA-256 {code['sha256']})" in card for code in config["code"])
     log = pandas.read_csv(finished / "run/log.csv")
     assert (log["train_contrast"] > 0).all()  # 0 if no batch holds both crops of a pair
     assert not any(key.startswith("objective") for key in load_file(finished / "run/model.safetensors"))

@@ -15,6 +15,7 @@ from facemill.detectors.forgery.base import (
 from facemill.detectors.forgery.batch import ForgeryBatch
 from facemill.detectors.forgery.creation import create, create_objective, describe_options, options_of
 from facemill.detectors.forgery.objective import Classification, ForgeryObjective, LossTerms, TrainingStep
+from facemill.detectors.forgery.saved import load_model
 
 __all__ = [
     "BackboneOptions",
@@ -30,5 +31,6 @@ __all__ = [
     "create",
     "create_objective",
     "describe_options",
+    "load_model",
     "options_of",
 ]

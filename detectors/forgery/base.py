@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Self
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from facemill.detectors.forgery.objective import Classification, ForgeryObjective
 from facemill.options import Options
@@ -49,6 +50,30 @@ class InputSpec:
     def normalise(self, images: Tensor) -> Tensor:
         """Normalise images [B, 3, H, W] in 0..1 with `mean` and `std`."""
         return (images - _per_channel(self.mean, images)) / _per_channel(self.std, images)
+
+    def resize(self, images: Tensor) -> Tensor:
+        """Resize images [B, 3, H, W] in 0..1 to [B, 3, size, size], bilinearly with antialiasing."""
+        if images.shape[-2:] == (self.size, self.size):
+            return images
+        resized: Tensor = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
+        return resized.clamp(0, 1)
+
+    def preprocess(self, crops: Tensor) -> Tensor:
+        """Make a detector's input, [N, 3, size, size], of RGB crops, as evaluation does.
+
+        Args:
+            crops: [N, 3, H, W], uint8, or float in 0..1.
+
+        Raises:
+            ValueError: for another shape, type or range.
+        """
+        if crops.ndim != 4 or crops.shape[1] != 3:
+            raise ValueError(f"Crops are [N, 3, H, W], not {list(crops.shape)}: put the channels second.")
+        if crops.dtype == torch.uint8:
+            crops = crops.float() / 255
+        elif not crops.is_floating_point() or not bool(((crops >= 0) & (crops <= 1)).all()):
+            raise ValueError(f"Crops are uint8, or float in 0..1, and these ({crops.dtype}) are not: convert them.")
+        return self.normalise(self.resize(crops.float()))
 
 
 def _per_channel(values: tuple[float, ...], images: Tensor) -> Tensor:
@@ -155,6 +180,10 @@ class ForgeryDetector(nn.Module, ABC):
     @abstractmethod
     def cam_layer(self) -> nn.Module:
         """The module whose output, [B, C, h, w], Grad-CAM uses: usually the last with spatial extent."""
+
+    def preprocess(self, crops: Tensor) -> Tensor:
+        """Make the input of crops [N, 3, H, W], uint8 or float in 0..1: see `InputSpec.preprocess`."""
+        return self.input_spec.preprocess(crops)
 
     def explain(self, images: Tensor) -> dict[str, Tensor]:
         """The detector's own heat maps by name: each [B, h, w], of any range and size.

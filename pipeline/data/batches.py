@@ -1,7 +1,6 @@
 """Conversion of stored uint8 batches to the inputs of a detector and its loss, on the batch's device."""
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from facemill.detectors.forgery import ForgeryBatch, InputSpec
@@ -33,7 +32,7 @@ def prepare(
     if raw.masks is not None:
         batch["mask"] = (raw.masks > 127).float()
     if batch.images.shape[-1] != spec.size:
-        _resize(batch, spec.size)
+        _resize(batch, spec)
     if augmentation is not None:
         augmentation(batch, epoch=epoch, step=step)
         if alpha := augmentation.settings.mixup:
@@ -49,10 +48,9 @@ def prepare(
     return batch
 
 
-def _resize(batch: ForgeryBatch, side: int) -> None:
+def _resize(batch: ForgeryBatch, spec: InputSpec) -> None:
     if "landmarks" in batch:
-        batch["landmarks"] = batch["landmarks"] * (side / batch.images.shape[-1])
-    images: Tensor = F.interpolate(batch.images, (side, side), mode="bilinear", align_corners=False, antialias=True)
-    batch["image"] = images.clamp(0, 1)
+        batch["landmarks"] = batch["landmarks"] * (spec.size / batch.images.shape[-1])
+    batch["image"] = spec.resize(batch.images)
     if batch.masks is not None:
-        batch["mask"] = F.interpolate(batch.masks, (side, side), mode="nearest-exact")
+        batch["mask"] = F.interpolate(batch.masks, (spec.size, spec.size), mode="nearest-exact")

@@ -15,7 +15,7 @@ from facemill.pipeline.data.batching import BatchSampler
 from facemill.pipeline.data.dataset import FaceDataset
 from facemill.pipeline.data.fields import MASK
 from facemill.pipeline.data.loader import FaceLoader
-from facemill.pipeline.data.split import Roots
+from facemill.pipeline.data.split import Roots, list_folders
 from facemill.registry import BATCHINGS
 from facemill.seeded import seeded_generator
 
@@ -36,7 +36,8 @@ class TrainingData:
         rank, world: rank of this process in a distributed run, and number of ranks.
 
     Attributes:
-        train, val: the datasets.
+        roots: the datasets' folders.
+        train, val: the splits.
         train_loader: shuffled and balanced; an incomplete last batch is dropped unless it is the only one. With
             `batch_by`, see `Batching`.
         val_loader: every sample once, in order, over all ranks together.
@@ -57,6 +58,7 @@ class TrainingData:
         world: int = 1,
     ) -> None:
         s = settings
+        self.roots = list_folders(roots)
         self._workers = workers
         self.train = FaceDataset(roots, "train", frames=s.frames, every=s.every, seed=seed, fields=fields)
         again: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": seed} if s.overfit else {}

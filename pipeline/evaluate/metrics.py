@@ -20,7 +20,7 @@ from torchmetrics.functional.classification import (
     binary_roc,
 )
 
-from facemill.pipeline.train.auroc import ranks
+from facemill.pipeline.evaluate.auroc import ranks
 
 __all__ = [
     "DatasetGroup",

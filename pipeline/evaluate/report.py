@@ -14,6 +14,7 @@ from rich.text import Text
 
 from facemill.manifests.printable import printable
 from facemill.manifests.storage import write_atomically
+from facemill.pipeline.evaluate.intervals import half_intervals
 from facemill.pipeline.evaluate.metrics import Metrics, compute_metrics, score_videos, split_datasets, split_methods
 from facemill.pipeline.evaluate.scores import NO_CORRUPTION
 
@@ -31,7 +32,8 @@ def build_report(scores: pa.Table) -> Report:
     `frame` and `video` each hold `overall` (a `Metrics`), `datasets` (a list of rows: dataset, quality and their
     `Metrics`) and `methods` (a list of rows: dataset, quality, method and that method's `Metrics`, its fakes against
     the reals of the same dataset and quality). `robustness` holds `overall` (a list of rows: corruption, severity,
-    frame_auc and video_auc) and `datasets` (a list of such rows with dataset and quality).
+    frame_auc and video_auc) and `datasets` (a list of such rows with dataset and quality). `intervals` holds, for
+    `frame` and `video`, half the width of the 95 % interval of each overall metric (see `half_intervals`).
 
     Args:
         scores: rows of scores.parquet, of one or more datasets; corrupted images are used for `robustness` only.
@@ -40,6 +42,7 @@ def build_report(scores: pa.Table) -> Report:
     return {
         "frame": _summary(clean),
         "video": _summary(score_videos(clean)),
+        "intervals": half_intervals(clean),
         "robustness": _robustness(scores.filter(pc.field("corruption") != NO_CORRUPTION)),
     }
 

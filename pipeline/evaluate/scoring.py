@@ -17,7 +17,7 @@ from facemill.pipeline.data.split import describe_sample
 from facemill.pipeline.evaluate.corruptions import Corruption, corrupt
 from facemill.pipeline.evaluate.scores import COPIED, NO_CORRUPTION, SCORES
 
-__all__ = ["score_faces"]
+__all__ = ["score_faces", "scores_table"]
 
 
 def score_faces(
@@ -60,7 +60,7 @@ def score_faces(
             logits.append(logit.double().cpu())
             if on_progress is not None:
                 on_progress(raw.size)
-    return _to_table(faces.samples, torch.cat(rows).numpy(), torch.cat(logits).numpy(), corruption)
+    return scores_table(faces.samples, torch.cat(rows).numpy(), torch.cat(logits).numpy(), corruption)
 
 
 def _images(raw: ForgeryBatch, detector: ForgeryDetector, corruption: Corruption | None) -> Tensor:
@@ -70,9 +70,14 @@ def _images(raw: ForgeryBatch, detector: ForgeryDetector, corruption: Corruption
     return prepare(raw, detector.input_spec).images
 
 
-def _to_table(
-    samples: pa.Table, rows: NDArray[np.int64], logits: NDArray[np.float64], corruption: Corruption | None
+def scores_table(
+    samples: pa.Table, rows: NDArray[np.int64], logits: NDArray[np.float64], corruption: Corruption | None = None
 ) -> pa.Table:
+    """Log-odds [N] of rows [N] of a dataset's `samples` as a table with schema `SCORES`, in the order of `samples`.
+
+    Raises:
+        DetectorError: naming the sample, if one is not finite.
+    """
     if not np.isfinite(logits).all():
         sample = describe_sample(samples, int(rows[~np.isfinite(logits)].min()))
         raise DetectorError(f"The detector's output for {sample} is not finite: train it again, or use float32.")

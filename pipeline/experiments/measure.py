@@ -6,25 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.stats import t
 from torch.utils.flop_counter import FlopCounterMode
 
 from facemill.detectors.forgery import create
+from facemill.pipeline.evaluate.intervals import CONFIDENCE, NORMAL, draw, replicate, spread_of, video_keys
 from facemill.pipeline.evaluate.metrics import compute_metrics, score_videos
 from facemill.pipeline.experiments.figures import Figure
 
-__all__ = ["CONFIDENCE", "Measured", "Scores", "count_size", "replicate", "summarise"]
+__all__ = ["Measured", "Scores", "count_size", "summarise"]
 
-CONFIDENCE = 0.95
-REPLICATES = 200
 _PERCENT = {"acc": 100.0, "auc": 100.0, "eer": 100.0, "log_loss": 1.0}
-_KEY = ("dataset", "quality", "method", "label", "video_id")
-"""Columns that identify a video of a split."""
 
 Floats = NDArray[np.float64]
 
@@ -49,14 +45,13 @@ class Measured:
 class Scores:
     """The scores of an evaluation.
 
-    Videos are drawn with replacement, `REPLICATES` times; the draws of two evaluations of one dataset are the same.
+    Videos are drawn with replacement; the draws of two evaluations of one dataset are the same.
     """
 
     def __init__(self, path: Path) -> None:
         self._rows = pq.read_table(path)
-        self._videos = pc.unique(_keys(self._rows)).sort()
-        count = len(self._videos)
-        self._draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=REPLICATES)  # [R, V]
+        self._videos = pc.unique(video_keys(self._rows)).sort()
+        self._draws = draw(len(self._videos))
 
     def measure(self, figure: Figure) -> tuple[float, Floats] | None:
         """Measure a figure, and on each draw [R], in the paper's unit; None if the scores lack its data or a class."""
@@ -78,53 +73,9 @@ class Scores:
         value = getattr(compute_metrics(scores, labels, logits), figure.metric)
         if value is None or len(np.unique(labels)) < 2:
             return None
-        videos: Any = pc.index_in(_keys(rows), value_set=self._videos)
+        videos: Any = pc.index_in(video_keys(rows), value_set=self._videos)
         draws = replicate(figure.metric, scores, labels, logits, videos.to_numpy(), self._draws)
         return value * _PERCENT[figure.metric], draws * _PERCENT[figure.metric]
-
-
-def _keys(rows: pa.Table) -> "pa.Array[Any]":
-    parts: Any = [rows[name].cast(pa.string()) for name in _KEY]
-    keys: pa.ChunkedArray[Any] = pc.binary_join_element_wise(*parts, "\x1f")
-    return keys.combine_chunks()
-
-
-def replicate(
-    metric: str, scores: Floats, labels: NDArray[Any], logits: Floats, videos: NDArray[Any], draws: NDArray[Any]
-) -> Floats:
-    """Compute a metric of N samples with each sample counted as often as its video is drawn.
-
-    Args:
-        metric: as in `facemill.pipeline.evaluate.Metrics`; with all videos drawn once, the result is the same.
-        scores, labels, logits, videos: of the samples, [N]; a video is a column of `draws`.
-        draws: how often each video is drawn, [R, V].
-
-    Returns:
-        [R]; not a number where a draw lacks what the metric needs.
-    """
-    if metric in ("acc", "log_loss"):
-        values = (scores > 0.5) == (labels == 1)
-        if metric == "log_loss":
-            epsilon = np.finfo(np.float64).eps
-            values = -np.log(np.clip(np.where(labels == 1, scores, 1 - scores), epsilon, 1 - epsilon))
-        sums = np.bincount(videos, values.astype(np.float64), minlength=draws.shape[1])
-        with np.errstate(invalid="ignore"):  # a draw may have no video of a source
-            return np.asarray(draws @ sums / (draws @ np.bincount(videos, minlength=draws.shape[1])))
-    ranks, place = np.unique(-logits, return_inverse=True)  # from the highest logit to the lowest; equal ones together
-    found = [_rank_metric(metric, place, labels, draw[videos], len(ranks)) for draw in draws]
-    return np.array(found, np.float64)
-
-
-def _rank_metric(metric: str, place: NDArray[Any], labels: NDArray[Any], weights: NDArray[Any], ranks: int) -> float:
-    fakes = np.bincount(place, weights * (labels == 1), minlength=ranks)
-    reals = np.bincount(place, weights * (labels == 0), minlength=ranks)
-    if not fakes.sum() or not reals.sum():
-        return float("nan")
-    above = np.cumsum(fakes)
-    if metric == "auc":
-        return float((reals * (above - fakes / 2)).sum() / (fakes.sum() * reals.sum()))
-    fpr, tpr = (np.concatenate([[0.0], np.cumsum(one) / one.sum()]) for one in (reals, fakes))
-    return float(np.interp(0.0, fpr + tpr - 1, fpr))
 
 
 def summarise(found: Sequence[tuple[float, Floats]]) -> Measured:
@@ -137,17 +88,12 @@ def summarise(found: Sequence[tuple[float, Floats]]) -> Measured:
         found: results of `Scores.measure`, one a seed.
     """
     values = np.array([value for value, _ in found])
-    tested = norm.ppf((1 + CONFIDENCE) / 2) * _spread_of(np.mean([draws for _, draws in found], axis=0))
+    tested = NORMAL * spread_of(np.mean([draws for _, draws in found], axis=0))
     if len(values) == 1:
         return Measured(float(values[0]), 1, None, float(tested))
     spread = float(values.std(ddof=1))
     trained = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * spread / np.sqrt(len(values))
     return Measured(float(values.mean()), len(values), spread, float(np.hypot(tested, trained)))
-
-
-def _spread_of(draws: Floats) -> float:
-    known = draws[np.isfinite(draws)]
-    return float(known.std()) if len(known) else float("nan")
 
 
 def count_size(detector: str, options: Mapping[str, Any], metric: str) -> Measured:

@@ -14,9 +14,10 @@ from jinja2 import Environment, StrictUndefined
 
 from facemill.manifests.storage import write_atomically
 from facemill.pipeline.evaluate.evaluation import SCORES_FILE
+from facemill.pipeline.evaluate.intervals import CONFIDENCE
 from facemill.pipeline.experiments.figures import Figure
 from facemill.pipeline.experiments.jobs import Jobs
-from facemill.pipeline.experiments.measure import CONFIDENCE, Measured, Scores, count_size, summarise
+from facemill.pipeline.experiments.measure import Measured, Scores, count_size, summarise
 from facemill.pipeline.experiments.tables import Experiment
 
 __all__ = ["Line", "Table", "make_tables", "write_tables"]

@@ -5,6 +5,7 @@ optimizer, schedule
 epoch          number of the epoch that has ended, from 0
 rows           of log.csv up to this epoch
 first_logits   log-odds [B], float32, of rank 0's first validation batch in this epoch
+scored         [N, 2], float64: row of the validation samples, and its log-odds in this epoch; not in older checkpoints
 """
 
 from pathlib import Path

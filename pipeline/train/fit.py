@@ -182,7 +182,7 @@ def train(
         with EpochLog(out, epochs=epochs, steps=faces.steps, progress=progress, writes=writes) as log:
             loop.run(log)
         first = next(iter(faces.val_loader))
-        on_rank_0(fabric, lambda: release(out, module, config, first, fabric.device, mixed=mixed))
+        on_rank_0(fabric, lambda: release(out, module, config, faces, first, fabric.device, mixed=mixed))
     return _read_result(out)
 
 

@@ -10,7 +10,7 @@ from facemill.detectors.forgery.released import Released, convert
 from facemill.detectors.weights import read_tensors
 from facemill.manifests.storage import atomic_path, sha256_of
 from facemill.pipeline.config.recipe import load_recipe
-from facemill.pipeline.train.run_folder import MODEL_FILE, RunConfig, write_config
+from facemill.pipeline.train.run_folder import MODEL_FILE, RunConfig, write_config, write_model
 
 __all__ = ["import_checkpoint"]
 
@@ -51,5 +51,6 @@ def import_checkpoint(detector: str, file: str | Path, out: str | Path) -> Relea
         init_from=str(file.absolute()),
         init_sha256=sha256_of(file),
     )
+    write_model(out, config, released.detector)
     write_config(out, config)
     return released

@@ -16,7 +16,7 @@ from facemill.detectors.forgery.objective import classification_loss
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import TrainingData
 from facemill.pipeline.data.split import describe_sample
-from facemill.pipeline.train.auroc import ranked_auroc
+from facemill.pipeline.evaluate.auroc import ranked_auroc
 from facemill.pipeline.train.checkpoints import read_checkpoint, write_checkpoint
 from facemill.pipeline.train.epoch_log import EpochLog, Row, best_row
 from facemill.pipeline.train.module import ForgeryModule
@@ -61,7 +61,7 @@ class TrainingLoop:
         self._fabric, self._module, self._schedule, self._data = fabric, module, schedule, data
         self._run, self._settings, self._seed, self._steps = run, settings, seed, steps
         self._wrapped, self._optimizer = fabric.setup(module, optimizer)  # the module in DDP, with autocast
-        self._first_logits = torch.empty(0)
+        self._first_logits, self._scored = torch.empty(0), torch.empty(0, 2)
         self.rows: list[Row] = []
 
     def resume(self) -> None:
@@ -154,6 +154,7 @@ class TrainingLoop:
                 f"The detector's output for {describe_sample(self._data.val.samples, int(broken.min()))} is not finite "
                 f"in the validation of epoch {epoch + 1}: lower train.optimizer.lr, or set train.precision=float32."
             )
+        self._scored = torch.stack([place.double(), logit.double()], 1).cpu()
         accuracy = ((logit > 0) == label).float().mean()
         loss = classification_loss(logit, label)
         return {"val_loss": float(loss), "val_auc": ranked_auroc(logit, label), "val_acc": float(accuracy)}
@@ -168,6 +169,7 @@ class TrainingLoop:
             "epoch": epoch,
             "rows": self.rows,
             "first_logits": self._first_logits,
+            "scored": self._scored,
         }
         # The best first: a run killed in between repeats this epoch on resume, and saves both.
         if best_row(self.rows) is self.rows[-1]:

@@ -1,20 +1,24 @@
-"""Release of a run's best weights, after checking that they reproduce the scores of training."""
+"""Release of a run's best weights with their model card, after checking that they reproduce the scores of training."""
 
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from safetensors.torch import save_model
 from torch import Tensor
 
 from facemill import DetectorError
-from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector
+from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector, load_model
+from facemill.detectors.forgery.saved import MODEL_FILE, load_detector
 from facemill.manifests.storage import atomic_path, write_atomically
-from facemill.pipeline.data import prepare
+from facemill.pipeline.data import TrainingData, prepare
+from facemill.pipeline.evaluate.scoring import scores_table
+from facemill.pipeline.train.card import write_card
 from facemill.pipeline.train.checkpoints import read_checkpoint
 from facemill.pipeline.train.module import ForgeryModule
-from facemill.pipeline.train.run_folder import BEST_CHECKPOINT, METRICS_FILE, MODEL_FILE, RunConfig, load_detector
+from facemill.pipeline.train.run_folder import BEST_CHECKPOINT, METRICS_FILE, RunConfig, saved_model, write_model
 
 __all__ = ["release", "try_release"]
 
@@ -31,15 +35,22 @@ def try_release(detector: ForgeryDetector, config: RunConfig) -> None:
         DetectorError: if the weights cannot be saved, or cannot be loaded into a new detector.
     """
     with TemporaryDirectory() as folder:
-        path = Path(folder) / MODEL_FILE
-        _save(detector, path)
-        load_detector(config, path)
+        _save(detector, Path(folder) / MODEL_FILE)
+        write_model(Path(folder), config, detector)
+        load_model(folder)
 
 
 def release(
-    out: Path, module: ForgeryModule, config: RunConfig, raw: ForgeryBatch, device: torch.device, *, mixed: bool
+    out: Path,
+    module: ForgeryModule,
+    config: RunConfig,
+    faces: TrainingData,
+    raw: ForgeryBatch,
+    device: torch.device,
+    *,
+    mixed: bool,
 ) -> None:
-    """Write model.safetensors from the best checkpoint, then metrics.json.
+    """Write model.safetensors from the best checkpoint, model.json and README.md, then metrics.json.
 
     Args:
         module: as trained; the best weights are loaded into its detector.
@@ -57,7 +68,7 @@ def release(
         expected.append((checkpoint["first_logits"], _AS_LOGGED))
     with atomic_path(out / MODEL_FILE) as temporary:
         _save(module.detector, temporary)
-        found = _log_odds(load_detector(config, temporary), raw, device)
+        found = _log_odds(load_detector(saved_model(config, module.detector), temporary), raw, device)
         for logits, tolerance in expected:
             if not torch.allclose(found, logits, rtol=tolerance, atol=tolerance):
                 worst = int((found - logits).abs().nan_to_num(torch.inf).argmax())
@@ -66,7 +77,14 @@ def release(
                     f"(log-odds {found[worst]:.4g} instead of {logits[worst]:.4g}), and are not released: the "
                     "detector depends on state that is not in its state dict, or was modified for training."
                 )
-    content = {"epochs": config.train.epochs, **checkpoint["rows"][checkpoint["epoch"]]}
+    write_model(out, config, module.detector)
+    best = checkpoint["rows"][checkpoint["epoch"]]
+    scores = None
+    if "scored" in checkpoint:
+        places, logits = checkpoint["scored"].numpy().T
+        scores = scores_table(faces.val.samples, places.astype(np.int64), logits)
+    write_card(out, config, faces.roots, best, scores)
+    content = {"epochs": config.train.epochs, **best}
     write_atomically(out / METRICS_FILE, f"{json.dumps(content, indent=2)}\n".encode())
 
 

@@ -7,6 +7,8 @@ checkpoints/        last.ckpt for resuming, best.ckpt by validation AUC
 log.csv             a row per epoch: learning rate, training loss and its terms, validation metrics
 logs/               the same as TensorBoard events
 model.safetensors   the best weights, for release
+model.json          which network they are of, and its input: what `facemill.load_model` needs besides
+README.md           model card
 metrics.json        of the best epoch; written last: marks the run as finished
 """
 
@@ -17,19 +19,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_model
 
-from facemill import ConfigError, DetectorError, __version__
-from facemill.detectors.forgery import ForgeryDetector, create
-from facemill.detectors.forgery.base import IMAGENET_MEAN, IMAGENET_STD
+from facemill import ConfigError, __version__
+from facemill.detectors.forgery import ForgeryDetector, load_model
+from facemill.detectors.forgery.saved import INFO_FILE, MODEL_FILE, SavedModel, complete
 from facemill.manifests.storage import atomic_path, read_json, write_atomically
-from facemill.own_code import OwnCode, admit
+from facemill.own_code import OwnCode
 from facemill.pipeline.config.settings import Settings
 from facemill.pipeline.config.train_settings import TrainSettings
 
 __all__ = [
     "BEST_CHECKPOINT",
+    "CARD_FILE",
     "CONDITIONS_FILE",
     "CONFIG_FILE",
     "LAST_CHECKPOINT",
@@ -39,27 +40,22 @@ __all__ = [
     "MODEL_FILE",
     "TRAINED_ON_FILE",
     "RunConfig",
-    "load_detector",
     "load_run",
     "read_config",
     "read_trained_on",
+    "saved_model",
     "write_config",
+    "write_model",
     "write_trained_on",
 ]
 
+CARD_FILE = "README.md"
 CONFIG_FILE = "config.json"
 CONDITIONS_FILE = "conditions.json"
 METRICS_FILE = "metrics.json"
-MODEL_FILE = "model.safetensors"
 TRAINED_ON_FILE = "trained_on.parquet"
 LOG_FILE = "log.csv"
 LOGS_FOLDER = "logs"
-_IMAGENET = {"mean": [*IMAGENET_MEAN], "std": [*IMAGENET_STD]}
-_UNRECORDED = {
-    **dict.fromkeys(("etd", "lrl", "mat"), _IMAGENET),
-    "sia": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
-}
-"""Mean and std of runs that do not record them: those of the detector before they were options."""
 LAST_CHECKPOINT = "checkpoints/last.ckpt"
 BEST_CHECKPOINT = "checkpoints/best.ckpt"
 
@@ -108,7 +104,7 @@ def read_config(run: Path) -> RunConfig:
     except (OSError, ValueError, ValidationError) as error:
         fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise ConfigError(f"{path} is damaged ({fault}): train again.") from None
-    return config.model_copy(update={"options": {**_UNRECORDED.get(config.detector, {}), **config.options}})
+    return config.model_copy(update={"options": complete(config.detector, config.options)})
 
 
 def write_trained_on(run: Path, contents: pa.Table) -> None:
@@ -134,33 +130,29 @@ def read_trained_on(run: Path) -> pa.Table | None:
 
 
 def load_run(run: str | Path, device: torch.device | str = "cpu") -> tuple[ForgeryDetector, RunConfig]:
-    """Load a finished run's detector with its best weights, in eval mode, onto a device.
+    """Load a finished run's detector with its best weights, in eval mode, onto a device: `load_model` with the config.
 
     Raises:
         ConfigError: if there is no run, or it has not finished.
         DetectorError: if the weights are damaged.
     """
-    run = Path(run)
-    config = read_config(run)
-    path = run / MODEL_FILE
-    if not path.is_file():
-        raise ConfigError(f"The run in {run} has not finished: continue it with `facemill train … --resume` first.")
-    return load_detector(config, path).to(device).eval(), config
+    config = read_config(Path(run))
+    return load_model(run, device), config
 
 
-def load_detector(config: RunConfig, weights: Path) -> ForgeryDetector:
-    """Create a run's detector with released weights, on the CPU.
+def write_model(run: Path, config: RunConfig, detector: ForgeryDetector) -> None:
+    """Write a run's model.json, atomically."""
+    saved = saved_model(config, detector)
+    write_atomically(run / INFO_FILE, f"{saved.model_dump_json(indent=2)}\n".encode())
 
-    Raises:
-        DetectorError: if the weights are damaged or of another detector.
-    """
-    admit(code for code in config.code if code.name == config.detector)
-    # All weights come from the run, so pretrained weights of the backbone are not needed.
-    own = {name: value for name, value in {"pretrained": False, "weights": None}.items() if name in config.options}
-    detector = create(config.detector, **{**config.options, **own})
-    try:
-        load_model(detector, weights)
-    except (SafetensorError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise DetectorError(f"{weights} cannot be loaded ({reason}): train again.") from None
-    return detector
+
+def saved_model(config: RunConfig, detector: ForgeryDetector) -> SavedModel:
+    """The part of a run's configuration that loading its network takes."""
+    return SavedModel(
+        facemill=__version__,
+        detector=config.detector,
+        options=config.options,
+        input=detector.input_spec,
+        crop=config.crop,
+        code=next((code for code in config.code if code.name == config.detector), None),
+    )

@@ -24,6 +24,29 @@ def test_the_papers_settings() -> None:
     assert recipes["default"].detect.detector == recipes["sia"].detect.detector == "mtcnn"
 
 
+@pytest.mark.parametrize(
+    ("name", "lr", "weight_decay", "batch", "epochs"),
+    [
+        ("etd", 5e-4, None, 256, 20),
+        ("lrl", 2e-4, 1e-5, 32, 50),
+        ("mat", 1e-3, 1e-6, 48, None),
+        ("sia", 1e-3, 1e-5, 32, None),
+        ("sola", 1e-3, None, 32, 50),
+    ],
+)
+def test_the_papers_training(name: str, lr: float, weight_decay: float | None, batch: int, epochs: int | None) -> None:
+    """None where the paper gives no number."""
+    train = load_recipe(name).train
+    assert (train.optimizer.name, train.optimizer.lr, train.batch) == ("adam", lr, batch)
+    assert weight_decay in (None, train.optimizer.weight_decay)
+    assert epochs in (None, train.epochs)
+    steps = {"etd": (5, 0.5), "lrl": (10, 0.5), "sia": (5, 0.1)}
+    if name in steps:
+        assert (train.schedule.name, train.schedule.every, train.schedule.gamma) == ("step", *steps[name])
+    if name in ("lrl", "sia", "sola"):
+        assert train.optimizer.betas == (0.9, 0.999)
+
+
 def test_overrides_are_applied_in_order_and_read_as_yaml() -> None:
     recipe = load_recipe("default", ["crop.size=380", "crop.size=64", "detect.max_side=null", "mask.threshold=auto"])
     assert recipe.crop.size == 64

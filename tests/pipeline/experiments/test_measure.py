@@ -7,10 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from facemill.pipeline.evaluate.intervals import replicate
 from facemill.pipeline.evaluate.metrics import compute_metrics, score_videos
 from facemill.pipeline.experiments import find_experiment
 from facemill.pipeline.experiments.figures import parse_figures
-from facemill.pipeline.experiments.measure import Scores, count_size, replicate, summarise
+from facemill.pipeline.experiments.measure import Scores, count_size, summarise
 from tests.pipeline.evaluate.score_rows import random_frames
 
 METHODS = {"Deepfakes": 1.0, "Face2Face": 0.5, "FaceSwap": 0.3, "NeuralTextures": 0.1, "FaceShifter": 0.2}

@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 from facemill import ConfigError, DatasetError, DetectorError
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.data import FaceDataset
+from facemill.pipeline.evaluate.auroc import ranked_auroc
 from facemill.pipeline.train import TrainResult, load_run, train
-from facemill.pipeline.train.auroc import ranked_auroc
 from facemill.pipeline.train.epoch_log import EpochLog, best_row
 from facemill.pipeline.train.module import ForgeryModule
 from tests.pipeline.trained import SMALL, build_toy
