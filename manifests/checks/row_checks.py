@@ -217,7 +217,7 @@ def _unlike_original(name: str) -> Callable[[Rows], Mask]:
 
 
 def _same_image(rows: Rows) -> Mask:
-    hashes = rows["image_sha256"]
+    hashes = rows["pixels"]
     return rows.paired & rows.equal("label", 1) & ~differs(hashes, hashes.take(pa.array(np.maximum(rows.original, 0))))
 
 
