@@ -1,6 +1,6 @@
 """Verification: re-reads a whole built dataset and lists all faults.
 
-The rules are in `row_checks` and `group_checks` (rows of samples.parquet), `sample_checks` (images),
+The rules are in `row_checks`, `face_rules` and `group_checks` (rows of samples.parquet), `sample_checks` (images),
 `shard_checks` (shards against samples.parquet), `dataset_checks`, `facts_checks`, `side_checks` and `state_checks`
 (files against each other);
 implausible findings are in `plausibility`.
@@ -93,7 +93,7 @@ def verify(
         >>> facemill.verify("shards").problems
         ()
 
-    Memory holds samples.parquet and faces.parquet as Arrow tables, the manifest, a thumbnail of 192 bytes per
+    Memory holds samples.parquet and faces.parquet as Arrow tables, the manifest, 264 bytes of pixels per
     sample, and a few samples per thread.
 
     Args:
