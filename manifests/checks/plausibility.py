@@ -53,20 +53,9 @@ def implausible(rows: Rows, videos: pa.Table | None, seen: Seen) -> Iterator[Pro
     """All implausible properties of the rows."""
     if not len(rows):
         return
-    yield from _empty_and_full_masks(rows)
+    yield from _odd_samples(rows, seen)
     yield from _coverage(rows)
     yield from _faint_methods(rows)
-    yield from _of_videos(
-        rows,
-        "masks_outside",
-        "masks of the fake",
-        "lie mostly outside of the face box",
-        _masks_outside(rows, seen),
-        _masked(rows),
-    )
-    yield from _of_videos(rows, "blank_images", "images of", "show nothing", _blank(seen))
-    yield from _of_videos(rows, "video_shard", "samples of", "are in another shard than its first", _elsewhere(rows))
-    yield from _same_images(rows)
     yield from _jumps(rows, seen)
     yield from _predictors(rows)
     yield from _colours(rows, seen)
@@ -83,14 +72,26 @@ def _masked(rows: Rows) -> Mask:
     return rows.equal("label", 1) & known
 
 
-def _empty_and_full_masks(rows: Rows) -> Iterator[Problem]:
-    """Videos with empty or full masks: one warning per video."""
-    coverage = rows.numbers("mask_coverage")
-    for check, what, odd in (("empty_masks", "empty", coverage == 0), ("full_masks", "full", coverage >= FULL)):
-        yield from _of_videos(rows, check, "masks of the fake", f"are {what}", odd, _masked(rows))
+def _odd_samples(rows: Rows, seen: Seen) -> Iterator[Problem]:
+    """Videos with samples that are odd in one way: one warning per video and way."""
+    coverage, masked, every, real = rows.numbers("mask_coverage"), _masked(rows), seen.there, rows.equal("label", 0)
+    for check, things, what, odd, among in (
+        ("empty_masks", "masks of the fake", "are empty", coverage == 0, masked),
+        ("full_masks", "masks of the fake", "are full", coverage >= FULL, masked),
+        ("masks_outside", "masks of the fake", "lie mostly outside of the face box", _outside(rows, seen), masked),
+        ("blank_images", "images of", "show nothing", _blank(seen), every),
+        ("video_shard", "samples of", "are in another shard than its first", _elsewhere(rows), every),
+        ("real_is_fake", "images of the real", "are identical to those of a fake", _also_fakes(rows), real),
+    ):
+        counts = np.bincount(rows.video_codes[among & odd], minlength=rows.video_codes.max() + 1)
+        totals = np.bincount(rows.video_codes[among], minlength=len(counts))
+        for position in _first_rows(rows.video_codes, counts > 0):
+            video = rows.video_codes[position]
+            message = f"{counts[video]} of {totals[video]} {things} {_word(rows, 'video_id', position)} {what}"
+            yield Problem(SAMPLES_FILE, message, check=check)
 
 
-def _masks_outside(rows: Rows, seen: Seen) -> Mask:
+def _outside(rows: Rows, seen: Seen) -> Mask:
     """Masks of which the larger part, and a noticeable one, lies outside of the face box."""
     centres = (np.stack(np.meshgrid(*[np.arange(THUMBNAIL)] * 2), axis=-1).reshape(-1, 2) + 0.5) / THUMBNAIL
     affine, box = (rows.numbers(name).astype(np.float64) for name in ("affine", "bbox"))
@@ -107,19 +108,6 @@ def _masks_outside(rows: Rows, seen: Seen) -> Mask:
             outside = (mask * ~inside).mean(axis=1)
             odd[part] = (outside > OUTSIDE) & (outside > mask.mean(axis=1) / 2)
     return odd
-
-
-def _of_videos(
-    rows: Rows, check: str, things: str, what: str, odd: Mask, among: Mask | None = None
-) -> Iterator[Problem]:
-    """A warning per video with odd samples, among some of its samples only if given."""
-    among = np.ones(len(rows), bool) if among is None else among
-    counts = np.bincount(rows.video_codes[among & odd], minlength=rows.video_codes.max() + 1)
-    totals = np.bincount(rows.video_codes[among], minlength=len(counts))
-    for position in _first_rows(rows.video_codes, counts > 0):
-        video = rows.video_codes[position]
-        message = f"{counts[video]} of {totals[video]} {things} {_word(rows, 'video_id', position)} {what}"
-        yield Problem(SAMPLES_FILE, message, check=check)
 
 
 def _video_coverage(rows: Rows) -> tuple[NDArray[np.int64], Floats]:
@@ -166,9 +154,9 @@ def _faint_methods(rows: Rows) -> Iterator[Problem]:
 
 
 def _blank(seen: Seen) -> Mask:
-    """Images, of those that could be read, of one colour."""
+    """Images of one colour."""
     images = seen.values["image"].reshape(len(seen.values), -1, 3)
-    return np.asarray(seen.there & (np.ptp(images, axis=1).max(axis=1) <= BLANK))
+    return np.asarray(np.ptp(images, axis=1).max(axis=1) <= BLANK)
 
 
 def _elsewhere(rows: Rows) -> Mask:
@@ -178,16 +166,11 @@ def _elsewhere(rows: Rows) -> Mask:
     return np.asarray(shards != shards[first][rows.video_codes])
 
 
-def _same_images(rows: Rows) -> Iterator[Problem]:
+def _also_fakes(rows: Rows) -> Mask:
     """Reals with the same image as a fake."""
     real = rows.equal("label", 0)
-    hashes = rows["pixels"]
-    of_fakes = hashes.filter(pa.array(~real))
-    shared = np.asarray(pc.is_in(hashes, value_set=of_fakes).to_numpy()) & real
-    for position in _first_rows(rows.video_codes, _any_by(rows.video_codes, shared)):
-        count = int((shared & (rows.video_codes == rows.video_codes[position])).sum())
-        message = f"{count} images of the real {_word(rows, 'video_id', position)} are identical to those of a fake"
-        yield Problem(SAMPLES_FILE, message, check="real_is_fake")
+    of_fakes = rows["pixels"].filter(pa.array(~real))
+    return np.asarray(pc.is_in(rows["pixels"], value_set=of_fakes).to_numpy()) & real
 
 
 def _same_files(videos: pa.Table) -> Iterator[Problem]:

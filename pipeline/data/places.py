@@ -78,7 +78,7 @@ def _locate(folder: Path, samples: pa.Table, schema: pa.Schema) -> pa.Table:
         for position, sample_id in zip(at, samples["sample_id"].take(at).to_pylist(), strict=True):
             if index.sample_ids[rows[position]] != sample_id:
                 place = f"Row {rows[position]} of {folder / shard}"
-                raise other_sample(place, index.sample_ids[rows[position]], sample_id)
+                raise other_sample(place, index.sample_ids[rows[position]], str(sample_id))
         for name in names:
             if name in index.places:
                 found[name][at] = index.places[name][rows[at]]

@@ -162,7 +162,7 @@ def test_reals_that_are_fakes(parts, tmp_path):
     parts.change(0, image=other.image, image_sha256=other.record.image_sha256)
     found = {problem.check: problem.message for problem in warnings(parts, tmp_path)}
     assert found["real_file_is_fake"] == "the file of the real video real0 is identical to that of a fake"
-    assert found["real_is_fake"] == "1 images of the real real0 are identical to those of a fake"
+    assert found["real_is_fake"] == "1 of 2 images of the real real0 are identical to those of a fake"
 
 
 def test_a_track_that_jumps_in_size(parts, tmp_path):
