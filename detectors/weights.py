@@ -46,7 +46,9 @@ def reason_of(error: Exception) -> str:
     """Short reason why a file cannot be read; torch's advice to load it with `weights_only=False` is left out."""
     if isinstance(error, pickle.UnpicklingError):
         return "it holds more than tensors"
-    words = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, LookupError | EOFError):  # opcodes of text, taken for a pickle's
+        return "it is not a file of tensors"
+    words = " ".join(str(error).split()).split(". ")[0] or type(error).__name__
     return words if len(words) <= 200 else f"{words[:200]}..."
 
 

@@ -27,6 +27,8 @@ CELL_BYTES = 64 << 10
 """Upper bound for the stored size of any table value that is not an image, including a frame's lists of faces."""
 LARGEST_SIDE = 8192
 """Largest side of an image that is read, in pixels."""
+COLOURS = {"gamma", "icc_profile", "chromaticity"}
+"""Pillow's names of what makes some programs convert an image's colours; sRGB does not."""
 ORIENTATION = 0x0112
 """EXIF tag; some readers rotate an image by it."""
 LONGEST_DOCUMENT = 64 << 20
@@ -59,6 +61,8 @@ def image_fault(encoded: bytes, mode: str) -> str | None:
                 return "has several frames"
             if opened.getexif().get(ORIENTATION, 1) != 1:
                 return "is marked as rotated"
+            if COLOURS & opened.info.keys():
+                return "has a colour profile"
             if opened.mode != mode:
                 return f"is stored as {opened.mode}, not {mode}"
             return None if _ends_well(encoded, opened.format) else "does not end where its format ends"

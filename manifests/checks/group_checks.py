@@ -61,15 +61,14 @@ def _too_many_frames(rows: Rows) -> Mask:
 
 def _in_two_splits(rows: Rows) -> Mask:
     """The first row of each image that is in two splits."""
-    image, split = _codes(rows["image_sha256"]), _codes(rows["split"])
+    image, split = _codes(rows["pixels"]), _codes(rows["split"])
     pairs = np.unique(np.stack([image, split]), axis=1)
     return _first_of(image, np.bincount(pairs[0], minlength=1)[image] > 1) if len(rows) else np.zeros(0, bool)
 
 
 def _other_splits(rows: Rows) -> dict[str, Any]:
-    both = rows.table.select(["image_sha256", "split", "sample_id"]).group_by("image_sha256")
-    found = both.aggregate([("split", "distinct")])
-    at = pc.index_in(rows["image_sha256"], value_set=found["image_sha256"])
+    found = rows.table.select(["pixels", "split"]).group_by("pixels").aggregate([("split", "distinct")])
+    at = pc.index_in(rows["pixels"], value_set=found["pixels"])
     splits = found["split_distinct"].take(at)
     return {"splits": _Joined(splits)}
 

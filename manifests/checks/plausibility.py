@@ -4,7 +4,6 @@ A check is a function of all rows, as in `row_checks`; values beyond the bounds 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,13 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from facemill.manifests.checks.crop_geometry import corners_in_crop
-from facemill.manifests.checks.sample_checks import THUMBNAIL
 from facemill.manifests.checks.sample_rows import Rows
+from facemill.manifests.checks.seen import THUMBNAIL, Seen
 from facemill.manifests.codes import MaskKind
 from facemill.manifests.problem import Problem
 from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE
 
-__all__ = ["Thumbnails", "auc", "implausible"]
+__all__ = ["auc", "implausible"]
 
 pc: Any = pyarrow.compute
 """Untyped: the stubs support neither columns of two types nor nulls."""
@@ -30,6 +29,10 @@ Floats = NDArray[np.float64]
 
 FULL = 0.98
 """Share of the crop at and above which a mask is reported as full."""
+OUTSIDE = 0.1
+"""Share of the crop that a mask may cover outside of the face box, even if it covers less inside."""
+BLANK = 4
+"""Largest difference of a colour, in levels, between the parts of an image that shows nothing."""
 FAINT = 0.01
 """Median share of the crop below which a method's masks are reported as nearly empty."""
 OUTLIER_SIGMAS, OUTLIER_FACTOR, LEAST_VIDEOS = 4.0, 3.0, 5
@@ -46,49 +49,16 @@ AUC_BOUND, AUC_SIGMAS = 0.1, 3.0
 """Largest plausible distance of an AUC from 0.5: absolute, and in standard deviations for the number of videos."""
 
 
-@dataclass(frozen=True, slots=True)
-class Thumbnails:
-    """Thumbnails of the samples' images, for the rows of a table.
-
-    Attributes:
-        pixels: uint8 [N, P]; zeros if there is none.
-    """
-
-    pixels: NDArray[np.uint8]
-
-    @classmethod
-    def of(cls, shards: "list[tuple[pa.Table, NDArray[np.uint8]]]", rows: Rows) -> "Thumbnails":
-        """Arrange the thumbnails of the shards' samples in the order of the rows."""
-        ids = pa.chunked_array([samples["sample_id"].combine_chunks() for samples, _ in shards], pa.string())
-        stacked = [thumbnails.reshape(-1, 3 * THUMBNAIL**2) for _, thumbnails in shards]
-        black = np.zeros((1, 3 * THUMBNAIL**2), np.uint8)
-        at = np.asarray(pc.fill_null(pc.index_in(rows["sample_id"], value_set=ids), -1).to_numpy(), np.int64)
-        return cls(np.concatenate([*stacked, black])[at])
-
-    def alike(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> Floats:
-        """Correlation of the images at two lists of positions; 1 if one of them is missing."""
-        found = np.ones(len(left))
-        for start in range(0, len(left), 1 << 16):
-            part = slice(start, start + (1 << 16))
-            a, b = (self.pixels[positions[part]].astype(np.float32) for positions in (left, right))
-            shown = a.any(axis=1) & b.any(axis=1)
-            a, b = (pixels - pixels.mean(axis=1, keepdims=True) for pixels in (a, b))
-            norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-            found[part] = np.where(shown, (a * b).sum(axis=1) / np.maximum(norms, 1e-6), 1.0)
-        return found
-
-
-def implausible(rows: Rows, videos: pa.Table | None, thumbnails: Thumbnails) -> Iterator[Problem]:
+def implausible(rows: Rows, videos: pa.Table | None, seen: Seen) -> Iterator[Problem]:
     """All implausible properties of the rows."""
     if not len(rows):
         return
-    yield from _empty_and_full_masks(rows)
+    yield from _odd_samples(rows, seen)
     yield from _coverage(rows)
     yield from _faint_methods(rows)
-    yield from _same_images(rows)
-    yield from _jumps(rows, thumbnails)
+    yield from _jumps(rows, seen)
     yield from _predictors(rows)
-    yield from _colours(rows, thumbnails)
+    yield from _colours(rows, seen)
     if videos is not None:
         yield from _same_files(videos)
 
@@ -102,17 +72,42 @@ def _masked(rows: Rows) -> Mask:
     return rows.equal("label", 1) & known
 
 
-def _empty_and_full_masks(rows: Rows) -> Iterator[Problem]:
-    """Videos with empty or full masks: one warning per video."""
-    coverage = rows.numbers("mask_coverage")
-    for check, what, odd in (("empty_masks", "empty", coverage == 0), ("full_masks", "full", coverage >= FULL)):
-        masked = _masked(rows)
-        counts = np.bincount(rows.video_codes[masked & odd], minlength=rows.video_codes.max() + 1)
-        totals = np.bincount(rows.video_codes[masked], minlength=len(counts))
+def _odd_samples(rows: Rows, seen: Seen) -> Iterator[Problem]:
+    """Videos with samples that are odd in one way: one warning per video and way."""
+    coverage, masked, every, real = rows.numbers("mask_coverage"), _masked(rows), seen.there, rows.equal("label", 0)
+    for check, things, what, odd, among in (
+        ("empty_masks", "masks of the fake", "are empty", coverage == 0, masked),
+        ("full_masks", "masks of the fake", "are full", coverage >= FULL, masked),
+        ("masks_outside", "masks of the fake", "lie mostly outside of the face box", _outside(rows, seen), masked),
+        ("blank_images", "images of", "show nothing", _blank(seen), every),
+        ("video_shard", "samples of", "are in another shard than its first", _elsewhere(rows), every),
+        ("real_is_fake", "images of the real", "are identical to those of a fake", _also_fakes(rows), real),
+    ):
+        counts = np.bincount(rows.video_codes[among & odd], minlength=rows.video_codes.max() + 1)
+        totals = np.bincount(rows.video_codes[among], minlength=len(counts))
         for position in _first_rows(rows.video_codes, counts > 0):
             video = rows.video_codes[position]
-            message = f"{counts[video]} of {totals[video]} masks of the fake {_word(rows, 'video_id', position)}"
-            yield Problem(SAMPLES_FILE, f"{message} are {what}", check=check)
+            message = f"{counts[video]} of {totals[video]} {things} {_word(rows, 'video_id', position)} {what}"
+            yield Problem(SAMPLES_FILE, message, check=check)
+
+
+def _outside(rows: Rows, seen: Seen) -> Mask:
+    """Masks of which the larger part, and a noticeable one, lies outside of the face box."""
+    centres = (np.stack(np.meshgrid(*[np.arange(THUMBNAIL)] * 2), axis=-1).reshape(-1, 2) + 0.5) / THUMBNAIL
+    affine, box = (rows.numbers(name).astype(np.float64) for name in ("affine", "bbox"))
+    matrix, shift = affine.reshape(-1, 2, 3)[:, :, :2], affine.reshape(-1, 2, 3)[:, :, 2]
+    odd = np.zeros(len(rows), bool)
+    with np.errstate(all="ignore"):
+        zoom = np.maximum((matrix**2).sum(axis=1).mean(axis=1), 1e-12)  # squared: the inverse is the transpose by it
+        for start in range(0, len(rows), 1 << 14):
+            part = slice(start, start + (1 << 14))
+            points = centres * rows.numbers("crop_size")[part, None, None] - shift[part, None]  # [N, P, 2]
+            points = points @ matrix[part] / zoom[part, None, None]
+            inside = ((points >= box[part, None, :2]) & (points <= box[part, None, 2:])).all(axis=2)
+            mask = seen.values["mask"][part].reshape(len(inside), -1) / 255
+            outside = (mask * ~inside).mean(axis=1)
+            odd[part] = (outside > OUTSIDE) & (outside > mask.mean(axis=1) / 2)
+    return odd
 
 
 def _video_coverage(rows: Rows) -> tuple[NDArray[np.int64], Floats]:
@@ -158,16 +153,24 @@ def _faint_methods(rows: Rows) -> Iterator[Problem]:
 # Images -----------------------------------------------------------------------------------------------
 
 
-def _same_images(rows: Rows) -> Iterator[Problem]:
+def _blank(seen: Seen) -> Mask:
+    """Images of one colour."""
+    images = seen.values["image"].reshape(len(seen.values), -1, 3)
+    return np.asarray(np.ptp(images, axis=1).max(axis=1) <= BLANK)
+
+
+def _elsewhere(rows: Rows) -> Mask:
+    """Samples in another shard than the first one of their video: a build keeps a clip group together."""
+    shards = rows["shard"].to_numpy(zero_copy_only=False)
+    _, first = np.unique(rows.video_codes, return_index=True)
+    return np.asarray(shards != shards[first][rows.video_codes])
+
+
+def _also_fakes(rows: Rows) -> Mask:
     """Reals with the same image as a fake."""
     real = rows.equal("label", 0)
-    hashes = rows["image_sha256"]
-    of_fakes = hashes.filter(pa.array(~real))
-    shared = np.asarray(pc.is_in(hashes, value_set=of_fakes).to_numpy()) & real
-    for position in _first_rows(rows.video_codes, _any_by(rows.video_codes, shared)):
-        count = int((shared & (rows.video_codes == rows.video_codes[position])).sum())
-        message = f"{count} images of the real {_word(rows, 'video_id', position)} are identical to those of a fake"
-        yield Problem(SAMPLES_FILE, message, check="real_is_fake")
+    of_fakes = rows["pixels"].filter(pa.array(~real))
+    return np.asarray(pc.is_in(rows["pixels"], value_set=of_fakes).to_numpy()) & real
 
 
 def _same_files(videos: pa.Table) -> Iterator[Problem]:
@@ -180,7 +183,7 @@ def _same_files(videos: pa.Table) -> Iterator[Problem]:
         yield Problem(VIDEOS_FILE, message, check="real_file_is_fake")
 
 
-def _jumps(rows: Rows, thumbnails: Thumbnails) -> Iterator[Problem]:
+def _jumps(rows: Rows, seen: Seen) -> Iterator[Problem]:
     """Tracks in which face size or appearance changes abruptly: one warning per track and kind."""
     order = np.lexsort((rows.numbers("frame_index"), rows.tracks))
     before, after = order[:-1], order[1:]
@@ -189,7 +192,7 @@ def _jumps(rows: Rows, thumbnails: Thumbnails) -> Iterator[Problem]:
     boxes = rows.numbers("bbox").astype(np.float64)
     side = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(axis=1), 1e-9)
     ratio = np.maximum(side[before] / side[after], side[after] / side[before])
-    alike = thumbnails.alike(before, after)
+    alike = seen.alike(before, after)
     for check, odd, figure, what in (
         ("size_jump", ratio > SIZE_JUMP, ratio, "the face grows or shrinks {0:.1f}-fold"),
         ("appearance_jump", alike < APPEARANCE_JUMP, alike, "the image changes (correlation {0:.2f})"),
@@ -232,11 +235,11 @@ def _predictors(rows: Rows) -> Iterator[Problem]:
                     yield Problem(SAMPLES_FILE, message, check="geometry_tells")
 
 
-def _colours(rows: Rows, thumbnails: Thumbnails) -> Iterator[Problem]:
+def _colours(rows: Rows, seen: Seen) -> Iterator[Problem]:
     """Methods whose crops differ in colour from their originals at the edge, where little is forged."""
     edge = np.ones((THUMBNAIL, THUMBNAIL), bool)
     edge[1:-1, 1:-1] = False
-    means = thumbnails.pixels.reshape(-1, THUMBNAIL**2, 3)[:, edge.ravel()].mean(axis=1)  # [N, 3]
+    means = seen.values["image"].reshape(-1, THUMBNAIL**2, 3)[:, edge.ravel()].mean(axis=1)  # [N, 3]
     pairs = np.flatnonzero(rows.paired & rows.equal("label", 1))
     shifts, methods = means[pairs] - means[rows.original[pairs]], rows["method"].to_numpy()[pairs]
     for method in dict.fromkeys(methods):

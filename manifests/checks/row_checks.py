@@ -10,9 +10,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-from numpy.typing import NDArray
 
-from facemill.manifests.checks.crop_geometry import aligned_affines, corners_in_crop, square_affines
+from facemill.manifests.checks.face_rules import (
+    HALF_PIXEL,
+    box_outside,
+    crop_error,
+    landmarks_off,
+    landmarks_swapped,
+    no_similarity,
+    sides,
+    where_in_crop,
+)
 from facemill.manifests.checks.sample_rows import Rows, differs
 from facemill.manifests.codes import LabelSource, MaskKind
 from facemill.manifests.problem import SHOWN, Problem
@@ -24,14 +32,6 @@ pc: Any = pyarrow.compute
 
 Mask = Any  # NDArray[np.bool_], [N]: too complex for type inference
 
-HALF_PIXEL = 0.5
-"""Tolerance in crop pixels for points outside the crop, and for deviations from the recipe's crop."""
-SIMILARITY = 1e-4
-"""Tolerance of a similarity's matrix (a -b; b a), as a share of its scale."""
-LANDMARK_MARGIN = 0.5
-"""How far outside its box a landmark may lie, in sides of the box; landmarks of profiles can lie outside."""
-MIRRORED = -0.05
-"""Area from eyes to mouth, as a share of the box, below which left and right are swapped; profiles are near 0."""
 KINDS: dict[str, tuple[str, ...]] = {
     "difference": (MaskKind.DIFFERENCE, MaskKind.ZEROS, MaskKind.NONE, MaskKind.UNRELIABLE),
     "official": (MaskKind.OFFICIAL, MaskKind.ZEROS, MaskKind.NONE, MaskKind.UNRELIABLE),
@@ -122,81 +122,6 @@ def _kept_unforged(rows: Rows) -> Mask:
     return rows.equal("label", 0) & ~rows.equal("method", "real")
 
 
-# Faces and crops --------------------------------------------------------------------------------------
-
-
-def _sides(rows: Rows) -> NDArray[np.float64]:
-    """Width and height of the boxes, [N, 2]."""
-    box = rows.numbers("bbox").astype(np.float64)
-    return np.asarray(box[:, 2:] - box[:, :2])
-
-
-def _landmarks_off(rows: Rows) -> Mask:
-    box, points = rows.numbers("bbox"), rows.numbers("landmarks").reshape(-1, 5, 2)
-    margin = LANDMARK_MARGIN * _sides(rows)
-    off = (points < (box[:, :2] - margin)[:, None]) | (points > (box[:, 2:] + margin)[:, None])
-    return ~rows.cropped & np.asarray(off.any(axis=(1, 2)))
-
-
-def _landmarks_swapped(rows: Rows) -> Mask:
-    """Rotated by 90 degrees, the left-right axis must point from eyes to mouth, for any rotation of the face."""
-    left_eye, right_eye, nose, left, right = np.moveaxis(rows.numbers("landmarks").reshape(-1, 5, 2), 1, 0)
-    down = (left + right - left_eye - right_eye) / 2
-    area = _sides(rows).prod(axis=1)
-    swapped = np.zeros(len(rows), bool)
-    for across in (right_eye - left_eye, right - left):
-        swapped |= across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0] < MIRRORED * area
-    along = ((nose - (left_eye + right_eye) / 2) * down).sum(axis=1) / np.maximum((down**2).sum(axis=1), 1e-9)
-    return ~rows.cropped & (swapped | (along < -0.5) | (along > 1.5))
-
-
-def _no_similarity(rows: Rows) -> Mask:
-    a, b, _, c, d, _ = rows.numbers("affine").T
-    zoom = np.hypot(a, c)
-    return ~((zoom > 0) & (np.maximum(abs(a - d), abs(b + c)) <= SIMILARITY * zoom))
-
-
-def _in_crop(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Minimum and maximum, [N, 2] each, in crop coordinates, of the part of the box that the crop must contain."""
-    corners = corners_in_crop(rows.numbers("affine"), rows.numbers("bbox").astype(np.float64))
-    if _holds(rows) == "the box's centre":
-        corners = corners.mean(axis=1, keepdims=True)
-    return corners.min(axis=1), corners.max(axis=1)
-
-
-def _holds(rows: Rows) -> str:
-    crop = rows.recipe.crop
-    if crop.around == "mask":
-        return "any part of the box"
-    return "the box" if crop.align == "none" else "the box's centre"
-
-
-def _box_outside(rows: Rows) -> Mask:
-    (low, high), size = _in_crop(rows), rows.recipe.crop.size
-    if rows.recipe.crop.around == "mask":
-        return ~((low < size) & (high > 0)).all(axis=1)
-    return ~((low >= -HALF_PIXEL) & (high <= size + HALF_PIXEL)).all(axis=1)
-
-
-def _where_in_crop(rows: Rows) -> dict[str, Any]:
-    (left, top), (right, bottom) = (points.T for points in _in_crop(rows))
-    return {"what": [_holds(rows)] * len(rows), "left": left, "top": top, "right": right, "bottom": bottom}
-
-
-def _crop_error(rows: Rows) -> NDArray[np.float64]:
-    """Distance of the crop from the recipe's crop, in crop pixels, [N]; NaN if the recipe does not determine it."""
-    crop, boxes = rows.recipe.crop, rows.numbers("bbox").astype(np.float64)
-    if crop.align == "similarity":
-        expected = aligned_affines(rows.numbers("landmarks").astype(np.float64), crop.scale, crop.size)
-    else:
-        expected = square_affines(boxes, crop.scale, crop.size)
-    whole = square_affines(boxes, 1.0, crop.size)
-    expected = np.where(rows.cropped[:, None], whole, expected)
-    off = corners_in_crop(rows.numbers("affine") - expected, boxes)
-    error = np.asarray(np.hypot(off[..., 0], off[..., 1]).max(axis=1))
-    return np.where(rows.cropped | (crop.around == "face"), error, np.nan)
-
-
 # Originals --------------------------------------------------------------------------------------------
 
 
@@ -217,7 +142,7 @@ def _unlike_original(name: str) -> Callable[[Rows], Mask]:
 
 
 def _same_image(rows: Rows) -> Mask:
-    hashes = rows["image_sha256"]
+    hashes = rows["pixels"]
     return rows.paired & rows.equal("label", 1) & ~differs(hashes, hashes.take(pa.array(np.maximum(rows.original, 0))))
 
 
@@ -295,23 +220,23 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
     RowCheck("difference_label", "label_source is 'difference', but difference is null",
              lambda rows: rows.equal("label_source", "difference") & ~rows.known("difference")),
     RowCheck("bbox_finite", "bbox has a number that is not finite", _not_finite("bbox")),
-    RowCheck("bbox_area", "bbox {bbox} has no area", lambda rows: ~(_sides(rows) > 0).all(axis=1)),
+    RowCheck("bbox_area", "bbox {bbox} has no area", lambda rows: ~(sides(rows) > 0).all(axis=1)),
     RowCheck("bbox_frame", "bbox {bbox} lies outside the frame",
              lambda rows: (rows.numbers("bbox")[:, :2] + rows.numbers("bbox")[:, 2:] < 0).any(axis=1)),
     RowCheck("min_face", "its face of {side:g} pixels is below the recipe's min_face {recipe.filter.min_face:g}",
              lambda rows: ~rows.cropped & ~rows.known("source_id")
-             & (_sides(rows).min(axis=1) < rows.recipe.filter.min_face - 1e-3),
-             lambda rows: {"side": _sides(rows).min(axis=1)}),
+             & (sides(rows).min(axis=1) < rows.recipe.filter.min_face - 1e-3),
+             lambda rows: {"side": sides(rows).min(axis=1)}),
     RowCheck("landmarks_finite", "landmarks has a number that is not finite", _not_finite("landmarks")),
-    RowCheck("landmarks_box", "a landmark lies outside the face box", _landmarks_off),
+    RowCheck("landmarks_box", "a landmark lies outside the face box", landmarks_off),
     RowCheck("landmarks_order", "the landmarks are not in order: left and right, or eyes, nose and mouth, are swapped",
-             _landmarks_swapped),
+             landmarks_swapped),
     RowCheck("affine_finite", "affine has a number that is not finite", _not_finite("affine")),
-    RowCheck("affine_similarity", "affine is not a similarity without reflection", _no_similarity),
+    RowCheck("affine_similarity", "affine is not a similarity without reflection", no_similarity),
     RowCheck("affine_box", "affine does not map {what} into the crop: it is mapped to x {left:.1f} to {right:.1f}, "
-             "y {top:.1f} to {bottom:.1f} of 0 to {recipe.crop.size}", _box_outside, _where_in_crop),
+             "y {top:.1f} to {bottom:.1f} of 0 to {recipe.crop.size}", box_outside, where_in_crop),
     RowCheck("affine_recipe", "affine does not match the recipe: the crop is off by {off:.1f} pixels",
-             lambda rows: _crop_error(rows) > HALF_PIXEL, lambda rows: {"off": _crop_error(rows)}),
+             lambda rows: crop_error(rows) > HALF_PIXEL, lambda rows: {"off": crop_error(rows)}),
     RowCheck("pair", "its original {source_id} has no sample of the frame that pair_offset {pair_offset} leads to",
              _pairless),
     *(

@@ -15,16 +15,15 @@ from numpy.typing import NDArray
 from facemill import DatasetError
 from facemill.manifests.annotations import Annotations, image_names
 from facemill.manifests.checks.bounded import LARGEST_SIDE, image_fault, image_size
+from facemill.manifests.checks.seen import SEEN, see
 from facemill.manifests.codes import MaskKind
 from facemill.manifests.records import SampleRecord
 from facemill.manifests.shards.base import EncodedSample, image_suffix
 
-__all__ = ["THUMBNAIL", "ImageCheck"]
+__all__ = ["ImageCheck"]
 
 COVERAGE = 1e-6
 """Tolerance for a share of pixels that is stored as float32."""
-THUMBNAIL = 8
-"""Side of the thumbnails used to compare appearance, pixels."""
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 Fault = tuple[str, str]
@@ -39,33 +38,33 @@ class ImageCheck:
         size: side of every crop, pixels.
         encoding: the recipe's encoding: `png`, `jpeg` or `webp`.
         annotations: the annotations of each sample; None to skip their check.
-        thumbnails: of the images so far, uint8 [THUMBNAIL, THUMBNAIL, 3] each; black for undecodable images.
+        seen: what is kept of the pixels of the samples so far, `SEEN` each.
     """
 
     size: int
     encoding: str
     annotations: Annotations | None = None
-    thumbnails: list[NDArray[np.uint8]] = field(default_factory=list)
+    seen: list[NDArray[np.void]] = field(default_factory=list)
 
     def faults(self, sample: EncodedSample) -> Iterator[Fault]:
         """All faults of a sample's image, mask and annotations."""
-        yield from self._check_image(sample)
-        yield from self._check_mask(sample.record, sample.mask)
+        image, mask = self._decoded(sample.image), self._decoded(sample.mask)
+        self.seen.append(see(image, mask, sample.image))
+        yield from self._check_image(sample, image)
+        yield from self._check_mask(sample.record, sample.mask, mask)
         if self.annotations is not None:
             yield from self._check_annotations(sample, self.annotations)
 
-    def stacked(self, count: int) -> NDArray[np.uint8]:
-        """The thumbnails of `count` samples, [count, THUMBNAIL, THUMBNAIL, 3]; black for samples not reached."""
-        found = np.zeros((count, THUMBNAIL, THUMBNAIL, 3), np.uint8)
-        for place, thumbnail in zip(found, self.thumbnails, strict=False):
-            place[:] = thumbnail
+    def stacked(self, count: int) -> NDArray[np.void]:
+        """`SEEN` [count]; zeros for samples not reached."""
+        found = np.zeros(count, SEEN)
+        for number, seen in enumerate(self.seen[:count]):
+            found[number] = seen
         return found
 
-    def _check_image(self, sample: EncodedSample) -> Iterator[Fault]:
+    def _check_image(self, sample: EncodedSample, image: NDArray[np.generic] | None) -> Iterator[Fault]:
         if hashlib.sha256(sample.image).hexdigest() != sample.record.image_sha256:
             yield "image_sha256", "the image's sha256 differs from the recorded one"
-        image = self._decoded(sample.image)
-        self.thumbnails.append(_thumbnail(image))
         if image is None:
             yield "image_decodes", f"the image {self._why_not(sample.image)}"
         elif image.shape != (self.size, self.size, 3) or image.dtype != np.uint8:
@@ -78,8 +77,7 @@ class ImageCheck:
         elif image is not None and image.shape[2:] == (3,) and (fault := image_fault(sample.image, "RGB")):
             yield "image_plain", f"the image {fault}"
 
-    def _check_mask(self, record: SampleRecord, encoded: bytes) -> Iterator[Fault]:
-        mask = self._decoded(encoded)
+    def _check_mask(self, record: SampleRecord, encoded: bytes, mask: NDArray[np.generic] | None) -> Iterator[Fault]:
         if mask is None:
             yield "mask_decodes", f"the mask {self._why_not(encoded)}"
             return
@@ -156,9 +154,3 @@ def _suffix(encoded: bytes) -> str:
 def _shape(pixels: NDArray[np.generic]) -> str:
     height, width, *channels = pixels.shape
     return f"{width} x {height} with {channels[0] if channels else 1} channels of {pixels.dtype}"
-
-
-def _thumbnail(image: NDArray[np.generic] | None) -> NDArray[np.uint8]:
-    if image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        return np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)
-    return np.asarray(cv2.resize(image, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA), np.uint8)

@@ -35,12 +35,12 @@ class ShardFindings:
 
     Attributes:
         samples: the records, as rows of samples.parquet.
-        thumbnails: of the images, uint8 [N, THUMBNAIL, THUMBNAIL, 3].
+        seen: what is kept of their pixels, `SEEN` [N].
     """
 
     problems: list[Problem]
     samples: pa.Table
-    thumbnails: NDArray[np.uint8]
+    seen: NDArray[np.void]
 
 
 def check_shard(

@@ -1,6 +1,7 @@
-"""Checks of the files beside the samples: faces.parquet, the card and croissant.json."""
+"""Checks of the files beside the samples: faces.parquet, the card, croissant.json, and files of no dataset."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,15 @@ from facemill.manifests.shards.dataset import (
     CROISSANT_FILE,
     DATASET_FILE,
     FACES_FILE,
+    FACTS_FILE,
+    FAILURES_FILE,
+    SAMPLES_FILE,
+    STATE_FOLDER,
+    VIDEOS_FILE,
     DatasetInfo,
 )
 
-__all__ = ["boxes_of", "check_documents", "check_faces", "check_faces_of_samples", "face_problems"]
+__all__ = ["boxes_of", "check_documents", "check_faces", "check_faces_of_samples", "check_strays", "face_problems"]
 
 pc: Any = pyarrow.compute
 """Untyped: the stubs support neither columns of two types nor nulls."""
@@ -146,3 +152,19 @@ def _key(line: str) -> tuple[str, ...] | None:
     """The first two cells of a row of a Markdown table, which name what the others count; None for other lines."""
     cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
     return tuple(cells[:2]) if line.lstrip().startswith("|") and len(cells) > 2 else None
+
+
+def check_strays(root: Path, info: DatasetInfo) -> Iterator[Problem]:
+    """Files that no build writes, and links, which a copy of the folder may lack."""
+    files = (DATASET_FILE, CARD_FILE, CROISSANT_FILE, VIDEOS_FILE, SAMPLES_FILE, FACES_FILE, FACTS_FILE, FAILURES_FILE)
+    known = {*files, *(shard.path for shard in info.shards)}
+    for folder, folders, names in os.walk(root):
+        below = Path(folder).relative_to(root)
+        if below == Path():
+            folders[:] = sorted(set(folders) - {STATE_FOLDER})
+        for name in sorted([*names, *(each for each in folders if (root / below / each).is_symlink())]):
+            place = (below / name).as_posix()
+            if (root / place).is_symlink():
+                yield Problem(place, "it is a symbolic link, which a copy of the folder may lack", check="link")
+            elif place not in known:
+                yield Problem(place, "it is not a file of the dataset", check="stray_file")

@@ -171,7 +171,9 @@ def _located(file: pq.ParquetFile, data: mmap.mmap, group: int, name: str) -> Pl
     """
     rows = file.metadata.row_group(group).num_rows
     columns = map(file.metadata.row_group(group).column, range(file.metadata.num_columns))
-    chunk = next(column for column in columns if column.path_in_schema == f"{name}.bytes")
+    chunk = next((column for column in columns if column.path_in_schema == f"{name}.bytes"), None)
+    if chunk is None:
+        raise ValueError(f"the column {name} holds no images")
     plain = {"PLAIN", "RLE", "BIT_PACKED"}.issuperset(chunk.encodings)  # the last two are those of nulls
     if chunk.compression != "UNCOMPRESSED" or not plain or chunk.is_stats_set:  # statistics hold images themselves
         return None

@@ -18,7 +18,7 @@ from facemill.manifests.storage import atomic_path, sha256_of
 pc: Any = pyarrow.compute
 """Untyped: the stubs do not support nulls."""
 
-__all__ = ["places_of", "with_places"]
+__all__ = ["other_sample", "places_of", "with_places"]
 
 _DATASET = b"dataset_sha256"
 """Metadata of the file of places: the hash of the dataset.json that it was made for."""
@@ -59,6 +59,11 @@ def with_places(folder: Path, split: str, samples: pa.Table, schema: pa.Schema) 
     return listing
 
 
+def other_sample(place: str, found: str, expected: str) -> DatasetError:
+    """The error that a place in a shard holds another sample than samples.parquet says."""
+    return DatasetError(f"{place} holds {found}, but samples.parquet has {expected}: build the dataset again.")
+
+
 def _locate(folder: Path, samples: pa.Table, schema: pa.Schema) -> pa.Table:
     shards: Any = samples["shard"].combine_chunks().dictionary_encode()
     rows = samples["row"].to_numpy()
@@ -72,10 +77,8 @@ def _locate(folder: Path, samples: pa.Table, schema: pa.Schema) -> pa.Table:
         at = at[rows[at] < len(index.sample_ids)]  # reading tells of rows beyond the end
         for position, sample_id in zip(at, samples["sample_id"].take(at).to_pylist(), strict=True):
             if index.sample_ids[rows[position]] != sample_id:
-                raise DatasetError(
-                    f"Row {rows[position]} of {folder / shard} holds {index.sample_ids[rows[position]]}, but "
-                    f"samples.parquet has {sample_id}: build the dataset again."
-                )
+                place = f"Row {rows[position]} of {folder / shard}"
+                raise other_sample(place, index.sample_ids[rows[position]], str(sample_id))
         for name in names:
             if name in index.places:
                 found[name][at] = index.places[name][rows[at]]

@@ -11,6 +11,7 @@ from facemill import DatasetError
 from facemill.manifests.checks.bounded import most_bytes
 from facemill.manifests.shards import EncodedImages, ShardIndex, format_of
 from facemill.manifests.storage import refuse_special_file
+from facemill.pipeline.data.places import other_sample
 from facemill.pipeline.data.split import Split
 
 __all__ = ["ImageReader"]
@@ -97,10 +98,7 @@ class ImageReader:
         if not found:
             raise self._missing(index)
         if found[0] != (expected := self._split.sample_ids[index].as_py()):
-            raise DatasetError(
-                f"{self._split.place(index)} holds {found[0]}, but samples.parquet has {expected}: build the dataset "
-                "again."
-            )
+            raise other_sample(self._split.place(index), found[0], expected)
 
     def _missing(self, index: int) -> DatasetError:
         return DatasetError(f"{self._split.place(index)} is missing, the shard ends before it: build it again.")

@@ -1,6 +1,7 @@
 """One split of one or more built datasets: its samples, and the shard and row of each."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,16 +13,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from facemill import DatasetError, ManifestError
+from facemill import DatasetError, DetectorError, ManifestError
 from facemill.manifests import MaskKind
 from facemill.manifests.annotations import Annotations, image_names, listing_schema, samples_schema
 from facemill.manifests.schemas import conform
 from facemill.manifests.shards.base import Places
 from facemill.manifests.shards.dataset import SAMPLES_FILE, DatasetInfo, has_true_places, read_dataset
+from facemill.manifests.storage import refuse_special_file
 from facemill.pipeline.data.frames import choose_crops
 from facemill.pipeline.data.places import places_of, with_places
 
-__all__ = ["Roots", "Split", "describe_sample", "list_folders", "open_split"]
+__all__ = ["Roots", "Split", "damage_told", "describe_sample", "list_folders", "open_split", "refuse_not_finite"]
 
 UNUSED_MASKS = [MaskKind.NONE.value, MaskKind.UNRELIABLE.value]
 """Kinds of masks that losses do not use."""
@@ -124,21 +126,45 @@ def describe_sample(samples: pa.Table, index: int) -> str:
     return f"frame {row['frame_index']} of video {row['video_id']} of {row['dataset']}"
 
 
+def refuse_not_finite(outputs: NDArray[Any], samples: pa.Table, rows: NDArray[np.int64]) -> None:
+    """Check a detector's outputs for samples: [N, ...] for the rows [N] of samples.parquet.
+
+    Raises:
+        DetectorError: names the first sample with an output that is not finite.
+    """
+    odd = ~np.isfinite(outputs.reshape(len(rows), -1)).all(axis=1)
+    if odd.any():
+        sample = describe_sample(samples, int(rows[odd].min()))
+        raise DetectorError(f"The detector's output for {sample} is not finite: train it again, or use float32.")
+
+
 def _common_annotations(infos: Sequence[DatasetInfo]) -> Annotations:
     """Annotations that the samples of all datasets have, with the same kind."""
     first, *others = (info.annotations for info in infos)
     return {name: one for name, one in first.items() if all(name in o and o[name].kind == one.kind for o in others)}
 
 
+@contextmanager
+def damage_told(table: Path) -> Iterator[None]:
+    """Report what goes wrong while a dataset's table is read, in one sentence.
+
+    Raises:
+        DatasetError: names the file.
+    """
+    try:
+        refuse_special_file(table)
+        yield
+    except (ManifestError, pa.ArrowException, OSError, ValueError) as error:
+        raise DatasetError(f"{table} cannot be read ({error}): build the dataset again.") from None
+
+
 def _rows(folder: Path, info: DatasetInfo, split: str, annotations: Annotations) -> pa.Table:
     """Read the split's rows of a dataset's samples.parquet, with the places of images."""
     known = {shard.path for shard in info.shards}
     schema = listing_schema(annotations)
-    try:
+    with damage_told(folder / SAMPLES_FILE):
         has_places = has_true_places(folder / SAMPLES_FILE, info.shards)
         samples = conform(pq.read_table(folder / SAMPLES_FILE), schema if has_places else samples_schema(annotations))
-    except (ManifestError, pa.ArrowException, OSError, ValueError) as error:
-        raise DatasetError(f"{folder / SAMPLES_FILE} cannot be read ({error}): build the dataset again.") from None
     chosen = samples.filter(pc.field("split") == split)
     rules: tuple[tuple[str, Callable[[Any], bool]], ...] = (
         ("label", lambda label: label in (0, 1)),

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
-from facemill import DetectorError
 from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector
 from facemill.pipeline.data import FaceDataset, FaceLoader, prepare
-from facemill.pipeline.data.split import describe_sample
+from facemill.pipeline.data.split import refuse_not_finite
 from facemill.pipeline.evaluate.corruptions import Corruption, corrupt
 from facemill.pipeline.evaluate.scores import COPIED, NO_CORRUPTION, SCORES
 
@@ -78,9 +77,7 @@ def scores_table(
     Raises:
         DetectorError: naming the sample, if one is not finite.
     """
-    if not np.isfinite(logits).all():
-        sample = describe_sample(samples, int(rows[~np.isfinite(logits)].min()))
-        raise DetectorError(f"The detector's output for {sample} is not finite: train it again, or use float32.")
+    refuse_not_finite(logits, samples, rows)
     order = np.argsort(rows, kind="stable")  # streams return samples in a different order
     logits = logits[order]
     table = samples.select(COPIED).take(rows[order])

@@ -13,6 +13,7 @@ from facemill import ConfigError, ManifestError
 from facemill.manifests import SPLITS, VideoEntry, read_videos, scan
 from facemill.manifests.scanning.scan_report import ALL_FAKES, ALL_SPLITS
 from facemill.manifests.shards.dataset import DATASET_FILE, SAMPLES_FILE, VIDEOS_FILE, read_dataset
+from facemill.pipeline.data.split import damage_told
 from facemill.pipeline.experiments.figures import Source
 from facemill.pipeline.experiments.plan import Wanted
 from facemill.registry import DATASETS, nearest
@@ -39,10 +40,15 @@ class Given:
 
     @cached_property
     def parts(self) -> list[dict[str, Any]]:
-        """Its combinations of dataset, quality, split and method, with the numbers of samples and of their videos."""
+        """Its combinations of dataset, quality, split and method, with the numbers of samples and of their videos.
+
+        Raises:
+            DatasetError: if its samples.parquet cannot be read.
+        """
         keys = ["dataset", "quality", "split", "method"]
-        samples = pq.read_table(self.folder / SAMPLES_FILE, columns=[*keys, "video_id"]).group_by(keys)
-        counted = samples.aggregate([([], "count_all"), ("video_id", "count_distinct")])
+        with damage_told(self.folder / SAMPLES_FILE):
+            samples = pq.read_table(self.folder / SAMPLES_FILE, columns=[*keys, "video_id"])
+        counted = samples.group_by(keys).aggregate([([], "count_all"), ("video_id", "count_distinct")])
         return counted.rename_columns([*keys, "samples", "videos"]).to_pylist()
 
     @cached_property

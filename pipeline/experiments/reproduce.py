@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from facemill import ConfigError
 from facemill.pipeline.experiments.data import Catalogue, Given, Root, parse_places
 from facemill.pipeline.experiments.jobs import Jobs
 from facemill.pipeline.experiments.plan import make_plan
@@ -38,7 +39,7 @@ def prepare(
         options: of `Jobs`.
 
     Raises:
-        ConfigError: for an unknown target, dataset, setting or option.
+        ConfigError: for an unknown target, dataset, setting or option, or a missing folder of videos.
         DatasetError: if a built dataset is unfinished or damaged.
     """
     out = Path(out).absolute()
@@ -46,6 +47,8 @@ def prepare(
     for one in given:
         _ = one.recipe  # raises if it is not finished
     found = [Root(name, folder) for name, folder in parse_places(roots, "--root")]
+    if missing := [root.folder for root in found if "://" not in root.folder and not Path(root.folder).exists()]:
+        raise ConfigError(f"--root names {missing[0]}, which is not there: give the folder of the dataset's videos.")
     plan = make_plan(select_experiments(targets), seeds=seeds, overrides=overrides)
     return Jobs(plan, Catalogue(given, found, out / DATA_FOLDER), out, **options)
 

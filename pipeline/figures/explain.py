@@ -14,6 +14,7 @@ from facemill.detectors.forgery import ForgeryDetector
 from facemill.detectors.forgery.gradcam import grad_cam
 from facemill.manifests.records import LABELS
 from facemill.pipeline.data import FaceDataset, collate, prepare
+from facemill.pipeline.data.split import refuse_not_finite
 from facemill.pipeline.figures.explanation_sheet import ExplanationRow, write_explanation_sheet
 
 __all__ = ["choose_samples", "draw_explanations"]
@@ -42,6 +43,7 @@ def draw_explanations(
 
     Raises:
         DatasetError: if there is no sample to draw.
+        DetectorError: naming the sample, if a score is not finite.
     """
     chosen = choose_samples(faces.samples, rows, seed)
     if not chosen:
@@ -86,8 +88,9 @@ def _explain(
     samples = [faces[index] for index in indices]
     images = prepare(collate(samples).to(device), detector.input_spec).images
     with torch.no_grad():
-        scores = detector(images).score.tolist()
+        scores = detector(images).score.cpu()
         own = detector.explain(images)
+    refuse_not_finite(scores.numpy(), faces.samples, np.array(indices))
     maps = {"Grad-CAM": grad_cam(detector, images), **own}
     heats = {name: torch.nan_to_num(heat.float()).cpu().numpy() for name, heat in maps.items()}
     rows = faces.samples.take(indices).select(["method", "video_id", "frame_index"]).to_pylist()
@@ -100,7 +103,7 @@ def _explain(
             mask=_pixels(sample["mask"])[..., 0] if sample["has_mask"] else None,
             maps={name: heat[position] for name, heat in heats.items()},
         )
-        for position, (sample, row, score) in enumerate(zip(samples, rows, scores, strict=True))
+        for position, (sample, row, score) in enumerate(zip(samples, rows, scores.tolist(), strict=True))
     ]
 
 

@@ -71,7 +71,7 @@ class TrainingLoop:
             ConfigError: if it is damaged.
         """
         path = self._run / LAST_CHECKPOINT
-        if not path.is_file():
+        if not path.exists():
             return
         content = read_checkpoint(path)
         read_checkpoint(self._run / BEST_CHECKPOINT)  # damaged, it would end the run after all its work

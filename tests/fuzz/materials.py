@@ -4,19 +4,18 @@ from pathlib import Path
 
 import av
 import numpy as np
-from safetensors.torch import save_model
 
-from facemill.detectors.forgery import create
 from facemill.manifests import VideoEntry, write_videos
 from facemill.pipeline.config.recipe import load_recipe
-from facemill.pipeline.train.fit import configure
-from facemill.pipeline.train.run_folder import write_config
+from facemill.pipeline.train import train
 from tests.manifests.small_dataset import Parts
 from tests.pipeline.trained import SMALL, build_toy
 
-__all__ = ["CODECS", "make_materials"]
+__all__ = ["BRIEF", "CODECS", "make_materials"]
 
 CODECS = {"mp4": "libx264", "mkv": "mpeg4", "ts": "libx264", "avi": "mjpeg", "webm": "libvpx-vp9"}
+BRIEF = (*SMALL, "train.epochs=1")
+"""Recipe values of the run."""
 FRAMES, HEIGHT, WIDTH = 10, 96, 128
 
 
@@ -36,9 +35,7 @@ def make_materials(root: Path) -> Path:
     Parts().write(root / "dataset", state=True)
     Parts().write(root / "tar", "webdataset", state=True)
     build_toy(root / "toy")
-    config = configure("mat", [root / "toy"], load_recipe("default", SMALL))
-    write_config(root / "run", config)
-    save_model(create("mat", **config.options), str(root / "run" / "model.safetensors"))
+    train("mat", [root / "toy"], root / "run", load_recipe("default", BRIEF), device="cpu", workers=0, progress=False)
     (root / "mine.yaml").write_text(
         "name: mine\nsample: {frames: 2}\ncrop: {size: 64, scale: 1.3}\nmask: {threshold: auto}\n"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.fuzz.materials import CODECS, make_materials
+from tests.fuzz.materials import BRIEF, CODECS, make_materials
 from tests.fuzz.mutations import damage
 from tests.integration.command import Ended
 from tests.integration.forked import forked
@@ -58,6 +58,12 @@ def on_dataset(rng: np.random.Generator) -> tuple[list[str], list[list[str]]]:
 def on_run(rng: np.random.Generator) -> tuple[list[str], list[list[str]]]:
     names = ("run/config.json", "run/model.safetensors", "toy/samples.parquet", "toy/test/test-000000.parquet")
     command = ["evaluate", "run", "toy", "--out", "evaluated", "--workers", "0", *CPU]
+    if rng.integers(2):
+        state = ("checkpoints/last.ckpt", "checkpoints/best.ckpt", "conditions.json", "config.json", "log.csv",
+                 "metrics.json", "trained_on.parquet")  # fmt: skip
+        names = tuple(f"run/{name}" for name in state)
+        sets = (word for value in BRIEF for word in ("--set", value))
+        command = ["train", "mat", "toy", "--out", "run", "--resume", "--workers", "0", *sets, *CPU, "--quiet"]
     return [names[rng.integers(len(names))]], [command]
 
 

@@ -139,6 +139,10 @@ def resumed(bench: Bench) -> list[object]:
     return bench.train("--resume")
 
 
+def reproduced(bench: Bench) -> list[object]:
+    return ["reproduce", "etd/table2", "--data", f"ffpp={bench.toy}", "--out", bench.new, "--dry-run"]
+
+
 def rebuilt(bench: Bench) -> list[object]:
     (bench.root / "dataset" / "_state" / "build.log").unlink(missing_ok=True)
     return bench.build(out="dataset")
@@ -242,10 +246,20 @@ FAULTS: dict[str, tuple[Fault, str]] = {
                               ("dataset/dataset.json", "report"))
         for kind, content in DAMAGES.items()
     },
+    **{
+        f"samples.parquet {kind}, reproduce": (broken("toy/samples.parquet", content, reproduced), "samples.parquet")
+        for kind, content in DAMAGES.items()
+    },
+    "reproduce from a missing folder": (
+        lambda bench: ["reproduce", "etd/table2", "--root", "ffpp=videos_of_mine", "--out", bench.new, "--dry-run"],
+        "--root names videos_of_mine, which is not there",
+    ),
+    "last.ckpt of text": (broken(f"run/{LAST_CHECKPOINT}", b"hello, this is text", resumed), "not a file of tensors"),
     **{f"manifest {kind}": (broken("manifest", content, Bench.build), "manifest") for kind, content in DAMAGES.items()},
     **{f"pipe: {name}": (piped(name, args), words) for name, args, words in (
         ("table.csv", lambda bench: ["scan", "csv", "table.csv", "--out", bench.new], "regular file"),
         ("run/config.json", Bench.evaluate, "regular file"),
+        (f"run/{LAST_CHECKPOINT}", resumed, "regular file"),
         ("toy/test/test-000000.parquet", Bench.evaluate, "regular file"),
         ("weights.pth", lambda b: b.train("--set", "train.model.weights=weights.pth", out="new"), "regular file"),
     )},

@@ -1,10 +1,12 @@
 """What verification warns of: each oddity by its name, and none of them in a dataset without it."""
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from facemill.manifests.checks.plausibility import auc
@@ -12,6 +14,8 @@ from facemill.manifests.checks.verify import verify
 from facemill.manifests.codes import MaskKind
 from facemill.manifests.problem import Problem
 from facemill.manifests.records import VideoEntry
+from facemill.manifests.shards.croissant import croissant_metadata
+from facemill.manifests.shards.dataset import read_dataset
 from tests.integration.command import facemill
 from tests.manifests.small_dataset import SIZE, Parts, make_sample, make_videos, png
 
@@ -22,7 +26,8 @@ ZOOM = SIZE / 104
 def covered(rows: int) -> dict[str, object]:
     """A mask of so many rows of the crop, with its coverage."""
     mask = np.zeros((SIZE, SIZE), np.uint8)
-    mask[:rows] = 255
+    start = min(8, SIZE - rows)  # where the face box starts
+    mask[start : start + rows] = 255
     return {"mask": png(mask), "mask_coverage": rows / SIZE}
 
 
@@ -83,6 +88,51 @@ def test_masks_that_nobody_trusts_may_be_empty(parts, tmp_path, kind):
     assert warnings(parts, tmp_path) == []
 
 
+def test_a_mask_beside_the_face(parts, tmp_path):
+    inverted = np.full((SIZE, SIZE), 255, np.uint8)
+    inverted[8:56, 8:56] = 0
+    parts.change(6, mask=png(inverted), mask_coverage=float((inverted == 255).mean()))
+    [warning] = warnings(parts, tmp_path)
+    assert (warning.check, warning.message) == (
+        "masks_outside", "1 of 2 masks of the fake fake1 lie mostly outside of the face box"
+    )  # fmt: skip
+
+
+def test_a_video_in_two_shards(parts, tmp_path):
+    parts.change(1, split="val")
+    found = [warning for warning in warnings(parts, tmp_path) if warning.check == "video_shard"]
+    assert [warning.message for warning in found] == ["1 of 2 samples of real0 are in another shard than its first"]
+
+
+def test_an_image_that_shows_nothing(parts, tmp_path):
+    image = png(np.full((SIZE, SIZE, 3), 7, np.uint8))
+    parts.change(4, image=image, image_sha256=hashlib.sha256(image).hexdigest())
+    told = {warning.check: warning.message for warning in warnings(parts, tmp_path)}
+    assert told["blank_images"] == "1 of 2 images of real1 show nothing"
+
+
+@pytest.mark.parametrize("format_name", ["parquet", "webdataset"])
+def test_files_that_no_build_writes(tmp_path, format_name):
+    root = Parts().write(tmp_path / "dataset", format_name)
+    shard = next((root / "train").iterdir())
+    shard.rename(tmp_path / "elsewhere")
+    shard.symlink_to(tmp_path / "elsewhere")
+    (root / "train/more").mkdir()
+    for stray in ("extra.parquet", "train/.one.tmp", "train/more/train-000009.parquet"):
+        (root / stray).write_bytes(b"x")
+    samples = pq.read_table(root / "samples.parquet")
+    pq.write_table(samples.append_column("wish", samples["row"]), root / "samples.parquet")
+    (root / "croissant.json").write_text(croissant_metadata(read_dataset(root), root))
+    (root / "elsewhere").symlink_to(tmp_path)
+    report = verify(root, threads=1)
+    assert report.ok, report.problems
+    assert sorted((warning.check, warning.file) for warning in report.warnings) == [
+        ("link", "elsewhere"), ("link", f"train/{shard.name}"), ("stray_column", "samples.parquet"),
+        ("stray_file", "extra.parquet"), ("stray_file", "train/.one.tmp"),
+        ("stray_file", "train/more/train-000009.parquet"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("rows", [1, 60])
 def test_coverage_far_from_the_methods_other_videos(parts, tmp_path, rows):
     for position in (10, 11):
@@ -112,7 +162,7 @@ def test_reals_that_are_fakes(parts, tmp_path):
     parts.change(0, image=other.image, image_sha256=other.record.image_sha256)
     found = {problem.check: problem.message for problem in warnings(parts, tmp_path)}
     assert found["real_file_is_fake"] == "the file of the real video real0 is identical to that of a fake"
-    assert found["real_is_fake"] == "1 images of the real real0 are identical to those of a fake"
+    assert found["real_is_fake"] == "1 of 2 images of the real real0 are identical to those of a fake"
 
 
 def test_a_track_that_jumps_in_size(parts, tmp_path):

@@ -7,7 +7,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -57,6 +56,9 @@ SETTINGS = {
     # Wait for the replacement of a killed worker, even on a busy machine; by default Dask gives up after 15 s.
     "distributed.deploy.lost-worker-timeout": "1h",
     "distributed.admin.tick.limit": "1m",  # decoding sometimes holds the GIL: no warning needed
+    # Pages about tasks, paths and logs, which any user of the machine could read: TLS does not cover them.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
 }
 
 
@@ -98,7 +100,7 @@ class DaskExecutor(Executor):
             self._client = resources.enter_context(self._connect(resources))
             if self._report is not None:
                 resources.enter_context(self._performance_report(self._report))
-            if self._scheduler is not None or find_spec("bokeh"):
+            if self._scheduler is not None:
                 self.dashboard = self._client.dashboard_link
             self._resources = resources.pop_all()
         return self
@@ -207,6 +209,7 @@ class DaskExecutor(Executor):
                     processes=True,
                     memory_limit=0,  # windows bound the memory: Dask need not pause or kill workers
                     dashboard_address="127.0.0.1:0",  # any free port; None would use 8787, and warn if it is in use
+                    scheduler_kwargs={"dashboard": False},
                     silence_logs="CRITICAL",  # failures are reported as outcomes
                     security=_own_security(),
                 )

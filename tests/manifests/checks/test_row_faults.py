@@ -1,5 +1,6 @@
 """Faults of single rows, each with the check that finds it and the sample named. A new kind of fault is a new row."""
 
+import zlib
 from collections.abc import Callable
 
 import cv2
@@ -39,6 +40,18 @@ SHIFTED = (ZOOM, 0.0, -88 * ZOOM + 4, 0.0, ZOOM, -38 * ZOOM)
 """The crop four pixels off: the box still lies inside."""
 EMPTY = png(np.zeros((SIZE, SIZE), np.uint8))
 LARGE = cv2.imencode(".png", np.zeros((4000, 4000, 3), np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+
+
+def recoded(image: bytes) -> bytes:
+    """The same pixels in other bytes."""
+    pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 0])[1].tobytes()
+
+
+def with_gamma(image: bytes) -> bytes:
+    """A PNG with a gAMA chunk after its header."""
+    chunk = b"gAMA" + (100_000).to_bytes(4, "big")
+    return image[:33] + (4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big") + image[33:]
 
 
 ROW_FAULTS: dict[str, tuple[Callable[[Parts], object], str, int]] = {
@@ -145,6 +158,14 @@ ROW_FAULTS: dict[str, tuple[Callable[[Parts], object], str, int]] = {
     "picture is none": (picture(0, b"\x89PNG and no more"), "image_decodes", FIRST_REAL),
     "hash of a picture": (change(image_sha256="0" * 64), "image_sha256", FIRST_REAL),
     "picture of the original": (same_picture(FIRST_FAKE, FIRST_REAL), "pair_picture", FIRST_FAKE),
+    "picture of the original, encoded anew": (
+        lambda parts: picture(FIRST_FAKE, recoded(parts.samples[FIRST_REAL].image))(parts), "pair_picture", FIRST_FAKE,
+    ),
+    "picture of another split, encoded anew": (
+        lambda parts: picture(FIRST_OTHER, recoded(parts.samples[FIRST_REAL].image))(parts),
+        "picture_split", FIRST_REAL,
+    ),
+    "picture with a gamma": (picture(0, with_gamma(png(noise()))), "image_plain", FIRST_REAL),
     "mask of a real": (change(mask=png(square_mask())), "mask_zero", FIRST_REAL),
     "mask in gray": (change(FIRST_FAKE, mask=png(square_mask() // 2)), "mask_values", FIRST_FAKE),
     "mask of another size": (change(FIRST_FAKE, mask=png(square_mask(32))), "mask_shape", FIRST_FAKE),

@@ -117,3 +117,14 @@ def test_no_overwritten_byte_before_an_image_gives_another_place(tmp_path, rng):
             if (index := PARQUET.index(path)) is not None:
                 assert (index.places["image"][1:] == places[1:]).all()
                 assert index.places["image"][0, 0] == places[0, 0]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.list_(pa.string())])
+def test_a_column_of_no_images_is_an_error(tmp_path, rng, kind):
+    """Not the end of an iteration: whoever reads the shard would take it for the end of the data."""
+    path = write(tmp_path / "a.parquet", 2, rng)
+    table = pq.read_table(path)
+    column = pa.nulls(2, kind)
+    pq.write_table(table.set_column(table.column_names.index("image"), "image", column), path, compression="none")
+    with pytest.raises(DatasetError, match="the column image holds no images"):
+        PARQUET.index(path)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from facemill import DatasetError
+from facemill import DatasetError, DetectorError
 from facemill.detectors.forgery import create
 from facemill.manifests.codes import MaskKind
 from facemill.pipeline.data import FaceDataset
@@ -102,3 +102,12 @@ def test_long_choices_fill_several_sheets(detector, dataset, tmp_path, monkeypat
 def test_nothing_to_draw_is_said(detector, dataset, tmp_path):
     with pytest.raises(DatasetError, match="no face crop to explain"):
         draw_explanations(detector, FaceDataset(dataset, "train"), tmp_path, rows=0)
+
+
+def test_scores_that_are_not_finite_are_an_error_that_names_the_sample(dataset, tmp_path):
+    broken = Mapped(create("resnet18", size=32).options)
+    for parameter in broken.parameters():
+        torch.nn.init.constant_(parameter, torch.nan)
+    with pytest.raises(DetectorError, match="frame 0 of video ffpp-real-c23-000 of ffpp is not finite"):
+        draw_explanations(broken, FaceDataset(dataset, "train"), tmp_path, rows=6)
+    assert not list(tmp_path.iterdir())

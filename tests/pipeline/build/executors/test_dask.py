@@ -1,9 +1,12 @@
+import http.client
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,10 @@ from facemill.pipeline.build.executors.dask import RETRIES, TASKS_PER_WORKER, Da
 pytestmark = pytest.mark.timeout(300)
 
 WORKERS = 2
+PAGES = ("/status", "/info/main/workers.html", "/info/main/logs.html", "/json/identity.json", "/json/counts.json",
+         "/metrics", "/health", "/individual-profile", "/individual-plots.json", "/proxy/22/127.0.0.1/",
+         "/api/v1/get_workers")  # fmt: skip
+"""Of Dask's servers by default, and of its dashboard."""
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +124,27 @@ def test_every_task_ends_with_its_result(local: DaskExecutor) -> None:
     assert sorted((outcome.task, outcome.result) for outcome in outcomes) == [(n, 2 * n) for n in range(20)]
     assert not any(outcome.killed or outcome.error for outcome in outcomes)
     assert list(local.run(double, [])) == []
+
+
+def test_nothing_is_told_to_whoever_asks_by_http(local: DaskExecutor) -> None:
+    """The ports have no credentials, so other users of the machine can ask."""
+    assert local.dashboard is None
+    mine = psutil.Process()
+    listening = [
+        connection.laddr.port
+        for process in (mine, *mine.children(recursive=True))
+        for connection in process.net_connections("tcp4")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) > 2 * WORKERS
+    told = {}
+    for port, page in itertools.product(listening, PAGES):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=5) as answer:
+                told[page] = answer.read()
+        except (OSError, http.client.HTTPException):  # 404, or no HTTP
+            continue
+    assert not told
 
 
 def test_workers_are_processes_that_share_the_machine(local: DaskExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
