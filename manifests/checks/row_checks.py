@@ -203,7 +203,7 @@ def _crop_error(rows: Rows) -> NDArray[np.float64]:
 def _pairless(rows: Rows) -> Mask:
     """Rows whose pair_offset leads to no sample of the original, unless the loss of that one is recorded."""
     recorded = pc.is_in(rows["source_id"], value_set=rows.incomplete)
-    return rows.known("pair_offset") & ~rows.paired & ~np.asarray(recorded.to_numpy(), bool)
+    return rows.known("pair_offset") & ~rows.paired & ~rows.apart & ~np.asarray(recorded.to_numpy(), bool)
 
 
 def _unlike_original(name: str) -> Callable[[Rows], Mask]:

@@ -38,6 +38,7 @@ def parts() -> Parts:
         videos += [original, dataclasses.replace(fake, video_id=f"fake{number}", source_id=f"real{number}", **names)]
     parts = Parts(videos=videos, samples=[make_sample(video, frame) for video in videos for frame in (0, 12)])
     parts.failures.clear()
+    parts.recipe["crop"] = {**parts.recipe["crop"]}
     for position in range(len(parts.samples)):
         if position % 4 > 1:
             parts.change(position, **covered(13 + position % 9))

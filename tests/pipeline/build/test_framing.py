@@ -43,7 +43,8 @@ def crops_in_faces(out: Path) -> dict[str, set[float]]:
     """Side of the crops in sides of the face box, by video."""
     found: dict[str, set[float]] = defaultdict(set)
     for row in pq.read_table(out / "samples.parquet").to_pylist():
-        found[row["video_id"]].add(round(96 / row["affine"][0] / (row["bbox"][2] - row["bbox"][0]), 2))
+        x1, y1, x2, y2 = row["bbox"]
+        found[row["video_id"]].add(round(96 / row["affine"][0] / max(x2 - x1, y2 - y1), 2))
     return dict(found)
 
 
@@ -75,10 +76,10 @@ def test_what_no_mask_is_found_for_gives_no_samples_beside_crops_around_masks(
     videos = pairs(add_video, 2)
     for name, frames in {
         "other": film([SMALL], FRAMES, forged=0, seed=90),
-        "narrow": film([BIG], FRAMES, forged=0, seed=31)[:, :, :200],
-        "equal": film([BIG], FRAMES, seed=32),
+        "narrow": film([BIG], FRAMES, forged=0, seed=30)[:, :, :200],
+        "equal": film([BIG], FRAMES, seed=30),
     }.items():
-        videos.append(add_video(f"of-{name}", film([BIG], FRAMES, seed=30 + len(videos) // 2)))
+        videos.append(add_video(f"of-{name}", film([BIG], FRAMES, seed=30)))
         videos.append(add_video(name, frames, 1, source_id=f"of-{name}"))
     both = [BIG, SMALL]
     videos.append(add_video("crowd", film(both, FRAMES, seed=40)))
