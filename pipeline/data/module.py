@@ -14,7 +14,7 @@ from facemill.pipeline.data.batching import UnitSampler
 from facemill.pipeline.data.dataset import FaceDataset
 from facemill.pipeline.data.fields import MASK
 from facemill.pipeline.data.loader import FaceLoader
-from facemill.pipeline.data.split import Roots
+from facemill.pipeline.data.split import Roots, chosen_rows
 from facemill.seeded import seeded_generator
 
 __all__ = ["TrainingData"]
@@ -56,9 +56,10 @@ class TrainingData:
     ) -> None:
         s = settings
         self._workers = workers
-        self.train = FaceDataset(roots, "train", frames=s.frames, every=s.every, seed=seed, fields=fields)
+        rows = chosen_rows(s.methods, s.without, s.qualities)
+        self.train = FaceDataset(roots, "train", frames=s.frames, every=s.every, seed=seed, rows=rows, fields=fields)
         again: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": seed} if s.overfit else {}
-        self.val = FaceDataset(roots, "train" if s.overfit else "val", fields=(), **again)
+        self.val = FaceDataset(roots, "train" if s.overfit else "val", rows=rows, fields=(), **again)
         chosen = _choose(self.train.labels, s, seed)
         labels = self.train.labels[chosen]
         order: dict[str, Any] = {"balance": s.balance, "seed": seed, "rank": rank, "world": world}
