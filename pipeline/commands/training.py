@@ -78,10 +78,10 @@ def train(
     from facemill.pipeline.train.trials import find_rates
 
     page = recipe or (detector if detector in available_recipes() else "default")
-    chosen = {"methods": methods, "without": without}
-    values = {name: text.split(",") for name, text in chosen.items() if text is not None}
-    values |= {name: value for name, value in (("limit", limit), ("overfit", overfit)) if value is not None}
-    more = [f"train.{name}={json.dumps(value)}" for name, value in values.items()]
+    names = {"methods": methods, "without": without}
+    values: dict[str, object] = {name: None if text is None else text.split(",") for name, text in names.items()}
+    values |= {"limit": limit, "overfit": overfit}
+    more = [f"train.{name}={json.dumps(value)}" for name, value in values.items() if value is not None]
     settings = load_recipe(page, [*(overrides or ()), *more], purpose="train")
     interrupts.advice = "Interrupted: nothing was written."
     if find_lr:

@@ -141,25 +141,23 @@ class KnownVideos(NamedTuple):
 
 def find_known(contents: pa.Table, trained_on: pa.Table) -> KnownVideos:
     """Compare a part's contents with those that a run was trained and validated on."""
-    keys = video_keys(contents)
+    keys: Any = video_keys(contents)
     seen = pc.is_in(keys, value_set=video_keys(trained_on))
     for column in ("content_hash", "image_sha256"):
         known = trained_on[column].combine_chunks().drop_null()
         seen = pc.or_(seen, pc.is_in(contents[column], value_set=known))
     videos = frozenset(keys.filter(seen).to_pylist())
-    rows = pa.table({"key": keys, "original": _originals(contents), "subject": contents["subject_ids"]})
-    trained = pc.unique(_originals(trained_on)).drop_null()
-    originals = rows.filter(pc.field("original").isin(trained))["key"]
-    listed = _subjects(trained_on)
-    each = rows.append_column("row", pa.array(range(len(rows)))).group_by("key").aggregate([("row", "min")])
-    shown = rows.take(each["row_min"]).to_pylist()
-    subjects = frozenset(row["key"] for row in shown if not listed.isdisjoint(row["subject"] or ()))
-    return KnownVideos(videos, subjects - videos, frozenset(originals.to_pylist()) - videos)
+    originals = pc.is_in(_originals(contents), value_set=_originals(trained_on).drop_null())
+    shown: dict[str, list[str]] = dict(zip(keys.to_pylist(), contents["subject_ids"].to_pylist(), strict=True))
+    known_subjects = _subjects(trained_on)
+    subjects = frozenset(key for key, those in shown.items() if not known_subjects.isdisjoint(those))
+    return KnownVideos(videos, subjects - videos, frozenset(keys.filter(originals).to_pylist()) - videos)
 
 
 def _originals(contents: pa.Table) -> "pa.Array[Any]":
     """Keys of the videos' originals; a real is its own, and null stands for that of a fake without one."""
-    own = pc.if_else(pc.equal(contents["method"], "real"), contents["video_id"], contents["source_id"])
+    method: Any = contents["method"]
+    own = pc.if_else(pc.equal(method, "real"), contents["video_id"], contents["source_id"])
     names: Any = (contents["dataset"], own)
     keys: pa.ChunkedArray[Any] = pc.binary_join_element_wise(*names, " ")
     return keys.combine_chunks()

@@ -151,7 +151,8 @@ def select_experiments(targets: Iterable[str]) -> list[Experiment]:
 def leave_one_out(experiments: Iterable[Experiment]) -> list[Experiment]:
     """In place of each row, those of one training for each of its methods: on the others, and tested on this one.
 
-    Rows that are trained on fewer than two methods or on several datasets are left out, and of equal trainings all but the first.
+    Rows that are trained on fewer than two methods or on several datasets are left out, and of equal trainings all but
+    the first.
 
     Raises:
         ConfigError: if no row is left.
@@ -170,7 +171,6 @@ def leave_one_out(experiments: Iterable[Experiment]) -> list[Experiment]:
                 for label, metric, unit in (
                     ("AUC", "auc", "frame"),
                     ("video AUC", "auc", "video"),
-                    ("EER", "eer", "frame"),
                 )
             )
             notes = (*one.notes, "Each row is trained on all methods but one, and tested on that one.")
