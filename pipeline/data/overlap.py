@@ -148,7 +148,8 @@ def find_known(contents: pa.Table, trained_on: pa.Table) -> KnownVideos:
         seen = pc.or_(seen, pc.is_in(contents[column], value_set=known))
     videos = frozenset(keys.filter(seen).to_pylist())
     originals = pc.is_in(_originals(contents), value_set=_originals(trained_on).drop_null())
-    shown: dict[str, list[str]] = dict(zip(keys.to_pylist(), contents["subject_ids"].to_pylist(), strict=True))
+    subject_ids: list[Any] = contents["subject_ids"].to_pylist()
+    shown = dict(zip(keys.to_pylist(), subject_ids, strict=True))
     known_subjects = _subjects(trained_on)
     subjects = frozenset(key for key, those in shown.items() if not known_subjects.isdisjoint(those))
     return KnownVideos(videos, subjects - videos, frozenset(keys.filter(originals).to_pylist()) - videos)
@@ -156,8 +157,8 @@ def find_known(contents: pa.Table, trained_on: pa.Table) -> KnownVideos:
 
 def _originals(contents: pa.Table) -> "pa.Array[Any]":
     """Keys of the videos' originals; a real is its own, and null stands for that of a fake without one."""
-    method: Any = contents["method"]
-    own = pc.if_else(pc.equal(method, "real"), contents["video_id"], contents["source_id"])
+    is_real: Any = pc.equal(contents["method"], pa.scalar("real"))
+    own = pc.if_else(is_real, contents["video_id"], contents["source_id"])
     names: Any = (contents["dataset"], own)
     keys: pa.ChunkedArray[Any] = pc.binary_join_element_wise(*names, " ")
     return keys.combine_chunks()

@@ -177,9 +177,7 @@ def leave_one_out(experiments: Iterable[Experiment]) -> list[Experiment]:
             row = f"{one.name}-without-{method}"
             made.append(dataclasses.replace(one, name=row, figures=figures, notes=notes, left_out=method))
     if not made:
-        raise ConfigError(
-            "None of these rows is trained on several methods of one dataset: there is none to leave out."
-        )
+        raise ConfigError("None of these rows is trained on several methods of one dataset: none can be left out.")
     return made
 
 

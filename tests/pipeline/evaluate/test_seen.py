@@ -24,9 +24,10 @@ SETS = [f"--set={value}" for value in (*SMALL, "train.epochs=1", "train.model.pr
 def entries(dataset: str, splits: tuple[str, ...] = ("train", "val", "test")) -> Iterator[VideoEntry]:
     """A real and a fake of each method in each split; subjects are those of the split."""
     for split in splits:
+        named = split if dataset == "toy" else f"{dataset}-{split}"
         for method in METHODS:
-            plain = dataclasses.replace(video(f"{split}-{method}", int(method != "real"), split), method=method)
-            source = None if method == "real" else f"{split}-real"
+            plain = dataclasses.replace(video(f"{named}-{method}", int(method != "real"), split), method=method)
+            source = None if method == "real" else f"{named}-real"
             yield dataclasses.replace(plain, dataset=dataset, source_id=source, subject_ids=(f"{dataset}-{split}",))
 
 
@@ -97,7 +98,7 @@ def test_seen_and_unseen_methods_have_tables_of_their_own(run: Path, toy: Path, 
 
 
 def test_known_videos_subjects_and_originals_are_told(run: Path, tmp_path: Path) -> None:
-    """A test video that was trained on, one of a subject of training, a fake of an original of training, and a new one."""
+    """A video that was trained on, one of a subject of validation, a fake of an original of training, and new ones."""
 
     def fake(name: str, **fields: object) -> VideoEntry:
         return dataclasses.replace(video(name, 1, "test"), method="C", **fields)
