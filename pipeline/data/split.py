@@ -85,7 +85,7 @@ def chosen_rows(
         methods, without, qualities: as in `TrainSettings`.
     """
     method = pc.field("method")
-    chosen = ~method.isin([*without])
+    chosen = ~method.isin(pa.array(without, pa.string()))
     if methods:
         chosen &= method.isin([*methods])
     chosen |= method == "real"
