@@ -90,5 +90,6 @@ class Reason(StrEnum):
     NO_FACE = "no_face"
     TOO_SMALL = "too_small"
     BLURRED = "blurred"
+    NO_FORGED_REGION = "no_forged_region"  # the dataset's crops are around masks, and this face has none in any fake
     FILTERED = "filtered"  # by a filter of another package
     INTERNAL_ERROR = "internal_error", Fault.FACEMILL

@@ -10,16 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
-from facemill.manifests.checks.crop_geometry import corners_in_crop
+from facemill.manifests.checks.framing import geometry_tells
 from facemill.manifests.checks.sample_rows import Rows
 from facemill.manifests.checks.seen import THUMBNAIL, Seen
 from facemill.manifests.codes import MaskKind
 from facemill.manifests.problem import Problem
 from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE
 
-__all__ = ["auc", "implausible"]
+__all__ = ["implausible"]
 
 pc: Any = pyarrow.compute
 """Untyped: the stubs support neither columns of two types nor nulls."""
@@ -45,8 +44,6 @@ APPEARANCE_JUMP = 0.2
 COLOUR_SHIFT, SAME_SIGN = 3.0, 0.9
 """Difference in levels between the colours of a method's videos and of their originals, and share of the videos with
 the same sign: above both, files were converted in two ways, and colour predicts the label."""
-AUC_BOUND, AUC_SIGMAS = 0.1, 3.0
-"""Largest plausible distance of an AUC from 0.5: absolute, and in standard deviations for the number of videos."""
 
 
 def implausible(rows: Rows, videos: pa.Table | None, seen: Seen) -> Iterator[Problem]:
@@ -57,7 +54,7 @@ def implausible(rows: Rows, videos: pa.Table | None, seen: Seen) -> Iterator[Pro
     yield from _coverage(rows)
     yield from _faint_methods(rows)
     yield from _jumps(rows, seen)
-    yield from _predictors(rows)
+    yield from geometry_tells(rows)
     yield from _colours(rows, seen)
     if videos is not None:
         yield from _same_files(videos)
@@ -205,34 +202,7 @@ def _jumps(rows: Rows, seen: Seen) -> Iterator[Problem]:
             yield Problem(_word(rows, "shard", position), message, int(row), sample, check=check)
 
 
-# Predictors of the label ------------------------------------------------------------------------------
-
-
-def auc(values: Floats, positive: Mask) -> float:
-    """Area under the ROC curve of `values` as a score for the positives; ties count half."""
-    count = int(positive.sum())
-    above = rankdata(values)[positive].sum() - count * (count + 1) / 2
-    return float(above / (count * (len(values) - count)))
-
-
-def _predictors(rows: Rows) -> Iterator[Problem]:
-    """Crop geometry that predicts the label, by split and method of the fakes."""
-    label, methods, splits = rows.numbers("label"), rows["method"].to_numpy(), rows["split"].to_numpy()
-    features = _geometry(rows)
-    for split in dict.fromkeys(splits):
-        real = (splits == split) & (label == 0)
-        for method in dict.fromkeys(methods[(splits == split) & (label == 1)]):
-            fake = (splits == split) & (label == 1) & (methods == method)
-            videos = [len(np.unique(rows.video_codes[some])) for some in (real, fake)]
-            if min(videos) < LEAST_VIDEOS:
-                continue
-            deviation = np.sqrt((sum(videos) + 1) / (12 * videos[0] * videos[1]))  # of the AUC by chance
-            bound = max(AUC_BOUND, AUC_SIGMAS * deviation)
-            for name, values in features.items():
-                found = auc(values[real | fake], fake[real | fake])
-                if abs(found - 0.5) > bound:
-                    message = f"{name} predicts {method} in {split}: AUC {found:.2f}, outside 0.5 ± {bound:.2f}"
-                    yield Problem(SAMPLES_FILE, message, check="geometry_tells")
+# Colours ---------------------------------------------------------------------------------------------
 
 
 def _colours(rows: Rows, seen: Seen) -> Iterator[Problem]:
@@ -251,22 +221,6 @@ def _colours(rows: Rows, seen: Seen) -> Iterator[Problem]:
             if len(count) >= LEAST_VIDEOS and abs(usual) > COLOUR_SHIFT and together:
                 message = f"edges of crops of {method} differ by {usual:+.1f} levels of {name} from their originals"
                 yield Problem(SAMPLES_FILE, message, check="colour_tells")
-
-
-def _geometry(rows: Rows) -> dict[str, Floats]:
-    """Features a detector could learn without the pixels, [N] each; rounded to three digits to keep ties."""
-    boxes, affine = rows.numbers("bbox").astype(np.float64), rows.numbers("affine")
-    with np.errstate(all="ignore"):
-        side = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-        zoom = np.hypot(affine[:, 0], affine[:, 3])
-        centre = corners_in_crop(affine, boxes).mean(axis=1) / rows.numbers("crop_size")[:, None]
-        found = {
-            "the size of the crop in faces": rows.numbers("crop_size") / zoom / side,
-            "the face's horizontal place in the crop": centre[:, 0],
-            "the face's vertical place in the crop": centre[:, 1],
-            "the size of the face": side,
-        }
-    return {name: np.nan_to_num(np.round(values, 3)) for name, values in found.items()}
 
 
 # ------------------------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ def _kept_unforged(rows: Rows) -> Mask:
 def _pairless(rows: Rows) -> Mask:
     """Rows whose pair_offset leads to no sample of the original, unless the loss of that one is recorded."""
     recorded = pc.is_in(rows["source_id"], value_set=rows.incomplete)
-    return rows.known("pair_offset") & ~rows.paired & ~np.asarray(recorded.to_numpy(), bool)
+    return rows.known("pair_offset") & ~rows.paired & ~rows.apart & ~np.asarray(recorded.to_numpy(), bool)
 
 
 def _unlike_original(name: str) -> Callable[[Rows], Mask]:

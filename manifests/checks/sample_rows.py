@@ -165,6 +165,13 @@ class Rows:
         return self.original >= 0
 
     @cached_property
+    def apart(self) -> Mask:
+        """Whether a sample's original is in another split, or in none, and so may lack samples of its frames, [N]."""
+        row = _places(self.table["source_id"], self._videos["video_id"])
+        split = pc.take(self._videos["split"], pa.array(row, mask=row < 0))
+        return _mask(pc.not_equal(split, self.table["split"]))
+
+    @cached_property
     def cropped(self) -> Mask:
         """Whether a sample is from an image sequence: a face crop on which no detector was run, [N]."""
         return np.asarray(~self.numbers("landmarks").any(axis=1) & (self.numbers("score") == 0))

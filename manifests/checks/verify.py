@@ -51,6 +51,7 @@ from facemill.manifests.checks.facts_checks import (
     check_pair_colours,
     check_rows_by_facts,
 )
+from facemill.manifests.checks.framing import framing_tells
 from facemill.manifests.checks.group_checks import GROUP_CHECKS
 from facemill.manifests.checks.plausibility import implausible
 from facemill.manifests.checks.row_checks import check_rows
@@ -239,6 +240,7 @@ class _Verification:
         rows = Rows(samples, entries, self.recipe, () if failures is None else _incomplete(failures))
         self._check(SAMPLES_FILE, lambda: check_rows(rows))
         self._check(SAMPLES_FILE, lambda: check_rows(rows, GROUP_CHECKS))
+        self._check(SAMPLES_FILE, lambda: framing_tells(rows))
         if failures is not None:
             self._check(SAMPLES_FILE, lambda: check_masks_recorded(rows, failures))
         if facts is not None:

@@ -22,7 +22,7 @@ from facemill.pipeline.build.identity import (
 )
 from facemill.pipeline.build.isolate import deaths_of
 from facemill.pipeline.build.merge import BuildReport, merge_shards, report_of
-from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot, plan_shards
+from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot, plan_framing, plan_shards
 from facemill.pipeline.build.state import GroupDone, ShardResult, load_final, load_whole
 from facemill.pipeline.build.workers import check_workers
 from facemill.pipeline.config.recipe import Recipe
@@ -102,7 +102,8 @@ def build(
     if faces is not None and not (faces / FACES_FILE).is_file():
         raise DatasetError(f"There is no {faces / FACES_FILE}: give --faces the folder of a finished build.")
     watcher = watcher or Watcher()
-    specs = plan_shards(group_clips(entries), recipe)
+    recipe, notes = plan_framing(groups := group_clips(entries), recipe)
+    specs = plan_shards(groups, recipe)
     if part is not None:
         specs = _share(specs, *part)
     count = sum(len(spec.sampled_ids) for spec in specs)
@@ -116,6 +117,8 @@ def build(
     with claim(out, _claimed(entries, identity), shared=part is not None) as run:
         write_videos(entries, out / VIDEOS_FILE, places=False)
         watcher.begin(count)
+        for note in notes:
+            watcher.warn(note)
         results: dict[str, ShardResult] = {}
         with runner:
             if runner.dashboard is not None:
@@ -129,7 +132,7 @@ def build(
                 results[result.shard_id] = result
                 watcher.shard(result, built=built)
         in_order = [results[spec.shard_id] for spec in specs]
-        return report_of(out, in_order) if part is not None else merge_shards(out, recipe, in_order)
+        return report_of(out, in_order) if part is not None else merge_shards(out, recipe, in_order, notes)
 
 
 def finish_build(videos: str | Path | Sequence[VideoEntry], recipe: Recipe, out: str | Path) -> BuildReport:
@@ -140,7 +143,8 @@ def finish_build(videos: str | Path | Sequence[VideoEntry], recipe: Recipe, out:
         DatasetError: a shard is not built, or is damaged.
     """
     out, entries = Path(out).absolute(), _entries(videos)
-    specs = plan_shards(group_clips(entries), recipe)
+    recipe, notes = plan_framing(groups := group_clips(entries), recipe)
+    specs = plan_shards(groups, recipe)
     identity = WorkIdentity.here(recipe, "cpu")
     with claim(out, _claimed(entries, identity)):
         identity = replace(identity, device=recorded(out).get("device", ""))  # that of the parts, not of this machine
@@ -151,7 +155,7 @@ def finish_build(videos: str | Path | Sequence[VideoEntry], recipe: Recipe, out:
                 f"{len(missing)} of {len(specs)} shards are not built, the first is {missing[0]}: run the parts of the "
                 "build that failed again."
             )
-        return merge_shards(out, recipe, [result for result in results if result is not None])
+        return merge_shards(out, recipe, [result for result in results if result is not None], notes)
 
 
 def _is_finished(out: Path) -> bool:

@@ -81,8 +81,12 @@ class BuildReport:
         return self.videos_without_samples / self.videos if self.videos else 0.0
 
 
-def merge_shards(out: Path, recipe: Recipe, results: Sequence[ShardResult]) -> BuildReport:
-    """Merge the tables of all shards, given in the order of the plan, and write what speaks of the whole."""
+def merge_shards(out: Path, recipe: Recipe, results: Sequence[ShardResult], notes: tuple[str, ...] = ()) -> BuildReport:
+    """Merge the tables of all shards, given in the order of the plan, and write what speaks of the whole.
+
+    Args:
+        notes: sentences for dataset.json.
+    """
     annotations = declared(create_annotators(recipe.annotate))
     schema = listing_schema(annotations)
     samples = _tables((out / result.samples.path for result in results), schema)
@@ -104,6 +108,7 @@ def merge_shards(out: Path, recipe: Recipe, results: Sequence[ShardResult]) -> B
         shards=infos,
         failures=len(failures),
         annotations=annotations,
+        notes=notes,
     )
     write_atomically(out / CARD_FILE, dataset_card(info).encode())
     write_atomically(out / CROISSANT_FILE, croissant_metadata(info, out).encode())

@@ -6,19 +6,19 @@ The plan depends on the manifest, the recipe and its seed only: never on workers
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from facemill.manifests import SPLITS, ClipGroup
-from facemill.manifests.sequences import split_archive
+from facemill.manifests.sequences import is_sequence, split_archive
 from facemill.manifests.videos import entry_values
 from facemill.pipeline.build.identity import WorkIdentity
 from facemill.pipeline.clips.sampling import expected_frames
 from facemill.pipeline.config.recipe import Recipe
 from facemill.seeded import seeded_hash
 
-__all__ = ["BuildJob", "ShardSpec", "WorkerSlot", "plan_shards"]
+__all__ = ["BuildJob", "ShardSpec", "WorkerSlot", "plan_framing", "plan_shards"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,35 @@ class WorkerSlot:
 
     number: int = 0
     threads: int = 1
+
+
+def plan_framing(groups: Sequence[ClipGroup], recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+    """Decide for the whole dataset whether it is cropped around masks, as the recipe asks, or around faces.
+
+    A crop around a mask shows less or more of the face than one around its box. If only some videos had the former, the
+    framing would tell reals from fakes, so that masks are used only if every original is sampled together with a fake
+    of it, and every fake with its original.
+
+    Returns:
+        the recipe to build with, and a sentence if it is not the given one.
+    """
+    if recipe.crop.around == "face":
+        return recipe, ()
+    lacking = [group for group in groups if not _has_masks(group)]
+    if not lacking:
+        return recipe, ()
+    videos = [video.video_id for group in lacking for video in group.sampled()]
+    note = (
+        f"All crops are around faces instead of masks: {len(videos)} videos, {min(videos)} among them, are not sampled "
+        "together with an original or fake to find masks with, and framing must not tell reals from fakes."
+    )
+    return recipe.model_copy(update={"crop": recipe.crop.model_copy(update={"around": "face"})}), (note,)
+
+
+def _has_masks(group: ClipGroup) -> bool:
+    """Whether originals and fakes of a group can be cropped around the same masks."""
+    is_pair = group.real is not None and not group.real_is_reference and bool(group.fakes)
+    return is_pair and not any(is_sequence(video.path) for video in group.videos())
 
 
 def plan_shards(groups: Iterable[ClipGroup], recipe: Recipe) -> list[ShardSpec]:

@@ -118,8 +118,7 @@ def _times(video: ClipVideo) -> NDArray[np.float64]:
 
 
 def _clip(lead: ClipVideo, fakes: list[ClipVideo], recipe: Recipe, *, reference: bool = False) -> Clip:
-    maskless = not fakes and lead.ground_truth is None
-    later = recipe.crop.around == "mask" and not lead.is_sequence and not maskless
+    later = recipe.crop.around == "mask" and not lead.is_sequence and bool(fakes)
     return Clip(lead, fakes, _sampled(lead, fakes, recipe), reference=reference, crops_later=later)
 
 

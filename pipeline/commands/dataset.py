@@ -121,7 +121,9 @@ def verify(
 ) -> None:
     """Re-read a dataset and check everything: bytes, images, masks, geometry, splits, completeness.
 
-    Possible but implausible findings, such as a crop scale that predicts the label, are warnings.
+    Framing of crops that predicts the label is a fault: in the median over a video, the AUC of the size of the crop in
+    faces, or of the face's place in it, differs from 0.5 by more than 0.1 and three standard deviations. Possible but
+    implausible findings, such as a face size that predicts the label, are warnings.
     """
     from facemill.manifests.checks.verify import verify as run
 

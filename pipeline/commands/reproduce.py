@@ -29,6 +29,10 @@ def reproduce(
         _Places, typer.Option("--root", help="Folder of videos to build from; may be repeated.", metavar="NAME=DIR")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each row.")] = 1,
+    unseen: Annotated[
+        bool,
+        typer.Option("--leave-one-out", help="In place of each row, train without each method and test on that one."),
+    ] = False,
     overrides: Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan, what data lack, and estimates of time and disk.")
@@ -54,6 +58,7 @@ def reproduce(
         roots=roots or (),
         seeds=seeds,
         overrides=overrides or (),
+        unseen=unseen,
         device=device,
         workers=workers,
     )

@@ -1,5 +1,6 @@
 """The commands that train and evaluate forgery detectors."""
 
+import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -46,6 +47,10 @@ def train(
     init_from: Annotated[
         Path | None, typer.Option(help="Finished run, of any detector, from whose weights to start.", parser=local_path)
     ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Use the fakes of these methods only, and all reals.", metavar="A,B")
+    ] = None,
+    without: Annotated[str | None, typer.Option(help="Leave out the fakes of these methods.", metavar="A,B")] = None,
     limit: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of the crops to use, for a first look.")
     ] = None,
@@ -73,8 +78,10 @@ def train(
     from facemill.pipeline.train.trials import find_rates
 
     page = recipe or (detector if detector in available_recipes() else "default")
-    shortened = {"limit": limit, "overfit": overfit}
-    more = [f"train.{name}={value}" for name, value in shortened.items() if value is not None]
+    names = {"methods": methods, "without": without}
+    values: dict[str, object] = {name: None if text is None else text.split(",") for name, text in names.items()}
+    values |= {"limit": limit, "overfit": overfit}
+    more = [f"train.{name}={json.dumps(value)}" for name, value in values.items() if value is not None]
     settings = load_recipe(page, [*(overrides or ()), *more], purpose="train")
     interrupts.advice = "Interrupted: nothing was written."
     if find_lr:
@@ -156,11 +163,14 @@ def evaluate(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score a split with a trained detector: metrics per frame and per video, per method and dataset, and plots."""
+    """Score a split with a trained detector: metrics per frame and per video, per method and dataset, and plots.
+
+    Methods and datasets that the detector was trained on, and those that it was not, have separate tables.
+    """
     from rich.console import Console
 
     from facemill.pipeline.evaluate import evaluate as run_evaluation
-    from facemill.pipeline.evaluate import metrics_table, robustness_table
+    from facemill.pipeline.evaluate import metrics_table, robustness_table, titled
     from facemill.pipeline.evaluate.evaluation import SCORES_FILE
     from facemill.pipeline.train.run_folder import CONFIG_FILE
 
@@ -189,9 +199,10 @@ def evaluate(
         echo_json(result.metrics)
         return
     console = Console()
-    console.print(metrics_table(result.metrics))
-    if robustness:
-        console.print(robustness_table(result.metrics))
+    for title, part in titled(result.metrics):
+        console.print(metrics_table(part, title))
+        if robustness:
+            console.print(robustness_table(part))
     echo(f"scores, metrics and plots -> {out}")
 
 

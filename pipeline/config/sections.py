@@ -124,7 +124,7 @@ class CropSettings(Settings):
     align: Literal["none", "similarity"] = "none"
     """`similarity` rotates and scales the face so that its five landmarks match a template."""
     around: Literal["face", "mask"] = "face"
-    """`mask` centres the square on the forged region if there is one."""
+    """`mask`: the square around the forged region, if all originals are sampled with their fakes; else around faces."""
 
 
 class MaskSettings(Settings):

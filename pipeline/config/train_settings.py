@@ -147,6 +147,12 @@ class TrainSettings(Settings):
     """Crops used per training video, drawn once by seed; null for all."""
     every: Positive = 1
     """Use every n-th of a training video's sampled frames."""
+    methods: tuple[str, ...] = ()
+    """Forgery methods whose fakes are used, for training and validation; none for all. Reals always stay."""
+    without: tuple[str, ...] = ()
+    """Forgery methods whose fakes are left out."""
+    qualities: tuple[str, ...] = ()
+    """Compression levels of the videos used; none for all."""
     augment: AugmentSettings = AugmentSettings()
     limit: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the crops of each class used, drawn once by seed, for training and validation: for a first look."""

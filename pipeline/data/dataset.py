@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -35,6 +36,7 @@ class FaceDataset(Dataset[Sample]):
         split: `train`, `val` or `test`.
         frames: maximum crops per video, chosen once by `seed`; None for all.
         every: use every n-th sampled frame of a video.
+        rows: what must hold for the samples used: see `facemill.pipeline.data.split.chosen_rows`.
         fields: what samples hold besides `image`, `label` and `index`: see `facemill.pipeline.data.fields`.
         transform: called with each image, uint8 [3, S, S], like torchvision's transforms; its result replaces the
             image. No other field is transformed.
@@ -56,10 +58,11 @@ class FaceDataset(Dataset[Sample]):
         frames: int | None = None,
         every: int = 1,
         seed: int = 0,
+        rows: pc.Expression | None = None,
         fields: Sequence[str] = (MASK,),
         transform: Callable[[Tensor], Any] | None = None,
     ) -> None:
-        self._split = open_split(roots, split, frames=frames, every=every, seed=seed)
+        self._split = open_split(roots, split, frames=frames, every=every, seed=seed, rows=rows)
         self._reader = ImageReader(self._split, images_of(self._split, fields))
         self._values, self.categories = values_of(self._split, fields)
         self._transform = transform

@@ -15,7 +15,7 @@ from facemill.pipeline.data.batching import BatchSampler
 from facemill.pipeline.data.dataset import FaceDataset
 from facemill.pipeline.data.fields import MASK
 from facemill.pipeline.data.loader import FaceLoader
-from facemill.pipeline.data.split import Roots, list_folders
+from facemill.pipeline.data.split import Roots, chosen_rows, list_folders
 from facemill.registry import BATCHINGS
 from facemill.seeded import seeded_generator
 
@@ -60,9 +60,10 @@ class TrainingData:
         s = settings
         self.roots = list_folders(roots)
         self._workers = workers
-        self.train = FaceDataset(roots, "train", frames=s.frames, every=s.every, seed=seed, fields=fields)
+        rows = chosen_rows(s.methods, s.without, s.qualities)
+        self.train = FaceDataset(roots, "train", frames=s.frames, every=s.every, seed=seed, rows=rows, fields=fields)
         again: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": seed} if s.overfit else {}
-        self.val = FaceDataset(roots, "train" if s.overfit else "val", fields=(), **again)
+        self.val = FaceDataset(roots, "train" if s.overfit else "val", rows=rows, fields=(), **again)
         chosen = _choose(self.train.labels, s, seed)
         labels = self.train.labels[chosen]
         ranked = {"seed": seed, "rank": rank, "world": world}

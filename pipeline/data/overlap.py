@@ -1,6 +1,6 @@
 """Overlap of datasets, splits and finished runs: shared samples, images, videos, subjects."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 from facemill import ConfigError, DatasetError
 from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE
 
-__all__ = ["Part", "check_subjects", "count_seen_videos", "read_part", "refuse_shared"]
+__all__ = ["KnownVideos", "Part", "check_subjects", "find_known", "read_part", "refuse_shared", "video_keys"]
 
-_COLUMNS = ["split", "dataset", "video_id", "sample_id", "image_sha256", "subject_ids"]
+_COLUMNS = ["split", "dataset", "method", "video_id", "source_id", "sample_id", "image_sha256", "subject_ids"]
 _HASHES = pa.schema([("video_id", pa.string()), ("content_hash", pa.string())])
 _KEYS = {
     "video": ["dataset", "video_id"],
@@ -28,8 +28,8 @@ class Part(NamedTuple):
     """A split of a dataset.
 
     Attributes:
-        contents: identifiers of its samples, a row each: columns split, dataset, video_id, sample_id, image_sha256,
-            subject_ids, content_hash (of the video's file, null if not known).
+        contents: identifiers of its samples, a row each: columns split, dataset, method, video_id, source_id,
+            sample_id, image_sha256, subject_ids, content_hash (of the video's file, null if not known).
     """
 
     root: Path
@@ -109,17 +109,63 @@ def check_subjects(parts: Sequence[Part]) -> str | None:
     return f"{found}: validation says less about unseen subjects."
 
 
-def count_seen_videos(contents: pa.Table, trained_on: pa.Table) -> tuple[int, str | None]:
-    """Count the videos in a part's contents that a run was trained or validated on; returns also the first's name."""
-    seen = pc.is_in(_video_keys(contents), value_set=_video_keys(trained_on))
+class KnownVideos(NamedTuple):
+    """What of a part's videos a run knows from training or validation: keys `<dataset> <video_id>`.
+
+    Attributes:
+        videos: those that it was trained on themselves, by name, file or image.
+        subjects: others, with a subject in common with those.
+        originals: others, that are the original of a fake that it was trained on, or made from the same original.
+    """
+
+    videos: frozenset[str]
+    subjects: frozenset[str]
+    originals: frozenset[str]
+
+    def counts(self, contents: pa.Table) -> dict[str, int]:
+        """How many of the videos of a table, with columns dataset and video_id, are known in each way."""
+        there = set(video_keys(contents).to_pylist())
+        return {f"{name}_trained_on": len(there & known) for name, known in self._asdict().items()}
+
+    def sentences(self) -> Iterator[str]:
+        """Yield a warning about known videos, and one about other videos of known subjects or originals."""
+        if self.videos:
+            some = min(self.videos)
+            yield f"The run was trained or validated on {len(self.videos)} of these videos, {some} among them."
+        if other := self.subjects | self.originals:
+            yield (
+                f"The run knows {len(other)} more of these videos in part, {min(other)} among them: "
+                f"{len(self.subjects)} by a subject, {len(self.originals)} by an original in training or validation."
+            )
+
+
+def find_known(contents: pa.Table, trained_on: pa.Table) -> KnownVideos:
+    """Compare a part's contents with those that a run was trained and validated on."""
+    keys: Any = video_keys(contents)
+    seen = pc.is_in(keys, value_set=video_keys(trained_on))
     for column in ("content_hash", "image_sha256"):
         known = trained_on[column].combine_chunks().drop_null()
         seen = pc.or_(seen, pc.is_in(contents[column], value_set=known))
-    videos = pc.unique(_video_keys(contents.filter(seen)))
-    return len(videos), str(videos[0]) if len(videos) else None
+    videos = frozenset(keys.filter(seen).to_pylist())
+    originals = pc.is_in(_originals(contents), value_set=_originals(trained_on).drop_null())
+    subject_ids: list[Any] = contents["subject_ids"].to_pylist()
+    shown = dict(zip(keys.to_pylist(), subject_ids, strict=True))
+    known_subjects = _subjects(trained_on)
+    subjects = frozenset(key for key, those in shown.items() if not known_subjects.isdisjoint(those))
+    return KnownVideos(videos, subjects - videos, frozenset(keys.filter(originals).to_pylist()) - videos)
 
 
-def _video_keys(contents: pa.Table) -> "pa.Array[Any]":
+def _originals(contents: pa.Table) -> "pa.Array[Any]":
+    """Keys of the videos' originals; a real is its own, and null stands for that of a fake without one."""
+    is_real: Any = pc.equal(contents["method"], pa.scalar("real"))
+    own = pc.if_else(is_real, contents["video_id"], contents["source_id"])
+    names: Any = (contents["dataset"], own)
+    keys: pa.ChunkedArray[Any] = pc.binary_join_element_wise(*names, " ")
+    return keys.combine_chunks()
+
+
+def video_keys(contents: pa.Table) -> "pa.Array[Any]":
+    """Keys `<dataset> <video_id>` of a table's rows."""
     names: Any = (contents["dataset"], contents["video_id"])  # the type stubs know joins of plain arrays only
     keys: pa.ChunkedArray[Any] = pc.binary_join_element_wise(*names, " ")
     return keys.combine_chunks()

@@ -23,7 +23,16 @@ from facemill.manifests.storage import refuse_special_file
 from facemill.pipeline.data.frames import choose_crops
 from facemill.pipeline.data.places import places_of, with_places
 
-__all__ = ["Roots", "Split", "damage_told", "describe_sample", "list_folders", "open_split", "refuse_not_finite"]
+__all__ = [
+    "Roots",
+    "Split",
+    "chosen_rows",
+    "damage_told",
+    "describe_sample",
+    "list_folders",
+    "open_split",
+    "refuse_not_finite",
+]
 
 UNUSED_MASKS = [MaskKind.NONE.value, MaskKind.UNRELIABLE.value]
 """Kinds of masks that losses do not use."""
@@ -78,11 +87,36 @@ class Split:
         return f"Row {self.row[index]} of {self.shards[self.shard[index]]}"
 
 
-def open_split(roots: Roots, split: str, *, frames: int | None = None, every: int = 1, seed: int = 0) -> Split:
+def chosen_rows(
+    methods: Sequence[str] = (), without: Sequence[str] = (), qualities: Sequence[str] = ()
+) -> pc.Expression:
+    """What holds for rows of samples.parquet that are real or of some methods, and of some qualities.
+
+    Args:
+        methods, without, qualities: as in `TrainSettings`.
+    """
+    method = pc.field("method")
+    chosen = ~method.isin(pa.array(without, pa.string()))
+    if methods:
+        chosen &= method.isin([*methods])
+    chosen |= method == "real"
+    return chosen & pc.field("quality").isin([*qualities]) if qualities else chosen
+
+
+def open_split(
+    roots: Roots,
+    split: str,
+    *,
+    frames: int | None = None,
+    every: int = 1,
+    seed: int = 0,
+    rows: pc.Expression | None = None,
+) -> Split:
     """List the samples of a split.
 
     Args:
         roots: the samples of several datasets are concatenated.
+        rows: what must hold for the samples used: see `chosen_rows`.
         frames, every, seed: choice of crops per video; see `choose_crops`.
 
     Raises:
@@ -97,6 +131,7 @@ def open_split(roots: Roots, split: str, *, frames: int | None = None, every: in
     annotations = _common_annotations(infos)
     for folder, info in zip(folders, infos, strict=True):
         table = _rows(folder, info, split, annotations)
+        table = table if rows is None else table.filter(rows)
         table = table.filter(pa.array(choose_crops(table, frames=frames, every=every, seed=seed)))
         tables.append(table)
         sizes |= {folder / one.path: one.bytes for one in info.shards}

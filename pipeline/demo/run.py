@@ -85,7 +85,7 @@ def run_demo(out: Path, *, workers: int | None = None, training: bool = True, co
 def _train(out: Path, console: Console) -> None:
     # Imported late: these need the train extra, which the steps before do not.
     from facemill.pipeline.data import FaceDataset
-    from facemill.pipeline.evaluate import evaluate, metrics_table
+    from facemill.pipeline.evaluate import evaluate, metrics_table, titled
     from facemill.pipeline.figures.explain import draw_explanations
     from facemill.pipeline.train import load_run, train
 
@@ -95,7 +95,8 @@ def _train(out: Path, console: Console) -> None:
     _say(console, 5, f"{trained}: validation AUC {report.metrics['val_auc']:.3f}")
     evaluation = evaluate(run, [shards], out / EVALUATION)
     _say(console, 6, f"evaluated it on videos of other people in {out / EVALUATION}:")
-    console.print(metrics_table(evaluation.metrics))
+    for title, part in titled(evaluation.metrics):
+        console.print(metrics_table(part, title))
     draw_explanations(load_run(run)[0], FaceDataset(shards, "test"), out / EVALUATION, rows=8)
 
 

@@ -4,6 +4,7 @@ from facemill.pipeline.evaluate.evaluation import Evaluation, evaluate
 from facemill.pipeline.evaluate.metrics import Metrics, compute_metrics
 from facemill.pipeline.evaluate.report import metrics_table, robustness_table
 from facemill.pipeline.evaluate.scoring import score_faces
+from facemill.pipeline.evaluate.seen import titled
 
 __all__ = [
     "Evaluation",
@@ -13,4 +14,5 @@ __all__ = [
     "metrics_table",
     "robustness_table",
     "score_faces",
+    "titled",
 ]

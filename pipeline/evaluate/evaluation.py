@@ -16,13 +16,14 @@ from facemill.detectors.forgery import ForgeryDetector
 from facemill.manifests.storage import atomic_path
 from facemill.own_code import changes
 from facemill.pipeline.data import FaceDataset
-from facemill.pipeline.data.overlap import count_seen_videos, read_part
+from facemill.pipeline.data.overlap import KnownVideos, find_known, read_part
 from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.evaluate.corruptions import Corruption, all_corruptions
 from facemill.pipeline.evaluate.metrics import score_videos
 from facemill.pipeline.evaluate.report import build_report, write_report
 from facemill.pipeline.evaluate.scores import NO_CORRUPTION
 from facemill.pipeline.evaluate.scoring import score_faces
+from facemill.pipeline.evaluate.seen import separate
 from facemill.pipeline.figures.plots import draw_roc, draw_scores
 from facemill.pipeline.train.device import default_workers
 from facemill.pipeline.train.framing import differences_from_training
@@ -40,9 +41,12 @@ class Evaluation:
 
     Attributes:
         out: folder of scores.parquet, metrics.json and the plots.
-        metrics: the content of metrics.json: see `evaluate.report.build_report`. `videos_trained_on` is the number
-            of these videos that the run was trained or validated on; None if the run has kept no list.
-        warnings: one sentence about such videos, and one about each dataset whose crops differ from the training data.
+        metrics: the content of metrics.json: see `evaluate.report.build_report`, for all rows and, in `parts`, for each
+            part that `evaluate.seen.separate` makes of them. `videos_trained_on` is the number of videos that the run
+            was trained or validated on, `subjects_trained_on` and `originals_trained_on` those of others that it knows
+            by a subject or an original; None if the run has kept no list.
+        warnings: one sentence about videos of each kind, and one about each dataset whose crops differ from the
+            training data.
     """
 
     out: Path
@@ -92,8 +96,13 @@ def evaluate(
     detector, config = load_run(run, chosen)
     datasets = [FaceDataset(folder, split, fields=()) for folder in data]
     _refuse_shared_samples(data, datasets)
-    seen, warning = _seen_videos(run, data, split)
-    warnings = tuple(filter(None, (warning, *differences_from_training(config.crop, data), *changes(config.code))))
+    trained_on = read_trained_on(run)
+    known = None
+    warnings = [f"{run} keeps no list of its training videos: it may have been trained on these videos."]
+    if trained_on is not None:
+        known = find_known(pa.concat_tables([read_part(folder, split).contents for folder in data]), trained_on)
+        warnings = list(known.sentences())
+    warnings += [*differences_from_training(config.crop, data), *changes(config.code)]
     conditions = [None, *all_corruptions()] if robustness else [None]
     total = len(conditions) * sum(faces.samples.num_rows for faces in datasets)
 
@@ -119,28 +128,27 @@ def evaluate(
         )
 
     scores = pa.concat_tables(tables())
-    metrics = build_report(scores)
+    parts = separate(scores, trained_on)
+    metrics = {
+        **_known_counts(known, scores),
+        **build_report(scores),
+        "parts": {name: {**_known_counts(known, rows), **build_report(rows)} for name, rows in parts.items()},
+    }
     with atomic_path(out / SCORES_FILE) as temporary:
         pq.write_table(scores, temporary)
-    about = {"run": str(run), "detector": config.detector, "split": split, "videos_trained_on": seen}
+    about = {"run": str(run), "detector": config.detector, "split": split}
     write_report({**about, **metrics}, out / METRICS_FILE)
     frames = scores.filter(pc.field("corruption") == NO_CORRUPTION)
     for unit, rows in (("frames", frames), ("videos", score_videos(frames))):
         draw_roc(rows, out / f"roc-{unit}.png", title=f"{config.detector}: {unit} of {split}")
         draw_scores(rows, out / f"scores-{unit}.png", title=f"{config.detector}: {unit} of {split}")
-    return Evaluation(out, {**metrics, "videos_trained_on": seen}, warnings)
+    return Evaluation(out, metrics, tuple(warnings))
 
 
-def _seen_videos(run: Path, data: Sequence[Path], split: str) -> tuple[int | None, str | None]:
-    """Number of the split's videos that the run was trained on, or None if unknown; and a warning unless it is 0."""
-    trained_on = read_trained_on(run)
-    if trained_on is None:
-        return None, f"{run} keeps no list of its training videos: it may have been trained on these videos."
-    contents = pa.concat_tables([read_part(folder, split).contents for folder in data])
-    seen, first = count_seen_videos(contents, trained_on)
-    if not seen:
-        return 0, None
-    return seen, f"The run was trained or validated on {seen} of these videos, {first} among them."
+def _known_counts(known: KnownVideos | None, rows: pa.Table) -> dict[str, int | None]:
+    if known is None:
+        return {f"{name}_trained_on": None for name in KnownVideos._fields}
+    return dict(known.counts(rows))
 
 
 def _refuse_shared_samples(folders: Sequence[Path], datasets: Sequence[FaceDataset]) -> None:

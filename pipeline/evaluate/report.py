@@ -53,12 +53,12 @@ def write_report(report: Report, path: Path) -> None:
     write_atomically(path, f"{text}\n".encode())
 
 
-def metrics_table(report: Report) -> Table:
+def metrics_table(report: Mapping[str, Any], title: str | None = None) -> Table:
     """Table of frame-level and video-level ACC, AUC and EER.
 
     One line for all, one for each dataset and quality if there are several, and one for each method.
     """
-    table = Table("fakes of", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table("fakes of", title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for unit in ("frames", "videos"):
         table.add_column(unit, justify="right")
         for name in _SHOWN:
@@ -68,7 +68,7 @@ def metrics_table(report: Report) -> Table:
     return table
 
 
-def robustness_table(report: Report) -> Table:
+def robustness_table(report: Mapping[str, Any]) -> Table:
     """Table of frame-level AUC by corruption, with a column per severity; 0 means uncorrupted.
 
     One line for all, and one for each dataset and quality if there are several.
@@ -129,7 +129,7 @@ def _metrics(rows: pa.Table) -> Metrics:
     return compute_metrics(rows["score"].to_numpy(), rows["label"].to_numpy(), rows["logit"].to_numpy())
 
 
-def _line_names(report: Report) -> list[str]:
+def _line_names(report: Mapping[str, Any]) -> list[str]:
     summary = report["frame"]
     datasets, methods = summary["datasets"], summary["methods"]
     if len(datasets) > 1:

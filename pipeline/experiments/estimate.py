@@ -144,7 +144,8 @@ class _Trials:
         """Seconds of a run of a few steps, and bytes of its folder."""
         recipe = training.load()
         batch = min(TRIAL_BATCH, recipe.train.batch)
-        short = recipe.train.model_copy(update={"epochs": 1, "batch": batch, "accumulate": 1})
+        every = {"methods": (), "qualities": ()}  # the few videos of a trial build may be of others
+        short = recipe.train.model_copy(update={"epochs": 1, "batch": batch, "accumulate": 1, **every})
         with TemporaryDirectory(dir=self._folder) as out, warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="torchmetrics.*")  # a few crops may lack a class
             start = time.monotonic()

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import yaml
 
 from facemill import ConfigError
+from facemill.manifests.scanning.scan_report import ALL_FAKES
 from facemill.pipeline.config.settings import Settings
 from facemill.registry import DATASETS, nearest
 
@@ -41,8 +42,19 @@ class Source(Settings):
 
     def rows(self) -> pc.Expression:
         """What holds for the rows of a table, with columns quality and method, that belong to the source."""
-        chosen = pc.field("quality") == self.quality
-        return chosen & pc.field("method").isin(["real", *self.methods]) if self.methods else chosen
+        from facemill.pipeline.data.split import chosen_rows  # imported late: torch takes seconds
+
+        return chosen_rows(self.methods, qualities=(self.quality,))
+
+    def without(self, method: str) -> "Source":
+        """The source without the fakes of a method."""
+        return self.model_copy(update={"methods": tuple(one for one in self.all_methods if one != method)})
+
+    @property
+    def all_methods(self) -> tuple[str, ...]:
+        """The names of its forgery methods; those that the dataset's authors published, if the source has all."""
+        published = {key[1] for key in DATASETS[self.data].published} - {"real", ALL_FAKES}
+        return self.methods or tuple(sorted(published))
 
     def __str__(self) -> str:
         methods = f" ({', '.join(self.methods)})" if self.methods else ""
@@ -55,7 +67,7 @@ class Figure:
 
     Attributes:
         label: source, corruption, unit and metric, such as `FF++ c23 contrast level 1 AUC`, or a size.
-        paper: the paper's value: percent, but for log loss and sizes.
+        paper: the paper's value: percent, but for log loss and sizes; None for a figure that it does not print.
         metric: a metric of `facemill.pipeline.evaluate.Metrics`, or `parameters`, `macs`, `flops`, `added_parameters`.
         source: what is tested; None for sizes and means.
         unit: `frame` or `video`.
@@ -64,7 +76,7 @@ class Figure:
     """
 
     label: str
-    paper: float
+    paper: float | None
     metric: str
     source: Source | None = None
     unit: str = "frame"

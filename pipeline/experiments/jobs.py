@@ -12,7 +12,6 @@ from facemill.manifests.storage import read_json, sha256_of, write_atomically
 from facemill.pipeline.experiments.data import TESTED, TRAINED, Catalogue, Given, Root, differences
 from facemill.pipeline.experiments.figures import Source
 from facemill.pipeline.experiments.plan import Evaluation, Plan, Training, Wanted
-from facemill.pipeline.experiments.selection import select
 from facemill.pipeline.experiments.tables import Experiment
 from facemill.pipeline.train.run_folder import METRICS_FILE
 from facemill.registry import nearest
@@ -38,7 +37,7 @@ class Job:
 class Jobs:
     """The jobs of a plan, in an order in which they can be run.
 
-    Everything is below one folder: `data/`, `selections/`, `runs/`, `evaluations/`, and `done/`, which holds
+    Everything is below one folder: `data/`, `runs/`, `evaluations/`, and `done/`, which holds
     the hashes of the data that a job has been done on. No two jobs write the same files, so that jobs may run at the
     same time, on any machines that see the folder.
 
@@ -207,11 +206,7 @@ class Jobs:
     def _train(self, training: Training) -> None:
         from facemill.pipeline.train import train
 
-        selected = self.out / "selections" / training.name
-        folders = [
-            select(self._folder(wanted, source, TRAINED), source, selected / wanted.name)
-            for wanted, source in training.data
-        ]
+        folders = [self._folder(wanted, source, TRAINED) for wanted, source in training.data]
         run, recipe = self.run_folder(training.name), training.load()
         train(training.detector, folders, run, recipe, resume=True, device=self.device, workers=self._workers)
 

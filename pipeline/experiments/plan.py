@@ -135,7 +135,11 @@ def make_plan(experiments: Sequence[Experiment], *, seeds: int = 1, overrides: I
 
 
 def _trainings(experiment: Experiment, seeds: int, overrides: Sequence[str]) -> list[Training]:
-    settings = tuple(one for one in (*experiment.settings(), *overrides) if _of_training(one))
+    chosen = [f"train.qualities={json.dumps(sorted({source.quality for source in experiment.sources}))}"]
+    if all(source.methods for source in experiment.sources):
+        methods = sorted({method for source in experiment.sources for method in source.methods})
+        chosen.append(f"train.methods={json.dumps(methods)}")
+    settings = tuple(one for one in (*experiment.settings(), *chosen, *overrides) if _of_training(one))
     recipe = load_recipe(experiment.recipe, settings, purpose="train")
     options = options_of(experiment.detector, recipe.train.model).model_dump(mode="json")
     values = recipe.train.model_dump(mode="json", exclude={"model"})

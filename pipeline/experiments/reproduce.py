@@ -10,7 +10,7 @@ from facemill import ConfigError
 from facemill.pipeline.experiments.data import Catalogue, Given, Root, parse_places
 from facemill.pipeline.experiments.jobs import Jobs
 from facemill.pipeline.experiments.plan import make_plan
-from facemill.pipeline.experiments.tables import select_experiments
+from facemill.pipeline.experiments.tables import leave_one_out, select_experiments
 
 __all__ = ["DATA_FOLDER", "batch_lines", "describe", "prepare"]
 
@@ -25,6 +25,7 @@ def prepare(
     roots: Iterable[str] = (),
     seeds: int = 1,
     overrides: Iterable[str] = (),
+    unseen: bool = False,
     **options: Any,
 ) -> Jobs:
     """Plan rows of the papers' tables with the data at hand; nothing is written.
@@ -36,6 +37,7 @@ def prepare(
         roots: datasets' folders of videos, as `NAME=FOLDER`; those that no built dataset serves are built from them.
         seeds: trainings of each row.
         overrides: recipe values, as `section.key=value`, applied after the rows'.
+        unseen: in place of each row, train without each of its methods and test on that one.
         options: of `Jobs`.
 
     Raises:
@@ -49,7 +51,8 @@ def prepare(
     found = [Root(name, folder) for name, folder in parse_places(roots, "--root")]
     if missing := [root.folder for root in found if "://" not in root.folder and not Path(root.folder).exists()]:
         raise ConfigError(f"--root names {missing[0]}, which is not there: give the folder of the dataset's videos.")
-    plan = make_plan(select_experiments(targets), seeds=seeds, overrides=overrides)
+    rows = select_experiments(targets)
+    plan = make_plan(leave_one_out(rows) if unseen else rows, seeds=seeds, overrides=overrides)
     return Jobs(plan, Catalogue(given, found, out / DATA_FOLDER), out, **options)
 
 

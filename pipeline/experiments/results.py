@@ -30,22 +30,22 @@ class Line:
     """A figure of a row.
 
     Attributes:
-        paper, ours: the paper's figure and ours; None if it is not measured.
+        paper, ours: the paper's figure and ours; None if it is not printed, or not measured.
         deviates: whether the difference exceeds the interval, or the last digit that the paper prints of a size.
     """
 
     row: str
     figure: str
-    paper: float
+    paper: float | None
     ours: Measured | None
 
     @property
     def difference(self) -> float | None:
-        return None if self.ours is None else self.ours.mean - self.paper
+        return None if self.ours is None or self.paper is None else self.ours.mean - self.paper
 
     @property
     def deviates(self) -> bool:
-        if self.ours is None:
+        if self.ours is None or self.paper is None:
             return False
         digits = len(f"{self.paper:g}".partition(".")[2])
         bound = 0.5 * 10.0**-digits if self.ours.half is None else self.ours.half
@@ -53,14 +53,15 @@ class Line:
 
     def cells(self) -> list[str]:
         """Its text, a column each."""
-        shown = [self.row, self.figure, f"{self.paper:g}"]
+        shown = [self.row, self.figure, "" if self.paper is None else f"{self.paper:g}"]
         if self.ours is None:
             return [*shown, "not measured", "", "", "", ""]
         ours, half = self.ours, self.ours.half
         digits = 4 if self.figure.endswith("log-loss") else 2
         spread = "" if ours.spread is None else f"{ours.spread:.{digits}f}"
         interval = "" if half is None else f"{ours.mean - half:.{digits}f} to {ours.mean + half:.{digits}f}"
-        numbers = [f"{ours.mean:.{digits}f}", spread, interval, f"{ours.mean - self.paper:+.{digits}f}"]
+        difference = "" if self.difference is None else f"{self.difference:+.{digits}f}"
+        numbers = [f"{ours.mean:.{digits}f}", spread, interval, difference]
         return [*shown, *numbers, "deviates" if self.deviates else ""]
 
 

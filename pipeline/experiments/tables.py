@@ -1,5 +1,6 @@
 """Reading of the papers' tables from YAML files."""
 
+import dataclasses
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from facemill.pipeline.config.settings import Settings
 from facemill.pipeline.experiments.figures import Figure, Source, find_source, parse_figures
 from facemill.registry import nearest
 
-__all__ = ["Experiment", "all_experiments", "find_experiment", "select_experiments"]
+__all__ = ["Experiment", "all_experiments", "find_experiment", "leave_one_out", "select_experiments"]
 
 _PAGES = resources.files("facemill.pipeline.experiments")
 
@@ -59,6 +60,7 @@ class Experiment:
         trained_on: names of the sources that it is trained on.
         figures: the paper's figures.
         lacks: what facemill lacks to run the row; None for a row that can be run.
+        left_out: a method that it is not trained on, but tested.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Experiment:
     trained_on: tuple[str, ...]
     figures: tuple[Figure, ...]
     lacks: str | None = None
+    left_out: str | None = None
 
     @property
     def table(self) -> str:
@@ -86,7 +89,8 @@ class Experiment:
     @property
     def sources(self) -> tuple[Source, ...]:
         """What it is trained on; nothing if all of its figures are sizes."""
-        return tuple(map(find_source, self.trained_on)) if self.tested else ()
+        found = map(find_source, self.trained_on if self.tested else ())
+        return tuple(source if self.left_out is None else source.without(self.left_out) for source in found)
 
     def settings(self) -> list[str]:
         """The row as `section.key=value` overrides of its recipe; values are JSON, which is valid YAML."""
@@ -95,7 +99,7 @@ class Experiment:
 
     def summary(self) -> str:
         """The paper's figures on one line."""
-        return ", ".join(f"{figure.label} {figure.paper:g}" for figure in self.figures)
+        return ", ".join(f"{figure.label} {figure.paper:g}" for figure in self.figures if figure.paper is not None)
 
     def lines(self) -> list[str]:
         """Description, and the command that runs it."""
@@ -107,7 +111,7 @@ class Experiment:
             f"detector    {self.detector}",
             f"settings    {' '.join(self.settings()) or 'as the recipe says'}",
             *([f"trained on  {', '.join(self.trained_on)}"] if self.sources else []),
-            *(f"paper       {figure.label}: {figure.paper:g}" for figure in self.figures),
+            *(f"paper       {figure.label}: {figure.paper:g}" for figure in self.figures if figure.paper is not None),
             *(f"note        {note}" for note in self.notes),
             f"run         {f'facemill reproduce {self.name} {data}'.strip()} --out DIR",
         ]
@@ -142,6 +146,39 @@ def select_experiments(targets: Iterable[str]) -> list[Experiment]:
         names = {one.name for one in all_experiments() if target == "all" or f"{one.name}/".startswith(f"{target}/")}
         chosen |= names or {find_experiment(target).name}
     return [one for one in all_experiments() if one.name in chosen]
+
+
+def leave_one_out(experiments: Iterable[Experiment]) -> list[Experiment]:
+    """In place of each row, those of one training for each of its methods: on the others, and tested on this one.
+
+    Rows that are trained on fewer than two methods or on several datasets are left out, and of equal trainings all but
+    the first.
+
+    Raises:
+        ConfigError: if no row is left.
+    """
+    made, trained = [], set()
+    for one in experiments:
+        key = (one.detector, one.recipe, *one.settings(), *one.trained_on)
+        if len(one.sources) != 1 or len(one.sources[0].all_methods) < 2 or one.lacks is not None or key in trained:
+            continue
+        trained.add(key)
+        [source], [name] = one.sources, one.trained_on
+        for method in source.all_methods:
+            alone = source.model_copy(update={"methods": (method,)})
+            figures = tuple(
+                Figure(f"{name} {method} {label}", None, metric, alone, unit)
+                for label, metric, unit in (
+                    ("AUC", "auc", "frame"),
+                    ("video AUC", "auc", "video"),
+                )
+            )
+            notes = (*one.notes, "Each row is trained on all methods but one, and tested on that one.")
+            row = f"{one.name}-without-{method}"
+            made.append(dataclasses.replace(one, name=row, figures=figures, notes=notes, left_out=method))
+    if not made:
+        raise ConfigError("None of these rows is trained on several methods of one dataset: none can be left out.")
+    return made
 
 
 def _read(page: str) -> list[Experiment]:

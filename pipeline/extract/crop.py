@@ -167,6 +167,10 @@ class Framing:
         self._settings = settings
         self._regions = {track: np.median(np.stack([*boxes]), axis=0) for track, boxes in forged.items()}
 
+    def fits(self, track_id: int) -> bool:
+        """Whether the track's crops are framed as the recipe says: around masks, a track needs a forged region."""
+        return self._settings.around == "face" or track_id in self._regions
+
     def affine(self, track_id: int, face: Face) -> NDArray[np.float64]:
         """Affine [2, 3] from pixels of the frame to pixels of the crop."""
         if (region := self._regions.get(track_id)) is not None:

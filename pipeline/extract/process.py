@@ -253,6 +253,9 @@ class _ClipProcessor:
                 return
         if not self.selection.may_still_keep(video, crop.track_id):
             return
+        if self.framing is not None and not self.framing.fits(crop.track_id):
+            account.dropped[crop.track_id, crop.frame_index] = Reason.NO_FORGED_REGION
+            return
         image = self.cropper.filtered(crop, self.lead.crops.get((crop.position, crop.track_id), crop))
         if isinstance(image, Reason):
             account.dropped[crop.track_id, crop.frame_index] = image

@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from facemill import DatasetError
+from facemill import ConfigError, DatasetError
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_shared
+from facemill.pipeline.data.split import chosen_rows
 from facemill.pipeline.train.framing import differences_from_paper
 from facemill.pipeline.train.run_folder import RunConfig
 
@@ -33,13 +34,14 @@ def check_data(data: Sequence[Path], config: RunConfig) -> CheckedData:
     """Refuse data that would make training or validation invalid.
 
     Raises:
-        ConfigError: if datasets or splits share samples.
+        ConfigError: if datasets or splits share samples, or have no method that is left out.
         DatasetError: if a dataset is unfinished or damaged, or lacks a split or a class in it.
     """
     s = config.train
+    rows = chosen_rows(s.methods, s.without, s.qualities)
     opened = {
-        "train": FaceDataset(data, "train", frames=s.frames, every=s.every, seed=config.seed, fields=()),
-        "val": FaceDataset(data, "val", fields=()),
+        "train": FaceDataset(data, "train", frames=s.frames, every=s.every, seed=config.seed, rows=rows, fields=()),
+        "val": FaceDataset(data, "val", rows=rows, fields=()),
     }
     for split, faces in opened.items():
         reals, fakes = np.bincount(faces.labels, minlength=2).tolist()
@@ -52,6 +54,15 @@ def check_data(data: Sequence[Path], config: RunConfig) -> CheckedData:
     refuse_shared(parts)
     warnings = [*filter(None, [check_subjects(parts)]), *differences_from_paper(config.detector, data)]
     used = pa.concat_tables([part.contents for part in parts])
+    there = set(map(str, used["method"].unique().to_pylist())) - {"real"}
+    if unknown := [name for name in s.without if name not in there]:
+        raise ConfigError(f"No fake is of the method {unknown[0]!r}, which is left out: there are {_listed(there)}.")
+    if unknown := [name for name in s.methods if name not in there]:
+        warnings.append(f"No fake is of the method {unknown[0]!r}: there are {_listed(there)}.")
     samples = pa.concat_tables([faces.samples.select(["sample_id"]) for faces in opened.values()])["sample_id"]
     contents = used.filter(pc.is_in(used["sample_id"], value_set=samples.combine_chunks()))
     return CheckedData(contents, warnings)
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -104,7 +104,8 @@ def train(
         data: folder of a built dataset, or several to train on together.
         out: the run's folder.
         recipe: only its `train` section and seed are used.
-        resume: continue the run in `out`, or start it if there is none; with a higher `train.epochs`, extend it.
+        resume: continue the run in `out`, or start it if there is none; with a higher `train.epochs`, extend it. The
+            run's choice of methods is kept if the recipe makes none.
         device: `auto`, `cpu` or `cuda`.
         devices: GPUs per node (DDP), or processes on a CPU; None for all GPUs, one process on a CPU, or as many
             as torchrun or srun has started.
@@ -125,6 +126,9 @@ def train(
     config = configure(detector, data, recipe)
     if resume and (out / CONFIG_FILE).is_file():
         earlier = read_config(out)
+        if not (recipe.train.methods or recipe.train.without):
+            kept = {"methods": earlier.train.methods, "without": earlier.train.without}
+            config = config.model_copy(update={"train": config.train.model_copy(update=kept)})
         if init_from is None and not (out / LAST_CHECKPOINT).is_file():
             init_from = earlier.init_from  # no epoch has ended: the run starts again
         for sentence in changes(earlier.code):

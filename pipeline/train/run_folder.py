@@ -2,7 +2,8 @@
 
 config.json         configuration: detector, options, settings, data
 conditions.json     what it ran on: device, precision, ranks, versions; a part for each resume that changed them
-trained_on.parquet  ids and image hashes of the samples of train and val, and their videos' content hashes
+trained_on.parquet  ids and image hashes of the samples of train and val; methods, subjects, originals and content
+                    hashes of their videos
 checkpoints/        last.ckpt for resuming, best.ckpt by validation AUC
 log.csv             a row per epoch: learning rate, training loss and its terms, validation metrics
 logs/               the same as TensorBoard events
@@ -56,6 +57,9 @@ METRICS_FILE = "metrics.json"
 TRAINED_ON_FILE = "trained_on.parquet"
 LOG_FILE = "log.csv"
 LOGS_FOLDER = "logs"
+_IDENTIFIERS = ("dataset", "video_id", "image_sha256", "content_hash")
+_ADDED = pa.schema([("method", pa.string()), ("source_id", pa.string()), ("subject_ids", pa.list_(pa.string()))])
+"""Columns of trained_on.parquet, and those that runs of earlier versions lack."""
 LAST_CHECKPOINT = "checkpoints/last.ckpt"
 BEST_CHECKPOINT = "checkpoints/best.ckpt"
 
@@ -110,19 +114,25 @@ def read_config(run: Path) -> RunConfig:
 def write_trained_on(run: Path, contents: pa.Table) -> None:
     """Write the identifiers of a run's samples: rows of `facemill.pipeline.data.overlap.Part.contents`."""
     with atomic_path(run / TRAINED_ON_FILE) as temporary:
-        pq.write_table(contents.drop_columns(["subject_ids"]), temporary, compression="zstd")
+        pq.write_table(contents, temporary, compression="zstd")
 
 
 def read_trained_on(run: Path) -> pa.Table | None:
     """Read what `write_trained_on` wrote; None if the run has no such file.
+
+    Method, original and subjects are null in the file of an earlier version.
 
     Raises:
         ConfigError: if it is damaged.
     """
     path = run / TRAINED_ON_FILE
     try:
-        table = pq.read_table(path).select(["dataset", "video_id", "image_sha256", "content_hash"])
-        return table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
+        table = pq.read_table(path)
+        for name in _ADDED.names:
+            if name not in table.column_names:
+                table = table.append_column(name, pa.nulls(len(table), _ADDED.field(name).type))
+        schema = pa.schema([*((name, pa.string()) for name in _IDENTIFIERS), *_ADDED])
+        return table.select(schema.names).cast(schema)
     except FileNotFoundError:
         return None
     except (pa.ArrowException, OSError, ValueError, LookupError) as error:

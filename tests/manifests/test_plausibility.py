@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from facemill.manifests.checks.plausibility import auc
+from facemill.manifests.checks.framing import auc
 from facemill.manifests.checks.verify import verify
 from facemill.manifests.codes import MaskKind
 from facemill.manifests.problem import Problem
@@ -43,6 +43,7 @@ def parts() -> Parts:
         videos += [original, dataclasses.replace(fake, video_id=f"fake{number}", source_id=f"real{number}", **names)]
     parts = Parts(videos=videos, samples=[make_sample(video, frame) for video in videos for frame in (0, 12)])
     parts.failures.clear()
+    parts.recipe["crop"] = {**parts.recipe["crop"]}
     for position in range(len(parts.samples)):
         if position % 4 > 1:
             parts.change(position, **covered(13 + position % 9))
@@ -187,15 +188,54 @@ def test_a_track_that_jumps_in_appearance(parts, tmp_path):
         ("the size of the crop in faces", {"affine": (ZOOM / 2, 0.0, 32 - 70 * ZOOM, 0.0, ZOOM / 2, 32 - 45 * ZOOM)}),
         ("the face's horizontal place in the crop", {"affine": (ZOOM, 0.0, -90 * ZOOM, 0.0, ZOOM, -38 * ZOOM)}),
         ("the face's vertical place in the crop", {"affine": (ZOOM, 0.0, -88 * ZOOM, 0.0, ZOOM, -36 * ZOOM)}),
-        ("the size of the face", {"bbox": (95.0, 45.0, 185.0, 135.0)}),
     ],
 )
-def test_geometry_that_gives_the_label_away(parts, tmp_path, what, fields):
+def test_framing_that_gives_the_label_away_is_a_fault(parts, tmp_path, what, fields):
+    parts.recipe["crop"]["around"] = "mask"  # else such an affine is a fault by itself
     for number in range(12):  # of sixteen: an AUC of 0.875 or 0.125
         place(parts, number, **fields)
-    found = [problem for problem in warnings(parts, tmp_path) if what in problem.message]
-    assert [problem.check for problem in found] == ["geometry_tells"]
-    assert found[0].message.startswith(f"{what} predicts deepfakes in train: AUC 0.")
+    folder = parts.write(tmp_path)
+    found = [problem for problem in verify(folder, threads=1).problems if problem.check == "framing_tells"]
+    [message] = [problem.message for problem in found if what in problem.message]
+    assert message.startswith(f"{what} predicts fakes in train: AUC 0.")
+    ended = facemill("verify", folder)
+    assert ended.code == 3, ended.out
+
+
+def test_framing_on_either_side_of_the_middle_gives_the_label_away(parts, tmp_path):
+    """Reals left and right of the middle: their mean place is that of the fakes."""
+    parts.recipe["crop"]["around"] = "mask"
+    for number in range(PAIRS):
+        place(parts, number, affine=(ZOOM, 0.0, (-90, -86)[number % 2] * ZOOM, 0.0, ZOOM, -38 * ZOOM))
+    found = [p.message for p in verify(parts.write(tmp_path), threads=1).problems if p.check == "framing_tells"]
+    assert found == ["the face's distance from the crop's centre predicts fakes in train: AUC 0.00, outside 0.5 ± 0.31"]
+
+
+def test_framing_counts_by_video_and_not_by_frame(parts, tmp_path):
+    """One real of many samples, framed by itself: an AUC over samples would be 0.75."""
+    parts.recipe["crop"]["around"] = "mask"
+    template = parts.videos[0]
+    for frame in range(24, 24 + 12 * 32, 12):
+        parts.samples.insert(2, make_sample(template, frame))
+    for position in range(34):
+        parts.change(position, affine=(ZOOM, 0.0, -90 * ZOOM, 0.0, ZOOM, -38 * ZOOM))
+    assert "framing_tells" not in {p.check for p in verify(parts.write(tmp_path), threads=1).problems}
+
+
+def test_faces_cut_out_by_landmarks_lie_as_they_are_turned_which_is_a_warning(parts, tmp_path):
+    parts.recipe["crop"]["align"] = "similarity"
+    for number in range(12):
+        place(parts, number, affine=(ZOOM, 0.0, -90 * ZOOM, 0.0, ZOOM, -38 * ZOOM))
+    report = verify(parts.write(tmp_path), threads=1)
+    assert "framing_tells" not in {problem.check for problem in report.problems}
+    assert "geometry_tells" in {problem.check for problem in report.warnings}
+
+
+def test_face_size_that_gives_the_label_away_is_a_warning(parts, tmp_path):
+    for number in range(12):
+        place(parts, number, bbox=(95.0, 45.0, 185.0, 135.0))
+    [found] = [problem for problem in warnings(parts, tmp_path) if problem.check == "geometry_tells"]
+    assert found.message.startswith("the size of the face predicts deepfakes in train: AUC 0.")
 
 
 def test_geometry_of_a_few_videos_gives_nothing_away(parts, tmp_path):

@@ -67,7 +67,7 @@ CASES = {
     "crop.size": Case("64"),
     "crop.scale": Case("1.6"),
     "crop.align": Case("similarity"),
-    "crop.around": Case("mask", ("track.keep=forged",)),
+    "crop.around": Case("mask", ("crop.around=face",)),
     "mask.source": Case("official"),
     "mask.threshold": Case("0.5", FIXED),
     "mask.open": Case("4", FIXED),
@@ -150,8 +150,15 @@ def build_with(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
             pytest.skip(f"no weights at {weights}")
         if filled not in built:
             out = folder / f"out{len(built)}"
+            paired = any(one.startswith("crop.around") for one in filled)  # a real without fakes rules masks out
             try:
-                build(entries, load_recipe("default", filled), out, executor="sequential", device="cpu")
+                build(
+                    entries[:3] if paired else entries,
+                    load_recipe("default", filled),
+                    out,
+                    executor="sequential",
+                    device="cpu",
+                )
                 built[filled] = _outcome(out)
             except FacemillError as error:
                 built[filled] = Outcome((str(error),), "")

@@ -11,7 +11,7 @@ import pytest
 from facemill import ConfigError
 from facemill.manifests.records import VideoEntry
 from facemill.manifests.schemas import VIDEOS, to_table
-from facemill.pipeline.data.overlap import Part, check_subjects, count_seen_videos, read_part, refuse_shared
+from facemill.pipeline.data.overlap import Part, check_subjects, find_known, read_part, refuse_shared
 from tests.pipeline.data.built import build, samples_of, video
 
 
@@ -104,20 +104,29 @@ def test_subjects_that_meet_between_datasets_alone_are_refused(tmp_path: Path) -
 
 
 def test_seen_videos_are_known_by_name_file_or_image(tmp_path: Path) -> None:
+    schema = pa.schema(
+        [
+            *((name, pa.string()) for name in ("dataset", "video_id", "content_hash", "image_sha256", "method")),
+            *[("source_id", pa.string()), ("subject_ids", pa.list_(pa.string()))],
+        ]
+    )
+    plain = {"dataset": "toy", "method": "swap", "source_id": None, "subject_ids": []}
     rows = pa.Table.from_pylist(
         [
-            {"dataset": "toy", "video_id": name, "content_hash": content, "image_sha256": image}
+            plain | {"video_id": name, "content_hash": content, "image_sha256": image}
             for name, content, image in [("a", None, "1"), ("b", "bb", "2"), ("c", None, "3"), ("c", None, "4")]
         ],
-        schema=pa.schema([(name, pa.string()) for name in ("dataset", "video_id", "content_hash", "image_sha256")]),
+        schema=schema,
     )
 
-    def count(**fields: str) -> tuple[int, str | None]:
-        row = {"dataset": "other", "video_id": "x", "content_hash": None, "image_sha256": "0", **fields}
-        return count_seen_videos(rows, pa.Table.from_pylist([row], schema=rows.schema))
+    def seen(**fields: str) -> set[str]:
+        row = {**plain, "dataset": "other", "video_id": "x", "content_hash": None, "image_sha256": "0", **fields}
+        known = find_known(rows, pa.Table.from_pylist([row], schema=schema))
+        assert known.subjects == known.originals == frozenset()
+        return set(known.videos)
 
-    assert count() == (0, None)
-    assert count(video_id="a") == (0, None)  # of another dataset
-    assert count(dataset="toy", video_id="c") == (1, "toy c")
-    assert count(content_hash="bb") == (1, "toy b")
-    assert count(image_sha256="4") == (1, "toy c")
+    assert seen() == set()
+    assert seen(video_id="a") == set()  # of another dataset
+    assert seen(dataset="toy", video_id="c") == {"toy c"}
+    assert seen(content_hash="bb") == {"toy b"}
+    assert seen(image_sha256="4") == {"toy c"}

@@ -9,13 +9,11 @@ import pytest
 
 from facemill import ConfigError
 from facemill.manifests.shards.dataset import SAMPLES_FILE, read_dataset, write_dataset
-from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.experiments import select_experiments
 from facemill.pipeline.experiments.data import TESTED, TRAINED, Catalogue, Given, differences, parse_places
 from facemill.pipeline.experiments.figures import Source, find_source
 from facemill.pipeline.experiments.plan import Wanted, make_plan
 from facemill.pipeline.experiments.reproduce import describe, prepare
-from facemill.pipeline.experiments.selection import select
 from tests.pipeline.experiments.papers_data import build_paper_data
 
 C23 = Wanted("ffpp", "c23", "official", "etd")
@@ -86,27 +84,6 @@ def test_the_places_of_files_and_names_are_no_difference(ffpp: Path) -> None:
     assert not any(
         "was built with" in sentence for sentence in differences(given, C23, find_source("FF++ c23"), TESTED)
     )
-
-
-def test_part_of_a_dataset_is_read_as_a_dataset(ffpp: Path, tmp_path: Path) -> None:
-    source = find_source("FF++ c23 Deepfakes")
-    folder = select(ffpp, source, tmp_path / "part")
-    assert folder == tmp_path / "part"
-    whole, part = FaceDataset(ffpp, "train"), FaceDataset(folder, "train")
-    chosen = [row for row, m in enumerate(whole.samples["method"].to_pylist()) if m in ("real", "Deepfakes")]
-    assert part.samples["sample_id"].to_pylist() == whole.samples["sample_id"].take(chosen).to_pylist()
-    for place, row in enumerate(chosen):
-        assert part[place]["image"].equal(whole[row]["image"])
-    assert set(read_dataset(folder).counts["train"]) == {"real", "Deepfakes"}
-    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    select(ffpp, source, folder)
-    assert before == {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-
-
-def test_a_dataset_that_is_used_whole_is_used_as_it_is(ffpp: Path, tmp_path: Path) -> None:
-    everything = Source(data="ffpp", quality="c23")
-    assert select(ffpp, everything, tmp_path / "part") == ffpp
-    assert not (tmp_path / "part").exists()
 
 
 def test_rows_without_data_say_which(ffpp: Path, tmp_path: Path) -> None:

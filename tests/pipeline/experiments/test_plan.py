@@ -1,7 +1,11 @@
 """A plan has each build, training and evaluation once."""
 
+import pytest
+
+from facemill import ConfigError
 from facemill.pipeline.experiments import all_experiments, select_experiments
 from facemill.pipeline.experiments.plan import make_plan
+from facemill.pipeline.experiments.tables import leave_one_out
 
 
 def test_all_rows_have_a_plan() -> None:
@@ -61,3 +65,20 @@ def test_settings_of_the_data_are_those_of_the_build() -> None:
     assert training.load().train.epochs == 1
     assert {wanted.load().sample.frames for wanted in plan.wanted()} == {4}
     assert {wanted.recipe for wanted in plan.wanted()} == {"mat"}
+
+
+def test_each_method_is_left_out_of_a_training_and_tested() -> None:
+    rows = leave_one_out(select_experiments(["lrl/table1/lq", "lrl/table4/full", "lrl/table4/rgb", "lrl/table2"]))
+    methods = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
+    assert [row.name for row in rows if "table1" in row.name] == [f"lrl/table1/lq-without-{one}" for one in methods]
+    assert len(rows) == 8  # the full row of table 4 is that of table 1, and table 2 has rows of one method
+    plan = make_plan(rows)
+    assert len(plan.trainings) == 8
+    for row in rows:
+        [training] = [plan.trainings[name] for name in plan.runs[row.name]]
+        assert set(training.load().train.methods) == set(methods) - {row.left_out}
+        assert training.load().train.qualities == ("c40",)
+        [evaluation] = [one for one in plan.tests if one.training == training.name]
+        assert {source.methods for source in plan.tests[evaluation]} == {(row.left_out,)}
+    with pytest.raises(ConfigError, match="none can be left out"):
+        leave_one_out(select_experiments(["lrl/table2"]))

@@ -241,3 +241,23 @@ def test_a_folder_of_somebody_else_is_left_alone(needed: list[str], tmp_path: Pa
     refused = CliRunner().invoke(app, arguments(tmp_path, needed))
     assert "contains files that this command did not write" in str(refused.exception)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_method_that_is_left_out_is_tested_alone(data: list[str], tmp_path: Path) -> None:
+    settings = [*TINY["lrl"], *SHORT]
+    jobs = prepare(["lrl/table4/full"], tmp_path, data=data, overrides=settings, device="cpu", unseen=True)
+    assert [name.partition("/")[0] for name in jobs.all] == ["train"] * 4 + ["evaluate"] * 4
+    [row] = [one for one in jobs.plan.experiments if one.left_out == "FaceSwap"]
+    [training] = jobs.plan.runs[row.name]
+    names = [name for name in jobs.all if training in name]
+    for name in names:
+        jobs.run(name)
+    used = read_trained_on(jobs.run_folder(training))
+    assert used is not None
+    assert set(used["method"].to_pylist()) == {"real", "Deepfakes", "Face2Face", "NeuralTextures"}
+    [table] = make_tables(jobs)
+    measured = {line.figure for line in table.lines if line.ours is not None}
+    assert measured == {"FF++ c40 FaceSwap AUC", "FF++ c40 FaceSwap video AUC"}
+    assert {(line.paper, line.difference, line.deviates) for line in table.lines} == {(None, None, False)}
+    write_tables([table], tmp_path / "tables")
+    assert "full-without-FaceSwap,FF++ c40 FaceSwap AUC,," in (tmp_path / "tables" / "lrl.csv").read_text()
