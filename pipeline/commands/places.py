@@ -10,7 +10,7 @@ import typer
 
 from facemill import ConfigError
 
-__all__ = ["Overwrite", "free_file", "free_folder", "free_names", "local_path"]
+__all__ = ["Overwrite", "dataset_folder", "free_file", "free_folder", "free_names", "local_path"]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -26,6 +26,22 @@ def local_path(text: Any) -> Path:
     if _URL.match(str(text)):
         raise ConfigError(f"{text} is a URL, but a local path is needed: mount it or copy it.")
     return Path(text)
+
+
+def dataset_folder(text: Any) -> Path:
+    """Parse a built dataset's folder, or its fsspec URL: `typer.Argument(parser=dataset_folder)`.
+
+    Returns:
+        the folder, or that of the tables' copy: see `facemill.pipeline.data.remote`.
+
+    Raises:
+        DatasetError: if a URL cannot be read.
+    """
+    if not _URL.match(str(text)):
+        return Path(text)
+    from facemill.pipeline.data.remote import local_folder  # late, since it needs torch
+
+    return local_folder(str(text))
 
 
 def free_file(path: Path, *, overwrite: bool = False, is_own: Callable[[Path], bool] = lambda path: False) -> Path:

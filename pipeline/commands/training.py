@@ -11,7 +11,7 @@ import typer
 from facemill import ConfigError
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.commands.logfile import keep_log
-from facemill.pipeline.commands.places import free_folder, free_names, local_path
+from facemill.pipeline.commands.places import dataset_folder, free_folder, free_names, local_path
 from facemill.pipeline.commands.printing import echo, echo_json
 from facemill.pipeline.commands.shared import AsJson, MayOverwrite, Overrides, Quiet, progress
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "experiments", "explain", "import_checkpoint", "train"]
 
-_Data = Annotated[list[Path], typer.Argument(help="Folders of built datasets.", metavar="DIR...", parser=local_path)]
+_Data = Annotated[
+    list[Path], typer.Argument(help="Folders or URLs of built datasets.", metavar="DIR...", parser=dataset_folder)
+]
 _Run = Annotated[Path, typer.Argument(help="Folder of a finished training run.", metavar="RUN", parser=local_path)]
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 _Workers = Annotated[

@@ -14,6 +14,7 @@ from facemill.manifests.shards import format_of
 from facemill.manifests.shards.base import Places
 from facemill.manifests.shards.dataset import DATASET_FILE, STATE_FOLDER
 from facemill.manifests.storage import atomic_path, sha256_of
+from facemill.pipeline.data.remote import bring
 
 pc: Any = pyarrow.compute
 """Untyped: the stubs do not support nulls."""
@@ -70,7 +71,7 @@ def _locate(folder: Path, samples: pa.Table, schema: pa.Schema) -> pa.Table:
     names = [name for name in schema.names if name not in samples.column_names]
     found = {name: np.full((len(samples), 2), (0, -1), np.int64) for name in names}
     for number, shard in enumerate(shards.dictionary.to_pylist()):
-        index = format_of(shard).index(folder / shard)
+        index = format_of(shard).index(bring(folder / shard))
         if index is None:
             continue
         at = np.flatnonzero(shards.indices.to_numpy() == number)

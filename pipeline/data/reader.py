@@ -12,6 +12,7 @@ from facemill.manifests.checks.bounded import most_bytes
 from facemill.manifests.shards import EncodedImages, ShardIndex, format_of
 from facemill.manifests.storage import refuse_special_file
 from facemill.pipeline.data.places import other_sample
+from facemill.pipeline.data.remote import RemoteShard, bring, remote_shard
 from facemill.pipeline.data.split import Split
 
 __all__ = ["ImageReader"]
@@ -33,6 +34,7 @@ class ImageReader:
         self._most = most_bytes(split.size)
         self._indexed: dict[Path, ShardIndex | None] = {}
         self._seen: set[Path] = set()
+        self._remote: dict[Path, RemoteShard] = {}
         self._block = _NO_BLOCK
 
     def read(self, index: int) -> EncodedImages:
@@ -44,13 +46,10 @@ class ImageReader:
         path = self._split.shards[self._split.shard[index]]
         try:
             if path not in self._seen:
-                refuse_special_file(path)
-                if path.stat().st_size != self._split.bytes[self._split.shard[index]]:
-                    self._indexed[path] = format_of(path).index(path)
-                self._seen.add(path)
+                self._open(path, self._split.bytes[self._split.shard[index]])
             encoded = self._read(path, index)
             if not self._is_right(index, encoded) and path not in self._indexed:
-                self._indexed[path] = format_of(path).index(path)
+                self._indexed[path] = format_of(path).index(self._here(path))
                 encoded = self._read(path, index)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DatasetError(
@@ -61,6 +60,19 @@ class ImageReader:
                 f"{self._split.place(index)} holds another image than samples.parquet states: see `facemill verify`."
             )
         return encoded
+
+    def _open(self, path: Path, size: int) -> None:
+        refuse_special_file(path)
+        if (remote := remote_shard(path)) is not None:
+            self._remote[path] = remote
+        if (path.stat().st_size if remote is None else remote.size()) != size:
+            self._indexed[path] = format_of(path).index(self._here(path))
+        self._seen.add(path)
+
+    def _here(self, path: Path) -> Path:
+        """A shard's path; from now on it is read there, also if it has been behind a URL."""
+        self._remote.pop(path, None)
+        return bring(path)
 
     def _is_right(self, index: int, encoded: EncodedImages) -> bool:
         return bool(hashlib.sha256(encoded["image"]).hexdigest() == self._hashes[index].as_py())
@@ -82,13 +94,16 @@ class ImageReader:
                 f"{self._split.place(index)} has an image of {max(sizes)} bytes, more than the {self._most} that it "
                 "can need: see `facemill verify`."
             )
+        pieces = {name: (int(offset), int(size)) for name, (offset, size) in places.items()}
+        if path in self._remote:
+            return self._remote[path].read(pieces)
         with path.open("rb", buffering=0) as file:
-            return {name: _read_at(file, int(offset), int(size)) for name, (offset, size) in places.items()}
+            return {name: _read_at(file, *piece) for name, piece in pieces.items()}
 
     def _read_from_block(self, path: Path, index: int, row: int) -> EncodedImages:
         held, first, rows = self._block
         if held != path or not first <= row < first + len(rows):
-            first, rows = format_of(path).read_block(path, row)
+            first, rows = format_of(path).read_block(self._here(path), row)
             self._block = path, first, rows
         if not first <= row < first + len(rows):
             raise self._missing(index)
@@ -104,7 +119,7 @@ class ImageReader:
         return DatasetError(f"{self._split.place(index)} is missing, the shard ends before it: build it again.")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_indexed": {}, "_seen": set(), "_block": _NO_BLOCK}
+        return {**self.__dict__, "_indexed": {}, "_seen": set(), "_remote": {}, "_block": _NO_BLOCK}
 
 
 _NO_BLOCK: tuple[Path | None, int, list[EncodedImages]] = (None, 0, [])

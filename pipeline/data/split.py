@@ -22,6 +22,7 @@ from facemill.manifests.shards.dataset import SAMPLES_FILE, DatasetInfo, has_tru
 from facemill.manifests.storage import refuse_special_file
 from facemill.pipeline.data.frames import choose_crops
 from facemill.pipeline.data.places import places_of, with_places
+from facemill.pipeline.data.remote import is_url, local_folder
 
 __all__ = [
     "Roots",
@@ -38,12 +39,17 @@ UNUSED_MASKS = [MaskKind.NONE.value, MaskKind.UNRELIABLE.value]
 """Kinds of masks that losses do not use."""
 
 Roots = Path | str | Sequence[Path | str]
-"""The folder of a built dataset, or several whose samples are used together."""
+"""The folder of a built dataset, or its fsspec URL; or several whose samples are used together."""
 
 
 def list_folders(roots: Roots) -> list[Path]:
-    """Convert one folder or several to a list of paths."""
-    return [Path(roots)] if isinstance(roots, Path | str) else [Path(root) for root in roots]
+    """Convert one folder or several to a list of paths; of those behind URLs the tables are copied.
+
+    Raises:
+        DatasetError: if a URL cannot be read.
+    """
+    every = [roots] if isinstance(roots, Path | str) else roots
+    return [local_folder(str(root)) if is_url(root) else Path(root) for root in every]
 
 
 @dataclass(frozen=True)
