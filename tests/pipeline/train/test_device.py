@@ -14,7 +14,8 @@ class UsedTwice(nn.Module):
         self.layer = nn.Linear(1, 1, bias=False)
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        return self.layer(first).float() + self.layer(second).float()
+        both: torch.Tensor = self.layer(first).float() + self.layer(second).float()
+        return both
 
 
 def test_gradients_of_a_weight_that_is_used_twice_are_added_in_float32() -> None:
