@@ -12,19 +12,19 @@ from tests.detectors.forgery.test_contract import SMALL
 CROPS = 4096
 
 
-def crops(count: int, seed: int) -> tuple[Tensor, Tensor]:
+def crops(count: int, seed: int, strongest: float = 0.12) -> tuple[Tensor, Tensor]:
     """Coloured blobs, and on the fakes a pattern of two pixels' width, which is stronger or weaker."""
     generator = torch.Generator().manual_seed(seed)
     blobs = torch.nn.functional.interpolate(torch.rand(count, 3, 4, 4, generator=generator), (64, 64), mode="bilinear")
     labels = torch.randint(2, (count,), generator=generator).float()
-    strength = 0.12 * torch.rand(count, 1, 1, 1, generator=generator) * labels[:, None, None, None]
+    strength = strongest * torch.rand(count, 1, 1, 1, generator=generator) * labels[:, None, None, None]
     pattern = (torch.arange(64) // 2 % 2 * 2 - 1) * (torch.arange(64)[:, None] // 2 % 2 * 2 - 1)
     noise = 0.05 * torch.randn(count, 3, 64, 64, generator=generator)
     return (blobs + strength * pattern + noise).clamp(0, 1) * 2 - 1, labels
 
 
 @torch.enable_grad()
-def trained(name: str) -> ForgeryDetector:
+def trained(name: str, strongest: float) -> ForgeryDetector:
     torch.manual_seed(0)
     detector = create(name, **SMALL[name]).train()
     for module in detector.modules():
@@ -32,19 +32,23 @@ def trained(name: str) -> ForgeryDetector:
             module.momentum = 0.2
     optimizer = torch.optim.Adam(detector.parameters(), 2e-3)
     for step in range(40):
-        images, labels = crops(32, 1000 + step)
+        images, labels = crops(32, 1000 + step, strongest)
         optimizer.zero_grad()
         torch.nn.functional.binary_cross_entropy_with_logits(detector(images).logit, labels).backward()
         optimizer.step()
     return detector.eval()
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b4", "mat", "sia"])
+MORE = [pytest.param(name, marks=pytest.mark.long) for name in ("etd", "lrl", "sola")]
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b4", "mat", "sia", *MORE])
 def test_bf16_scores_as_float32_does(name: str) -> None:
-    detector = trained(name)
+    strongest = 0.025 if name == "sola" else 0.12
+    detector = trained(name, strongest)
     fine, rough, truth = [], [], []
     for seed in range(CROPS // 256):
-        images, labels = crops(256, seed)
+        images, labels = crops(256, seed, strongest)
         with torch.no_grad():
             fine.append(detector(images).logit)
             with torch.autocast("cpu", torch.bfloat16):

@@ -1,6 +1,7 @@
 """What training makes of a detector."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,10 +9,13 @@ import torch
 from timm.layers import BatchNormAct2d
 
 from facemill.detectors.forgery import create
+from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.config.train_settings import TrainSettings
+from facemill.pipeline.train.fit import configure
 from facemill.pipeline.train.module import ForgeryModule
 from facemill.registry import FORGERY_DETECTORS
 from tests.detectors.forgery.test_contract import SMALL, images_of
+from tests.pipeline.trained import SMALL as SMALL_RUN
 
 BACKBONES: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in list(FORGERY_DETECTORS)),
@@ -44,3 +48,16 @@ def test_norms_over_all_ranks_leave_the_network_as_it_is(name: str, options: dic
     torch.testing.assert_close(trained(images).logit, before, rtol=0, atol=1e-6)
     # PyTorch's own conversion drops the activations that timm keeps in norm layers.
     assert torch.allclose(by_torch(images).logit, before, rtol=0, atol=1e-6) == (activated == 0)
+
+
+def test_the_form_of_mats_region_loss_is_the_recipes(toy: Path) -> None:
+    forms = {}
+    for form in ("paper", "release"):
+        recipe = load_recipe("default", [*SMALL_RUN, f"train.model.ril_form={form}"])
+        config = configure("mat", [toy], recipe)
+        objective: Any = ForgeryModule(create("mat", **config.options), config.train, seed=0).objective
+        assert objective.region_loss.form == form
+        loss = objective.region_loss
+        vectors = torch.nn.functional.normalize(torch.randn(4, *loss.centres.shape, generator=torch.Generator()), dim=2)
+        forms[form] = float(loss(vectors, torch.tensor([0.0, 1, 0, 1])))
+    assert abs(forms["paper"] - forms["release"]) > 0.1
