@@ -38,8 +38,11 @@ def _has_colour(png: bytes) -> bool:
 
 def _channels_first(pixels: NDArray[np.uint8]) -> Tensor:
     """Convert [h, w] or [h, w, 3] to [C, h, w]."""
-    tensor = torch.from_numpy(pixels)
-    return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1).contiguous()
+    if pixels.ndim == 2:
+        return torch.from_numpy(pixels)[None]
+    planes = np.empty((3, *pixels.shape[:2]), np.uint8)
+    cv2.split(pixels, list(planes))  # three times as fast as PyTorch's copy
+    return torch.from_numpy(planes)
 
 
 def _decode(split: Split, index: int, what: str, data: bytes, mode: int, *, whole: bool = True) -> NDArray[np.uint8]:
