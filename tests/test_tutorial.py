@@ -46,10 +46,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(line: str, folder: Path) -> Ended:
+def small(line: str) -> list[str]:
+    """The arguments of a command of the page, made small."""
     for text, other in SMALL.items():
         line = line.replace(text, other)
-    return forked(*shlex.split(line)[1:], folder=folder, limit_s=300)
+    return shlex.split(line)[1:]
+
+
+def run(line: str, folder: Path) -> Ended:
+    return forked(*small(line), folder=folder, limit_s=300)
 
 
 def lines() -> list[str]:
@@ -138,3 +143,16 @@ def test_what_cannot_be_found_is_one_sentence(finished: Path, what: str, sentenc
     assert done.code == 2
     assert sentence in " ".join(done.err.split())
     assert not (finished / "other").exists()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_two_processes_train_with_it(finished: Path) -> None:
+    line = next(line for line in lines() if "--out trial" in line).replace("--out trial", "--out two --devices 2")
+    # As a user does: each process of the training imports the module by itself.
+    command = [str(Path(sys.executable).with_name("facemill")), *small(line)]
+    done = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((finished / "two/conditions.json").read_text())["parts"][0]["ranks"] == 2
+    one, two = (pandas.read_csv(finished / run / "log.csv")["train_loss"] for run in ("trial", "two"))
+    assert two.iloc[-1] == pytest.approx(one.iloc[-1], rel=0.5)
