@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from facemill import ConfigError
 from facemill.pipeline.commands.cli import app
-from facemill.pipeline.commands.places import free_file, free_folder, free_names, local_path
+from facemill.pipeline.commands.places import dataset_folder, free_file, free_folder, free_names, local_path
 
 
 @pytest.mark.parametrize("text", ["s3://bucket/x", "file:///x", "hf://datasets/x", "https://host/x"])
@@ -18,6 +18,9 @@ def test_urls_are_no_paths(text: str) -> None:
 
 
 OWN = ("facemill.pipeline.commands.dataset", "facemill.pipeline.commands.training", "facemill.pipeline.commands.about")
+
+
+READ_ANYWHERE = {(command, "data") for command in ("train", "evaluate", "explain")}
 
 
 def path_parameters() -> list[tuple[str, str]]:
@@ -35,7 +38,9 @@ def test_every_command_parses_every_path_by_the_one_rule(command: str, name: str
     (callback,) = [c.callback for c in app.registered_commands if c.callback and c.callback.__name__ == command]
     assert inspect.isfunction(callback)
     options = [o for o in get_type_hints(callback, include_extras=True)[name].__metadata__ if hasattr(o, "parser")]
-    assert [option.parser for option in options] == [local_path]
+    # Trainings and what is made of them read datasets behind URLs too.
+    expected = dataset_folder if (command, name) in READ_ANYWHERE else local_path
+    assert [option.parser for option in options] == [expected]
 
 
 def test_a_url_given_to_build_makes_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
