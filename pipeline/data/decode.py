@@ -26,6 +26,8 @@ def decode_images(split: Split, index: int, encoded: EncodedImages) -> dict[str,
 
 
 def _to_tensor(split: Split, index: int, name: str, data: bytes) -> Tensor:
+    if name == "mask" and data and split.all_zero[index]:
+        return torch.zeros(1, split.size, split.size, dtype=torch.uint8)  # decoding it would give the same
     gray = name == "mask" or (name != "image" and not _has_colour(data))
     mode = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB
     return _channels_first(_decode(split, index, name, data, mode, whole=name in ("image", "mask")))

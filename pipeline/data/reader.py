@@ -1,6 +1,7 @@
 """Reading of the encoded images of samples, from shards of any format."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,11 @@ class ImageReader:
         pieces = {name: (int(offset), int(size)) for name, (offset, size) in places.items()}
         if path in self._remote:
             return self._remote[path].read(pieces)
-        with path.open("rb", buffering=0) as file:
-            return {name: _read_at(file, *piece) for name, piece in pieces.items()}
+        file = os.open(path, os.O_RDONLY)
+        try:
+            return {name: os.pread(file, size, offset) for name, (offset, size) in pieces.items()}
+        finally:
+            os.close(file)
 
     def _read_from_block(self, path: Path, index: int, row: int) -> EncodedImages:
         held, first, rows = self._block
@@ -123,8 +127,3 @@ class ImageReader:
 
 
 _NO_BLOCK: tuple[Path | None, int, list[EncodedImages]] = (None, 0, [])
-
-
-def _read_at(file: Any, offset: int, size: int) -> bytes:
-    file.seek(offset)
-    return bytes(file.read(size))

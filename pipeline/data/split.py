@@ -64,6 +64,7 @@ class Split:
         row: each sample's row in its file, [N].
         labels: [N], 0 real, 1 fake.
         has_mask: [N], whether its forgery mask is known.
+        all_zero: [N], whether its mask is that of a real face.
         size: side of the crops, pixels.
         annotations: those that the samples of all datasets have.
         places: first byte and size of each sample's images in its file, [N, 2], by name; the size is -1 if the file
@@ -77,6 +78,7 @@ class Split:
     row: NDArray[np.int64]
     labels: NDArray[np.int64]
     has_mask: NDArray[np.bool_]
+    all_zero: NDArray[np.bool_]
     size: int
     annotations: Annotations
     places: Mapping[str, Places]
@@ -147,6 +149,7 @@ def open_split(
     listing = pa.concat_tables(tables).combine_chunks()
     samples = listing.select(samples_schema(annotations).names)
     images = ["image", "mask", *image_names(annotations)]
+    kinds = samples["mask_kind"].to_numpy(zero_copy_only=False).astype(str)
     return Split(
         samples,
         tuple(shards),
@@ -154,7 +157,8 @@ def open_split(
         np.concatenate(positions),
         samples["row"].to_numpy().astype(np.int64),
         samples["label"].to_numpy().astype(np.int64),
-        ~np.isin(samples["mask_kind"].to_numpy(zero_copy_only=False).astype(str), UNUSED_MASKS),
+        ~np.isin(kinds, UNUSED_MASKS),
+        kinds == MaskKind.ZEROS.value,
         _crop_size(samples, folders),
         annotations,
         {name: places_of(listing[name]) for name in images},
