@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from facemill.manifests.checks.crop_geometry import corners_in_crop
+from facemill.manifests.checks.face_rules import sides
 from facemill.manifests.checks.sample_rows import Rows
 from facemill.manifests.problem import Problem
 from facemill.manifests.shards.dataset import SAMPLES_FILE
@@ -41,7 +42,7 @@ def framing_tells(rows: Rows) -> Iterator[Problem]:
 
 def geometry_tells(rows: Rows) -> Iterator[Problem]:
     """Warnings: sizes of faces, and framing by landmarks, that predict the fakes of a method."""
-    yield from _predictors(rows, {"the size of the face": _sides(rows)}, "geometry_tells", by_method=True)
+    yield from _predictors(rows, {"the size of the face": _longer_sides(rows)}, "geometry_tells", by_method=True)
     if _by_landmarks(rows):
         yield from _predictors(rows, _framing(rows), "geometry_tells", by_method=True)
 
@@ -80,10 +81,9 @@ def _by_landmarks(rows: Rows) -> bool:
     return rows.recipe.crop.align == "similarity" and rows.recipe.crop.around == "face"
 
 
-def _sides(rows: Rows) -> Floats:
+def _longer_sides(rows: Rows) -> Floats:
     """Longer sides of the face boxes, [N]."""
-    boxes = rows.numbers("bbox").astype(np.float64)
-    return np.asarray(np.nan_to_num((boxes[:, 2:] - boxes[:, :2]).max(axis=1)))
+    return np.asarray(np.nan_to_num(sides(rows).max(axis=1)))
 
 
 def _framing(rows: Rows) -> dict[str, Floats]:
@@ -93,7 +93,7 @@ def _framing(rows: Rows) -> dict[str, Floats]:
         zoom = np.hypot(affine[:, 0], affine[:, 3])
         centre = corners_in_crop(affine, rows.numbers("bbox").astype(np.float64)).mean(axis=1) / size[:, None] - 0.5
         found = {
-            "the size of the crop in faces": size / zoom / _sides(rows),
+            "the size of the crop in faces": size / zoom / _longer_sides(rows),
             "the face's horizontal place in the crop": centre[:, 0],
             "the face's vertical place in the crop": centre[:, 1],
             "the face's distance from the crop's centre": np.hypot(centre[:, 0], centre[:, 1]),

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from facemill import ConfigError, DatasetError
+from facemill import ConfigError
 from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE
+from facemill.pipeline.data.split import damage_told
 
 __all__ = ["KnownVideos", "Part", "check_subjects", "find_known", "read_part", "refuse_shared", "video_keys"]
 
@@ -46,10 +47,8 @@ def read_part(root: Path, split: str) -> Part:
     samples = pq.read_table(root / SAMPLES_FILE, columns=_COLUMNS, filters=pc.field("split") == split)
     hashes: pa.Array[Any] = pa.nulls(len(samples), pa.string())
     if (root / VIDEOS_FILE).is_file():
-        try:
+        with damage_told(root / VIDEOS_FILE):
             videos = pq.read_table(root / VIDEOS_FILE, columns=_HASHES.names).select(_HASHES.names).cast(_HASHES)
-        except (pa.ArrowException, OSError, ValueError, LookupError) as error:
-            raise DatasetError(f"{root / VIDEOS_FILE} cannot be read ({error}): build the dataset again.") from None
         rows: Any = pc.index_in(samples["video_id"], value_set=videos["video_id"].combine_chunks())
         hashes = videos["content_hash"].combine_chunks().take(rows.combine_chunks())
     return Part(root, split, samples.append_column("content_hash", hashes))

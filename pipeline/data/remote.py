@@ -18,7 +18,7 @@ from facemill.manifests.shards.dataset import BUILD_FILE, DATASET_FILE, SAMPLES_
 from facemill.manifests.storage import atomic_path, read_json
 from facemill.pipeline.clips.fetched import copies_folder
 
-__all__ = ["RemoteShard", "bring", "is_url", "local_folder", "remote_shard"]
+__all__ = ["RemoteShard", "bring", "is_url", "local_folder", "origin", "remote_shard"]
 
 TABLES = (DATASET_FILE, SAMPLES_FILE, VIDEOS_FILE, f"{STATE_FOLDER}/{BUILD_FILE}")
 URL_FILE = "remote.json"
@@ -97,9 +97,19 @@ def remote_shard(path: Path) -> RemoteShard | None:
     if path.exists():
         return None
     for folder in list(path.parents)[:DEEPEST]:
-        if (folder / URL_FILE).is_file():
-            return RemoteShard(f"{read_json(folder / URL_FILE)['url']}/{path.relative_to(folder).as_posix()}")
+        if (url := _url_of(folder)) is not None:
+            return RemoteShard(f"{url}/{path.relative_to(folder).as_posix()}")
     return None
+
+
+def origin(folder: Path) -> str:
+    """Where a dataset is: the URL of a copied one, or the absolute path of its folder."""
+    return _url_of(folder) or str(folder.absolute())
+
+
+def _url_of(folder: Path) -> str | None:
+    file = folder / URL_FILE
+    return str(read_json(file)["url"]) if file.is_file() else None
 
 
 def bring(path: Path) -> Path:

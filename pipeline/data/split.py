@@ -199,7 +199,7 @@ def damage_told(table: Path) -> Iterator[None]:
     try:
         refuse_special_file(table)
         yield
-    except (ManifestError, pa.ArrowException, OSError, ValueError) as error:
+    except (ManifestError, pa.ArrowException, OSError, ValueError, LookupError) as error:
         raise DatasetError(f"{table} cannot be read ({error}): build the dataset again.") from None
 
 

@@ -19,6 +19,7 @@ from facemill.options import check_options
 from facemill.own_code import changes, describe, is_own, use_current_folder
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.data import TrainingData
+from facemill.pipeline.data.remote import origin
 from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.train.claim import claim_folder, with_initial_weights
 from facemill.pipeline.train.conditions import Conditions, record_conditions
@@ -216,7 +217,7 @@ def configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
         options=options.model_dump(mode="json"),
         train=s,
         seed=recipe.seed,
-        data=tuple(str(folder.absolute()) for folder in data),
+        data=tuple(map(origin, data)),
         dataset_sha256=tuple(sha256_of(folder / DATASET_FILE) for folder in data),
         crop=crop_settings(data[0]),
         code=code,

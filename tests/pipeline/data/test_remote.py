@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,4 +138,5 @@ def test_commands_take_urls(tmp_path: Path) -> None:
     arguments += ["--workers", "0", *(part for one in sets for part in ("--set", one))]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "run/config.json").read_text())["data"] == [f"file://{dataset}"]
     assert "| `data` |" in (tmp_path / "run/README.md").read_text()
