@@ -17,7 +17,7 @@ from facemill import ConfigError, DetectorError
 from facemill.detectors.forgery.base import IMAGENET_MEAN, IMAGENET_STD, RGB
 from facemill.detectors.weights import read_tensors, reason_of
 
-__all__ = ["Backbone", "create_backbone", "input_statistics"]
+__all__ = ["Backbone", "Stages", "create_backbone", "input_statistics"]
 
 _PROBE = 64  # side of the dummy image that strides are measured with; divisible by every network's stride
 
@@ -58,6 +58,12 @@ class Backbone(nn.Module):
                 maps.append(images)
         return maps
 
+    def part(self, begin: int, end: int) -> "Stages":
+        """The stages from `begin` to before `end`, as one module that shares their weights."""
+        part = Stages(*self.stages[begin:end])
+        part.first = begin
+        return part
+
     def last_at(self, stride: int) -> int:
         """Index of the last stage with that stride.
 
@@ -67,6 +73,16 @@ class Backbone(nn.Module):
         if stride not in self.strides:
             raise ConfigError(f"This backbone has no stage of stride {stride}: its strides are {self.strides}.")
         return len(self.strides) - 1 - self.strides[::-1].index(stride)
+
+
+class Stages(nn.Sequential):
+    """Consecutive stages of a `Backbone`.
+
+    Attributes:
+        first: index in the backbone of the first of them.
+    """
+
+    first: int
 
 
 def input_statistics(name: str) -> tuple[RGB, RGB]:

@@ -121,8 +121,7 @@ def make_plan(experiments: Sequence[Experiment], *, seeds: int = 1, overrides: I
     """
     plan = Plan(experiments, tuple(overrides))
     for experiment in experiments:
-        runnable = bool(experiment.sources) and experiment.lacks is None
-        trainings = _trainings(experiment, seeds, plan.overrides) if runnable else []
+        trainings = _trainings(experiment, seeds, plan.overrides) if experiment.sources else []
         plan.trainings |= {one.name: plan.trainings.get(one.name, one) for one in trainings}
         plan.runs[experiment.name] = [one.name for one in trainings]
         for training in trainings:

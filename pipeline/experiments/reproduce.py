@@ -70,9 +70,7 @@ def describe(jobs: Jobs) -> Iterator[str]:
         yield f"{kind:<8} {count} jobs, {done[kind]} of them done"
     other: dict[str, list[str]] = {}
     for experiment in plan.experiments:
-        if experiment.lacks is not None:
-            yield f"{experiment.name} is not run: facemill has no {experiment.lacks}"
-        elif lacking := jobs.lacking(experiment):
+        if lacking := jobs.lacking(experiment):
             yield f"{experiment.name} lacks {'; '.join(lacking)}"
         for sentence in jobs.differences(experiment):
             other.setdefault(sentence, []).append(experiment.name)

@@ -115,8 +115,6 @@ def _table(rows: list[Experiment], jobs: Jobs, failed: Mapping[str, str], read: 
 
 
 def _measure(experiment: Experiment, figure: Figure, jobs: Jobs, read: Callable[[Path], Scores]) -> Measured | None:
-    if experiment.lacks is not None:
-        return None
     if not figure.tested:
         return count_size(experiment.detector, experiment.options, figure.metric)
     found = []
@@ -131,8 +129,6 @@ def _measure(experiment: Experiment, figure: Figure, jobs: Jobs, read: Callable[
 
 
 def _remarks(experiment: Experiment, jobs: Jobs, failed: Mapping[str, str]) -> Iterator[str]:
-    if experiment.lacks is not None:
-        yield f"not run, facemill has no {experiment.lacks}."
     yield from (f"lacks {data}." for data in jobs.lacking(experiment))
     yield from (f"not the paper's data: {sentence}" for sentence in jobs.differences(experiment))
     runs = jobs.plan.runs[experiment.name]

@@ -27,7 +27,6 @@ class _Row(Settings):
     options: dict[str, Any] = Field(default_factory=dict)
     set: dict[str, Any] = Field(default_factory=dict)
     train: str | list[str] | None = None
-    lacks: str | None = None
     paper: dict[str, float]
 
 
@@ -59,7 +58,6 @@ class Experiment:
         overrides: recipe values by dotted key that differ from the recipe's.
         trained_on: names of the sources that it is trained on.
         figures: the paper's figures.
-        lacks: what facemill lacks to run the row; None for a row that can be run.
         left_out: a method that it is not trained on, but tested.
     """
 
@@ -73,7 +71,6 @@ class Experiment:
     overrides: dict[str, Any]
     trained_on: tuple[str, ...]
     figures: tuple[Figure, ...]
-    lacks: str | None = None
     left_out: str | None = None
 
     @property
@@ -160,7 +157,7 @@ def leave_one_out(experiments: Iterable[Experiment]) -> list[Experiment]:
     made, trained = [], set()
     for one in experiments:
         key = (one.detector, one.recipe, *one.settings(), *one.trained_on)
-        if len(one.sources) != 1 or len(one.sources[0].all_methods) < 2 or one.lacks is not None or key in trained:
+        if len(one.sources) != 1 or len(one.sources[0].all_methods) < 2 or key in trained:
             continue
         trained.add(key)
         [source], [name] = one.sources, one.trained_on
@@ -198,7 +195,6 @@ def _read(page: str) -> list[Experiment]:
             overrides=row.set,
             trained_on=_listed(row.train or table.train),
             figures=parse_figures(row.paper),
-            lacks=row.lacks,
         )
         for table_name, table in content.tables.items()
         for row_name, row in table.rows.items()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from facemill import ConfigError, DetectorError
 from facemill.detectors.forgery import ForgeryDetector, create
-from facemill.detectors.forgery.backbones import Backbone
+from facemill.detectors.forgery.backbones import Backbone, Stages
 from facemill.pipeline.train.run_folder import MODEL_FILE, RunConfig, read_config
 
 __all__ = ["InitialWeights", "start_from"]
@@ -62,7 +62,7 @@ def start_from(config: RunConfig, run: Path) -> InitialWeights:
     alone = {name: value for name, value in {"pretrained": False, "weights": None}.items() if name in config.options}
     detector = create(config.detector, **{**config.options, **alone})
     sources = _sources(detector, state, same_backbone=_network(read_config(run)) == _network(config))
-    if any(name.startswith(_backbones(detector)) for name in detector.state_dict() if name not in sources):
+    if any(name.startswith(tuple(_backbones(detector))) for name in detector.state_dict() if name not in sources):
         detector = create(config.detector, **config.options)
     if not any(state[source].ndim > 1 for source in sources.values()):
         raise ConfigError(f"No layer of the run in {run} fits {config.detector}: start from another run.")
@@ -84,15 +84,18 @@ def _sources(detector: ForgeryDetector, state: dict[str, Tensor], *, same_backbo
     """Name in `state` for each tensor of the detector that it has a fitting one for."""
     other = next((name.removesuffix(_STEM) for name in state if name.endswith(_STEM)), None)
     backbones = _backbones(detector)
+    inside = tuple(backbones)
     sources: dict[str, str] = {}
     for name, module in detector.named_modules():
         prefix = f"{name}." if name else ""
-        if not same_backbone and prefix.startswith(backbones):
+        if not same_backbone and prefix.startswith(inside):
             continue  # layers of another network fit by chance
         own = {part: tensor for part, tensor in module.state_dict().items() if "." not in part}
         places = [prefix]
         if other is not None:
-            places += [other + prefix.removeprefix(backbone) for backbone in backbones if prefix.startswith(backbone)]
+            places += [
+                other + place + prefix.removeprefix(own) for own, place in backbones.items() if prefix.startswith(own)
+            ]
         for place in places:
             if all(place + part in state and state[place + part].shape == own[part].shape for part in own):
                 sources |= {prefix + part: place + part for part in own}
@@ -100,8 +103,15 @@ def _sources(detector: ForgeryDetector, state: dict[str, Tensor], *, same_backbo
     return sources
 
 
-def _backbones(detector: ForgeryDetector) -> tuple[str, ...]:
-    return tuple(f"{name}." for name, module in detector.named_modules() if isinstance(module, Backbone))
+def _backbones(detector: ForgeryDetector) -> dict[str, str]:
+    """Where each backbone, or stage of one, is: prefix in the detector to prefix in a backbone."""
+    places = {}
+    for name, module in detector.named_modules():
+        if isinstance(module, Backbone):
+            places[f"{name}."] = ""
+        elif isinstance(module, Stages):
+            places |= {f"{name}.{index}.": f"stages.{module.first + index}." for index in range(len(module))}
+    return places
 
 
 def _modules(names: list[str]) -> list[str]:

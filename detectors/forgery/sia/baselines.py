@@ -1,10 +1,13 @@
 """Attention modules that the SIA paper compares with (Table 5), each [B, C, H, W] -> [B, C, H, W]."""
 
+import torch
 from timm.layers import SqueezeExcite
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["NonLocal", "squeeze_excitation"]
+from facemill import ConfigError
+
+__all__ = ["GlobalSelfAttention", "NonLocal", "squeeze_excitation"]
 
 
 def squeeze_excitation(channels: int) -> nn.Module:
@@ -46,3 +49,63 @@ class NonLocal(nn.Module):
 
 def _positions(embedding: Tensor) -> Tensor:
     return embedding.flatten(2).transpose(1, 2)[:, None]  # [B, 1 head, h * w, C / 2]
+
+
+class GlobalSelfAttention(nn.Module):
+    """GSA module of Shen et al. (arXiv 2010.03019): attention to content and to relative positions, in parallel.
+
+    Keys are normalised over all positions and queries not at all, so that attention to content is linear in the number
+    of positions. Attention to positions mixes values along each column by learned embeddings of their distances, then
+    along each row. The SIA paper does not say how the module is inserted: here it is added to the features with a
+    normalisation whose weights start at 0, as `NonLocal` is. Values have C / heads channels a head.
+
+    Args:
+        channels: C, a multiple of `heads`.
+        side: greatest height or width of the features, cells; positions further apart have no embedding.
+        heads: independent attentions; the embeddings of distances are common to them.
+        key_channels: width of a query and of a key, per head.
+
+    Raises:
+        ConfigError: if the channels cannot be divided among the heads.
+    """
+
+    def __init__(self, channels: int, side: int, *, heads: int = 8, key_channels: int = 64) -> None:
+        super().__init__()
+        if channels % heads:
+            raise ConfigError(
+                f"Global self-attention of {heads} heads cannot divide {channels} channels: choose other positions."
+            )
+        self.heads = heads
+        self.splits = (heads * key_channels, heads * key_channels, channels)  # queries, keys, values
+        self.embed = nn.Conv2d(channels, sum(self.splits), 1, bias=False)
+        self.embed_norm = nn.BatchNorm2d(sum(self.splits))
+        self.columns = nn.Parameter(torch.randn(2 * side - 1, key_channels) * key_channels**-0.5)
+        self.rows = nn.Parameter(torch.randn(2 * side - 1, key_channels) * key_channels**-0.5)
+        self.column_norm = nn.BatchNorm2d(channels)
+        self.out = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        split = self.embed_norm(self.embed(features)).split(self.splits, dim=1)
+        query, key, value = (part.unflatten(1, (self.heads, -1)) for part in split)  # [B, heads, k or C / heads, h, w]
+        weights = key.flatten(3).softmax(-1).view_as(key)
+        context = torch.einsum("bnkhw,bnchw->bnkc", weights, value)
+        content = torch.einsum("bnkhw,bnkc->bnchw", query, context)
+        height, width = features.shape[2:]
+        along = torch.einsum("bnkhw,hik->bnhwi", query, _embeddings(self.columns, height))
+        mixed = torch.einsum("bnhwi,bnciw->bnchw", along, value)
+        mixed = self.column_norm(mixed.flatten(1, 2)).view_as(mixed)
+        along = torch.einsum("bnkhw,wik->bnhwi", query, _embeddings(self.rows, width))
+        position = torch.einsum("bnhwi,bnchi->bnchw", along, mixed)
+        changed: Tensor = self.norm(self.out((content + position).flatten(1, 2)))
+        return features + changed
+
+
+def _embeddings(table: Tensor, length: int) -> Tensor:
+    """[position, other position, key channels] of the embeddings of distances; 0 beyond the table."""
+    place = torch.arange(length, device=table.device)
+    furthest = table.shape[0] // 2
+    distance = place[None, :] - place[:, None]
+    known = (distance.abs() <= furthest)[..., None]
+    return table[distance.clamp(-furthest, furthest) + furthest] * known

@@ -4,6 +4,7 @@ Sun et al., "An Information Theoretic Approach for Attention-Driven Face Forgery
 """
 
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -14,7 +15,7 @@ from facemill.detectors.forgery.backbones import Backbone, create_backbone
 from facemill.detectors.forgery.base import RGB, BackboneOptions, ForgeryDetector, ForgeryOutput, Side
 from facemill.detectors.forgery.precision import without_autocast
 from facemill.detectors.forgery.sia.attention import Aggregation, SelfInformationAttention
-from facemill.detectors.forgery.sia.baselines import NonLocal, squeeze_excitation
+from facemill.detectors.forgery.sia.baselines import GlobalSelfAttention, NonLocal, squeeze_excitation
 from facemill.detectors.forgery.sia.release import RELEASED_BOXES, ReleasedAggregation, ReleasedAttention
 
 __all__ = ["SIA", "Position", "SIAOptions", "SIAOutput"]
@@ -36,9 +37,9 @@ class SIAOptions(BackboneOptions):
     positions: Annotated[tuple[Position, ...], Field(min_length=1)] | None = None
     """Where attention is inserted (Table 7): after these stages of the backbone (0 is the stem), or [stage, block];
     null for the paper's choice for the backbone."""
-    attention: Literal["sia", "se", "nonlocal", "se_nonlocal", "none"] = "sia"
+    attention: Literal["sia", "se", "nonlocal", "se_nonlocal", "gsa", "none"] = "sia"
     """Self-information attention, or one of Table 5's alternatives: squeeze-excitation, non-local, both in sequence,
-    none."""
+    global self-attention, none."""
     spatial: bool = True
     """Attend to informative positions (Table 6)."""
     channel: bool = True
@@ -119,7 +120,9 @@ class SIA(ForgeryDetector):
             self.attentions = nn.ModuleList(ReleasedAttention(box) for box in RELEASED_BOXES)
             aggregation = ReleasedAggregation
         else:
-            self.attentions = nn.ModuleList(_attention(count, options) for count in channels)
+            strides = [self.backbone.strides[_stage(position)] for position in self.positions]
+            sides = [-(-options.size // stride) for stride in strides]
+            self.attentions = nn.ModuleList(map(_attention, channels, sides, repeat(options)))
             aggregation = Aggregation
         self.aggregations = nn.ModuleList(
             aggregation(channels[:index] if aggregated else [], count) for index, count in enumerate(channels)
@@ -156,7 +159,7 @@ class SIA(ForgeryDetector):
         return {f"information {name}": map_.mean(1) for name, map_ in zip(names, informations, strict=True)}
 
 
-def _attention(channels: int, options: SIAOptions) -> nn.Module:
+def _attention(channels: int, side: int, options: SIAOptions) -> nn.Module:
     match options.attention:
         case "se":
             return squeeze_excitation(channels)
@@ -164,6 +167,8 @@ def _attention(channels: int, options: SIAOptions) -> nn.Module:
             return NonLocal(channels)
         case "se_nonlocal":
             return nn.Sequential(squeeze_excitation(channels), NonLocal(channels))
+        case "gsa":
+            return GlobalSelfAttention(channels, side)
     return SelfInformationAttention(
         channels,
         spatial=options.spatial,

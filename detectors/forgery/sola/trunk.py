@@ -65,8 +65,8 @@ def fused_stages(colour: Backbone, noise: Backbone | None, grid: int | None) -> 
     ends = [colour.last_at(stride) + 1 for stride in _STRIDES]
     return nn.ModuleList(
         FusedStage(
-            nn.Sequential(*colour.stages[begin:end]),
-            None if noise is None else nn.Sequential(*noise.stages[begin:end]),
+            colour.part(begin, end),
+            None if noise is None else noise.part(begin, end),
             colour.channels[end - 1],
             grid,
         )

@@ -65,6 +65,25 @@ def test_every_backbone_starts_from_that_of_another_detector(tmp_path: Path, nam
     assert all(twos(state, backbone) for backbone in backbones)
 
 
+def test_both_streams_of_sola_start_from_a_plain_network(tmp_path: Path) -> None:
+    """Its stages hold several of the backbone's each, of which the second is the fifth layer on."""
+    weights = finished(tmp_path / "plain", "resnet18")
+    for index in range(4):
+        name = f"backbone.stages.{index}.0.{'weight' if index == 0 else 'conv1.weight'}"
+        weights[name] = weights[name].fill_(10 + index)
+    save_file(weights, tmp_path / "plain" / MODEL_FILE)
+    found = start_from(config_of("sola", width=None), tmp_path / "plain")
+    state = found.detector.state_dict()
+    for stream in ("colour", "noise"):
+        first = {
+            place: int(state[f"stages.{place}.weight"].flatten()[0])
+            for place in (f"0.{stream}.0.0", f"0.{stream}.1.0.conv1", f"1.{stream}.0.0.conv1", f"2.{stream}.0.0.conv1")
+        }
+        assert list(first.values()) == [10, 11, 12, 13]
+    streams = [name for name in state if ".colour." in name or ".noise." in name]
+    assert set(found.taken) == {name for name in streams if ".fusion." not in name}
+
+
 def test_a_plain_network_starts_from_the_first_of_several_backbones(tmp_path: Path) -> None:
     finished(tmp_path / "etd", "etd", width=None)
     found = start_from(config_of("resnet18"), tmp_path / "etd")

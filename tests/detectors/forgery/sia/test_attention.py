@@ -1,13 +1,15 @@
 """Dual attention (Eqs. 4 to 7), aggregation (Eq. 8) and the attentions of Table 5, against slow loops."""
 
 import math
+from itertools import product
 
 import pytest
 import torch
 from torch import Tensor
 
+from facemill import ConfigError
 from facemill.detectors.forgery.sia.attention import Aggregation, SelfInformationAttention
-from facemill.detectors.forgery.sia.baselines import NonLocal, squeeze_excitation
+from facemill.detectors.forgery.sia.baselines import GlobalSelfAttention, NonLocal, squeeze_excitation
 from tests.detectors.forgery.sia.test_information import noise, slow_information
 
 
@@ -134,9 +136,49 @@ def test_a_non_local_block_is_that_of_its_paper() -> None:
     torch.testing.assert_close(module(features), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_non_local_block_changes_nothing_at_first() -> None:
+@torch.no_grad()
+@pytest.mark.parametrize("side", [5, 3], ids=["all distances", "distances up to 2"])
+def test_global_self_attention_is_that_of_its_paper(side: int) -> None:
+    """Every place and head: query . sum_j softmax_j(key_j) value_j, and values of columns, then rows, by distance."""
+    torch.manual_seed(0)
+    module = GlobalSelfAttention(4, side, heads=2, key_channels=3).eval()
+    torch.nn.init.ones_(module.norm.weight)
+    scale = 1 / math.sqrt(1 + 1e-5)  # of each normalisation
+    features = noise(1, 4, 5, 4)
+    embedded = torch.einsum("oc,chw->ohw", module.embed.weight[:, :, 0, 0], features[0]) * scale
+    found = torch.zeros(4, 5, 4)
+
+    def near(table: torch.Tensor, distance: int) -> torch.Tensor:
+        return table[distance + side - 1] if abs(distance) < side else torch.zeros(3)
+
+    for head in range(2):
+        query, key = embedded[3 * head :][:3], embedded[6 + 3 * head :][:3]
+        value = embedded[12 + 2 * head :][:2]
+        weights = key.exp() / key.exp().sum((1, 2), keepdim=True)
+        mixed = torch.zeros_like(value)
+        for i, j in product(range(5), range(4)):
+            for other in range(5):
+                mixed[:, i, j] += query[:, i, j] @ near(module.columns, other - i) * value[:, other, j]
+        mixed *= scale
+        for i, j in product(range(5), range(4)):
+            place = found[2 * head :][:2, i, j]
+            for channel in range(3):
+                place += query[channel, i, j] * (weights[channel] * value).sum((1, 2))
+            for other in range(4):
+                place += query[:, i, j] @ near(module.rows, other - j) * mixed[:, i, other]
+    expected = torch.einsum("oc,chw->ohw", module.out.weight[:, :, 0, 0], found) * scale + features[0]
+    torch.testing.assert_close(module(features)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_channels_must_be_divisible_among_heads() -> None:
+    with pytest.raises(ConfigError, match="8 heads cannot divide 12 channels"):
+        GlobalSelfAttention(12, 5)
+
+
+@pytest.mark.parametrize("module", [NonLocal(8), GlobalSelfAttention(8, 7)], ids=["non-local", "global"])
+def test_what_is_added_to_features_is_nothing_at_first(module: torch.nn.Module) -> None:
     features = noise(2, 8, 7, 7)
-    assert torch.equal(NonLocal(8)(features), features)
+    assert torch.equal(module(features), features)
 
 
 def test_squeeze_excitation_is_that_of_its_paper() -> None:

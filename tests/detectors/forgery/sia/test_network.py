@@ -90,6 +90,9 @@ def test_mobilenet_s_second_attention_follows_its_seventh_block() -> None:
         ({"attention": "se"}, 2 * (32 * 2 + 56 * 4 + 160 * 10) + (2 + 4 + 10) + 248),
         # Three embeddings and the way back: 2 C^2, their biases 2.5 C, normalisation 2 C.
         ({"attention": "nonlocal"}, 59_520 + 620 + 496),
+        # Queries and keys of 512 channels each, values and the way back of C, embeddings of 64 values of distances up
+        # to 74, 37 and 18 in columns and in rows, and two per normalised channel.
+        ({"attention": "gsa"}, 248 * 1024 + 59_520 + 2 * 64 * (149 + 75 + 37) + 2 * (3 * 1024 + 3 * 248)),
         ({"attention": "none"}, 0),
     ],
 )
@@ -144,7 +147,9 @@ def test_without_aggregation_attentions_get_the_blocks_output_alone() -> None:
     assert [torch.equal(a, b) for a, b in zip(came, seen, strict=True)] == [True, True, True]
 
 
-@pytest.mark.parametrize("options", [{}, {"information_gradient": True}, {"attention": "se_nonlocal"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"information_gradient": True}, {"attention": "se_nonlocal"}, {"attention": "gsa"}]
+)
 def test_every_weight_learns(options: dict[str, Any]) -> None:
     detector = small(**options).train()
     batch = ForgeryBatch(image=images(4), label=torch.tensor([0.0, 1.0, 0.0, 1.0]))
