@@ -21,7 +21,7 @@ from facemill.pipeline.evaluate.intervals import half_intervals
 from facemill.pipeline.evaluate.metrics import compute_metrics, score_videos
 from facemill.pipeline.train.run_folder import CARD_FILE, CONDITIONS_FILE, TRAINED_ON_FILE, RunConfig
 
-__all__ = ["write_card"]
+__all__ = ["write_card", "write_imported_card"]
 
 _OF_MARKDOWN = {ord("`"): "\\x60", ord("|"): "\\x7c"}
 
@@ -33,13 +33,7 @@ _TEXT = """\
 
 A detector of forged faces: `{detector}`, trained by facemill {facemill} with the seed {seed}.
 
-```python
-import facemill
-
-detector = facemill.load_model("path/to/this/folder")  # needs model.safetensors and model.json only
-output = detector(detector.preprocess(crops))  # RGB [N, 3, H, W], uint8 or float in 0..1
-output.score  # probability of fake, [N]; output.logit is its log-odds
-```
+{usage}
 
 Crops must be framed as those of the training data were: {crop}.
 
@@ -71,14 +65,51 @@ Test figures are those of `facemill evaluate`, which writes them with intervals 
 {weights} The videos are their authors': their terms may restrict what may be done with a network that was trained on
 them. facemill grants nothing.
 
+{limits}
+- Intervals are of 95 %, by resampling of the videos; another seed of the training changes figures too.
+"""
+
+_IMPORTED = """\
+---
+{head}---
+
+# {name}
+
+A detector of forged faces: `{detector}`, with weights of its authors' checkpoint {file} (SHA-256 {sha256}), read by
+facemill {facemill}.
+
+{usage}
+
+Crops are framed by facemill's recipe for this detector, {crop}, which may not be how its authors framed theirs.
+
+## Data, training and figures
+
+Not known: the checkpoint does not say what it was trained on, so that data of which it has seen the videos cannot be
+told from others. `facemill evaluate` measures it.
+
+## License
+
+Its authors' terms apply to the weights, and the terms of the videos that they used. facemill grants nothing.
+
+{limits}
+"""
+
+_USAGE = """\
+```python
+import facemill
+
+detector = facemill.load_model("path/to/this/folder")  # needs model.safetensors and model.json only
+output = detector(detector.preprocess(crops))  # RGB [N, 3, H, W], uint8 or float in 0..1
+output.score  # probability of fake, [N]; output.logit is its log-odds
+```"""
+
+_LIMITS = """\
 ## Limits
 
 - What the network has not been trained on, such as other methods, compression or cameras, it detects less well, and
-  maybe not at all; these figures do not say how much less.
+  maybe not at all; figures on other data do not say how much less.
 - A score is a probability only for data with the training data's share of fakes. It says nothing about who made a
-  video, or why.
-- Intervals are of 95 %, by resampling of the videos; another seed of the training changes figures too.
-"""
+  video, or why."""
 
 
 def write_card(
@@ -97,12 +128,8 @@ def write_card(
     recipe = {"detector": config.detector, "options": config.options, "train": settings}
     own = [f"{code.name} (SHA-256 {code.sha256})" for code in config.code]
     text = _TEXT.format(
-        head=yaml.safe_dump(_head(config), sort_keys=False),
-        name=printable(run.absolute().name),
-        detector=printable(config.detector),
-        facemill=__version__,
+        **_common(run, config),
         seed=config.seed,
-        crop=_code(json.dumps(config.crop)),
         datasets=_table(("dataset", "SHA-256 of dataset.json", "SHA-256 of its manifest"), _datasets(config, folders)),
         samples=_table(("dataset", "split", "samples", "videos"), _samples(run / TRAINED_ON_FILE)),
         versions="; ".join(
@@ -118,6 +145,26 @@ def write_card(
         weights=_weights(config),
     )
     write_atomically(run / CARD_FILE, text.encode())
+
+
+def write_imported_card(run: Path, config: RunConfig) -> None:
+    """Write the README.md of a run with weights of a released checkpoint, atomically."""
+    file = _code(Path(config.init_from or "").name)
+    write_atomically(
+        run / CARD_FILE, _IMPORTED.format(**_common(run, config), file=file, sha256=config.init_sha256).encode()
+    )
+
+
+def _common(run: Path, config: RunConfig) -> dict[str, str]:
+    return {
+        "head": yaml.safe_dump(_head(config), sort_keys=False),
+        "name": printable(run.absolute().name),
+        "detector": printable(config.detector),
+        "facemill": __version__,
+        "usage": _USAGE,
+        "crop": _code(json.dumps(config.crop)),
+        "limits": _LIMITS,
+    }
 
 
 def _head(config: RunConfig) -> dict[str, Any]:

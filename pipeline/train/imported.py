@@ -10,6 +10,7 @@ from facemill.detectors.forgery.released import Released, convert
 from facemill.detectors.weights import read_tensors
 from facemill.manifests.storage import atomic_path, sha256_of
 from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.train.card import write_imported_card
 from facemill.pipeline.train.run_folder import MODEL_FILE, RunConfig, write_config, write_model
 
 __all__ = ["import_checkpoint"]
@@ -52,5 +53,6 @@ def import_checkpoint(detector: str, file: str | Path, out: str | Path) -> Relea
         init_sha256=sha256_of(file),
     )
     write_model(out, config, released.detector)
+    write_imported_card(out, config)
     write_config(out, config)
     return released

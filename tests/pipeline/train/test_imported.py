@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 from typer.testing import CliRunner
 
 from facemill import ConfigError, DetectorError
+from facemill.manifests.storage import sha256_of
 from facemill.pipeline.commands.cli import app
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.evaluate import evaluate
@@ -42,6 +44,18 @@ def test_an_imported_run_is_evaluated_and_explained(
     detector, _ = load_run(tmp_path / "run")
     sheets = draw_explanations(detector, FaceDataset([toy], "test"), tmp_path / "sheets", rows=2)
     assert [sheet.name for sheet in sheets] == ["explanations-01.png"]
+
+
+def test_its_card_claims_nothing_that_the_checkpoint_does_not_say(files: dict[str, Path], tmp_path: Path) -> None:
+    import_checkpoint("mat", files["mat"], tmp_path / "run")
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert f"`mat.pth` (SHA-256 {sha256_of(files['mat'])})" in card
+    assert "does not say what it was trained on" in card
+    assert yaml.safe_load(card.split("---")[1])["tags"][-1] == "mat"
+    example = card.partition("```python\n")[2].partition("```")[0].replace("path/to/this/folder", f"{tmp_path}/run")
+    names = {"crops": torch.zeros(2, 3, 64, 64, dtype=torch.uint8)}
+    exec(compile(example, "card", "exec"), names)
+    assert torch.isfinite(names["output"].score).all()
 
 
 def test_the_run_scores_as_the_release(files: dict[str, Path], tmp_path: Path) -> None:
