@@ -14,7 +14,7 @@ from facemill.manifests import ClipGroup, VideoEntry
 from facemill.pipeline.demo import make_corpus
 from facemill.pipeline.demo.corpus import VideoEncoder
 
-__all__ = ["clip_groups", "source_clip"]
+__all__ = ["alter", "clip_groups", "source_clip"]
 
 MEDIA = Path(os.environ.get("FACEMILL_TEST_MEDIA", Path(__file__).parents[2] / "shared" / "media"))
 SIZE = (1280, 720)
@@ -51,7 +51,7 @@ def _group(folder: Path, clip: Path, number: int) -> ClipGroup:
             frames = [cv2.resize(frame.to_ndarray(format="rgb24"), SIZE) for frame in wanted]
         real = [frame[:, ::-1].copy() for frame in frames] if number % 2 else frames
         for forgery, path in enumerate(paths):
-            _encode(path, real if forgery == 0 else [_forge(frame, forgery) for frame in real])
+            _encode(path, real if forgery == 0 else [alter(frame, forgery) for frame in real])
     shared = {"dataset": "bench", "quality": "c23", "split": "train", "root": str(folder)}
     videos = [
         VideoEntry(
@@ -67,7 +67,7 @@ def _group(folder: Path, clip: Path, number: int) -> ClipGroup:
     return ClipGroup(videos[0], tuple(videos[1:]))
 
 
-def _forge(frame: NDArray[np.uint8], forgery: int) -> NDArray[np.uint8]:
+def alter(frame: NDArray[np.uint8], forgery: int) -> NDArray[np.uint8]:
     """Alter an ellipse in the middle of the image, where a talking head's face is."""
     height, width = frame.shape[:2]
     region = np.zeros((height, width), np.uint8)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from facemill import DatasetError
 from facemill.manifests.annotations import PLACE, Annotations
 from facemill.manifests.records import SampleRecord
-from facemill.manifests.schemas import SAMPLES, from_table, to_table
+from facemill.manifests.schemas import SAMPLES, rounded
 
 __all__ = [
     "NO_ANNOTATIONS",
@@ -155,8 +155,7 @@ def placed(sample: EncodedSample, shard: str, row: int, schema: pa.Schema = SAMP
     sample_id = sample.record.sample_id
     if not KEY.fullmatch(sample_id):
         raise DatasetError(f"The sample_id {sample_id!r} is not made of letters, digits, '_' and '-' only.")
-    [record] = from_table(to_table([dataclasses.replace(sample.record, shard=shard, row=row)], schema), SampleRecord)
-    return record
+    return rounded(dataclasses.replace(sample.record, shard=shard, row=row), schema)
 
 
 def image_suffix(image: bytes) -> str:

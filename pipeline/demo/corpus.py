@@ -21,7 +21,7 @@ from facemill.pipeline.demo.portrait import load_portrait
 from facemill.pipeline.demo.scene import METHODS, Scene, blend, forged_face
 from facemill.pipeline.demo.subject import TONES, Subject, create_subject
 
-__all__ = ["FPS", "VideoEncoder", "make_corpus"]
+__all__ = ["FPS", "VideoEncoder", "make_corpus", "write_splits"]
 
 FPS = 25
 _CRF = {"c23": 23, "c40": 40}
@@ -84,7 +84,7 @@ def make_corpus(
 
     with ThreadPoolExecutor(max_workers=min(subjects // 2, os.cpu_count() or 1)) as threads:
         list(threads.map(make_pair, range(subjects // 2)))
-    _write_splits(partial, subjects // 2)
+    write_splits(partial, subjects // 2)
     partial.rename(root)
     return root
 
@@ -178,7 +178,8 @@ class VideoEncoder:
             container.mux(stream.encode(None))
 
 
-def _write_splits(root: Path, pairs: int) -> None:
+def write_splits(root: Path, pairs: int) -> None:
+    """Write FaceForensics++'s train.json, val.json and test.json, about 70 : 15 : 15, at least one pair each."""
     held_out = max(1, round(0.15 * pairs))
     counts = {"train": pairs - 2 * held_out, "val": held_out, "test": held_out}
     pair = 0

@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from facemill import ManifestError
 from facemill.manifests.codes import LabelSource, MaskKind, Reason, Stage
 from facemill.manifests.records import FailureRecord, FrameFaces, SampleRecord, VideoEntry, VideoFacts
-from facemill.manifests.schemas import FACES, FACTS, FAILURES, SAMPLES, VIDEOS, conform, from_table, to_table
+from facemill.manifests.schemas import (
+    FACES,
+    FACTS,
+    FAILURES,
+    SAMPLES,
+    VIDEOS,
+    conform,
+    from_table,
+    rounded,
+    to_table,
+)
 
 TEXT = st.text(max_size=5)
 INT = st.integers(-(2**31), 2**31 - 1)
@@ -179,6 +189,41 @@ def test_numpy_numbers_are_taken():
     bbox = tuple(np.array([1, 2, 3, 4], np.float32))
     frame = FrameFaces("k", "v", int(np.int64(3)), (bbox,), ((0.0,) * 10,), (np.float32(0.5),))
     assert from_table(to_table([frame], FACES), FrameFaces) == [frame]
+
+
+ANNOTATED = pa.schema(
+    [
+        *SAMPLES,
+        pa.field("blur", pa.float32()),
+        pa.field("pose", pa.list_(pa.field("item", pa.float32(), nullable=False), 3)),
+        pa.field("people", pa.int16()),
+        pa.field("light", pa.string()),
+    ]
+)
+
+
+@given(
+    record=SAMPLE,
+    wide=vector(10, st.floats(-1e6, 1e6)),
+    blur=st.none() | st.floats(-1e6, 1e6),
+    people=st.none() | st.integers(0, 9),
+)
+def test_a_rounded_record_is_the_one_that_is_read_again(record, wide, blur, people):
+    """Also of NumPy's numbers, and of annotations, of which those without a value are left out."""
+    annotations = {"blur": blur, "pose": (*np.float64(wide[:3]),), "people": people, "light": "dim"}
+    made = replace(
+        record,
+        landmarks=tuple(map(np.float64, wide)),
+        score=np.float64(wide[0]),
+        difference=wide[1],
+        track_id=np.int64(record.track_id),
+        pts_s=3,
+        annotations=annotations,
+    )
+    [read] = from_table(to_table([made], ANNOTATED), SampleRecord)
+    found = rounded(made, ANNOTATED)
+    assert found == read
+    assert [type(getattr(found, f.name)) for f in fields(found)] == [type(getattr(read, f.name)) for f in fields(read)]
 
 
 def test_facts_of_an_earlier_version_are_read():
