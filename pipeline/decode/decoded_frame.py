@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import cv2
@@ -64,6 +65,7 @@ def wrap_rgb(image: NDArray[np.uint8]) -> DecodedFrame:
     return DecodedFrame(av.VideoFrame.from_ndarray(image, format="rgb24"))
 
 
+@cache
 def square_size(width: int, height: int, pixel_aspect: Fraction) -> tuple[int, int]:
     """Width and height of a coded frame in square pixels; the side with too few pixels is enlarged."""
     if abs(pixel_aspect - SQUARE) < NEARLY_SQUARE:
