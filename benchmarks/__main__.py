@@ -19,6 +19,7 @@ from benchmarks import (
     decoders,
     face_detectors,
     feeding,
+    ffpp,
     forgery_detectors,
     learning,
     masks,
@@ -40,6 +41,7 @@ def main() -> None:
     scratch.mkdir(parents=True, exist_ok=True)
     benchmarks: dict[str, Callable[[], list[Row]]] = {
         "build": lambda: build.measure(scratch, device=device, cores=CPU_COUNT),
+        "ffpp": lambda: ffpp.measure(scratch, cores=CPU_COUNT),
         "detectors": lambda: face_detectors.measure(source_clip(scratch), device=device),
         "decoders": lambda: decoders.measure(_videos(scratch)),
         "feeding": lambda: feeding.measure(scratch),

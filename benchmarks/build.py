@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks.clips import clip_groups
 from benchmarks.row import Row
+from benchmarks.usual_way import cropped
 from facemill.manifests import ClipGroup, VideoEntry, locate
 from facemill.pipeline.build.executors.dask import DaskExecutor
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot
@@ -142,16 +143,8 @@ def _usual_way(out: Path, device: str, video: VideoEntry) -> None:
             frame = capture.retrieve()[1]
             boxes, _, _ = _package.detect(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), landmarks=True)
             if boxes is not None:
-                cv2.imwrite(str(folder / f"{index:04d}.png"), _crop(frame, boxes))
+                cv2.imwrite(str(folder / f"{index:04d}.png"), cropped(frame, boxes))
     capture.release()
-
-
-def _crop(frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    x1, y1, x2, y2 = max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
-    half = 1.3 * max(x2 - x1, y2 - y1) / 2
-    centre_x, centre_y = (x1 + x2) / 2, (y1 + y2) / 2
-    left, top = max(0, int(centre_x - half)), max(0, int(centre_y - half))
-    return cv2.resize(frame[top : int(centre_y + half), left : int(centre_x + half)], (299, 299))
 
 
 def _decode(video: VideoEntry) -> None:

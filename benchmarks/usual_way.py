@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__: list[str] = []
+__all__ = ["cropped", "decode", "prepare"]
 
 FRAMES = 32
 
@@ -40,10 +40,11 @@ def prepare(out: Path, file: Path) -> None:
         image = reader[index].asnumpy()
         boxes, _, _ = _detector.detect(image, landmarks=True)
         if boxes is not None:
-            cv2.imwrite(str(folder / f"{index:04d}.png"), _crop(image[..., ::-1], boxes))
+            cv2.imwrite(str(folder / f"{index:04d}.png"), cropped(image[..., ::-1], boxes))
 
 
-def _crop(image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.uint8]:
+def cropped(image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The largest face with a margin of 0.3, [299, 299, 3]."""
     x1, y1, x2, y2 = max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
     half = 1.3 * max(x2 - x1, y2 - y1) / 2
     centre_x, centre_y = (x1 + x2) / 2, (y1 + y2) / 2
