@@ -62,8 +62,8 @@ def on_run(rng: np.random.Generator) -> tuple[list[str], list[list[str]]]:
         state = ("checkpoints/last.ckpt", "checkpoints/best.ckpt", "conditions.json", "config.json", "log.csv",
                  "metrics.json", "trained_on.parquet")  # fmt: skip
         names = tuple(f"run/{name}" for name in state)
-        sets = (word for value in BRIEF for word in ("--set", value))
-        command = ["train", "mat", "toy", "--out", "run", "--resume", "--workers", "0", *sets, *CPU, "--quiet"]
+        sets = ("--workers", "0", *(word for value in BRIEF for word in ("--set", value)))
+        command = ["train", "mat", "toy", "--out", "run", "--resume", *sets, *CPU, "--quiet"]
     return [names[rng.integers(len(names))]], [command]
 
 
