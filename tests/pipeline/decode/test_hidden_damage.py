@@ -177,6 +177,14 @@ def test_an_av1_file_with_a_damaged_start_is_not_taken_for_one_that_breaks_the_s
         assert (given, wrong) == (36, [])
 
 
+def test_a_download_that_stops_in_the_first_packet_gives_no_frame(
+    tmp_path: Path, intact: Callable[[str], Path]
+) -> None:
+    path = intact("av1.mkv")
+    stopped = remux(path, tmp_path / "a.mkv", lambda packets: [zeros_from_here_on(packets[0], random.Random(0))])
+    assert differing(stopped, pictures_of(path)) == (0, [])
+
+
 @pytest.mark.parametrize("number", [second_keyframe, large_one_in_between])
 def test_damaged_hevc_without_times_is_withheld(
     tmp_path: Path, intact: Callable[[str], Path], number: Callable[..., int]
