@@ -111,12 +111,13 @@ def check_rows_by_facts(rows: Rows, facts: pa.Table) -> Iterator[Problem]:
     ))  # fmt: skip
 
 
-def check_frames_accounted(rows: Rows, failures: pa.Table, facts: pa.Table) -> Iterator[Problem]:
+def check_frames_accounted(rows: Rows, videos: pa.Table, failures: pa.Table, facts: pa.Table) -> Iterator[Problem]:
     """Each frame that the recipe samples of a video has a sample, or is one of the frames that a failure records."""
     most = rows.recipe.sample.frames
     if most is None or rows.recipe.sample.strategy == "stride":
         return
     frames = {fact["video_id"]: fact["frames"] for fact in facts.select(["video_id", "frames"]).to_pylist()}
+    spans = _spans(rows, videos, facts)
     lost = Counter[str]()
     for failure in failures.select(["video_id", "frames"]).to_pylist():
         lost[failure["video_id"]] += failure["frames"]
@@ -124,12 +125,29 @@ def check_frames_accounted(rows: Rows, failures: pa.Table, facts: pa.Table) -> I
         rows.table.group_by(["video_id", "source_id"]).aggregate([("frame_index", "count_distinct")]).to_pylist()
     ):
         video_id, kept = video["video_id"], video["frame_index_count_distinct"]
-        sampled = min(
-            frames.get(each, 0 if each == video_id else most) for each in (video_id, video["source_id"] or video_id)
-        )
-        if kept + lost[video_id] < min(most, sampled):
+        sampled = min(most, frames.get(video_id, 0), spans.get(video["source_id"] or video_id, most))
+        if kept + lost[video_id] < sampled:
             message = f"video {video_id} has samples of {kept} frames, and failures of {lost[video_id]}"
-            yield Problem(SAMPLES_FILE, f"{message}, but {min(most, sampled)} are sampled", check="frames_accounted")
+            yield Problem(SAMPLES_FILE, f"{message}, but {sampled} are sampled", check="frames_accounted")
+
+
+def _spans(rows: Rows, videos: pa.Table, facts: pa.Table) -> dict[str, int]:
+    """Frames that each original at least has in common with all of its fakes: a build samples among these only."""
+    offsets = rows.table.select(["video_id", "pair_offset"]).filter(pc.is_valid(rows.table["pair_offset"]))
+    largest: dict[str, int] = defaultdict(int)
+    for row in offsets.to_pylist():
+        largest[row["video_id"]] = max(largest[row["video_id"]], abs(row["pair_offset"]))
+    source_of = dict(zip(videos["video_id"].to_pylist(), videos["source_id"].to_pylist(), strict=True))
+    found = {fact["video_id"]: fact for fact in facts.select(["video_id", "frames", "alignment"]).to_pylist()}
+    spans = {video_id: fact["frames"] for video_id, fact in found.items() if source_of.get(video_id) is None}
+    shift = dict.fromkeys(spans, 0)
+    for video_id, fact in found.items():
+        lead = source_of.get(video_id)
+        if lead in spans and 2 * fact["frames"] >= found[lead]["frames"]:  # shorter ones do not count
+            spans[lead] = min(spans[lead], fact["frames"])
+            known = video_id in largest or fact["alignment"] in (None, "in_step")
+            shift[lead] = max(shift[lead], largest[video_id] if known else spans[lead])
+    return {lead: max(0, span - shift[lead]) for lead, span in spans.items()}
 
 
 def check_faces_by_facts(faces: pa.Table, facts: pa.Table) -> Iterator[Problem]:

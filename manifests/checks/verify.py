@@ -246,7 +246,7 @@ class _Verification:
         if facts is not None:
             self._check(SAMPLES_FILE, lambda: check_rows_by_facts(rows, facts))
         if facts is not None and failures is not None:
-            self._check(SAMPLES_FILE, lambda: check_frames_accounted(rows, failures, facts))
+            self._check(SAMPLES_FILE, lambda: check_frames_accounted(rows, entries, failures, facts))
         if faces is not None:
             self._check(FACES_FILE, lambda: check_faces_of_samples(rows, faces))
         self._check(SAMPLES_FILE, lambda: implausible(rows, videos, seen), warn=True)

@@ -118,7 +118,7 @@ def _decode_by_pts(
     decided: dict[int, Any] = {}
     with open_video(path, deadline, threads, strict=strict, conforming=probed.conforming) as (container, stream):
         context = decoder_for(stream, probed)
-        hevc_check = HevcCheck(stream, timeline, tracker)
+        hevc_check = HevcCheck(stream, tracker.mark_damaged)
         for packet in demux(container, stream, deadline):
             if packet is not None:
                 index = index_of.get(packet.pts)
@@ -163,15 +163,23 @@ def _decode_by_counting(
     """Identify frames by counting, as the probe did: one thread, no skipping; damage lasts until the next keyframe."""
     index = 0
     intact = True
+    damaged: list[int] = []
     with open_video(path, deadline, threads=1) as (container, stream):
-        vp8_check = VP8Check(stream)
+        vp8_check, hevc_check = VP8Check(stream), HevcCheck(stream, damaged.append)
         for number, packet in enumerate(demux(container, stream, deadline)):
+            if packet is not None:
+                hevc_check.sent(number, packet)
             frames, went_well = decode(stream.codec_context, packet)
+            if not went_well:
+                hevc_check.found_damage()
             went_well = vp8_check.agrees(packet, frames) and went_well
             intact = intact and went_well and number not in probed.timeline.after_loss
             for frame in frames:
                 deadline.restart()
-                intact = not frame.is_corrupt and (intact or (frame.key_frame and went_well))
+                hevc_check.arrived(index, frame)
+                # The packet of a frame is not known: a keyframe near a damaged packet may be that packet's.
+                doubted = bool(damaged) and index <= damaged[-1] + _PATIENCE
+                intact = not (frame.is_corrupt or doubted) and (intact or (frame.key_frame and went_well))
                 if remaining and index == remaining[0]:
                     yield remaining.popleft(), frame if intact else None
                 index += 1

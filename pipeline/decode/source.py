@@ -22,8 +22,8 @@ __all__ = ["Deadline", "blamed_on", "decode", "demux", "is_conforming", "open_vi
 _LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 # Codecs for which FFmpeg returns damaged frames without a flag, unless "explode" makes it reject them.
 _EXPLODE = frozenset({"hevc", "mjpeg", "mpeg4", "prores", "vp8", "vp9"})
-# Codecs whose packets hold no long run of zeros, except at the end of a packet or NAL unit (a NAL unit of H.264 or HEVC
-# never has three zeros in a row). Such a run was never written, or was lost.
+# Codecs whose packets hold no long run of zeros, except at the end of a NAL unit (which never has three zeros in a row
+# before). Such a run was never written, or was lost.
 _NO_ZEROS = frozenset({"vp8", "libvpx", "vp9", "libvpx-vp9", "h264", "hevc"})
 _ZEROS = bytes(32)
 # With this option, dav1d also checks the padding after a frame's data, which damage changes.
@@ -155,23 +155,33 @@ def decode(context: Any, packet: Any) -> tuple[list[Any], bool]:
 
 
 def is_conforming(path: Path, deadline: Deadline) -> bool:
-    """Whether the first packets of an AV1 file conform to the standard; the output of some encoders does not.
+    """Whether AV1 data that violates the standard is damaged; false for the output of some encoders.
+
+    Most of the first packets of such a file violate the standard, and decode nevertheless.
 
     Raises:
         VideoError: as `open_video`.
     """
-    with open_video(path, deadline, threads=1, conforming=True) as (container, stream):
+    conform = _first_decode(path, deadline, conforming=True)
+    return 2 * sum(conform) > len(conform) or not all(_first_decode(path, deadline, conforming=False))
+
+
+def _first_decode(path: Path, deadline: Deadline, *, conforming: bool) -> list[bool]:
+    """Whether each of the first packets decodes."""
+    with open_video(path, deadline, threads=1, conforming=conforming) as (container, stream):
         packets = itertools.islice(demux(container, stream, deadline), 8)
-        return all(decode(stream.codec_context, packet)[1] for packet in packets)
+        return [decode(stream.codec_context, packet)[1] for packet in packets]
 
 
 def _is_zeroed(context: Any, packet: bytes) -> bool:
+    if context.name == "libdav1d":  # AV1 allows other units to be filled with zeros, but they do not end in them
+        return packet.endswith(_ZEROS)
     if context.name not in _NO_ZEROS or _ZEROS not in packet:
         return False
     if context.name in ("h264", "hevc"):
         size_bytes = length_size(context.extradata, at=4 if context.name == "h264" else 21)
         return any(packet.find(_ZEROS, start, end) >= 0 for start, end in nal_units(packet, size_bytes))
-    return _ZEROS in packet.rstrip(b"\0")
+    return True
 
 
 def _check_file(path: Path) -> None:

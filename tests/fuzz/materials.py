@@ -14,7 +14,7 @@ from tests.pipeline.trained import SMALL, build_toy
 __all__ = ["BRIEF", "CODECS", "make_materials"]
 
 CODECS = {"mp4": "libx264", "mkv": "mpeg4", "ts": "libx264", "avi": "mjpeg", "webm": "libvpx-vp9"}
-BRIEF = (*SMALL, "train.epochs=1")
+BRIEF = (*SMALL, "train.epochs=1", "train.model.pretrained=false")
 """Recipe values of the run."""
 FRAMES, HEIGHT, WIDTH = 10, 96, 128
 
@@ -35,7 +35,7 @@ def make_materials(root: Path) -> Path:
     Parts().write(root / "dataset", state=True)
     Parts().write(root / "tar", "webdataset", state=True)
     build_toy(root / "toy")
-    train("mat", [root / "toy"], root / "run", load_recipe("default", BRIEF), device="cpu", workers=0, progress=False)
+    train("mat", [root / "toy"], root / "run", load_recipe("mat", BRIEF), device="cpu", workers=0, progress=False)
     (root / "mine.yaml").write_text(
         "name: mine\nsample: {frames: 2}\ncrop: {size: 64, scale: 1.3}\nmask: {threshold: auto}\n"
     )

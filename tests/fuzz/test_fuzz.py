@@ -62,8 +62,8 @@ def on_run(rng: np.random.Generator) -> tuple[list[str], list[list[str]]]:
         state = ("checkpoints/last.ckpt", "checkpoints/best.ckpt", "conditions.json", "config.json", "log.csv",
                  "metrics.json", "trained_on.parquet")  # fmt: skip
         names = tuple(f"run/{name}" for name in state)
-        sets = (word for value in BRIEF for word in ("--set", value))
-        command = ["train", "mat", "toy", "--out", "run", "--resume", "--workers", "0", *sets, *CPU, "--quiet"]
+        sets = ("--workers", "0", *(word for value in BRIEF for word in ("--set", value)))
+        command = ["train", "mat", "toy", "--out", "run", "--resume", *sets, *CPU, "--quiet"]
     return [names[rng.integers(len(names))]], [command]
 
 
@@ -98,6 +98,8 @@ def try_case(number: int, materials: Path, folder: Path) -> None:
     for args in commands:
         ended = forked(*args, folder=folder, limit_s=LIMIT_S)
         assert (wrong := wrong_with(ended)) is None, f"{wrong}: {' '.join(args)} after {done}: {ended}"
+        other_run = "different settings" in ended.err and names != ["run/config.json"]
+        assert not other_run, f"{args} does not resume the run that it is given"
         shard = args[0] == "verify" and "/train-000000." in names[0] and "_state" not in names[0]
         if shard and not ((folder / names[0]).is_file() and (folder / names[0]).read_bytes() == before[names[0]]):
             assert ended.code == 3, f"verify sees nothing of {done}"

@@ -42,10 +42,11 @@ class Blockiness:
         edges = (
             _difference(luma[GRID - 1 :: GRID], luma[GRID::GRID]) - _difference(luma[GRID // 2 - 1 :: GRID], rows)
         ) / unit
-        before, self._rows = self._rows, rows.copy()
-        if before is None or before.shape != rows.shape:
+        if self._rows is None or self._rows.shape != rows.shape:
+            self._rows = rows.copy()
             return False, False
-        changes = _difference(rows, before) / unit
+        changes = _difference(rows, self._rows) / unit
+        self._rows[:] = rows
         exceeds = _exceeds(edges, self._edges, MORE_BLOCKS), _exceeds(changes, self._changes, MORE_CHANGE)
         self._edges.append(edges)
         self._changes.append(changes)

@@ -1,12 +1,11 @@
 """Finds damaged packets of HEVC: tests the first one, those of conspicuous frames, and all after known damage."""
 
+from collections.abc import Callable
 from typing import Any
 
 from facemill.pipeline.decode.damage.blockiness import Blockiness
 from facemill.pipeline.decode.damage.single_packet import hevc_bits_fit
-from facemill.pipeline.decode.damage.tracker import DamageTracker
 from facemill.pipeline.decode.nal import hevc_parameters, length_size
-from facemill.pipeline.decode.timeline import Timeline
 
 __all__ = ["HevcCheck"]
 
@@ -23,15 +22,13 @@ class HevcCheck:
 
     Args:
         stream: of the file.
-        timeline: of the stream.
-        tracker: is told which packets are damaged.
+        mark_damaged: called with the index of each damaged packet's frame.
     """
 
-    def __init__(self, stream: Any, timeline: Timeline, tracker: DamageTracker) -> None:
+    def __init__(self, stream: Any, mark_damaged: Callable[[int], None]) -> None:
         context = stream.codec_context
         self._applies = context.name == "hevc"
-        self._keyframes = timeline.keyframes
-        self._tracker = tracker
+        self._mark_damaged = mark_damaged
         self._extradata = context.extradata
         self._size_bytes = length_size(context.extradata, at=21)
         self._parameters = b""
@@ -45,7 +42,7 @@ class HevcCheck:
         if not self._applies:
             return
         data = bytes(packet)
-        if index in self._keyframes:
+        if packet.is_keyframe:
             self._parameters = hevc_parameters(data, self._size_bytes) or self._parameters
         self._packets[index] = self._sent, data
         if self._is_damaged or not self._sent:
@@ -72,5 +69,5 @@ class HevcCheck:
     def _test(self, index: int) -> None:
         _, packet = self._packets[index]
         if not hevc_bits_fit(self._extradata, packet, self._size_bytes, self._parameters):
-            self._tracker.mark_damaged(index)
+            self._mark_damaged(index)
             self.found_damage()

@@ -79,6 +79,14 @@ def blanked(packet: av.Packet, rng: random.Random) -> av.Packet:
     return changed(packet, data[:start] + bytes(length) + data[start + length :])
 
 
+def zeros_from_here_on(packet: av.Packet, rng: random.Random) -> av.Packet:
+    """The last third of a packet is zeros, as where a download has stopped in a file of full size."""
+    data = bytes(packet)
+    kept = len(data) * 2 // 3
+    assert len(data) - kept >= 32
+    return changed(packet, data[:kept] + bytes(len(data) - kept))
+
+
 def damage(
     path: Path, to: Path, number: Callable[[list[av.Packet]], int], how: Callable[..., av.Packet], seed: int = 0
 ) -> Path:
@@ -146,6 +154,53 @@ def test_an_hevc_keyframe_that_lacks_its_end_is_withheld(tmp_path: Path, intact:
     given, wrong = differing(damage(path, tmp_path / "short.ts", second_keyframe, shortened), pictures_of(path))
     assert wrong == []
     assert given == 36
+
+
+@pytest.mark.parametrize("name", ["vp8.webm", "vp9.webm", "av1.mkv"])
+@pytest.mark.parametrize("number", [second_keyframe, large_one_in_between])
+def test_a_packet_that_ends_in_zeros_is_damaged(
+    tmp_path: Path, intact: Callable[[str], Path], name: str, number: Callable[..., int]
+) -> None:
+    path = intact(name)
+    given, wrong = differing(damage(path, tmp_path / path.name, number, zeros_from_here_on), pictures_of(path))
+    assert wrong == []
+    assert given >= 30
+
+
+def test_an_av1_file_with_a_damaged_start_is_not_taken_for_one_that_breaks_the_standard(
+    tmp_path: Path, intact: Callable[[str], Path]
+) -> None:
+    path = intact("av1.mkv")
+    for seed in range(3):
+        damaged = damage(path, tmp_path / f"{seed}.mkv", lambda packets: 0, flipped, seed)
+        given, wrong = differing(damaged, pictures_of(path))
+        assert (given, wrong) == (36, [])
+
+
+def test_a_download_that_stops_in_the_first_packet_gives_no_frame(
+    tmp_path: Path, intact: Callable[[str], Path]
+) -> None:
+    path = intact("av1.mkv")
+    stopped = remux(path, tmp_path / "a.mkv", lambda packets: [zeros_from_here_on(packets[0], random.Random(0))])
+    assert differing(stopped, pictures_of(path)) == (0, [])
+
+
+@pytest.mark.parametrize("number", [second_keyframe, large_one_in_between])
+def test_damaged_hevc_without_times_is_withheld(
+    tmp_path: Path, intact: Callable[[str], Path], number: Callable[..., int]
+) -> None:
+    """Frames of a raw stream are counted; none is given until a keyframe that is certainly another packet's."""
+    path = remux(intact("hevc.ts"), tmp_path / "clip.hevc", list)
+    truth = dict(enumerate(pictures_of(intact("hevc.ts")).values()))
+    assert differing(path, truth) == (len(truth), [])
+    withheld = 0
+    for seed in range(3):
+        timed = damage(intact("hevc.ts"), tmp_path / f"{seed}.ts", number, flipped, seed)
+        given, wrong = differing(remux(timed, tmp_path / f"{seed}.hevc", list), truth)
+        assert wrong == []
+        assert given <= differing(timed, truth)[0]
+        withheld += len(truth) - given
+    assert withheld > 0
 
 
 @pytest.mark.parametrize("name", ["hevc.mp4", "vp8.webm", "vp9.webm", "h264"])
