@@ -1,7 +1,7 @@
 """The forged region of a face: one or two smooth shapes for each stretch of a track.
 
 Coding noise differs between samples, but a forged region keeps its place in the face. The differences of a stretch's
-samples are therefore aligned by landmarks and averaged, both signed and squared. Thresholds find the region's parts.
+samples are therefore aligned by landmarks and averaged, both signed and squared. A threshold finds the region's parts.
 The outline of each part maximises the likelihood of a model in which the energy outside is that of noise, and the
 energy inside is larger by a constant, with a soft edge between. A Fourier series of low order keeps the outline
 smooth where the colours of both faces are similar.
