@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 
 import numpy as np
@@ -67,19 +68,24 @@ class Follower:
             since = [(index, small) for index, small in sorted(between.items()) if self._last < index < frame_index]
             self._look_between(image.shape[1], since)
         self._last = frame_index
-        portraits: dict[int, Portrait] = {}  # by index of the face
+
+        @cache
+        def portrait(position: int) -> Portrait:
+            return Portrait.of(image, faces[position])
 
         def refutes(track: Track, position: int) -> bool:
             if not track.album.portraits:
                 return False
-            portrait = portraits.setdefault(position, Portrait.of(image, faces[position]))
-            return bool(distances(track.album.portraits, [portrait]).min() > SOMEBODY_ELSE)
+            return bool(distances(track.album.portraits, [portrait(position)]).min() > SOMEBODY_ELSE)
 
         separate = apart(faces)
         tracks = self._tracker.update(frame_index, faces, looks, refutes)
         for position, track in enumerate(tracks):
-            if separate[position] and track.album.wants():
-                track.album.add(portraits.get(position) or Portrait.of(image, faces[position]))
+            if separate[position]:
+                if track.album.wants():
+                    track.album.add(portrait(position))
+            elif not track.album.best:
+                track.album.fallback = portrait(position)
         return tracks
 
     def settle(self) -> None:

@@ -53,11 +53,22 @@ def distances(a: Iterable[Portrait], b: Iterable[Portrait]) -> NDArray[np.float6
 
 
 class Album:
-    """Portraits of one person, at most `MOST`, spread evenly over the sightings."""
+    """Portraits of one person, at most `MOST`, spread evenly over the sightings.
+
+    Attributes:
+        portraits: taken where nobody else was near.
+        fallback: one with somebody near, who may hide part of the face; None where there is none.
+    """
 
     def __init__(self, portraits: Sequence[Portrait] = ()) -> None:
         self.portraits = list(portraits)
+        self.fallback: Portrait | None = None
         self._seen, self._every = len(self.portraits), 1
+
+    @property
+    def best(self) -> list[Portrait]:
+        """The portraits, or the fallback."""
+        return self.portraits or ([self.fallback] if self.fallback else [])
 
     def wants(self) -> bool:
         """Count a sighting; whether its portrait is to be added."""
@@ -72,5 +83,6 @@ class Album:
 
     def merge(self, other: "Album") -> None:
         """Take over the portraits of another album of the same person."""
+        self.fallback = self.fallback or other.fallback
         for portrait in other.portraits:
             self.add(portrait)

@@ -64,9 +64,9 @@ def _unlikeness(first: Track, second: Track) -> float:
     if not first.looks or not second.looks:
         return NEVER
     unlike = _mutual(unlikeness(_spread(first.looks), _spread(second.looks)))
-    if not first.album.portraits or not second.album.portraits:
+    if not first.album.best or not second.album.best:
         return unlike
-    faces = _mutual(distances(first.album.portraits, second.album.portraits))
+    faces = _mutual(distances(first.album.best, second.album.best))
     return FACE_WEIGHT * faces + (1 - FACE_WEIGHT) * unlike
 
 

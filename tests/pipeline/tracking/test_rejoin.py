@@ -89,6 +89,16 @@ def test_faces_weigh_more_than_surroundings(descriptors: float, embeddings: floa
     assert joined_ids(tracks)[1] == (0 if joined else 1)
 
 
+@pytest.mark.parametrize(("portrait", "joined"), [(None, True), (0.7, False)])
+def test_who_was_never_alone_is_known_by_a_fallback_portrait(portrait: float | None, joined: bool) -> None:
+    """By descriptors alone, the tracks would not be joined."""
+    tracks = [track(0, range(9), ANNA), track(1, range(20, 22), (1.0, 0.5))]
+    assert joined_ids(tracks)[1] == 1
+    tracks[0].album, tracks[1].album = portraits(0), Album() if portrait is None else portraits(portrait)
+    tracks[1].album.fallback = portraits(0.2).portraits[0]
+    assert joined_ids(tracks)[1] == (0 if joined else 1)
+
+
 def test_no_face_is_embedded_where_nobody_can_be_joined() -> None:
     """Two people of one frame, and two tracks whose ids are final."""
 
