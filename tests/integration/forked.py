@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,14 @@ _forks.set_forkserver_preload(
 )
 
 
-def _run(args: list[str], folder: Path, user: int | None, site: Path | None, said: Path) -> None:
+def _run(
+    args: list[str],
+    folder: Path,
+    user: int | None,
+    site: Path | None,
+    first: Callable[[], None] | None,
+    said: Path,
+) -> None:
     from facemill.pipeline.commands import cli
 
     for number, name in ((1, "out"), (2, "err")):
@@ -38,13 +46,20 @@ def _run(args: list[str], folder: Path, user: int | None, site: Path | None, sai
         sys.path.insert(0, str(site))
     if user is not None:
         os.seteuid(user)
+    if first is not None:
+        first()
     here = args[:1] == ["build"] and "--executor" not in args
     sys.argv = ["facemill", *args, *(["--executor", "sequential"] if here else [])]
     cli.main()
 
 
 def forked(
-    *args: object, folder: Path, limit_s: float = 60, user: int | None = None, site: Path | None = None
+    *args: object,
+    folder: Path,
+    limit_s: float = 60,
+    user: int | None = None,
+    site: Path | None = None,
+    first: Callable[[], None] | None = None,
 ) -> Ended:
     """Run a command in `folder`; `build` does its work without other processes, unless an executor is named.
 
@@ -52,9 +67,10 @@ def forked(
         limit_s: it is killed after that time, and ends with `HUNG`.
         user: id of the user to run as, where this one is root.
         site: a folder of further packages, as on `PYTHONPATH`.
+        first: called in that process before the command; a function of a module.
     """
     with tempfile.TemporaryDirectory() as said:
-        process = _forks.Process(target=_run, args=([*map(str, args)], folder, user, site, Path(said)))
+        process = _forks.Process(target=_run, args=([*map(str, args)], folder, user, site, first, Path(said)))
         process.start()
         process.join(limit_s)
         hung = process.is_alive()
