@@ -49,7 +49,7 @@ docs: setup
 
 # Line coverage of the tests. Threads of torch and other processes are not counted: counting them ends torch's loaders.
 coverage: setup
-	$(BIN)/python -m pytest $(PARALLEL) -m "not long" --cov=facemill --cov-report=term:skip-covered
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long" --cov --cov-report=term:skip-covered
 
 format: setup
 	$(BIN)/ruff check --fix .

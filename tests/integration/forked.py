@@ -1,16 +1,18 @@
 """Running many commands quickly: each in a fork of a process that has imported everything already."""
 
+import functools
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tests.integration.command import Ended
 
-__all__ = ["HUNG", "forked"]
+__all__ = ["HUNG", "forked", "interrupt_commands", "make_commands_fail"]
 
 HUNG = -100
 """Exit code told of a command that did not end in time."""
@@ -78,3 +80,25 @@ def forked(
         process.join()
         out, err = ((Path(said) / name).read_text(errors="replace") for name in ("out", "err"))
     return Ended(HUNG if hung else process.exitcode, out, err)
+
+
+def make_commands_fail() -> None:
+    """For `first`: every command raises once its options are read."""
+
+    def act() -> NoReturn:
+        raise RuntimeError("broken")
+
+    _instead(act)
+
+
+def interrupt_commands() -> None:
+    """For `first`: every command gets a signal once its options are read."""
+    _instead(lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def _instead(act: Callable[[], None]) -> None:
+    from facemill.pipeline.commands import cli, training
+
+    for command in (*cli.app.registered_commands, *training.experiments.registered_commands):
+        assert command.callback is not None
+        command.callback = functools.wraps(command.callback)(lambda *args, **options: act())

@@ -1,12 +1,8 @@
 """Every exit code of every command: a command is a row, a documented code a column."""
 
-import functools
-import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -14,13 +10,13 @@ import torch
 import typer
 
 from facemill.manifests.shards.dataset import read_dataset
-from facemill.pipeline.commands import cli, training
+from facemill.pipeline.commands import cli
 from facemill.pipeline.commands.shared import Exit
 from tests.conftest import encode_video
 from tests.detectors.forgery.released.layouts import mat_tensors
-from tests.integration.bench import SETS, Bench, make_bench
+from tests.integration.bench import SETS, make_bench
 from tests.integration.command import Ended
-from tests.integration.forked import forked
+from tests.integration.forked import forked, interrupt_commands, make_commands_fail
 from tests.pipeline.experiments.papers_data import SHORT, TINY, build_paper_data
 
 LIMIT_S = 120
@@ -61,7 +57,7 @@ COMMANDS: dict[str, dict[int, list[str]]] = {
         2: ["import-checkpoint", "etd", "mat.pth", "--out", "new"],
     },
     "reproduce": {
-        0: [*REPRODUCE, "--data", "ffpp=ffpp-c40", "--dry-run"],
+        0: [*REPRODUCE, "--data", "ffpp=ffpp-c40", "--jobs"],
         2: ["reproduce", "lrl/table99", "--out", "new"],
         3: [*REPRODUCE, "--data", "ffpp=empty/ffpp-c40"],
     },
@@ -135,29 +131,12 @@ def test_a_command_ends_with(command: str, code: int, everything: Path, tmp_path
     assert "Traceback" not in ended.err
 
 
-def raises_in_every_command() -> None:
-    def act() -> NoReturn:
-        raise RuntimeError("broken")
-
-    _instead(act)
-
-
-def interrupts_every_command() -> None:
-    _instead(lambda: os.kill(os.getpid(), signal.SIGTERM))
-
-
-def _instead(act: Callable[[], None]) -> None:
-    for command in (*cli.app.registered_commands, *training.experiments.registered_commands):
-        assert command.callback is not None
-        command.callback = functools.wraps(command.callback)(lambda *args, **options: act())
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_fault_of_facemill_ends_with_1_and_an_interruption_with_4(command: str, everything: Path) -> None:
     """Whatever a command does; where it stands in its work, other tests say."""
     for first, code, words in (
-        (raises_in_every_command, Exit.INTERNAL_ERROR, "Internal error (RuntimeError: broken)"),
-        (interrupts_every_command, Exit.INTERRUPTED, "Interrupted: "),
+        (make_commands_fail, Exit.INTERNAL_ERROR, "Internal error (RuntimeError: broken)"),
+        (interrupt_commands, Exit.INTERRUPTED, "Interrupted: "),
     ):
         ended = run(everything, *COMMANDS[command][0], first=first)
         assert ended.code == code, ended

@@ -69,10 +69,11 @@ def test_shrinking_by_an_integer_is_the_mean_of_blocks(rng: np.random.Generator)
     assert np.abs(crop_image(frame, affine, 32) - blocks).max() <= 1
 
 
-def test_shrinking_does_not_alias() -> None:
-    """A one-pixel checkerboard shrunk by 2.7 must come out gray; sampled naively it would be black and white."""
-    frame = np.repeat((np.indices((270, 270)).sum(axis=0) % 2 * 255).astype(np.uint8)[..., None], 3, axis=2)
-    affine = square_affine(np.array([0, 0, 270, 270], np.float32), CropSettings(size=100, scale=1.0))
+@pytest.mark.parametrize("side", [199, 270, 600])
+def test_shrinking_does_not_alias(side: int) -> None:
+    """A one-pixel checkerboard that shrinks must come out gray; sampled naively it would be black and white."""
+    frame = np.repeat((np.indices((side, side)).sum(axis=0) % 2 * 255).astype(np.uint8)[..., None], 3, axis=2)
+    affine = square_affine(np.array([0, 0, side, side], np.float32), CropSettings(size=100, scale=1.0))
     inside = crop_image(frame, affine, 100)[4:-4, 4:-4].astype(int)
     assert inside.std() < 25
     assert inside.mean() == pytest.approx(127.5, abs=3)
@@ -91,12 +92,19 @@ def test_mask_box_is_that_of_the_largest_region_about_the_face() -> None:
     mask = np.zeros((80, 120), np.uint8)
     assert mask_box(mask, face) is None
     mask[12:30, 22:40] = 255
-    mask[40, 10] = 255  # a speck of compression noise
+    mask[3:5, 30:32] = 255  # a speck of compression noise above the face, which is the first region
+    mask[40, 10] = 255
     mask[10:70, 80:115] = 255  # somebody else's face
     assert mask_box(mask, face).tolist() == [22, 12, 40, 30]
     mask[12:30, 22:40] = 0
     assert mask_box(mask, face) is None
     assert mask_box(mask, np.array([200, 10, 220, 30], np.float32)) is None
+
+
+def test_mask_box_of_a_face_over_the_edge_of_the_frame() -> None:
+    mask = np.zeros((80, 120), np.uint8)
+    mask[0:20, 0:12] = 255
+    assert mask_box(mask, np.array([-10, -8, 14, 24], np.float32)).tolist() == [0, 0, 12, 20]
 
 
 @pytest.mark.parametrize("repeat_edge", [False, True])
