@@ -4,14 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facemill.detectors.face import Face
 from facemill.pipeline.config.sections import CropSettings
 from facemill.pipeline.extract.crop import (
     TEMPLATE,
+    Framing,
     align_affine,
     crop_image,
     crop_mask,
     mask_box,
     moved,
+    relative_box,
     source_part,
     square_affine,
 )
@@ -33,6 +36,32 @@ def test_the_box_lies_centred_in_the_crop_with_its_longer_side_scaled(x, y, widt
     assert (corners[1] - corners[0]).max() == pytest.approx(128 / scale, rel=1e-3)
     inverse = cv2.invertAffineTransform(affine)
     assert apply(inverse, apply(affine, np.array([[3.0, 4.0]]))) == pytest.approx(np.array([[3.0, 4.0]]), abs=1e-6)
+
+
+side = st.floats(1, 300, width=32)
+share = st.floats(-1, 1)
+
+
+@given(coordinate, coordinate, side, side, st.floats(1, 3), st.integers(32, 512))
+def test_the_affine_of_any_crop_maps_the_face_into_it(x, y, width, height, scale, size) -> None:
+    """Around the box, and around the forged regions of two frames: of these, their median lies in the crop."""
+    face = Face(np.array([x, y, x + width, y + height], np.float32), 1.0, np.zeros((5, 2), np.float32))
+    settings = CropSettings(size=size, scale=scale, around="face")
+    inside = apply(Framing(settings, {}).affine(0, face), face.bbox.reshape(2, 2).astype(np.float64))
+    assert inside.min() >= -0.01 * size
+    assert inside.max() <= 1.01 * size
+
+
+@given(coordinate, coordinate, side, share, share, st.floats(0.3, 2), st.floats(1, 3))
+def test_the_affine_of_any_crop_around_a_mask_maps_the_region_into_it(x, y, width, left, top, wide, scale) -> None:
+    face = Face(np.array([x, y, x + width, y + width * 0.8], np.float32), 1.0, np.zeros((5, 2), np.float32))
+    region = np.array([x + left * width, y + top * width, x + (left + wide) * width, y + (top + 0.5) * width])
+    framing = Framing(CropSettings(size=128, scale=scale, around="mask"), {4: [relative_box(region, face)] * 2})
+    corners = apply(framing.affine(4, face), region.reshape(2, 2))
+    assert corners.mean(axis=0) == pytest.approx([64, 64], abs=0.1)
+    assert (corners[1] - corners[0]).max() == pytest.approx(128 / scale, rel=1e-3)
+    assert corners.min() >= -1
+    assert corners.max() <= 129
 
 
 @given(st.floats(0.2, 5), st.floats(-3.1, 3.1), coordinate, coordinate)
