@@ -36,6 +36,8 @@ PRELOADED = (
 )
 """What takes tests seconds to import; none of it is mutated."""
 LEAST_NOTICED = 0.9
+NOT_FOUND = 4
+"""Exit code of pytest for tests that are not there, or whose file cannot be imported."""
 LEFT_OUT = (".*", "build", "__pycache__", "*-out", "*.egg-info")
 
 
@@ -84,6 +86,10 @@ def is_noticed(work: tuple[Mutant, list[str]], limit_s: float) -> bool:
         os.killpg(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
     shutil.copy(ROOT / mutant.path, tree / mutant.path)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == NOT_FOUND:
+        said = (tree / "tests.log").read_text()
+        if "ERROR collecting" not in said and "ImportError while loading" not in said:
+            raise RuntimeError(f"The tests have changed since the contexts were recorded: {said[-300:]}")
     return bool(status)
 
 
