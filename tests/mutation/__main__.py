@@ -38,7 +38,7 @@ PRELOADED = (
 LEAST_NOTICED = 0.9
 NOT_FOUND = 4
 """Exit code of pytest for tests that are not there, or whose file cannot be imported."""
-LEFT_OUT = (".*", "build", "__pycache__", "*-out", "*.egg-info")
+LEFT_OUT = (".*", "__pycache__", "*-out", "*.egg-info")
 
 
 class Tests:
@@ -72,7 +72,12 @@ def is_noticed(work: tuple[Mutant, list[str]], limit_s: float) -> bool:
     mutant, tests = work
     tree = ROOT / "build" / f"mutants-{multiprocessing.current_process()._identity[0]}"
     if not tree.exists():
-        shutil.copytree(ROOT, tree, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        tree.mkdir(parents=True)
+        for path in ROOT.iterdir():
+            if path.is_dir() and path.name != "build":
+                shutil.copytree(path, tree / path.name, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
+            elif path.is_file():
+                shutil.copy(path, tree)
     (tree / mutant.path).write_text(mutant.code)
     child = os.fork()
     if not child:

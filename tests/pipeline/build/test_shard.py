@@ -288,7 +288,7 @@ def test_what_is_nobodys_fault_is_not_held_against_the_videos(
     with pytest.raises(DetectorError):
         run(tmp_path / "out", pair(add_video))
     assert not list((tmp_path / "out").rglob("*.json"))
-    assert not list((tmp_path / "out").rglob("*.tmp"))
+    assert not [*(tmp_path / "out").rglob("*.tmp"), *(tmp_path / "out").rglob("*.parquet")]
 
 
 def test_a_video_without_a_face_and_a_small_face_are_recorded(add_video: AddVideo, tmp_path: Path) -> None:

@@ -117,3 +117,15 @@ def test_samples_lie_in_the_span_that_all_fakes_share(tmp_path: Path) -> None:
         [clip] = opened(ClipGroup(entry(tmp_path, "real.mp4"), fakes), resources)
         assert isinstance(clip, Clip)
         assert clip.indices.tolist() == list(range(18))
+
+
+def test_frames_drawn_at_random_depend_on_the_recipe_s_seed(tmp_path: Path) -> None:
+    encode_video(tmp_path / "clip.mp4", ramp(30))
+    drawn = []
+    for seed in (0, 1, 1):
+        with ExitStack() as resources:
+            sets = ("sample.strategy=random", "sample.frames=6", f"seed={seed}")
+            [clip] = opened(ClipGroup(entry(tmp_path, "clip.mp4")), resources, *sets)
+            assert isinstance(clip, Clip)
+            drawn.append(clip.indices.tolist())
+    assert drawn[0] != drawn[1] == drawn[2]
