@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 
-.PHONY: docs coverage fuzz test-long setup demo test check bench format lock upgrade test-install test-newer test-lowest clean
+.PHONY: docs coverage fuzz mutants mutants-short test-long setup demo test check bench format lock upgrade test-install test-newer test-lowest clean
 
 # The stamp file is newer than its prerequisites, so that a second call installs nothing.
 setup: .venv/.installed
@@ -26,13 +26,29 @@ PARALLEL := -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 test: setup
 	$(BIN)/python -m pytest $(PARALLEL) -m "not long"
 
-# Runs README's commands, and checks the demo's figures.
-test-long: setup
+# Runs README's commands, checks the demo's figures, and plants a few mutants.
+test-long: setup mutants-short
 	$(BIN)/python -m pytest -m long --ignore tests/fuzz
 
 # Damaged files: FUZZ_CASES=1000 FUZZ_SEED=7 make fuzz; FUZZ_FIRST=200 starts at that case
 fuzz: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m long tests/fuzz
+
+# Plants small changes in the code, and lists those that no test notices: MUTANTS=50 SEED=7 make mutants
+MUTANTS ?= 200
+SEED ?= 0
+mutants: build/contexts
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation build/contexts --sample $(MUTANTS) --seed $(SEED)
+
+mutants-short: build/contexts
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation build/contexts --sample 30 --seconds 10 --seed $(SEED)
+
+# Which tests run which lines of what is mutated, and how long they take.
+COVERED := manifests masks pipeline/build pipeline/clips pipeline/data pipeline/decode pipeline/extract pipeline/tracking
+build/contexts: .venv/.installed $(shell find $(COVERED) $(addprefix tests/,$(COVERED)) -name '*.py')
+	mkdir -p build
+	COVERAGE_FILE=build/contexts $(BIN)/python -m pytest $(PARALLEL) -m "not long" --cov --cov-context=test --cov-report= \
+		--cov-fail-under=0 --junitxml=build/contexts.xml $(addprefix tests/,$(COVERED))
 
 check: setup
 	$(BIN)/ruff check .
@@ -49,7 +65,7 @@ docs: setup
 
 # Line coverage of the tests. Threads of torch and other processes are not counted: counting them ends torch's loaders.
 coverage: setup
-	$(BIN)/python -m pytest $(PARALLEL) -m "not long" --cov=facemill --cov-report=term:skip-covered
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long" --cov --cov-report=term:skip-covered
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -7,7 +7,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hypothesis import settings
 
+# How long an example takes depends on what else the machine does.
+settings.register_profile("any load", deadline=None)
+settings.load_profile("any load")
 # Tests run side by side, and so do the processes that they start: a torch thread that spins while it waits takes the
 # time of those that work.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -3,12 +3,10 @@
 A new fault is a new row.
 """
 
-import dataclasses
 import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,56 +16,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import save_model
 
-from facemill.detectors.forgery import create
-from facemill.manifests import write_videos
 from facemill.manifests.shards.dataset import BUILD_FILE
 from facemill.pipeline.commands import cli
 from facemill.pipeline.commands.interrupts import interrupts
-from facemill.pipeline.config.recipe import load_recipe
-from facemill.pipeline.train.fit import configure
-from facemill.pipeline.train.run_folder import LAST_CHECKPOINT, write_config
-from tests.manifests.small_dataset import Parts, make_videos
-from tests.pipeline.trained import SMALL, build_toy
+from facemill.pipeline.train.run_folder import LAST_CHECKPOINT
+from tests.integration.bench import Bench, make_bench
 
 DEEP = b"[" * 100_000
 DAMAGES = {"text": b"hello", "empty": b"", "list": b"[1]", "deep": DEEP, "bytes": b"\xff\xfe", "object": b"{}"}
-SETS = [part for setting in SMALL for part in ("--set", setting)]
 LONG = "n" * 300
 OWN_IMAGE = cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes()
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What the commands are tried on: a manifest, a dataset, data to train on and a trained run; all may be broken."""
-
-    root: Path
-
-    def __getattr__(self, name: str) -> Path:
-        return self.root / name
-
-    def build(self, *more: object, out: str = "new") -> list[object]:
-        return ["build", self.manifest, "--root", self.root, "--out", self.root / out, "--device", "cpu", *more]
-
-    def train(self, *more: object, out: str = "run") -> list[object]:
-        args = ["train", "mat", self.toy, "--recipe", "default", *SETS, "--device", "cpu", "--workers", 0]
-        return [*args, "--out", self.root / out, *more]
-
-    def evaluate(self, *more: object) -> list[object]:
-        return ["evaluate", self.run, self.toy, "--out", self.new, "--device", "cpu", "--workers", 0, *more]
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    bench = Bench(tmp_path_factory.mktemp("whole"))
-    write_videos([dataclasses.replace(video, root="/data") for video in make_videos()], bench.manifest, places=False)
-    Parts().write(bench.dataset, state=True)
-    build_toy(bench.toy)
-    config = configure("mat", [bench.toy], load_recipe("default", SMALL))
-    write_config(bench.run, config)
-    save_model(create("mat", **config.options), str(bench.run / "model.safetensors"))
-    return bench
+    return make_bench(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture

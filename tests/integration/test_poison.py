@@ -45,8 +45,9 @@ def test_poison_is_recorded_and_all_else_is_kept(manifest: Path, deadly: dict[st
     videos, out = tmp_path / "videos.parquet", tmp_path / "out"
     assert facemill("scan", "csv", folder / "mine.csv", "--out", videos).code == 0
 
-    ended = facemill(*build_args(videos, out, "--max-failure-rate", 0.34), env=deadly)
-    assert ended.code == 0, ended.err  # a third gave no sample
+    ended = facemill(*build_args(videos, out, "--max-failure-rate", 0.33), env=deadly)
+    assert ended.code == 3, ended.err
+    assert "33.3% of the videos yielded no sample" in ended.err
     assert "Traceback" not in ended.err
     failures: list[FailureRecord] = from_table(pq.read_table(out / "failures.parquet"), FailureRecord)
     ids = {Path(video.path).stem: video.video_id for video in read_videos(videos)}

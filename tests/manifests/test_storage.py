@@ -55,6 +55,27 @@ def test_write_and_hash(tmp_path):
     assert sha256_of(tmp_path / "file.bin") == hashlib.sha256(b"abc").hexdigest()
 
 
+def test_a_name_is_given_to_what_is_on_disk_and_then_kept_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut, a mark must not be there without what it marks."""
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_sync(descriptor: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def note_rename(path: Path, target: Path) -> Path:
+        done.append("rename")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_rename)
+    write_atomically(tmp_path / "file.bin", b"abc")
+    assert done == ["file", "rename", "folder"]
+
+
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
 def test_a_file_system_that_cannot_flush_folders_is_no_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int

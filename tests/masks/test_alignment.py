@@ -9,6 +9,8 @@ import av
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from facemill.masks import AlignmentKind, PairAlignment, Thumbnails, align_pair, match_by_time
 from tests.composed.timing import CASES, TimedPair, forge, read_clip, wrongly_paired
@@ -277,3 +279,23 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     assert "aspect ratio" in align_pair(good, wide).reason
     none = Thumbnails(np.zeros((0, 54, 96), np.uint8), np.arange(0), good.times)
     assert align_pair(good, none).kind == "unknown"
+
+
+def clock(steps: list[float]) -> np.ndarray:
+    return np.cumsum([3.0, *steps])
+
+
+@given(st.lists(st.floats(0.005, 0.2), max_size=30), st.lists(st.floats(0.005, 0.2), max_size=30))
+def test_any_two_clocks_pair_each_frame_with_the_nearest_in_time(
+    real_steps: list[float], fake_steps: list[float]
+) -> None:
+    """By comparing each moment with each; -1 where none is within half an interval of the slower file."""
+    real, fake = clock(real_steps), clock(fake_steps) + 100
+    away = np.abs((real - real[0])[:, None] - (fake - fake[0])[None])
+    reach = max(np.median(steps) if steps else 0.0 for steps in (real_steps, fake_steps)) / 2
+    for index, matched in enumerate(match_by_time(real, fake)):
+        if matched < 0:
+            assert away[index].min() > reach - 1e-9
+        else:
+            assert away[index, matched] <= away[index].min() + 1e-8
+            assert away[index, matched] <= reach * (1 + 1e-5) + 1e-5

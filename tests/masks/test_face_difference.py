@@ -87,6 +87,14 @@ def test_share_of_pixels_that_differ_outside_the_faces(real):
     assert on_a_face.outside_share == 0
 
 
+@pytest.mark.parametrize("corner", [(-20, 60), (100, -20), (270, 60), (100, 190)])
+def test_a_face_over_the_edge_of_the_frame_is_no_difference_outside_of_faces(real, corner):
+    """The face that differs reaches over an edge: nothing outside of it differs."""
+    x, y = corner
+    fake = painted(real, slice(max(y, 0), y + 80), slice(max(x, 0), x + 80), levels=70)
+    assert measure_face(real, fake, (x, y, x + 80, y + 80)).outside_share == 0
+
+
 def test_what_cannot_be_measured_is_refused(real):
     for bad in (real[:, :100], real[..., 0], real.astype(np.float32)):
         with pytest.raises(ValueError, match=r"pass uint8 RGB|one size"):

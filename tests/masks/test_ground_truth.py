@@ -36,6 +36,14 @@ def test_other_sizes_are_sampled_at_the_nearest_pixel(factor):
     np.testing.assert_array_equal(ground_truth_mask(blown_up, 12, 16) > 0, forged)
 
 
+@pytest.mark.parametrize("factor", [3, 5])
+def test_a_larger_mask_gives_the_pixel_in_the_middle_of_each_block(factor):
+    forged = np.random.default_rng(0).random((12 * factor, 16 * factor)) < 0.5
+    frame = np.repeat(np.where(forged, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
+    middle = forged[factor // 2 :: factor, factor // 2 :: factor]
+    np.testing.assert_array_equal(ground_truth_mask(frame, 12, 16) > 0, middle)
+
+
 @pytest.mark.parametrize(
     ("frame", "size"),
     [

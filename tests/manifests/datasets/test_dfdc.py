@@ -5,6 +5,8 @@ import pytest
 from facemill import ManifestError
 from facemill.manifests import scan
 from facemill.manifests.datasets.dfdc import DFDC
+from facemill.manifests.datasets.drafts import Draft, enter
+from facemill.manifests.scanning.scan_report import ScanReport
 from tests.manifests.dataset_trees import dfdc, dfdc_part, touch, write_json
 
 
@@ -24,6 +26,26 @@ def test_parts_decide_the_split(tmp_path):
     }
     lines = [line.split() for line in report.lines()]
     assert ["dfdc", "real", "2", "1", "2", "5", "21654", "=", "19154", "+", "2500"] in lines
+
+
+def test_the_splits_begin_and_end_with_these_parts(tmp_path):
+    expected = {0: "train", 34: "train", 35: "val", 39: "val", 40: "test", 49: "test"}
+    for part in expected:
+        dfdc_part(tmp_path, part, ["aaaaaaaaaa"])
+    found = {entry.path.partition("/")[0]: entry.split for entry in scan("dfdc", str(tmp_path)).entries}
+    assert found == {f"dfdc_train_part_{part}": split for part, split in expected.items()}
+
+
+def test_an_original_that_the_official_split_leaves_out_is_not_missing():
+    drafts = [
+        Draft("real.mp4", "real", "a"),
+        Draft("fake.mp4", "fake", "b", split="train", original="a", original_path="real.mp4"),
+        Draft("other.mp4", "fake", "c", split="train", original="d", original_path="gone.mp4"),
+    ]
+    report = ScanReport("/data", {})
+    enter(report, "dfdc", drafts, None, official=True)
+    assert (report.unsplit, report.missing) == (["real.mp4"], ["gone.mp4"])
+    assert report.unpaired == ["fake.mp4", "other.mp4"]
 
 
 def test_parts_of_a_split_can_be_set(tmp_path):

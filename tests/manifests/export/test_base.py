@@ -27,6 +27,13 @@ def test_a_rerun_writes_damaged_files_again(tmp_path: Path, damage: str) -> None
     assert files(out) == whole
 
 
+def test_a_shard_is_marked_as_done_after_its_files_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, marks = Parts().write(tmp_path / "dataset"), []
+    monkeypatch.setattr(os, "sync", lambda: marks.append(len(list((tmp_path / "out").rglob("*.done")))))
+    export(root, tmp_path / "out", "deepfakebench", threads=1)
+    assert marks == [0, 1]
+
+
 @pytest.mark.parametrize("what", ["image", "mask"])
 def test_damaged_samples_are_not_copied(tmp_path: Path, what: str) -> None:
     parts = Parts()

@@ -72,6 +72,18 @@ def test_a_sequence_hashes_alike_packed_or_not(tmp_path):
     assert contents[0].size == sum(len(content) for name, content in members.items() if "/real/0/" in name)
 
 
+def test_a_sequence_hashes_alike_in_any_order_of_its_images(tmp_path):
+    members = {f"images/real/0/{number}.png": bytes([number]) * 9 for number in range(5)}
+    found = set()
+    for number, order in enumerate((list(members), [*reversed(members)], sorted(members, key=hash))):
+        path = tmp_path / str(number) / "sequences.tar"
+        write_archive(path, {name: members[name] for name in order})
+        entry = VideoEntry("v", "d", "real", 0, "native", "test", str(path.parent), "sequences.tar/images/real/0")
+        found.update(read_contents([entry]))
+    assert len(found) == 1
+    assert None not in found
+
+
 def test_a_damaged_archive_has_no_contents(tmp_path):
     path = tmp_path / "real_train/0.tar.gz"
     write_archive(path, wild_shard(0, "real", 2))

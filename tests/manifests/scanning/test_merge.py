@@ -99,6 +99,10 @@ def test_real_here_and_fake_there_is_a_contradiction(corpus):
 def test_equal_videos_within_a_manifest_are_its_own_affair(corpus):
     one, other = corpus("one", "train", a=b"same", b=b"same"), corpus("other", "train", c=b"1")
     assert len(merge([one.entries, other.entries]).entries) == 3
+    third = corpus("third", "train", d=b"same")  # now they are compared
+    merged = merge([one.entries, other.entries, third.entries], drop_duplicates=True)
+    assert sorted(entry.path for entry in merged.entries) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert len(merged.duplicates) == 1
 
 
 def test_only_videos_of_equal_size_are_read_and_empty_ones_not_at_all(corpus, monkeypatch):

@@ -68,6 +68,7 @@ def test_what_detections_depend_on(other: WorkIdentity, same: bool) -> None:
 def test_where_faces_are_never_shrunk_to_fit_the_smallest_does_not_count() -> None:
     fixed = "detect.max_side=640"
     assert with_recipe(fixed).detection == with_recipe(fixed, "filter.min_face=50").detection
+    assert with_recipe(fixed).detection != with_recipe("detect.max_side=480").detection
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 """Merging shards into one dataset; integration tests cover building."""
 
+import dataclasses
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
-from facemill.manifests import FailureRecord, Reason, Stage, VideoFacts, from_table, schemas
+from facemill.manifests import FailureRecord, FrameFaces, Reason, Stage, VideoFacts, from_table, schemas
 from facemill.manifests.annotations import listing_schema
 from facemill.manifests.checks.verify import verify
 from facemill.manifests.shards.dataset import (
+    DATASET_FILE,
     FACES_FILE,
     FACTS_FILE,
     SAMPLES_FILE,
@@ -15,7 +19,8 @@ from facemill.manifests.shards.dataset import (
     state_path,
     state_results,
 )
-from facemill.pipeline.build.merge import merge_shards, sweep
+from facemill.pipeline.build import merge as module
+from facemill.pipeline.build.merge import BuildReport, merge_shards, sweep
 from facemill.pipeline.build.state import ShardFile, ShardResult, load_result, save_result
 from facemill.pipeline.config.recipe import load_recipe
 
@@ -82,3 +87,51 @@ def test_what_several_shards_tell_of_a_reference_is_listed_once(tmp_path: Path) 
     facts = from_table(pq.read_table(tmp_path / FACTS_FILE), VideoFacts)
     assert [row.video_id for row in facts] == ["reference", "fake0", "fake1"]
     assert not [problem for problem in verify(tmp_path, threads=1).problems if problem.check.startswith("state")]
+
+
+def test_rows_are_written_once_in_groups_of_about_the_given_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five shards of three rows: groups of six, six and three."""
+    monkeypatch.setattr(module, "FACES_ROWS", 5)
+    results = []
+    for number in range(5):
+        faces = [FrameFaces(f"{number:016d}", f"v{number}", index, (), (), ()) for index in range(3)]
+        results.append(shard_result(tmp_path, number, schemas.to_table(faces, schemas.FACES)))
+    merge_shards(tmp_path, load_recipe("default"), results)
+    with pq.ParquetFile(tmp_path / FACES_FILE) as merged:
+        assert [merged.metadata.row_group(n).num_rows for n in range(merged.num_row_groups)] == [6, 6, 3]
+        assert merged.read()["video_id"].to_pylist() == [f"v{number}" for number in range(5) for _ in range(3)]
+
+
+def shard_result(root: Path, number: int, faces: pa.Table, failures: tuple[FailureRecord, ...] = ()) -> ShardResult:
+    tables = {
+        SAMPLES_FILE: listing_schema({}).empty_table(),
+        FACES_FILE: faces,
+        FACTS_FILE: schemas.FACTS.empty_table(),
+    }
+    files = []
+    for name, table in tables.items():
+        path = state_path(f"train-{number:06d}", name)
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, root / path)
+        files.append(ShardFile.of(root, path, len(table)))
+    return ShardResult(f"train-{number:06d}", "train", "f", "i", None, *files, 1, 1, failures)
+
+
+def test_dataset_json_is_the_last_thing_that_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = shard_result(tmp_path, 0, schemas.FACES.empty_table())
+    for name in ("dataset_card", "croissant_metadata", "sweep"):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                merge_shards(tmp_path, load_recipe("default"), [result])
+        assert not (tmp_path / DATASET_FILE).exists(), name
+    merge_shards(tmp_path, load_recipe("default"), [result])
+    assert (tmp_path / DATASET_FILE).exists()
+
+
+def test_the_rate_is_that_of_videos_without_samples_and_not_of_failures() -> None:
+    report = BuildReport(Path(), videos=20, videos_without_samples=1, samples=70, shards=2, failures=9, retryable={})
+    assert report.failure_rate == 0.05
+    assert dataclasses.replace(report, videos=0, videos_without_samples=0).failure_rate == 0

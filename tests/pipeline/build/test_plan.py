@@ -2,6 +2,9 @@ import random
 from dataclasses import replace
 from itertools import groupby
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from facemill.manifests import ClipGroup, VideoEntry, group_clips
 from facemill.pipeline.build.identity import WorkIdentity
 from facemill.pipeline.build.plan import plan_shards
@@ -100,3 +103,47 @@ def test_sequences_out_of_one_archive_follow_one_another() -> None:
     assert archives != sorted(archives)
     numbers = [int(video.path.rpartition("/")[2]) for group in spec.groups for video in group.videos()]
     assert numbers[:10] != sorted(numbers[:10])
+
+
+def manifest(videos: list[tuple[str, int | None, str]]) -> list[VideoEntry]:
+    """Entries of (split, number of the original, or None; kind): a real, or a fake of it, or a fake of nothing."""
+    reals = [index for index, (_, original, kind) in enumerate(videos) if kind == "real" and original is None]
+    entries = []
+    for index, (split, original, kind) in enumerate(videos):
+        source = None if kind != "pair" or not reals else f"v{reals[(original or 0) % len(reals)]}"
+        label = int(kind != "real")
+        entries.append(
+            VideoEntry(
+                f"v{index}", "x", "swap" if label else "real", label, "c23", split, "/d", f"v{index}.mp4", source
+            )
+        )
+    return entries
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["train", "val", "test"]),
+            st.none() | st.integers(0, 20),
+            st.sampled_from(["real", "pair", "lone"]),
+        ),
+        max_size=40,
+    ),
+    st.integers(1, 400),
+    st.integers(0, 3),
+)
+def test_any_manifest_s_plan_samples_each_video_once_and_in_its_split(
+    videos: list[tuple[str, int | None, str]], per_shard: int, seed: int
+) -> None:
+    """Originals and fakes may be in different splits: an original is read there, too, but gives no samples."""
+    entries = manifest(videos)
+    recipe = load_recipe("default", [f"shards.samples_per_shard={per_shard}", f"seed={seed}", "sample.frames=4"])
+    specs = plan_shards(group_clips(entries), recipe)
+    sampled = [(video.video_id, spec.split) for spec in specs for group in spec.groups for video in group.sampled()]
+    assert sorted(sampled) == sorted((entry.video_id, entry.split) for entry in entries)
+    assert sorted(video_id for spec in specs for video_id in spec.sampled_ids) == sorted(e.video_id for e in entries)
+    for group in (group for spec in specs for group in spec.groups):
+        for fake in group.fakes:
+            assert fake.source_id == (None if group.real is None else group.real.video_id)
+    assert len({spec.shard_id for spec in specs}) == len(specs)
+    assert all(spec.groups for spec in specs)

@@ -43,6 +43,48 @@ def test_the_time_left_is_at_the_pace_of_this_run(clock: list[float]) -> None:
     assert shown.seconds_left() == pytest.approx(90.0)
 
 
+def test_counts_of_several_shards_add_up_and_those_of_an_earlier_run_do_not_count() -> None:
+    shown = BuildProgress(Console(file=io.StringIO()), quiet=True)
+    shown.begin(40)
+    for name, failures in (("train-000000", 2), ("train-000001", 3)):
+        shown.group(GroupDone(name, 5, 20, failures))
+        shown.shard(shard(name, 5), built=True)
+    shown.group(GroupDone("train-000002", 4, 8, 1))
+    shown.shard(shard("train-000003", 10), built=False)
+    assert shown.counts() == {"videos": 14, "faces": 48, "failures": 6}
+    assert shown.earlier == 10
+
+
+def test_a_shard_that_is_built_again_after_a_death_counts_once(clock: list[float]) -> None:
+    """Its worker died with the shard half done; the other groups of the shard are told by nobody."""
+    shown = BuildProgress(Console(file=io.StringIO()), quiet=True)
+    shown.begin(30)
+    shown.group(GroupDone("train-000000", 4, 16, 0))
+    shown.shard(shard("train-000000", 10), built=True)
+    assert (shown.counts()["videos"], shown.earlier) == (4, 6)
+    clock[0] = 20.0
+    assert shown.seconds_left() == pytest.approx(20.0 * 20 / 4)
+
+
+def test_the_line_says_what_was_counted_and_how_fast(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="facemill")
+    shown = BuildProgress(Console(file=io.StringIO()), quiet=True)
+    shown.begin(30)
+    clock[0] = 20.0
+    shown.group(GroupDone("train-000000", 10, 50, 3))
+    assert caplog.messages == ["10/30 videos  50 faces  2.5 faces/s  3 failures  0:00:40 left"]
+
+
+def test_a_terminal_sees_a_bar_and_a_log_sees_lines(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="facemill")
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with BuildProgress(console) as shown:
+        shown.begin(2)
+        shown.group(GroupDone("train-000000", 2, 8, 0))
+    assert "2/2" in console.file.getvalue()
+    assert caplog.messages == ["2/2 videos  8 faces  8000.0 faces/s  0 failures  0:00:00 left"]
+
+
 def test_plain_lines_come_now_and_then_and_never_when_quiet(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:

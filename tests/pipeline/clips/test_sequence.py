@@ -83,10 +83,10 @@ def test_pictures_are_frames_in_the_order_of_their_numbers(tmp_path: Path, path:
 
 
 def test_numbers_are_sorted_as_numbers_wherever_they_stand(tmp_path: Path) -> None:
-    names = ["f1_02.PNG", "f1_10.jpg", "f2_1.png", "f10_0.png", "f10_00.png"]
+    names = ["f1_02.PNG", "f1_009.png", "f1_10.jpg", "f2_1.png", "f10_0.png", "f10_00.png"]
     path = write_sequence(tmp_path, "0", {name: png(drawn(n)) for n, name in reversed(list(enumerate(names)))})
     with SequenceReader(str(tmp_path), path) as reader:
-        for number, frame in enumerate(reader.read(range(5))):
+        for number, frame in enumerate(reader.read(range(6))):
             assert np.array_equal(frame.image, drawn(number))
 
 

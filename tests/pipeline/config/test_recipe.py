@@ -1,6 +1,10 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from facemill import ConfigError
 from facemill.pipeline.config.recipe import available_recipes, load_recipe, parse_recipe
@@ -131,3 +135,45 @@ def test_mask_radii_are_bounded(name: str) -> None:
     assert load_recipe("default", [f"mask.{name}=256"])
     with pytest.raises(ConfigError, match=name):
         load_recipe("default", [f"mask.{name}=100000"])
+
+
+number = st.floats(0, 1, allow_subnormal=False)
+SECTIONS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "decode": {"backend": st.sampled_from(["pyav", "decord"]), "timeout_s": st.floats(1, 86400)},
+    "detect": {
+        "detector": st.sampled_from(["mtcnn", "retinaface"]),
+        "max_side": st.none() | st.just("auto") | st.integers(1, 9999),
+        "min_score": number,
+        "weights": st.none() | st.just("a b/wéights.pth"),
+        "on": st.sampled_from(["pristine", "each"]),
+    },
+    "track": {"keep": st.sampled_from(["forged", "largest", "all"]), "min_share": number, "drop_still": st.booleans()},
+    "crop": {"size": st.integers(16, 1024), "scale": st.floats(1, 3), "align": st.sampled_from(["none", "similarity"])},
+    "mask": {
+        "threshold": st.just("auto") | st.floats(0.01, 0.99),
+        "open": st.integers(0, 9),
+        "fill_holes": st.booleans(),
+    },
+    "filter": {"min_face": st.floats(0, 500), "more": st.just({}) | st.just({"too_small": {"min_face": 12.5}})},
+    "encode": {"format": st.sampled_from(["png", "jpeg", "webp"]), "quality": st.integers(1, 100)},
+}
+
+
+@settings(max_examples=50)
+@given(
+    st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=20),
+    st.integers(0, 2**31),
+    st.fixed_dictionaries({}, optional={name: st.fixed_dictionaries({}, optional=of) for name, of in SECTIONS.items()}),
+)
+def test_any_recipe_survives_dump_and_load(
+    tmp_path_factory: pytest.TempPathFactory, name: str, seed: int, sections: dict[str, dict[str, Any]]
+) -> None:
+    """As a user keeps one: what `facemill recipes` shows, in a file."""
+    recipe = parse_recipe({"name": name, "seed": seed, **sections})
+    path = tmp_path_factory.getbasetemp() / "dumped.yaml"
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    assert load_recipe(path) == recipe
+    for section, values in sections.items():
+        for key, value in values.items():
+            kept = recipe.model_dump(mode="json")[section][key]
+            assert kept == value, (section, key)

@@ -45,6 +45,15 @@ def test_other_sizes_are_resized_with_antialiasing_and_masks_stay_binary(raw):
     assert set(larger.masks.unique().tolist()) == {0.0, 1.0}
 
 
+def test_masks_that_shrink_take_the_pixel_in_the_middle(raw):
+    """From 96 to 64: pixel i covers source pixels 1.5 i to 1.5 (i + 1), and takes the one at its centre."""
+    stripes = (torch.arange(96) % 3 == 1).to(torch.uint8) * 255
+    mask = torch.zeros(5, 1, 96, 96, dtype=torch.uint8) + stripes
+    batch = prepare(raw.replace(image=torch.zeros(5, 3, 96, 96, dtype=torch.uint8), mask=mask), InputSpec(64))
+    expected = stripes[torch.tensor([int(1.5 * (i + 0.5)) for i in range(64)])].float() / 255
+    assert torch.equal(batch.masks[0, 0], expected.expand(64, 64))
+
+
 def test_mixup_mixes_images_labels_and_masks_by_one_share(raw):
     spec = InputSpec(64, (0, 0, 0), (1, 1, 1))
     augmentation = Augmentation(AugmentSettings(flip=0, mixup=0.5), seed=2)

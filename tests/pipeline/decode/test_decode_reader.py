@@ -189,6 +189,22 @@ def test_waiting_is_bounded(clip: Path, backend: str, monkeypatch: pytest.Monkey
         assert caught.value.reason == "decode_timeout"
 
 
+def test_ffmpeg_is_told_how_long_it_may_wait(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever blocks inside FFmpeg, such as a disk that does not answer, ends only if FFmpeg itself gives up."""
+    opened: list[dict[str, object]] = []
+    open_file = av.open
+
+    def note(file: str, **options: object) -> object:
+        opened.append(options)
+        return open_file(file, **options)
+
+    monkeypatch.setattr(av, "open", note)
+    with VideoReader(clip, DecodeSettings(timeout_s=7)) as reader:
+        next(reader.read([0]))
+    assert len(opened) >= 2
+    assert {options.get("timeout") for options in opened} == {7}
+
+
 def test_a_slow_caller_does_not_time_out(clip: Path) -> None:
     with VideoReader(clip, DecodeSettings(timeout_s=0.5)) as reader:
         frames = reader.read([0, 1, 39])

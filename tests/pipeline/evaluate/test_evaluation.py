@@ -3,22 +3,42 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from facemill import ConfigError, DatasetError
 from facemill.pipeline.evaluate import Evaluation, evaluate
+from facemill.pipeline.evaluate import evaluation as module
 from facemill.pipeline.train import TrainResult
 from tests.pipeline.data.built import build, samples_of, video
+
+DRAWN: dict[str, int] = {}
+"""Rows that each plot of `evaluation` was drawn from."""
 
 
 @pytest.fixture(scope="module")
 def evaluation(finished: TrainResult, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
-    return evaluate(finished.run, [toy], tmp_path_factory.mktemp("evaluation"), robustness=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("draw_roc", "draw_scores"):
+            patch.setattr(module, name, partial(_noted, getattr(module, name)))
+        return evaluate(finished.run, [toy], tmp_path_factory.mktemp("evaluation"), robustness=True)
+
+
+def _noted(draw: Callable[..., None], rows: pa.Table, path: Path, **how: str) -> None:
+    DRAWN[path.name] = len(rows)
+    draw(rows, path, **how)
+
+
+def test_plots_are_of_crops_as_they_are_by_frame_and_by_video(evaluation: Evaluation) -> None:
+    frames, videos = ([f"{plot}-{unit}.png" for plot in ("roc", "scores")] for unit in ("frames", "videos"))
+    assert {**dict.fromkeys(frames, 12), **dict.fromkeys(videos, 2)} == DRAWN
 
 
 def test_it_leaves_scores_metrics_and_plots(evaluation: Evaluation) -> None:

@@ -30,6 +30,21 @@ def test_formats(name: str, magic: bytes, rng: np.random.Generator) -> None:
     assert image_suffix(EncodeSettings(format=name)) == {"jpeg": "jpg"}.get(name, name)
 
 
+@pytest.mark.parametrize("name", ["jpeg", "webp"])
+def test_a_lower_quality_takes_less_room(name: str, rng: np.random.Generator) -> None:
+    image = rng.integers(0, 256, (96, 96, 3), np.uint8)
+    low, high = (len(encode_image(image, EncodeSettings(format=name, quality=quality))) for quality in (30, 90))
+    assert low < 0.7 * high
+
+
+def test_jpeg_keeps_the_colour_of_single_columns() -> None:
+    """With chroma at half the width, red and blue columns would all become purple."""
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:, ::2, 0] = image[:, 1::2, 2] = 255
+    decoded = decode(encode_image(image, EncodeSettings(format="jpeg", quality=95))).astype(int)
+    assert np.abs(decoded - image).mean() < 15
+
+
 def test_masks_are_one_channel_png() -> None:
     mask = np.zeros((32, 32), np.uint8)
     mask[4:9, 3:20] = 255

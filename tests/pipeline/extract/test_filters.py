@@ -10,7 +10,7 @@ from facemill.manifests import Reason
 from facemill.options import Options
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.config.sections import FilterSettings
-from facemill.pipeline.extract.filters import Filter, create_filters, reason_to_drop
+from facemill.pipeline.extract.filters import Filter, create_filters, reason_to_drop, sharpness
 from facemill.registry import FILTERS
 
 FLAT = np.full((32, 32, 3), 120, np.uint8)
@@ -39,6 +39,15 @@ def test_faces_are_dropped_for_the_first_reason(
     box: tuple[float, float], crop: NDArray[np.uint8], settings: dict[str, float], reason: Reason | None
 ) -> None:
     assert reason_to_drop(face(*box), crop, create_filters(FilterSettings(**settings))) == reason
+
+
+def test_sharpness_weighs_red_and_blue_as_luma_does() -> None:
+    stripes = {}
+    for channel, name in ((0, "red"), (2, "blue")):
+        image = np.zeros((32, 32, 3), np.uint8)
+        image[:, ::2, channel] = 200
+        stripes[name] = sharpness(image)
+    assert stripes["red"] / stripes["blue"] == pytest.approx((0.299 / 0.114) ** 2, rel=0.05)
 
 
 class BrightOptions(Options):

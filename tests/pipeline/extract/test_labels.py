@@ -144,6 +144,27 @@ def test_the_framing_of_a_track_around_masks_is_one_for_all_frames_and_videos(
     assert len(affines) == len({frame for frame, _ in affines})
 
 
+def test_crops_around_masks_show_what_any_fake_forges(add_video: AddVideo, tmp_path: Path) -> None:
+    """One fake forges the upper left of the face, the other one the lower right: 35 pixels each, 80 in all."""
+    frames = film([LEFT], FRAMES)
+    fakes = []
+    for name, start in (("upper", 12), ("lower", 57)):
+        changed = frames.copy()
+        for t, frame in enumerate(changed):
+            x, y = (corner + start for corner in LEFT.corner(t))
+            frame[y : y + 35, x : x + 35] = np.clip(frame[y : y + 35, x : x + 35].astype(int) + 75, 0, 255)
+        fakes.append(add_video(name, changed, 1, source_id="real"))
+    group = ClipGroup(add_video("real", frames), tuple(fakes))
+    records, _ = build(tmp_path / "out", group, sets=["crop.around=mask", "crop.scale=1.5"])
+    assert {record.video_id for record in records} == {"real", "upper", "lower"}
+    for record in records:
+        zoom, _, left, _, _, top = record.affine
+        x, y = LEFT.corner(record.frame_index)
+        corners = [(zoom * (x + at) + left, zoom * (y + at) + top) for at in (12, 92)]
+        assert 0 < min(map(min, corners)) < max(map(max, corners)) < 96
+        assert 96 / zoom < 1.5 * LEFT.side  # and no more than the face
+
+
 def test_a_reference_gives_no_samples_of_its_own(add_video: AddVideo, tmp_path: Path) -> None:
     from dataclasses import replace
 

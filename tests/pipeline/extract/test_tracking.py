@@ -4,14 +4,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast as cast_to
 
+import numpy as np
 import pytest
 
+from facemill.detectors.face import Face
 from facemill.pipeline.clips.clip import Clip
 from facemill.pipeline.clips.items import ClipVideo, LeadWindow
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.decode import Frame, VideoReader
-from facemill.pipeline.extract.tracking import FaceTracking
+from facemill.pipeline.extract.tracking import FaceTracking, match_tracks
 from tests.composed.people import Scene, backdrop, cast, stand, walk
 from tests.pipeline.decode.test_facts import interlaced_clip, write
 
@@ -57,3 +59,48 @@ def test_samples_of_one_window_have_the_ids_of_joined_tracks(media: Path, monkey
     assert [row for row in ids if len(row) == 2][-1] == [0, 1]
     assert {track_id: len(patches) for track_id, patches in tracking.patches.items()} == Counter(chain(*ids))
     assert [track.track_id for track in tracking.tracks] == [0, 1]
+
+
+def at(x: float, y: float, side: float = 60) -> Face:
+    return Face(np.array([x, y, x + side, y + side], np.float32), 0.9, np.full((5, 2), x, np.float32))
+
+
+def test_own_faces_of_a_fake_are_those_of_the_tracks_in_whose_boxes_they_lie() -> None:
+    """In another order, a little moved; a stranger far away and one beside a track are on none."""
+    tracked = [(3, at(100, 100)), (7, at(200, 100)), (9, at(300, 100))]
+    own = [at(204, 98), at(500, 100), at(103, 104), at(345, 100)]
+    assert match_tracks(tracked, own) == [(3, own[2]), (7, own[0])]
+    assert match_tracks(tracked, []) == []
+    assert match_tracks([], own) == []
+
+
+def test_of_two_own_faces_that_overlap_both_tracks_each_has_its_own() -> None:
+    """Each for itself, both would take the first; together, one takes the other."""
+    tracked = [(0, at(100, 100)), (1, at(124, 100))]
+    own = [at(112, 100), at(136, 100)]
+    assert match_tracks(tracked, own) == [(0, own[0]), (1, own[1])]
+
+
+def test_frames_of_two_windows_are_told_by_their_index() -> None:
+    """A face that moves by its own width between windows is one person, for 30 frames lie between them."""
+    places = {0: 100.0, 10: 104.0, 40: 190.0, 50: 194.0}
+    asked: list[int] = []
+
+    def detect(images: list[np.ndarray]) -> list[list[Face]]:
+        asked.extend(int(image[0, 0, 0]) for image in images)
+        return [[at(places[int(image[0, 0, 0])], 100)] for image in images]
+
+    info = SimpleNamespace(frame_count=60, interlaced=False)
+    entry = SimpleNamespace(video_id="v", content_hash=None)
+    video = cast_to(ClipVideo, SimpleNamespace(entry=entry, video_id="v", file_bytes=9, is_sequence=False,
+                                               reader=SimpleNamespace(info=info)))  # fmt: skip
+    detector = SimpleNamespace(detect=detect)
+    tracking = FaceTracking(Clip(video, [], []), load_recipe("default"), lambda: detector, None, "d", Stopwatch())
+    tracks = []
+    for indices in ([0, 10], [40, 50]):
+        frames = [Frame(index, index / 25, np.full((300, 400, 3), index, np.uint8)) for index in indices]
+        tracks += tracking.follow(LeadWindow(indices, frames, {}, [], []))
+    assert asked == [0, 10, 40, 50]
+    assert [(record.frame_index, record.video_id) for record in tracking.detections] == [(i, "v") for i in places]
+    assert [[track for track, _ in faces] for faces in tracks] == [[0]] * 4
+    assert list(tracking.tracks[0].faces) == [0, 10, 40, 50]

@@ -24,8 +24,8 @@ def test_two_people_keep_their_ids_while_they_move_and_the_list_is_shuffled() ->
 
 def test_crossing_people_are_told_apart_by_the_best_assignment() -> None:
     tracker = Tracker()
-    first, second = tracker.update(0, [face(100, 100), face(160, 100)])
-    again = tracker.update(1, [face(162, 100), face(104, 100)])
+    first, second = tracker.update(0, [face(100, 100), face(140, 100)])
+    again = tracker.update(1, [face(142, 100), face(102, 100)])  # the other assignment would be possible, too
     assert again == [second, first]
 
 
@@ -38,6 +38,24 @@ def test_a_short_absence_keeps_the_id_and_a_long_one_does_not() -> None:
     for index in range(6, 130):
         tracker.update(index, [])
     assert tracker.update(130, [face(105, 100)]) != [before]
+
+
+def test_an_absence_is_long_only_by_samples_and_frames_together() -> None:
+    """Lost is who was unseen for more than 8 samples and for more than 100 frames."""
+    for step, missed, kept in ((20, 8, True), (20, 9, False), (10, 9, True), (10, 10, False), (300, 1, True)):
+        tracker = Tracker()
+        [before] = tracker.update(0, [face(100, 100)])
+        for number in range(1, missed + 1):
+            tracker.update(number * step, [])
+        assert (tracker.update((missed + 1) * step, [face(100, 100)]) == [before]) == kept, (step, missed)
+
+
+def test_who_comes_nearer_between_sparse_samples_keeps_the_id() -> None:
+    tracker = Tracker()
+    before = tracker.update(0, [face(100, 100, 50), face(400, 100, 50)])
+    assert tracker.update(25, [face(60, 60, 130), face(400, 100, 50)]) == before
+    tracker = Tracker()
+    assert tracker.update(1, [face(60, 60, 130)]) != tracker.update(0, [face(100, 100, 50)])
 
 
 def test_a_newcomer_does_not_shift_everybody_else() -> None:

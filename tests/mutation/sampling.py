@@ -1,0 +1,71 @@
+"""The mutants that are tried: a seeded sample of those that mutmut makes."""
+
+from functools import cache
+from itertools import zip_longest
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import libcst
+from mutmut.mutation.file_mutation import Mutation, create_mutations, deep_replace
+
+from tests.mutation.equivalent import EQUIVALENT
+
+__all__ = ["AREAS", "ROOT", "Mutant", "sample"]
+
+ROOT = Path(__file__).parents[2]
+AREAS = {
+    "masks": ["masks"],
+    "manifests": ["manifests"],
+    "build": [f"pipeline/{name}" for name in ("build", "clips", "decode", "extract", "tracking")],
+    "data": ["pipeline/data"],
+}
+
+
+class Mutant(NamedTuple):
+    """A changed file; the change begins in `line`, which counts from 1."""
+
+    area: str
+    path: str
+    line: int
+    old: str
+    new: str
+    code: str
+
+
+@cache
+def mutations_of(path: str) -> tuple[libcst.Module, list[Mutation]]:
+    """Changes inside functions; texts with spaces are messages, whose words do not matter."""
+    module, mutations, *_ = create_mutations(path, (ROOT / path).read_text())
+    inside = [one for one in mutations if one.contained_by_top_level_function]
+    return module, [one for one in inside if " " not in getattr(one.original_node, "raw_value", "")]
+
+
+def mutant_of(area: str, path: str, rng: Random) -> Mutant | None:
+    """One mutant of a file; None if there is none."""
+    module, mutations = mutations_of(path)
+    if not mutations:
+        return None
+    mutation = rng.choice(mutations)
+    changed = deep_replace(module, mutation.original_node, mutation.mutated_node)
+    assert isinstance(changed, libcst.Module)
+    sides = module.code.splitlines(), changed.code.splitlines()
+    start = next(n for n, (one, other) in enumerate(zip_longest(*sides)) if one != other)
+    same = next(n for n, (one, other) in enumerate(zip_longest(*map(reversed, sides))) if one != other)
+    old, new = (" ".join(map(str.strip, side[start : max(len(side) - same, start + 1)])) for side in sides)
+    return Mutant(area, path, start + 1, old, new, changed.code)
+
+
+def sample(count: int, seed: int) -> list[Mutant]:
+    """As many mutants of each area, of files drawn by their length; equivalent ones are left out."""
+    rng, chosen = Random(seed), []
+    for area, folders in AREAS.items():
+        paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+        drawn: dict[tuple[str, str, str], Mutant] = {}
+        while len(drawn) < -(-count // len(AREAS)):
+            [path] = rng.choices(paths, [path.stat().st_size for path in paths])
+            one = mutant_of(area, path.relative_to(ROOT).as_posix(), rng)
+            if one is not None and one[1:2] + one[3:5] not in EQUIVALENT:
+                drawn[one.path, one.old, one.new] = one
+        chosen += drawn.values()
+    return chosen
