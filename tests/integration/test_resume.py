@@ -96,6 +96,4 @@ def stop(args: list[object], out: Path, shards: int, how: Callable[[Process], No
 
 
 def is_worker(process: psutil.Process) -> bool:
-    """Whether it is forked from the process that multiprocessing forks from."""
-    parent = process.parent()
-    return parent is not None and any("multiprocessing.forkserver" in argument for argument in parent.cmdline())
+    return any("spawn_main" in argument for argument in process.cmdline())

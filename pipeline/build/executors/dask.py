@@ -23,12 +23,10 @@ from facemill.pipeline.build.executors.base import Executor, Outcome
 from facemill.pipeline.build.executors.by_value import ByValue
 from facemill.pipeline.build.executors.late_workers import LateWorkers
 from facemill.pipeline.build.executors.own_processes import (
-    WORKERS_START_BY,
     environment_kept,
     interrupts_blocked,
     main_module_hidden,
     quiet_event_loop,
-    start_fork_server,
 )
 from facemill.pipeline.build.executors.reaching import explain_failure, within
 
@@ -51,7 +49,6 @@ UNFIT = "unfit"
 """Start of a worker's answer instead of a task's result, if it differs from those that were chosen."""
 
 SETTINGS = {
-    "distributed.worker.multiprocessing-method": WORKERS_START_BY,
     # A task is given up when its worker has died twice.
     "distributed.scheduler.allowed-failures": 1,
     # Tasks wait in the scheduler, not in workers: a dying worker loses only its own task.
@@ -206,7 +203,6 @@ class DaskExecutor(Executor):
         if self._scheduler is None:
             resources.enter_context(main_module_hidden())
             with interrupts_blocked():
-                start_fork_server(dask.config.get("distributed.nanny.pre-spawn-environ"))
                 cluster = distributed.LocalCluster(
                     n_workers=self.workers,
                     threads_per_worker=1,

@@ -1,41 +1,14 @@
 """Controls what worker processes started by this process inherit from it."""
 
 import logging
-import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker
-from typing import Any
+from multiprocessing import resource_tracker
 
-__all__ = [
-    "WORKERS_START_BY",
-    "environment_kept",
-    "interrupts_blocked",
-    "main_module_hidden",
-    "quiet_event_loop",
-    "start_fork_server",
-]
-
-WORKERS_START_BY = "forkserver"
-_IMPORTED = ["distributed", "facemill.pipeline.build.groups"]
-
-
-def start_fork_server(environment: Mapping[str, Any]) -> None:
-    """Start the process that workers are forked from, unless it runs: it imports once what each worker needs.
-
-    A worker then starts in less than a second instead of several, and all share the packages' memory. torch may be
-    imported there, as CUDA is not used before the fork.
-
-    Args:
-        environment: variables that must be set before the imports; those that are set already are kept.
-    """
-    for name, value in environment.items():
-        os.environ.setdefault(name, str(value))
-    multiprocessing.get_context(WORKERS_START_BY).set_forkserver_preload(_IMPORTED)
-    forkserver.ensure_running()
+__all__ = ["environment_kept", "interrupts_blocked", "main_module_hidden", "quiet_event_loop"]
 
 
 @contextmanager
