@@ -96,4 +96,5 @@ def stop(args: list[object], out: Path, shards: int, how: Callable[[Process], No
 
 
 def is_worker(process: psutil.Process) -> bool:
-    return any("spawn_main" in argument for argument in process.cmdline())
+    """Whether it is no helper of multiprocessing's; its command line may be a title that Dask gave it."""
+    return not any("resource_tracker" in argument for argument in process.cmdline())

@@ -74,7 +74,7 @@ CASES = {
     "mask.close": Case("0", FIXED),
     "mask.fill_holes": Case("false", FIXED),
     "filter.min_face": Case("70", ("track.keep=all",)),
-    "filter.min_sharpness": Case("200"),
+    "filter.min_sharpness": Case("300"),
     "filter.more": Case("{{too_small: {{min_face: 75}}}}"),
     "annotate": Case("{{quality: {{}}}}"),
     "encode.format": Case("jpeg"),
