@@ -6,18 +6,18 @@ Start-up (processes, imports, loading networks) is not timed on either side.
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.clips import clip_groups
 from benchmarks.row import Row
-from benchmarks.usual_way import cropped
+from benchmarks.usual_way import decode, load, write_faces
 from facemill.manifests import ClipGroup, VideoEntry, locate
 from facemill.pipeline.build.executors.dask import DaskExecutor
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot
@@ -37,7 +37,7 @@ def measure(scratch: Path, *, device: str, cores: int) -> list[Row]:
     alone, _ = _facemill(groups, recipe, scratch, device, 1)
     confined, _ = _facemill(groups, recipe, scratch, device, 1, confine=True)
     videos = [video for group in groups for video in group.videos()]
-    usual = _pool(partial(_usual_way, scratch / "usual", device), _load_package, videos, cores)
+    usual = _pool(partial(_usual_way, scratch / "usual"), load, videos, cores)
     decoding = _pool(_decode, _load_nothing, videos, cores)
     spent = sum(timings.values())
     where = ", ".join(
@@ -119,37 +119,22 @@ def _load_nothing() -> None:
     cv2.setNumThreads(1)
 
 
-def _load_package() -> None:
-    import torch
-    from facenet_pytorch import MTCNN
-
-    global _package
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    _package = MTCNN(keep_all=True, device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def _usual_way(out: Path, device: str, video: VideoEntry) -> None:
-    """Process one video by itself: decode it, detect faces frame by frame, crop the largest, write PNG files."""
+def _usual_way(out: Path, video: VideoEntry) -> None:
+    """Process one video by itself, with OpenCV's decoder."""
     capture = cv2.VideoCapture(locate(video.root, video.path))
+    write_faces(out / video.video_id, _evenly_spaced(capture))
+    capture.release()
+
+
+def _evenly_spaced(capture: cv2.VideoCapture) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     wanted = set(np.linspace(0, count - 1, FRAMES).round().astype(int).tolist())
-    folder = out / video.video_id
-    folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
         if not capture.grab():
             break
         if index in wanted:
-            frame = capture.retrieve()[1]
-            boxes, _, _ = _package.detect(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), landmarks=True)
-            if boxes is not None:
-                cv2.imwrite(str(folder / f"{index:04d}.png"), cropped(frame, boxes))
-    capture.release()
+            yield index, cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB)
 
 
 def _decode(video: VideoEntry) -> None:
-    """Decode all frames of a video on one thread, and discard them."""
-    with av.open(locate(video.root, video.path)) as container:
-        container.streams.video[0].codec_context.thread_count = 1
-        for _ in container.decode(video=0):
-            pass
+    decode(Path(locate(video.root, video.path)))

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from benchmarks.ffpp_files import make_files
 from benchmarks.row import Row
+from facemill.manifests import read_videos, write_videos
 
 __all__ = ["measure"]
 
@@ -71,8 +72,6 @@ def measure(scratch: Path, *, cores: int) -> list[Row]:
 
 
 def _select(table: Path, out: Path, groups: int) -> None:
-    from facemill.manifests import read_videos, write_videos
-
     write_videos([video for video in read_videos(table) if int(Path(video.path).stem[:3]) < groups], out)
 
 

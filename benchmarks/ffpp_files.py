@@ -19,7 +19,7 @@ from benchmarks.clips import MEDIA, alter
 from facemill.pipeline.demo import make_corpus
 from facemill.pipeline.demo.corpus import write_splits
 
-__all__ = ["METHODS", "make_files"]
+__all__ = ["make_files"]
 
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
 SHAPES = (((640, 480), 751, 600_000), ((1280, 720), 338, 900_000))  # size, frames, bits per second

@@ -6,6 +6,7 @@ Each video by itself: decord, facenet-pytorch's MTCNN on whole frames one by one
 """
 
 import sys
+from collections.abc import Iterable
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,12 +15,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["cropped", "decode", "prepare"]
+__all__ = ["decode", "load", "prepare", "write_faces"]
 
 FRAMES = 32
 
 
-def _load() -> None:
+def load() -> None:
+    """Load facenet-pytorch's MTCNN, once per process, which then runs on one thread."""
     import torch
     from facenet_pytorch import MTCNN
 
@@ -34,25 +36,27 @@ def prepare(out: Path, file: Path) -> None:
     import decord
 
     reader = decord.VideoReader(str(file), num_threads=1)
+    wanted = np.linspace(0, len(reader) - 1, FRAMES).round().astype(int).tolist()
     folder = out / file.parent.parent.parent.name / file.stem
+    write_faces(folder, ((index, reader[index].asnumpy()) for index in wanted))
+
+
+def write_faces(folder: Path, frames: Iterable[tuple[int, NDArray[np.uint8]]]) -> None:
+    """Detect faces in RGB frames one by one, and write the largest with a margin, 299 x 299, as PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
-    for index in np.linspace(0, len(reader) - 1, FRAMES).round().astype(int).tolist():
-        image = reader[index].asnumpy()
+    for index, image in frames:
         boxes, _, _ = _detector.detect(image, landmarks=True)
-        if boxes is not None:
-            cv2.imwrite(str(folder / f"{index:04d}.png"), cropped(image[..., ::-1], boxes))
+        if boxes is None:
+            continue
+        x1, y1, x2, y2 = max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
+        half = 1.3 * max(x2 - x1, y2 - y1) / 2
+        centre_x, centre_y = (x1 + x2) / 2, (y1 + y2) / 2
+        left, top = max(0, int(centre_x - half)), max(0, int(centre_y - half))
+        face = image[top : int(centre_y + half), left : int(centre_x + half), ::-1]
+        cv2.imwrite(str(folder / f"{index:04d}.png"), cv2.resize(face, (299, 299)))
 
 
-def cropped(image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The largest face with a margin of 0.3, [299, 299, 3]."""
-    x1, y1, x2, y2 = max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
-    half = 1.3 * max(x2 - x1, y2 - y1) / 2
-    centre_x, centre_y = (x1 + x2) / 2, (y1 + y2) / 2
-    left, top = max(0, int(centre_x - half)), max(0, int(centre_y - half))
-    return cv2.resize(image[top : int(centre_y + half), left : int(centre_x + half)], (299, 299))
-
-
-def decode(out: Path, file: Path) -> None:
+def decode(file: Path) -> None:
     """Decode all frames of a video on one thread by PyAV, and discard them."""
     import av
 
@@ -64,9 +68,9 @@ def decode(out: Path, file: Path) -> None:
 
 def main() -> None:
     what, out, processes, *files = sys.argv[1:]
-    work, start = {"faces": (prepare, _load), "decode": (decode, None)}[what]
+    work, start = {"faces": (partial(prepare, Path(out)), load), "decode": (decode, None)}[what]
     with get_context("spawn").Pool(int(processes), start) as pool:
-        pool.map(partial(work, Path(out)), [Path(file) for file in files], chunksize=1)
+        pool.map(work, [Path(file) for file in files], chunksize=1)
 
 
 if __name__ == "__main__":

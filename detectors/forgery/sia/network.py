@@ -4,7 +4,6 @@ Sun et al., "An Information Theoretic Approach for Attention-Driven Face Forgery
 """
 
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -120,9 +119,10 @@ class SIA(ForgeryDetector):
             self.attentions = nn.ModuleList(ReleasedAttention(box) for box in RELEASED_BOXES)
             aggregation = ReleasedAggregation
         else:
-            strides = [self.backbone.strides[_stage(position)] for position in self.positions]
-            sides = [-(-options.size // stride) for stride in strides]
-            self.attentions = nn.ModuleList(map(_attention, channels, sides, repeat(options)))
+            sides = [-(-options.size // self.backbone.strides[_stage(position)]) for position in self.positions]
+            self.attentions = nn.ModuleList(
+                _attention(count, side, options) for count, side in zip(channels, sides, strict=True)
+            )
             aggregation = Aggregation
         self.aggregations = nn.ModuleList(
             aggregation(channels[:index] if aggregated else [], count) for index, count in enumerate(channels)
