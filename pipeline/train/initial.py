@@ -94,7 +94,9 @@ def _sources(detector: ForgeryDetector, state: dict[str, Tensor], *, same_backbo
         places = [prefix]
         if other is not None:
             places += [
-                other + place + prefix.removeprefix(own) for own, place in backbones.items() if prefix.startswith(own)
+                other + theirs + prefix.removeprefix(ours)
+                for ours, theirs in backbones.items()
+                if prefix.startswith(ours)
             ]
         for place in places:
             if all(place + part in state and state[place + part].shape == own[part].shape for part in own):
