@@ -5,21 +5,19 @@ Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convo
 scales are cropped, classified and suppressed together. Results agree with `facenet_pytorch.MTCNN.detect`.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
-from facenet_pytorch.models.mtcnn import ONet, RNet
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
 from facemill import ConfigError
 from facemill.detectors.face.area_sampling import AreaSampler
-from facemill.detectors.face.mtcnn_networks import ProposalNetwork, RefinementNetwork
+from facemill.detectors.face.mtcnn_networks import ProposalNetwork, RefinementNetwork, o_net, r_net
 from facemill.detectors.face.suppression import suppress_contained, suppress_overlapping
 from facemill.detectors.face.torch_detector import DetectionTensors, TorchFaceDetector
 from facemill.options import Options, Probability
@@ -68,8 +66,8 @@ class MTCNN(TorchFaceDetector):
         self.options = options or MTCNNOptions()
         self.smallest_face = float(self.options.min_face_size)
         self._propose = _place(ProposalNetwork(), self.device)
-        self._refine = _place(RefinementNetwork(RNet()), self.device)
-        self._output = _place(RefinementNetwork(ONet()), self.device)
+        self._refine = _place(r_net(), self.device)
+        self._output = _place(o_net(), self.device)
 
     @classmethod
     def create(
@@ -183,7 +181,7 @@ def _place(network: Network, device: torch.device) -> Network:
 
 
 def _logit(probability: float) -> float:
-    return math.log(probability / (1 - probability))
+    return float(torch.tensor(probability, dtype=torch.float64).logit())  # infinite at 0 and 1
 
 
 def _regress(boxes: Tensor, offsets: Tensor) -> Tensor:

@@ -1,14 +1,22 @@
-"""facenet-pytorch's three MTCNN networks, with the same weights and results, rearranged for speed."""
+"""MTCNN's three networks with facenet-pytorch's weights and results, rearranged for speed.
+
+Only the weights of the package are read: importing it imports torchvision, which takes longer than torch itself
+and 150 MiB, in each worker of a build.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
 
 import torch
-from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ProposalNetwork", "RefinementNetwork"]
+__all__ = ["ProposalNetwork", "RefinementNetwork", "o_net", "r_net"]
 
 # Ten channels do not fill a vector register; two more, all zeros, halve the time of the first layers on a CPU.
 PADDED_CHANNELS = 12
+
+State = dict[str, Tensor]
 
 
 class ProposalNetwork(nn.Module):
@@ -20,19 +28,15 @@ class ProposalNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        original = PNet()
-        spare = PADDED_CHANNELS - original.conv1.out_channels
-        self.conv1 = nn.Conv2d(3, PADDED_CHANNELS, kernel_size=3)
-        self.conv1.weight = nn.Parameter(F.pad(original.conv1.weight.data, (0, 0, 0, 0, 0, 0, 0, spare)))
-        self.conv1.bias = nn.Parameter(F.pad(original.conv1.bias.data, (0, spare)))
-        self.prelu1 = nn.PReLU(PADDED_CHANNELS)
-        self.prelu1.weight = nn.Parameter(F.pad(original.prelu1.weight.data, (0, spare)))
-        self.conv2 = nn.Conv2d(PADDED_CHANNELS, 16, kernel_size=3)
-        self.conv2.weight = nn.Parameter(F.pad(original.conv2.weight.data, (0, 0, 0, 0, 0, spare)))
-        self.conv2.bias = original.conv2.bias
-        self.prelu2, self.conv3, self.prelu3 = original.prelu2, original.conv3, original.prelu3
-        self.face = _linear(original.conv4_1.weight.flatten(1).diff(dim=0), original.conv4_1.bias.diff())
-        self.box = _linear(original.conv4_2.weight.flatten(1), original.conv4_2.bias)
+        state = _package_weights("pnet")
+        spare = PADDED_CHANNELS - len(state["conv1.weight"])
+        for name in ("conv1.weight", "conv1.bias", "prelu1.weight"):
+            state[name] = F.pad(state[name], (0, 0) * (state[name].ndim - 1) + (0, spare))
+        state["conv2.weight"] = F.pad(state["conv2.weight"], (0, 0, 0, 0, 0, spare))
+        self.conv1, self.conv2, self.conv3 = (_convolution(state, f"conv{i}") for i in (1, 2, 3))
+        self.prelu1, self.prelu2, self.prelu3 = (_prelu(state, f"prelu{i}") for i in (1, 2, 3))
+        self.face = _linear(state["conv4_1.weight"].flatten(1).diff(dim=0), state["conv4_1.bias"].diff())
+        self.box = _linear(state["conv4_2.weight"].flatten(1), state["conv4_2.bias"])
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map images [N, 3, H, W] in -1..1 to logits [N, h, w] and the features [N, h, w, 32] they come from."""
@@ -47,20 +51,29 @@ class ProposalNetwork(nn.Module):
 
 
 class RefinementNetwork(nn.Module):
-    """R-Net or O-Net: classifies a crop as face or not, and regresses its box."""
+    """R-Net or O-Net: classifies a crop as face or not, and regresses its box.
 
-    def __init__(self, original: RNet | ONet) -> None:
+    Args:
+        pools: kernels of the max pooling, with step 2, after the first convolutions.
+        state: weights by the names of the package.
+    """
+
+    def __init__(self, pools: tuple[int, ...], state: State) -> None:
         super().__init__()
-        layers = dict(original.named_children())
-        dense = [name for name in layers if name.startswith("dense")]
-        names = list(layers)
-        split = names.index(dense[0])
-        self.features = nn.Sequential(*(layers[name] for name in names[:split]))
-        self.dense = nn.Sequential(*(layers[name] for name in names[split : split + 2]))
-        face, *regressions = (layers[name] for name in dense[1:])
-        self.face = _linear(face.weight.diff(dim=0), face.bias.diff())
+        layers: list[nn.Module] = []
+        count = sum(name.startswith("conv") and name.endswith("weight") for name in state)
+        for i in range(1, count + 1):
+            layers += [_convolution(state, f"conv{i}"), _prelu(state, f"prelu{i}")]
+            if i <= len(pools):
+                layers.append(nn.MaxPool2d(pools[i - 1], 2, ceil_mode=True))
+        self.features = nn.Sequential(*layers)
+        first, face, *regressions = sorted({name.split(".")[0] for name in state if name.startswith("dense")})
+        self.dense = nn.Sequential(
+            _linear(state[f"{first}.weight"], state[f"{first}.bias"]), _prelu(state, f"prelu{count + 1}")
+        )
+        self.face = _linear(state[f"{face}.weight"].diff(dim=0), state[f"{face}.bias"].diff())
         self.regression = _linear(
-            torch.cat([layer.weight for layer in regressions]), torch.cat([layer.bias for layer in regressions])
+            *(torch.cat([state[f"{name}.{kind}"] for name in regressions]) for kind in ("weight", "bias"))
         )
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,6 +83,16 @@ class RefinementNetwork(nn.Module):
         """
         x = self.dense(self.features(crops).permute(0, 3, 2, 1).flatten(1))
         return self.face(x).squeeze(1).sigmoid(), self.regression(x)
+
+
+def r_net() -> RefinementNetwork:
+    """R-Net, for crops of 24 pixels."""
+    return RefinementNetwork((3, 3), _package_weights("rnet"))
+
+
+def o_net() -> RefinementNetwork:
+    """O-Net, for crops of 48 pixels."""
+    return RefinementNetwork((3, 3, 2), _package_weights("onet"))
 
 
 def max_pool_2x2(x: Tensor) -> Tensor:
@@ -87,7 +110,30 @@ def _max_of_pairs(x: Tensor, dim: int) -> Tensor:
     return torch.cat([maximum, x.narrow(dim, -1, 1)], dim) if odd else maximum
 
 
+def _package_weights(network: str) -> State:
+    """Weights of `pnet`, `rnet` or `onet` in the installed facenet-pytorch."""
+    package = find_spec("facenet_pytorch")
+    assert package is not None
+    assert package.origin is not None
+    state: State = torch.load(Path(package.origin).parent / "data" / f"{network}.pt", weights_only=True)
+    return state
+
+
+def _convolution(state: State, name: str) -> nn.Conv2d:
+    weight = state[f"{name}.weight"]
+    outputs, inputs, height, width = weight.shape
+    layer = nn.Conv2d(inputs, outputs, kernel_size=(height, width))
+    layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(state[f"{name}.bias"])
+    return layer
+
+
+def _prelu(state: State, name: str) -> nn.PReLU:
+    layer = nn.PReLU(len(state[f"{name}.weight"]))
+    layer.weight = nn.Parameter(state[f"{name}.weight"])
+    return layer
+
+
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     layer = nn.Linear(weight.shape[1], weight.shape[0])
-    layer.weight, layer.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
+    layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
     return layer

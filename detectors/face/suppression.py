@@ -1,8 +1,10 @@
 """Non-maximum suppression of the boxes of many frames at once."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 __all__ = ["suppress_contained", "suppress_overlapping"]
 
@@ -19,8 +21,12 @@ def suppress_overlapping(boxes: Tensor, scores: Tensor, groups: Tensor, threshol
     Returns:
         int64 [K], indices of the boxes kept, highest score first.
     """
-    # batched_nms offsets each group by a large number, which in float32 would lose the fractions of coordinates.
-    return torch.as_tensor(batched_nms(boxes.double(), scores.double(), groups, threshold))
+    if not len(boxes):
+        return torch.empty(0, dtype=torch.long, device=boxes.device)
+    # Groups are moved apart, so that none touches another. In float32 that would lose the fractions of coordinates.
+    boxes = boxes.double()
+    apart = boxes + (groups * (boxes.max() - boxes.min() + 1))[:, None]
+    return torch.as_tensor(_operators().nms(apart, scores.double(), threshold))
 
 
 def suppress_contained(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
@@ -43,3 +49,15 @@ def suppress_contained(boxes: Tensor, scores: Tensor, groups: Tensor, threshold:
     while not torch.equal(keep, kept := ~(suppresses & keep[:, None]).any(dim=0)):
         keep = kept
     return order[keep]
+
+
+def _operators() -> torch._ops._OpNamespace:
+    """The operators of torchvision, without the package's import, which takes longer than torch's own."""
+    operators = torch.ops.torchvision
+    if not hasattr(operators, "nms"):
+        package = find_spec("torchvision")
+        assert package is not None
+        assert package.origin is not None
+        for library in Path(package.origin).parent.glob("_C*.so"):
+            torch.ops.load_library(library)  # type: ignore[no-untyped-call]
+    return operators

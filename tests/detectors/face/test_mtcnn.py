@@ -1,5 +1,7 @@
 """Our cascade against the package's own, on every picture and clip there is."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -117,3 +119,20 @@ def test_the_pyramid_ends_where_its_shorter_side_is_one_cell():
     assert pyramid_scales(19, 500, 20, 0.709) == []
     assert pyramid_scales(20, 500, 20, 0.5) == [0.6]
     assert pyramid_scales(80, 500, 20, 0.5) == [0.6, 0.3, 0.15]
+
+
+WORKER = """
+import sys
+import numpy as np
+import facemill.pipeline.build.groups
+from facemill.detectors.face.mtcnn import MTCNN, MTCNNOptions
+frame = np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)
+assert MTCNN(device="cpu", min_score=0, options=MTCNNOptions(thresholds=(0, 0, 0))).detect([frame])[0]
+print({"torchvision", "facenet_pytorch", "timm", "torch._dynamo"} & set(sys.modules))
+"""
+
+
+def test_a_worker_imports_no_torchvision() -> None:
+    # Its import takes longer than torch's own. With thresholds of 0 all stages find something in noise.
+    done = subprocess.run([sys.executable, "-c", WORKER], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
