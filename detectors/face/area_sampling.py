@@ -1,7 +1,8 @@
 """Area resizing of whole frames and of thousands of boxes, with integral images.
 
 An output pixel is the mean of the input pixels that it overlaps (torch's `area` interpolation,
-`adaptive_avg_pool2d`). An integral image gives that sum with four look-ups, independent of size.
+`adaptive_avg_pool2d`). An integral image gives that sum with four look-ups, independent of size. It takes 12 bytes
+per pixel; of very large frames only strips are integrated, when they are needed.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = ["AreaSampler"]
+
+WHOLE_PIXELS = 1 << 24
+"""On a CPU, more pixels than this are integrated in strips: 192 MiB."""
+STRIP_PIXELS = 1 << 20
 
 
 class AreaSampler:
@@ -28,18 +33,24 @@ class AreaSampler:
     """
 
     def __init__(self, frames: Sequence[NDArray[np.uint8]], device: torch.device) -> None:
+        self._frames = frames
         self.height, self.width = frames[0].shape[:2]
-        self._sums = _integrate(frames, device)  # int32 [N, H + 1, W + 1, 3]
+        self._device = device
+        whole = device.type != "cpu" or len(frames) * self.height * self.width <= WHOLE_PIXELS
+        self._sums = _integrate(frames, device) if whole else None  # int32 [N, H + 1, W + 1, 3]
 
     def __len__(self) -> int:
-        return len(self._sums)
+        return len(self._frames)
 
     def resize(self, height: int, width: int, rows: range) -> Tensor:
         """Compute some rows of all frames at another size: float32 [N, 3, len(rows), width] in -1..1, channels last."""
-        top, bottom = _bins(self.height, height, rows, self._sums.device)
-        left, right = _bins(self.width, width, range(width), self._sums.device)
-        strips = self._sums.index_select(1, bottom) - self._sums.index_select(1, top)
-        sums = strips.index_select(2, right) - strips.index_select(2, left)  # [N, len(rows), width, 3]
+        top, bottom = _bins(self.height, height, rows, self._device)
+        left, right = _bins(self.width, width, range(width), self._device)
+        if self._sums is None:
+            sums = torch.stack([_sums_of_strips(frame, left, top, right, bottom) for frame in self._frames])
+        else:
+            strips = self._sums.index_select(1, bottom) - self._sums.index_select(1, top)
+            sums = strips.index_select(2, right) - strips.index_select(2, left)  # [N, len(rows), width, 3]
         return _normalise(sums, (bottom - top)[:, None] * (right - left)).permute(0, 3, 1, 2)
 
     def crop(self, frame: Tensor, boxes: Tensor, size: int) -> Tensor:
@@ -57,12 +68,16 @@ class AreaSampler:
         start, extent = boxes[:, :2, None], (boxes[:, 2:] - boxes[:, :2])[..., None]
         low = start + step * extent // size  # [K, 2, size]
         high = start + ((step + 1) * extent + size - 1) // size
-        x, y = torch.cat([low, high], dim=2).unbind(dim=1)  # [K, 2 * size]
-        row = (frame[:, None] * (self.height + 1) + y) * (self.width + 1)
-        index = (row[:, :, None] + x[:, None, :]).flatten()
-        corners = self._sums.view(-1, 3).index_select(0, index).view(-1, 2 * size, 2 * size, 3)
-        rows = corners[:, size:] - corners[:, :size]
-        sums = rows[:, :, size:] - rows[:, :, :size]  # [K, size, size, 3]
+        if self._sums is None:
+            edges = zip(frame.tolist(), low, high, strict=True)
+            sums = torch.stack([_sums_of_strips(self._frames[n], *first, *last) for n, first, last in edges])
+        else:
+            x, y = torch.cat([low, high], dim=2).unbind(dim=1)  # [K, 2 * size]
+            row = (frame[:, None] * (self.height + 1) + y) * (self.width + 1)
+            index = (row[:, :, None] + x[:, None, :]).flatten()
+            corners = self._sums.view(-1, 3).index_select(0, index).view(-1, 2 * size, 2 * size, 3)
+            strips = corners[:, size:] - corners[:, :size]
+            sums = strips[:, :, size:] - strips[:, :, :size]  # [K, size, size, 3]
         width, height = (high - low).unbind(dim=1)
         return _normalise(sums, height[:, :, None] * width[:, None, :]).permute(0, 3, 1, 2)
 
@@ -76,6 +91,20 @@ def _integrate(frames: Sequence[NDArray[np.uint8]], device: torch.device) -> Ten
         return torch.from_numpy(sums)
     pixels = torch.from_numpy(np.stack(frames)).to(device)
     return F.pad(pixels, (0, 0, 1, 0, 1, 0)).cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32)
+
+
+def _sums_of_strips(frame: NDArray[np.uint8], left: Tensor, top: Tensor, right: Tensor, bottom: Tensor) -> Tensor:
+    """Sums of a frame [H, W, 3] over bins with edges left, right [X] and top, bottom [Y], rising: int32 [Y, X, 3]."""
+    columns = range(int(left[0]), int(right[-1]))
+    low, high = (left - columns.start).numpy(), (right - columns.start).numpy()
+    step = max(1, STRIP_PIXELS // len(columns) * len(top) // int(bottom[-1] - top[0]))  # rows of bins in a strip
+    parts = []
+    for upper, lower in zip(torch.split(top, step), torch.split(bottom, step), strict=True):
+        rows = range(int(upper[0]), int(lower[-1]))
+        sums = cv2.integral(frame[rows.start : rows.stop, columns.start : columns.stop], sdepth=cv2.CV_32S)
+        strip = sums[(lower - rows.start).numpy()] - sums[(upper - rows.start).numpy()]
+        parts.append(torch.from_numpy(strip[:, high] - strip[:, low]))
+    return torch.cat(parts)
 
 
 def _bins(pixels: int, bins: int, wanted: range, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
+from facemill.detectors.face import area_sampling
 from facemill.detectors.face.area_sampling import AreaSampler
 
 CPU = torch.device("cpu")
@@ -15,10 +16,20 @@ def frames() -> list[np.ndarray]:
     return list(np.random.default_rng(0).integers(0, 256, (3, 61, 83, 3), np.uint8))
 
 
+@pytest.fixture(params=["whole", "strips"])
+def integrated(request, monkeypatch) -> str:
+    """Frames are integrated as a whole, or in strips of a few rows, as very large ones are."""
+    if request.param == "strips":
+        monkeypatch.setattr(area_sampling, "WHOLE_PIXELS", 0)
+        monkeypatch.setattr(area_sampling, "STRIP_PIXELS", 500)
+    return str(request.param)
+
+
 def as_input(pixels: np.ndarray) -> torch.Tensor:
     return (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 127.5) / 128
 
 
+@pytest.mark.usefixtures("integrated")
 @pytest.mark.parametrize("size", [(61, 83), (37, 50), (13, 17), (1, 1), (100, 90)])
 def test_resizing_is_torchs_area_interpolation(frames, size):
     expected = interpolate(as_input(np.stack(frames)), size=size, mode="area")
@@ -28,6 +39,7 @@ def test_resizing_is_torchs_area_interpolation(frames, size):
     torch.testing.assert_close(sampler.resize(*size, rows), expected[:, :, rows.start :], atol=1e-5, rtol=0)
 
 
+@pytest.mark.usefixtures("integrated")
 @pytest.mark.parametrize("side", [24, 48])
 def test_crops_are_torchs_area_interpolation(frames, side):
     boxes = torch.tensor([[0, 0, 83, 61], [10, 5, 34, 29], [82, 60, 83, 61], [3, 7, 64, 19], [0, 0, 83, 61]])
@@ -46,10 +58,19 @@ def test_sums_that_wrap_around_leave_means_exact():
     torch.testing.assert_close(tail, torch.full_like(tail, (7 - 127.5) / 128), atol=1e-5, rtol=0)
 
 
-def test_sums_of_large_frames_are_not_copied():
+INTEGRAL = 513 * 513 * 3 * 4
+
+
+def test_sums_of_large_frames_are_not_copied(integrated):
     frame = np.zeros((512, 512, 3), np.uint8)
     tracemalloc.start()
-    AreaSampler([frame], CPU)
+    sampler = AreaSampler([frame], CPU)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 1.5 * 513 * 513 * 3 * 4
+    assert peak < 1.5 * INTEGRAL
+    if integrated == "strips":
+        tracemalloc.start()
+        sampler.resize(200, 200, range(200))
+        sampler.crop(torch.tensor([0]), torch.tensor([[0, 0, 512, 512]]), 24)
+        assert tracemalloc.get_traced_memory()[1] < INTEGRAL / 5
+        tracemalloc.stop()
