@@ -75,7 +75,7 @@ class _Encode:
 @dataclass(frozen=True, slots=True)
 class _Shards:
     format: Annotated[str, AfterValidator(_known_format)]
-    samples_per_shard: PositiveInt
+    samples_per_shard: PositiveInt | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ The plan depends on the manifest, the recipe and its seed only: never on workers
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,12 @@ from facemill.pipeline.config.recipe import Recipe
 from facemill.seeded import seeded_hash
 
 __all__ = ["BuildJob", "ShardSpec", "WorkerSlot", "plan_framing", "plan_shards"]
+
+
+SHARDS = 32
+"""A dataset has about as many shards or more, to fill many workers to the end of a build,"""
+LEAST_SAMPLES, MOST_SAMPLES = 128, 1024
+"""but none is planned with fewer or more samples than these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,28 +132,32 @@ def _has_masks(group: ClipGroup) -> bool:
     return is_pair and not any(is_sequence(video.path) for video in group.videos())
 
 
-def plan_shards(groups: Iterable[ClipGroup], recipe: Recipe) -> list[ShardSpec]:
+def plan_shards(groups: Collection[ClipGroup], recipe: Recipe) -> list[ShardSpec]:
     """Spread clip groups over shards of about `samples_per_shard` samples, each inside one split.
 
-    Groups are ordered by a seeded hash of their id and cut into runs of equal expected size, so that
-    subjects and methods are mixed and no shard is much larger than another. Those out of one archive, which can
-    only be read from its start, follow one another.
+    Without that number, shards of a small dataset have fewer samples, so that there are about `SHARDS`. Groups are
+    ordered by a seeded hash of their id and cut into runs of equal expected size, so that subjects and methods are
+    mixed and no shard is much larger than another. Those out of one archive, which can only be read from its start,
+    follow one another.
     """
     by_split: dict[str, list[ClipGroup]] = defaultdict(list)
     for group in groups:
         by_split[group.split].append(group)
-    return [spec for split in SPLITS for spec in _plan_split(split, by_split.get(split, []), recipe)]
+    per_shard: float = recipe.shards.samples_per_shard or MOST_SAMPLES
+    if recipe.shards.samples_per_shard is None and not any(map(_archive_of, groups)):
+        samples = sum(_expected_samples(group, recipe) for group in groups)
+        per_shard = min(per_shard, max(LEAST_SAMPLES, samples / SHARDS))
+    return [spec for split in SPLITS for spec in _plan_split(split, by_split.get(split, []), recipe, per_shard)]
 
 
-def _plan_split(split: str, groups: list[ClipGroup], recipe: Recipe) -> Iterable[ShardSpec]:
+def _plan_split(split: str, groups: list[ClipGroup], recipe: Recipe, per_shard: float) -> Iterable[ShardSpec]:
     seed = recipe.seed
     groups.sort(
         key=lambda group: (seeded_hash(seed, _archive_of(group) or group.group_id), seeded_hash(seed, group.group_id))
     )
-    frames = expected_frames(recipe.sample)
-    sizes = [frames * len([*group.sampled()]) for group in groups]
+    sizes = [_expected_samples(group, recipe) for group in groups]
     total = sum(sizes)
-    count = max(1, round(total / recipe.shards.samples_per_shard))
+    count = max(1, round(total / per_shard))
     shards: dict[int, list[ClipGroup]] = defaultdict(list)
     before = 0
     for group, size in zip(groups, sizes, strict=True):
@@ -155,6 +165,10 @@ def _plan_split(split: str, groups: list[ClipGroup], recipe: Recipe) -> Iterable
         before += size
     for number, members in enumerate(shards[key] for key in sorted(shards)):
         yield ShardSpec(f"{split}-{number:06d}", split, tuple(members))
+
+
+def _expected_samples(group: ClipGroup, recipe: Recipe) -> int:
+    return expected_frames(recipe.sample) * len([*group.sampled()])
 
 
 def _archive_of(group: ClipGroup) -> str | None:

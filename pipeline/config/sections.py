@@ -168,5 +168,8 @@ class ShardSettings(Settings):
 
     format: str = "parquet"
     """One of `registry.SHARD_FORMATS`."""
-    samples_per_shard: Positive = 1024
-    """Approximate number of samples of a shard; the samples of a clip group stay together."""
+    samples_per_shard: Positive | None = None
+    """Approximate number of samples of a shard; the samples of a clip group stay together.
+
+    Left out, it is 1,024, and less in a dataset of fewer than 32 such shards, but at least 128.
+    """

@@ -28,7 +28,7 @@ def test_help_answers_in_under_half_a_second() -> None:
         assert facemill("--help").code == 0
         return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
-    assert min(seconds() for _ in range(8)) < 0.5
+    assert any(seconds() < 0.5 for _ in range(8))
 
 
 @pytest.mark.parametrize("args", [["--help"], ["build", "--help"], ["recipes"]], ids=" ".join)

@@ -2,6 +2,7 @@ import random
 from dataclasses import replace
 from itertools import groupby
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,13 +49,14 @@ def test_the_plan_does_not_depend_on_the_order_of_the_manifest_but_on_the_seed()
 
 
 def test_fingerprints_tell_apart_what_changes_the_bytes() -> None:
-    recipe = load_recipe("default")
+    one_shard = "shards.samples_per_shard=1000"
+    recipe = load_recipe("default", [one_shard])
     here = WorkIdentity.here(recipe, "cpu")
     [spec] = plan_shards(group_clips(corpus(2, 1)), recipe)
     [longer] = plan_shards(group_clips(corpus(3, 1)), recipe)
-    assert spec.fingerprint(here) == spec.fingerprint(WorkIdentity.here(load_recipe("default"), "cpu"))
+    assert spec.fingerprint(here) == spec.fingerprint(WorkIdentity.here(load_recipe("default", [one_shard]), "cpu"))
     others = [
-        WorkIdentity.here(load_recipe("default", ["crop.size=64"]), "cpu"),
+        WorkIdentity.here(load_recipe("default", [one_shard, "crop.size=64"]), "cpu"),
         replace(here, device="CPU x86_64 AVX1024"),
         replace(here, weights="0" * 64),
         replace(here, versions={**here.versions, "av": "1"}),
@@ -74,6 +76,19 @@ def test_a_reference_is_read_in_its_fakes_shard_and_counts_for_no_samples_there(
     assert {video.method for group in test[0].groups for video in group.videos()} == {"real", "fake2"}
     sampled = [video_id for spec in specs for video_id in spec.sampled_ids]
     assert sorted(sampled) == sorted(entry.video_id for entry in entries)
+
+
+@pytest.mark.parametrize(
+    ("groups", "shards"), [(1, 1), (3, 2), (12, 9), (40, 30), (60, 32), (300, 32), (400, 37), (800, 75)]
+)
+def test_a_small_dataset_has_shards_for_many_workers(groups: int, shards: int) -> None:
+    """Groups of 96 samples: shards of 128 or more, until there are 32, then as many until each has 1,024."""
+    entries = corpus(groups * 3 // 4, 2) + corpus(groups - groups * 3 // 4, 2, "test")
+    specs = plan_shards(group_clips(entries), load_recipe("default"))
+    assert abs(len(specs) - shards) <= 1
+    assert sum(len(spec.groups) for spec in specs) == groups
+    asked = plan_shards(group_clips(entries), load_recipe("default", ["shards.samples_per_shard=100000"]))
+    assert len(asked) == len({spec.split for spec in specs})
 
 
 def test_a_root_that_moved_holds_the_same_work() -> None:
@@ -97,7 +112,7 @@ def test_sequences_out_of_one_archive_follow_one_another() -> None:
     paths = [f"real_train/{archive}.tar.gz/{archive}/real/{number}" for archive in range(4) for number in range(10)]
     [entry] = corpus(1, 0)
     entries = [replace(entry, video_id=f"wild-{number}", path=path) for number, path in enumerate(paths)]
-    [spec] = plan_shards(group_clips(entries), load_recipe("default", ["shards.samples_per_shard=100000"]))
+    [spec] = plan_shards(group_clips(entries), load_recipe("default"))
     archives = [video.path.partition("/")[2].partition("/")[0] for group in spec.groups for video in group.videos()]
     assert len([*groupby(archives)]) == 4
     assert archives != sorted(archives)
