@@ -20,8 +20,8 @@ setup: .venv/.installed
 demo: setup
 	$(BIN)/facemill demo --out demo-out
 
-# One process per core, each running whole test files, so that a file's fixtures are built once.
-PARALLEL := -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# A process more than cores, since tests wait too. Each runs whole test files, so that a file's fixtures are built once.
+PARALLEL := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test: setup
 	$(BIN)/python -m pytest $(PARALLEL) -m "not long"

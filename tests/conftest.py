@@ -12,9 +12,8 @@ from hypothesis import settings
 # How long an example takes depends on what else the machine does.
 settings.register_profile("any load", deadline=None)
 settings.load_profile("any load")
-# Tests run side by side, and so do the processes that they start: a torch thread that spins while it waits takes the
-# time of those that work.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Tests run side by side, and so do the processes that they start: more threads than cores wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MEDIA = Path(os.environ.get("FACEMILL_TEST_MEDIA", Path(__file__).parents[2] / "shared" / "media"))
 

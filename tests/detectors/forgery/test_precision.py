@@ -9,7 +9,7 @@ from facemill.detectors.forgery import ForgeryDetector, create
 from facemill.detectors.forgery.lrl.modules import patch_similarity
 from tests.detectors.forgery.test_contract import SMALL
 
-CROPS = 4096
+CROPS = 2048
 
 
 def crops(count: int, seed: int, strongest: float = 0.12) -> tuple[Tensor, Tensor]:
