@@ -1,0 +1,127 @@
+"""What the driver and the scheduler of a build cost with 64 workers, which only sleep for as long as a shard takes."""
+
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from contextlib import AsyncExitStack
+from itertools import pairwise
+from pathlib import Path
+
+import distributed
+import psutil
+
+from benchmarks.row import Row
+from facemill.manifests import ClipGroup, VideoEntry
+from facemill.pipeline.build.executors import tell
+from facemill.pipeline.build.executors.dask import DaskExecutor
+from facemill.pipeline.build.plan import ShardSpec
+
+__all__ = ["measure"]
+
+WORKERS = 64
+ROUNDS = 3
+GROUPS = 6
+SHARD_S = 36.0
+"""CPU seconds of six groups of FaceForensics++, as `ffpp` measures them."""
+ROOT = Path(__file__).parents[1]
+
+
+def measure(scratch: Path) -> list[Row]:
+    """CPU seconds per second of the driver and of the scheduler, and how long workers wait between two shards."""
+    contact = scratch / "scheduler.json"
+    contact.unlink(missing_ok=True)
+    options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(contact)]
+    scheduler = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", *options], stderr=subprocess.DEVNULL
+    )
+    workers = None
+    try:
+        while not contact.is_file():
+            assert scheduler.poll() is None
+            time.sleep(0.1)
+        workers = subprocess.Popen([sys.executable, "-m", __name__, str(contact)], cwd=ROOT, stderr=subprocess.DEVNULL)
+        with distributed.Client(scheduler_file=str(contact), timeout=60) as client:
+            client.wait_for_workers(WORKERS, timeout=120)
+        return _rows(json.loads(contact.read_text())["address"], psutil.Process(scheduler.pid))
+    finally:
+        for process in (workers, scheduler):
+            if process is not None:
+                process.kill()
+                process.wait()
+
+
+def _rows(address: str, scheduler: psutil.Process) -> list[Row]:
+    specs = [_spec(number) for number in range(WORKERS * ROUNDS)]
+    periods: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    with DaskExecutor(scheduler=address) as executor:
+        start, before = time.monotonic(), (_cpu_s(psutil.Process()), _cpu_s(scheduler))
+        for outcome in executor.run(_sleep, specs):
+            assert outcome.result is not None, outcome.error
+            worker, *period = outcome.result
+            periods[worker].append(tuple(period))
+        took = time.monotonic() - start
+        driver, scheduling = (
+            (_cpu_s(process) - at) / took for process, at in zip((psutil.Process(), scheduler), before, strict=True)
+        )
+    assert len(periods) == WORKERS
+    gaps = [later[0] - former[1] for shards in periods.values() for former, later in pairwise(sorted(shards))]
+    details = f"{len(specs)} shards of {SHARD_S:g} s in {took:.0f} s"
+    return [
+        Row("workers", f"driver's CPU / a core, {WORKERS} workers", driver, "<= 0.05", details),
+        Row("workers", f"scheduler's CPU / a core, {WORKERS} workers", scheduling, "<= 0.05", details),
+        Row("workers", "longest wait between two shards of a worker / a second", max(gaps), "<= 1", details),
+    ]
+
+
+def _spec(number: int) -> ShardSpec:
+    """A shard of realistic size: the paths of thirty videos."""
+    groups = []
+    for group in range(GROUPS):
+        name = f"ffpp-real-c23-{number * GROUPS + group:06d}"
+        shared = {"dataset": "ffpp", "quality": "c23", "split": "train", "root": "/data/FaceForensics++"}
+        real = VideoEntry(
+            name, method="real", label=0, path=f"original_sequences/youtube/c23/videos/{name}.mp4", **shared
+        )
+        fakes = tuple(
+            VideoEntry(
+                f"{name}-{fake}", method=fake, label=1, path=f"{fake}/c23/videos/{name}.mp4", source_id=name, **shared
+            )
+            for fake in ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
+        )
+        groups.append(ClipGroup(real, fakes))
+    return ShardSpec(f"train-{number:06d}", "train", tuple(groups))
+
+
+def _sleep(spec: ShardSpec, number: int, threads: int) -> tuple[int, float, float]:
+    """Take as long as a shard does, with a message per group; returns worker number, begin and end in seconds."""
+    begin = time.monotonic()
+    seconds = SHARD_S * random.Random(spec.shard_id).uniform(0.5, 1.5)
+    for group in spec.groups:
+        time.sleep(seconds / len(spec.groups))
+        tell({"group": group.group_id, "videos": 5, "faces": 160, "failures": 0})
+    return number, begin, time.monotonic()
+
+
+async def _work(contact: str) -> None:
+    """Run all workers in this process: sleeping takes no CPU."""
+    async with AsyncExitStack() as stack:
+        options = {"scheduler_file": contact, "nthreads": 1, "dashboard": False}
+        workers = [distributed.Worker(name=f"worker-{number}", **options) for number in range(WORKERS)]
+        for worker in workers:
+            await stack.enter_async_context(worker)
+        await asyncio.gather(*(worker.finished() for worker in workers))
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+if __name__ == "__main__":
+    os.nice(5)
+    asyncio.run(_work(sys.argv[1]))
