@@ -15,10 +15,11 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from facemill import ConfigError, DatasetError
 from facemill.pipeline.evaluate import Evaluation, evaluate
-from facemill.pipeline.evaluate import evaluation as module
+from facemill.pipeline.figures import plots
 from facemill.pipeline.train import TrainResult
 from tests.pipeline.data.built import build, samples_of, video
 
+PLOTS = ("roc", "scores", "reliability")
 DRAWN: dict[str, int] = {}
 """Rows that each plot of `evaluation` was drawn from."""
 
@@ -26,8 +27,8 @@ DRAWN: dict[str, int] = {}
 @pytest.fixture(scope="module")
 def evaluation(finished: TrainResult, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("draw_roc", "draw_scores"):
-            patch.setattr(module, name, partial(_noted, getattr(module, name)))
+        for name in PLOTS:
+            patch.setattr(plots, f"draw_{name}", partial(_noted, getattr(plots, f"draw_{name}")))
         return evaluate(finished.run, [toy], tmp_path_factory.mktemp("evaluation"), robustness=True)
 
 
@@ -37,13 +38,13 @@ def _noted(draw: Callable[..., None], rows: pa.Table, path: Path, **how: str) ->
 
 
 def test_plots_are_of_crops_as_they_are_by_frame_and_by_video(evaluation: Evaluation) -> None:
-    frames, videos = ([f"{plot}-{unit}.png" for plot in ("roc", "scores")] for unit in ("frames", "videos"))
+    frames, videos = ([f"{plot}-{unit}.png" for plot in PLOTS] for unit in ("frames", "videos"))
     assert {**dict.fromkeys(frames, 12), **dict.fromkeys(videos, 2)} == DRAWN
 
 
 def test_it_leaves_scores_metrics_and_plots(evaluation: Evaluation) -> None:
-    plots = {f"{plot}-{unit}.png" for plot in ("roc", "scores") for unit in ("frames", "videos")}
-    assert {path.name for path in evaluation.out.iterdir()} == {"scores.parquet", "metrics.json", *plots}
+    drawn = {f"{plot}-{unit}.png" for plot in PLOTS for unit in ("frames", "videos")}
+    assert {path.name for path in evaluation.out.iterdir()} == {"scores.parquet", "metrics.json", *drawn}
 
 
 def test_the_metrics_are_scikit_learn_s_of_the_scores(evaluation: Evaluation) -> None:
