@@ -72,13 +72,11 @@ def test_rates_and_calibration_of_tied_scores(seed):
     assert found.tpr_at_fpr_01 == pytest.approx(rate_at(labels, scores, 0.001))
     assert found.acc_val == pytest.approx(sk.accuracy_score(labels, scores > 0.7))
     assert found.balanced_acc_val == pytest.approx(sk.balanced_accuracy_score(labels, scores > 0.7))
-    error = 0.0
-    for low in range(15):  # of the definition, bin by bin
-        chosen = [
-            at for at, score in enumerate(scores) if low / 15 <= score < (low + 1) / 15 or (score == 1 and low == 14)
-        ]
-        if chosen:
-            error += len(chosen) / len(scores) * abs(scores[chosen].mean() - labels[chosen].mean())
+    error, bins = 0.0, np.digitize(scores, np.linspace(0, 1, 16)[1:-1])
+    for number in range(15):
+        chosen = bins == number
+        if chosen.any():
+            error += chosen.mean() * abs(scores[chosen].mean() - labels[chosen].mean())
     assert found.ece == pytest.approx(error)
 
 
