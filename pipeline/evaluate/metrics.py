@@ -178,7 +178,8 @@ def score_videos(frames: pa.Table, aggregate: str = AGGREGATE) -> pa.Table:
     )
     logits = fake - real
     added: dict[str, Any] = {"group": grouped["group_first"], "score": expit(logits), "logit": logits, "frames": counts}
-    return pa.table({**{name: grouped[name] for name in keys}, **added})
+    columns: dict[str, Any] = {name: grouped[name] for name in keys} | added
+    return pa.table(columns)
 
 
 def split_datasets(rows: pa.Table) -> Iterator[DatasetGroup]:

@@ -177,17 +177,14 @@ def _cells(metrics: Mapping[str, Any]) -> list[str]:
 
 def _details(units: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
     """The lines below a line of the table: bounds of intervals, and deviations over seeds."""
-    for place, bound in enumerate(("low", "high")):
-        yield (
-            f"95 % {bound}",
-            _beside(units, lambda unit, key, place=place: (unit["intervals"][key] or (None,) * 2)[place]),
-        )
+
+    def cells(value: Callable[[Mapping[str, Any], str], float | None]) -> list[str]:
+        return [cell for unit in units for cell in ("", *(_number(value(unit, key)) for key in _SHOWN))]
+
+    yield "95 % low", cells(lambda unit, key: (unit["intervals"][key] or [None])[0])
+    yield "95 % high", cells(lambda unit, key: (unit["intervals"][key] or [None])[-1])
     if "spread" in units[0]:
-        yield "± over seeds", _beside(units, lambda unit, key: unit["spread"][key])
-
-
-def _beside(units: Sequence[Mapping[str, Any]], value: Callable[[Mapping[str, Any], str], float | None]) -> list[str]:
-    return [cell for unit in units for cell in ("", *(_number(value(unit, key)) for key in _SHOWN))]
+        yield "± over seeds", cells(lambda unit, key: unit["spread"][key])
 
 
 def _number(value: float | None) -> str:

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from facemill import ConfigError
+from facemill import ConfigError, ManifestError
+from facemill.manifests.schemas import conform
 from facemill.pipeline.data.overlap import originals, video_keys
 
 __all__ = ["COPIED", "NO_CORRUPTION", "SCORES", "name_groups", "read_scores"]
@@ -53,10 +54,10 @@ def read_scores(path: Path) -> pa.Table:
         ConfigError: if there is none, or it is damaged or of an earlier version.
     """
     try:
-        return pq.read_table(path, schema=SCORES)
+        return conform(pq.read_table(path), SCORES)
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist: give a folder that `facemill evaluate` has written.") from None
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (ManifestError, pa.ArrowException, OSError, ValueError) as error:
         raise ConfigError(f"{path} is damaged or of an earlier version ({error}): evaluate again.") from None
 
 
