@@ -1,8 +1,8 @@
 """The commands that judge detectors by their scores: evaluate, compare, metrics."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -153,6 +153,7 @@ def metrics(
     from rich.console import Console
 
     from facemill.pipeline.evaluate import metrics_table
+    from facemill.pipeline.evaluate.attributes import attributes_table
     from facemill.pipeline.evaluate.elsewhere import evaluate_scores
 
     names = attributes.split(",") if attributes else []
@@ -162,26 +163,11 @@ def metrics(
     if as_json:
         echo_json(result.metrics)
         return
-    Console().print(metrics_table(result.metrics))
+    console = Console()
+    console.print(metrics_table(result.metrics))
     for name in names:
-        echo_table(
-            f"By {name}, and the gap to all others",
-            ("", "reals", "fakes", "AUC", "gap", "TPR", "gap", "FPR", "gap"),
-            _attribute_lines(row for row in result.metrics["attributes"] if row["attribute"] == name),
-        )
+        console.print(attributes_table(result.metrics["attributes"], name))
     echo(f"scores, metrics and plots -> {out}")
-
-
-def _attribute_lines(rows: Iterable[dict[str, Any]]) -> Iterator[Sequence[object]]:
-    for row in rows:
-        cells: list[object] = [f"{row['value']} ({row['unit']}s)", row["reals"], row["fakes"]]
-        below: list[object] = ["  95 % interval", "", ""]
-        for name in ("auc", "tpr", "fpr"):
-            gap = row["gaps"][name]
-            cells += ["-" if row[name] is None else f"{row[name]:.3f}", "-" if gap is None else f"{gap:+.3f}"]
-            below += [_bounds(row["intervals"][name], ".3f"), _bounds(row["gap_intervals"][name], "+.3f")]
-        yield cells
-        yield below
 
 
 def _bounds(interval: Sequence[float] | None, form: str) -> str:

@@ -81,23 +81,23 @@ def train(
     if find_lr:
         _print_rates(find_rates(detector, data, settings, device=device, workers=workers or 0))
         return
+    options: dict[str, Any] = {"device": device, "devices": devices, "workers": workers}
+    options |= {"compiled": compiled, "init_from": init_from}
     if dry_run:
-        options = {"device": device, "devices": devices, "workers": workers, "compiled": compiled}
-        try_run(detector, data, settings, init_from=init_from, progress=False, **options)
+        try_run(detector, data, settings, progress=False, **options)
         if rank_zero_only.rank == 0:
             echo("dry run: a step, a validation batch, saving and loading worked")
         return
     interrupts.advice = "Interrupted: the same command with --resume continues from the last finished epoch."
-    options = {"resume": resume, "init_from": init_from, "device": device, "devices": devices, "workers": workers}
-    options |= {"compiled": compiled, "progress": not quiet}
     if seeds is None:
-        _train(detector, data, out, settings, **options)
+        _train(detector, data, out, settings, resume=resume, progress=not quiet, **options)
         return
     runs = _seed_folders(out, seeds, device, devices)
     if not resume:
         free_folder(out, is_own=lambda folder: False)
     for seed, run_folder in runs.items():
-        _train(detector, data, run_folder, settings.model_copy(update={"seed": seed}), **options)
+        seeded = settings.model_copy(update={"seed": seed})
+        _train(detector, data, run_folder, seeded, resume=resume, progress=not quiet, **options)
 
 
 def _train(detector: str, data: list[Path], out: Path, settings: "Recipe", *, resume: bool, **options: Any) -> None:

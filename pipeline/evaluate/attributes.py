@@ -1,16 +1,21 @@
 """Metrics by an attribute of the samples, such as the subjects' sex, and the gaps between its values."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
 
+from facemill.manifests.printable import printable
 from facemill.pipeline.evaluate.intervals import find_interval, weights_of
 from facemill.pipeline.evaluate.metrics import AGGREGATE, score_videos
 from facemill.pipeline.evaluate.weighted import Judged
 
-__all__ = ["COMPARED", "compare_attributes"]
+__all__ = ["COMPARED", "attributes_table", "compare_attributes"]
 
 COMPARED = ("auc", "tpr", "fpr")
 
@@ -42,7 +47,7 @@ def compare_attributes(
 
     found = []
     for value in sorted(map(str, column.unique().to_pylist())):
-        chosen: Any = pc.equal(column, value)
+        chosen: Any = pc.equal(column, pa.scalar(value))
         own, other = scores.filter(chosen), scores.filter(pc.invert(chosen))
         for unit in ("frame", "video"):
             rows, rest = (part if unit == "frame" else score_videos(part, aggregate) for part in (own, other))
@@ -59,6 +64,32 @@ def compare_attributes(
                 }
             )
     return found
+
+
+def attributes_table(rows: Iterable[Mapping[str, Any]], name: str) -> Table:
+    """Table of one attribute of `compare_attributes`: each value's metrics, gaps to all others, and intervals."""
+    title = Text(printable(f"By {name}, and the gap to all others"))
+    table = Table("", title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for head in ("reals", "fakes", *(word for key in COMPARED for word in (key.upper(), "gap"))):
+        table.add_column(head, justify="right")
+    for row in rows:
+        if row["attribute"] != name:
+            continue
+        pairs = [(row[key], row["gaps"][key]) for key in COMPARED]
+        counts = (str(row["reals"]), str(row["fakes"]))
+        table.add_row(Text(printable(f"{row['value']} ({row['unit']}s)")), *counts, *_cells(pairs))
+        for place, bound in enumerate(("low", "high")):
+            intervals = [(row["intervals"][key], row["gap_intervals"][key]) for key in COMPARED]
+            bounds = [tuple(None if one is None else one[place] for one in pair) for pair in intervals]
+            table.add_row(Text(f"  95 % {bound}", style="dim"), "", "", *_cells(bounds))
+    return table
+
+
+def _cells(pairs: Iterable[Iterable[float | None]]) -> list[str]:
+    forms = (".3f", "+.3f")
+    return [
+        "-" if value is None else format(value, form) for pair in pairs for value, form in zip(pair, forms, strict=True)
+    ]
 
 
 def _known(values: Any) -> float | None:

@@ -81,7 +81,7 @@ def compare_tables(scores: Sequence[pa.Table], *, aggregate: str = AGGREGATE) ->
                 if measurable(metric, float(values[0][0]), int((labels == 0).sum())) is None:
                     continue
                 delong = metric == "auc" and unit == "video"
-                row = {"unit": unit, "metric": metric, "first": first, "second": second}
+                row: dict[str, Any] = {"unit": unit, "metric": metric, "first": first, "second": second}
                 row |= {"values": [float(value[0]) for value in values], **_difference(values[1] - values[0])}
                 row["p_delong"] = delong_test(logits[first], logits[second], labels) if delong else None
                 pairs.append(row)

@@ -15,9 +15,8 @@ from facemill.pipeline.data.split import damage_told
 __all__ = ["UNSCORED", "count_unscored", "describe_unscored", "find_unscored", "only_unscored", "with_unscored"]
 
 _NAMES = ("dataset", "quality", "method", "video_id")
-UNSCORED = pa.schema(
-    [*(pa.field(name, pa.string()) for name in _NAMES), pa.field("frames", pa.int64()), pa.field("whole", pa.bool_())]
-)
+_COLUMNS: Any = {**dict.fromkeys(_NAMES, pa.string()), "frames": pa.int64(), "whole": pa.bool_()}
+UNSCORED = pa.schema(_COLUMNS)
 """A row for each video of which something could not be scored: how many frames, and whether all of it."""
 
 

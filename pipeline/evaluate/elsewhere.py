@@ -103,7 +103,7 @@ def read_foreign(path: Path, *, logits: bool = False, attributes: Sequence[str] 
     notes = [f"Columns that are not used: {', '.join(unknown)}."] if unknown else []
     labels = _labels(path, table["label"])
     given = {"method", "dataset", "quality"}.intersection(table.column_names)
-    texts: dict[str, Any] = {name: table[name].fill_null("") for name in given}
+    texts: dict[str, Any] = {name: table[name].fill_null(pa.scalar("")) for name in given}
     blank = pa.repeat("", len(table))
     real = pa.array(labels == 0)
     method: Any = pc.if_else(real, "real", texts.get("method", pa.repeat("fake", len(table))))
@@ -149,9 +149,7 @@ def read_foreign(path: Path, *, logits: bool = False, attributes: Sequence[str] 
 def _read(path: Path, attributes: Sequence[str]) -> pa.Table:
     kinds: dict[str, pa.DataType] = {name: pa.string() for name in (*_NEEDED, *_OPTIONAL, *attributes)}
     kinds |= {"score": pa.float64(), "frame": pa.int32()}
-    options = csv.ConvertOptions(
-        column_types=kinds, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=True
-    )
+    options = csv.ConvertOptions(column_types=kinds, null_values=[""], strings_can_be_null=True)
     try:
         table = csv.read_csv(path, convert_options=options)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

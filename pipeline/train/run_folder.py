@@ -153,12 +153,13 @@ def seed_runs(folder: Path) -> list[Path]:
     """The runs in a folder of several that differ by their seed, by seed; empty if it is no such folder.
 
     Raises:
-        ConfigError: if they are runs of different detectors.
+        ConfigError: if they differ by more than their seed.
     """
     if (folder / CONFIG_FILE).exists():
         return []
-    runs = sorted((path.parent for path in folder.glob(f"seed-*/{CONFIG_FILE}")), key=lambda run: int(run.name[5:]))
-    if len({(config.detector, config.dataset_sha256) for config in map(read_config, runs)}) > 1:
+    found = [path.parent for path in folder.glob(f"seed-*/{CONFIG_FILE}")]
+    runs = sorted((run for run in found if run.name[5:].isdecimal()), key=lambda run: int(run.name[5:]))
+    if len({read_config(run).model_dump_json(exclude={"seed", "facemill"}) for run in runs}) > 1:
         raise ConfigError(f"The runs in {folder} differ by more than their seed: evaluate them one at a time.")
     return runs
 
