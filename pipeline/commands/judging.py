@@ -37,6 +37,9 @@ def evaluate(
         bool,
         typer.Option("--robustness", help="Also evaluate under contrast, saturation and compression at 5 levels."),
     ] = False,
+    localisation: Annotated[
+        bool, typer.Option("--localisation", help="Also compare the detector's maps with the ground-truth masks.")
+    ] = False,
     video_score: VideoScore = "mean",
     calibrated: Annotated[
         bool, typer.Option("--calibrated", help="Divide log-odds by the temperature that fits the validation scores.")
@@ -58,6 +61,7 @@ def evaluate(
 
     from facemill.pipeline.evaluate import evaluate as run_evaluation
     from facemill.pipeline.evaluate import metrics_table, robustness_table, titled
+    from facemill.pipeline.evaluate.localisation import localisation_table
 
     interrupts.advice = "Interrupted: nothing was written, run the same command again."
     free_folder(out, overwrite=overwrite, is_own=_is_evaluation)
@@ -68,6 +72,7 @@ def evaluate(
             out,
             split=split,
             robustness=robustness,
+            localisation=localisation,
             video_score=video_score,
             calibrated=calibrated,
             batch=batch,
@@ -85,6 +90,8 @@ def evaluate(
         console.print(metrics_table(part, title))
         if robustness:
             console.print(robustness_table(part))
+    for found in result.metrics["localisation"]:
+        console.print(localisation_table(found["rows"]))
     echo(f"scores, metrics and plots -> {out}")
 
 

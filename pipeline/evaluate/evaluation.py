@@ -1,18 +1,21 @@
 """`facemill evaluate`: score datasets with a finished run; write scores, metrics and plots."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from facemill import ConfigError
 from facemill.detectors.device import resolve_device
 from facemill.detectors.forgery import ForgeryDetector
+from facemill.manifests.shards.dataset import read_dataset
 from facemill.manifests.storage import atomic_path
 from facemill.own_code import changes
 from facemill.pipeline.data import FaceDataset
@@ -21,6 +24,7 @@ from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.evaluate.calibration import Thresholds, apply_temperature, choose_thresholds, fit_temperature
 from facemill.pipeline.evaluate.corruptions import Corruption, all_corruptions
 from facemill.pipeline.evaluate.coverage import describe_unscored, find_unscored, only_unscored, with_unscored
+from facemill.pipeline.evaluate.localisation import Maps, choose_scales, judge_maps, locate, summarise_maps
 from facemill.pipeline.evaluate.metrics import AGGREGATE, check_aggregate
 from facemill.pipeline.evaluate.report import build_report, write_report
 from facemill.pipeline.evaluate.scores import read_scores
@@ -31,10 +35,11 @@ from facemill.pipeline.train.device import default_workers
 from facemill.pipeline.train.framing import differences_from_training
 from facemill.pipeline.train.run_folder import VALIDATION_FILE, load_run, read_trained_on, seed_runs
 
-__all__ = ["METRICS_FILE", "SCORES_FILE", "Evaluation", "evaluate"]
+__all__ = ["LOCALISATION_FILE", "METRICS_FILE", "SCORES_FILE", "Evaluation", "evaluate"]
 
 SCORES_FILE = "scores.parquet"
 METRICS_FILE = "metrics.json"
+LOCALISATION_FILE = "localisation.parquet"
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ def evaluate(
     *,
     split: str = "test",
     robustness: bool = False,
+    localisation: bool = False,
     video_score: str = AGGREGATE,
     calibrated: bool = False,
     batch: int = 32,
@@ -85,6 +91,8 @@ def evaluate(
             quality, and for all together.
         out: the folder to write to; an earlier evaluation there is replaced.
         robustness: also score the crops under every corruption of `facemill.pipeline.evaluate.corruptions`.
+        localisation: also compare Grad-CAM and the detector's own maps with the ground-truth masks; thresholds are
+            chosen on the validation splits of `data`.
         video_score: how a video's score is made of its frames' scores: see `score_videos`.
         calibrated: divide the log-odds by the temperature that fits the run's validation scores best.
         batch: crops per forward pass.
@@ -106,7 +114,8 @@ def evaluate(
     datasets = [FaceDataset(folder, split, fields=()) for folder in data]
     _refuse_shared_samples(data, datasets)
     conditions = [None, *all_corruptions()] if robustness else [None]
-    total = len(seeds) * len(conditions) * sum(faces.samples.num_rows for faces in datasets)
+    masked = [FaceDataset(folder, split) for folder in data] if localisation else []
+    total = len(seeds) * sum(faces.samples.num_rows for faces in (*datasets * len(conditions), *masked))
     unscored = pa.concat_tables(
         find_unscored(folder, split, faces.samples) for folder, faces in zip(data, datasets, strict=True)
     )
@@ -119,15 +128,18 @@ def evaluate(
         return score_faces(
             detector,
             faces,
-            device=chosen,
-            batch=batch,
-            workers=default_workers(1) if workers is None else workers,
+            **loading,
             precision=precision,
             corruption=condition,
             on_progress=count,
         )
 
-    tables, thresholds, temperatures = [], [], []
+    loading: dict[str, Any] = {
+        "device": chosen,
+        "batch": batch,
+        "workers": default_workers(1) if workers is None else workers,
+    }
+    tables, thresholds, temperatures, located = [], [], [], []
     for seed in seeds:
         detector, config = load_run(seed, chosen)
         scores = pa.concat_tables(score(detector, faces, condition) for faces in datasets for condition in conditions)
@@ -137,6 +149,8 @@ def evaluate(
             if validation is None or temperature is None:
                 raise ConfigError(f"{seed} has no validation scores that a temperature fits: leave out --calibrated.")
             scores, validation = (apply_temperature(table, temperature) for table in (scores, validation))
+        if localisation:
+            located.append(_locate(detector, data, masked, out / seed.name if len(seeds) > 1 else out, loading, count))
         tables.append(scores)
         temperatures.append(temperature)
         thresholds.append(Thresholds() if validation is None else choose_thresholds(validation, video_score))
@@ -156,6 +170,7 @@ def evaluate(
     lost_parts = separate(with_unscored(tables[0], unscored), trained_on)
     metrics = {
         **report(tables, unscored),
+        "localisation": located,
         "parts": {name: report([part[name] for part in parts], only_unscored(lost_parts[name])) for name in parts[0]},
     }
     about = {
@@ -175,6 +190,32 @@ def evaluate(
         draw_plots(table, into, title=title, aggregate=video_score)
     write_report({**about, **metrics}, out / METRICS_FILE)
     return Evaluation(out, metrics, tuple(warnings))
+
+
+def _locate(
+    detector: ForgeryDetector,
+    data: Sequence[Path],
+    tested: Sequence[FaceDataset],
+    out: Path,
+    loading: Mapping[str, Any],
+    on_progress: Callable[[int], None],
+) -> dict[str, Any]:
+    """Write localisation.parquet; returns the scale of each map and the means."""
+    validation = [FaceDataset(folder, "val") for folder in data if "val" in read_dataset(folder).counts]
+
+    def crops() -> Iterator[tuple[Maps, NDArray[np.bool_]]]:
+        for faces in validation:
+            for _, maps, mask in locate(detector, faces, **loading):
+                yield maps, mask
+
+    scales = choose_scales(crops)
+    table = pa.concat_tables(
+        judge_maps(locate(detector, faces, on_progress=on_progress, **loading), faces.samples, scales)
+        for faces in tested
+    )
+    with atomic_path(out / LOCALISATION_FILE) as temporary:
+        pq.write_table(table, temporary)
+    return {"scales": {name: asdict(scale) for name, scale in scales.items()}, "rows": summarise_maps(table)}
 
 
 def _known_counts(known: KnownVideos | None, rows: pa.Table) -> dict[str, int | None]:

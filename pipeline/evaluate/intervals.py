@@ -14,7 +14,7 @@ from scipy.stats import norm, t
 from facemill.pipeline.evaluate.metrics import measurable
 from facemill.pipeline.evaluate.weighted import METRICS, Judged
 
-__all__ = ["CONFIDENCE", "RESAMPLES", "Interval", "combine", "find_interval", "judge", "weights_of"]
+__all__ = ["CONFIDENCE", "RESAMPLES", "Interval", "combine", "find_interval", "judge", "mean_interval", "weights_of"]
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
@@ -64,6 +64,17 @@ def find_interval(values: Floats) -> Interval | None:
     shares = [norm.cdf(bias + (bias + z) / (1 - skew * (bias + z))) for z in (tail, -tail)]
     low, high = np.quantile(draws, shares)
     return float(low), float(high)
+
+
+def mean_interval(values: Floats, groups: NDArray[np.str_]) -> Interval | None:
+    """The interval of a mean over samples [N], by names of their groups [N]; values that are no number are left out."""
+    known = np.isfinite(values)
+    names, places = np.unique(groups[known], return_inverse=True)
+    if len(names) < 2:
+        return None
+    weights = weights_of(len(names))
+    sums, counts = (weights @ np.bincount(places, one) for one in (values[known], known[known]))
+    return find_interval(sums / counts)
 
 
 def combine(values: Floats) -> tuple[float, float | None, Interval | None]:

@@ -50,6 +50,7 @@ def test_intervals_of_groups_cover_and_intervals_of_videos_do_not():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("originals", "auc"), [(40, 0.8), (60, 0.95), (100, 0.7)])
 def test_coverage_of_2000_tables(originals, auc):
     by_group, by_video = covered(2000, originals, auc)
