@@ -134,11 +134,8 @@ def evaluate(
             on_progress=count,
         )
 
-    loading: dict[str, Any] = {
-        "device": chosen,
-        "batch": batch,
-        "workers": default_workers(1) if workers is None else workers,
-    }
+    workers = default_workers(1) if workers is None else workers
+    loading: dict[str, Any] = {"device": chosen, "batch": batch, "workers": workers}
     tables, thresholds, temperatures, located = [], [], [], []
     for seed in seeds:
         detector, config = load_run(seed, chosen)

@@ -82,9 +82,8 @@ def test_of_a_real_only_areas_are_known() -> None:
 
 def test_no_other_threshold_has_a_higher_iou_on_validation() -> None:
     random = np.random.default_rng(0)
-    crops = [
-        ({"a": 3 * SQUARE + random.normal(0, 2, (64, 64)), "b": random.random((64, 64))}, SQUARE) for _ in range(4)
-    ]
+    shape = SQUARE.shape
+    crops = [({"a": 3 * SQUARE + random.normal(0, 2, shape), "b": random.random(shape)}, SQUARE) for _ in range(4)]
     crops.append(({"a": np.full((64, 64), 20.0), "b": np.ones((64, 64))}, np.zeros((64, 64), bool)))  # a real
     scales = choose_scales(lambda: crops)
     assert (scales["a"].low, scales["a"].high) == (min(maps["a"].min() for maps, _ in crops), 20)
