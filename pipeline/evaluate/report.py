@@ -72,7 +72,7 @@ def metrics_table(report: Mapping[str, Any], title: str | None = None) -> Table:
     """Table of frame-level and video-level ACC, AUC and EER.
 
     One line for all, one for each dataset and quality if there are several, and one for each method. Below each: the
-    bounds of its intervals, where known; with several seeds the deviations over them; and how many frames and videos
+    bounds of its intervals, where known (always below the first); with several seeds the deviations over them; and how many frames and videos
     could not be scored, always below the first.
     """
     table = Table("fakes of", title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
@@ -83,7 +83,7 @@ def metrics_table(report: Mapping[str, Any], title: str | None = None) -> Table:
     for name, *units in zip(_line_names(report), _lines(report["frame"]), _lines(report["video"]), strict=True):
         table.add_row(_plain(name), *(cell for unit in units for cell in _cells(unit)))
         for more, cells in _details(units):
-            if any(cell != _UNDEFINED for cell in cells if cell):
+            if name == "all" or any(cell != _UNDEFINED for cell in cells if cell):
                 table.add_row(Text(f"  {more}", style="dim"), *cells)
         lost = [units[0]["frames_unscored"], units[0]["videos_unscored"]]
         if name == "all" or any(lost):

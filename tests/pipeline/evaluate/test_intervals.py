@@ -6,40 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from scipy.special import expit
-from scipy.stats import norm
 
+from benchmarks.intervals import covered, simulate
 from facemill.pipeline.evaluate.intervals import RESAMPLES, combine, find_interval, judge, weights_of
 from facemill.pipeline.evaluate.metrics import score_videos
 from facemill.pipeline.evaluate.weighted import METRICS, RATES, Judged
 from tests.pipeline.evaluate.score_rows import random_frames
-
-FAKES = 4
-"""Fakes of each original, whose log-odds have a part in common."""
-
-
-def simulate(random: np.random.Generator, originals: int, auc: float, shared: float) -> tuple[np.ndarray, ...]:
-    """Log-odds, labels and groups of an original's video and its fakes; the share of a fake's variance in common."""
-    common = random.normal(0, shared**0.5, (originals, 1))
-    fakes = 2**0.5 * norm.ppf(auc) + common + random.normal(0, (1 - shared) ** 0.5, (originals, FAKES))
-    logits = np.concatenate([random.normal(size=originals), fakes.ravel()])
-    labels = np.repeat([0, 1], [originals, FAKES * originals])
-    groups = np.concatenate([np.arange(originals), np.repeat(np.arange(originals), FAKES)])
-    return logits, labels, groups
-
-
-def covered(tables: int, originals: int, auc: float, shared: float = 0.6) -> tuple[float, float]:
-    """How often the interval of AUC covers the true one, by resampling of groups and by resampling of videos."""
-    random = np.random.default_rng(0)
-    hits = np.zeros(2)
-    for _ in range(tables):
-        logits, labels, groups = simulate(random, originals, auc, shared)
-        for place, units in enumerate((groups, np.arange(len(logits)))):
-            count = int(units.max()) + 1
-            judged = Judged(expit(logits), labels, logits, units, count)
-            low, high = find_interval(judged.measure(weights_of(count), ["auc"])["auc"])
-            hits[place] += low <= auc <= high
-    by_group, by_video = hits / tables
-    return float(by_group), float(by_video)
 
 
 def test_intervals_of_groups_cover_and_intervals_of_videos_do_not():
