@@ -61,7 +61,7 @@ def evaluate(
 
     from facemill.pipeline.evaluate import evaluate as run_evaluation
     from facemill.pipeline.evaluate import metrics_table, robustness_table, titled
-    from facemill.pipeline.evaluate.localisation import localisation_table
+    from facemill.pipeline.evaluate.localisation import localisation_tables
 
     interrupts.advice = "Interrupted: nothing was written, run the same command again."
     free_folder(out, overwrite=overwrite, is_own=_is_evaluation)
@@ -91,7 +91,7 @@ def evaluate(
         if robustness:
             console.print(robustness_table(part))
     for found in result.metrics["localisation"]:
-        console.print(localisation_table(found["rows"]))
+        console.print(*localisation_tables(found["rows"]))
     echo(f"scores, metrics and plots -> {out}")
 
 

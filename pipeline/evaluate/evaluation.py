@@ -6,11 +6,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from facemill import ConfigError
 from facemill.detectors.device import resolve_device
@@ -24,7 +22,15 @@ from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.evaluate.calibration import Thresholds, apply_temperature, choose_thresholds, fit_temperature
 from facemill.pipeline.evaluate.corruptions import Corruption, all_corruptions
 from facemill.pipeline.evaluate.coverage import describe_unscored, find_unscored, only_unscored, with_unscored
-from facemill.pipeline.evaluate.localisation import Maps, choose_scales, judge_maps, locate, summarise_maps
+from facemill.pipeline.evaluate.localisation import (
+    Located,
+    add_mean_mask,
+    choose_scales,
+    judge_maps,
+    locate,
+    mean_mask,
+    summarise_maps,
+)
 from facemill.pipeline.evaluate.metrics import AGGREGATE, check_aggregate
 from facemill.pipeline.evaluate.report import build_report, write_report
 from facemill.pipeline.evaluate.scores import read_scores
@@ -200,16 +206,13 @@ def _locate(
     """Write localisation.parquet; returns the scale of each map and the means."""
     validation = [FaceDataset(folder, "val") for folder in data if "val" in read_dataset(folder).counts]
 
-    def crops() -> Iterator[tuple[Maps, NDArray[np.bool_]]]:
-        for faces in validation:
-            for _, maps, mask in locate(detector, faces, **loading):
-                yield maps, mask
+    mean = mean_mask(validation)
 
-    scales = choose_scales(crops)
-    table = pa.concat_tables(
-        judge_maps(locate(detector, faces, on_progress=on_progress, **loading), faces.samples, scales)
-        for faces in tested
-    )
+    def crops(faces: FaceDataset, count: Callable[[int], None] | None = None) -> Iterator[Located]:
+        return add_mean_mask(locate(detector, faces, on_progress=count, **loading), mean)
+
+    scales = choose_scales(lambda: ((maps, mask) for faces in validation for _, maps, mask in crops(faces)))
+    table = pa.concat_tables(judge_maps(crops(faces, on_progress), faces.samples, scales) for faces in tested)
     with atomic_path(out / LOCALISATION_FILE) as temporary:
         pq.write_table(table, temporary)
     return {"scales": {name: asdict(scale) for name, scale in scales.items()}, "rows": summarise_maps(table)}

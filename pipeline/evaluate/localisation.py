@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,23 @@ from facemill.pipeline.evaluate.scores import COPIED, SCORES, name_groups
 from facemill.pipeline.evaluate.weighted import Judged
 
 __all__ = [
-    *("LOCALISATION", "LOCATED", "Scale", "choose_scales", "judge_maps", "locate", "localisation_table", "measure_map"),
+    *(
+        "LOCALISATION",
+        "LOCATED",
+        "Scale",
+        "choose_scales",
+        "judge_maps",
+        "locate",
+        "localisation_tables",
+        "measure_map",
+    ),
     "summarise_maps",
 ]
 
 Floats = NDArray[np.float64]
 Maps = Mapping[str, Floats]
+Located = tuple[int, Maps, NDArray[np.bool_]]
+"""A crop's row, its maps and its mask."""
 
 LOCATED = ("auc", "ap", "iou", "f1", "iou_val", "f1_val", "pointing", "area", "area_val")
 LOCALISATION = pa.schema(
@@ -41,6 +53,8 @@ LOCALISATION = pa.schema(
     ]
 )
 """localisation.parquet: a row per crop whose mask is known, and map; see `measure_map`."""
+MEAN_MASK = "mean mask"
+"""Name of a map that is the same for all crops, to compare with: faces are in the middle of crops, and so are masks."""
 _STEPS = 100
 """Thresholds that validation chooses from: 0.01 to 1."""
 
@@ -139,7 +153,7 @@ def locate(
     batch: int = 32,
     workers: int = 0,
     on_progress: Callable[[int], None] | None = None,
-) -> Iterator[tuple[int, Maps, NDArray[np.bool_]]]:
+) -> Iterator[Located]:
     """Yield each crop's row of `faces.samples`, its maps at the crop's size, [S, S] each, and its mask.
 
     Crops of fakes without a known mask are left out.
@@ -173,9 +187,25 @@ def _resize(maps: Tensor, size: tuple[int, ...]) -> Floats:
     return values
 
 
-def judge_maps(
-    located: Iterable[tuple[int, Maps, NDArray[np.bool_]]], samples: pa.Table, scales: Mapping[str, Scale]
-) -> pa.Table:
+def mean_mask(datasets: Iterable[FaceDataset]) -> Floats | None:
+    """The mean of the known masks of fakes, [S, S]; None if there is none."""
+    total, fakes = None, 0
+    for faces in datasets:
+        for place in np.flatnonzero(faces.labels):
+            sample = faces[int(place)]
+            if sample["has_mask"]:
+                mask = (sample["mask"][0].numpy() > 127).astype(np.float64)
+                total, fakes = mask if total is None else total + mask, fakes + 1
+    return None if total is None else total / fakes
+
+
+def add_mean_mask(located: Iterable[Located], mean: Floats | None) -> Iterator[Located]:
+    """Give each crop of `locate` one more map: the mean mask of validation, which does not look at the image."""
+    for row, maps, mask in located:
+        yield row, maps if mean is None else {**maps, MEAN_MASK: mean}, mask
+
+
+def judge_maps(located: Iterable[Located], samples: pa.Table, scales: Mapping[str, Scale]) -> pa.Table:
     """Measure each map of each crop: a table with schema `LOCALISATION`.
 
     Args:
@@ -218,19 +248,19 @@ def summarise_maps(table: pa.Table) -> list[dict[str, Any]]:
     return found
 
 
-def localisation_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Table of the means of `summarise_maps`, with the interval of AUC."""
-    shown = ("auc", "ap", "iou", "iou_val", "f1_val", "pointing", "area")
-    table = Table("map", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("crops", "AUC", "low", "high", *shown[1:]):
-        table.add_column(name, justify="right")
-    last = ""
-    for row in rows:
-        head = f"{row['dataset']} {row['quality']} {row['method']}"
-        if head != last:
-            table.add_row(Text(printable(head), style="bold"))
-            last = head
-        auc, *others = ("-" if row[name] is None else f"{row[name]:.3f}" for name in shown)
-        bounds = ("-" if bound is None else f"{bound:.3f}" for bound in row["intervals"]["auc"] or (None, None))
-        table.add_row(Text(f"  {printable(row['map'])}"), str(row["crops"]), auc, *bounds, *others)
-    return table
+def localisation_tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
+    """Yield a table of the means of `summarise_maps` for each dataset, quality and method, with intervals."""
+    shown = {"auc": "AUC", "iou": "IoU", "iou_val": "IoU val", "f1_val": "F1 val", "pointing": "hit", "area": "area"}
+    for (dataset, quality, method), group in groupby(rows, lambda row: (row["dataset"], row["quality"], row["method"])):
+        title = Text(printable(f"Maps against masks: {dataset} {quality} {method}"))
+        table = Table("map", title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        for head in ("crops", *shown.values()):
+            table.add_column(head, justify="right")
+        for row in group:
+            values = ("-" if row[name] is None else f"{row[name]:.3f}" for name in shown)
+            table.add_row(Text(printable(row["map"])), str(row["crops"]), *values)
+            for place, bound in enumerate(("low", "high")):
+                intervals = (row["intervals"][name] for name in shown)
+                bounds = ("-" if interval is None else f"{interval[place]:.3f}" for interval in intervals)
+                table.add_row(Text(f"  95 % {bound}", style="dim"), "", *bounds)
+        yield table

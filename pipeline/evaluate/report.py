@@ -72,8 +72,8 @@ def metrics_table(report: Mapping[str, Any], title: str | None = None) -> Table:
     """Table of frame-level and video-level ACC, AUC and EER.
 
     One line for all, one for each dataset and quality if there are several, and one for each method. Below each: the
-    bounds of its intervals, where known (always below the first); with several seeds the deviations over them; and how many frames and videos
-    could not be scored, always below the first.
+    bounds of its intervals; with several seeds the deviations over them; and how many frames and videos could not be
+    scored. The lines below the first are always there, the others only if they say something.
     """
     table = Table("fakes of", title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for unit in ("frames", "videos"):

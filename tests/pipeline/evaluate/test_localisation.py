@@ -18,9 +18,11 @@ from facemill.pipeline.evaluate.localisation import (
     LOCALISATION,
     LOCATED,
     Scale,
+    add_mean_mask,
     choose_scales,
     judge_maps,
     locate,
+    mean_mask,
     measure_map,
     summarise_maps,
 )
@@ -151,12 +153,21 @@ def test_a_map_that_is_not_finite_names_the_sample(toy_maps: tuple[Path, pa.Tabl
         list(locate(Broken(), FaceDataset(toy_maps[0], "train")))
 
 
+def test_the_mean_mask_is_that_of_fakes_whose_mask_is_known(toy_maps: tuple[Path, pa.Table]) -> None:
+    found = mean_mask([FaceDataset(toy_maps[0], "train"), FaceDataset(toy_maps[0], "val")])
+    assert np.array_equal(found, SQUARE)  # all masks of this dataset are alike
+    [(row, maps, mask)] = add_mean_mask([(3, {"a": found}, SQUARE)], found)
+    assert (row, set(maps), mask is SQUARE) == (3, {"a", "mean mask"}, True)
+    assert mean_mask([]) is None
+    assert next(iter(add_mean_mask([(3, {"a": found}, SQUARE)], None)))[1] == {"a": found}
+
+
 def test_an_evaluation_writes_them(finished: TrainResult, toy: Path, tmp_path: Path) -> None:
     found = evaluate(finished.run, toy, tmp_path, localisation=True)
     [located] = found.metrics["localisation"]
     table = pq.read_table(tmp_path / "localisation.parquet")
     assert table.schema == LOCALISATION
-    names = {"Grad-CAM", *(f"attention {n}" for n in range(1, 5))}
+    names = {"Grad-CAM", "mean mask", *(f"attention {n}" for n in range(1, 5))}
     assert set(table["map"].to_pylist()) == set(located["scales"]) == names
     assert len(table) == 12 * len(names)
     assert all(0 < scale["threshold"] <= 1 for scale in located["scales"].values())
