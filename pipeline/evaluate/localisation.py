@@ -26,17 +26,8 @@ from facemill.pipeline.evaluate.scores import COPIED, SCORES, name_groups
 from facemill.pipeline.evaluate.weighted import Judged
 
 __all__ = [
-    *(
-        "LOCALISATION",
-        "LOCATED",
-        "Scale",
-        "choose_scales",
-        "judge_maps",
-        "locate",
-        "localisation_tables",
-        "measure_map",
-    ),
-    "summarise_maps",
+    *("LOCALISATION", "LOCATED", "MEAN_MASK", "Located", "Scale", "add_mean_mask", "choose_scales", "judge_maps"),
+    *("locate", "localisation_tables", "mean_mask", "measure_map", "summarise_maps"),
 ]
 
 Floats = NDArray[np.float64]
