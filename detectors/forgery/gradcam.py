@@ -8,7 +8,19 @@ from torch import Tensor, nn
 
 from facemill.detectors.forgery.base import ForgeryDetector
 
-__all__ = ["grad_cam"]
+__all__ = ["explanations", "grad_cam"]
+
+
+def explanations(detector: ForgeryDetector, images: Tensor) -> dict[str, Tensor]:
+    """All maps of a detector by name, each [B, h, w]: Grad-CAM, and its own (see `ForgeryDetector.explain`).
+
+    Args:
+        detector: in eval mode.
+        images: [B, 3, H, W], normalised as `detector.input_spec` says, on the detector's device.
+    """
+    with torch.no_grad():
+        own = detector.explain(images)
+    return {"Grad-CAM": grad_cam(detector, images), **own}
 
 
 def grad_cam(detector: ForgeryDetector, images: Tensor) -> Tensor:

@@ -8,9 +8,12 @@ from typing import Annotated
 
 import typer
 
-from facemill.pipeline.commands.places import Overwrite, local_path
+from facemill.pipeline.commands.places import Overwrite, dataset_folder, local_path
 
-__all__ = ["AsJson", "Built", "Exit", "MayOverwrite", "Out", "Overrides", "Quiet", "progress"]
+__all__ = [
+    *("AsJson", "Built", "Data", "Device", "Exit", "MayOverwrite", "Out", "Overrides", "Quiet", "Run", "Split"),
+    *("VideoScore", "Workers", "progress"),
+]
 
 
 class Exit(IntEnum):
@@ -31,6 +34,17 @@ MayOverwrite = Annotated[bool, Overwrite]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a recipe value; may be repeated.", metavar="KEY=VALUE")
 ]
+
+Data = Annotated[
+    list[Path], typer.Argument(help="Folders or URLs of built datasets.", metavar="DIR...", parser=dataset_folder)
+]
+Run = Annotated[Path, typer.Argument(help="Folder of a finished training run.", metavar="RUN", parser=local_path)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="Data loader processes per device; by default chosen from cores and memory.")
+]
+Split = Annotated[str, typer.Option(help="Split: train, val or test.")]
+VideoScore = Annotated[str, typer.Option(help="Score of a video: its frames' mean, median, max, or top:K mean.")]
 
 
 @contextmanager

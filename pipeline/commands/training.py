@@ -1,50 +1,41 @@
-"""The commands that train and evaluate forgery detectors."""
+"""The commands that train and explain forgery detectors."""
 
 import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facemill import ConfigError
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.commands.logfile import keep_log
-from facemill.pipeline.commands.places import dataset_folder, free_folder, free_names, local_path
+from facemill.pipeline.commands.places import free_folder, free_names, local_path
 from facemill.pipeline.commands.printing import echo, echo_json
-from facemill.pipeline.commands.shared import AsJson, MayOverwrite, Overrides, Quiet, progress
+from facemill.pipeline.commands.shared import AsJson, Data, Device, MayOverwrite, Overrides, Quiet, Run, Split, Workers
 
 if TYPE_CHECKING:
+    from facemill.pipeline.config.recipe import Recipe
     from facemill.pipeline.train.trials import RateLoss
 
-__all__ = ["evaluate", "experiments", "explain", "import_checkpoint", "train"]
+__all__ = ["experiments", "explain", "import_checkpoint", "train"]
 
-_Data = Annotated[
-    list[Path], typer.Argument(help="Folders or URLs of built datasets.", metavar="DIR...", parser=dataset_folder)
-]
-_Run = Annotated[Path, typer.Argument(help="Folder of a finished training run.", metavar="RUN", parser=local_path)]
-_Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-_Workers = Annotated[
-    int | None, typer.Option(min=0, help="Data loader processes per device; by default chosen from cores and memory.")
-]
 LOG_FILE = "train.log"
-Precision = Literal["float32", "bf16"]
-_Split = Annotated[str, typer.Option(help="Split: train, val or test.")]
 
 
 def train(
     detector: Annotated[str, typer.Argument(help="See `facemill detectors`; or your own, as module:Class.")],
-    data: _Data,
+    data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the run.", parser=local_path)],
     recipe: Annotated[
         str | None, typer.Option(help="Recipe whose train section is used; by default the detector's.")
     ] = None,
     overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
-    device: _Device = "auto",
+    device: Device = "auto",
     devices: Annotated[int | None, typer.Option(min=1, help="GPUs to train on (DDP); by default all.")] = None,
-    workers: _Workers = None,
+    workers: Workers = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Run the detector through torch.compile.")] = False,
     init_from: Annotated[
         Path | None, typer.Option(help="Finished run, of any detector, from whose weights to start.", parser=local_path)
@@ -53,6 +44,9 @@ def train(
         str | None, typer.Option(help="Use the fakes of these methods only, and all reals.", metavar="A,B")
     ] = None,
     without: Annotated[str | None, typer.Option(help="Leave out the fakes of these methods.", metavar="A,B")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Train once with each seed, in seed-0, seed-1, ... of --out.", metavar="0,1,2")
+    ] = None,
     limit: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of the crops to use, for a first look.")
     ] = None,
@@ -74,8 +68,6 @@ def train(
     from lightning.fabric.utilities.rank_zero import rank_zero_only
 
     from facemill.pipeline.config.recipe import available_recipes, load_recipe
-    from facemill.pipeline.train import train as run
-    from facemill.pipeline.train.run_folder import CONFIG_FILE
     from facemill.pipeline.train.trials import dry_run as try_run
     from facemill.pipeline.train.trials import find_rates
 
@@ -89,36 +81,63 @@ def train(
     if find_lr:
         _print_rates(find_rates(detector, data, settings, device=device, workers=workers or 0))
         return
+    options: dict[str, Any] = {"device": device, "devices": devices, "workers": workers}
+    options |= {"compiled": compiled, "init_from": init_from}
     if dry_run:
-        options = {"device": device, "devices": devices, "workers": workers, "compiled": compiled}
-        try_run(detector, data, settings, init_from=init_from, progress=False, **options)
+        try_run(detector, data, settings, progress=False, **options)
         if rank_zero_only.rank == 0:
             echo("dry run: a step, a validation batch, saving and loading worked")
         return
     interrupts.advice = "Interrupted: the same command with --resume continues from the last finished epoch."
+    if seeds is None:
+        _train(detector, data, out, settings, resume=resume, progress=not quiet, **options)
+        return
+    runs = _seed_folders(out, seeds, device, devices)
+    if not resume:
+        free_folder(out, is_own=lambda folder: False)
+    for seed, run_folder in runs.items():
+        seeded = settings.model_copy(update={"seed": seed})
+        _train(detector, data, run_folder, seeded, resume=resume, progress=not quiet, **options)
+
+
+def _train(detector: str, data: list[Path], out: Path, settings: "Recipe", *, resume: bool, **options: Any) -> None:
+    """Train one run, and print its best epoch."""
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    from facemill.pipeline.train import train as run
+    from facemill.pipeline.train.run_folder import CONFIG_FILE
+
     if not (resume or "LOCAL_RANK" in os.environ):  # in a DDP run, the first process has checked
         if (out / CONFIG_FILE).exists():
             raise ConfigError(f"{out} contains a training run: add --resume to continue it, or choose another --out.")
         free_folder(out, is_own=lambda folder: False)
     if rank_zero_only.rank == 0:
         keep_log(out / LOG_FILE, mark=out / CONFIG_FILE)
-    report = run(
-        detector,
-        data,
-        out,
-        settings,
-        resume=resume,
-        init_from=init_from,
-        device=device,
-        devices=devices,
-        workers=workers,
-        compiled=compiled,
-        progress=not quiet,
-    )
+    report = run(detector, data, out, settings, resume=resume, **options)
     if not report.is_global_zero:
         return
     shown = ", ".join(f"{name} {value:.4f}" for name, value in report.metrics.items() if name.startswith("val_"))
     echo(f"best of {report.epochs} epochs is {report.best_epoch + 1}: {shown} -> {report.run}")
+
+
+def _seed_folders(out: Path, seeds: str, device: str, devices: int | None) -> dict[int, Path]:
+    """The runs' folders by seed.
+
+    Raises:
+        ConfigError: for seeds that are no numbers, or on several devices, which start the command again for each.
+    """
+    from facemill.pipeline.train.device import count_processes, uses_gpu
+    from facemill.pipeline.train.run_folder import seed_folder
+
+    words = seeds.split(",")
+    if not all(word.isdecimal() for word in words) or len(set(words)) < len(words):
+        raise ConfigError(f"--seeds {seeds} is no list of different whole numbers: write 0,1,2.")
+    if count_processes(devices, on_gpu=uses_gpu(device)) != (1, 1):
+        raise ConfigError(
+            f"--seeds trains on one device: use --devices 1, or train each seed by a command of its own, with --set "
+            f"seed={words[0]} --out {seed_folder(out, int(words[0]))}."
+        )
+    return {int(word): seed_folder(out, int(word)) for word in words}
 
 
 def import_checkpoint(
@@ -148,74 +167,14 @@ def _print_rates(found: "list[RateLoss]") -> None:
     echo("the loss does not fall" if best is None else f"the loss falls fastest at {best:.2e}")
 
 
-def evaluate(
-    run: _Run,
-    data: _Data,
-    out: Annotated[Path, typer.Option(help="Folder for scores, metrics and plots.", parser=local_path)],
-    split: _Split = "test",
-    robustness: Annotated[
-        bool,
-        typer.Option("--robustness", help="Also evaluate under contrast, saturation and compression at 5 levels."),
-    ] = False,
-    batch: Annotated[int, typer.Option(min=1, help="Crops per forward pass.")] = 32,
-    device: _Device = "auto",
-    workers: _Workers = None,
-    precision: Annotated[Precision, typer.Option(help="bf16 is faster on a GPU.")] = "float32",
-    overwrite: MayOverwrite = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Score a split with a trained detector: metrics per frame and per video, per method and dataset, and plots.
-
-    Methods and datasets that the detector was trained on, and those that it was not, have separate tables.
-    """
-    from rich.console import Console
-
-    from facemill.pipeline.evaluate import evaluate as run_evaluation
-    from facemill.pipeline.evaluate import metrics_table, robustness_table, titled
-    from facemill.pipeline.evaluate.evaluation import SCORES_FILE
-    from facemill.pipeline.train.run_folder import CONFIG_FILE
-
-    interrupts.advice = "Interrupted: nothing was written, run the same command again."
-    free_folder(
-        out,
-        overwrite=overwrite,
-        is_own=lambda folder: (folder / SCORES_FILE).is_file() and not (folder / CONFIG_FILE).exists(),
-    )
-    with progress("scoring", None, quiet=quiet) as advance:
-        result = run_evaluation(
-            run,
-            data,
-            out,
-            split=split,
-            robustness=robustness,
-            batch=batch,
-            device=device,
-            workers=workers,
-            precision=precision,
-            on_progress=advance,
-        )
-    for warning in result.warnings:
-        echo(f"Note: {warning}", err=True)
-    if as_json:
-        echo_json(result.metrics)
-        return
-    console = Console()
-    for title, part in titled(result.metrics):
-        console.print(metrics_table(part, title))
-        if robustness:
-            console.print(robustness_table(part))
-    echo(f"scores, metrics and plots -> {out}")
-
-
 def explain(
-    run: _Run,
-    data: _Data,
+    run: Run,
+    data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the contact sheets.", parser=local_path)],
-    split: _Split = "test",
+    split: Split = "test",
     samples: Annotated[int, typer.Option(min=1, help="Crops shown, spread over the methods.")] = 12,
     seed: Annotated[int, typer.Option(help="Seed of the random choice of crops.")] = 0,
-    device: _Device = "auto",
+    device: Device = "auto",
     overwrite: MayOverwrite = False,
 ) -> None:
     """Draw what a trained detector attends to: Grad-CAM and the maps of its paper, over crops."""

@@ -12,7 +12,9 @@ from facemill import ConfigError
 from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE
 from facemill.pipeline.data.split import damage_told
 
-__all__ = ["KnownVideos", "Part", "check_subjects", "find_known", "read_part", "refuse_shared", "video_keys"]
+__all__ = [
+    *("KnownVideos", "Part", "check_subjects", "find_known", "originals", "read_part", "refuse_shared", "video_keys"),
+]
 
 _COLUMNS = ["split", "dataset", "method", "video_id", "source_id", "sample_id", "image_sha256", "subject_ids"]
 _HASHES = pa.schema([("video_id", pa.string()), ("content_hash", pa.string())])
@@ -146,15 +148,15 @@ def find_known(contents: pa.Table, trained_on: pa.Table) -> KnownVideos:
         known = trained_on[column].combine_chunks().drop_null()
         seen = pc.or_(seen, pc.is_in(contents[column], value_set=known))
     videos = frozenset(keys.filter(seen).to_pylist())
-    originals = pc.is_in(_originals(contents), value_set=_originals(trained_on).drop_null())
+    same = pc.is_in(originals(contents), value_set=originals(trained_on).drop_null())
     subject_ids: list[Any] = contents["subject_ids"].to_pylist()
     shown = dict(zip(keys.to_pylist(), subject_ids, strict=True))
     known_subjects = _subjects(trained_on)
     subjects = frozenset(key for key, those in shown.items() if not known_subjects.isdisjoint(those))
-    return KnownVideos(videos, subjects - videos, frozenset(keys.filter(originals).to_pylist()) - videos)
+    return KnownVideos(videos, subjects - videos, frozenset(keys.filter(same).to_pylist()) - videos)
 
 
-def _originals(contents: pa.Table) -> "pa.Array[Any]":
+def originals(contents: pa.Table) -> "pa.Array[Any]":
     """Keys of the videos' originals; a real is its own, and null stands for that of a fake without one."""
     is_real: Any = pc.equal(contents["method"], pa.scalar("real"))
     own = pc.if_else(is_real, contents["video_id"], contents["source_id"])

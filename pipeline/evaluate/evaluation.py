@@ -1,7 +1,7 @@
 """`facemill evaluate`: score datasets with a finished run; write scores, metrics and plots."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -13,26 +13,39 @@ import pyarrow.parquet as pq
 from facemill import ConfigError
 from facemill.detectors.device import resolve_device
 from facemill.detectors.forgery import ForgeryDetector
+from facemill.manifests.shards.dataset import read_dataset
 from facemill.manifests.storage import atomic_path
 from facemill.own_code import changes
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.overlap import KnownVideos, find_known, read_part
 from facemill.pipeline.data.split import Roots, list_folders
+from facemill.pipeline.evaluate.calibration import Thresholds, apply_temperature, choose_thresholds, fit_temperature
 from facemill.pipeline.evaluate.corruptions import Corruption, all_corruptions
-from facemill.pipeline.evaluate.metrics import score_videos
+from facemill.pipeline.evaluate.coverage import describe_unscored, find_unscored, only_unscored, with_unscored
+from facemill.pipeline.evaluate.localisation import (
+    Located,
+    add_mean_mask,
+    choose_scales,
+    judge_maps,
+    locate,
+    mean_mask,
+    summarise_maps,
+)
+from facemill.pipeline.evaluate.metrics import AGGREGATE, check_aggregate
 from facemill.pipeline.evaluate.report import build_report, write_report
-from facemill.pipeline.evaluate.scores import NO_CORRUPTION
+from facemill.pipeline.evaluate.scores import read_scores
 from facemill.pipeline.evaluate.scoring import score_faces
 from facemill.pipeline.evaluate.seen import separate
-from facemill.pipeline.figures.plots import draw_roc, draw_scores
+from facemill.pipeline.figures.plots import draw_plots
 from facemill.pipeline.train.device import default_workers
 from facemill.pipeline.train.framing import differences_from_training
-from facemill.pipeline.train.run_folder import load_run, read_trained_on
+from facemill.pipeline.train.run_folder import VALIDATION_FILE, load_run, read_trained_on, seed_runs
 
-__all__ = ["METRICS_FILE", "SCORES_FILE", "Evaluation", "evaluate"]
+__all__ = ["LOCALISATION_FILE", "METRICS_FILE", "SCORES_FILE", "Evaluation", "evaluate"]
 
 SCORES_FILE = "scores.parquet"
 METRICS_FILE = "metrics.json"
+LOCALISATION_FILE = "localisation.parquet"
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,8 @@ class Evaluation:
     """Result of an evaluation.
 
     Attributes:
-        out: folder of scores.parquet, metrics.json and the plots.
+        out: folder of scores.parquet, metrics.json and the plots; with several seeds, scores and plots are in a
+            folder for each.
         metrics: the content of metrics.json: see `evaluate.report.build_report`, for all rows and, in `parts`, for each
             part that `evaluate.seen.separate` makes of them. `videos_trained_on` is the number of videos that the run
             was trained or validated on, `subjects_trained_on` and `originals_trained_on` those of others that it knows
@@ -61,6 +75,9 @@ def evaluate(
     *,
     split: str = "test",
     robustness: bool = False,
+    localisation: bool = False,
+    video_score: str = AGGREGATE,
+    calibrated: bool = False,
     batch: int = 32,
     device: str = "auto",
     workers: int | None = 0,
@@ -75,74 +92,130 @@ def evaluate(
         True
 
     Args:
-        run: folder of a finished training run.
+        run: folder of a finished training run, or of several that differ by their seed.
         data: folder of a built dataset, or several without shared samples; metrics are computed for each dataset and
             quality, and for all together.
         out: the folder to write to; an earlier evaluation there is replaced.
         robustness: also score the crops under every corruption of `facemill.pipeline.evaluate.corruptions`.
+        localisation: also compare Grad-CAM and the detector's own maps with the ground-truth masks; thresholds are
+            chosen on the validation splits of `data`.
+        video_score: how a video's score is made of its frames' scores: see `score_videos`.
+        calibrated: divide the log-odds by the temperature that fits the run's validation scores best.
         batch: crops per forward pass.
         device: `auto`, `cpu` or `cuda`.
         workers: data-loading workers; None to choose by the number of cores.
         on_progress: called with the number of crops just scored, and the total number.
 
     Raises:
-        ConfigError: if the run is missing or unfinished, or a dataset or sample is given twice.
+        ConfigError: if the run is missing or unfinished, a dataset or sample is given twice, or scores are to be
+            calibrated and the run has no validation scores that a temperature fits.
         DatasetError: if a dataset is unfinished or damaged, or has no such split.
     """
     run, data, out = Path(run), list_folders(data), Path(out)
     if len({folder.resolve() for folder in data}) < len(data):
         raise ConfigError("A dataset is given twice: name each folder once.")
+    check_aggregate(video_score)
+    seeds = seed_runs(run) or [run]
     chosen = resolve_device(device)
-    detector, config = load_run(run, chosen)
     datasets = [FaceDataset(folder, split, fields=()) for folder in data]
     _refuse_shared_samples(data, datasets)
-    trained_on = read_trained_on(run)
-    known = None
-    warnings = [f"{run} keeps no list of its training videos: it may have been trained on these videos."]
-    if trained_on is not None:
-        known = find_known(pa.concat_tables([read_part(folder, split).contents for folder in data]), trained_on)
-        warnings = list(known.sentences())
-    warnings += [*differences_from_training(config.crop, data), *changes(config.code)]
     conditions = [None, *all_corruptions()] if robustness else [None]
-    total = len(conditions) * sum(faces.samples.num_rows for faces in datasets)
+    masked = [FaceDataset(folder, split) for folder in data] if localisation else []
+    total = len(seeds) * sum(faces.samples.num_rows for faces in (*datasets * len(conditions), *masked))
+    unscored = pa.concat_tables(
+        find_unscored(folder, split, faces.samples) for folder, faces in zip(data, datasets, strict=True)
+    )
 
     def count(crops: int) -> None:
         if on_progress is not None:
             on_progress(crops, total)
 
-    def tables() -> Iterator[pa.Table]:
-        for faces in datasets:
-            for condition in conditions:
-                yield score(detector, faces, condition)
-
     def score(detector: ForgeryDetector, faces: FaceDataset, condition: Corruption | None) -> pa.Table:
         return score_faces(
             detector,
             faces,
-            device=chosen,
-            batch=batch,
-            workers=default_workers(1) if workers is None else workers,
+            **loading,
             precision=precision,
             corruption=condition,
             on_progress=count,
         )
 
-    scores = pa.concat_tables(tables())
-    parts = separate(scores, trained_on)
+    workers = default_workers(1) if workers is None else workers
+    loading: dict[str, Any] = {"device": chosen, "batch": batch, "workers": workers}
+    tables, thresholds, temperatures, located = [], [], [], []
+    for seed in seeds:
+        detector, config = load_run(seed, chosen)
+        scores = pa.concat_tables(score(detector, faces, condition) for faces in datasets for condition in conditions)
+        validation = read_scores(seed / VALIDATION_FILE) if (seed / VALIDATION_FILE).is_file() else None
+        temperature = None if validation is None else fit_temperature(validation["logit"], validation["label"])
+        if calibrated:
+            if validation is None or temperature is None:
+                raise ConfigError(f"{seed} has no validation scores that a temperature fits: leave out --calibrated.")
+            scores, validation = (apply_temperature(table, temperature) for table in (scores, validation))
+        if localisation:
+            located.append(_locate(detector, data, masked, out / seed.name if len(seeds) > 1 else out, loading, count))
+        tables.append(scores)
+        temperatures.append(temperature)
+        thresholds.append(Thresholds() if validation is None else choose_thresholds(validation, video_score))
+    trained_on = read_trained_on(seeds[0])
+    known = None
+    warnings = [f"{run} keeps no list of its training videos: it may have been trained on these videos."]
+    if trained_on is not None:
+        known = find_known(pa.concat_tables([read_part(folder, split).contents for folder in data]), trained_on)
+        warnings = list(known.sentences())
+    warnings += [*differences_from_training(config.crop, data), *changes(config.code), *describe_unscored(unscored)]
+
+    def report(rows: Sequence[pa.Table], lost: pa.Table) -> dict[str, Any]:
+        built = build_report(rows, unscored=lost, aggregate=video_score, thresholds=thresholds)
+        return {**_known_counts(known, rows[0]), **built}
+
+    parts = [separate(table, trained_on) for table in tables]
+    lost_parts = separate(with_unscored(tables[0], unscored), trained_on)
     metrics = {
-        **_known_counts(known, scores),
-        **build_report(scores),
-        "parts": {name: {**_known_counts(known, rows), **build_report(rows)} for name, rows in parts.items()},
+        **report(tables, unscored),
+        "localisation": located,
+        "parts": {name: report([part[name] for part in parts], only_unscored(lost_parts[name])) for name in parts[0]},
     }
-    with atomic_path(out / SCORES_FILE) as temporary:
-        pq.write_table(scores, temporary)
-    about = {"run": str(run), "detector": config.detector, "split": split}
+    about = {
+        "run": str(run),
+        "detector": config.detector,
+        "split": split,
+        "video_score": video_score,
+        "calibrated": calibrated,
+        "temperatures": temperatures,
+        "thresholds": [asdict(one) for one in thresholds],
+    }
+    title = f"{config.detector}: {{}} of {split}"
+    for seed, table in zip(seeds, tables, strict=True):
+        into = out / seed.name if len(seeds) > 1 else out
+        with atomic_path(into / SCORES_FILE) as temporary:
+            pq.write_table(table, temporary)
+        draw_plots(table, into, title=title, aggregate=video_score)
     write_report({**about, **metrics}, out / METRICS_FILE)
-    frames = scores.filter(pc.field("corruption") == NO_CORRUPTION)
-    for unit, rows in (("frames", frames), ("videos", score_videos(frames))):
-        draw_roc(rows, out / f"roc-{unit}.png", title=f"{config.detector}: {unit} of {split}")
-        draw_scores(rows, out / f"scores-{unit}.png", title=f"{config.detector}: {unit} of {split}")
     return Evaluation(out, metrics, tuple(warnings))
+
+
+def _locate(
+    detector: ForgeryDetector,
+    data: Sequence[Path],
+    tested: Sequence[FaceDataset],
+    out: Path,
+    loading: Mapping[str, Any],
+    on_progress: Callable[[int], None],
+) -> dict[str, Any]:
+    """Write localisation.parquet; returns the scale of each map and the means."""
+    validation = [FaceDataset(folder, "val") for folder in data if "val" in read_dataset(folder).counts]
+
+    mean = mean_mask(validation)
+
+    def crops(faces: FaceDataset, count: Callable[[int], None] | None = None) -> Iterator[Located]:
+        return add_mean_mask(locate(detector, faces, on_progress=count, **loading), mean)
+
+    scales = choose_scales(lambda: ((maps, mask) for faces in validation for _, maps, mask in crops(faces)))
+    table = pa.concat_tables(judge_maps(crops(faces, on_progress), faces.samples, scales) for faces in tested)
+    with atomic_path(out / LOCALISATION_FILE) as temporary:
+        pq.write_table(table, temporary)
+    return {"scales": {name: asdict(scale) for name, scale in scales.items()}, "rows": summarise_maps(table)}
 
 
 def _known_counts(known: KnownVideos | None, rows: pa.Table) -> dict[str, int | None]:

@@ -1,108 +1,134 @@
-"""Intervals of metrics by resampling of the videos: the frames of one video are no independent samples."""
+"""Intervals of metrics by resampling of clip groups: frames of a video, and fakes of one original, are not independent.
 
+Intervals are bias-corrected and accelerated (Efron, 1987), with quantiles widened for few groups (Hesterberg, 2015).
+"""
+
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import norm, t
 
-from facemill.pipeline.evaluate.metrics import score_videos
+from facemill.pipeline.evaluate.metrics import measurable
+from facemill.pipeline.evaluate.weighted import METRICS, Judged
 
-__all__ = ["CONFIDENCE", "NORMAL", "draw", "half_intervals", "replicate", "spread_of", "video_keys"]
+__all__ = ["CONFIDENCE", "RESAMPLES", "Interval", "combine", "find_interval", "judge", "mean_interval", "weights_of"]
 
 CONFIDENCE = 0.95
-NORMAL = float(norm.ppf((1 + CONFIDENCE) / 2))
-"""Half an interval of `CONFIDENCE`, in standard deviations."""
-REPLICATES = 200
-METRICS = ("acc", "auc", "eer", "log_loss")
-_KEY = ("dataset", "quality", "method", "label", "video_id")
-"""Columns that identify a video of a split."""
+RESAMPLES = 1000
+_BLOCKS = 200
+"""Largest number of parts of the groups that are left out in turn."""
+_EQUAL = 1e-12
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Interval = tuple[float, float]
 
 
-def draw(videos: int) -> NDArray[np.int64]:
-    """How often each video is drawn, [R, V]: as many videos as there are, with replacement, `REPLICATES` times."""
-    return np.random.default_rng(0).multinomial(videos, np.full(videos, 1 / videos), size=REPLICATES)
+def weights_of(groups: int) -> Integers:
+    """Weights of groups for `find_interval`, [1 + B + R, G].
+
+    All groups once; all but each of B blocks; and as many as there are, drawn with replacement, `RESAMPLES` times.
+    """
+    blocks = min(groups, _BLOCKS)
+    block = np.random.default_rng(1).permutation(groups) % blocks
+    left_out = (block != np.arange(blocks)[:, None]).astype(np.int64)
+    drawn = np.random.default_rng(0).multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES)
+    return np.concatenate([np.ones((1, groups), np.int64), left_out, drawn])
 
 
-def half_intervals(scores: pa.Table) -> dict[str, dict[str, float | None]]:
-    """Half the width of the interval of `CONFIDENCE` around each metric, of frames and of videos.
-
-    It covers the choice of videos, not that of a training's seed.
+def find_interval(values: Floats) -> Interval | None:
+    """The interval of `CONFIDENCE` of a statistic.
 
     Args:
-        scores: rows of scores.parquet, of one corruption.
+        values: the statistic under each row of `weights_of`; draws that are not a number are left out.
 
     Returns:
-        `frame` and `video`, each by metric; None with fewer than two videos of a class, where no interval is known.
+        None for fewer than two groups, if the statistic is undefined, or if all draws are equal: their lack of spread
+        then only says that the data have no error, not that others would have none.
     """
-    found: dict[str, dict[str, float | None]] = {}
-    for unit, rows in (("frame", scores), ("video", score_videos(scores))):
-        keys = video_keys(rows)
-        distinct = pc.unique(keys)
-        labels, logits, values = (rows[name].to_numpy() for name in ("label", "logit", "score"))
-        videos: Any = pc.index_in(keys, value_set=distinct)
-        places = videos.to_numpy()
-        known = all(len(np.unique(places[labels == label])) > 1 for label in (0, 1)) and np.isfinite(logits).all()
-        draws = draw(len(distinct)) if known else None
-        found[unit] = {
-            metric: None
-            if draws is None
-            else NORMAL * spread_of(replicate(metric, values, labels, logits, places, draws))
-            for metric in METRICS
-        }
-    return found
+    blocks = len(values) - 1 - RESAMPLES
+    value, without, draws = values[0], values[1 : 1 + blocks], values[1 + blocks :]
+    draws, without = draws[np.isfinite(draws)], without[np.isfinite(without)]
+    if blocks < 2 or not np.isfinite(value) or len(draws) < RESAMPLES / 2 or np.ptp(draws) < _EQUAL:
+        return None
+    below = np.mean(draws < value - _EQUAL) + np.mean(np.abs(draws - value) <= _EQUAL) / 2
+    bias = norm.ppf(np.clip(below, 1 / RESAMPLES, 1 - 1 / RESAMPLES))
+    errors = without.mean() - without
+    scale = 6 * float((errors**2).sum()) ** 1.5
+    skew = float((errors**3).sum()) / scale if scale else 0.0
+    # Draws of G groups deviate too little, by sqrt((G - 1) / G), and normally distributed only for many groups.
+    tail = np.sqrt(blocks / (blocks - 1)) * t.ppf((1 - CONFIDENCE) / 2, blocks - 1)
+    shares = [norm.cdf(bias + (bias + z) / (1 - skew * (bias + z))) for z in (tail, -tail)]
+    low, high = np.quantile(draws, shares)
+    return float(low), float(high)
 
 
-def video_keys(rows: pa.Table) -> "pa.Array[Any]":
-    """A name for each row's video, which is unique in a split."""
-    parts: Any = [rows[name].cast(pa.string()) for name in _KEY]
-    keys: pa.ChunkedArray[Any] = pc.binary_join_element_wise(*parts, "\x1f")
-    return keys.combine_chunks()
+def mean_interval(values: Floats, groups: NDArray[np.str_]) -> Interval | None:
+    """The interval of a mean over samples [N], by names of their groups [N]; values that are no number are left out."""
+    known = np.isfinite(values)
+    names, places = np.unique(groups[known], return_inverse=True)
+    if len(names) < 2:
+        return None
+    weights = weights_of(len(names))
+    sums, counts = (weights @ np.bincount(places, one) for one in (values[known], known[known]))
+    return find_interval(sums / counts)
 
 
-def replicate(
-    metric: str, scores: Floats, labels: NDArray[Any], logits: Floats, videos: NDArray[Any], draws: NDArray[Any]
-) -> Floats:
-    """Compute a metric of N samples with each sample counted as often as its video is drawn.
+def combine(values: Floats) -> tuple[float, float | None, Interval | None]:
+    """Combine a statistic over the seeds of a training.
 
     Args:
-        metric: as in `facemill.pipeline.evaluate.Metrics`; with all videos drawn once, the result is the same.
-        scores, labels, logits, videos: of the samples, [N]; a video is a column of `draws`.
-        draws: how often each video is drawn, [R, V].
+        values: the statistic under each row of `weights_of`, for each seed, [S, 1 + B + R].
 
     Returns:
-        [R]; not a number where a draw lacks what the metric needs.
+        its mean over seeds, its standard deviation over them (None for one seed), and the interval of the mean, whose
+        width is that of the choice of groups and, with several seeds, of the mean over seeds, by Student's factor.
     """
-    if metric in ("acc", "log_loss"):
-        values = (scores > 0.5) == (labels == 1)
-        if metric == "log_loss":
-            epsilon = np.finfo(np.float64).eps
-            values = -np.log(np.clip(np.where(labels == 1, scores, 1 - scores), epsilon, 1 - epsilon))
-        sums = np.bincount(videos, values.astype(np.float64), minlength=draws.shape[1])
-        with np.errstate(invalid="ignore"):  # a draw may have no video of a source
-            return np.asarray(draws @ sums / (draws @ np.bincount(videos, minlength=draws.shape[1])))
-    ranks, place = np.unique(-logits, return_inverse=True)  # from the highest logit to the lowest; equal ones together
-    found = [_rank_metric(metric, place, labels, draw[videos], len(ranks)) for draw in draws]
-    return np.array(found, np.float64)
+    seeds, mean = values[:, 0], float(values[:, 0].mean())
+    interval = find_interval(values.mean(0))
+    if len(values) == 1:
+        return mean, None, interval
+    spread = float(seeds.std(ddof=1))
+    if interval is not None:
+        half = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * spread / np.sqrt(len(values))
+        interval = mean - float(np.hypot(mean - interval[0], half)), mean + float(np.hypot(interval[1] - mean, half))
+    return mean, spread, interval
 
 
-def _rank_metric(metric: str, place: NDArray[Any], labels: NDArray[Any], weights: NDArray[Any], ranks: int) -> float:
-    fakes = np.bincount(place, weights * (labels == 1), minlength=ranks)
-    reals = np.bincount(place, weights * (labels == 0), minlength=ranks)
-    if not fakes.sum() or not reals.sum():
-        return float("nan")
-    above = np.cumsum(fakes)
-    if metric == "auc":
-        return float((reals * (above - fakes / 2)).sum() / (fakes.sum() * reals.sum()))
-    fpr, tpr = (np.concatenate([[0.0], np.cumsum(one) / one.sum()]) for one in (reals, fakes))
-    return float(np.interp(0.0, fpr + tpr - 1, fpr))
+def judge(
+    tables: Sequence[pa.Table], threshold: Sequence[float | None] | None = None, metrics: Iterable[str] = METRICS
+) -> dict[str, Any]:
+    """Compute metrics of frames or videos, with intervals, as JSON values; an undefined one is None.
 
+    Args:
+        tables: scores of the same samples, one table for each seed of a training; usually one.
+        threshold: log-odds chosen on validation, one for each table.
 
-def spread_of(draws: Floats) -> float:
-    """Standard deviation of those draws [R] that are numbers."""
-    known = draws[np.isfinite(draws)]
-    return float(known.std()) if len(known) else float("nan")
+    Returns:
+        `reals`, `fakes`, `groups` (how many), each metric (its mean over seeds), `intervals` ([low, high] by metric)
+        and, with several seeds, `spread` (the standard deviation over seeds, by metric). Intervals cover the choice of
+        clip groups, and with several seeds that of a training's seed.
+    """
+    first, wanted = tables[0], tuple(metrics)
+    names, places = np.unique(first["group"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
+    fakes = int(first["label"].to_numpy().sum())
+    reals = len(first) - fakes
+    found: dict[str, Any] = {"reals": reals, "fakes": fakes, "groups": len(names)}
+    intervals: dict[str, Any] = {}
+    spread: dict[str, Any] = {}
+    measured = []
+    for table, limit in zip(tables, threshold or [None] * len(tables), strict=True):
+        scores, labels, logits = (table[name].to_numpy() for name in ("score", "label", "logit"))
+        judged = Judged(scores, labels, logits, places, len(names), threshold=limit)
+        measured.append(judged.measure(weights_of(len(names)), wanted) if len(names) else {})
+    for name in wanted:
+        values = np.array([one[name] for one in measured]) if len(names) else np.full((1, 1 + RESAMPLES), np.nan)
+        mean, deviation, interval = combine(values)
+        found[name] = measurable(name, mean, reals)
+        known = found[name] is not None
+        intervals[name] = [*interval] if known and interval is not None else None
+        spread[name] = deviation if known else None
+    return {**found, "intervals": intervals, **({"spread": spread} if len(tables) > 1 else {})}

@@ -1,7 +1,7 @@
 """Classification metrics of scores: frame-level and video-level; overall, per dataset and per method.
 
-A score is the probability of fake, 0..1; a label is 0 for real and 1 for fake. Ranking metrics (AUC, EER, AP and the
-ROC curve) use log-odds, since scores tie at 1.0 from log-odds of 37 on; ACC and log loss use scores.
+A score is the probability of fake, 0..1; a label is 0 for real and 1 for fake. Ranking metrics (AUC, EER, AP, TPR at a
+given FPR and the ROC curve) use log-odds, since scores tie at 1.0 from log-odds of 37 on; the others use scores.
 """
 
 from collections.abc import Iterator
@@ -11,22 +11,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torchmetrics.functional.classification import (
-    binary_accuracy,
-    binary_auroc,
-    binary_average_precision,
-    binary_roc,
-)
+from scipy.special import expit
 
-from facemill.pipeline.evaluate.auroc import ranks
+from facemill import ConfigError
+from facemill.pipeline.evaluate.weighted import METRICS, RATES, Judged
 
 __all__ = [
+    "AGGREGATE",
     "DatasetGroup",
     "MethodGroup",
     "Metrics",
+    "check_aggregate",
     "compute_metrics",
+    "measurable",
     "roc_curve",
     "score_videos",
     "split_datasets",
@@ -34,6 +32,8 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+AGGREGATE = "mean"
+"""How a video's score is made of those of its frames, unless another way is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +43,37 @@ class Metrics:
     Attributes:
         reals, fakes: number of samples of each class.
         acc: accuracy with a threshold of 0.5 (above: fake); needs at least one score.
-        auc: area under the ROC curve; needs both classes, like `eer` and `ap`.
+        balanced_acc: mean of the accuracies of reals and of fakes; needs both classes, like the next ones up to `ap`.
+        acc_val, balanced_acc_val: the same at the threshold chosen on validation; need one.
+        auc: area under the ROC curve.
+        partial_auc: of the part up to a false positive rate of 0.1, scaled so that chance is 0.5 (McClish, 1989).
         eer: equal error rate: where the false positive rate equals the false negative rate, interpolated
             linearly on the ROC curve.
         ap: average precision, with fakes as positives.
+        tpr_at_fpr_1, tpr_at_fpr_01: highest true positive rate of a threshold whose false positive rate is at most 1 %
+            or 0.1 %; need 100 or 1,000 reals, since fewer cannot show such a rate.
         log_loss: mean binary cross-entropy in nats, scores clipped to one float64 epsilon from 0 and 1;
-            needs at least one score.
+            needs at least one score, like the next ones.
+        brier: mean squared difference between score and label.
+        ece: expected calibration error: mean absolute difference between the mean score and the share of fakes in
+            each of 15 equal bins of the score, weighted by their samples.
     """
 
     reals: int
     fakes: int
     acc: float | None
+    balanced_acc: float | None
+    acc_val: float | None
+    balanced_acc_val: float | None
     auc: float | None
+    partial_auc: float | None
     eer: float | None
     ap: float | None
+    tpr_at_fpr_1: float | None
+    tpr_at_fpr_01: float | None
     log_loss: float | None
+    brier: float | None
+    ece: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +95,29 @@ class MethodGroup:
     rows: pa.Table
 
 
-def compute_metrics(scores: ArrayLike, labels: ArrayLike, logits: ArrayLike | None = None) -> Metrics:
+def compute_metrics(
+    scores: ArrayLike, labels: ArrayLike, logits: ArrayLike | None = None, *, threshold: float | None = None
+) -> Metrics:
     """Compute metrics of scores in 0..1 [N] against labels [N]; all None if a score is not finite.
 
     Args:
         logits: log-odds [N] to rank by; None to rank by scores.
+        threshold: log-odds chosen on validation; None if there is none.
     """
     values, truth = np.asarray(scores, np.float64), np.asarray(labels, np.int64)
     fakes = int(truth.sum())
     reals = len(truth) - fakes
-    acc = auc = eer = ap = log_loss = None
+    found = dict.fromkeys(METRICS, np.array([np.nan]))
     if len(values) and np.isfinite(values).all():
-        target = torch.tensor(truth)  # a copy: Arrow's arrays are read-only
-        acc, log_loss = float(binary_accuracy(torch.tensor(values), target)), _log_loss(values, truth)
-        if reals and fakes:
-            ranking = values if logits is None else np.asarray(logits, np.float64)
-            preds = ranks(torch.tensor(ranking))
-            auc, ap = float(binary_auroc(preds, target)), float(binary_average_precision(preds, target))
-            eer = _equal_error_rate(*roc_curve(ranking, truth))
-    return Metrics(reals, fakes, acc, auc, eer, ap, log_loss)
+        ranking = values if logits is None else logits
+        judged = Judged(values, truth, ranking, np.zeros(len(values), int), 1, threshold=threshold)
+        found = judged.measure(np.ones((1, 1), np.int64))
+    return Metrics(reals, fakes, **{name: measurable(name, float(value[0]), reals) for name, value in found.items()})
+
+
+def measurable(metric: str, value: float, reals: int) -> float | None:
+    """The value of a metric, or None if it is not a number or there are too few reals to measure it."""
+    return value if np.isfinite(value) and (metric not in RATES or reals * RATES[metric] >= 1) else None
 
 
 def roc_curve(ranking: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
@@ -105,32 +125,61 @@ def roc_curve(ranking: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
 
     Needs both classes.
     """
-    preds, target = torch.tensor(ranking, dtype=torch.float64), torch.tensor(labels, dtype=torch.int64)
-    fpr, tpr, _ = binary_roc(ranks(preds), target)
-    return fpr.double().numpy(), tpr.double().numpy()
+    values = np.asarray(ranking, np.float64)
+    judged = Judged(values, labels, values, np.zeros(len(values), int), 1)
+    (false,), (true,) = judged.curve(np.ones((1, 1), np.int64))
+    return false / false[-1], true / true[-1]
 
 
-def score_videos(frames: pa.Table) -> pa.Table:
-    """Average the scores of each video's frames: a row per video, in order of first appearance.
+def check_aggregate(name: str) -> str:
+    """Return the name of a way to score videos.
+
+    Raises:
+        ConfigError: if it is not `mean`, `median`, `max` or `top:K`.
+    """
+    if name in ("mean", "median", "max") or (name.startswith("top:") and name[4:].isdecimal() and int(name[4:])):
+        return name
+    raise ConfigError(
+        f"A video is not scored by {name!r}: choose mean, median, max or top:K, the mean of the K highest."
+    )
+
+
+def score_videos(frames: pa.Table, aggregate: str = AGGREGATE) -> pa.Table:
+    """Score each video by its frames: a row per video, in order of first appearance.
 
     A `video_id` is unique only within a dataset, quality, split, method and label; each corruption of a video has
     its own row. A video's log-odds are those of its score, but computed from its frames' log-odds, so that they
     rank videos like their scores, and still do where all scores are 1.0.
 
+    Args:
+        aggregate: `mean`, `median` or `max` of the frames' scores, or `top:K`, the mean of the K highest.
+
     Returns:
-        columns dataset, quality, split, method, label, video_id, corruption, severity, score, logit, frames.
+        columns dataset, quality, split, method, label, video_id, corruption, severity, group, score, logit, frames.
     """
     keys = ["dataset", "quality", "split", "method", "label", "video_id", "corruption", "severity"]
     # With several threads, the order of rows is not deterministic.
-    grouped = frames.group_by(keys, use_threads=False).aggregate(
-        [("score", "mean"), ("score", "count"), ("logit", "list")]
-    )
-    logits: Any = grouped["logit_list"].combine_chunks()  # a ListArray
-    starts, values = logits.offsets.to_numpy()[:-1], logits.values.to_numpy()
+    grouped = frames.group_by(keys, use_threads=False).aggregate([("logit", "list"), ("group", "first")])
+    lists: Any = grouped["logit_list"].combine_chunks()  # a ListArray
+    starts, counts, values = lists.offsets.to_numpy()[:-1], np.diff(lists.offsets.to_numpy()), lists.values.to_numpy()
+    if aggregate != "mean":
+        video = np.repeat(np.arange(len(counts)), counts)
+        values = values[np.lexsort((-values, video))]  # the highest first, in each video
+        place = np.arange(len(values)) - starts[video]
+        if aggregate == "median":
+            kept = (place >= (counts[video] - 1) // 2) & (place <= counts[video] // 2)
+        else:
+            kept = place < (1 if aggregate == "max" else int(aggregate.removeprefix("top:")))
+        values = values[kept]
+        starts = np.searchsorted(video[kept], np.arange(len(counts)))
     # log(mean of p) - log(mean of 1 - p), where log p = -log(1 + exp(-logit)); the counts cancel out.
-    fake, real = (np.logaddexp.reduceat(-np.logaddexp(0, sign * values), starts) for sign in (-1, 1))
-    videos = grouped.select([*keys, "score_mean"]).append_column("logit", pa.array(fake - real))
-    return videos.append_column("frames", grouped["score_count"]).rename_columns([*keys, "score", "logit", "frames"])
+    fake, real = (
+        np.logaddexp.reduceat(-np.logaddexp(0, sign * values), starts) if len(values) else values for sign in (-1, 1)
+    )
+    logits = fake - real
+    added: dict[str, Any] = {"group": grouped["group_first"], "score": expit(logits), "logit": logits, "frames": counts}
+    columns: dict[str, Any] = {name: grouped[name] for name in keys} | added
+    return pa.table(columns)
 
 
 def split_datasets(rows: pa.Table) -> Iterator[DatasetGroup]:
@@ -148,15 +197,3 @@ def split_methods(rows: pa.Table) -> Iterator[MethodGroup]:
         for method in sorted(map(str, fakes["method"].unique().to_pylist())):
             rows_of_method = group.rows.filter((pc.field("label") == 0) | (pc.field("method") == method))
             yield MethodGroup(group.dataset, group.quality, method, rows_of_method)
-
-
-def _equal_error_rate(fpr: Floats, tpr: Floats) -> float:
-    # Interpolated, as the field reports it: torchmetrics takes the nearest threshold, which differs on small test sets.
-    # fpr - fnr rises strictly from -1 to 1, since each threshold accepts at least one more sample.
-    return float(np.interp(0.0, fpr + tpr - 1, fpr))
-
-
-def _log_loss(scores: Floats, labels: NDArray[np.int64]) -> float:
-    epsilon = np.finfo(np.float64).eps
-    of_truth = np.clip(np.where(labels == 1, scores, 1 - scores), epsilon, 1 - epsilon)
-    return float(-np.log(of_truth).mean())

@@ -1,8 +1,7 @@
-"""Metrics of a scores table: metrics.json, and tables for the terminal."""
+"""Metrics of scores tables: metrics.json, and tables for the terminal."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from rich.text import Text
 
 from facemill.manifests.printable import printable
 from facemill.manifests.storage import write_atomically
-from facemill.pipeline.evaluate.intervals import half_intervals
-from facemill.pipeline.evaluate.metrics import Metrics, compute_metrics, score_videos, split_datasets, split_methods
+from facemill.pipeline.evaluate.calibration import Thresholds
+from facemill.pipeline.evaluate.coverage import UNSCORED, count_unscored
+from facemill.pipeline.evaluate.intervals import judge
+from facemill.pipeline.evaluate.metrics import AGGREGATE, score_videos, split_datasets, split_methods
 from facemill.pipeline.evaluate.scores import NO_CORRUPTION
 
 __all__ = ["build_report", "metrics_table", "robustness_table", "write_report"]
@@ -26,24 +27,38 @@ _SHOWN = ("acc", "auc", "eer")  # the rest is in metrics.json: a terminal has 80
 _UNDEFINED = "-"
 
 
-def build_report(scores: pa.Table) -> Report:
+def build_report(
+    scores: pa.Table | Sequence[pa.Table],
+    *,
+    unscored: pa.Table | None = None,
+    aggregate: str = AGGREGATE,
+    thresholds: Sequence[Thresholds] | None = None,
+) -> Report:
     """Compute the metrics of a scores table, as JSON values; an undefined metric is None.
 
-    `frame` and `video` each hold `overall` (a `Metrics`), `datasets` (a list of rows: dataset, quality and their
-    `Metrics`) and `methods` (a list of rows: dataset, quality, method and that method's `Metrics`, its fakes against
-    the reals of the same dataset and quality). `robustness` holds `overall` (a list of rows: corruption, severity,
-    frame_auc and video_auc) and `datasets` (a list of such rows with dataset and quality). `intervals` holds, for
-    `frame` and `video`, half the width of the 95 % interval of each overall metric (see `half_intervals`).
+    `frame` and `video` each hold `overall`, `datasets` (a list of rows: dataset and quality) and `methods` (a list of
+    rows: dataset, quality, method, its fakes against the reals of the same dataset and quality). Each has the metrics
+    and intervals of `facemill.pipeline.evaluate.intervals.judge`, and what could not be scored: `videos_unscored` and
+    `frames_unscored`. `robustness` holds `overall` (a list of rows: corruption, severity, frame_auc and video_auc, each
+    with its interval) and `datasets` (a list of such rows with dataset and quality).
 
     Args:
         scores: rows of scores.parquet, of one or more datasets; corrupted images are used for `robustness` only.
+            Several tables are of the same samples, one for each seed of a training.
+        unscored: videos that could not be scored, wholly or in part: see `facemill.pipeline.evaluate.coverage`.
+        aggregate: how videos are scored: see `score_videos`.
+        thresholds: chosen on validation, one for each table.
     """
-    clean = scores.filter(pc.field("corruption") == NO_CORRUPTION)
+    tables = [scores] if isinstance(scores, pa.Table) else list(scores)
+    clean = [table.filter(pc.field("corruption") == NO_CORRUPTION) for table in tables]
+    corrupted = [table.filter(pc.field("corruption") != NO_CORRUPTION) for table in tables]
+    videos = [score_videos(table, aggregate) for table in clean]
+    unscored = UNSCORED.empty_table() if unscored is None else unscored
+    limits = thresholds or [Thresholds()] * len(tables)
     return {
-        "frame": _summary(clean),
-        "video": _summary(score_videos(clean)),
-        "intervals": half_intervals(clean),
-        "robustness": _robustness(scores.filter(pc.field("corruption") != NO_CORRUPTION)),
+        "frame": _summary(clean, [limit.frame for limit in limits], unscored),
+        "video": _summary(videos, [limit.video for limit in limits], unscored),
+        "robustness": _robustness(corrupted, aggregate),
     }
 
 
@@ -56,15 +71,24 @@ def write_report(report: Report, path: Path) -> None:
 def metrics_table(report: Mapping[str, Any], title: str | None = None) -> Table:
     """Table of frame-level and video-level ACC, AUC and EER.
 
-    One line for all, one for each dataset and quality if there are several, and one for each method.
+    One line for all, one for each dataset and quality if there are several, and one for each method. Below each: the
+    bounds of its intervals; with several seeds the deviations over them; and how many frames and videos could not be
+    scored. The lines below the first are always there, the others only if they say something.
     """
     table = Table("fakes of", title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for unit in ("frames", "videos"):
         table.add_column(unit, justify="right")
         for name in _SHOWN:
             table.add_column(name.upper(), justify="right")
-    for name, frame, video in zip(_line_names(report), _lines(report["frame"]), _lines(report["video"]), strict=True):
-        table.add_row(_plain(name), *_cells(frame), *_cells(video))
+    for name, *units in zip(_line_names(report), _lines(report["frame"]), _lines(report["video"]), strict=True):
+        table.add_row(_plain(name), *(cell for unit in units for cell in _cells(unit)))
+        for more, cells in _details(units):
+            if name == "all" or any(cell != _UNDEFINED for cell in cells if cell):
+                table.add_row(Text(f"  {more}", style="dim"), *cells)
+        lost = [units[0]["frames_unscored"], units[0]["videos_unscored"]]
+        if name == "all" or any(lost):
+            empty = [""] * len(_SHOWN)
+            table.add_row(Text("  not scored", style="dim"), str(lost[0]), *empty, str(lost[1]))
     return table
 
 
@@ -93,40 +117,41 @@ def robustness_table(report: Mapping[str, Any]) -> Table:
     return table
 
 
-def _summary(rows: pa.Table) -> Report:
+def _summary(tables: Sequence[pa.Table], limits: Sequence[float | None], unscored: pa.Table) -> Report:
+    def row(groups: Sequence[Any], *names: str) -> Report:
+        keys = {name: getattr(groups[0], name) for name in names}
+        counts = count_unscored(unscored, **keys)
+        return {**keys, **judge([group.rows for group in groups], limits), **counts}
+
     return {
-        "overall": asdict(_metrics(rows)),
-        "datasets": [
-            {"dataset": group.dataset, "quality": group.quality, **asdict(_metrics(group.rows))}
-            for group in split_datasets(rows)
-        ],
+        "overall": judge(tables, limits) | count_unscored(unscored),
+        "datasets": [row(groups, "dataset", "quality") for groups in zip(*map(split_datasets, tables), strict=True)],
         "methods": [
-            {"dataset": group.dataset, "quality": group.quality, "method": group.method, **asdict(_metrics(group.rows))}
-            for group in split_methods(rows)
+            row(groups, "dataset", "quality", "method") for groups in zip(*map(split_methods, tables), strict=True)
         ],
     }
 
 
-def _robustness(rows: pa.Table) -> Report:
+def _robustness(tables: Sequence[pa.Table], aggregate: str) -> Report:
     return {
-        "overall": list(_corruption_rows(rows)),
+        "overall": list(_corruption_rows(tables, aggregate)),
         "datasets": [
-            {"dataset": group.dataset, "quality": group.quality, **row}
-            for group in split_datasets(rows)
-            for row in _corruption_rows(group.rows)
+            {"dataset": groups[0].dataset, "quality": groups[0].quality, **row}
+            for groups in zip(*map(split_datasets, tables), strict=True)
+            for row in _corruption_rows([group.rows for group in groups], aggregate)
         ],
     }
 
 
-def _corruption_rows(rows: pa.Table) -> Iterator[Report]:
-    for key in rows.group_by(["corruption", "severity"], use_threads=False).aggregate([]).to_pylist():
+def _corruption_rows(tables: Sequence[pa.Table], aggregate: str) -> Iterator[Report]:
+    for key in tables[0].group_by(["corruption", "severity"], use_threads=False).aggregate([]).to_pylist():
         same = (pc.field("corruption") == key["corruption"]) & (pc.field("severity") == key["severity"])
-        frames = rows.filter(same)
-        yield {**key, "frame_auc": _metrics(frames).auc, "video_auc": _metrics(score_videos(frames)).auc}
-
-
-def _metrics(rows: pa.Table) -> Metrics:
-    return compute_metrics(rows["score"].to_numpy(), rows["label"].to_numpy(), rows["logit"].to_numpy())
+        frames = [table.filter(same) for table in tables]
+        row = dict(key)
+        for unit, chosen in (("frame", frames), ("video", [score_videos(table, aggregate) for table in frames])):
+            found = judge(chosen, metrics=["auc"])
+            row |= {f"{unit}_auc": found["auc"], f"{unit}_auc_interval": found["intervals"]["auc"]}
+        yield row
 
 
 def _line_names(report: Mapping[str, Any]) -> list[str]:
@@ -148,6 +173,18 @@ def _dataset(row: Mapping[str, Any]) -> str:
 
 def _cells(metrics: Mapping[str, Any]) -> list[str]:
     return [str(metrics["reals"] + metrics["fakes"]), *(_number(metrics[key]) for key in _SHOWN)]
+
+
+def _details(units: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
+    """The lines below a line of the table: bounds of intervals, and deviations over seeds."""
+
+    def cells(value: Callable[[Mapping[str, Any], str], float | None]) -> list[str]:
+        return [cell for unit in units for cell in ("", *(_number(value(unit, key)) for key in _SHOWN))]
+
+    yield "95 % low", cells(lambda unit, key: (unit["intervals"][key] or [None])[0])
+    yield "95 % high", cells(lambda unit, key: (unit["intervals"][key] or [None])[-1])
+    if "spread" in units[0]:
+        yield "± over seeds", cells(lambda unit, key: unit["spread"][key])
 
 
 def _number(value: float | None) -> str:

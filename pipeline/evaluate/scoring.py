@@ -14,7 +14,7 @@ from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector
 from facemill.pipeline.data import FaceDataset, FaceLoader, prepare
 from facemill.pipeline.data.split import refuse_not_finite
 from facemill.pipeline.evaluate.corruptions import Corruption, corrupt
-from facemill.pipeline.evaluate.scores import COPIED, NO_CORRUPTION, SCORES
+from facemill.pipeline.evaluate.scores import COPIED, NO_CORRUPTION, SCORES, name_groups
 
 __all__ = ["score_faces", "scores_table"]
 
@@ -80,9 +80,11 @@ def scores_table(
     refuse_not_finite(logits, samples, rows)
     order = np.argsort(rows, kind="stable")  # streams return samples in a different order
     logits = logits[order]
-    table = samples.select(COPIED).take(rows[order])
+    samples = samples.take(rows[order]).combine_chunks()
+    table = samples.select(COPIED)
     columns: dict[str, Any] = dict(zip(table.column_names, table.columns, strict=True))
     columns |= {"logit": logits, "score": expit(logits)}
     columns["corruption"] = [NO_CORRUPTION if corruption is None else corruption.name] * len(rows)
     columns["severity"] = [0 if corruption is None else corruption.severity] * len(rows)
+    columns["group"] = name_groups(samples)
     return pa.table(columns, schema=SCORES)

@@ -1,4 +1,4 @@
-"""Figures measured on scores, with intervals: test videos are resampled, and trainings differ by their seeds."""
+"""Figures measured on scores, with intervals: clip groups are resampled, and trainings differ by their seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from scipy.stats import t
 from torch.utils.flop_counter import FlopCounterMode
 
 from facemill.detectors.forgery import create
-from facemill.pipeline.evaluate.intervals import CONFIDENCE, NORMAL, draw, replicate, spread_of, video_keys
-from facemill.pipeline.evaluate.metrics import compute_metrics, score_videos
+from facemill.pipeline.evaluate.intervals import Interval, combine, weights_of
+from facemill.pipeline.evaluate.metrics import score_videos
+from facemill.pipeline.evaluate.scores import read_scores
+from facemill.pipeline.evaluate.weighted import Judged
 from facemill.pipeline.experiments.figures import Figure
 
 __all__ = ["Measured", "Scores", "count_size", "summarise"]
@@ -33,67 +33,60 @@ class Measured:
         mean: over seeds.
         seeds: number of trainings; 0 for a size, which is counted.
         spread: standard deviation over seeds; None for one seed.
-        half: half the width of the interval of `CONFIDENCE` around the mean; None for a size.
+        interval: of the mean; None for a size, or if it is not known.
     """
 
     mean: float
     seeds: int = 0
     spread: float | None = None
-    half: float | None = None
+    interval: Interval | None = None
 
 
 class Scores:
     """The scores of an evaluation.
 
-    Videos are drawn with replacement; the draws of two evaluations of one dataset are the same.
+    Clip groups are drawn with replacement; the draws of two evaluations of one dataset are the same.
+
+    Raises:
+        ConfigError: if the file is damaged or of an earlier version.
     """
 
     def __init__(self, path: Path) -> None:
-        self._rows = pq.read_table(path)
-        self._videos = pc.unique(video_keys(self._rows)).sort()
-        self._draws = draw(len(self._videos))
+        self._rows = read_scores(path)
+        self._groups = pc.unique(self._rows["group"]).sort()
+        self._weights = weights_of(len(self._groups))
 
-    def measure(self, figure: Figure) -> tuple[float, Floats] | None:
-        """Measure a figure, and on each draw [R], in the paper's unit; None if the scores lack its data or a class."""
+    def measure(self, figure: Figure) -> Floats | None:
+        """Measure a figure in the paper's unit, under each row of `weights_of`; the first is its value.
+
+        None if the scores lack its data or a class.
+        """
         parts = [self._measure(part) for part in figure.tested]
         known = [part for part in parts if part is not None]
-        if len(known) < len(parts):
-            return None
-        return float(np.mean([value for value, _ in known])), np.mean([draws for _, draws in known], axis=0)
+        return None if len(known) < len(parts) else np.mean(known, axis=0)
 
-    def _measure(self, figure: Figure) -> tuple[float, Floats] | None:
+    def _measure(self, figure: Figure) -> Floats | None:
         assert figure.source is not None
         degraded = (pc.field("corruption") == figure.corruption) & (pc.field("severity") == figure.severity)
         rows = self._rows.filter(figure.source.rows() & degraded)
-        if not len(rows):
-            return None
         if figure.unit == "video":
             rows = score_videos(rows)
-        logits, scores, labels = (rows[name].to_numpy() for name in ("logit", "score", "label"))
-        value = getattr(compute_metrics(scores, labels, logits), figure.metric)
-        if value is None or len(np.unique(labels)) < 2:
+        scores, labels, logits = (rows[name].to_numpy() for name in ("score", "label", "logit"))
+        if len(np.unique(labels)) < 2:
             return None
-        videos: Any = pc.index_in(video_keys(rows), value_set=self._videos)
-        draws = replicate(figure.metric, scores, labels, logits, videos.to_numpy(), self._draws)
-        return value * _PERCENT[figure.metric], draws * _PERCENT[figure.metric]
+        groups: Any = pc.index_in(rows["group"].combine_chunks(), value_set=self._groups)
+        judged = Judged(scores, labels, logits, groups.to_numpy(), len(self._groups))
+        return judged.measure(self._weights, [figure.metric])[figure.metric] * _PERCENT[figure.metric]
 
 
-def summarise(found: Sequence[tuple[float, Floats]]) -> Measured:
+def summarise(found: Sequence[Floats]) -> Measured:
     """Summarise a figure over seeds.
-
-    The interval's variance is that of the mean under draws of the test videos, and that of the mean over seeds, with
-    Student's factor. With one seed it lacks the second.
 
     Args:
         found: results of `Scores.measure`, one a seed.
     """
-    values = np.array([value for value, _ in found])
-    tested = NORMAL * spread_of(np.mean([draws for _, draws in found], axis=0))
-    if len(values) == 1:
-        return Measured(float(values[0]), 1, None, float(tested))
-    spread = float(values.std(ddof=1))
-    trained = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * spread / np.sqrt(len(values))
-    return Measured(float(values.mean()), len(values), spread, float(np.hypot(tested, trained)))
+    mean, spread, interval = combine(np.array(found))
+    return Measured(mean, len(found), spread, interval)
 
 
 def count_size(detector: str, options: Mapping[str, Any], metric: str) -> Measured:

@@ -31,7 +31,8 @@ class Line:
 
     Attributes:
         paper, ours: the paper's figure and ours; None if it is not printed, or not measured.
-        deviates: whether the difference exceeds the interval, or the last digit that the paper prints of a size.
+        deviates: whether the paper's figure is outside the interval, or that is not known; of a size, whether the
+            last digit that the paper prints differs.
     """
 
     row: str
@@ -47,19 +48,20 @@ class Line:
     def deviates(self) -> bool:
         if self.ours is None or self.paper is None:
             return False
+        if self.ours.interval is not None:
+            return not self.ours.interval[0] <= self.paper <= self.ours.interval[1]
         digits = len(f"{self.paper:g}".partition(".")[2])
-        bound = 0.5 * 10.0**-digits if self.ours.half is None else self.ours.half
-        return not abs(self.ours.mean - self.paper) <= bound  # also if the interval is not known
+        return self.ours.seeds > 0 or abs(self.ours.mean - self.paper) > 0.5 * 10.0**-digits
 
     def cells(self) -> list[str]:
         """Its text, a column each."""
         shown = [self.row, self.figure, "" if self.paper is None else f"{self.paper:g}"]
         if self.ours is None:
             return [*shown, "not measured", "", "", "", ""]
-        ours, half = self.ours, self.ours.half
+        ours = self.ours
         digits = 4 if self.figure.endswith("log-loss") else 2
         spread = "" if ours.spread is None else f"{ours.spread:.{digits}f}"
-        interval = "" if half is None else f"{ours.mean - half:.{digits}f} to {ours.mean + half:.{digits}f}"
+        interval = "" if ours.interval is None else " to ".join(f"{bound:.{digits}f}" for bound in ours.interval)
         difference = "" if self.difference is None else f"{self.difference:+.{digits}f}"
         numbers = [f"{ours.mean:.{digits}f}", spread, interval, difference]
         return [*shown, *numbers, "deviates" if self.deviates else ""]
@@ -152,12 +154,12 @@ def write_tables(tables: list[Table], folder: Path) -> list[Path]:
 def _csv(tables: list[Table]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    head = ("table", "row", "figure", "paper", "ours", "spread", "half_interval", "difference", "deviates", "seeds")
+    head = ("table", "row", "figure", "paper", "ours", "spread", "low", "high", "difference", "deviates", "seeds")
     writer.writerow(head)
     for table in tables:
         for line in table.lines:
             ours = line.ours
-            measured = ("",) * 3 if ours is None else (ours.mean, ours.spread, ours.half)
+            measured = ("",) * 4 if ours is None else (ours.mean, ours.spread, *(ours.interval or ("", "")))
             rest = (line.difference, line.deviates, "" if ours is None else ours.seeds)
             writer.writerow([table.name, line.row, line.figure, line.paper, *measured, *rest])
     return text.getvalue()

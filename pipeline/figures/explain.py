@@ -11,7 +11,7 @@ from torch import Tensor
 
 from facemill import DatasetError
 from facemill.detectors.forgery import ForgeryDetector
-from facemill.detectors.forgery.gradcam import grad_cam
+from facemill.detectors.forgery.gradcam import explanations
 from facemill.manifests.records import LABELS
 from facemill.pipeline.data import FaceDataset, collate, prepare
 from facemill.pipeline.data.split import refuse_not_finite
@@ -89,9 +89,8 @@ def _explain(
     images = prepare(collate(samples).to(device), detector.input_spec).images
     with torch.no_grad():
         scores = detector(images).score.cpu()
-        own = detector.explain(images)
     refuse_not_finite(scores.numpy(), faces.samples, np.array(indices))
-    maps = {"Grad-CAM": grad_cam(detector, images), **own}
+    maps = explanations(detector, images)
     heats = {name: torch.nan_to_num(heat.float()).cpu().numpy() for name, heat in maps.items()}
     rows = faces.samples.take(indices).select(["method", "video_id", "frame_index"]).to_pylist()
     return [

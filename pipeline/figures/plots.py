@@ -14,12 +14,27 @@ from matplotlib.figure import Figure
 
 from facemill.manifests.printable import printable
 from facemill.manifests.storage import write_atomically
-from facemill.pipeline.evaluate.metrics import compute_metrics, roc_curve, split_methods
+from facemill.pipeline.evaluate.metrics import AGGREGATE, compute_metrics, roc_curve, score_videos, split_methods
+from facemill.pipeline.evaluate.scores import NO_CORRUPTION
+from facemill.pipeline.evaluate.weighted import ECE_BINS
 
-__all__ = ["draw_roc", "draw_scores"]
+__all__ = ["draw_plots", "draw_reliability", "draw_roc", "draw_scores"]
 
 _REAL, _FAKE = "#3b76af", "#c8443c"
 _BINS = np.linspace(0, 1, 41).tolist()
+
+
+def draw_plots(scores: pa.Table, folder: Path, *, title: str, aggregate: str = AGGREGATE) -> None:
+    """Draw all plots of a scores table, of frames and of videos, into a folder.
+
+    Args:
+        title: with a place, `{}`, for what is drawn.
+        aggregate: how videos are scored: see `score_videos`.
+    """
+    frames = scores.filter(pc.field("corruption") == NO_CORRUPTION)
+    for unit, rows in (("frames", frames), ("videos", score_videos(frames, aggregate))):
+        for name, draw in (("roc", draw_roc), ("scores", draw_scores), ("reliability", draw_reliability)):
+            draw(rows, folder / f"{name}-{unit}.png", title=title.format(unit))
 
 
 def draw_roc(rows: pa.Table, path: Path, *, title: str) -> None:
@@ -63,6 +78,32 @@ def draw_scores(rows: pa.Table, path: Path, *, title: str) -> None:
         axes.figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
 
     _save(draw, path, title, (7.2, 4.2))
+
+
+def draw_reliability(rows: pa.Table, path: Path, *, title: str) -> None:
+    """Draw the share of fakes over the mean score as a PNG, in each of the bins of the calibration error.
+
+    Args:
+        rows: a scores table, of frames or of videos, without corruptions.
+    """
+
+    def draw(axes: Axes) -> None:
+        scores, labels = rows["score"].to_numpy(), rows["label"].to_numpy()
+        place = np.minimum((scores * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+        counts = np.bincount(place, minlength=ECE_BINS)
+        used = counts > 0
+        mean, share = (np.bincount(place, values, ECE_BINS)[used] / counts[used] for values in (scores, labels))
+        axes.plot([0, 1], [0, 1], color="0.75", linewidth=1, linestyle="--", zorder=0)
+        axes.plot(mean, share, color=_FAKE, marker="o", linewidth=1.3)
+        for x, y, count in zip(mean, share, counts[used], strict=True):
+            axes.annotate(str(count), (x, y), (0, 6), textcoords="offset points", fontsize=7, ha="center")
+        ece = compute_metrics(scores, labels).ece
+        shown = "" if ece is None else f", calibration error {ece:.3f}"
+        axes.set(
+            xlim=(-0.02, 1.02), ylim=(-0.05, 1.08), xlabel=f"mean score of the bin{shown}", ylabel="share of fakes"
+        )
+
+    _save(draw, path, title, (5.6, 5.2))
 
 
 def _draw_curve(axes: Axes, rows: pa.Table, name: str, **style: Any) -> None:

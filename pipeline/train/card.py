@@ -17,12 +17,14 @@ from facemill import __version__
 from facemill.manifests.printable import printable
 from facemill.manifests.shards.dataset import BUILD_FILE, STATE_FOLDER
 from facemill.manifests.storage import read_json, write_atomically
-from facemill.pipeline.evaluate.intervals import half_intervals
-from facemill.pipeline.evaluate.metrics import compute_metrics, score_videos
+from facemill.pipeline.evaluate.calibration import choose_thresholds, fit_temperature
+from facemill.pipeline.evaluate.intervals import judge
+from facemill.pipeline.evaluate.metrics import score_videos
 from facemill.pipeline.train.run_folder import CARD_FILE, CONDITIONS_FILE, TRAINED_ON_FILE, RunConfig
 
 __all__ = ["write_card", "write_imported_card"]
 
+_FIGURES = ("acc", "auc", "eer")
 _OF_MARKDOWN = {ord("`"): "\\x60", ord("|"): "\\x7c"}
 
 _TEXT = """\
@@ -66,7 +68,7 @@ Test figures are those of `facemill evaluate`, which writes them with intervals 
 them. facemill grants nothing.
 
 {limits}
-- Intervals are of 95 %, by resampling of the videos; another seed of the training changes figures too.
+- Intervals are of 95 %, by resampling of clip groups, an original with its fakes; another seed changes them too.
 """
 
 _IMPORTED = """\
@@ -211,18 +213,26 @@ def _samples(path: Path) -> Iterator[tuple[object, ...]]:
 def _figures(best: dict[str, float], scores: pa.Table | None) -> str:
     if scores is None:
         return f"AUC of frames: {best['val_auc']:.4f}; accuracy: {best['val_acc']:.4f}; intervals are not known."
-    halves, lines = half_intervals(scores), []
-    for unit, rows in (("frame", scores), ("video", score_videos(scores))):
-        found = asdict(compute_metrics(*(rows[name].to_numpy() for name in ("score", "label", "logit"))))
-        cells = [_figure(found[metric], halves[unit][metric]) for metric in ("acc", "auc", "eer")]
-        lines.append((f"{unit}s", found["reals"], found["fakes"], *cells))
-    return _table(("", "reals", "fakes", "ACC", "AUC", "EER"), lines)
+    lines = []
+    for unit, rows in (("frames", scores), ("videos", score_videos(scores))):
+        found = judge([rows], metrics=_FIGURES)
+        cells = [_figure(found[metric], found["intervals"][metric]) for metric in _FIGURES]
+        lines.append((unit, found["reals"], found["fakes"], *cells))
+    table = _table(("", "reals", "fakes", "ACC", "AUC", "EER"), lines)
+    chosen = choose_thresholds(scores)
+    limits = [f"{unit}s {limit:.4f}" for unit, limit in asdict(chosen).items() if limit is not None]
+    temperature = fit_temperature(scores["logit"], scores["label"])
+    known = "none fits them" if temperature is None else f"{temperature:.4f}, which scores are not divided by"
+    return (
+        f"{table}\n\nLog-odds with the highest balanced accuracy: {', '.join(limits) or 'not known'}. "
+        f"Temperature of the log-odds: {known}."
+    )
 
 
-def _figure(value: float | None, half: float | None) -> str:
+def _figure(value: float | None, interval: Sequence[float] | None) -> str:
     if value is None:
         return "undefined"
-    return f"{value:.4f} (interval not known)" if half is None else f"{value:.4f} ± {half:.4f}"
+    return f"{value:.4f} ({'interval not known' if interval is None else '{:.4f} to {:.4f}'.format(*interval)})"
 
 
 def _weights(config: RunConfig) -> str:

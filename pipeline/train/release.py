@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_model
 from torch import Tensor
@@ -18,7 +19,14 @@ from facemill.pipeline.evaluate.scoring import scores_table
 from facemill.pipeline.train.card import write_card
 from facemill.pipeline.train.checkpoints import read_checkpoint
 from facemill.pipeline.train.module import ForgeryModule
-from facemill.pipeline.train.run_folder import BEST_CHECKPOINT, METRICS_FILE, RunConfig, saved_model, write_model
+from facemill.pipeline.train.run_folder import (
+    BEST_CHECKPOINT,
+    METRICS_FILE,
+    VALIDATION_FILE,
+    RunConfig,
+    saved_model,
+    write_model,
+)
 
 __all__ = ["release", "try_release"]
 
@@ -83,6 +91,8 @@ def release(
     if "scored" in checkpoint:
         places, logits = checkpoint["scored"].numpy().T
         scores = scores_table(faces.val.samples, places.astype(np.int64), logits)
+        with atomic_path(out / VALIDATION_FILE) as temporary:
+            pq.write_table(scores, temporary)
     write_card(out, config, faces.roots, best, scores)
     content = {"epochs": config.train.epochs, **best}
     write_atomically(out / METRICS_FILE, f"{json.dumps(content, indent=2)}\n".encode())

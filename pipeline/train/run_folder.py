@@ -10,6 +10,7 @@ logs/               the same as TensorBoard events
 model.safetensors   the best weights, for release
 model.json          which network they are of, and its input: what `facemill.load_model` needs besides
 README.md           model card
+validation.parquet  scores of the validation split in the best epoch: thresholds and temperature are chosen on them
 metrics.json        of the best epoch; written last: marks the run as finished
 """
 
@@ -40,11 +41,14 @@ __all__ = [
     "METRICS_FILE",
     "MODEL_FILE",
     "TRAINED_ON_FILE",
+    "VALIDATION_FILE",
     "RunConfig",
     "load_run",
     "read_config",
     "read_trained_on",
     "saved_model",
+    "seed_folder",
+    "seed_runs",
     "write_config",
     "write_model",
     "write_trained_on",
@@ -55,6 +59,7 @@ CONFIG_FILE = "config.json"
 CONDITIONS_FILE = "conditions.json"
 METRICS_FILE = "metrics.json"
 TRAINED_ON_FILE = "trained_on.parquet"
+VALIDATION_FILE = "validation.parquet"
 LOG_FILE = "log.csv"
 LOGS_FOLDER = "logs"
 _IDENTIFIERS = ("dataset", "video_id", "image_sha256", "content_hash")
@@ -137,6 +142,26 @@ def read_trained_on(run: Path) -> pa.Table | None:
         return None
     except (pa.ArrowException, OSError, ValueError, LookupError) as error:
         raise ConfigError(f"{path} is damaged ({error}): delete it, or train again.") from None
+
+
+def seed_folder(out: Path, seed: int) -> Path:
+    """The run's folder of one of several seeds."""
+    return out / f"seed-{seed}"
+
+
+def seed_runs(folder: Path) -> list[Path]:
+    """The runs in a folder of several that differ by their seed, by seed; empty if it is no such folder.
+
+    Raises:
+        ConfigError: if they differ by more than their seed.
+    """
+    if (folder / CONFIG_FILE).exists():
+        return []
+    found = [path.parent for path in folder.glob(f"seed-*/{CONFIG_FILE}")]
+    runs = sorted((run for run in found if run.name[5:].isdecimal()), key=lambda run: int(run.name[5:]))
+    if len({read_config(run).model_dump_json(exclude={"seed", "facemill"}) for run in runs}) > 1:
+        raise ConfigError(f"The runs in {folder} differ by more than their seed: evaluate them one at a time.")
+    return runs
 
 
 def load_run(run: str | Path, device: torch.device | str = "cpu") -> tuple[ForgeryDetector, RunConfig]:

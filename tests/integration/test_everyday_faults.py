@@ -126,6 +126,7 @@ def outs(bench: Bench, out: object) -> dict[str, list[object]]:
         "export": ["export", bench.dataset, "--out", out],
         "train": [*bench.train()[:-2], "--out", out],
         "evaluate": [*bench.evaluate(), "--out", out],
+        "metrics": ["metrics", bench.scores, "--out", out],
         "explain": ["explain", bench.run, bench.toy, "--out", out],
         "demo": ["demo", "--out", out],
     }
@@ -134,6 +135,7 @@ def outs(bench: Bench, out: object) -> dict[str, list[object]]:
 def out_fault(command: str, kind: str) -> Fault:
     def prepare(bench: Bench) -> list[object]:
         (bench.root / "table.csv").write_text("path,label\nmanifest,0\n")
+        (bench.root / "scores").write_text("video,label,score\na,0,0.2\nb,1,0.7\n")
         place = bench.root / "place"
         if kind == "file":
             place.write_text("years of work")
@@ -179,7 +181,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     **{
         f"{command} --out {kind}": (out_fault(command, kind), "")
         for kind in ("file", "folder", "pipe", "below a file", "long name")
-        for command in ("scan", "merge", "build", "report", "export", "train", "evaluate", "explain", "demo")
+        for command in ("scan", "merge", "build", "report", "export", "train", "evaluate", "metrics", "explain", "demo")
         if (command, kind) not in {("report", "file"), ("explain", "folder")}
     },
     **{

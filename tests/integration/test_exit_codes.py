@@ -51,6 +51,8 @@ COMMANDS: dict[str, dict[int, list[str]]] = {
     "export": {0: ["export", "dataset", "--out", "new"], 2: ["export", "dataset", "--out", "toy"]},
     "train": {0: [*TRAIN, "--dry-run"], 2: [*TRAIN, "--set", "train.epochs=none"]},
     "evaluate": {0: ["evaluate", *USES_RUN, "--workers", "0"], 2: ["evaluate", *USES_RUN, "--split", "night"]},
+    "compare": {0: ["compare", "scored", "scored"], 2: ["compare", "scored"]},
+    "metrics": {0: ["metrics", "scores.csv", "--out", "new"], 2: ["metrics", "nowhere.csv", "--out", "new"]},
     "explain": {0: ["explain", *USES_RUN, "--samples", "1"], 2: ["explain", *USES_RUN, "--split", "night"]},
     "import-checkpoint": {
         0: ["import-checkpoint", "mat", "mat.pth", "--out", "new"],
@@ -88,6 +90,8 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "changed" / "wall.mp4").write_bytes(b"no video any more")
     shutil.copytree(root / "dataset", root / "damaged")
     (root / "damaged" / read_dataset(root / "damaged").shards[0].path).write_bytes(b"no shard any more")
+    (root / "scores.csv").write_text("video,label,score\na,0,0.2\nb,1,0.7\nc,0,0.8\nd,1,0.9\n")
+    assert run(root, "metrics", "scores.csv", "--out", "scored").code == 0
     torch.save({"state_dict": mat_tensors()}, root / "mat.pth")
     build_paper_data(root, "ffpp", "c40")
     lacking = build_paper_data(root / "empty", "ffpp", "c40")

@@ -19,6 +19,7 @@ def frame(video: str, score: float, *, method: str = "real", **fields: Any) -> d
         "track_id": 0,
         "corruption": "none",
         "severity": 0,
+        "group": video,
     }
     with np.errstate(divide="ignore"):
         logit = float(np.log(score) - np.log1p(-score))

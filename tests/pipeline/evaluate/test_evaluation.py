@@ -14,11 +14,14 @@ import pytest
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from facemill import ConfigError, DatasetError
+from facemill.manifests.schemas import VIDEOS, to_table
 from facemill.pipeline.evaluate import Evaluation, evaluate
-from facemill.pipeline.evaluate import evaluation as module
+from facemill.pipeline.evaluate.calibration import choose_thresholds
+from facemill.pipeline.figures import plots
 from facemill.pipeline.train import TrainResult
 from tests.pipeline.data.built import build, samples_of, video
 
+PLOTS = ("roc", "scores", "reliability")
 DRAWN: dict[str, int] = {}
 """Rows that each plot of `evaluation` was drawn from."""
 
@@ -26,8 +29,8 @@ DRAWN: dict[str, int] = {}
 @pytest.fixture(scope="module")
 def evaluation(finished: TrainResult, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("draw_roc", "draw_scores"):
-            patch.setattr(module, name, partial(_noted, getattr(module, name)))
+        for name in PLOTS:
+            patch.setattr(plots, f"draw_{name}", partial(_noted, getattr(plots, f"draw_{name}")))
         return evaluate(finished.run, [toy], tmp_path_factory.mktemp("evaluation"), robustness=True)
 
 
@@ -37,13 +40,13 @@ def _noted(draw: Callable[..., None], rows: pa.Table, path: Path, **how: str) ->
 
 
 def test_plots_are_of_crops_as_they_are_by_frame_and_by_video(evaluation: Evaluation) -> None:
-    frames, videos = ([f"{plot}-{unit}.png" for plot in ("roc", "scores")] for unit in ("frames", "videos"))
+    frames, videos = ([f"{plot}-{unit}.png" for plot in PLOTS] for unit in ("frames", "videos"))
     assert {**dict.fromkeys(frames, 12), **dict.fromkeys(videos, 2)} == DRAWN
 
 
 def test_it_leaves_scores_metrics_and_plots(evaluation: Evaluation) -> None:
-    plots = {f"{plot}-{unit}.png" for plot in ("roc", "scores") for unit in ("frames", "videos")}
-    assert {path.name for path in evaluation.out.iterdir()} == {"scores.parquet", "metrics.json", *plots}
+    drawn = {f"{plot}-{unit}.png" for plot in PLOTS for unit in ("frames", "videos")}
+    assert {path.name for path in evaluation.out.iterdir()} == {"scores.parquet", "metrics.json", *drawn}
 
 
 def test_the_metrics_are_scikit_learn_s_of_the_scores(evaluation: Evaluation) -> None:
@@ -114,3 +117,59 @@ def test_wrong_input_is_one_sentence(finished: TrainResult, toy: Path, tmp_path:
         evaluate(finished.run, [toy, toy], tmp_path)
     with pytest.raises(DatasetError, match="split 'tset'"):
         evaluate(finished.run, [toy], tmp_path, split="tset")
+
+
+def test_videos_are_scored_as_asked_and_thresholds_are_those_of_validation(
+    evaluation: Evaluation, finished: TrainResult, toy: Path, tmp_path: Path
+) -> None:
+    found = evaluate(finished.run, toy, tmp_path, video_score="max")
+    validation = pq.read_table(finished.run / "validation.parquet")
+    assert (len(validation), set(validation["split"].to_pylist())) == (12, {"val"})
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    [limits] = written["thresholds"]
+    assert limits == dataclasses.asdict(choose_thresholds(validation, "max"))
+    scores = pq.read_table(tmp_path / "scores.parquet").to_pandas()
+    right = (scores.logit > limits["frame"]) == (scores.label == 1)
+    assert found.metrics["frame"]["overall"]["acc_val"] == pytest.approx(right.mean())
+    videos = scores.groupby("video_id").agg({"logit": "max", "score": "max", "label": "first"})
+    right = (videos.logit > limits["video"]) == (videos.label == 1)
+    assert found.metrics["video"]["overall"]["acc_val"] == pytest.approx(right.mean())
+    brier = ((videos.score - videos.label) ** 2).mean()
+    assert found.metrics["video"]["overall"]["brier"] == pytest.approx(brier)
+    with pytest.raises(ConfigError, match="choose mean"):
+        evaluate(finished.run, toy, tmp_path, video_score="least")
+
+
+def test_scores_are_calibrated_only_if_asked(
+    evaluation: Evaluation, finished: TrainResult, toy: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    path = run / "validation.parquet"
+    validation = pq.read_table(path)
+    sure = np.where(np.arange(12) % 4 == 0, -6.0, 6.0) * (2 * validation["label"].to_numpy() - 1)
+    place = validation.schema.get_field_index("logit")
+    pq.write_table(validation.set_column(place, validation.schema.field(place), pa.array(sure)), path)
+    as_is, calibrated = (evaluate(run, toy, tmp_path / str(on), calibrated=on) for on in (False, True))
+    plain, scaled = (pq.read_table(one.out / "scores.parquet") for one in (as_is, calibrated))
+    temperature = 6 / np.log(3)  # three of four are right, so that the log-odds should be those of 3 to 1
+    written = json.loads((tmp_path / "True/metrics.json").read_text())
+    assert written["temperatures"] == [pytest.approx(temperature, rel=1e-4)]
+    assert scaled["logit"].to_numpy() == pytest.approx(plain["logit"].to_numpy() / temperature, rel=1e-4)
+    clean = pq.read_table(evaluation.out / "scores.parquet").filter(pa.compute.field("corruption") == "none")
+    assert plain["logit"].equals(clean["logit"])
+    path.unlink()
+    with pytest.raises(ConfigError, match="no validation scores that a temperature fits"):
+        evaluate(run, toy, tmp_path / "none", calibrated=True)
+
+
+def test_videos_without_a_crop_are_in_the_metrics_and_told(finished: TrainResult, tmp_path: Path) -> None:
+    listed = [video("a", 1, "test"), video("b", 0, "test"), video("c", 1, "test"), video("d", 0, "val")]
+    folder = build(tmp_path / "data", samples_of(listed[:2]))
+    pq.write_table(to_table(listed, VIDEOS), folder / "videos.parquet")
+    found = evaluate(finished.run, folder, tmp_path / "out")
+    assert found.metrics["video"]["overall"]["videos_unscored"] == 1
+    [method] = found.metrics["video"]["methods"]
+    assert method["videos_unscored"] == 1
+    [part] = found.metrics["parts"].values()
+    assert part["video"]["overall"]["videos_unscored"] == 1
+    assert any("1 videos could not be scored, c among them" in warning for warning in found.warnings)

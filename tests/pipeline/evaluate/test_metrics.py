@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,8 +10,17 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from sklearn import metrics as sk
 
-from facemill.pipeline.evaluate.metrics import compute_metrics, roc_curve, score_videos, split_datasets, split_methods
+from facemill import ConfigError
+from facemill.pipeline.evaluate.metrics import (
+    check_aggregate,
+    compute_metrics,
+    roc_curve,
+    score_videos,
+    split_datasets,
+    split_methods,
+)
 from facemill.pipeline.evaluate.report import build_report
+from facemill.pipeline.evaluate.weighted import Judged
 from tests.pipeline.evaluate.score_rows import frame, frames
 
 # Few distinct values, so that scores tie within and across the classes.
@@ -35,12 +46,46 @@ def test_metrics_are_those_of_scikit_learn(judged):
     assert (found.reals, found.fakes) == ((labels == 0).sum(), (labels == 1).sum())
     assert found.acc == pytest.approx(sk.accuracy_score(labels, scores > 0.5), abs=1e-6)
     assert found.log_loss == pytest.approx(sk.log_loss(labels, scores, labels=[0, 1]), abs=1e-9)
+    assert found.brier == pytest.approx(sk.brier_score_loss(labels, scores, pos_label=1), abs=1e-9)
     if found.reals and found.fakes:
         assert found.auc == pytest.approx(sk.roc_auc_score(labels, scores), abs=1e-6)
         assert found.ap == pytest.approx(sk.average_precision_score(labels, scores), abs=1e-6)
         assert found.eer == pytest.approx(equal_error_rate(scores, labels), abs=1e-6)
+        assert found.partial_auc == pytest.approx(sk.roc_auc_score(labels, scores, max_fpr=0.1), abs=1e-6)
+        assert found.balanced_acc == pytest.approx(sk.balanced_accuracy_score(labels, scores > 0.5), abs=1e-6)
     else:
-        assert (found.auc, found.ap, found.eer) == (None, None, None)
+        assert (found.auc, found.ap, found.eer, found.partial_auc, found.balanced_acc) == (None,) * 5
+
+
+def rate_at(labels, scores, most: float) -> float:
+    fpr, tpr, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
+    return max(tpr[fpr <= most])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rates_and_calibration_of_tied_scores(seed):
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 2, 2500)
+    scores = np.round(1 / (1 + np.exp(-random.normal(2 * labels - 1, 1.5))), 3)
+    found = compute_metrics(scores, labels, threshold=0.7)
+    assert found.tpr_at_fpr_1 == pytest.approx(rate_at(labels, scores, 0.01))
+    assert found.tpr_at_fpr_01 == pytest.approx(rate_at(labels, scores, 0.001))
+    assert found.acc_val == pytest.approx(sk.accuracy_score(labels, scores > 0.7))
+    assert found.balanced_acc_val == pytest.approx(sk.balanced_accuracy_score(labels, scores > 0.7))
+    error, bins = 0.0, np.digitize(scores, np.linspace(0, 1, 16)[1:-1])
+    for number in range(15):
+        chosen = bins == number
+        if chosen.any():
+            error += chosen.mean() * abs(scores[chosen].mean() - labels[chosen].mean())
+    assert found.ece == pytest.approx(error)
+
+
+def test_a_rate_needs_as_many_reals_as_can_show_it():
+    labels = [0] * 99 + [1] * 50
+    scores = np.linspace(0, 1, len(labels))
+    few, more = compute_metrics(scores, labels), compute_metrics([*scores, 0.0], [*labels, 0])
+    assert (few.tpr_at_fpr_1, few.tpr_at_fpr_01, few.acc_val) == (None, None, None)
+    assert (more.tpr_at_fpr_1, more.tpr_at_fpr_01) == (1, None)
 
 
 def test_metrics_of_many_scores():
@@ -53,10 +98,36 @@ def test_metrics_of_many_scores():
     assert found.eer == pytest.approx(equal_error_rate(scores, labels), abs=1e-6)
 
 
+@given(st.lists(st.tuples(SCORES, st.integers(0, 1), st.integers(0, 3)), min_size=2, max_size=40), st.integers(0, 99))
+@settings(max_examples=80, deadline=None)
+def test_a_group_counts_as_often_as_its_weight(judged, seed):
+    """Against scikit-learn with the weights given to each sample."""
+    scores, labels, groups = (np.array(column) for column in zip(*judged, strict=True))
+    weights = np.random.default_rng(seed).integers(0, 4, (3, 4))
+    found = Judged(scores, labels, scores, groups, 4).measure(weights)
+    for row, given_weights in enumerate(weights):
+        weight = given_weights[groups]
+        both = all(weight[labels == label].sum() for label in (0, 1))
+        assert both == bool(np.isfinite(found["auc"][row])) == bool(np.isfinite(found["eer"][row]))
+        if both:
+            for name, function, more in (
+                ("auc", sk.roc_auc_score, {}),
+                ("partial_auc", sk.roc_auc_score, {"max_fpr": 0.1}),
+                ("ap", sk.average_precision_score, {}),
+                ("log_loss", sk.log_loss, {}),
+                ("brier", sk.brier_score_loss, {}),
+            ):
+                assert found[name][row] == pytest.approx(
+                    function(labels, scores, sample_weight=weight, **more), abs=1e-9
+                )
+            repeated = np.repeat(np.arange(len(scores)), weight)
+            assert found["eer"][row] == pytest.approx(equal_error_rate(scores[repeated], labels[repeated]), abs=1e-6)
+
+
 @pytest.mark.parametrize(("scores", "labels"), [([], []), ([0.5, np.nan], [0, 1]), ([np.inf, 0.2], [0, 1])])
 def test_nothing_is_defined_without_finite_scores(scores, labels):
-    found = compute_metrics(scores, labels)
-    assert (found.acc, found.auc, found.eer, found.ap, found.log_loss) == (None,) * 5
+    found = dataclasses.asdict(compute_metrics(scores, labels, threshold=0.5))
+    assert {name for name, value in found.items() if value is not None} == {"reals", "fakes"}
 
 
 def test_perfect_and_inverted_scores():
@@ -126,6 +197,25 @@ def test_a_video_scores_the_mean_of_its_frames():
         ("b", 2, 1, "FaceSwap"),
     ]
     assert [video["score"] for video in videos] == pytest.approx([0.5, 0.7])
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "expected"),
+    [("median", [0.4, 0.7]), ("max", [0.9, 0.9]), ("top:2", [0.65, 0.7]), ("top:9", [0.5, 0.7]), ("mean", [0.5, 0.7])],
+)
+def test_a_video_is_scored_otherwise_if_asked(aggregate, expected):
+    fake = {"method": "FaceSwap"}
+    scored = (("a", 0.2, {}), ("b", 0.9, fake), ("a", 0.4, {}), ("a", 0.9, {}), ("b", 0.5, fake))
+    videos = score_videos(frames(*(frame(name, score, **fields) for name, score, fields in scored)), aggregate)
+    assert videos["score"].to_pylist() == pytest.approx(expected)
+    assert expit(videos["logit"].to_numpy()) == pytest.approx(expected)
+
+
+def test_other_ways_to_score_a_video_are_refused():
+    for name in ("min", "top:0", "top:", "top:x", "top"):
+        with pytest.raises(ConfigError, match="choose mean, median, max or top:K"):
+            check_aggregate(name)
+    assert check_aggregate("top:3") == "top:3"
 
 
 def test_a_video_is_known_by_dataset_quality_method_and_id_and_corruption():

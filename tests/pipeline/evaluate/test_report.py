@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
+from facemill.pipeline.evaluate.coverage import UNSCORED
 from facemill.pipeline.evaluate.report import build_report, metrics_table, robustness_table, write_report
 from tests.pipeline.evaluate.score_rows import frame, frames, random_frames
 
@@ -133,7 +134,8 @@ def test_the_tables_fit_a_terminal(scores):
 
 def test_the_table_of_one_dataset_names_methods_only():
     text = shown(metrics_table(build_report(random_frames({"NeuralTextures": 0.3}))))
-    assert [line.split()[0] for line in text.splitlines()[3:5]] == ["all", "NeuralTextures"]
+    named = [line.split()[0] for line in text.splitlines()[3:] if line.strip() and not line.startswith("   ")]
+    assert named == ["all", "NeuralTextures"]
 
 
 def test_names_are_not_taken_for_markup():
@@ -142,3 +144,24 @@ def test_names_are_not_taken_for_markup():
     text = shown(metrics_table(report), robustness_table(report))
     assert all(name in text for name in (*names[:3], r"\x1b[31mred"))
     assert "\x1b" not in text
+
+
+def test_every_line_has_intervals_and_what_was_not_scored(scores):
+    lost = {"dataset": "ffpp", "quality": "c23", "method": "FaceSwap", "video_id": "x", "frames": 3, "whole": False}
+    unscored = pa.Table.from_pylist([lost, {**lost, "video_id": "y", "frames": 0, "whole": True}], schema=UNSCORED)
+    report = build_report(scores, unscored=unscored)
+    for unit in ("frame", "video"):
+        rows = [report[unit]["overall"], *report[unit]["datasets"], *report[unit]["methods"]]
+        for row in rows:
+            low, high = row["intervals"]["brier"]
+            assert low < row["brier"] < high
+            assert row["intervals"]["tpr_at_fpr_01"] is None  # there are too few reals
+        counts = {row.get("method", row.get("dataset")): row["videos_unscored"] for row in rows}
+        assert counts == {None: 1, "ffpp": 1, "celebdf": 0, "Synthesis": 0, "Deepfakes": 0, "FaceSwap": 1}
+    for row in report["robustness"]["overall"]:
+        low, high = row["frame_auc_interval"]
+        assert low < row["frame_auc"] < high
+    lines = [line.split() for line in shown(metrics_table(report)).splitlines()]
+    assert [line[2:] for line in lines if line[:2] == ["not", "scored"]] == [["3", "1"]] * 3  # all, ffpp and FaceSwap
+    low, high = report["video"]["overall"]["intervals"]["eer"]
+    assert [line[-1] for line in lines if line[:2] == ["95", "%"]][:2] == [f"{low:.3f}", f"{high:.3f}"]

@@ -11,7 +11,7 @@ from facemill import DetectorError
 from facemill.detectors.forgery import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.evaluate.corruptions import Corruption
-from facemill.pipeline.evaluate.scores import SCORES
+from facemill.pipeline.evaluate.scores import SCORES, name_groups
 from facemill.pipeline.evaluate.scoring import score_faces
 from tests.manifests.small_dataset import Parts
 
@@ -93,3 +93,25 @@ def test_an_output_that_is_not_finite_is_an_error_that_names_the_sample(dataset)
 
     with pytest.raises(DetectorError, match="frame 12 of video ffpp-real-c23-000 of ffpp is not finite"):
         score_faces(Breaking(), FaceDataset(dataset, "train"), batch=3)
+
+
+def test_a_clip_group_is_an_original_with_its_fakes_in_all_qualities(scores):
+    assert dict(zip(scores["video_id"].to_pylist(), scores["group"].to_pylist(), strict=True)) == {
+        "ffpp-real-c23-000": "ffpp ffpp-real-000",
+        "ffpp-deepfakes-c23-000_003": "ffpp ffpp-real-000",
+    }
+    rows = [
+        {"dataset": dataset, "video_id": video, "method": method, "quality": quality, "source_id": source}
+        for dataset, video, method, quality, source in (
+            ("ffpp", "ffpp-real-c40-000", "real", "c40", None),
+            ("ffpp", "ffpp-swap-c40-000_003", "swap", "c40", "ffpp-real-c40-000"),
+            ("ffpp", "ffpp-swap-c23-000_003", "swap", "c23", "ffpp-real-c23-000"),
+            ("ffpp", "ffpp-swap-c23-999_003", "swap", "c23", None),  # its original is not known
+            ("other", "ffpp-real-c40-000", "real", "c40", None),
+        )
+    ]
+    assert name_groups(pa.Table.from_pylist(rows)).to_pylist() == [
+        *["ffpp ffpp-real-000"] * 3,
+        "ffpp ffpp-swap-999_003",
+        "other ffpp-real-000",
+    ]

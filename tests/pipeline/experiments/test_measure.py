@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from facemill.pipeline.evaluate.intervals import replicate
+from facemill.pipeline.evaluate.intervals import weights_of
 from facemill.pipeline.evaluate.metrics import compute_metrics, score_videos
 from facemill.pipeline.experiments import find_experiment
 from facemill.pipeline.experiments.figures import parse_figures
@@ -28,7 +28,7 @@ def value(scores: Scores, label: str) -> float:
     [figure] = parse_figures({label: 50.0})
     found = scores.measure(figure)
     assert found is not None
-    return found[0]
+    return float(found[0])
 
 
 def expected(table: pa.Table, metric: str) -> float:
@@ -58,8 +58,7 @@ def test_a_mean_is_that_of_its_parts(scores: Scores) -> None:
     found = scores.measure(mean)
     assert found is not None
     assert found[0] == pytest.approx(np.mean([value(scores, label) for label in labels]))
-    draws = [scores.measure(part)[1] for part in parts]  # type: ignore[index]
-    assert np.allclose(found[1], np.mean(draws, axis=0))
+    assert np.allclose(found, np.mean([scores.measure(part) for part in parts], axis=0))
 
 
 @pytest.mark.parametrize("label", ["FF++ c40 AUC", "Celeb-DF v2 AUC", "FF++ c23 contrast level 3 AUC"])
@@ -68,56 +67,34 @@ def test_a_figure_without_scores_is_not_measured(scores: Scores, label: str) -> 
     assert scores.measure(figure) is None
 
 
-@pytest.mark.parametrize("metric", ["acc", "auc", "eer", "log_loss"])
-def test_a_replicate_counts_each_video_as_often_as_it_is_drawn(metric: str) -> None:
-    """Against the metrics of a table in which a video's rows stand as often; scores tie."""
-    table = random_frames({"Deepfakes": 0.5})
-    scores, logits, labels = (table[name].to_numpy() for name in ("score", "logit", "label"))
-    logits = np.round(logits)
-    videos = np.unique(table["video_id"].to_numpy(zero_copy_only=False), return_inverse=True)[1]
-    draws = np.stack([np.ones(20, int), np.random.default_rng(0).multinomial(20, np.full(20, 0.05))])
-    found = replicate(metric, scores, labels, logits, videos, draws)
-    for draw, one in zip(draws, found, strict=True):
-        rows = np.repeat(np.arange(len(videos)), draw[videos])
-        assert one == pytest.approx(
-            getattr(compute_metrics(scores[rows], labels[rows], logits[rows]), metric), abs=1e-6
-        )
-
-
-def test_a_draw_without_a_class_has_no_auc() -> None:
-    draws = np.array([[1, 0], [1, 1]])
-    found = replicate("auc", np.array([0.2, 0.8]), np.array([0, 1]), np.array([-1.0, 1.0]), np.array([0, 1]), draws)
-    assert np.isnan(found[0])
-    assert found[1] == 1.0
-
-
 def test_an_interval_covers_the_true_accuracy_about_as_often_as_it_says() -> None:
     """300 test sets of 60 independent videos and three seeds, whose accuracies differ by a normal error."""
     random = np.random.default_rng(0)
-    draws = random.multinomial(60, np.full(60, 1 / 60), size=200)
+    weights = weights_of(60)
     covered = 0
     for _ in range(300):
         found = []
         for share in 0.7 + random.normal(0, 0.03, 3):
             hits = random.random(60) < share
-            scores = np.where(hits, 0.9, 0.1)
-            drawn = replicate("acc", scores, np.ones(60, int), scores, np.arange(60), draws)
-            found.append((100 * hits.mean(), 100 * drawn))
-        ours = summarise(found)
-        assert ours.half is not None
-        covered += abs(ours.mean - 70) <= ours.half
+            found.append(100 * (weights @ hits) / weights.sum(1))
+        interval = summarise(found).interval
+        assert interval is not None
+        covered += interval[0] <= 70 <= interval[1]
     assert 0.92 <= covered / 300 <= 1
 
 
 def test_one_seed_has_no_spread_and_equal_seeds_add_nothing() -> None:
-    draws = np.random.default_rng(0).normal(90, 2, 200)
-    one, three = summarise([(90.0, draws)]), summarise([(90.0, draws)] * 3)
+    draws = weights_of(40) @ np.random.default_rng(0).normal(90, 12, 40) / 40
+    one, three = summarise([draws]), summarise([draws] * 3)
     assert one.spread is None
-    assert three.spread == 0
-    assert one.half == pytest.approx(three.half) == pytest.approx(1.96 * draws.std(), rel=1e-3)
-    apart = summarise([(88.0, draws), (90.0, draws), (92.0, draws)])
-    assert apart.spread == 2
-    assert apart.half == pytest.approx(np.hypot(one.half, 4.303 * 2 / np.sqrt(3)), rel=1e-3)
+    assert three.spread == pytest.approx(0, abs=1e-9)
+    assert one.interval is not None
+    assert three.interval == pytest.approx(one.interval)
+    apart = summarise([draws - 2, draws, draws + 2])
+    assert apart.spread == pytest.approx(2)
+    assert apart.interval is not None
+    halves = [np.hypot(bound - one.mean, 4.303 * 2 / np.sqrt(3)) for bound in one.interval]
+    assert apart.interval == pytest.approx((one.mean - halves[0], one.mean + halves[1]), rel=1e-3)
 
 
 def test_sizes_of_the_paper_that_counts_as_we_do() -> None:

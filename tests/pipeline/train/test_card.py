@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -14,7 +13,8 @@ import yaml
 
 from facemill.manifests.storage import sha256_of
 from facemill.pipeline.data import FaceDataset
-from facemill.pipeline.evaluate.intervals import NORMAL, half_intervals
+from facemill.pipeline.evaluate.calibration import choose_thresholds, fit_temperature
+from facemill.pipeline.evaluate.intervals import judge
 from facemill.pipeline.evaluate.metrics import compute_metrics, score_videos
 from facemill.pipeline.evaluate.scoring import score_faces
 from facemill.pipeline.train import TrainResult, load_run
@@ -77,31 +77,21 @@ def test_the_manifest_is_named_by_its_hash(finished: TrainResult, toy: Path, tmp
     assert "AUC of frames: 0.7500; accuracy: 0.5000; intervals are not known." in card  # of an older checkpoint
 
 
-def test_intervals_are_those_of_resampled_videos(finished: TrainResult, toy: Path, tmp_path: Path) -> None:
+def test_intervals_are_those_of_resampled_groups(finished: TrainResult, toy: Path, tmp_path: Path) -> None:
     frames = random_frames({"swap": 0.5, "edit": 0.1})
-    halves = half_intervals(frames)
     card = write(finished, tmp_path / "run", toy, frames)
-    for unit in ("frame", "video"):
-        line = next(line for line in card.splitlines() if line.startswith(f"| {unit}s"))
-        for metric in ("acc", "auc", "eer"):
-            half = halves[unit][metric]
-            assert half is not None
-            assert f"± {half:.4f}" in line
+    for unit, rows in (("frames", frames), ("videos", score_videos(frames))):
+        line = next(line for line in card.splitlines() if line.startswith(f"| {unit}"))
+        for low, high in (judge([rows])["intervals"][metric] for metric in ("acc", "auc", "eer")):
+            assert f"({low:.4f} to {high:.4f})" in line
 
 
-def test_frames_of_one_video_are_not_independent() -> None:
-    """Ten copies of each frame are no more evidence; by resampling of frames, they would be."""
+def test_it_has_thresholds_and_temperature(finished: TrainResult, toy: Path, tmp_path: Path) -> None:
     frames = random_frames({"swap": 0.5, "edit": 0.1})
-    many = frames.take(np.repeat(np.arange(len(frames)), 10))
-    for metric, half in half_intervals(frames)["frame"].items():
-        assert half_intervals(many)["frame"][metric] == pytest.approx(half, rel=1e-6)
-
-
-def test_the_interval_of_accuracy_is_that_of_a_mean_over_videos() -> None:
-    videos = score_videos(random_frames({"swap": 0.5, "edit": 0.1}))
-    hits = (videos["score"].to_numpy() > 0.5) == (videos["label"].to_numpy() == 1)
-    half = half_intervals(random_frames({"swap": 0.5, "edit": 0.1}))["video"]["acc"]
-    assert half == pytest.approx(NORMAL * hits.std() / len(hits) ** 0.5, rel=0.15)
+    card = write(finished, tmp_path / "run", toy, frames)
+    chosen, temperature = choose_thresholds(frames), fit_temperature(frames["logit"], frames["label"])
+    assert f"balanced accuracy: frames {chosen.frame:.4f}, videos {chosen.video:.4f}. " in card
+    assert f"Temperature of the log-odds: {temperature:.4f}" in card
 
 
 def test_the_licence_is_that_of_the_first_weights(finished: TrainResult, toy: Path, tmp_path: Path) -> None:

@@ -1,0 +1,199 @@
+"""The commands that judge detectors by their scores: evaluate, compare, metrics."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from facemill.pipeline.commands.interrupts import interrupts
+from facemill.pipeline.commands.places import free_folder, local_path
+from facemill.pipeline.commands.printing import echo, echo_json, echo_table
+from facemill.pipeline.commands.shared import (
+    AsJson,
+    Data,
+    Device,
+    MayOverwrite,
+    Quiet,
+    Run,
+    Split,
+    VideoScore,
+    Workers,
+    progress,
+)
+
+__all__ = ["compare", "evaluate", "metrics"]
+
+Precision = Literal["float32", "bf16"]
+_SHOWN = ("acc", "auc", "eer", "ap", "log_loss")
+
+
+def evaluate(
+    run: Run,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for scores, metrics and plots.", parser=local_path)],
+    split: Split = "test",
+    robustness: Annotated[
+        bool,
+        typer.Option("--robustness", help="Also evaluate under contrast, saturation and compression at 5 levels."),
+    ] = False,
+    localisation: Annotated[
+        bool, typer.Option("--localisation", help="Also compare the detector's maps with the ground-truth masks.")
+    ] = False,
+    video_score: VideoScore = "mean",
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="Divide log-odds by the temperature that fits the validation scores.")
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Crops per forward pass.")] = 32,
+    device: Device = "auto",
+    workers: Workers = None,
+    precision: Annotated[Precision, typer.Option(help="bf16 is faster on a GPU.")] = "float32",
+    overwrite: MayOverwrite = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a split with a trained detector: metrics per frame and per video, per method and dataset, and plots.
+
+    RUN may be a folder of several seeds, whose mean and spread are given. Intervals are of 95 %, by resampling of clip
+    groups. Methods and datasets that the detector was trained on, and those that it was not, have separate tables.
+    """
+    from rich.console import Console
+
+    from facemill.pipeline.evaluate import evaluate as run_evaluation
+    from facemill.pipeline.evaluate import metrics_table, robustness_table, titled
+    from facemill.pipeline.evaluate.localisation import localisation_tables
+
+    interrupts.advice = "Interrupted: nothing was written, run the same command again."
+    free_folder(out, overwrite=overwrite, is_own=_is_evaluation)
+    with progress("scoring", None, quiet=quiet) as advance:
+        result = run_evaluation(
+            run,
+            data,
+            out,
+            split=split,
+            robustness=robustness,
+            localisation=localisation,
+            video_score=video_score,
+            calibrated=calibrated,
+            batch=batch,
+            device=device,
+            workers=workers,
+            precision=precision,
+            on_progress=advance,
+        )
+    _show_notes(result.warnings)
+    if as_json:
+        echo_json(result.metrics)
+        return
+    console = Console()
+    for title, part in titled(result.metrics):
+        console.print(metrics_table(part, title))
+        if robustness:
+            console.print(robustness_table(part))
+    for found in result.metrics["localisation"]:
+        console.print(*localisation_tables(found["rows"]))
+    echo(f"scores, metrics and plots -> {out}")
+
+
+def compare(
+    evaluations: Annotated[
+        list[Path], typer.Argument(help="Folders of two or more evaluations.", metavar="EVAL...", parser=local_path)
+    ],
+    video_score: VideoScore = "mean",
+    as_json: AsJson = False,
+) -> None:
+    """Compare evaluations of the same crops: differences with intervals, and tests of them.
+
+    Intervals and p are by resampling of clip groups; for AUC of videos, p is also that of DeLong's test, which takes
+    videos as independent. With three evaluations or more, p is corrected for the number of pairs (Holm).
+    """
+    from facemill.pipeline.evaluate.compare import compare as run
+
+    found = run(evaluations, video_score=video_score)
+    if as_json:
+        echo_json(found)
+        return
+    names = [chr(ord("A") + number) for number in range(len(evaluations))]
+    for name, folder in zip(names, evaluations, strict=True):
+        echo(f"{name} = {folder}")
+    left_out = f", {found['left_out']} left out that not all have" if found["left_out"] else ""
+    suffix = "_holm" if len(evaluations) > 2 else ""
+    rows = [
+        (
+            f"{row['unit']} {row['metric'].upper()}",
+            f"{names[row['second']]} - {names[row['first']]}",
+            *(f"{value:.4f}" for value in row["values"]),
+            f"{row['difference']:+.4f}",
+            _bounds(row["interval"], "+.4f"),
+            _p(row[f"p_bootstrap{suffix}"]),
+            _p(row[f"p_delong{suffix}"]),
+        )
+        for row in found["rows"]
+        if row["metric"] in _SHOWN
+    ]
+    head = ("", "pair", "first", "second", "difference", "95 % interval", "p", "DeLong")
+    echo_table(f"{found['samples']} crops{left_out}", head, rows)
+
+
+def metrics(
+    scores: Annotated[
+        Path, typer.Argument(help="CSV: video, label, score and more.", metavar="SCORES.csv", parser=local_path)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for metrics and plots.", parser=local_path)],
+    logits: Annotated[bool, typer.Option("--logits", help="Scores are log-odds, not probabilities.")] = False,
+    attributes: Annotated[
+        str | None, typer.Option(help="Columns between whose values to compare, such as sex.", metavar="A,B")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Score above which a video is called fake, chosen on other data.")
+    ] = None,
+    video_score: VideoScore = "mean",
+    overwrite: MayOverwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compute metrics, intervals and plots of scores of any detector, as `evaluate` does.
+
+    Columns: video, label (0 or real, 1 or fake), score; optionally frame, method, dataset, quality, and group, which
+    names videos that are not independent, such as an original and its fakes. A line without a score counts as not
+    scored. `facemill compare` takes the output folder, too.
+    """
+    from rich.console import Console
+
+    from facemill.pipeline.evaluate import metrics_table
+    from facemill.pipeline.evaluate.attributes import attributes_table
+    from facemill.pipeline.evaluate.elsewhere import evaluate_scores
+
+    names = attributes.split(",") if attributes else []
+    free_folder(out, overwrite=overwrite, is_own=_is_evaluation)
+    result = evaluate_scores(scores, out, logits=logits, attributes=names, threshold=threshold, video_score=video_score)
+    _show_notes(result.warnings)
+    if as_json:
+        echo_json(result.metrics)
+        return
+    console = Console()
+    console.print(metrics_table(result.metrics))
+    for name in names:
+        console.print(attributes_table(result.metrics["attributes"], name))
+    echo(f"scores, metrics and plots -> {out}")
+
+
+def _bounds(interval: Sequence[float] | None, form: str) -> str:
+    return "not known" if interval is None else " to ".join(format(bound, form) for bound in interval)
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _show_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        echo(f"Note: {note}", err=True)
+
+
+def _is_evaluation(folder: Path) -> bool:
+    """Whether a folder is an output of `evaluate` or `metrics`, and not of a training."""
+    from facemill.pipeline.evaluate.evaluation import SCORES_FILE
+    from facemill.pipeline.train.run_folder import CONFIG_FILE
+
+    found = (folder / SCORES_FILE).is_file() or any(folder.glob(f"seed-*/{SCORES_FILE}"))
+    return found and not (folder / CONFIG_FILE).exists()

@@ -1,0 +1,85 @@
+"""What an evaluation could not score: videos without a sample, and frames that failed in the build."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from facemill.manifests.schemas import FAILURES, VIDEOS, conform
+from facemill.manifests.shards.dataset import FAILURES_FILE, VIDEOS_FILE
+from facemill.pipeline.data.split import damage_told
+
+__all__ = ["UNSCORED", "count_unscored", "describe_unscored", "find_unscored", "only_unscored", "with_unscored"]
+
+_NAMES = ("dataset", "quality", "method", "video_id")
+_COLUMNS: Any = {**dict.fromkeys(_NAMES, pa.string()), "frames": pa.int64(), "whole": pa.bool_()}
+UNSCORED = pa.schema(_COLUMNS)
+"""A row for each video of which something could not be scored: how many frames, and whether all of it."""
+
+
+def find_unscored(folder: Path, split: str, samples: pa.Table) -> pa.Table:
+    """List the videos of a built dataset's split that have no sample, or frames that failed.
+
+    Args:
+        samples: the rows of samples.parquet that are scored.
+
+    Returns:
+        a table with schema `UNSCORED`; empty for a dataset without a list of videos.
+
+    Raises:
+        DatasetError: if a table is damaged.
+    """
+    if not (folder / VIDEOS_FILE).is_file():
+        return UNSCORED.empty_table()
+    with damage_told(folder / VIDEOS_FILE):
+        videos = conform(pq.read_table(folder / VIDEOS_FILE), VIDEOS).filter(pc.field("split") == split)
+    whole = pc.invert(pc.is_in(videos["video_id"], value_set=samples["video_id"].unique()))
+    table = videos.select(list(_NAMES)).append_column("whole", whole)
+    lost = pa.table({"video_id": pa.array([], pa.string()), "frames": pa.array([], pa.int64())})
+    if (folder / FAILURES_FILE).is_file():
+        with damage_told(folder / FAILURES_FILE):
+            failures = conform(pq.read_table(folder / FAILURES_FILE), FAILURES)
+        counts = failures.group_by("video_id", use_threads=False).aggregate([("frames", "sum")])
+        lost = counts.select(["video_id", "frames_sum"]).rename_columns(["video_id", "frames"])
+    rows: Any = pc.index_in(table["video_id"], value_set=lost["video_id"].combine_chunks())
+    frames: Any = lost["frames"].combine_chunks().take(rows.combine_chunks()).fill_null(0)
+    table = table.append_column("frames", frames).select(UNSCORED.names).cast(UNSCORED)
+    return only_unscored(table)
+
+
+def count_unscored(unscored: pa.Table, **keys: str) -> dict[str, int]:
+    """Count the videos and frames of a dataset, quality or method that could not be scored.
+
+    Args:
+        keys: values of the columns; a method's reals are counted with it.
+    """
+    for name, value in keys.items():
+        same = pc.field(name) == value
+        unscored = unscored.filter(same | (pc.field(name) == "real") if name == "method" else same)
+    frames = pc.sum(unscored["frames"]).as_py()
+    return {"videos_unscored": int(pc.sum(unscored["whole"]).as_py() or 0), "frames_unscored": int(frames or 0)}
+
+
+def with_unscored(scores: pa.Table, unscored: pa.Table) -> pa.Table:
+    """A table with schema `UNSCORED` of all videos, so that what is scored says which methods there are."""
+    scored = scores.select(list(_NAMES)).append_column("frames", pa.repeat(0, len(scores)))
+    scored = scored.append_column("whole", pa.repeat(False, len(scores)))
+    return pa.concat_tables([scored.cast(UNSCORED), unscored])
+
+
+def only_unscored(videos: pa.Table) -> pa.Table:
+    """The rows of such a table of which something could not be scored."""
+    return videos.filter(pc.field("whole") | (pc.field("frames") > 0))
+
+
+def describe_unscored(unscored: pa.Table) -> Iterator[str]:
+    """Yield a sentence about the videos that could not be scored, if there are any."""
+    missing: list[Any] = unscored.filter(pc.field("whole"))["video_id"].to_pylist()
+    if missing:
+        yield (
+            f"{len(missing)} videos could not be scored, {min(missing)} among them: they are in no metric. "
+            "`facemill inspect` says why."
+        )
