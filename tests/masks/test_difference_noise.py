@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from facemill.masks.difference_noise import NoiseTable
 
@@ -10,10 +11,13 @@ BINS, FEWEST = 8, 50
 SIDE = 128
 
 
-def table(free: np.ndarray, otherwise: np.ndarray) -> NoiseTable:
-    """Of a frame whose texture grows from left to right; all energy is coding noise."""
-    columns = np.arange(SIDE, dtype=np.float32)
-    shown = SimpleNamespace(luma=np.tile(columns**2, (SIDE, 1)))
+GROWING = np.tile(np.arange(SIDE, dtype=np.float32) ** 2, (SIDE, 1))
+"""Luma whose texture grows from left to right."""
+
+
+def table(free: np.ndarray, otherwise: np.ndarray, luma: np.ndarray = GROWING) -> NoiseTable:
+    """Of one frame; all energy is coding noise."""
+    shown = SimpleNamespace(luma=luma)
     fine = np.full((1, SIDE, SIDE), 100, np.float32)
     return NoiseTable([shown], 1, free=free[None], otherwise=otherwise[None], fine=fine, coarse=np.zeros_like(fine))
 
@@ -36,3 +40,13 @@ def test_the_given_cells_are_used_if_there_are_fifty_for_each_eighth() -> None:
         free[0, :missing] = False
         otherwise[64:] = True
         assert np.abs(table(free, otherwise).expected(energy) - noise).max() < 1e-3
+
+
+def test_texture_counts_alike_along_rows_and_columns() -> None:
+    everywhere = np.ones((SIDE, SIDE), bool)
+    rng = np.random.default_rng(0)
+    luma, energy = rng.uniform(0, 255, (SIDE, SIDE)).astype(np.float32), rng.random((1, SIDE, SIDE), np.float32)
+    luma[:, : SIDE // 2] /= 8
+    upright, lying = (table(everywhere, everywhere, one).expected(other) for one, other in (
+        (luma, energy), (luma.T.copy(), energy.transpose(0, 2, 1))))  # fmt: skip
+    assert upright[0] == pytest.approx(lying[0].T, rel=1e-3)
