@@ -13,8 +13,10 @@ import signal
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -56,15 +58,22 @@ class Tests:
 
     def of(self, mutant: Mutant, limit_s: float) -> list[str]:
         """As many as take `limit_s` in all, but one at least if there is any."""
-        found: set[str] = set()
         lines: Any = self._data.contexts_by_lineno(str(ROOT / mutant.path))
-        for context in lines.get(mutant.line, ()):
+        nodes = self._in_contexts(lines.get(mutant.line, ()))
+        if len(nodes) < 2:
+            # What runs on import is known of no test, or of the first one only: tests of other lines use it.
+            nodes += [node for node in self._in_contexts(chain(*lines.values())) if node not in nodes]
+        total = 0.0
+        return [node for node in nodes if (total := total + self._seconds[node]) <= limit_s] or nodes[:1]
+
+    def _in_contexts(self, contexts: Iterable[str]) -> list[str]:
+        """The tests that coverage's contexts name, the fastest first."""
+        found: set[str] = set()
+        for context in set(contexts):
             node, _, phase = context.rpartition("|")
             # What a fixture of a whole file does is known of its first test only, and used by all.
             found |= {node} if phase == "run" else {node, *self._of_file[node.partition("::")[0]]}
-        nodes = sorted(found & self._seconds.keys(), key=lambda node: (self._seconds[node], node))
-        total = 0.0
-        return [node for node in nodes if (total := total + self._seconds[node]) <= limit_s] or nodes[:1]
+        return sorted(found & self._seconds.keys(), key=lambda node: (self._seconds[node], node))
 
 
 def is_noticed(work: tuple[Mutant, list[str]], limit_s: float) -> bool:
