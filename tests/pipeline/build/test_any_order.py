@@ -39,8 +39,8 @@ SHARDS = 3
 SETTINGS = ("crop.size=64", "sample.frames=2", "shards.samples_per_shard=4")
 BUILD = f"{STATE_FOLDER}/{BUILD_FILE}"
 OPERATIONS = ("fsync", "replace", "unlink")
-WORKER_STEPS, BUILD_STEPS = 36, 60
-"""About as many operations as a shard takes, and a build without its shards."""
+WORKER_STEPS, BUILD_STEPS, MERGE_STEPS = 36, 60, 50
+"""About as many operations as a shard takes, a build without its shards, and the merge."""
 
 
 def videos(root: Path) -> list[VideoEntry]:
@@ -272,19 +272,39 @@ def lasting(dataset: Path) -> dict[str, str]:
     }
 
 
-def test_any_order_of_workers_deaths_and_resumes_gives_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Builds]:
+    """Makes runs of a build, beside one without disturbances."""
     processes = Processes(monkeypatch)
     monkeypatch.setattr("facemill.pipeline.build.groups.clip_results", partial(clip_results, processes.step))
     monkeypatch.setattr(module, "EXECUTORS", module.EXECUTORS)
-    entries = videos(tmp_path)
-    recipe = load_recipe("default", SETTINGS)
+    entries, recipe = videos(tmp_path), load_recipe("default", SETTINGS)
     report = build(entries, recipe, tmp_path / "whole", executor="sequential", device="cpu")
     assert (report.shards, report.samples) == (SHARDS, 12)
     assert verify(tmp_path / "whole").ok
-    (tmp_path / "builds").mkdir()
-    run_state_machine_as_test(
-        partial(Builds, processes, tmp_path / "whole", tmp_path / "builds" / "out", entries, recipe),
-        settings=settings(max_examples=30, stateful_step_count=6, deadline=None),
-    )
+    return partial(Builds, processes, tmp_path / "whole", tmp_path / "out", entries, recipe)
+
+
+def test_a_worker_may_end_before_any_operation(builds: Callable[[], Builds]) -> None:
+    for last in range(WORKER_STEPS):
+        runs = builds()
+        assert runs.run_build([], [last]) is not None  # each time that a worker has ended, the files are looked at
+        assert content(runs.out) == content(runs.whole)
+        shutil.rmtree(runs.out)
+
+
+def test_a_build_may_end_before_any_operation_of_the_merge(builds: Callable[[], Builds], tmp_path: Path) -> None:
+    runs = builds()
+    runs.run_build([], [], part=(1, 1))
+    runs.out.rename(tmp_path / "built")
+    for last in range(MERGE_STEPS):
+        shutil.copytree(tmp_path / "built", runs.out)
+        runs.finish(last)
+        runs.check()
+        runs.finish(None)
+        assert content(runs.out) == content(runs.whole)
+        shutil.rmtree(runs.out)
+
+
+def test_any_order_of_workers_deaths_and_resumes_gives_the_same_bytes(builds: Callable[[], Builds]) -> None:
+    run_state_machine_as_test(builds, settings=settings(max_examples=15, stateful_step_count=6, deadline=None))
