@@ -52,8 +52,9 @@ class Tests:
         self._seconds: dict[str, float] = {}
         self._of_file: dict[str, list[str]] = defaultdict(list)
         for case in ElementTree.parse(contexts.with_suffix(".xml")).iter("testcase"):
-            file = f"{case.attrib['classname'].replace('.', '/')}.py"
-            self._seconds[node := f"{file}::{case.attrib['name']}"] = float(case.attrib["time"])
+            file, classes = _file_of(case.attrib["classname"])
+            node = "::".join([file, *classes, case.attrib["name"]])
+            self._seconds[node] = float(case.attrib["time"])
             self._of_file[file].append(node)
 
     def of(self, mutant: Mutant, limit_s: float) -> list[str]:
@@ -74,6 +75,14 @@ class Tests:
             # What a fixture of a whole file does is known of its first test only, and used by all.
             found |= {node} if phase == "run" else {node, *self._of_file[node.partition("::")[0]]}
         return sorted(found & self._seconds.keys(), key=lambda node: (self._seconds[node], node))
+
+
+def _file_of(classname: str) -> tuple[str, list[str]]:
+    """The file of a test and the classes that it is in, from JUnit's name for both."""
+    parts, classes = classname.split("."), []
+    while parts and not (ROOT / "/".join(parts)).with_suffix(".py").is_file():
+        classes.insert(0, parts.pop())
+    return "/".join(parts) + ".py", classes
 
 
 def is_noticed(work: tuple[Mutant, list[str]], limit_s: float) -> bool:
