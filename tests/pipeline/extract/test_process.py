@@ -223,3 +223,16 @@ def test_a_missing_frame_that_was_matched_is_uncertain_and_one_that_was_not_is_u
     items[number] = replace(fake, frames=[*[None] * 4, *fake.frames[4:]])
     told = {f.reason: f.frames for f in processed(clip, items).failures if f.video_id == "fake0"}
     assert (told[Reason.UNCERTAIN_TIME], told[Reason.UNMATCHED]) == (3, 1)
+
+
+def test_a_person_who_might_have_been_kept_and_is_not_gives_no_samples(
+    group: ClipGroup, resources: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That nothing is encoded for whom the selection has ruled out already only saves work."""
+    clip, items = read(replace(group, fakes=group.fakes[1:]), resources)
+    expected = processed(clip, items)
+    monkeypatch.setattr(process.TrackSelection, "may_still_keep", lambda *_: True)
+    result = processed(clip, items)
+    assert samples(result) == samples(expected)
+    assert result.failures == expected.failures
+    assert len({sample.record.track_id for sample in result.samples}) == 1
