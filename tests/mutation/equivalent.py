@@ -31,4 +31,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "return Thumbnails(np.stack([self.thumbnails[i] for i in order]), np.array(order, np.int64), times)",
         "return Thumbnails(np.stack([self.thumbnails[i] for i in order]), np.array(order, ), times)",
     ): "int64 is the default on 64-bit systems",
+    (
+        "pipeline/tracking/cuts.py",
+        "(likeness, coming), (other, going) = "
+        "(_displaced(thumbnails[middle + k], thumbnails[middle]) for k in (-PAN, PAN))",
+        "(likeness, coming), (other, going) = "
+        "(_displaced(thumbnails[middle - k], thumbnails[middle]) for k in (-PAN, PAN))",
+    ): "what comes and what goes are treated alike",
 }
