@@ -38,4 +38,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "(likeness, coming), (other, going) = "
         "(_displaced(thumbnails[middle - k], thumbnails[middle]) for k in (-PAN, PAN))",
     ): "what comes and what goes are treated alike",
+    (
+        "pipeline/extract/known_faces.py",
+        "table = self._file.read_row_group(number, use_threads=False)",
+        "table = self._file.read_row_group(number, use_threads=None)",
+    ): "None counts as False",
 }
