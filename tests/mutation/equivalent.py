@@ -43,4 +43,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "table = self._file.read_row_group(number, use_threads=False)",
         "table = self._file.read_row_group(number, use_threads=None)",
     ): "None counts as False",
+    (
+        "masks/pair_times.py",
+        "return np.full(len(real_times), -1, np.int64)",
+        "return np.full(len(real_times), -1, None)",
+    ): "int64 is the default on 64-bit systems",
 }
