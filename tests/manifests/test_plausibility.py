@@ -265,3 +265,9 @@ def test_auc_counts_pairs_of_positives_and_negatives():
     values, positive = rng.integers(0, 6, 40).astype(float), rng.random(40) < 0.4
     wins = [float(np.sign(p - n) + 1) / 2 for p in values[positive] for n in values[~positive]]
     assert auc(values, positive) == pytest.approx(np.mean(wins))
+
+
+def test_a_problem_names_its_place() -> None:
+    assert str(Problem("a.parquet", "it is broken")) == "a.parquet: it is broken."
+    whole = Problem("a.parquet", "it is broken", row=0, sample_id="v-f0", more=2)
+    assert str(whole) == "a.parquet, row 0 (v-f0): it is broken, and 2 more like this."

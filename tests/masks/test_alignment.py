@@ -152,6 +152,37 @@ def test_a_fake_of_which_no_frame_can_be_placed_is_not_settled() -> None:
     assert not found.settled(np.arange(4))
 
 
+def test_a_fake_is_settled_if_each_frame_up_to_the_end_of_its_original_is_placed() -> None:
+    still = thumbnails(np.zeros((4, 54, 96, 3), np.uint8))
+    found = align_pair(still, still)
+    for real_of, settled in (
+        ([0, 1, 2, 3], True),
+        ([0, 1, 2, -1], True),
+        ([0, -1, 2, 3], False),
+        ([-1, 0, 1, 2], False),
+    ):
+        assert replace(found, real_of=np.array(real_of)).settled(np.arange(4)) == settled
+    assert replace(found, real_of=np.array([0, -1, 2, 3])).settled(np.array([0, 2, 3]))
+
+
+@pytest.mark.parametrize("height", range(52, 57))
+def test_thumbnails_may_differ_in_size_by_rounding_only(height: int) -> None:
+    rng = np.random.default_rng(0)
+    real, fake = (rng.integers(0, 255, (3, rows, 96), np.uint8) for rows in (54, height))
+    found = align_pair(*(Thumbnails(frames, np.arange(3), np.arange(3) / 25) for frames in (real, fake)))
+    assert ("aspect ratio" in found.reason) == (abs(height - 54) > 1)
+
+
+@pytest.mark.parametrize(("stretch", "usable"), [(8, False), (11, True)])
+def test_a_fake_that_falls_out_of_step_again_and_again_is_refused(media: Path, stretch: int, usable: bool) -> None:
+    """One frame late in every second stretch; 4 changes and one in 25 frames are allowed."""
+    real = clip(media / "videos/fsgan_conan.mp4")
+    shown = np.maximum(np.arange(66) - np.arange(66) // stretch % 2, 0)
+    found = align_pair(thumbnails(real), thumbnails(real[shown], seed=1))
+    assert found.usable == usable
+    assert usable or found.reason == "it falls out of step 8 times in 66 frames"
+
+
 def test_both_directions_agree(media: Path) -> None:
     real = clip(media / "pairs/ghost_real.mp4")
     found = aligned(CASES["20 cut out"](real, real))
@@ -256,7 +287,8 @@ def test_frames_are_matched_by_time() -> None:
         *range(8), -1, -1, -1, -1, *range(8, 21)]  # fmt: skip
     assert match_by_time(real, np.arange(10) / 25).tolist() == [*range(10), *[-1] * 15]
     assert match_by_time(real, np.arange(5) / 5).tolist()[:8] == [0, 0, 0, 1, 1, 1, 1, 1]
-    assert match_by_time(real, np.zeros(0)).tolist() == [-1] * 25
+    nothing = match_by_time(real, np.zeros(0))
+    assert (nothing.tolist(), nothing.dtype) == ([-1] * 25, np.int64)
     assert match_by_time(np.zeros(1), np.zeros(1)).tolist() == [0]
 
 

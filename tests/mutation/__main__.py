@@ -13,8 +13,10 @@ import signal
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -50,21 +52,37 @@ class Tests:
         self._seconds: dict[str, float] = {}
         self._of_file: dict[str, list[str]] = defaultdict(list)
         for case in ElementTree.parse(contexts.with_suffix(".xml")).iter("testcase"):
-            file = f"{case.attrib['classname'].replace('.', '/')}.py"
-            self._seconds[node := f"{file}::{case.attrib['name']}"] = float(case.attrib["time"])
+            file, classes = _file_of(case.attrib["classname"])
+            node = "::".join([file, *classes, case.attrib["name"]])
+            self._seconds[node] = float(case.attrib["time"])
             self._of_file[file].append(node)
 
     def of(self, mutant: Mutant, limit_s: float) -> list[str]:
         """As many as take `limit_s` in all, but one at least if there is any."""
-        found: set[str] = set()
         lines: Any = self._data.contexts_by_lineno(str(ROOT / mutant.path))
-        for context in lines.get(mutant.line, ()):
+        nodes = self._in_contexts(lines.get(mutant.line, ()))
+        if len(nodes) < 2:
+            # What runs on import is known of no test, or of the first one only: tests of other lines use it.
+            nodes += [node for node in self._in_contexts(chain(*lines.values())) if node not in nodes]
+        total = 0.0
+        return [node for node in nodes if (total := total + self._seconds[node]) <= limit_s] or nodes[:1]
+
+    def _in_contexts(self, contexts: Iterable[str]) -> list[str]:
+        """The tests that coverage's contexts name, the fastest first."""
+        found: set[str] = set()
+        for context in set(contexts):
             node, _, phase = context.rpartition("|")
             # What a fixture of a whole file does is known of its first test only, and used by all.
             found |= {node} if phase == "run" else {node, *self._of_file[node.partition("::")[0]]}
-        nodes = sorted(found & self._seconds.keys(), key=lambda node: (self._seconds[node], node))
-        total = 0.0
-        return [node for node in nodes if (total := total + self._seconds[node]) <= limit_s] or nodes[:1]
+        return sorted(found & self._seconds.keys(), key=lambda node: (self._seconds[node], node))
+
+
+def _file_of(classname: str) -> tuple[str, list[str]]:
+    """The file of a test and the classes that it is in, from JUnit's name for both."""
+    parts, classes = classname.split("."), []
+    while parts and not (ROOT / "/".join(parts)).with_suffix(".py").is_file():
+        classes.insert(0, parts.pop())
+    return "/".join(parts) + ".py", classes
 
 
 def is_noticed(work: tuple[Mutant, list[str]], limit_s: float) -> bool:

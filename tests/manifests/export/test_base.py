@@ -1,12 +1,14 @@
 """An export copies only the recorded images, and a rerun makes up for files that are missing or cut off."""
 
+import hashlib
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from facemill import DatasetError
+from facemill import DatasetError, __version__
 from facemill.manifests.export import export
 from facemill.manifests.shards.dataset import SAMPLES_FILE
 from tests.manifests.small_dataset import Parts, png
@@ -32,6 +34,15 @@ def test_a_shard_is_marked_as_done_after_its_files_are_on_disk(tmp_path: Path, m
     monkeypatch.setattr(os, "sync", lambda: marks.append(len(list((tmp_path / "out").rglob("*.done")))))
     export(root, tmp_path / "out", "deepfakebench", threads=1)
     assert marks == [0, 1]
+
+
+def test_a_folder_says_what_it_is_the_export_of(tmp_path: Path) -> None:
+    """Under a name that exports of other versions look for."""
+    root, out = Parts().write(tmp_path / "dataset"), tmp_path / "out"
+    export(root, out, "deepfakebench")
+    claimed = json.loads((out / "_export" / "export.json").read_bytes())
+    digest = hashlib.sha256((root / "dataset.json").read_bytes()).hexdigest()
+    assert claimed == {"to": "deepfakebench", "dataset": digest, "facemill": __version__}
 
 
 @pytest.mark.parametrize("what", ["image", "mask"])

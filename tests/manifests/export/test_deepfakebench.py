@@ -319,6 +319,8 @@ def test_the_notes_speak_of_each_of_its_detectors_once(tmp_path, out, to):
     assert all(name in points for name in ("facexray", "sbi", "sladd"))
     [lrl] = [note for note in notes if note.startswith("lrl")]
     assert ("rotate_prob: 0" in lrl) == (to == "deepfakebench-lmdb")
+    [lsda] = [note for note in notes if note.startswith("lsda")]
+    assert ("reads images from files" in lsda) == (to == "deepfakebench-lmdb")
 
 
 class TestResuming:

@@ -145,6 +145,9 @@ class TestCard:
         info = dataclasses.replace(INFO, recipe=recipe)
         features = self.front_matter(dataset_card(info))["dataset_info"]["features"]
         assert [feature["name"] for feature in features] == ["json", "mask.png", suffix, "__key__", "__url__"]
+        types = {column.pop("name"): column for column in features[0]["struct"]}
+        assert types["label"] == {"dtype": {"class_label": {"names": {"0": "real", "1": "fake"}}}}
+        assert (types["bbox"], types["pts_s"]) == ({"list": "float32"}, {"dtype": "float64"})
 
     @pytest.mark.parametrize("format_name", sorted(SHARD_FORMATS))
     def test_datasets_loads_the_folder(self, tmp_path, format_name):

@@ -12,7 +12,7 @@ from facemill import ConfigError, DatasetError
 from facemill.manifests import VideoEntry
 from facemill.manifests.checks.verify import verify
 from facemill.pipeline.build.job import Watcher, build, finish_build
-from facemill.pipeline.build.state import ShardResult
+from facemill.pipeline.build.state import GroupDone, ShardResult
 from facemill.pipeline.config.recipe import load_recipe
 from tests.integration.command import content
 from tests.pipeline.build.test_shard import BIG, FRAMES, AddVideo
@@ -37,6 +37,10 @@ class Notes(Watcher):
     def __init__(self) -> None:
         self.videos = 0
         self.shards: list[str] = []
+        self.groups: list[tuple[str, int, int]] = []
+
+    def group(self, done: GroupDone) -> None:
+        self.groups.append((done.shard_id, done.videos, done.samples))
 
     def begin(self, videos: int) -> None:
         self.videos = videos
@@ -55,6 +59,7 @@ def test_parts_in_any_order_and_finish_come_to_the_bytes_of_one_build(videos: li
     assert [(report.videos, report.shards, report.samples) for report in reports] == [(2, 1, 6), (4, 2, 12)]
     assert not (out / "dataset.json").exists()
     assert notes.videos == 4
+    assert notes.groups == [("train-000001", 2, 6), ("train-000000", 2, 6), ("train-000002", 2, 6)]
     assert notes.shards == ["train-000001 built", "train-000000 built", "train-000002 built"]
     assert finish_build(videos, RECIPE, out) == dataclasses.replace(whole, out=out)
     assert content(out) == content(tmp_path / "whole")

@@ -132,6 +132,12 @@ def test_noise_has_the_deviation_asked_for():
     assert not torch.equal(changed[0], changed[1])
 
 
+def test_noise_does_not_come_back() -> None:
+    images = torch.full((1, 3, 2, 2), 0.5)
+    augment = augmentation(noise=1.0, noise_std=(0.05, 0.05))
+    assert len({augment(images, images[:, :1], step=step)[0].sum().item() for step in range(300)}) > 290
+
+
 def test_blur_has_the_width_asked_for():
     point = torch.zeros(1, 3, 33, 33)
     point[..., 16, 16] = 1

@@ -141,6 +141,15 @@ def test_the_order_depends_on_seed_and_epoch_alone(faces):
     assert first != batches(faces, "pair", epoch=2, seed=6)
 
 
+def test_the_first_epoch_is_number_0(faces):
+    batching = BATCHINGS["pair"]({})
+    batching.start(faces.samples, faces.labels, 8, "oversample")
+    sampler = BatchSampler(batching)
+    first = list(sampler)
+    sampler.set_epoch(0)
+    assert list(sampler) == first
+
+
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 def test_ranks_take_equally_many_and_all_batches(faces, world):
     together = batches(faces, "pair", 4)

@@ -291,3 +291,15 @@ def test_a_log_that_somebody_else_turned_on_hangs_no_damaged_file(media: Path) -
     command = [sys.executable, "-c", READ_WITH_A_LOG, str(media / "hostile/bitrot_lp_d10.mp4")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.split() == ["235"] * 5
+
+
+def test_what_decord_fails_with_is_told_of_the_file(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object):
+        raise OverflowError
+        yield
+
+    monkeypatch.setattr(decord_backend, "_images", failing)
+    with pytest.raises(VideoError) as caught:
+        VideoReader(clip, DecodeSettings(backend="decord"))
+    assert caught.value.reason == "unreadable"
+    assert f"decord cannot be used on {clip} (it fails with OverflowError)" in caught.value.message

@@ -1,6 +1,7 @@
 """The cost of a probe, and that its shortcuts do not change the result."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,18 +9,24 @@ import av
 import numpy as np
 import pytest
 
+from facemill.pipeline.config.sections import DecodeSettings
 from facemill.pipeline.decode import VideoReader
 from facemill.pipeline.decode import probe as module
 from facemill.pipeline.decode.timeline import Timeline
+from tests.pipeline.decode.test_decode import encode
 
 FRAMES = 30
 EMPTY_VOP = bytes.fromhex("000001b6 56 40 00")
 
 
 def decoded(path: Path) -> int:
-    """Pictures that PyAV alone gets out of a file."""
+    """Pictures that PyAV alone gets out of a file; packets that do not decode give none."""
+    found = 0
     with av.open(str(path)) as container:
-        return sum(1 for _ in container.decode(video=0))
+        for packet in container.demux(video=0):
+            with suppress(av.error.InvalidDataError):
+                found += len(packet.decode())
+    return found
 
 
 @pytest.fixture
@@ -91,3 +98,35 @@ def test_times_are_rounded_as_their_fractions_are() -> None:
     for base in (Fraction(1, 90_000), Fraction(1001, 30_000), Fraction(1, 10**9 + 7)):
         timeline = Timeline(pts, base, by_pts=True)
         assert [timeline.seconds(index, 0) for index in range(len(pts))] == [float(time * base) for time in pts]
+
+
+GROUPS = {"x264_params": "keyint=12:min-keyint=12:scenecut=0:bframes=0"}
+
+
+def test_a_damaged_first_frame_is_still_the_first(tmp_path: Path) -> None:
+    """Nothing is decoded before the second one; all keep their numbers."""
+    path = encode(tmp_path / "clip.avi", codec="mjpeg", pix_fmt="yuvj420p")
+    whole = frame_count(path)
+    with av.open(str(path)) as container:
+        packet = next(container.demux(video=0))
+        place, size = packet.pos, packet.size
+    data = bytearray(path.read_bytes())
+    data[place : place + size] = bytes(size)
+    path.write_bytes(data)
+    assert (whole, frame_count(path), decoded(path)) == (60, 60, 59)
+
+
+def test_frames_before_the_first_keyframe_of_a_cut_recording_do_not_count(tmp_path: Path) -> None:
+    whole, part = encode(tmp_path / "whole.mkv", **GROUPS), tmp_path / "part.mkv"
+    with av.open(str(whole)) as source, av.open(str(part), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if number >= 5 and packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    assert frame_count(part) == decoded(part) == 48
+
+
+def frame_count(path: Path) -> int:
+    with VideoReader(path, DecodeSettings()) as reader:
+        return reader.info.frame_count

@@ -205,3 +205,34 @@ def test_a_crop_is_the_same_whatever_part_of_the_frame_is_held(
     }
     assert len(images["real"]) == 2 * FRAMES
     assert images["fake0"] == images["fake1"] == images["real"]
+
+
+def test_a_missing_frame_that_was_matched_is_uncertain_and_one_that_was_not_is_unmatched(
+    group: ClipGroup, resources: ExitStack
+) -> None:
+    """Matched are the first two; the third may be shown by the fake, and the fourth is not."""
+    clip, items = read(group, resources)
+    number = next(n for n, item in enumerate(items) if isinstance(item, FakeFrames) and item.video is clip.fakes[0])
+    fake = items[number]
+    assert isinstance(fake, FakeFrames)
+    alignment = fake.video.alignment
+    assert alignment is not None
+    fake_of, doubtful = np.full(FRAMES, -1), np.zeros(FRAMES, bool)
+    fake_of[:2], doubtful[2] = [0, 1], True
+    fake.video.alignment = replace(alignment, fake_of=fake_of, doubtful=doubtful)
+    items[number] = replace(fake, frames=[*[None] * 4, *fake.frames[4:]])
+    told = {f.reason: f.frames for f in processed(clip, items).failures if f.video_id == "fake0"}
+    assert (told[Reason.UNCERTAIN_TIME], told[Reason.UNMATCHED]) == (3, 1)
+
+
+def test_a_person_who_might_have_been_kept_and_is_not_gives_no_samples(
+    group: ClipGroup, resources: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That nothing is encoded for whom the selection has ruled out already only saves work."""
+    clip, items = read(replace(group, fakes=group.fakes[1:]), resources)
+    expected = processed(clip, items)
+    monkeypatch.setattr(process.TrackSelection, "may_still_keep", lambda *_: True)
+    result = processed(clip, items)
+    assert samples(result) == samples(expected)
+    assert result.failures == expected.failures
+    assert len({sample.record.track_id for sample in result.samples}) == 1

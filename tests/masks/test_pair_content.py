@@ -1,0 +1,27 @@
+"""Whether two videos show the same content, from blocks whose structure and motion are known."""
+
+import numpy as np
+import pytest
+
+from facemill.masks.pair_content import compare_content
+
+BLOCKS, FRAMES, PIXELS = 40, 50, 16
+
+
+@pytest.mark.parametrize(
+    ("gain", "noise", "share"), [(1, 0, 0), (1, 1, 1 / 3), (1, 3, 3 / 5), (0.3, 0, 0.49 / 1.09), (0.2, 0, 0.64 / 1.04)]
+)
+def test_motion_differs_by_the_energy_of_the_difference_as_a_share_of_that_of_both(
+    gain: float, noise: float, share: float
+) -> None:
+    """Half of the blocks stand still; `noise` is the energy that the fake's motion has besides, by that of the real."""
+    rng = np.random.default_rng(0)
+    still = rng.normal(128, 60, (BLOCKS, 1, PIXELS)).repeat(FRAMES, axis=1)
+    motion, other = rng.normal(0, 5, (2, BLOCKS // 2, FRAMES, PIXELS))
+    real, fake = still.copy(), still.copy()
+    real[::2] += motion
+    fake[::2] += gain * motion + noise**0.5 * other
+    _, reason, _ = compare_content(real.astype(np.float32), fake.astype(np.float32))
+    assert bool(reason) == (share > 0.5)
+    if reason:
+        assert abs(int(reason.split(":")[1].split("%")[0]) / 100 - share) < 0.05
