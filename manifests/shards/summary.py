@@ -17,6 +17,7 @@ from facemill.manifests.shards.dataset import FAILURES_FILE, SAMPLES_FILE, VIDEO
 from facemill.manifests.storage import read_json
 
 __all__ = [
+    "DeviceCount",
     "FaceSpread",
     "FailureCount",
     "MaskCount",
@@ -109,6 +110,21 @@ class FailureCount:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceCount:
+    """Use of one device of one host.
+
+    Attributes:
+        clips: number of clips processed.
+        halvings: how often a batch was halved because the GPU's memory was full.
+    """
+
+    host: str
+    device: str
+    clips: int
+    halvings: int
+
+
+@dataclass(frozen=True, slots=True)
 class SummaryTable:
     """A part of a summary as text, for display in a terminal."""
 
@@ -125,6 +141,8 @@ class Summary:
         samples: by split, method and quality; ordered train, val, test, with reals first.
         seconds: time per stage, summed over all shards (and thus over all workers), longest first.
         videos: number of videos in the manifest.
+        device: hardware that the dataset was built on.
+        devices: use of each device, by host.
     """
 
     samples: tuple[SampleCount, ...]
@@ -134,6 +152,8 @@ class Summary:
     failures: tuple[FailureCount, ...]
     seconds: dict[str, float]
     videos: int = 0
+    device: str = ""
+    devices: tuple[DeviceCount, ...] = ()
 
     def verdict(self) -> str | None:
         """A warning if the dataset is empty, or if most videos yielded no sample; otherwise None."""
@@ -177,6 +197,11 @@ class Summary:
                 ("stage", "seconds", "share"),
                 tuple((stage, f"{seconds:,.1f}", _percent(seconds / spent)) for stage, seconds in self.seconds.items()),
             ),
+            SummaryTable(
+                f"Devices: {self.device}" if self.device else "Devices",
+                ("host", "device", "clips", "batches halved"),
+                tuple((d.host, d.device, f"{d.clips:,}", f"{d.halvings:,}") for d in self.devices),
+            ),
         ]
         return [part for part in parts if part.rows]
 
@@ -192,18 +217,21 @@ def summarise(root: str | Path) -> Summary:
         DatasetError: for a build that is not finished, or whose tables cannot be read.
     """
     root = Path(root)
-    read_dataset(root)
+    info = read_dataset(root)
     samples, failures = (
         _table(root / name, schema) for name, schema in ((SAMPLES_FILE, SAMPLES), (FAILURES_FILE, FAILURES))
     )
+    seconds, devices = _read_state(root)
     return Summary(
         _count_samples(samples),
         _count_masks(samples),
         _spread_of_faces(samples),
         _count_people(samples),
         _count_failures(failures),
-        _sum_timings(root),
+        seconds,
         len(_table(root / VIDEOS_FILE, VIDEOS)),
+        info.device,
+        devices,
     )
 
 
@@ -260,15 +288,22 @@ def _count_failures(failures: pa.Table) -> tuple[FailureCount, ...]:
     return tuple(sorted(counts, key=lambda c: (-c.videos, c.stage, c.reason)))
 
 
-def _sum_timings(root: Path) -> dict[str, float]:
-    """Seconds by stage, from the shards' results in the state folder."""
+def _read_state(root: Path) -> tuple[dict[str, float], tuple[DeviceCount, ...]]:
+    """Seconds by stage, and the devices, from the shards' results in the state folder."""
     seconds: Counter[str] = Counter()
+    clips: Counter[str] = Counter()
+    halvings: Counter[str] = Counter()
     for path in state_results(root):
         try:
-            seconds.update({str(stage): float(s) for stage, s in read_json(path)["timings"].items()})
+            result = read_json(path)
+            seconds.update({str(stage): float(s) for stage, s in result["timings"].items()})
+            for place, use in result.get("devices", {}).items():
+                clips[place] += int(use["clips"])
+                halvings[place] += int(use["halvings"])
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise DatasetError(f"{path} is not a shard's result ({error!r}): run the build again.") from None
-    return dict(seconds.most_common())
+    places = ((*place.rpartition(" ")[::2], clips[place], halvings[place]) for place in sorted(clips))
+    return dict(seconds.most_common()), tuple(DeviceCount(*each) for each in places)
 
 
 def _table(path: Path, schema: pa.Schema) -> pa.Table:
