@@ -119,7 +119,9 @@ class Augmentation(nn.Module):
 
         def matrix(shift_scale_turn: Tensor) -> Tensor:
             shift, scale, turn = shift_scale_turn[:, :2], 1 + shift_scale_turn[:, 2:3], shift_scale_turn[:, 3]
-            moves: Tensor = get_affine_matrix2d(shift, centre.to(shift).expand_as(shift), scale.expand_as(shift), turn)
+            moves: Tensor = get_affine_matrix2d(
+                shift, centre.to(shift, non_blocking=True).expand_as(shift), scale.expand_as(shift), turn
+            )
             return moves[:, :2]
 
         def warp(x: Tensor, numbers: Tensor, mode: str) -> Tensor:
