@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import distributed
 import pytest
@@ -14,7 +15,7 @@ from facemill.pipeline.build import groups
 from facemill.pipeline.build.executors.dask import DaskExecutor
 from facemill.pipeline.build.executors.numbering import WorkerNumbers
 
-GPUS = 8
+GPUS, WORKERS = 8, 4
 HOSTS = ("127.0.0.1", "127.0.0.2")
 
 
@@ -27,14 +28,14 @@ def rotated(first: int) -> str:
     return ",".join(str((first + number) % GPUS) for number in range(GPUS))
 
 
-ONE_HOST, TWO_HOSTS = addresses("10.0.0.1"), [*addresses("10.0.0.1"), *addresses("10.0.0.2")]
+ONE_HOST, TWO_HOSTS = addresses("10.0.0.1"), [*addresses("10.0.0.1", 3), *addresses("10.0.0.2", 3)]
 
 
 @pytest.mark.parametrize(
     ("visible", "gpus_seen", "expected"),
     [
         (dict.fromkeys(ONE_HOST), GPUS, [f"cuda:{number}" for number in range(8)]),
-        (dict.fromkeys(TWO_HOSTS), GPUS, [f"cuda:{number}" for number in range(8)] * 2),
+        (dict.fromkeys(TWO_HOSTS), GPUS, ["cuda:0", "cuda:1", "cuda:2"] * 2),
         ({a: rotated(number) for number, a in enumerate(ONE_HOST)}, GPUS, ["cuda:0"] * 8),
         ({a: str(number) for number, a in enumerate(ONE_HOST)}, 1, ["cuda:0"] * 8),
         ({a: ("0,1", "2,3")[number // 4] for number, a in enumerate(ONE_HOST)}, 2, ["cuda:0", "cuda:1"] * 4),
@@ -78,9 +79,12 @@ def test_local_processes_are_as_many_as_gpus() -> None:
     assert DaskExecutor(gpus=GPUS, workers=3).workers == 3
 
 
-def place_of(task: int, number: int, threads: int) -> tuple[str, int]:
-    time.sleep(0.3)  # so that every worker gets some
-    return distributed.get_worker().address, number
+def place_of(folder: Path, number: int, threads: int) -> tuple[str, int]:
+    address: str = distributed.get_worker().address
+    (folder / address.rpartition("/")[2]).touch()
+    while len(list(folder.iterdir())) < WORKERS:  # so that every worker gets a task
+        time.sleep(0.1)
+    return address, number
 
 
 @contextmanager
@@ -100,15 +104,15 @@ def describe() -> dict[str, list[str]]:
     return {"unseen": []}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("asked_before", [True, False])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets that Dask leaves open
-def test_workers_of_a_cluster_are_numbered_by_host_and_visible_gpus(asked_before: bool) -> None:
+def test_workers_of_a_cluster_are_numbered_by_host_and_visible_gpus(asked_before: bool, tmp_path: Path) -> None:
     places = [(HOSTS[0], None), (HOSTS[0], None), (HOSTS[1], "0,1"), (HOSTS[1], "1,0")]
     with cluster(places) as running, DaskExecutor(scheduler=running.scheduler_address) as executor:
-        executor._client.wait_for_workers(4)
+        executor._client.wait_for_workers(WORKERS)
         if asked_before:
             executor.choose_workers(describe, choose=list)
-        found = {outcome.result for outcome in executor.run(place_of, range(16))}
+        found = {outcome.result for outcome in executor.run(place_of, [tmp_path] * WORKERS)}
     hosts = Counter((address.split("/")[2].split(":")[0], number) for address, number in found)
     assert hosts == {(HOSTS[0], 0): 1, (HOSTS[0], 1): 1, (HOSTS[1], 0): 2}
