@@ -1,6 +1,5 @@
 """Statistics of a built dataset: samples and videos, masks, failures, and time per stage."""
 
-from collections import Counter
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from facemill import DatasetError, ManifestError
 from facemill.manifests.checks.bounded import read_table
 from facemill.manifests.records import LABELS, SPLITS
 from facemill.manifests.schemas import FAILURES, SAMPLES, VIDEOS
-from facemill.manifests.shards.dataset import FAILURES_FILE, SAMPLES_FILE, VIDEOS_FILE, read_dataset, state_results
-from facemill.manifests.storage import read_json
+from facemill.manifests.shards.dataset import FAILURES_FILE, SAMPLES_FILE, VIDEOS_FILE, read_dataset
+from facemill.manifests.shards.state_summary import DeviceCount, read_state
 
 __all__ = [
     "DeviceCount",
@@ -107,21 +106,6 @@ class FailureCount:
     videos: int
     frames: int
     names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceCount:
-    """Use of one device of one host.
-
-    Attributes:
-        clips: number of clips processed.
-        halvings: how often a batch was halved because the GPU's memory was full.
-    """
-
-    host: str
-    device: str
-    clips: int
-    halvings: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +205,7 @@ def summarise(root: str | Path) -> Summary:
     samples, failures = (
         _table(root / name, schema) for name, schema in ((SAMPLES_FILE, SAMPLES), (FAILURES_FILE, FAILURES))
     )
-    seconds, devices = _read_state(root)
+    seconds, devices = read_state(root)
     return Summary(
         _count_samples(samples),
         _count_masks(samples),
@@ -286,24 +270,6 @@ def _count_failures(failures: pa.Table) -> tuple[FailureCount, ...]:
         names = tuple(dict.fromkeys(row["video_id_list"]))
         counts.append(FailureCount(row["stage"], row["reason"], len(names), row["frames_sum"], names))
     return tuple(sorted(counts, key=lambda c: (-c.videos, c.stage, c.reason)))
-
-
-def _read_state(root: Path) -> tuple[dict[str, float], tuple[DeviceCount, ...]]:
-    """Seconds by stage, and the devices, from the shards' results in the state folder."""
-    seconds: Counter[str] = Counter()
-    clips: Counter[str] = Counter()
-    halvings: Counter[str] = Counter()
-    for path in state_results(root):
-        try:
-            result = read_json(path)
-            seconds.update({str(stage): float(s) for stage, s in result["timings"].items()})
-            for place, use in result.get("devices", {}).items():
-                clips[place] += int(use["clips"])
-                halvings[place] += int(use["halvings"])
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise DatasetError(f"{path} is not a shard's result ({error!r}): run the build again.") from None
-    places = ((*place.rpartition(" ")[::2], clips[place], halvings[place]) for place in sorted(clips))
-    return dict(seconds.most_common()), tuple(DeviceCount(*each) for each in places)
 
 
 def _table(path: Path, schema: pa.Schema) -> pa.Table:
