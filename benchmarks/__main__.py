@@ -28,6 +28,7 @@ from benchmarks import (
     memory,
     planning,
     scanning,
+    training,
 )
 from benchmarks.clips import MEDIA, source_clip
 from benchmarks.row import Row
@@ -54,6 +55,7 @@ def main() -> None:
         "workers": lambda: many_workers.measure(scratch),
         "planning": lambda: planning.measure(scratch),
         "scanning": lambda: scanning.measure(scratch),
+        "training": lambda: training.measure(scratch, device=device, workers=min(8, CPU_COUNT)),
         "memory": lambda: memory.measure(scratch),
     }
     if unknown := set(options.names) - set(benchmarks):

@@ -104,7 +104,7 @@ def _main(step: str, out: Path) -> None:
             results = [load_final(out, spec.shard_id, spec.fingerprint(identity), thorough=False) for spec in specs]
             committed = [result for result in results if result is not None]
             assert len(committed) == len(specs)
-            assert merge_shards(out, RECIPE, committed).videos == VIDEOS
+            assert merge_shards(out, RECIPE, committed, "CPU").videos == VIDEOS
     else:
         specs = plan_shards(group_clips(entries), RECIPE)
         assert sum(len(spec.groups) for spec in specs) == VIDEOS // (FAKES + 1)

@@ -71,6 +71,8 @@ class FaceDetector(ABC):
     Attributes:
         min_face: if `max_side` is None, frames are shrunk as far as faces with this shorter side (source pixels) are
             still detected; None for no shrinking.
+        most_pixels: maximum pixels per forward pass, lowered when a GPU's memory was full; None at first.
+        halvings: how often that happened.
     """
 
     variants: ClassVar[tuple[str, ...]] = ()
@@ -89,6 +91,8 @@ class FaceDetector(ABC):
     def __init__(self, *, max_side: int | None, min_score: float, batch: int) -> None:
         self.max_side = max_side
         self.min_face: float | None = None
+        self.most_pixels: int | None = None
+        self.halvings = 0
         self.min_score = min_score
         self.batch = batch
 
@@ -135,11 +139,13 @@ class FaceDetector(ABC):
         by_size: dict[tuple[int, int], list[int]] = {}
         for index, frame in enumerate(frames):
             by_size.setdefault(frame.shape[:2], []).append(index)
-        budget = self.gpu_pixels if self.on_gpu else self.cpu_pixels
         for (height, width), indices in by_size.items():
-            step = min(self.batch, max(1, budget // self._pixels_seen(height, width)))
-            for start in range(0, len(indices), step):
+            start = 0
+            while start < len(indices):
+                budget = self.most_pixels or (self.gpu_pixels if self.on_gpu else self.cpu_pixels)
+                step = min(self.batch, max(1, budget // self._pixels_seen(height, width)))
                 yield indices[start : start + step]
+                start += step
 
     def detect(self, frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> list[list[Face]]:
         """Find the faces of each frame.

@@ -41,5 +41,27 @@ class TorchFaceDetector(FaceDetector):
         """Detect faces in 1 to `batch` RGB frames [H, W, 3] of equal size; called in inference mode."""
 
     def _detect_batch(self, frames: Sequence[NDArray[np.uint8]]) -> Detections:
-        with torch.inference_mode():
-            return Detections(*(field.cpu().numpy() for field in self._detect_tensors(frames)))
+        """As in `FaceDetector`; a batch that does not fit into the GPU's memory is halved, and so are later ones.
+
+        Raises:
+            torch.OutOfMemoryError: if not even one frame fits.
+        """
+        try:
+            with torch.inference_mode():
+                return Detections(*(field.cpu().numpy() for field in self._detect_tensors(frames)))
+        except torch.OutOfMemoryError:
+            if len(frames) == 1:
+                raise
+        # Outside of the handler, whose traceback keeps the tensors of the failed pass.
+        torch.cuda.empty_cache()
+        half = (len(frames) + 1) // 2
+        self.halvings += 1
+        pixels = half * self._pixels_seen(*frames[0].shape[:2])
+        self.most_pixels = min(self.most_pixels or pixels, pixels)
+        first, second = self._detect_batch(frames[:half]), self._detect_batch(frames[half:])
+        return Detections(
+            np.concatenate([first.frame, second.frame + half]),
+            np.concatenate([first.boxes, second.boxes]),
+            np.concatenate([first.scores, second.scores]),
+            np.concatenate([first.landmarks, second.landmarks]),
+        )

@@ -56,6 +56,7 @@ def check_build(root: Path, info: DatasetInfo, videos: Sequence[VideoEntry]) -> 
             for what, told, there in (
                 ("recipe", build["recipe"], _shared(build["recipe"], info.recipe)),
                 ("versions", build["version of facemill or its libraries"], versions),
+                ("device", build["device"], info.device or build["device"]),  # earlier versions did not state it
             )
             if told != there
         ]

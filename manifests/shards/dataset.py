@@ -112,6 +112,7 @@ class DatasetInfo:
         shards: in the order of samples.parquet.
         failures: number of rows of failures.parquet.
         annotations: annotations of the samples, by column or image.
+        device: hardware that the faces were detected and compared on; empty in datasets of earlier versions.
         notes: sentences on what was built otherwise than the user's recipe says.
         facemill: version of facemill that built the dataset.
         format_version: of the dataset's files.
@@ -123,6 +124,7 @@ class DatasetInfo:
     shards: tuple[ShardInfo, ...]
     failures: int
     annotations: Annotations = field(default_factory=dict)
+    device: str = ""
     notes: tuple[str, ...] = ()
     facemill: str = __version__
     format_version: int = FORMAT_VERSION

@@ -1,6 +1,5 @@
 """Statistics of a built dataset: samples and videos, masks, failures, and time per stage."""
 
-from collections import Counter
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from facemill import DatasetError, ManifestError
 from facemill.manifests.checks.bounded import read_table
 from facemill.manifests.records import LABELS, SPLITS
 from facemill.manifests.schemas import FAILURES, SAMPLES, VIDEOS
-from facemill.manifests.shards.dataset import FAILURES_FILE, SAMPLES_FILE, VIDEOS_FILE, read_dataset, state_results
-from facemill.manifests.storage import read_json
+from facemill.manifests.shards.dataset import FAILURES_FILE, SAMPLES_FILE, VIDEOS_FILE, read_dataset
+from facemill.manifests.shards.state_summary import DeviceCount, read_state
 
 __all__ = [
+    "DeviceCount",
     "FaceSpread",
     "FailureCount",
     "MaskCount",
@@ -125,6 +125,8 @@ class Summary:
         samples: by split, method and quality; ordered train, val, test, with reals first.
         seconds: time per stage, summed over all shards (and thus over all workers), longest first.
         videos: number of videos in the manifest.
+        device: hardware that the dataset was built on.
+        devices: use of each device, by host.
     """
 
     samples: tuple[SampleCount, ...]
@@ -134,6 +136,8 @@ class Summary:
     failures: tuple[FailureCount, ...]
     seconds: dict[str, float]
     videos: int = 0
+    device: str = ""
+    devices: tuple[DeviceCount, ...] = ()
 
     def verdict(self) -> str | None:
         """A warning if the dataset is empty, or if most videos yielded no sample; otherwise None."""
@@ -177,6 +181,11 @@ class Summary:
                 ("stage", "seconds", "share"),
                 tuple((stage, f"{seconds:,.1f}", _percent(seconds / spent)) for stage, seconds in self.seconds.items()),
             ),
+            SummaryTable(
+                f"Devices: {self.device}" if self.device else "Devices",
+                ("host", "device", "clips", "batches halved"),
+                tuple((d.host, d.device, f"{d.clips:,}", f"{d.halvings:,}") for d in self.devices),
+            ),
         ]
         return [part for part in parts if part.rows]
 
@@ -192,18 +201,21 @@ def summarise(root: str | Path) -> Summary:
         DatasetError: for a build that is not finished, or whose tables cannot be read.
     """
     root = Path(root)
-    read_dataset(root)
+    info = read_dataset(root)
     samples, failures = (
         _table(root / name, schema) for name, schema in ((SAMPLES_FILE, SAMPLES), (FAILURES_FILE, FAILURES))
     )
+    seconds, devices = read_state(root)
     return Summary(
         _count_samples(samples),
         _count_masks(samples),
         _spread_of_faces(samples),
         _count_people(samples),
         _count_failures(failures),
-        _sum_timings(root),
+        seconds,
         len(_table(root / VIDEOS_FILE, VIDEOS)),
+        info.device,
+        devices,
     )
 
 
@@ -258,17 +270,6 @@ def _count_failures(failures: pa.Table) -> tuple[FailureCount, ...]:
         names = tuple(dict.fromkeys(row["video_id_list"]))
         counts.append(FailureCount(row["stage"], row["reason"], len(names), row["frames_sum"], names))
     return tuple(sorted(counts, key=lambda c: (-c.videos, c.stage, c.reason)))
-
-
-def _sum_timings(root: Path) -> dict[str, float]:
-    """Seconds by stage, from the shards' results in the state folder."""
-    seconds: Counter[str] = Counter()
-    for path in state_results(root):
-        try:
-            seconds.update({str(stage): float(s) for stage, s in read_json(path)["timings"].items()})
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise DatasetError(f"{path} is not a shard's result ({error!r}): run the build again.") from None
-    return dict(seconds.most_common())
 
 
 def _table(path: Path, schema: pa.Schema) -> pa.Table:

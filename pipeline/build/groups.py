@@ -2,10 +2,10 @@
 
 import ctypes
 import mmap
+import platform
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,6 +13,7 @@ import torch
 
 from facemill import FacemillError, VideoError
 from facemill.detectors.device import resolve_device
+from facemill.detectors.face import FaceDetector
 from facemill.manifests import FailureRecord, Reason, Stage, VideoEntry
 from facemill.manifests.blame import reason_of_error
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot
@@ -22,7 +23,7 @@ from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.extract.faces import load_detector
 from facemill.pipeline.extract.known_faces import open_faces
 from facemill.pipeline.extract.process import WorkerResources, process_clip
-from facemill.pipeline.extract.result import ClipResult
+from facemill.pipeline.extract.result import ClipResult, DeviceUse
 
 __all__ = ["clip_results", "device_of_worker"]
 
@@ -40,9 +41,16 @@ def clip_results(
     An exception becomes a failure of the videos that were being processed.
     """
     group_of = {video.video_id: group.group_id for group in spec.groups for video in group.videos()}
-    detector = partial(
-        load_detector, job.recipe.detect, job.recipe.filter.min_face, device_of_worker(job.device, slot.number)
-    )
+    device = device_of_worker(job.device, slot.number)
+    loaded: list[FaceDetector] = []
+    seen: list[int] = []
+
+    def detector() -> FaceDetector:
+        if not loaded:
+            loaded.append(load_detector(job.recipe.detect, job.recipe.filter.min_face, device))
+            seen.append(loaded[0].halvings)  # of earlier shards, since the process keeps its detector
+        return loaded[0]
+
     with _worker_settings(), ThreadPoolExecutor(1, "encode") as encoders:
         known = None if job.faces is None else open_faces(job.faces)
         tools = WorkerResources(job.recipe, detector, known, job.work.detection, encoders, watch)
@@ -59,6 +67,9 @@ def clip_results(
                         result = process_clip(clip, items, tools)
                     except Exception as error:
                         result = _broken(videos, error)
+                    halvings = loaded[0].halvings - seen[0] if loaded else 0
+                    seen[:] = [each.halvings for each in loaded]
+                    result.devices = {f"{platform.node()} {device}": DeviceUse(1, halvings)}
                     yield group_of[videos[0].video_id], result
                     for _ in items:
                         pass  # skip the remaining items of a clip that failed

@@ -21,7 +21,7 @@ from pathlib import Path
 from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage
 from facemill.manifests.shards.dataset import state_path
 from facemill.manifests.storage import write_atomically
-from facemill.pipeline.build.plan import BuildJob, ShardSpec
+from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot
 from facemill.pipeline.extract.result import ClipResult, merged
 
 __all__ = ["deaths_file", "deaths_of", "isolated_results"]
@@ -41,7 +41,7 @@ def deaths_of(out: Path, shard_id: str) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def isolated_results(spec: ShardSpec, job: BuildJob) -> Iterator[tuple[str, ClipResult]]:
+def isolated_results(spec: ShardSpec, job: BuildJob, slot: WorkerSlot) -> Iterator[tuple[str, ClipResult]]:
     """As `facemill.pipeline.build.groups.clip_results`, but with processes that may die.
 
     Raises:
@@ -55,17 +55,17 @@ def isolated_results(spec: ShardSpec, job: BuildJob) -> Iterator[tuple[str, Clip
             yield group.group_id, ClipResult([], [], failures)
             continue
         write_atomically(file, "\n".join([*deaths, line]).encode())
-        result = _result_of(group, spec, job)
+        result = _result_of(group, spec, job, slot)
         write_atomically(file, "\n".join(deaths).encode())
         yield group.group_id, result
 
 
-def _result_of(group: ClipGroup, spec: ShardSpec, job: BuildJob) -> ClipResult:
-    done = _process(group, spec, job)
+def _result_of(group: ClipGroup, spec: ShardSpec, job: BuildJob, slot: WorkerSlot) -> ClipResult:
+    done = _process(group, spec, job, slot)
     if not isinstance(done, signal.Signals):
         return done
     videos = list(group.videos())
-    alone = [_process(ClipGroup(None, (video,)), spec, job) for video in videos] if len(videos) > 1 else [done]
+    alone = [_process(ClipGroup(None, (video,)), spec, job, slot) for video in videos] if len(videos) > 1 else [done]
     deaths = {
         video.video_id: death for video, death in zip(videos, alone, strict=True) if isinstance(death, signal.Signals)
     }
@@ -76,16 +76,16 @@ def _result_of(group: ClipGroup, spec: ShardSpec, job: BuildJob) -> ClipResult:
     )
     survivors = [video.video_id for video in rest.videos()] if len(deaths) < len(videos) else []
     # If no video kills its process alone, all of them together are the cause.
-    result = _process(rest, spec, job) if survivors and deaths else done
+    result = _process(rest, spec, job, slot) if survivors and deaths else done
     if isinstance(result, signal.Signals):
         failures += [_failure(video_id, result, "this video and its clip group") for video_id in survivors]
         return ClipResult([], [], failures)
     return replace(result, failures=[*failures, *result.failures])
 
 
-def _process(group: ClipGroup, spec: ShardSpec, job: BuildJob) -> ClipResult | signal.Signals:
+def _process(group: ClipGroup, spec: ShardSpec, job: BuildJob, slot: WorkerSlot) -> ClipResult | signal.Signals:
     """The group's result from a new process, or the signal that killed that process."""
-    work = pickle.dumps((replace(spec, groups=(group,)), job))
+    work = pickle.dumps((replace(spec, groups=(group,)), job, slot))
     done = subprocess.run([sys.executable, "-m", __name__], input=work, capture_output=True, check=False)
     if done.returncode < 0:
         return signal.Signals(-done.returncode)
@@ -115,12 +115,11 @@ def _main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # other output must not mix with the answer
     from facemill import FacemillError
     from facemill.pipeline.build.groups import clip_results
-    from facemill.pipeline.build.plan import WorkerSlot
     from facemill.pipeline.clips.stopwatch import Stopwatch
 
-    spec, job = pickle.loads(sys.stdin.buffer.read())
+    spec, job, slot = pickle.loads(sys.stdin.buffer.read())
     try:
-        parts = clip_results(spec, job, WorkerSlot(), Stopwatch())
+        parts = clip_results(spec, job, slot, Stopwatch())
         answer: object = merged(part for _, part in parts)
     except FacemillError as error:
         answer = error

@@ -132,7 +132,9 @@ def build(
                 results[result.shard_id] = result
                 watcher.shard(result, built=built)
         in_order = [results[spec.shard_id] for spec in specs]
-        return report_of(out, in_order) if part is not None else merge_shards(out, recipe, in_order, notes)
+        if part is not None:
+            return report_of(out, in_order)
+        return merge_shards(out, recipe, in_order, identity.device, notes)
 
 
 def finish_build(videos: str | Path | Sequence[VideoEntry], recipe: Recipe, out: str | Path) -> BuildReport:
@@ -155,7 +157,7 @@ def finish_build(videos: str | Path | Sequence[VideoEntry], recipe: Recipe, out:
                 f"{len(missing)} of {len(specs)} shards are not built, the first is {missing[0]}: run the parts of the "
                 "build that failed again."
             )
-        return merge_shards(out, recipe, [result for result in results if result is not None], notes)
+        return merge_shards(out, recipe, [result for result in results if result is not None], identity.device, notes)
 
 
 def _is_finished(out: Path) -> bool:

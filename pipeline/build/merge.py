@@ -81,11 +81,13 @@ class BuildReport:
         return self.videos_without_samples / self.videos if self.videos else 0.0
 
 
-def merge_shards(out: Path, recipe: Recipe, results: Sequence[ShardResult], notes: tuple[str, ...] = ()) -> BuildReport:
+def merge_shards(
+    out: Path, recipe: Recipe, results: Sequence[ShardResult], device: str, notes: tuple[str, ...] = ()
+) -> BuildReport:
     """Merge the tables of all shards, given in the order of the plan, and write what speaks of the whole.
 
     Args:
-        notes: sentences for dataset.json.
+        device: that of `WorkIdentity`, and `notes`, sentences: for dataset.json.
     """
     annotations = declared(create_annotators(recipe.annotate))
     schema = listing_schema(annotations)
@@ -108,6 +110,7 @@ def merge_shards(out: Path, recipe: Recipe, results: Sequence[ShardResult], note
         shards=infos,
         failures=len(failures),
         annotations=annotations,
+        device=device,
         notes=notes,
     )
     write_atomically(out / CARD_FILE, dataset_card(info).encode())

@@ -94,8 +94,7 @@ class WorkerSlot:
     """The share of a machine that a worker may use.
 
     Attributes:
-        number: by which workers are dealt out over a machine's GPUs: 0, 1, 2 … where facemill starts them,
-            a hash of the address on somebody else's cluster.
+        number: by which the workers of a machine that see the same GPUs are dealt out over them: 0, 1, 2 …
         threads: for the video decoder. Everything else runs on one thread per worker.
     """
 

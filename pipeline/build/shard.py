@@ -30,7 +30,7 @@ from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot
 from facemill.pipeline.build.state import GroupDone, ShardFile, ShardResult, load_result, save_result
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.extract.annotators import create_annotators, declared
-from facemill.pipeline.extract.result import ClipResult, merged
+from facemill.pipeline.extract.result import ClipResult, DeviceUse, add_uses, merged
 from facemill.registry import SHARD_FORMATS
 
 __all__ = ["build_shard"]
@@ -63,7 +63,7 @@ def build_shard(
     shard_format = SHARD_FORMATS[job.recipe.shards.format]
     shard = f"{spec.split}/{spec.shard_id}{shard_format.suffix}"
     annotations = declared(create_annotators(job.recipe.annotate))
-    records = _Records(annotations)
+    records = _Records(annotations, {} if before is None else before.devices)
     watch = Stopwatch()
     changed = False
     with suppress(_Unchanged), atomic_path(job.out / shard) as temporary:
@@ -102,7 +102,7 @@ def _results(
     check_roots(video for group in groups for video in group.videos())
     anew = replace(spec, groups=tuple(groups))
     if spec.isolated:
-        stream = isolated_results(anew, job)
+        stream = isolated_results(anew, job, slot)
     else:
         from facemill.pipeline.build.groups import clip_results  # not at the top: isolation must not need torch
 
@@ -134,8 +134,9 @@ def _group_done(spec: ShardSpec, group: ClipGroup, result: ClipResult) -> GroupD
 class _Records:
     """Records of a shard so far; images are not kept, since they are written at once."""
 
-    def __init__(self, annotations: Annotations) -> None:
+    def __init__(self, annotations: Annotations, devices: dict[str, DeviceUse]) -> None:
         self.annotations = annotations
+        self.devices = devices
         self.samples: list[SampleRecord] = []
         self.faces: list[FrameFaces] = []
         self.failures: list[FailureRecord] = []
@@ -146,6 +147,7 @@ class _Records:
         self.faces += result.faces
         self.failures += result.failures
         self.facts += result.facts
+        self.devices = add_uses(self.devices, result.devices)
 
     def equal(self, before: ShardResult, shard: Path) -> bool:
         """Whether an earlier run gave the same failures and the same shard, byte for byte."""
@@ -180,4 +182,5 @@ class _Records:
             videos_without_samples=len(spec.sampled_ids - {record.video_id for record in self.samples}),
             failures=tuple(self.failures),
             timings=dict(watch.seconds),
+            devices=self.devices,
         )

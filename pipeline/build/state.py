@@ -10,6 +10,7 @@ from facemill.manifests import FailureRecord
 from facemill.manifests.checks.bounded import content_of
 from facemill.manifests.shards.dataset import STATE_FOLDER, state_path
 from facemill.manifests.storage import footer_digest, sha256_of, write_atomically
+from facemill.pipeline.extract.result import DeviceUse
 
 __all__ = [
     "GroupDone",
@@ -66,6 +67,7 @@ class ShardResult:
         videos: how many videos it was made of.
         videos_without_samples: how many of them gave no sample.
         timings: seconds by stage.
+        devices: use by host and torch device, such as `node1 cuda:3`, over all runs that built the shard.
     """
 
     shard_id: str
@@ -80,6 +82,7 @@ class ShardResult:
     videos_without_samples: int
     failures: tuple[FailureRecord, ...]
     timings: dict[str, float] = field(default_factory=dict)
+    devices: dict[str, DeviceUse] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

@@ -82,15 +82,14 @@ class Augmentation(nn.Module):
             lambda x, std: x + torch.randn(x.shape, generator=noise, device=x.device) * std[:, None, None, None],
         )
         side = 2 * int(np.ceil(3 * s.blur_sigma[1])) + 1
-        return _change(
-            images.clamp(0, 1),
-            rng.random(count) < s.blur,
-            rng.uniform(*s.blur_sigma, count),
-            lambda x, sigma: gaussian_blur2d(x, side, torch.stack([sigma, sigma], 1)),
-        )
+        blurred, sigma = rng.random(count) < s.blur, rng.uniform(*s.blur_sigma, count)
+        # On the CPU, since kornia reads them to check that they are positive.
+        sigmas = torch.from_numpy(sigma[blurred]).to(images.dtype)[:, None].expand(-1, 2)
+        return _change(images.clamp(0, 1), blurred, sigma, lambda x, _: gaussian_blur2d(x, side, sigmas))
 
     def _mirror(self, batch: ForgeryBatch, rng: np.random.Generator) -> None:
-        mirrored = torch.from_numpy(rng.random(batch.size) < self.settings.flip).to(batch.images.device)
+        mirrored = torch.from_numpy(rng.random(batch.size) < self.settings.flip)
+        mirrored = mirrored.to(batch.images.device, non_blocking=True)
         for name in batch.keys() & {"image", "mask"}:
             batch[name] = torch.where(mirrored[:, None, None, None], batch[name].flip(-1), batch[name])
         if (points := batch.get("landmarks")) is not None:
@@ -120,7 +119,9 @@ class Augmentation(nn.Module):
 
         def matrix(shift_scale_turn: Tensor) -> Tensor:
             shift, scale, turn = shift_scale_turn[:, :2], 1 + shift_scale_turn[:, 2:3], shift_scale_turn[:, 3]
-            moves: Tensor = get_affine_matrix2d(shift, centre.to(shift).expand_as(shift), scale.expand_as(shift), turn)
+            moves: Tensor = get_affine_matrix2d(
+                shift, centre.to(shift, non_blocking=True).expand_as(shift), scale.expand_as(shift), turn
+            )
             return moves[:, :2]
 
         def warp(x: Tensor, numbers: Tensor, mode: str) -> Tensor:
@@ -153,8 +154,8 @@ def _change(images: Tensor, chosen: NDArray[np.bool_], numbers: NDArray[np.gener
     """Apply `change` to the chosen images of a batch, with their rows of `numbers`."""
     if not chosen.any():
         return images
-    where = torch.from_numpy(np.flatnonzero(chosen)).to(images.device)
-    drawn = torch.from_numpy(numbers[chosen]).to(images.device, images.dtype)
+    where = torch.from_numpy(np.flatnonzero(chosen)).to(images.device, non_blocking=True)
+    drawn = torch.from_numpy(numbers[chosen]).to(images.device, images.dtype, non_blocking=True)
     return images.index_copy(0, where, change(images[where], drawn))
 
 

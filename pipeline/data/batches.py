@@ -39,7 +39,7 @@ def prepare(
             # Mixup (Zhang et al., 2018, Eq. 1); a mixed mask is known only if both of its parts are.
             rng = augmentation.generator(epoch, step, 1)
             share = rng.beta(alpha, alpha)
-            partner = torch.from_numpy(rng.permutation(batch.size)).to(batch.labels.device)
+            partner = torch.from_numpy(rng.permutation(batch.size)).to(batch.labels.device, non_blocking=True)
             for name in batch.keys() & {"image", "mask", "label"}:
                 batch[name] = torch.lerp(batch[name][partner], batch[name], share)
             if batch.has_mask is not None:

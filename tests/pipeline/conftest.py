@@ -77,6 +77,7 @@ class MarkDetector:
 
     def __init__(self) -> None:
         self.frames_seen = 0
+        self.halvings = 0
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[list[Face]]:
         self.frames_seen += len(frames)

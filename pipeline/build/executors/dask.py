@@ -11,7 +11,6 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from zlib import crc32
 
 import dask
 import distributed
@@ -22,6 +21,7 @@ from facemill import ConfigError, FacemillError
 from facemill.pipeline.build.executors.base import Executor, Outcome
 from facemill.pipeline.build.executors.by_value import ByValue
 from facemill.pipeline.build.executors.late_workers import LateWorkers
+from facemill.pipeline.build.executors.numbering import WorkerNumbers, visible_gpus
 from facemill.pipeline.build.executors.own_processes import (
     environment_kept,
     interrupts_blocked,
@@ -45,9 +45,6 @@ LOOK_EVERY_S = 10.0
 NO_WORKERS_S = 120.0
 """Longest time without any worker before the run is given up."""
 
-UNFIT = "unfit"
-"""Start of a worker's answer instead of a task's result, if it differs from those that were chosen."""
-
 SETTINGS = {
     # A task is given up when its worker has died twice.
     "distributed.scheduler.allowed-failures": 1,
@@ -66,8 +63,7 @@ class DaskExecutor(Executor):
     """Runs tasks on a `LocalCluster` of processes, or on the workers of an existing scheduler.
 
     Args:
-        workers: number of local processes; by default one per core, or one per two cores if GPUs are
-            shared (`gpus`).
+        workers: number of local processes; by default one per core, or one per GPU (`gpus`).
         scheduler: address of a running scheduler, such as `tcp://host:8786`; no process is started then.
         gpus: number of this machine's GPUs that the work will use.
         performance_report: file to write Dask's HTML performance report to.
@@ -84,12 +80,13 @@ class DaskExecutor(Executor):
         gpus: int = 0,
         performance_report: str | Path | None = None,
     ) -> None:
-        self.workers = workers or (max(gpus, CPU_COUNT // 2, 1) if gpus else CPU_COUNT)
+        self.workers = workers or gpus or CPU_COUNT
         self._scheduler, self._report = scheduler, performance_report
         self._resources = ExitStack()
         self._client: Any = None
         self._chosen: list[str] | None = None  # addresses of the workers that get work; None: all
         self._late = LateWorkers()
+        self._numbers = WorkerNumbers()  # of a cluster's workers; local ones are numbered by their names
         self._counted: tuple[float, int] = (-math.inf, 0)  # (time of the last count, number of the scheduler's workers)
 
     def __enter__(self) -> Self:
@@ -130,7 +127,8 @@ class DaskExecutor(Executor):
 
         def submit(task: Task) -> None:
             # Pickled here, since a worker hangs silently if Dask cannot unpickle a task.
-            arguments = pickle.dumps((function, task)), self._threads(), topic, self._late.check
+            numbers = None if self._scheduler is None else self._numbers.of
+            arguments = pickle.dumps((function, task)), self._threads(), topic, self._late.check, numbers
             key = f"facemill-task-{secrets.token_hex(8)}"
             future = self._client.submit(call, *arguments, key=key, retries=RETRIES, workers=self._chosen)
             at_work[future] = task
@@ -147,11 +145,15 @@ class DaskExecutor(Executor):
                 if isinstance(event, distributed.Future):
                     outcome = _outcome(at_work.pop(event), event)
                     event.release()
-                    if isinstance(outcome.result, tuple) and outcome.result[:1] == (UNFIT,):
-                        _, address, told = outcome.result
-                        self._chosen = self._late.leave_out(address, told, self._chosen or self._workers())
-                        submit(outcome.task)
-                        continue
+                    match outcome.result:
+                        case ("unfit", address, told):
+                            self._chosen = self._late.leave_out(address, told, self._chosen or self._workers())
+                            submit(outcome.task)
+                            continue
+                        case ("unnumbered", address, gpus):
+                            self._numbers.add({address: gpus}, self._workers)
+                            submit(outcome.task)
+                            continue
                     yield outcome
                     fill()
                 else:
@@ -172,13 +174,15 @@ class DaskExecutor(Executor):
         """
         if self._scheduler is None:
             return  # local workers use this installation
-        sent = ByValue(describe)
+        sent, numbering = ByValue(describe), ByValue(visible_gpus)
         try:
             told = within(CONNECT_TIMEOUT_S, lambda: self._client.run(sent, *arguments))
+            gpus = within(CONNECT_TIMEOUT_S, lambda: self._client.run(numbering))
         except Exception as error:
             raise ConfigError(f"The workers of {self._scheduler} do not answer ({error}): check their logs.") from error
         chosen = choose(told)
         self._chosen = chosen if len(chosen) < len(told) else None
+        self._numbers.add({address: gpus[address] for address in chosen if address in gpus}, self._workers)
         self._late = LateWorkers.like(told[chosen[0]], sent, arguments, choose)
 
     def _next_event(self, events: SimpleQueue[Any]) -> Any:
@@ -280,22 +284,30 @@ def _own_security() -> Any:
         raise ConfigError("Workers on this machine need the package cryptography: pip install cryptography.") from error
 
 
-def _call(work: bytes, threads: int, topic: str, check: bytes | None) -> Any:
-    """Run a task on a worker. Sent by value and without facemill's names: a worker may lack it, and would hang."""
+def _call(work: bytes, threads: int, topic: str, check: bytes | None, numbers: dict[str, int] | None) -> Any:
+    """Run a task on a worker. Sent by value and without facemill's names: a worker may lack it, and would hang.
+
+    Returns ("unfit", address, description) from a worker that differs from those that were chosen, and ("unnumbered",
+    address, GPUs) from one that has no number, in place of the task's result.
+    """
     worker = distributed.get_worker()
     if check is not None and getattr(worker, "facemill_run", None) != topic:
         describe, arguments, expected = pickle.loads(check)
         if (told := describe(*arguments)) != expected:
-            return (UNFIT, worker.address, told)
+            return ("unfit", worker.address, told)
         worker.facemill_run = topic
     from facemill.errors import FacemillError
     from facemill.pipeline.build.executors.base import listening
+    from facemill.pipeline.build.executors.numbering import visible_gpus as gpus_here
+
+    number = worker.name if numbers is None else numbers.get(worker.address)
+    if number is None:
+        return ("unnumbered", worker.address, gpus_here())
 
     function, task = pickle.loads(work)
     # Dask pauses a worker whose memory is nearly full until its results are fetched. Workers here hold no results: a
     # paused one would never resume, and the build would never end. The limit itself stays in force.
     worker.memory_manager.memory_pause_fraction = False
-    number = worker.name if isinstance(worker.name, int) else crc32(worker.address.encode())
     try:
         with listening(lambda message: worker.log_event(topic, {"told": message})):
             return function(task, number, threads)

@@ -10,7 +10,15 @@ import pytest
 from facemill import DatasetError
 from facemill.manifests.codes import MaskKind, Reason, Stage
 from facemill.manifests.shards.dataset import DATASET_FILE, FAILURES_FILE, SAMPLES_FILE, STATE_FOLDER
-from facemill.manifests.shards.summary import FailureCount, MaskCount, PeopleCount, Quantiles, SampleCount, summarise
+from facemill.manifests.shards.summary import (
+    DeviceCount,
+    FailureCount,
+    MaskCount,
+    PeopleCount,
+    Quantiles,
+    SampleCount,
+    summarise,
+)
 from tests.manifests.small_dataset import Parts
 
 MASKS = "Masks: forged share of the crop"
@@ -31,7 +39,9 @@ def built(tmp_path) -> Path:
     state = tmp_path / STATE_FOLDER
     state.mkdir()
     for shard, timings in {"train-000000": {"decode": 2.5, "detect": 6.0}, "val-000000": {"decode": 1.5}}.items():
-        (state / f"{shard}.json").write_text(json.dumps({"shard": shard, "timings": timings}))
+        (state / f"{shard}.json").write_text(
+            json.dumps({"shard": shard, "timings": timings, "devices": {"node1 cuda:3": {"clips": 5, "halvings": 1}}})
+        )
     return parts.write(tmp_path)
 
 
@@ -61,17 +71,19 @@ def test_counts(built):
     assert summary.faces[1].spread == Quantiles(80, 80, 80, 80, 80)
     assert summary.seconds == {"detect": 6.0, "decode": 4.0}
     assert list(summary.seconds) == ["detect", "decode"]
+    assert summary.devices == (DeviceCount("node1", "cuda:3", 10, 2),)
 
 
 def test_tables(built):
     tables = {table.title: table for table in summarise(built).tables()}
-    assert list(tables) == ["Samples", MASKS, "Faces", "People", "Failures", "Time"]
+    assert list(tables) == ["Samples", MASKS, "Faces", "People", "Failures", "Time", "Devices"]
     assert tables["Samples"].rows[1] == ("train", "deepfakes", "c23", "3", "1")
     assert tables[MASKS].rows[0] == ("real", "zeros", "6", "6", *["0.0%"] * 6)
     assert tables[MASKS].rows[1][:5] == ("deepfakes", "difference", "2", "0", "60.0%")
     assert tables[MASKS].rows[2] == ("deepfakes", "none", "1", "0", *[""] * 6)
     assert tables["Faces"].rows[1] == ("shorter side, pixels", "fake", *["80.0"] * 5)
     assert tables["People"].rows == (("1", "2"), ("2", "1"))
+    assert tables["Devices"].rows == (("node1", "cuda:3", "10", "2"),)
     assert tables["Failures"].rows[0] == ("mask", "mask_empty", "2", "11", "ffpp-real-c23-002, other")
     assert tables["Time"].rows == (("detect", "6.0", "60.0%"), ("decode", "4.0", "40.0%"))
     assert all(len(row) == len(table.columns) for table in tables.values() for row in table.rows)

@@ -9,7 +9,7 @@ from facemill import DetectorError
 from facemill.manifests import ClipGroup, FrameFaces, Reason, VideoEntry
 from facemill.pipeline.build import isolate
 from facemill.pipeline.build.isolate import isolated_results
-from facemill.pipeline.build.plan import BuildJob, ShardSpec
+from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.extract.result import ClipResult
 
@@ -35,6 +35,8 @@ GROUPS = (
 )
 
 
+SLOT = WorkerSlot(5)
+
 Deaths = dict[frozenset[str], signal.Signals]
 
 
@@ -45,8 +47,9 @@ def isolated(
     tried = []
 
     def run(command: list[str], *, input: bytes, **options: object) -> subprocess.CompletedProcess[bytes]:
-        spec, _ = pickle.loads(input)
+        spec, _, slot = pickle.loads(input)
         (group,) = spec.groups
+        assert slot == SLOT  # the process has the GPU of its worker
         videos = [video.video_id for video in group.videos()]
         tried.append("+".join(videos))
         for some, death in deadly.items():
@@ -57,7 +60,7 @@ def isolated(
 
     monkeypatch.setattr(isolate.subprocess, "run", run)
     job = BuildJob(tmp_path, load_recipe("default"))
-    results = [result for _, result in isolated_results(ShardSpec("train-000000", "train", GROUPS), job)]
+    results = [result for _, result in isolated_results(ShardSpec("train-000000", "train", GROUPS), job, SLOT)]
     failures = {failure.video_id: failure.reason for result in results for failure in result.failures}
     return failures, [frame.video_id for result in results for frame in result.faces], tried
 
@@ -90,7 +93,7 @@ def test_a_lone_video_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_real_process_gives_the_failures_of_files_that_are_not_there(tmp_path: Path) -> None:
     spec = ShardSpec("train-000000", "train", GROUPS[1:2])
-    ((group_id, result),) = isolated_results(spec, BuildJob(tmp_path, load_recipe("default"), device="cpu"))
+    ((group_id, result),) = isolated_results(spec, BuildJob(tmp_path, load_recipe("default"), device="cpu"), SLOT)
     assert group_id == "healthy"
     assert [failure.reason for failure in result.failures] == [Reason.MISSING_FILE]
 
@@ -100,7 +103,11 @@ def test_what_is_no_videos_fault_ends_the_run(tmp_path: Path, monkeypatch: pytes
     ended = subprocess.CompletedProcess([], 0, answer, b"")
     monkeypatch.setattr(isolate.subprocess, "run", lambda command, **options: ended)
     with pytest.raises(DetectorError, match="no weights"):
-        list(isolated_results(ShardSpec("train-000000", "train", GROUPS), BuildJob(tmp_path, load_recipe("default"))))
+        list(
+            isolated_results(
+                ShardSpec("train-000000", "train", GROUPS), BuildJob(tmp_path, load_recipe("default")), SLOT
+            )
+        )
 
 
 def test_a_group_that_takes_its_worker_with_it_twice_is_left_out_and_tried_again(
@@ -125,9 +132,9 @@ def test_a_group_that_takes_its_worker_with_it_twice_is_left_out_and_tried_again
     monkeypatch.setattr(isolate.subprocess, "run", run)
     for deaths in (1, 2):
         with pytest.raises(WorkerDies):
-            list(isolated_results(spec, job))
+            list(isolated_results(spec, job, SLOT))
         assert isolate.deaths_of(tmp_path, spec.shard_id).count(f"this {GROUPS[0].group_id}") == deaths
-    results = dict(isolated_results(spec, job))
+    results = dict(isolated_results(spec, job, SLOT))
     blamed = {f.video_id: f for result in results.values() for f in result.failures}
     assert set(blamed) == {"real", "fake1", "fake2"}
     assert all(f.reason.retryable and "--memory-limit" in f.message for f in blamed.values())

@@ -83,7 +83,7 @@ def test_what_several_shards_tell_of_a_reference_is_listed_once(tmp_path: Path) 
         result = ShardResult(f"train-{number:06d}", "train", "f" * 64, "i", None, *files, 1, 1, (told,))
         save_result(tmp_path, result)
         results.append(result)
-    assert merge_shards(tmp_path, load_recipe("default"), results).failures == 1
+    assert merge_shards(tmp_path, load_recipe("default"), results, "CPU").failures == 1
     facts = from_table(pq.read_table(tmp_path / FACTS_FILE), VideoFacts)
     assert [row.video_id for row in facts] == ["reference", "fake0", "fake1"]
     assert not [problem for problem in verify(tmp_path, threads=1).problems if problem.check.startswith("state")]
@@ -98,7 +98,7 @@ def test_rows_are_written_once_in_groups_of_about_the_given_size(
     for number in range(5):
         faces = [FrameFaces(f"{number:016d}", f"v{number}", index, (), (), ()) for index in range(3)]
         results.append(shard_result(tmp_path, number, schemas.to_table(faces, schemas.FACES)))
-    merge_shards(tmp_path, load_recipe("default"), results)
+    merge_shards(tmp_path, load_recipe("default"), results, "CPU")
     with pq.ParquetFile(tmp_path / FACES_FILE) as merged:
         assert [merged.metadata.row_group(n).num_rows for n in range(merged.num_row_groups)] == [6, 6, 3]
         assert merged.read()["video_id"].to_pylist() == [f"v{number}" for number in range(5) for _ in range(3)]
@@ -125,9 +125,9 @@ def test_dataset_json_is_the_last_thing_that_is_written(tmp_path: Path, monkeypa
         with monkeypatch.context() as patch:
             patch.setattr(module, name, lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
-                merge_shards(tmp_path, load_recipe("default"), [result])
+                merge_shards(tmp_path, load_recipe("default"), [result], "CPU")
         assert not (tmp_path / DATASET_FILE).exists(), name
-    merge_shards(tmp_path, load_recipe("default"), [result])
+    merge_shards(tmp_path, load_recipe("default"), [result], "CPU")
     assert (tmp_path / DATASET_FILE).exists()
 
 

@@ -20,6 +20,7 @@ from facemill.pipeline.build.job import build
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
 from facemill.pipeline.build.state import ShardFile, ShardResult
 from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.extract.result import DeviceUse
 from tests.pipeline.build.test_shard import BIG, AddVideo, pair, reasons, run, samples
 from tests.pipeline.conftest import MarkDetector, film
 
@@ -203,9 +204,10 @@ def test_a_build_reads_no_shard_to_resume_and_every_one_to_mend(
 
 
 def whole_but_for_timings(result: ShardResult, out: Path) -> ShardResult:
-    """The result with the times of the last run."""
+    """The result with the times of the last run, and what all runs used the device for."""
     committed = json.loads((out / "_state" / f"{result.shard_id}.json").read_text())
-    return ShardResult(**{**{name: getattr(result, name) for name in committed}, "timings": committed["timings"]})
+    devices = {place: DeviceUse(**use) for place, use in committed["devices"].items()}
+    return dataclasses.replace(result, timings=committed["timings"], devices=devices)
 
 
 def test_dataset_json_goes_only_when_a_shard_is_replaced(groups: list[ClipGroup], tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
-"""Two processes that torchrun or srun has started train one network."""
+"""Two and four processes that Fabric, torchrun or srun has started train one network."""
 
+import csv
 import json
 import os
 import socket
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,9 @@ from facemill.pipeline.train.device import count_processes
 
 ROOT = Path(__file__).parents[3]
 LONGEST_S = 600
-SCRIPT = "tests.pipeline.train.two_ranks"
+SCRIPT = "tests.pipeline.train.one_rank"
+SAMPLES = {"training_step": 30, "validation_step": 12}
+Launch = Callable[[int, list[str]], list[subprocess.Popen[str]]]
 
 
 def free_port() -> int:
@@ -24,16 +29,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def by_torchrun(*arguments: Path) -> list[subprocess.Popen[str]]:
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
-    return [start([*launcher, "-m", SCRIPT, *map(str, arguments)], {})]
+def by_fabric(ranks: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
+    return [start(["-m", SCRIPT, *arguments], {})]
 
 
-def by_srun(*arguments: Path) -> list[subprocess.Popen[str]]:
+def by_torchrun(ranks: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", str(free_port())]
+    return [start([*launcher, "-m", SCRIPT, *arguments], {})]
+
+
+def by_srun(ranks: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
     """What srun gives its tasks to know of each other."""
     common = {
-        "SLURM_NTASKS": "2",
-        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_NTASKS": str(ranks),
+        "SLURM_NTASKS_PER_NODE": str(ranks),
         "SLURM_NNODES": "1",
         "SLURM_NODEID": "0",
         "SLURM_JOB_ID": "7",
@@ -42,8 +51,8 @@ def by_srun(*arguments: Path) -> list[subprocess.Popen[str]]:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(free_port()),
     }
-    own = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
-    return [start(["-m", SCRIPT, *map(str, arguments)], {**common, **one}) for one in own]
+    own = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(ranks)]
+    return [start(["-m", SCRIPT, *arguments], {**common, **one}) for one in own]
 
 
 def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
@@ -57,25 +66,85 @@ def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[s
     )
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(2 * LONGEST_S)
-@pytest.mark.parametrize("launch", [by_torchrun, by_srun])
-def test_two_ranks_share_each_epoch_and_end_alike(toy: Path, tmp_path: Path, launch: Any) -> None:
-    processes = launch(toy, tmp_path / "run")
+def run(launch: Launch, ranks: int, data: Path, out: Path, network: str, *settings: str) -> list[dict[str, Any]]:
+    """What each rank saw, and had in the end."""
+    processes = launch(ranks, [str(data), str(out), str(ranks), network, *settings])
     for process in processes:
         output, _ = process.communicate(timeout=LONGEST_S)
         assert process.returncode == 0, output
-    ranks = [json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(2)]
-    for step, samples in (("training_step", 30), ("validation_step", 12)):
-        for epoch in range(2):
-            together = ranks[0]["seen"][step][epoch] + ranks[1]["seen"][step][epoch]
+    files = [out.parent / f"rank-{rank}.json" for rank in range(ranks)]
+    told = [json.loads(file.read_text()) for file in files]
+    for file in files:
+        file.unlink()
+    return told
+
+
+def assert_shared(ranks: list[dict[str, Any]], epochs: list[int]) -> None:
+    """Each sample is seen once in each of these epochs, and in training some again, for equally many on each rank."""
+    for step, samples in SAMPLES.items():
+        assert all(sorted(map(int, rank["seen"][step])) == epochs for rank in ranks)
+        for epoch in epochs:
+            of_ranks = [rank["seen"][step][str(epoch)] for rank in ranks]
+            together = Counter(number for seen in of_ranks for number in seen)
             assert sorted(together) == list(range(samples))
-    assert ranks[0]["weights"] == ranks[1]["weights"]
-    assert ranks[0]["buffers"] == ranks[1]["buffers"]
-    [centres] = [value for name, value in ranks[0]["buffers"].items() if name.endswith("centres")]
-    assert any(value for row in centres for value in row)
-    assert [rank["is_global_zero"] for rank in ranks] == [True, False]
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epochs"] == 2
+            assert len({len(seen) for seen in of_ranks}) == 1
+            assert together.total() == -(-samples // len(ranks)) * len(ranks)
+
+
+LONG = pytest.mark.long
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * LONGEST_S)
+@pytest.mark.parametrize(
+    ("launch", "ranks"),
+    [
+        (by_fabric, 2),
+        (by_torchrun, 2),
+        (by_srun, 2),
+        pytest.param(by_fabric, 4, marks=LONG),
+        pytest.param(by_torchrun, 4, marks=LONG),
+    ],
+)
+def test_ranks_share_each_epoch_end_alike_and_resume(toy: Path, tmp_path: Path, launch: Launch, ranks: int) -> None:
+    out = tmp_path / "run"
+    # Batches that divide what a rank sees of 30 samples, 15 or 8: an incomplete last one would be left out.
+    batch = f"train.batch={(5 if ranks == 2 else 4) * ranks}"
+    for epochs, new in ((1, [0]), (3, [1, 2])):
+        told = run(launch, ranks, toy, out, "mat", batch, f"train.epochs={epochs}")
+        assert_shared(told, new)
+        assert all(rank["weights"] == told[0]["weights"] for rank in told)
+        assert all(rank["buffers"] == told[0]["buffers"] for rank in told)
+        [centres] = [value for name, value in told[0]["buffers"].items() if name.endswith("centres")]
+        assert any(value for row in centres for value in row)
+        assert [rank["is_global_zero"] for rank in told] == [True] + [False] * (ranks - 1)
+        assert json.loads((out / "metrics.json").read_text())["epochs"] == epochs
+    assert len(rows(out)) == 3
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((out / "log.csv").read_text().splitlines()))
+
+
+ALIKE_ON_ALL = (
+    "train.batch=10",
+    "train.epochs=2",
+    "train.augment.flip=0",
+    "train.augment.jpeg=0",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * LONGEST_S)
+def test_two_ranks_have_the_losses_of_one_process_with_all_of_the_batch(toy: Path, tmp_path: Path) -> None:
+    """Without what differs by design: random numbers of each rank, and the statistics of batch norm."""
+    losses = []
+    for ranks in (1, 2):
+        run(by_fabric, ranks, toy, tmp_path / f"{ranks}" / "run", "even", *ALIKE_ON_ALL)
+        log = rows(tmp_path / f"{ranks}" / "run")
+        losses.append([float(row[name]) for row in log for name in ("train_loss", "val_loss")])
+    assert losses[0][0] != losses[0][2]  # it learns
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_a_launcher_s_processes_are_those_that_train(monkeypatch: pytest.MonkeyPatch) -> None:

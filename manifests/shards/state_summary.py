@@ -1,0 +1,48 @@
+"""What the results of a dataset's shards say of the runs that built them: time by stage, and use of devices."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from facemill import DatasetError
+from facemill.manifests.shards.dataset import state_results
+from facemill.manifests.storage import read_json
+
+__all__ = ["DeviceCount", "read_state"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCount:
+    """Use of one device of one host.
+
+    Attributes:
+        clips: number of clips processed.
+        halvings: how often a batch was halved because the GPU's memory was full.
+    """
+
+    host: str
+    device: str
+    clips: int
+    halvings: int
+
+
+def read_state(root: Path) -> tuple[dict[str, float], tuple[DeviceCount, ...]]:
+    """Seconds by stage, longest first, and the use of devices, from the shards' results in the state folder.
+
+    Raises:
+        DatasetError: a result cannot be read.
+    """
+    seconds: Counter[str] = Counter()
+    clips: Counter[str] = Counter()
+    halvings: Counter[str] = Counter()
+    for path in state_results(root):
+        try:
+            result = read_json(path)
+            seconds.update({str(stage): float(s) for stage, s in result["timings"].items()})
+            for place, use in result.get("devices", {}).items():
+                clips[place] += int(use["clips"])
+                halvings[place] += int(use["halvings"])
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise DatasetError(f"{path} is not a shard's result ({error!r}): run the build again.") from None
+    places = ((*place.rpartition(" ")[::2], clips[place], halvings[place]) for place in sorted(clips))
+    return dict(seconds.most_common()), tuple(DeviceCount(*each) for each in places)
