@@ -29,12 +29,13 @@ class FaceLoader(DataLoader[Any]):
     def __iter__(self) -> Iterator[ForgeryBatch]:  # type: ignore[override]  # PyTorch names a private class
         for batch in super().__iter__():
             if isinstance(batch, FacemillError):
+                # The error's traceback refers to this loader for as long as somebody keeps the error. Workers that are
+                # left to Python's collector of cycles may take PyTorch five seconds each to end: they end now.
+                self._iterator = None
                 try:
                     raise batch
                 finally:
-                    # The error refers to this frame, and must not be referred to by it: a cycle would be collected
-                    # late and in any order, and ending the workers would then take PyTorch five seconds for each.
-                    del batch
+                    del batch  # the frame refers to the error, and the error to the frame
             yield batch
 
 

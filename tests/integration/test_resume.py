@@ -22,31 +22,38 @@ INTERRUPTED = "Interrupted: finished shards are kept, run the same command again
 SHARDS = 6
 
 
-def test_stopped_in_every_way_in_turn_it_ends_in_the_same_bytes(built: Built, manifest: Path, tmp_path: Path) -> None:
+INTERRUPTS = {
+    "Ctrl-C": lambda process: os.killpg(process.pid, signal.SIGINT),  # in a terminal
+    "SIGTERM": subprocess.Popen.terminate,
+}
+
+
+@pytest.mark.parametrize("ways", [("SIGKILL",), pytest.param((*INTERRUPTS, "SIGKILL"), marks=pytest.mark.long)])
+def test_stopped_in_every_way_in_turn_it_ends_in_the_same_bytes(
+    ways: tuple[str, ...], built: Built, manifest: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     args = build_args(manifest, out)
-
-    stopped, took = stop(args, out, 1, lambda process: os.killpg(process.pid, signal.SIGINT))  # Ctrl-C in a terminal
-    assert (stopped.code, stopped.err.splitlines()[-1]) == (4, INTERRUPTED)
-    assert "Traceback" not in stopped.err
-    assert took < 20
-    first = {path: path.stat().st_mtime_ns for path in committed(out)}
-
-    stopped, took = stop(args, out, len(first) + 1, subprocess.Popen.terminate)
-    assert (stopped.code, stopped.err.splitlines()[-1]) == (4, INTERRUPTED)
-    assert "Traceback" not in stopped.err
-    assert took < 20
-
-    stopped, _ = stop(args, out, len(committed(out)) + 1, subprocess.Popen.kill)
-    assert stopped.code == -signal.SIGKILL
-    assert 3 <= len(committed(out)) < SHARDS
+    before: dict[Path, int] = {}
+    for way in ways:
+        stopped, took = stop(args, out, len(before) + 1, INTERRUPTS.get(way, subprocess.Popen.kill))
+        if way == "SIGKILL":
+            assert stopped.code == -signal.SIGKILL
+        else:
+            assert (stopped.code, stopped.err.splitlines()[-1]) == (4, INTERRUPTED)
+            assert "Traceback" not in stopped.err
+            assert took < 20
+        kept = {path: path.stat().st_mtime_ns for path in committed(out)}
+        assert before.items() <= kept.items()  # what is committed is not built again
+        before = kept
+    assert len(ways) <= len(before) < SHARDS
     assert not (out / "dataset.json").exists()
-    assert {path: path.stat().st_mtime_ns for path in first} == first  # what is committed is not built again
 
     finished = facemill(*args)
     assert finished.code == 0, finished.err
     assert finished.out == built.ended.out.replace(str(built.folder), str(out))
     assert content(out) == content(built.folder)
+    assert all(path.stat().st_mtime_ns == at for path, at in before.items())
 
 
 def test_a_killed_worker_is_replaced_and_nothing_is_lost(built: Built, manifest: Path, tmp_path: Path) -> None:

@@ -45,7 +45,9 @@ def stopped(command: list[object], number: signal.Signals, when: Callable[[psuti
         return ended(process)
 
 
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, READERS)])
+@pytest.mark.parametrize(
+    ("number", "workers"), [(signal.SIGINT, 0), pytest.param(signal.SIGTERM, READERS, marks=pytest.mark.long)]
+)
 def test_a_stopped_training_ends_with_4_and_resume_finishes(
     number: signal.Signals, workers: int, tmp_path: Path
 ) -> None:

@@ -33,11 +33,13 @@ SMALL: dict[str, dict[str, Any]] = {
 """Options that make a detector small enough; every detector needs an entry."""
 
 every = pytest.mark.parametrize("name", list(FORGERY_DETECTORS))
-every_kind = pytest.mark.parametrize(
-    "name", sorted({type(create(name, **SMALL[name])).forward: name for name in SMALL}.values())
-)
-
+KINDS = sorted({type(create(name, **SMALL[name])).forward: name for name in SMALL}.values())
+every_kind = pytest.mark.parametrize("name", KINDS)
 """One name of each class: for what is slow."""
+every_kind_or_mat = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name != "mat" else []) for name in KINDS]
+)
+"""And all but one of them apart: for what is slower."""
 
 
 @cache
@@ -163,7 +165,7 @@ def test_it_compiles_into_one_graph(name: str) -> None:
     torch.testing.assert_close(logits_of(compiled, images), logits_of(trained(name), images), rtol=1e-4, atol=1e-4)
 
 
-@every_kind
+@every_kind_or_mat
 @pytest.mark.filterwarnings("ignore")
 def test_it_exports_to_onnx_for_any_batch_size(name: str) -> None:
     detector = trained(name)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import multiprocessing
 import tarfile
 from pathlib import Path
 
@@ -71,7 +72,6 @@ def test_no_damage_of_a_tar_ends_an_epoch_early(tmp_path, workers, located, dama
     with pytest.raises(DatasetError, match=says) as error:
         indices(module(tmp_path, TrainSettings(batch=7), workers=workers).train_loader)
     message = str(error.value)
-    del error  # it refers to the loader: its workers end now, and not when Python collects cycles
     assert "train-000004.tar" in message
     assert message.count("\n") == 0
 
@@ -91,6 +91,18 @@ def test_a_shard_cut_or_lost_ends_no_epoch_early(tmp_path, workers, suffix, kept
         path.unlink()
     with pytest.raises(DatasetError, match=rf"train-000004\{suffix}"):
         indices(module(root, TrainSettings(batch=7), workers=workers).train_loader)
+
+
+def test_workers_end_with_the_epoch_though_somebody_keeps_the_error(tmp_path):
+    (build(tmp_path) / f"{LAST}.parquet").unlink()
+    before = set(multiprocessing.active_children())
+    loader = module(tmp_path, TrainSettings(batch=7), workers=2).train_loader
+    with pytest.raises(DatasetError) as kept:
+        indices(loader)
+    assert set(multiprocessing.active_children()) <= before
+    assert kept.value.__traceback__ is not None  # it refers to the loader
+    with pytest.raises(DatasetError):  # which starts anew
+        indices(loader)
 
 
 @pytest.mark.parametrize("located", [True, False])

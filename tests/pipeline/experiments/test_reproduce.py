@@ -44,7 +44,10 @@ def plan(target: str, out: Path, data: list[str], *more: str, seeds: int = 1) ->
     return prepare([target], out, data=data, seeds=seeds, overrides=settings, device="cpu")
 
 
-@pytest.mark.parametrize("target", ["etd/table2", "lrl/table3", "mat/table4", "sia/table2", "sola/table4"])
+MORE = [pytest.param(target, marks=pytest.mark.long) for target in ("lrl/table3", "sia/table2", "sola/table4")]
+
+
+@pytest.mark.parametrize("target", ["etd/table2", "mat/table4", *MORE])
 def test_a_table_of_each_paper(target: str, data: list[str], tmp_path: Path) -> None:
     jobs = plan(target, tmp_path, data)
     assert [why for _, why in jobs.run_all()] == [None] * len(jobs.all)

@@ -99,9 +99,9 @@ LONG = pytest.mark.long
 @pytest.mark.parametrize(
     ("launch", "ranks"),
     [
-        (by_fabric, 2),
         (by_torchrun, 2),
-        (by_srun, 2),
+        pytest.param(by_fabric, 2, marks=LONG),
+        pytest.param(by_srun, 2, marks=LONG),
         pytest.param(by_fabric, 4, marks=LONG),
         pytest.param(by_torchrun, 4, marks=LONG),
     ],

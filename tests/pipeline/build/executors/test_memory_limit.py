@@ -26,7 +26,7 @@ def test_where_dask_kills_every_worker_that_processes_a_group_all_are_whole(
     options = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "silence_logs": "CRITICAL"}
     with (
         dask.config.set(SETTINGS),
-        distributed.LocalCluster(n_workers=1, memory_limit="450 MiB", **options) as cluster,
+        distributed.LocalCluster(n_workers=1, memory_limit="330 MiB", **options) as cluster,
     ):
         report = build([video], recipe, tmp_path / "out", scheduler=cluster.scheduler_address, device="cpu")
     failures = pq.read_table(tmp_path / "out" / "failures.parquet").to_pylist()
