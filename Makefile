@@ -2,6 +2,8 @@
 PYTHON ?= python3
 UV_VERSION := 0.13.8
 BIN := .venv/bin
+# Without compiled modules, as many containers and CI machines are set, each process compiles torch anew: seconds.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: docs coverage fuzz mutants mutants-short test-long setup demo test check bench format lock upgrade test-install test-newer test-lowest clean
 

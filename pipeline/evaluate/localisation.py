@@ -27,7 +27,7 @@ from facemill.pipeline.evaluate.weighted import Judged
 
 __all__ = [
     *("LOCALISATION", "LOCATED", "MEAN_MASK", "Located", "Scale", "add_mean_mask", "choose_scales", "judge_maps"),
-    *("locate", "localisation_tables", "mean_mask", "measure_map", "summarise_maps"),
+    *("localisation_tables", "locate", "mean_mask", "measure_map", "summarise_maps"),
 ]
 
 Floats = NDArray[np.float64]

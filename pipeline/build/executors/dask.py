@@ -125,9 +125,9 @@ class DaskExecutor(Executor):
         call = ByValue(_call)
         self._client.subscribe_topic(topic, lambda event: events.put(event[1]["told"]))
 
-        def submit(task: Task) -> None:
+        def submit(task: Task, spare: int | None = None) -> None:
             # Pickled here, since a worker hangs silently if Dask cannot unpickle a task.
-            numbers = None if self._scheduler is None else self._numbers.of
+            numbers = None if self._scheduler is None else (self._numbers.of, spare)
             arguments = pickle.dumps((function, task)), self._threads(), topic, self._late.check, numbers
             key = f"facemill-task-{secrets.token_hex(8)}"
             future = self._client.submit(call, *arguments, key=key, retries=RETRIES, workers=self._chosen)
@@ -152,7 +152,8 @@ class DaskExecutor(Executor):
                             continue
                         case ("unnumbered", address, gpus):
                             self._numbers.add({address: gpus}, self._workers)
-                            submit(outcome.task)
+                            # Not asked for again: a task that kills each worker would get new ones without end.
+                            submit(outcome.task, spare=0)
                             continue
                     yield outcome
                     fill()
@@ -284,11 +285,14 @@ def _own_security() -> Any:
         raise ConfigError("Workers on this machine need the package cryptography: pip install cryptography.") from error
 
 
-def _call(work: bytes, threads: int, topic: str, check: bytes | None, numbers: dict[str, int] | None) -> Any:
+def _call(
+    work: bytes, threads: int, topic: str, check: bytes | None, numbers: tuple[dict[str, int], int | None] | None
+) -> Any:
     """Run a task on a worker. Sent by value and without facemill's names: a worker may lack it, and would hang.
 
     Returns ("unfit", address, description) from a worker that differs from those that were chosen, and ("unnumbered",
-    address, GPUs) from one that has no number, in place of the task's result.
+    address, GPUs) from one that has no number, in place of the task's result. `numbers` has the number of each worker,
+    and that of a worker without one, if it shall not be asked for.
     """
     worker = distributed.get_worker()
     if check is not None and getattr(worker, "facemill_run", None) != topic:
@@ -300,7 +304,7 @@ def _call(work: bytes, threads: int, topic: str, check: bytes | None, numbers: d
     from facemill.pipeline.build.executors.base import listening
     from facemill.pipeline.build.executors.numbering import visible_gpus as gpus_here
 
-    number = worker.name if numbers is None else numbers.get(worker.address)
+    number = worker.name if numbers is None else numbers[0].get(worker.address, numbers[1])
     if number is None:
         return ("unnumbered", worker.address, gpus_here())
 

@@ -62,8 +62,8 @@ def test_a_frame_gives_the_same_faces_in_any_company(detector, portrait):
     alone = detector.detect([portrait])[0]
     together = detector.detect([flat, portrait, pixel, noise, portrait[:, ::-1], portrait])
     assert len(together) == 6
-    assert_same_faces(together[1], alone, 1e-2)
-    assert_same_faces(together[5], alone, 1e-2)
+    assert_same_faces(together[1], alone, 1 / 64)  # positions are rounded to such a part of a pixel
+    assert_same_faces(together[5], alone, 1 / 64)
 
 
 def test_results_do_not_depend_on_the_run(detector, portrait):
@@ -73,7 +73,7 @@ def test_results_do_not_depend_on_the_run(detector, portrait):
 def test_batches_do_not_change_the_result(create, portrait):
     frames = [portrait, portrait[::-1].copy(), portrait[:, ::-1].copy()]
     for small, large in zip(create(batch=1).detect(frames), create(batch=8).detect(frames), strict=True):
-        assert_same_faces(small, large, 1 / 64)  # positions are rounded to such a part of a pixel
+        assert_same_faces(small, large, 1 / 64)
 
 
 def test_no_frames_give_no_lists(detector):
