@@ -3,8 +3,8 @@
 import dataclasses
 import hashlib
 import io
-import multiprocessing
 import tarfile
+import weakref
 from pathlib import Path
 
 import cv2
@@ -93,13 +93,15 @@ def test_a_shard_cut_or_lost_ends_no_epoch_early(tmp_path, workers, suffix, kept
         indices(module(root, TrainSettings(batch=7), workers=workers).train_loader)
 
 
-def test_workers_end_with_the_epoch_though_somebody_keeps_the_error(tmp_path):
+def test_workers_end_with_the_epoch_though_somebody_keeps_the_error(tmp_path, monkeypatch):
     (build(tmp_path) / f"{LAST}.parquet").unlink()
-    before = set(multiprocessing.active_children())
     loader = module(tmp_path, TrainSettings(batch=7), workers=2).train_loader
+    made = []
+    start = loader._get_iterator
+    monkeypatch.setattr(loader, "_get_iterator", lambda: (iterator := start(), made.append(weakref.ref(iterator)))[0])
     with pytest.raises(DatasetError) as kept:
         indices(loader)
-    assert set(multiprocessing.active_children()) <= before
+    assert [iterator() for iterator in made] == [None]  # which ended its workers
     assert kept.value.__traceback__ is not None  # it refers to the loader
     with pytest.raises(DatasetError):  # which starts anew
         indices(loader)
