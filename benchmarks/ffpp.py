@@ -38,7 +38,7 @@ class Cost(NamedTuple):
 def measure(scratch: Path, *, cores: int) -> list[Row]:
     """Measure on 12 groups of an original and four fakes, and on one group per core for the cost of a further one."""
     root, table = make_files(scratch / "ffpp", GROUPS), scratch / "ffpp.parquet"
-    _run([FACEMILL, "scan", "ffpp", root, "--quality", "c23", "--out", table])
+    _run([FACEMILL, "scan", "ffpp", root, "--quality", "c23", "--out", table, "--overwrite"])
     every = sorted(root.glob("*/*/c23/videos/*.mp4"))
     few = [file for file in every if int(file.stem[:3]) < cores]  # a group per core, of both shapes
     small = scratch / "ffpp-few.parquet"
