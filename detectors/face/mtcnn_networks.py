@@ -4,12 +4,11 @@ Only the weights of the package are read: importing it imports torchvision, whic
 and 150 MiB, in each worker of a build.
 """
 
-from importlib.util import find_spec
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from facemill.detectors.installed import package_folder
 
 __all__ = ["ProposalNetwork", "RefinementNetwork", "o_net", "r_net"]
 
@@ -112,10 +111,8 @@ def _max_of_pairs(x: Tensor, dim: int) -> Tensor:
 
 def _package_weights(network: str) -> State:
     """Weights of `pnet`, `rnet` or `onet` in the installed facenet-pytorch."""
-    package = find_spec("facenet_pytorch")
-    assert package is not None
-    assert package.origin is not None
-    state: State = torch.load(Path(package.origin).parent / "data" / f"{network}.pt", weights_only=True)
+    folder = package_folder("facenet_pytorch", "whose weights find faces")
+    state: State = torch.load(folder / "data" / f"{network}.pt", weights_only=True)
     return state
 
 

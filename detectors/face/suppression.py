@@ -1,10 +1,9 @@
 """Non-maximum suppression of the boxes of many frames at once."""
 
-from importlib.util import find_spec
-from pathlib import Path
-
 import torch
 from torch import Tensor
+
+from facemill.detectors.installed import package_folder
 
 __all__ = ["suppress_contained", "suppress_overlapping"]
 
@@ -55,9 +54,6 @@ def _operators() -> torch._ops._OpNamespace:
     """The operators of torchvision, without the package's import, which takes longer than torch's own."""
     operators = torch.ops.torchvision
     if not hasattr(operators, "nms"):
-        package = find_spec("torchvision")
-        assert package is not None
-        assert package.origin is not None
-        for library in Path(package.origin).parent.glob("_C*.so"):
+        for library in package_folder("torchvision", "whose operators suppress overlapping faces").glob("_C*.so"):
             torch.ops.load_library(library)  # type: ignore[no-untyped-call]
     return operators

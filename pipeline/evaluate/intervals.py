@@ -4,6 +4,7 @@ Intervals are bias-corrected and accelerated (Efron, 1987), with quantiles widen
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ Integers = NDArray[np.int64]
 Interval = tuple[float, float]
 
 
+@lru_cache(maxsize=1)  # each metric, method and seed is measured on the same draws
 def weights_of(groups: int) -> Integers:
     """Weights of groups for `find_interval`, [1 + B + R, G].
 
@@ -36,7 +38,9 @@ def weights_of(groups: int) -> Integers:
     block = np.random.default_rng(1).permutation(groups) % blocks
     left_out = (block != np.arange(blocks)[:, None]).astype(np.int64)
     drawn = np.random.default_rng(0).multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES)
-    return np.concatenate([np.ones((1, groups), np.int64), left_out, drawn])
+    weights = np.concatenate([np.ones((1, groups), np.int64), left_out, drawn])
+    weights.flags.writeable = False
+    return weights
 
 
 def find_interval(values: Floats) -> Interval | None:
@@ -73,7 +77,7 @@ def mean_interval(values: Floats, groups: NDArray[np.str_]) -> Interval | None:
     if len(names) < 2:
         return None
     weights = weights_of(len(names))
-    sums, counts = (weights @ np.bincount(places, one) for one in (values[known], known[known]))
+    sums, counts = (weights @ np.bincount(places, one) for one in (values[known], None))
     return find_interval(sums / counts)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ECE_BINS", "METRICS", "PARTIAL_FPR", "RATES", "Judged"]
+__all__ = ["ECE_BINS", "METRICS", "PARTIAL_FPR", "RATES", "Judged", "ece_bins"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -22,6 +22,11 @@ METRICS = (
 _RANKING = {"auc", "partial_auc", "eer", "ap", *RATES}
 _CELLS = 4_000_000
 """Elements of the largest arrays of weights: 32 MB."""
+
+
+def ece_bins(scores: Floats) -> Integers:
+    """The bin of the calibration error, 0 to `ECE_BINS` - 1, of each score in 0..1."""
+    return np.minimum((scores * ECE_BINS).astype(np.int64), ECE_BINS - 1)
 
 
 class Judged:
@@ -106,7 +111,7 @@ class Judged:
             found["log_loss"] = total(-np.log(of_truth)) / (reals + fakes)
             found["brier"] = total((score - fake) ** 2) / (reals + fakes)
             if "ece" in wanted:
-                place = np.minimum((score * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+                place = ece_bins(score)
                 gaps = [np.abs(total((place == number) * (score - fake))) for number in range(ECE_BINS)]
                 found["ece"] = np.sum(gaps, axis=0) / (reals + fakes)
         return found

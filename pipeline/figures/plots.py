@@ -16,7 +16,7 @@ from facemill.manifests.printable import printable
 from facemill.manifests.storage import write_atomically
 from facemill.pipeline.evaluate.metrics import AGGREGATE, compute_metrics, roc_curve, score_videos, split_methods
 from facemill.pipeline.evaluate.scores import NO_CORRUPTION
-from facemill.pipeline.evaluate.weighted import ECE_BINS
+from facemill.pipeline.evaluate.weighted import ECE_BINS, ece_bins
 
 __all__ = ["draw_plots", "draw_reliability", "draw_roc", "draw_scores"]
 
@@ -89,7 +89,7 @@ def draw_reliability(rows: pa.Table, path: Path, *, title: str) -> None:
 
     def draw(axes: Axes) -> None:
         scores, labels = rows["score"].to_numpy(), rows["label"].to_numpy()
-        place = np.minimum((scores * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+        place = ece_bins(scores)
         counts = np.bincount(place, minlength=ECE_BINS)
         used = counts > 0
         mean, share = (np.bincount(place, values, ECE_BINS)[used] / counts[used] for values in (scores, labels))

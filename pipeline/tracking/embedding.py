@@ -7,8 +7,6 @@ D. King,
 import hashlib
 import math
 from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facemill.detectors.installed import package_folder
 from facemill.errors import DetectorError
 
 __all__ = ["embed"]
@@ -45,12 +44,7 @@ def embed(chips: NDArray[np.uint8]) -> NDArray[np.float32]:
 @lru_cache(maxsize=1)
 def _network() -> "_ResNet":
     # The package is not imported, because it needs pkg_resources, which recent setuptools lack.
-    spec = find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise DetectorError(
-            f"The package {PACKAGE}, whose weights tell people apart, is missing: install facemill's dependencies."
-        )
-    path = Path(spec.submodule_search_locations[0], FILE)
+    path = package_folder(PACKAGE, "whose weights tell people apart") / FILE
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facemill.detectors import installed
 from facemill.errors import DetectorError
 from facemill.pipeline.tracking import embedding
 from facemill.pipeline.tracking.portraits import MOST, Album, Portrait, distances
@@ -62,6 +63,6 @@ def test_missing_weights_are_named(
     if state == "damaged":
         (tmp_path / embedding.FILE).parent.mkdir()
         (tmp_path / embedding.FILE).write_bytes(b"not weights")
-    monkeypatch.setattr(embedding, "find_spec", lambda name: None if state == "absent" else spec)
+    monkeypatch.setattr(installed, "find_spec", lambda name: None if state == "absent" else spec)
     with pytest.raises(DetectorError, match=message):
         embedding.embed(np.zeros((1, 150, 150, 3), np.uint8))
