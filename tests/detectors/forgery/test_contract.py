@@ -28,11 +28,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "resnet34": {"size": 64},
     "sia": {"backbone": "tinynet_e", "size": 64},
     "sola": {"size": 64, "patch": 8, "width": 8},
+    "timm/test_vit": {"size": 64, "tuning": "lora", "rank": 2},
     "xception": {"size": 64},
 }
 """Options that make a detector small enough; every detector needs an entry."""
 
-every = pytest.mark.parametrize("name", list(FORGERY_DETECTORS))
+registered = pytest.mark.parametrize("name", list(FORGERY_DETECTORS))
+every = pytest.mark.parametrize("name", [*FORGERY_DETECTORS, "timm/test_vit"])
 KINDS = sorted({type(create(name, **SMALL[name])).forward: name for name in SMALL}.values())
 every_kind = pytest.mark.parametrize("name", KINDS)
 """One name of each class: for what is slow."""
@@ -210,7 +212,7 @@ def test_an_epoch_can_end(name: str) -> None:
         assert not any(torch.isnan(value).any() for value in module.state_dict().values())
 
 
-@every
+@registered
 def test_unknown_options_and_wrong_values_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=r"no option 'sise' \(did you mean 'size'\?\): its options are size"):
         create(name, sise=64)
@@ -222,7 +224,7 @@ def test_unknown_options_and_wrong_values_are_refused(name: str) -> None:
         create(name, backbone="resnet18.in22k")
 
 
-@every
+@registered
 def test_pretrained_weights_are_of_imagenet_alone(name: str) -> None:
     """The tag says so: more data, as in `ns_jft_in1k` or `fb_swsl_ig1b_ft_in1k`, would come before its last part."""
     backbone = options_of(name).backbone
