@@ -22,6 +22,7 @@ __all__ = ["TimmNetwork", "TimmOptions", "timm_network"]
 class TimmOptions(PlainOptions):
     """Options of `TimmNetwork`."""
 
+    pretrained: bool = True
     tuning: Literal["full", "probe", "lora"] = "full"
     """Train all weights, the classifier alone (a linear probe), or the classifier and low-rank changes of the linear
     layers."""

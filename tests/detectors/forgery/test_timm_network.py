@@ -8,7 +8,8 @@ import timm
 import torch
 
 from facemill import ConfigError, DetectorError
-from facemill.detectors.forgery import create, options_of
+from facemill.detectors.forgery import ForgeryDetector, options_of
+from facemill.detectors.forgery import create as create_any
 from facemill.detectors.forgery.gradcam import grad_cam
 from facemill.registry import FORGERY_DETECTORS
 
@@ -22,6 +23,11 @@ LAYOUTS = {  # of the last features, and their cells at a side of 64
     "test_vit4": (64, 4),  # tokens that are averaged
     "cait_xxs24_224": (64, 4),  # a class token that comes late
 }
+
+
+def create(name: str, **options: Any) -> ForgeryDetector:
+    """Without the weights that are downloaded by default."""
+    return create_any(name, **{"pretrained": False, **options})
 
 
 def weights_of(detector: torch.nn.Module) -> dict[str, torch.Tensor]:
