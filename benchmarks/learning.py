@@ -1,11 +1,15 @@
-"""Whether each forgery detector learns: frame AUC on unseen subjects, trained from random weights.
+"""Whether each forgery detector learns: frame AUC on unseen subjects, trained from random weights, over three seeds.
 
 The corpus is made like that of `facemill demo`: 80 synthetic subjects, blended fakes, H.264, split by subject. The
-detectors are small, so that two cores suffice. A control with permuted labels shows the chance level.
+detectors are small, so that two cores suffice. A control with permuted labels shows the chance level. Training curves
+of all runs are drawn in `curves.png`.
 """
 
+import csv
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
+
+from matplotlib.figure import Figure
 
 from benchmarks.row import Row
 from facemill import manifests
@@ -17,7 +21,7 @@ from facemill.pipeline.train import train
 
 __all__ = ["measure"]
 
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2)
 EPOCHS = 8
 SMALL = {
     "etd": ("etd", "{backbone: resnet18, size: 64, width: 16}"),
@@ -32,14 +36,25 @@ CONTROL = ("train.shuffle_labels=true",)
 
 
 def measure(scratch: Path) -> list[Row]:
-    """One row per detector and one per control: mean frame AUC over the seeds."""
-    data = _dataset(scratch / "learning")
-    rows = []
+    """One row per detector, with mean and spread of the frame AUC over the seeds, and one per control."""
+    folder = scratch / "learning"
+    data = _dataset(folder)
+    rows, curves = [], {}
     for name, (detector, model) in SMALL.items():
-        for what, extra, target in ((name, (), ">= 0.95"), (f"{name}, permuted labels", CONTROL, "")):
-            aucs = [_auc(data, scratch / "learning", detector, model, seed, extra) for seed in SEEDS]
-            details = f"seeds {', '.join(f'{auc:.4f}' for auc in aucs)}; {model}, {EPOCHS} epochs"
+        for what, extra, target, seeds in (
+            (name, (), ">= 0.95", SEEDS),
+            (f"{name}, permuted labels", CONTROL, "", SEEDS[:1]),
+        ):
+            runs = [_train(data, folder, detector, model, seed, extra) for seed in seeds]
+            aucs = [_auc(run, data) for run in runs]
+            curves[what] = [_validated(run) for run in runs]
+            spread = f", spread {stdev(aucs):.4f}" if len(aucs) > 1 else ""
+            by_epoch = " ".join(f"{mean(epoch):.3f}" for epoch in zip(*curves[what], strict=True))
+            details = (
+                f"seeds {', '.join(f'{auc:.4f}' for auc in aucs)}{spread}; {model}, validation by epoch {by_epoch}"
+            )
             rows.append(Row("learning", f"{what}: frame AUC, unseen persons", mean(aucs), target, details))
+    _draw(curves, folder / "curves.png")
     return rows
 
 
@@ -52,9 +67,30 @@ def _dataset(folder: Path) -> Path:
     return build(manifest, recipe, folder / "shards").out
 
 
-def _auc(data: Path, folder: Path, detector: str, model: str, seed: int, extra: tuple[str, ...]) -> float:
+def _train(data: Path, folder: Path, detector: str, model: str, seed: int, extra: tuple[str, ...]) -> Path:
     run = folder / "-".join([detector, str(seed), *(["control"] if extra else [])])
     settings = (*SETTINGS, f"train.model={model}", f"train.epochs={EPOCHS}", f"seed={seed}", *extra)
     train(detector, [data], run, load_recipe("default", settings), resume=True, progress=False)
+    return run
+
+
+def _auc(run: Path, data: Path) -> float:
     metrics = evaluate(run, [data], run.with_name(f"{run.name}-evaluation")).metrics
     return float(metrics["frame"]["overall"]["auc"])
+
+
+def _validated(run: Path) -> list[float]:
+    """Validation AUC after each epoch."""
+    with (run / "log.csv").open(newline="") as file:
+        return [float(row["val_auc"]) for row in csv.DictReader(file)]
+
+
+def _draw(curves: dict[str, list[list[float]]], out: Path) -> None:
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="epoch", ylabel="AUC of the validation split", ylim=(0.3, 1.02))
+    for number, (name, runs) in enumerate(curves.items()):
+        style = {"color": f"C{number // 2}", "linestyle": ":" if number % 2 else "-"}
+        for which, run in enumerate(runs):
+            axes.plot(range(1, len(run) + 1), run, label=name if which == 0 else None, **style)
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(out, dpi=120)

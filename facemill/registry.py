@@ -65,12 +65,23 @@ class Registry(Mapping[str, T], Generic[T]):
         calls: the entries are classes of stateless objects; each is instantiated once, without arguments.
         base: the class, as in `own`, that users' own classes named `module:Class` derive from; empty if the registry
             does not take such names.
+        families: functions, as in `own`, that make the entry of a name `family/member` of the member's name.
     """
 
-    def __init__(self, kind: str, group: str, own: Mapping[str, str], *, calls: bool = False, base: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        own: Mapping[str, str],
+        *,
+        calls: bool = False,
+        base: str = "",
+        families: Mapping[str, str] | None = None,
+    ) -> None:
         self.kind = kind
         self.group = group
         self._calls, self._base = calls, base
+        self._families = families or {}
         self._places = {name: f"facemill.{place}" for name, place in own.items()}
         self._found: dict[str, T] = {}
 
@@ -99,6 +110,10 @@ class Registry(Mapping[str, T], Generic[T]):
         Raises:
             ConfigError: there is none, several packages offer it, or the package that offers it cannot be imported.
         """
+        family, _, member = name.partition("/")
+        if member and family in self._families:
+            made: T = _attribute(f"facemill.{self._families[family]}")(member)
+            return made
         if name not in self._found:
             found = self._load(name)
             self._found[name] = found() if self._calls else found
@@ -137,6 +152,8 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __contains__(self, name: object) -> bool:
         if name in self._found or name in self._places or self._takes(name):
+            return True
+        if isinstance(name, str) and name.partition("/")[2] and name.partition("/")[0] in self._families:
             return True
         return any(point.name == name for point in self._offers)
 
@@ -222,6 +239,7 @@ FORGERY_DETECTORS: "Registry[type[ForgeryDetector]]" = Registry(
         "xception": "detectors.forgery.plain:Xception",
     },
     base="detectors.forgery.base:ForgeryDetector",
+    families={"timm": "detectors.forgery.timm_network:timm_network"},
 )
 OBJECTIVES: "Registry[type[ForgeryObjective]]" = Registry(
     "objective",

@@ -1,10 +1,12 @@
-"""Backbones as a list of stages, so that detectors can read intermediate maps and insert modules.
+"""timm's networks, whole, and as a list of stages, so that detectors can read intermediate maps and insert modules.
 
-The networks are timm's. Three families are supported: EfficientNets (including MobileNets and
-TinyNets), ResNets, and Xception. timm's `features_only` is not used: it returns maps, not stages.
+Three families come as stages: EfficientNets (including MobileNets and TinyNets), ResNets, and Xception. timm's
+`features_only` is not used: it returns maps, not stages.
 """
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -17,7 +19,7 @@ from facemill import ConfigError, DetectorError
 from facemill.detectors.forgery.base import IMAGENET_MEAN, IMAGENET_STD, RGB
 from facemill.detectors.weights import read_tensors, reason_of
 
-__all__ = ["Backbone", "Stages", "create_backbone", "input_statistics"]
+__all__ = ["Backbone", "Stages", "create_backbone", "create_network", "input_statistics"]
 
 _PROBE = 64  # side of the dummy image that strides are measured with; divisible by every network's stride
 
@@ -123,6 +125,23 @@ def create_backbone(
         ConfigError: if timm does not know the name or tag, the family is not supported, or has no `width`.
         DetectorError: if weights are missing, damaged, or of another network.
     """
+    shape = {} if width is None else {"channels": tuple(width * 2**layer for layer in range(4))}
+    try:
+        # timm adapts its pretrained stem to the number of channels.
+        network = create_network(name, pretrained=pretrained, weights=weights, in_chans=in_channels, **shape)
+    except TypeError:
+        if width is None:
+            raise
+        raise ConfigError(f"The network {name} has no width to choose: leave the width out, or use a ResNet.") from None
+    return Backbone(_stages(network, name, max_pool=max_pool))
+
+
+def check_name(name: str) -> None:
+    """Reject a name or tag of weights that timm does not know.
+
+    Raises:
+        ConfigError: the message suggests others.
+    """
     if not timm.is_model(name):
         close = ", ".join(timm.list_models(f"*{name}*")[:5]) or "such as tf_efficientnet_b4.aa_in1k or resnet34.tv_in1k"
         raise ConfigError(f"timm has no network {name!r}: choose another backbone ({close}).")
@@ -130,14 +149,22 @@ def create_backbone(
     if tag and not timm.list_pretrained(name):
         tags = ", ".join(timm.list_pretrained(f"{network_name}.*")[:5]) or network_name
         raise ConfigError(f"timm has no weights {tag!r} of {network_name}: choose others ({tags}).")
-    shape = {} if width is None else {"channels": tuple(width * 2**layer for layer in range(4))}
+
+
+def create_network(name: str, *, pretrained: bool, weights: Path | None, **shape: Any) -> nn.Module:
+    """Create a network of timm, with its weights of that name, those of a file, or random ones.
+
+    Args:
+        shape: arguments of the network.
+
+    Raises:
+        ConfigError: if timm does not know the name or tag.
+        DetectorError: if weights are missing, damaged, or of another network.
+        TypeError: if the network does not take these arguments.
+    """
+    check_name(name)
     try:
-        # timm adapts its pretrained stem to the number of channels.
-        network = timm.create_model(name, pretrained=pretrained and weights is None, in_chans=in_channels, **shape)
-    except TypeError:
-        if width is None:
-            raise
-        raise ConfigError(f"The network {name} has no width to choose: leave the width out, or use a ResNet.") from None
+        network: nn.Module = timm.create_model(name, pretrained=pretrained and weights is None, **shape)
     except OSError as error:
         raise DetectorError(
             f"The weights of {name} could not be downloaded ({type(error).__name__}): "
@@ -145,7 +172,7 @@ def create_backbone(
         ) from None
     if weights is not None:
         _load(network, weights, name)
-    return Backbone(_stages(network, name, max_pool=max_pool))
+    return network
 
 
 def _stages(network: nn.Module, name: str, *, max_pool: bool) -> list[nn.Module]:
@@ -186,19 +213,22 @@ def _measure(stages: list[nn.Module]) -> tuple[tuple[int, ...], tuple[int, ...]]
     return tuple(channels), tuple(strides)
 
 
-def _load(network: nn.Module, path: Path, name: str) -> None:
+def _load(network: Any, path: Path, name: str) -> None:
     try:
         state = read_tensors(path)
     except FileNotFoundError:
         raise DetectorError(f"There is no weights file {path}: put the weights of timm's {name} there.") from None
-    classifier = tuple(f"{part}." for part in ("fc", "classifier"))
+    names = network.pretrained_cfg["classifier"]  # a name, or those of two heads
+    classifier = tuple(f"{part}." for part in ([names] if isinstance(names, str) else names))
     state = {key: value for key, value in state.items() if not key.startswith(classifier)}
     stem, own = next(network.named_parameters())
     if stem in state and own.shape[1] == 1:
         state[stem] = state[stem].sum(1, keepdim=True)
+    # What timm does with released weights of some families: positions, for one, are resized to the network's size.
+    remap = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     try:
-        missing, unexpected = network.load_state_dict(state, strict=False)
-    except RuntimeError as error:
+        missing, unexpected = network.load_state_dict(remap(state, network) if remap else state, strict=False)
+    except (RuntimeError, LookupError, ValueError) as error:
         raise DetectorError(
             f"The weights file {path} does not fit timm's {name} ({reason_of(error)}): give weights of this network."
         ) from None

@@ -179,7 +179,11 @@ class ForgeryDetector(nn.Module, ABC):
     @property
     @abstractmethod
     def cam_layer(self) -> nn.Module:
-        """The module whose output, [B, C, h, w], Grad-CAM uses: usually the last with spatial extent."""
+        """The module whose output Grad-CAM uses: usually the last with spatial extent."""
+
+    def cam_map(self, output: Tensor) -> Tensor:
+        """Output of `cam_layer`, or its gradient, as [B, C, h, w]; overridden where it has another layout."""
+        return output
 
     def preprocess(self, crops: Tensor) -> Tensor:
         """Make the input of crops [N, 3, H, W], uint8 or float in 0..1: see `InputSpec.preprocess`."""

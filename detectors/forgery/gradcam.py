@@ -45,7 +45,7 @@ def grad_cam(detector: ForgeryDetector, images: Tensor) -> Tensor:
             (gradient,) = torch.autograd.grad(logit.sum(), kept[-1])  # images are independent
     finally:
         handle.remove()
-    features, gradient = kept[-1].detach().float(), gradient.float()  # [B, C, h, w]
+    features, gradient = (detector.cam_map(values.detach().float()) for values in (kept[-1], gradient))
     weights = gradient.mean((2, 3), keepdim=True)
     maps = (weights * features).sum(1).relu()
     peak = maps.amax((1, 2), keepdim=True)

@@ -19,7 +19,16 @@ from facemill.errors import ConfigError, DetectorError
 from facemill.options import Options
 from facemill.own_code import OwnCode, admit
 
-__all__ = ["FORMAT", "INFO_FILE", "MODEL_FILE", "SavedModel", "complete", "load_detector", "load_model"]
+__all__ = [
+    "FORMAT",
+    "INFO_FILE",
+    "MODEL_FILE",
+    "SavedModel",
+    "complete",
+    "describe_model",
+    "load_detector",
+    "load_model",
+]
 
 MODEL_FILE = "model.safetensors"
 INFO_FILE = "model.json"
@@ -85,6 +94,15 @@ def load_model(run: str | Path, device: torch.device | str = "cpu") -> ForgeryDe
     if not (run / MODEL_FILE).is_file():
         raise ConfigError(f"The run in {run} has not finished: continue it with `facemill train … --resume` first.")
     return load_detector(saved, run / MODEL_FILE).to(device).eval()
+
+
+def describe_model(run: str | Path) -> dict[str, Any]:
+    """The content of a model's model.json.
+
+    Raises:
+        ConfigError: as `load_model`.
+    """
+    return _read(Path(run)).model_dump(mode="json")
 
 
 def load_detector(saved: SavedModel, weights: Path) -> ForgeryDetector:

@@ -32,7 +32,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     *(manifest.merge, manifest.check),
     *(dataset.build, dataset.verify, dataset.inspect, dataset.report, dataset.export),
     *(training.train, judging.evaluate, judging.compare, judging.metrics),
-    *(training.explain, training.import_checkpoint, reproduce),
+    *(training.explain, training.import_checkpoint, training.export_model, reproduce),
     *(about.datasets, about.recipes, about.detectors, about.demo),
 )
 app.command(cls=manifest.ScanCommand)(manifest.scan)

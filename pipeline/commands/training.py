@@ -11,7 +11,7 @@ import typer
 from facemill import ConfigError
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.commands.logfile import keep_log
-from facemill.pipeline.commands.places import free_folder, free_names, local_path
+from facemill.pipeline.commands.places import free_file, free_folder, free_names, local_path
 from facemill.pipeline.commands.printing import echo, echo_json
 from facemill.pipeline.commands.shared import AsJson, Data, Device, MayOverwrite, Overrides, Quiet, Run, Split, Workers
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from facemill.pipeline.config.recipe import Recipe
     from facemill.pipeline.train.trials import RateLoss
 
-__all__ = ["experiments", "explain", "import_checkpoint", "train"]
+__all__ = ["experiments", "explain", "export_model", "import_checkpoint", "train"]
 
 LOG_FILE = "train.log"
 
@@ -155,6 +155,27 @@ def import_checkpoint(
     for name in released.left_over:
         echo(f"left over: {name}")
     echo(f"{len(released.placed)} tensors placed, {len(released.left_over)} left over -> {out}")
+
+
+def export_model(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="File to write: FILE.onnx, or FILE.pt2.", parser=local_path)],
+    overwrite: MayOverwrite = False,
+) -> None:
+    """Export a trained detector as one file for other programs: ONNX, or a program of `torch.export`.
+
+    Input: `crops`, uint8 [B, 3, SIDE, SIDE], RGB, framed as the run's training data. Output: log-odds of fake [B].
+    Side, framing and version are in the file's metadata. The file's scores are compared with the detector's.
+    """
+    from facemill.detectors.forgery.exported import export_detector, is_exported
+    from facemill.detectors.forgery.saved import describe_model, load_model
+    from facemill.manifests.storage import write_atomically
+
+    free_file(out, overwrite=overwrite, is_own=is_exported)
+    about = describe_model(run)
+    detector = load_model(run)
+    write_atomically(out, export_detector(detector, out.suffix, about))
+    echo(f"{about['detector']}: uint8 crops [B, 3, {detector.input_spec.size}, {detector.input_spec.size}] -> {out}")
 
 
 def _print_rates(found: "list[RateLoss]") -> None:

@@ -133,6 +133,11 @@ class TrainSettings(Settings):
     objective: ObjectiveSettings = ObjectiveSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    sharpness: NonNegative = 0.0
+    """Radius of sharpness-aware minimisation (SAM), whose steps take twice as long; 0 for none."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay per step of an exponential moving average of the weights, which is then validated and released; 0 for
+    none."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """`auto` is mixed bf16 on a GPU and float32 elsewhere."""
     balance: Literal["none", "oversample"] = "oversample"

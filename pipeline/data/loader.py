@@ -50,7 +50,7 @@ class _Guarded(Dataset[Any]):
         try:
             return self._faces.__getitems__(indices)
         except FacemillError as error:
-            # Bare: where Dask is in use, tracebacks and causes are sent along, and what is remade of them keeps the loader.
+            # Bare: where Dask is in use, tracebacks are sent along, and what is remade of them keeps the loader.
             return type(error)(*error.args)
 
 

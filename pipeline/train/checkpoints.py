@@ -2,6 +2,7 @@
 
 state_dict     of `ForgeryModule`: the detector's weights and buffers
 optimizer, schedule
+average        state of `AveragedModel`, whose `module` is a copy of the detector; None for none, not in older ones
 epoch          number of the epoch that has ended, from 0
 rows           of log.csv up to this epoch
 first_logits   log-odds [B], float32, of rank 0's first validation batch in this epoch

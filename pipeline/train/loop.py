@@ -1,6 +1,8 @@
 """The training loop: epochs of steps and validation, with a log row and checkpoints after each."""
 
 import math
+from collections import deque
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -10,8 +12,10 @@ from lightning.fabric import Fabric
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from facemill import ConfigError
+from facemill.detectors.forgery import ForgeryBatch
 from facemill.detectors.forgery.objective import classification_loss
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import TrainingData
@@ -22,9 +26,11 @@ from facemill.pipeline.train.epoch_log import EpochLog, Row, best_row
 from facemill.pipeline.train.module import ForgeryModule
 from facemill.pipeline.train.ranks import Means, copy_buffers, gather
 from facemill.pipeline.train.run_folder import BEST_CHECKPOINT, LAST_CHECKPOINT
+from facemill.pipeline.train.sharpness import at_the_worst
 
 __all__ = ["TrainingLoop"]
 
+Losses = tuple[Tensor, dict[str, Tensor]]
 CHECKED_STEPS = 50
 """Steps between two looks at the loss, each of which waits for the GPU."""
 
@@ -61,6 +67,10 @@ class TrainingLoop:
         self._fabric, self._module, self._schedule, self._data = fabric, module, schedule, data
         self._run, self._settings, self._seed, self._steps = run, settings, seed, steps
         self._wrapped, self._optimizer = fabric.setup(module, optimizer)  # the module in DDP, with autocast
+        self._average = None
+        if settings.average:  # on the module's device; buffers are averaged too
+            average = get_ema_multi_avg_fn(settings.average)  # type: ignore[no-untyped-call]
+            self._average = AveragedModel(module.detector, multi_avg_fn=average, use_buffers=True)
         self._first_logits, self._scored = torch.empty(0), torch.empty(0, 2)
         self.rows: list[Row] = []
 
@@ -78,6 +88,8 @@ class TrainingLoop:
         self._module.load_state_dict(content["state_dict"])
         self._optimizer.load_state_dict(content["optimizer"])
         self._schedule.load_state_dict(content["schedule"])
+        if self._average is not None:
+            self._average.load_state_dict(content["average"])
         if isinstance(self._schedule, LambdaLR):  # a longer run may have other rates
             factors = (factor(self._schedule.last_epoch) for factor in self._schedule.lr_lambdas)
             for group, base, factor in zip(self._optimizer.param_groups, self._schedule.base_lrs, factors, strict=True):
@@ -110,21 +122,31 @@ class TrainingLoop:
         batches = islice(self._data.train_loader, self._steps and self._steps * size)
         # At the epoch's end a group may be shorter: its gradients are averaged over its own number of batches.
         while group := list(islice(batches, size)):
-            for place, raw in enumerate(group, 1):
-                torch.manual_seed(hash((self._seed, epoch, step, self._fabric.global_rank)))
-                with self._fabric.no_backward_sync(self._wrapped, enabled=place < len(group)):
-                    loss, terms = self._wrapped(partial(raw.to, self._fabric.device), epoch, step)
-                    self._fabric.backward(loss / len(group))
-                means.add({"train_loss": loss} | {f"train_{name}": term for name, term in terms.items()}, raw.size)
-                if step % CHECKED_STEPS == 0:
-                    self._check(loss, epoch, step, log)
-                step += 1
+            for place, (loss, terms) in enumerate(self._backward(group, epoch, step)):
+                means.add({"train_loss": loss} | {f"train_{key}": x for key, x in terms.items()}, group[place].size)
+                if (step + place) % CHECKED_STEPS == 0:
+                    self._check(loss, epoch, step + place, log)
                 log.step()
+            if self._settings.sharpness:
+                with at_the_worst(self._module, self._settings.sharpness):
+                    deque(self._backward(group, epoch, step), maxlen=0)
+            step += len(group)
             self._optimizer.step()
             self._optimizer.zero_grad()
             self._module.after_step()
+            if self._average is not None:
+                self._average.update_parameters(self._module.detector)
         self._check(loss, epoch, step - 1, log)
         return means.over_ranks(self._fabric)
+
+    def _backward(self, group: Sequence[ForgeryBatch], epoch: int, step: int) -> Iterator[Losses]:
+        """Compute the gradients of a group of batches; yields each batch's loss, and its terms by name."""
+        for place, raw in enumerate(group):
+            torch.manual_seed(hash((self._seed, epoch, step + place, self._fabric.global_rank)))
+            with self._fabric.no_backward_sync(self._wrapped, enabled=place < len(group) - 1):
+                loss, terms = self._wrapped(partial(raw.to, self._fabric.device), epoch, step + place)
+                self._fabric.backward(loss / len(group))
+            yield loss, terms
 
     def _check(self, loss: Tensor, epoch: int, step: int, log: EpochLog) -> None:
         value = float(loss.detach())
@@ -139,11 +161,15 @@ class TrainingLoop:
         """Loss, AUC and accuracy of the whole validation split, from all ranks."""
         self._wrapped.eval()
         copy_buffers(self._module, self._fabric)
+        if self._average is not None:
+            self._average.eval()
+            copy_buffers(self._average, self._fabric)
+        detector = None if self._average is None else self._average.module
         logits, labels, places = [], [], []
         with self._fabric.autocast():
             for raw in islice(self._data.val_loader, self._steps):
                 raw = raw.to(self._fabric.device)
-                logits.append(self._module.score(raw))
+                logits.append(self._module.score(raw, detector))
                 labels.append(raw.labels)
                 places.append(raw.index)
         self._first_logits = logits[0].cpu()
@@ -166,6 +192,7 @@ class TrainingLoop:
             "state_dict": self._module.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
+            "average": None if self._average is None else self._average.state_dict(),
             "epoch": epoch,
             "rows": self.rows,
             "first_logits": self._first_logits,

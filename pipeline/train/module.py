@@ -76,9 +76,10 @@ class ForgeryModule(nn.Module):
         self.objective.after_epoch()
 
     @torch.no_grad()
-    def score(self, raw: ForgeryBatch) -> Tensor:
-        """Log-odds [B], float32, of a validation batch on the device."""
-        logit: Tensor = self.detector(_channels_last(prepare(raw, self.detector.input_spec).images)).logit
+    def score(self, raw: ForgeryBatch, detector: nn.Module | None = None) -> Tensor:
+        """Log-odds [B], float32, of a validation batch on the device, by the detector or a copy of it."""
+        images = _channels_last(prepare(raw, self.detector.input_spec).images)
+        logit: Tensor = (detector or self.detector)(images).logit
         return logit.float()
 
 

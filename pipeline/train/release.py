@@ -71,6 +71,8 @@ def release(
     """
     checkpoint = read_checkpoint(out / BEST_CHECKPOINT)
     module.load_state_dict(checkpoint["state_dict"])
+    if average := checkpoint.get("average"):  # of the detector, as `module`
+        module.detector.load_state_dict({key[7:]: x for key, x in average.items() if key.startswith("module.")})
     expected = [(_log_odds(module.detector, raw, device), _SAME_NETWORK)]
     if not mixed:
         expected.append((checkpoint["first_logits"], _AS_LOGGED))

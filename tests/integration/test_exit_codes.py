@@ -58,6 +58,10 @@ COMMANDS: dict[str, dict[int, list[str]]] = {
         0: ["import-checkpoint", "mat", "mat.pth", "--out", "new"],
         2: ["import-checkpoint", "etd", "mat.pth", "--out", "new"],
     },
+    "export-model": {
+        0: ["export-model", "run", "--out", "new.pt2"],
+        2: ["export-model", "run", "--out", "new.h5"],
+    },
     "reproduce": {
         0: [*REPRODUCE, "--data", "ffpp=ffpp-c40", "--jobs"],
         2: ["reproduce", "lrl/table99", "--out", "new"],
