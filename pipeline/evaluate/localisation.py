@@ -21,12 +21,14 @@ from facemill.detectors.forgery.gradcam import explanations
 from facemill.manifests.printable import printable
 from facemill.pipeline.data import FaceDataset, FaceLoader, prepare
 from facemill.pipeline.data.split import refuse_not_finite
+from facemill.pipeline.evaluate.against_reals import above_reals, in_cells
 from facemill.pipeline.evaluate.intervals import mean_interval
 from facemill.pipeline.evaluate.scores import COPIED, SCORES, name_groups
 from facemill.pipeline.evaluate.weighted import Judged
 
 __all__ = [
-    *("LOCALISATION", "LOCATED", "MEAN_MASK", "Located", "Scale", "add_mean_mask", "choose_scales", "judge_maps"),
+    *("LOCALISATION", "LOCATED", "MEAN_MASK", "Located", "Scale", "add_mean_mask"),
+    *("choose_scales", "judge_maps"),
     *("localisation_tables", "locate", "mean_mask", "measure_map", "summarise_maps"),
 ]
 
@@ -35,7 +37,7 @@ Maps = Mapping[str, Floats]
 Located = tuple[int, Maps, NDArray[np.bool_]]
 """A crop's row, its maps and its mask."""
 
-LOCATED = ("auc", "ap", "iou", "f1", "iou_val", "f1_val", "pointing", "area", "area_val")
+LOCATED = ("auc", "above_reals", "ap", "iou", "f1", "iou_val", "f1_val", "pointing", "area", "area_val")
 LOCALISATION = pa.schema(
     [
         *(SCORES.field(name) for name in (*COPIED, "group")),
@@ -43,7 +45,7 @@ LOCALISATION = pa.schema(
         *(pa.field(name, pa.float64()) for name in LOCATED),
     ]
 )
-"""localisation.parquet: a row per crop whose mask is known, and map; see `measure_map`."""
+"""localisation.parquet: a row per crop whose mask is known, and map; see `measure_map` and `above_reals`."""
 MEAN_MASK = "mean mask"
 """Name of a map that is the same for all crops, to compare with: faces are in the middle of crops, and so are masks."""
 _STEPS = 100
@@ -205,12 +207,21 @@ def judge_maps(located: Iterable[Located], samples: pa.Table, scales: Mapping[st
         scales: of validation; a map without one is taken to be in 0..1.
     """
     rows, names, columns = [], [], []
+    cells, forged = [], []  # a kilobyte or two of each
     for row, maps, mask in located:
         for name, values in maps.items():
             rows.append(row)
             names.append(name)
             columns.append(measure_map(values, mask, scales.get(name, Scale())))
+            cells.append(in_cells(values))
+            forged.append(in_cells(mask) >= 0.5)
     samples = samples.take(rows).combine_chunks()
+    real = samples["label"].to_numpy() == 0
+    for name in set(names):
+        chosen = np.flatnonzero([one == name for one in names])
+        own, masked = (np.array([part[place] for place in chosen]) for part in (cells, forged))
+        for place, value in zip(chosen, above_reals(own, masked, real[chosen]), strict=True):
+            columns[place]["above_reals"] = float(value)
     found: dict[str, Any] = {name: samples[name] for name in COPIED}
     found |= {"group": name_groups(samples), "map": names}
     found |= {name: pa.array([column[name] for column in columns], pa.float64(), from_pandas=True) for name in LOCATED}
@@ -241,7 +252,15 @@ def summarise_maps(table: pa.Table) -> list[dict[str, Any]]:
 
 def localisation_tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
     """Yield a table of the means of `summarise_maps` for each dataset, quality and method, with intervals."""
-    shown = {"auc": "AUC", "iou": "IoU", "iou_val": "IoU val", "f1_val": "F1 val", "pointing": "hit", "area": "area"}
+    shown = {
+        "auc": "AUC",
+        "above_reals": "> reals",
+        "iou": "IoU",
+        "iou_val": "IoU val",
+        "f1_val": "F1 val",
+        "pointing": "hit",
+        "area": "area",
+    }
     for (dataset, quality, method), group in groupby(rows, lambda row: (row["dataset"], row["quality"], row["method"])):
         title = Text(printable(f"Maps against masks: {dataset} {quality} {method}"))
         table = Table("map", title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)

@@ -14,6 +14,7 @@ from torch import Tensor
 from facemill import DetectorError
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.evaluate import evaluate
+from facemill.pipeline.evaluate.against_reals import above_reals
 from facemill.pipeline.evaluate.localisation import (
     LOCALISATION,
     LOCATED,
@@ -142,6 +143,50 @@ def test_means_tell_a_map_that_is_right_from_chance(toy_maps: tuple[Path, pa.Tab
     chosen = table[(table.method == "swap") & (table["map"] == "random")]
     for name in LOCATED:
         assert random[name] == pytest.approx(chosen[name].mean())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_forged_places_are_compared_with_those_of_reals(seed: int) -> None:
+    """By the definition, in loops, with ties."""
+    rng = np.random.default_rng(seed)
+    values, forged = rng.integers(0, 5, (20, 9)).astype(float), rng.random((20, 9)) < 0.3
+    real = np.arange(20) % 3 == 0
+    forged[1] = False
+    found = above_reals(values, forged, real)
+    for crop in range(20):
+        wins = [
+            np.mean([(values[crop, cell] > other) + (values[crop, cell] == other) / 2 for other in values[real, cell]])
+            for cell in np.flatnonzero(forged[crop])
+        ]
+        expected = np.nan if real[crop] or not wins else np.mean(wins)
+        assert found[crop] == pytest.approx(expected, nan_ok=True)
+    assert np.isnan(above_reals(values, forged, np.zeros(20, bool))).all()
+
+
+def test_a_map_that_is_the_same_for_all_says_nothing_and_one_that_finds_the_forgery_all(
+    toy_maps: tuple[Path, pa.Table],
+) -> None:
+    faces = FaceDataset(toy_maps[0], "train")
+    rng = np.random.default_rng(0)
+    where = block(20, 20, 20, 20)
+
+    def crops():
+        for row, label in enumerate(faces.labels):
+            mask = SQUARE if label else np.zeros_like(SQUARE)
+            yield (
+                row,
+                {"centre": SQUARE * 0.9, "noise": rng.random((64, 64)), "found": where * (1 if label else 0.2)},
+                mask,
+            )
+
+    table = judge_maps(crops(), faces.samples, {}).to_pandas()
+    fakes = table[table.label == 1].groupby("map")[["above_reals", "auc"]].mean()
+    assert fakes.above_reals["centre"] == 0.5
+    assert fakes.auc["centre"] == 1
+    assert abs(fakes.above_reals["noise"] - 0.5) < 0.1
+    inside = 25 / 64  # of the 64 forged cells of 4 pixels; beside them both are 0
+    assert fakes.above_reals["found"] == pytest.approx(inside + (1 - inside) / 2)
+    assert table[table.label == 0].above_reals.isna().all()
 
 
 def test_a_map_that_is_not_finite_names_the_sample(toy_maps: tuple[Path, pa.Table]) -> None:
