@@ -219,6 +219,7 @@ FORGERY_DETECTORS: "Registry[type[ForgeryDetector]]" = Registry(
         "resnet34": "detectors.forgery.plain:ResNet34",
         "sia": "detectors.forgery.sia.network:SIA",
         "sola": "detectors.forgery.sola.network:SOLA",
+        "spsl": "detectors.forgery.spsl.network:SPSL",
         "xception": "detectors.forgery.plain:Xception",
     },
     base="detectors.forgery.base:ForgeryDetector",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import timm
 import torch
+from timm.models import adapt_input_conv
 from timm.models.efficientnet import EfficientNet
 from timm.models.resnet import ResNet
 from timm.models.xception import Xception
@@ -114,7 +115,7 @@ def create_backbone(
         pretrained: load timm's weights of that name, which timm downloads and caches.
         weights: weights file to load instead: a state dict of the timm network, as safetensors or from
             `torch.save`; its classifier is ignored.
-        in_channels: of the input; pretrained weights of the stem are summed (1) or repeated.
+        in_channels: of the input; pretrained weights of the stem are summed (1), or repeated and divided by how often.
         max_pool: whether a ResNet's stem ends with max-pooling.
         width: for a ResNet, channels of its first layer's convolutions, doubled in each further layer; None for
             the network's own.
@@ -194,8 +195,8 @@ def _load(network: nn.Module, path: Path, name: str) -> None:
     classifier = tuple(f"{part}." for part in ("fc", "classifier"))
     state = {key: value for key, value in state.items() if not key.startswith(classifier)}
     stem, own = next(network.named_parameters())
-    if stem in state and own.shape[1] == 1:
-        state[stem] = state[stem].sum(1, keepdim=True)
+    if stem in state and state[stem].shape[1] == 3:  # of a network on colour images
+        state[stem] = adapt_input_conv(own.shape[1], state[stem])
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as error:

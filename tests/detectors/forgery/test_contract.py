@@ -28,6 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "resnet34": {"size": 64},
     "sia": {"backbone": "tinynet_e", "size": 64},
     "sola": {"size": 64, "patch": 8, "width": 8},
+    "spsl": {"size": 64, "backbone": "tinynet_e", "drop": ()},
     "xception": {"size": 64},
 }
 """Options that make a detector small enough; every detector needs an entry."""
@@ -36,6 +37,11 @@ every = pytest.mark.parametrize("name", list(FORGERY_DETECTORS))
 KINDS = sorted({type(create(name, **SMALL[name])).forward: name for name in SMALL}.values())
 every_kind = pytest.mark.parametrize("name", KINDS)
 """One name of each class: for what is slow."""
+BASELINES = {"f3net", "recce", "spsl"}
+"""What the five papers' networks are compared with; what is slow is tested apart for them."""
+every_kind_or_baseline = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name in BASELINES else []) for name in KINDS]
+)
 every_kind_or_mat = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.long] if name != "mat" else []) for name in KINDS]
 )
@@ -157,7 +163,7 @@ def test_bf16_ranks_images_as_float32_does(name: str) -> None:
     assert spearmanr(rough.float(), logits_of(trained(name), images)).statistic > 0.9
 
 
-@every_kind
+@every_kind_or_baseline
 def test_it_compiles_into_one_graph(name: str) -> None:
     torch.compiler.reset()
     images = images_of(trained(name), 2)
