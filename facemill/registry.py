@@ -213,6 +213,7 @@ FORGERY_DETECTORS: "Registry[type[ForgeryDetector]]" = Registry(
     {
         "efficientnet_b4": "detectors.forgery.plain:EfficientNetB4",
         "etd": "detectors.forgery.etd.network:ETD",
+        "f3net": "detectors.forgery.f3net.network:F3Net",
         "lrl": "detectors.forgery.lrl.network:LRL",
         "mat": "detectors.forgery.mat.network:MAT",
         "resnet18": "detectors.forgery.plain:ResNet18",

@@ -62,17 +62,11 @@ class SPSL(ForgeryDetector):
 
     def forward(self, images: Tensor) -> ForgeryOutput:
         if self.options.phase:
-            images = torch.cat((images, phase_image(self._gray(images)).to(images.dtype)), 1)
+            gray = self.input_spec.restore(images).mean(1, keepdim=True)
+            images = torch.cat((images, phase_image(gray).to(images.dtype)), 1)
         features = self.backbone(images)
         with without_autocast(images):  # bf16 leaves a few hundred different log-odds
             return ForgeryOutput(self.classifier(features.float().mean((2, 3)))[:, 0])
-
-    def _gray(self, images: Tensor) -> Tensor:
-        """Mean of the channels [B, 1, H, W], in 0..1."""
-        spec = self.input_spec
-        colours = zip(images.float().unbind(1), spec.mean, spec.std, strict=True)
-        red, green, blue = (channel * std + mean for channel, mean, std in colours)
-        return ((red + green + blue) / 3)[:, None]
 
 
 def _without(backbone: Backbone, drop: tuple[int, ...]) -> Backbone:

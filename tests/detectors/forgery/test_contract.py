@@ -22,6 +22,7 @@ from tests.detectors.forgery.losses import loss_of
 SMALL: dict[str, dict[str, Any]] = {
     "efficientnet_b4": {"backbone": "tinynet_e", "size": 64},
     "etd": {"backbone": "resnet18", "size": 64, "width": 8},
+    "f3net": {"backbone": "tinynet_e", "size": 64, "positions": (3, 5)},
     "lrl": {"backbone": "tinynet_e", "size": 64, "k": 2},
     "mat": {"backbone": "tinynet_e", "size": 64},
     "resnet18": {"size": 64},

@@ -22,6 +22,7 @@ from facemill.pipeline.train.ranks import Means
 
 NETWORKS = {
     "etd": {"size": 64},
+    "f3net": {"size": 80, "backbone": "tinynet_e", "positions": (3, 5)},
     "lrl": {"size": 160},
     "mat": {"size": 64, "backbone": "tinynet_e"},
     "sia": {"size": 64},
