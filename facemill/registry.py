@@ -216,6 +216,7 @@ FORGERY_DETECTORS: "Registry[type[ForgeryDetector]]" = Registry(
         "f3net": "detectors.forgery.f3net.network:F3Net",
         "lrl": "detectors.forgery.lrl.network:LRL",
         "mat": "detectors.forgery.mat.network:MAT",
+        "recce": "detectors.forgery.recce.network:RECCE",
         "resnet18": "detectors.forgery.plain:ResNet18",
         "resnet34": "detectors.forgery.plain:ResNet34",
         "sia": "detectors.forgery.sia.network:SIA",

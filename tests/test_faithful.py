@@ -49,7 +49,7 @@ def test_what_does_not_exist_is_told(values: dict[str, Any], missing: str) -> No
 
 
 def test_every_detector_of_a_paper_has_an_entry() -> None:
-    assert {"etd", "f3net", "lrl", "mat", "sia", "sola", "spsl"} == set(FORGERY_DETECTORS) - PLAIN
+    assert {"etd", "f3net", "lrl", "mat", "recce", "sia", "sola", "spsl"} == set(FORGERY_DETECTORS) - PLAIN
     for name in set(FORGERY_DETECTORS) - PLAIN:
         without = {other: one for other, one in ENTRIES.items() if other != name}
         assert list(faults(without)) == [f"The detector {name} has no entry in docs/faithful."]

@@ -25,6 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "f3net": {"backbone": "tinynet_e", "size": 64, "positions": (3, 5)},
     "lrl": {"backbone": "tinynet_e", "size": 64, "k": 2},
     "mat": {"backbone": "tinynet_e", "size": 64},
+    "recce": {"backbone": "tinynet_e", "size": 64, "stages": (4, 5, 6)},
     "resnet18": {"size": 64},
     "resnet34": {"size": 64},
     "sia": {"backbone": "tinynet_e", "size": 64},

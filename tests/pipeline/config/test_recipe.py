@@ -19,7 +19,7 @@ def test_the_papers_settings() -> None:
     recipes = {name: load_recipe(name) for name in available_recipes()}
     assert {name: recipe.crop.size for name, recipe in recipes.items()} == {
         "default": 299, "lrl": 299, "mat": 380, "sola": 256, "sia": 299, "etd": 224,
-        "f3net": 299, "spsl": 299,
+        "f3net": 299, "recce": 299, "spsl": 299,
     }  # fmt: skip
     assert recipes["lrl"].mask.threshold == 0.15
     assert recipes["mat"].crop.align == "similarity"
@@ -56,6 +56,7 @@ def test_the_papers_training(name: str, lr: float, weight_decay: float | None, b
     ("name", "optimizer", "lr", "batch", "schedule"),
     [
         ("f3net", "sgd", 2e-3, 128, "cosine"),
+        ("recce", "adam", 2e-4, 32, "step"),
         ("spsl", "adam", 2e-4, 32, "constant"),
     ],
 )

@@ -25,6 +25,7 @@ NETWORKS = {
     "f3net": {"size": 80, "backbone": "tinynet_e", "positions": (3, 5)},
     "lrl": {"size": 160},
     "mat": {"size": 64, "backbone": "tinynet_e"},
+    "recce": {"size": 64, "backbone": "tinynet_e", "stages": (4, 5, 6)},
     "sia": {"size": 64},
     "sola": {"size": 128, "supervision": "full"},
     "resnet18": {"size": 64},
