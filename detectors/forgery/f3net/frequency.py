@@ -21,6 +21,9 @@ _LEARNED_STD = 0.1  # of the learned weights' initial values
 _SMALLEST = 0.1
 """Added to a band's sum before the logarithm. One grey level in one pixel of a window adds about 1 to the sum of its 17
 coefficients, and rounding errors of float32 0.001."""
+_CENTRE = 2.0
+"""Subtracted from the logarithms, most of which are between 2 and 3: the running statistics of a normalisation whose
+input is far from 0 do not keep up with the weights before it."""
 
 
 def band_filters(height: int, width: int, bounds: tuple[float, ...]) -> Tensor:
@@ -83,7 +86,9 @@ class FrequencyDecomposition(nn.Module):
 
 
 class LocalFrequencyStatistics(nn.Module):
-    """LFS: `log10 |D(p) * (h_base + sigma(h_w))|_1` of each window p, for each of M equal bands of its DCT.
+    """LFS: `log10 |D(p) * (h_base + sigma(h_w))|_1 - 2` of each window p, for each of M equal bands of its DCT.
+
+    The 2 changes nothing of what an Xception can compute, whose first convolution is not padded and then normalised.
 
     Args:
         bands: M.
@@ -112,4 +117,4 @@ class LocalFrequencyStatistics(nn.Module):
             filters = self.base if self.weights is None else self.base + torch.tanh(self.weights / 2)
             # A product rather than a convolution, which GPUs round to ten bits by default.
             sums = filters.abs() @ (self.transform @ windows).abs()
-            return torch.log10(sums + _SMALLEST).reshape(*sums.shape[:2], height, width)
+            return (torch.log10(sums + _SMALLEST) - _CENTRE).reshape(*sums.shape[:2], height, width)
