@@ -28,6 +28,7 @@ NETWORKS = {
     "recce": {"size": 64, "backbone": "tinynet_e", "stages": (4, 5, 6)},
     "sia": {"size": 64},
     "sola": {"size": 128, "supervision": "full"},
+    "spsl": {"size": 64, "backbone": "tinynet_e", "drop": ()},
     "resnet18": {"size": 64},
 }
 AUGMENT = AugmentSettings(flip=0.5, affine=1, jpeg=0, noise=0, blur=1, colour=1, gray=0.5, mixup=0.5)
