@@ -34,7 +34,8 @@ hide: [navigation, toc]
 # How faithful?
 
 What each paper states, where the code does it, what the paper leaves open and what was chosen instead, the tests that
-hold it, and where the authors' released code differs. The paper is followed, also where its release differs, unless a
+hold it, and where the authors' released code differs: of the five papers, and of three baselines that they are compared
+with. The paper is followed, also where its release differs, unless a
 row says otherwise; `form: release` of MAT and SIA builds the released networks, so that the authors' checkpoints can be
 evaluated. Modules, symbols and tests are looked up, and our sizes counted, whenever this page is made; a
 test's name is written as the sentence that it is. "Open" means that the source does not say."""
@@ -72,6 +73,8 @@ class Entry(Options):
 
     paper: str
     release: str = ""
+    sources: str = ""
+    """What was read in place of the paper's text, where that was not at hand."""
     sizes: tuple[Size, ...] = ()
     statements: tuple[Statement, ...] = Field(min_length=1)
 
@@ -133,6 +136,8 @@ def page(entries: dict[str, Entry]) -> str:
     parts = [_INTRO]
     for name, entry in entries.items():
         parts.append(f"## {entry.paper}")
+        if entry.sources:
+            parts.append(entry.sources)
         if entry.sizes:
             parts.append(f"Released code: {entry.release}. Weights in millions, and multiply-adds of an image in 1e9:")
             parts.append(table(("network", "paper", "release", "ours", ""), map(_size_row(name), entry.sizes)))

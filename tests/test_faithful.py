@@ -49,7 +49,7 @@ def test_what_does_not_exist_is_told(values: dict[str, Any], missing: str) -> No
 
 
 def test_every_detector_of_a_paper_has_an_entry() -> None:
-    assert {"etd", "lrl", "mat", "sia", "sola"} == set(FORGERY_DETECTORS) - PLAIN
+    assert {"etd", "f3net", "lrl", "mat", "recce", "sia", "sola", "spsl"} == set(FORGERY_DETECTORS) - PLAIN
     for name in set(FORGERY_DETECTORS) - PLAIN:
         without = {other: one for other, one in ENTRIES.items() if other != name}
         assert list(faults(without)) == [f"The detector {name} has no entry in docs/faithful."]
@@ -88,6 +88,7 @@ def test_the_page_shows_sizes_counted_and_every_statement() -> None:
     text = page(ENTRIES)
     for figures in ("87.97 M, 14.66 G", "18.39 M, 4.90 G", "17.60 M, 2.91 G", "5.84 M, 14.12 G", "55.09 M, 7.08 G"):
         assert f"| {figures} |" in text
+    assert ENTRIES["spsl"].sources in text
     macs = count_size("etd", {"n": 7, "local_heads": True}, "macs").mean
     assert f"| 153.40 M, {macs:.2f} G |" in text
     for one in ENTRIES.values():

@@ -10,6 +10,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.models import adapt_input_conv
 from timm.models.efficientnet import EfficientNet
 from timm.models.resnet import ResNet
 from timm.models.xception import Xception
@@ -116,7 +117,7 @@ def create_backbone(
         pretrained: load timm's weights of that name, which timm downloads and caches.
         weights: weights file to load instead: a state dict of the timm network, as safetensors or from
             `torch.save`; its classifier is ignored.
-        in_channels: of the input; pretrained weights of the stem are summed (1) or repeated.
+        in_channels: of the input; pretrained weights of the stem are summed (1), or repeated and divided by how often.
         max_pool: whether a ResNet's stem ends with max-pooling.
         width: for a ResNet, channels of its first layer's convolutions, doubled in each further layer; None for
             the network's own.
@@ -222,8 +223,8 @@ def _load(network: Any, path: Path, name: str) -> None:
     classifier = tuple(f"{part}." for part in ([names] if isinstance(names, str) else names))
     state = {key: value for key, value in state.items() if not key.startswith(classifier)}
     stem, own = next(network.named_parameters())
-    if stem in state and own.shape[1] == 1:
-        state[stem] = state[stem].sum(1, keepdim=True)
+    if stem in state and state[stem].shape[1] == 3:  # of a network on colour images
+        state[stem] = adapt_input_conv(own.shape[1], state[stem])
     # What timm does with released weights of some families: positions, for one, are resized to the network's size.
     remap = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     try:

@@ -20,6 +20,7 @@ from facemill.options import Options
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "LUMA",
     "RGB",
     "BackboneOptions",
     "ForgeryDetector",
@@ -32,6 +33,8 @@ __all__ = [
 RGB = tuple[float, float, float]
 IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
 IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
+LUMA: RGB = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in an image's luma (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,11 @@ class InputSpec:
     def normalise(self, images: Tensor) -> Tensor:
         """Normalise images [B, 3, H, W] in 0..1 with `mean` and `std`."""
         return (images - _per_channel(self.mean, images)) / _per_channel(self.std, images)
+
+    def restore(self, images: Tensor) -> Tensor:
+        """The inverse of `normalise`: images [B, 3, H, W] in 0..1, float32."""
+        images = images.float()
+        return images * _per_channel(self.std, images) + _per_channel(self.mean, images)
 
     def resize(self, images: Tensor) -> Tensor:
         """Resize images [B, 3, H, W] in 0..1 to [B, 3, size, size], bilinearly with antialiasing."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facemill.detectors.forgery.backbones import Backbone, create_backbone
-from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, Side
+from facemill.detectors.forgery.base import LUMA, BackboneOptions, ForgeryDetector, ForgeryOutput, Side
 from facemill.detectors.forgery.lrl.dct import DCTHighPass
 from facemill.detectors.forgery.lrl.modules import RFAM, MaskDecoder, MultiScale, patch_similarity
 from facemill.detectors.forgery.lrl.objective import LRLObjective
@@ -17,8 +17,6 @@ from facemill.detectors.forgery.precision import without_autocast
 from facemill.masks.patches import patch_size
 
 __all__ = ["LRL", "LRLOptions", "LRLOutput"]
-
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class LRLOptions(BackboneOptions):

@@ -23,12 +23,15 @@ from tests.detectors.forgery.losses import loss_of
 SMALL: dict[str, dict[str, Any]] = {
     "efficientnet_b4": {"backbone": "tinynet_e", "size": 64},
     "etd": {"backbone": "resnet18", "size": 64, "width": 8},
+    "f3net": {"backbone": "tinynet_e", "size": 64, "positions": (3, 5)},
     "lrl": {"backbone": "tinynet_e", "size": 64, "k": 2},
     "mat": {"backbone": "tinynet_e", "size": 64},
+    "recce": {"backbone": "tinynet_e", "size": 64, "stages": (4, 5, 6)},
     "resnet18": {"size": 64},
     "resnet34": {"size": 64},
     "sia": {"backbone": "tinynet_e", "size": 64},
     "sola": {"size": 64, "patch": 8, "width": 8},
+    "spsl": {"size": 64, "backbone": "tinynet_e", "drop": ()},
     "timm/test_vit": {"size": 64, "pretrained": False, "tuning": "lora", "rank": 2},
     "xception": {"size": 64},
 }
@@ -39,6 +42,11 @@ every = pytest.mark.parametrize("name", [*FORGERY_DETECTORS, "timm/test_vit"])
 KINDS = sorted({type(create(name, **SMALL[name])).forward: name for name in SMALL}.values())
 every_kind = pytest.mark.parametrize("name", KINDS)
 """One name of each class: for what is slow."""
+BASELINES = {"f3net", "recce", "spsl"}
+"""What the five papers' networks are compared with; what is slow is tested apart for them."""
+every_kind_or_baseline = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name in BASELINES else []) for name in KINDS]
+)
 every_kind_or_mat = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.long] if name != "mat" else []) for name in KINDS]
 )
@@ -160,7 +168,7 @@ def test_bf16_ranks_images_as_float32_does(name: str) -> None:
     assert spearmanr(rough.float(), logits_of(trained(name), images)).statistic > 0.9
 
 
-@every_kind
+@every_kind_or_baseline
 def test_it_compiles_into_one_graph(name: str) -> None:
     torch.compiler.reset()
     images = images_of(trained(name), 2)

@@ -39,12 +39,13 @@ def trained(name: str, strongest: float) -> ForgeryDetector:
     return detector.eval()
 
 
-MORE = [pytest.param(name, marks=pytest.mark.long) for name in ("efficientnet_b4", "etd", "lrl", "sia", "sola")]
+LONGER = ("efficientnet_b4", "etd", "f3net", "lrl", "recce", "sia", "sola", "spsl")
+MORE = [pytest.param(name, marks=pytest.mark.long) for name in LONGER]
 
 
 @pytest.mark.parametrize("name", ["mat", *MORE])
 def test_bf16_scores_as_float32_does(name: str) -> None:
-    strongest = 0.025 if name == "sola" else 0.12
+    strongest = {"sola": 0.025, "spsl": 0.1}.get(name, 0.12)
     detector = trained(name, strongest)
     fine, rough, truth = [], [], []
     for seed in range(CROPS // 256):

@@ -19,6 +19,7 @@ def test_the_papers_settings() -> None:
     recipes = {name: load_recipe(name) for name in available_recipes()}
     assert {name: recipe.crop.size for name, recipe in recipes.items()} == {
         "default": 299, "lrl": 299, "mat": 380, "sola": 256, "sia": 299, "etd": 224,
+        "f3net": 299, "recce": 299, "spsl": 299,
     }  # fmt: skip
     assert recipes["lrl"].mask.threshold == 0.15
     assert recipes["mat"].crop.align == "similarity"
@@ -49,6 +50,21 @@ def test_the_papers_training(name: str, lr: float, weight_decay: float | None, b
         assert (train.schedule.name, train.schedule.every, train.schedule.gamma) == ("step", *steps[name])
     if name in ("lrl", "sia", "sola"):
         assert train.optimizer.betas == (0.9, 0.999)
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer", "lr", "batch", "schedule"),
+    [
+        ("f3net", "sgd", 2e-3, 128, "cosine"),
+        ("recce", "adam", 2e-4, 32, "step"),
+        ("spsl", "adam", 2e-4, 32, "constant"),
+    ],
+)
+def test_the_baselines_training(name: str, optimizer: str, lr: float, batch: int, schedule: str) -> None:
+    train = load_recipe(name).train
+    assert (train.optimizer.name, train.optimizer.lr, train.batch) == (optimizer, lr, batch)
+    assert train.schedule.name == schedule
+    assert train.model["pretrained"]
 
 
 def test_overrides_are_applied_in_order_and_read_as_yaml() -> None:

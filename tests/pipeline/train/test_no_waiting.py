@@ -22,10 +22,13 @@ from facemill.pipeline.train.ranks import Means
 
 NETWORKS = {
     "etd": {"size": 64},
+    "f3net": {"size": 80, "backbone": "tinynet_e", "positions": (3, 5)},
     "lrl": {"size": 160},
     "mat": {"size": 64, "backbone": "tinynet_e"},
+    "recce": {"size": 64, "backbone": "tinynet_e", "stages": (4, 5, 6)},
     "sia": {"size": 64},
     "sola": {"size": 128, "supervision": "full"},
+    "spsl": {"size": 64, "backbone": "tinynet_e", "drop": ()},
     "resnet18": {"size": 64},
 }
 AUGMENT = AugmentSettings(flip=0.5, affine=1, jpeg=0, noise=0, blur=1, colour=1, gray=0.5, mixup=0.5)
