@@ -4,11 +4,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
+from facemill.manifests.checks.columns import pc, words
 from facemill.manifests.checks.sample_rows import RecipeFacts, Rows
 from facemill.manifests.codes import MaskKind, Reason, Stage
 from facemill.manifests.problem import Problem
@@ -36,9 +35,6 @@ __all__ = [
     "check_splits",
     "unknown_videos",
 ]
-
-pc: Any = pyarrow.compute
-"""Untyped: the stubs support neither columns of two types nor nulls."""
 
 SHARD_PATH = re.compile(r"(train|val|test)/\1-[0-9]{6,12}(\.[a-z]+)")
 WHOLE_VIDEO_REASONS = {
@@ -112,7 +108,7 @@ def check_order(info: DatasetInfo, samples: pa.Table) -> Iterator[Problem]:
 def check_accounts(videos: Sequence[VideoEntry], failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:
     """Every video has samples or a failure, and every sample and failure has a video."""
     known = {video.video_id for video in videos}
-    sampled, failed = (_words(table["video_id"]) for table in (samples, failures))
+    sampled, failed = (words(table["video_id"]) for table in (samples, failures))
     for file, found in ((SAMPLES_FILE, sampled), (FAILURES_FILE, failed)):
         yield from unknown_videos(file, found, known)
     expected = {video.video_id for video in videos if video.split != REFERENCE}
@@ -129,7 +125,7 @@ def unknown_videos(file: str, found: Set[str], known: Set[str]) -> Iterator[Prob
 
 def check_failures(failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:
     """Each failure is listed once, with a known stage and reason; no video that failed as a whole has samples."""
-    sampled, seen = _words(samples["video_id"]), set()
+    sampled, seen = words(samples["video_id"]), set()
     for row, failure in enumerate(failures.to_pylist()):
         what = f"{failure['reason']} of video {failure['video_id']}"
         if (values := tuple(failure.values())) in seen:
@@ -162,8 +158,8 @@ def check_masks_recorded(rows: Rows, failures: pa.Table) -> Iterator[Problem]:
         message = f"{count} more samples of the fake {video_id} have an empty mask than {FAILURES_FILE} records"
         yield Problem(SAMPLES_FILE, message, check="mask_empty")
     for kind, reason in ((MaskKind.NONE, Reason.MASK_UNAVAILABLE), (MaskKind.UNRELIABLE, Reason.MASK_UNRELIABLE)):
-        recorded_ids = _words(failures.filter(pc.field("reason") == reason.value)["video_id"])
-        without = _words(rows["video_id"].filter(pa.array(rows.equal("mask_kind", kind) & ~rows.cropped)))
+        recorded_ids = words(failures.filter(pc.field("reason") == reason.value)["video_id"])
+        without = words(rows["video_id"].filter(pa.array(rows.equal("mask_kind", kind) & ~rows.cropped)))
         for video_id in sorted(without - recorded_ids):
             message = f"samples of the fake {video_id} have the mask_kind {kind}, which {FAILURES_FILE} does not record"
             yield Problem(SAMPLES_FILE, message, check="mask_recorded")
@@ -177,7 +173,3 @@ def check_counts(info: DatasetInfo, failures: pa.Table, samples: pa.Table) -> It
     if info.counts != count_samples([samples]):
         message = f"its counts by split and method differ from {SAMPLES_FILE}"
         yield Problem(DATASET_FILE, message, check="sample_counts")
-
-
-def _words(column: "pa.ChunkedArray") -> set[str]:  # type: ignore[type-arg]
-    return {str(word) for word in pc.unique(column).to_pylist()}

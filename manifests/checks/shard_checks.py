@@ -4,19 +4,18 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
 from facemill import DatasetError
 from facemill.manifests.annotations import Annotations, samples_schema
 from facemill.manifests.checks.bounded import CELL_BYTES, most_bytes
+from facemill.manifests.checks.columns import Column, broken_rows, pc
 from facemill.manifests.checks.sample_checks import ImageCheck
 from facemill.manifests.checks.sample_rows import RecipeFacts, differs
-from facemill.manifests.problem import SHOWN, Problem
+from facemill.manifests.problem import Problem
 from facemill.manifests.records import SampleRecord
 from facemill.manifests.schemas import to_table
 from facemill.manifests.shards import format_of
@@ -24,9 +23,6 @@ from facemill.manifests.shards.dataset import SAMPLES_FILE, ShardInfo
 from facemill.manifests.storage import sha256_of
 
 __all__ = ["ShardFindings", "check_shard"]
-
-pc: Any = pyarrow.compute
-"""Untyped: the stubs support neither columns of two types nor nulls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +143,11 @@ def _rows(
     message: str,
     *,
     by_row: bool = True,
-    listed: "pa.ChunkedArray | None" = None,  # type: ignore[type-arg]
+    listed: Column = None,
 ) -> Iterator[Problem]:
-    """A problem for each broken row; if there are more than `SHOWN`, only the first, with a count."""
-    positions = np.flatnonzero(broken)
-    shown = positions if len(positions) <= SHOWN else positions[:1]
-    for position in shown.tolist():
+    """A problem for each row of `broken_rows`."""
+    for position, more in broken_rows(broken):
         [row] = samples.slice(position, 1).to_pylist()
         other = None if listed is None else listed[position].as_py()
         text = message.format(**{**row, "listed": other})
-        more = len(positions) - len(shown)
         yield Problem(file, text, position if by_row else None, row["sample_id"], check, more)

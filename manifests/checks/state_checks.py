@@ -11,11 +11,10 @@ from typing import Any
 import pyarrow as pa
 
 from facemill import __version__
-from facemill.manifests.annotations import listing_schema
 from facemill.manifests.checks.bounded import content_of, open_parquet, read_table
 from facemill.manifests.problem import Problem
 from facemill.manifests.records import REFERENCE, SPLITS, VideoEntry
-from facemill.manifests.schemas import FACES, FACTS, first_of_each
+from facemill.manifests.schemas import FACTS, first_of_each
 from facemill.manifests.shards.dataset import (
     BUILD_FILE,
     DATASET_FILE,
@@ -120,15 +119,11 @@ def check_state(
         if counts != expected:
             message = "the shards' results count {} videos, {} of them without samples, but there are {} and {}"
             yield Problem(STATE_FOLDER, message.format(*counts, *expected), check="state_videos")
-    for file, table, schema in (
-        (SAMPLES_FILE, samples, listing_schema(info.annotations) if samples is None else samples.schema),
-        (FACES_FILE, faces, FACES),
-        (FACTS_FILE, facts, FACTS),
-    ):
+    for file, table in ((SAMPLES_FILE, samples), (FACES_FILE, faces), (FACTS_FILE, facts)):
         parts = [_state_table(root, stem, file) for stem in stems]
         if file == FACTS_FILE and not any(part.is_file() for part in parts):
             continue  # earlier versions kept facts in the shards' results
-        if table is not None and not _is_made_of(table, parts, schema):
+        if table is not None and not _is_made_of(table, parts, FACTS if file == FACTS_FILE else table.schema):
             message = f"it differs from the rows of the shards' tables in {STATE_FOLDER}, in the order of the shards"
             yield Problem(file, message, check="state_merged")
         if table is None and file == FACTS_FILE:
