@@ -33,6 +33,7 @@ __all__ = [
     "check_order",
     "check_shard_list",
     "check_splits",
+    "frames_lost",
     "unknown_videos",
 ]
 
@@ -151,9 +152,7 @@ def check_masks_recorded(rows: Rows, failures: pa.Table) -> Iterator[Problem]:
     empty = rows.equal("label", 1) & (rows.numbers("mask_coverage") == 0)
     empty &= ~rows.equal("mask_kind", MaskKind.UNRELIABLE)
     found = Counter(rows["video_id"].filter(pa.array(empty)).to_pylist())
-    recorded: Counter[str] = Counter()
-    for failure in failures.filter(pc.field("reason") == Reason.MASK_EMPTY.value).to_pylist():
-        recorded[failure["video_id"]] += failure["frames"]
+    recorded = frames_lost(failures.filter(pc.field("reason") == Reason.MASK_EMPTY.value))
     for video_id, count in sorted((found - recorded).items()):
         message = f"{count} more samples of the fake {video_id} have an empty mask than {FAILURES_FILE} records"
         yield Problem(SAMPLES_FILE, message, check="mask_empty")
@@ -163,6 +162,12 @@ def check_masks_recorded(rows: Rows, failures: pa.Table) -> Iterator[Problem]:
         for video_id in sorted(without - recorded_ids):
             message = f"samples of the fake {video_id} have the mask_kind {kind}, which {FAILURES_FILE} does not record"
             yield Problem(SAMPLES_FILE, message, check="mask_recorded")
+
+
+def frames_lost(failures: pa.Table) -> Counter[str]:
+    """The frames that failures concern, by video."""
+    counted = failures.group_by("video_id").aggregate([("frames", "sum")]).to_pylist()
+    return Counter({str(row["video_id"]): row["frames_sum"] for row in counted})
 
 
 def check_counts(info: DatasetInfo, failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from facemill.manifests.checks.columns import pc, words
-from facemill.manifests.checks.dataset_checks import unknown_videos
+from facemill.manifests.checks.dataset_checks import frames_lost, unknown_videos
 from facemill.manifests.checks.row_checks import RowCheck, check_rows
 from facemill.manifests.checks.sample_rows import Rows
 from facemill.manifests.checks.side_checks import boxes_of, face_problems, rows_of
@@ -115,9 +115,7 @@ def check_frames_accounted(rows: Rows, videos: pa.Table, failures: pa.Table, fac
         return
     frames = {fact["video_id"]: fact["frames"] for fact in facts.select(["video_id", "frames"]).to_pylist()}
     spans = _spans(rows, videos, facts)
-    lost = Counter[str]()
-    for failure in failures.select(["video_id", "frames"]).to_pylist():
-        lost[failure["video_id"]] += failure["frames"]
+    lost = frames_lost(failures)
     for video in (
         rows.table.group_by(["video_id", "source_id"]).aggregate([("frame_index", "count_distinct")]).to_pylist()
     ):
@@ -176,12 +174,9 @@ def _joined(video_ids: Any, facts: pa.Table) -> dict[str, NDArray[np.float64]]:
 
 def _first_samples(rows: Rows) -> NDArray[np.int64]:
     """Position of the sample of each row's video with the lowest frame index, [N]."""
-    order = np.lexsort((rows.numbers("frame_index"), rows.video_codes))
-    video = rows.video_codes[order]
-    starts = np.flatnonzero(np.diff(video, prepend=-1))
-    first = np.zeros(int(video.max(initial=-1)) + 1, np.int64)
-    first[video[starts]] = order[starts]
-    return first[rows.video_codes]
+    order = np.argsort(rows.numbers("frame_index"), kind="stable")
+    _, first = np.unique(rows.video_codes[order], return_index=True)
+    return order[first][rows.video_codes]
 
 
 def check_pair_colours(videos: Sequence[VideoEntry], facts: pa.Table) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from facemill.manifests.checks.columns import Mask, first_rows, pc
+from facemill.manifests.checks.face_rules import sides
 from facemill.manifests.checks.framing import geometry_tells
 from facemill.manifests.checks.sample_rows import Rows
 from facemill.manifests.checks.seen import THUMBNAIL, Seen
@@ -172,8 +173,7 @@ def _jumps(rows: Rows, seen: Seen) -> Iterator[Problem]:
     before, after = order[:-1], order[1:]
     same = (rows.tracks[before] == rows.tracks[after]) & ~rows.cropped[before]
     before, after = before[same], after[same]
-    boxes = rows.numbers("bbox").astype(np.float64)
-    side = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(axis=1), 1e-9)
+    side = np.maximum(sides(rows).max(axis=1), 1e-9)
     ratio = np.maximum(side[before] / side[after], side[after] / side[before])
     alike = seen.alike(before, after)
     for check, odd, figure, what in (

@@ -13,7 +13,7 @@ import pyarrow as pa
 from facemill import __version__
 from facemill.manifests.checks.bounded import content_of, open_parquet, read_table
 from facemill.manifests.problem import Problem
-from facemill.manifests.records import REFERENCE, SPLITS, VideoEntry
+from facemill.manifests.records import REFERENCE, VideoEntry
 from facemill.manifests.schemas import FACTS, first_of_each
 from facemill.manifests.shards.dataset import (
     BUILD_FILE,
@@ -25,6 +25,7 @@ from facemill.manifests.shards.dataset import (
     STATE_FOLDER,
     VIDEOS_FILE,
     DatasetInfo,
+    split_order,
     state_path,
     state_results,
 )
@@ -85,7 +86,7 @@ def check_state(
     failures: pa.Table | None,
 ) -> Iterator[Problem]:
     """The shards' results, if still present, agree with dataset.json on shards, tables, failures and videos."""
-    paths = sorted(state_results(root), key=lambda path: (_split_order(path.stem.partition("-")[0]), path.name))
+    paths = sorted(state_results(root), key=lambda path: (split_order(path.stem.partition("-")[0])[0], path.name))
     if not paths:
         return
     failed: dict[str, Any] = {}  # a reference fails alike in several shards
@@ -198,7 +199,3 @@ def _is_made_of(table: pa.Table, parts: list[Path], schema: pa.Schema) -> bool:
     except Exception:  # reported by `_check_result`
         return False
     return start == len(table)
-
-
-def _split_order(split: str) -> int:
-    return SPLITS.index(split) if split in SPLITS else len(SPLITS)
