@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar
 
 from facemill import ManifestError
@@ -67,23 +68,15 @@ def _draft(match: re.Match[str], split_of: dict[str, str], masks: Masks) -> Draf
     target, source = parts["target"], parts.get("source")
     quality = plain_quality(parts["quality"])
     splits = {split_of.get(subject, UNASSIGNED) for subject in (target, source or target)}
-    draft = Draft(
-        path=match.string,
-        method="real",
-        name=target,
-        quality=quality,
-        split=splits.pop() if len(splits) == 1 else UNASSIGNED,
-        subjects=(target,),
-    )
+    split = splits.pop() if len(splits) == 1 else UNASSIGNED
+    draft = Draft(match.string, "real", target, quality, split, subjects=(target,))
     if source is None:
         return draft
     method, name = parts["method"], f"{target}_{source}"
-    return Draft(
-        path=match.string,
+    return replace(
+        draft,
         method=method,
         name=name,
-        quality=quality,
-        split=draft.split,
         subjects=(target, source),
         original=target,
         original_path=f"original_sequences/youtube/{parts['quality']}/videos/{target}.mp4",
