@@ -181,11 +181,9 @@ def _jumps(rows: Rows, seen: Seen) -> Iterator[Problem]:
         ("appearance_jump", alike < APPEARANCE_JUMP, alike, "the image changes (correlation {0:.2f})"),
     ):
         for place in first_rows(rows.tracks[after], odd):
-            position = after[place]
-            frame = rows.numbers("frame_index")[before[place]]
+            row, frame = rows.values(int(after[place])), rows.numbers("frame_index")[before[place]]
             message = f"from frame {frame} of its track to this one {what.format(figure[place])}"
-            row, sample = rows.numbers("row")[position], _word(rows, "sample_id", position)
-            yield Problem(_word(rows, "shard", position), message, int(row), sample, check=check)
+            yield Problem(row["shard"], message, row["row"], row["sample_id"], check=check)
 
 
 # Colours ---------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -170,15 +171,10 @@ def _described(root: Path) -> str | None:
 
 
 def _description(table: Path) -> tuple[int | None, int, str, str]:
-    return _rows_of(table), table.stat().st_size, sha256_of(table), footer_digest(table)
-
-
-def _rows_of(table: Path) -> int | None:
-    try:
-        with open_parquet(table) as file:
-            return int(file.metadata.num_rows)
-    except (pa.ArrowException, OSError, ValueError):
-        return None
+    rows = None
+    with suppress(pa.ArrowException, OSError, ValueError), open_parquet(table) as file:
+        rows = int(file.metadata.num_rows)
+    return rows, table.stat().st_size, sha256_of(table), footer_digest(table)
 
 
 def _state_table(root: Path, shard_id: str, kind: str) -> Path:

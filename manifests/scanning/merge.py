@@ -78,13 +78,14 @@ def _find_duplicates(numbered: Sequence[tuple[int, VideoEntry]]) -> dict[int, in
     by_content: dict[object, list[int]] = defaultdict(list)
     for position, (_, entry) in enumerate(numbered):
         by_content[_place(entry)].append(position)
-    candidates = list(_candidates(numbered))
-    entries = [numbered[position][1] for position in candidates]
-    unhashed = [place for place, entry in enumerate(entries) if entry.content_hash is None]
-    hashes = [entry.content_hash for entry in entries]
-    for place, content in zip(unhashed, read_contents([entries[place] for place in unhashed]), strict=True):
-        hashes[place] = None if content is None else content.hash
-    for position, content_hash in zip(candidates, hashes, strict=True):
+    hashes = {position: numbered[position][1].content_hash for position in _candidates(numbered)}
+    unhashed = [position for position, content_hash in hashes.items() if content_hash is None]
+    contents = read_contents([numbered[position][1] for position in unhashed])
+    hashes |= {
+        position: None if content is None else content.hash
+        for position, content in zip(unhashed, contents, strict=True)
+    }
+    for position, content_hash in hashes.items():
         if content_hash is not None:
             by_content[content_hash].append(position)
     same_as: dict[int, int] = {}
