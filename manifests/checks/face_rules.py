@@ -115,8 +115,7 @@ def crop_error(rows: Rows) -> Floats:
 
 def square_affines(boxes: Floats, scale: Floats | float, size: int) -> Floats:
     """Affines [N, 6] that map the square of `scale` longer sides around each box [N, 4] to the crop."""
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3).max(axis=1) * scale
-    zoom = size / sides
+    zoom = size / (np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3).max(axis=1) * scale)
     shift = size / 2 - (boxes[:, :2] + boxes[:, 2:]) / 2 * zoom[:, None]  # [N, 2]
     zero = np.zeros_like(zoom)
     return np.stack([zoom, zero, shift[:, 0], zero, zoom, shift[:, 1]], axis=1)

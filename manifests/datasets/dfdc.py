@@ -13,7 +13,7 @@ from facemill import ManifestError
 from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.records import VideoEntry
-from facemill.manifests.scanning.listing import Listing, is_video, list_files
+from facemill.manifests.scanning.listing import Listing, list_files
 from facemill.manifests.scanning.scan_report import ALL_SPLITS, ScanReport
 
 __all__ = ["DFDC"]
@@ -66,11 +66,7 @@ class DFDC(DatasetAdapter):
         for folder, table in labelled.items():
             prefix = "test" if len(labelled) == 1 else folder or "test"
             drafts += (_test_labels if table.endswith(".csv") else _test_metadata)(listing, table, prefix)
-        described = {draft.path for draft in drafts}
-        report.missing = sorted(described - listing.present)
-        report.unknown = [path for path in listing.paths if path not in described and is_video(path)]
-        there = [draft for draft in drafts if draft.path in listing.present]
-        enter(report, self.name, there, quality, official=official)
+        enter(report, self.name, drafts, quality, official=official, listing=listing)
         return report
 
     def family(self, entry: VideoEntry) -> str | None:

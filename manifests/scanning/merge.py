@@ -81,10 +81,8 @@ def _find_duplicates(numbered: Sequence[tuple[int, VideoEntry]]) -> dict[int, in
     hashes = {position: numbered[position][1].content_hash for position in _candidates(numbered)}
     unhashed = [position for position, content_hash in hashes.items() if content_hash is None]
     contents = read_contents([numbered[position][1] for position in unhashed])
-    hashes |= {
-        position: None if content is None else content.hash
-        for position, content in zip(unhashed, contents, strict=True)
-    }
+    for position, content in zip(unhashed, contents, strict=True):
+        hashes[position] = None if content is None else content.hash
     for position, content_hash in hashes.items():
         if content_hash is not None:
             by_content[content_hash].append(position)
