@@ -82,13 +82,11 @@ def check_manifest(videos: Sequence[VideoEntry]) -> Iterator[Problem]:
 def check_splits(videos: Sequence[VideoEntry], samples: pa.Table) -> Iterator[Problem]:
     """All samples of a video are in its split in the manifest."""
     assigned = {video.video_id: video.split for video in videos}
-    splits_of: dict[str, set[str]] = {}
-    for row in samples.select(["video_id", "split"]).group_by(["video_id", "split"]).aggregate([]).to_pylist():
-        splits_of.setdefault(row["video_id"], set()).add(row["split"])
-    for video_id, found in sorted(splits_of.items()):
-        splits = sorted(found | {assigned.get(video_id, min(found))})
+    for row in samples.group_by("video_id").aggregate([("split", "distinct")]).sort_by("video_id").to_pylist():
+        found = row["split_distinct"]
+        splits = sorted({*found, assigned.get(row["video_id"], found[0])})
         if len(splits) > 1:
-            message = f"video {video_id} is in more than one split: {', '.join(splits)}"
+            message = f"video {row['video_id']} is in more than one split: {', '.join(splits)}"
             yield Problem(SAMPLES_FILE, message, check="video_split")
 
 

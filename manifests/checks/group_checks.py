@@ -44,8 +44,7 @@ def _same_face(rows: Rows) -> Mask:
 
 def _frames(rows: Rows) -> NDArray[np.int64]:
     """Number of distinct frames with samples in each row's video, [N]."""
-    pairs = np.unique(np.stack([rows.video_codes, rows.numbers("frame_index")]), axis=1)
-    return np.bincount(pairs[0], minlength=1)[rows.video_codes] if len(rows) else rows.video_codes
+    return _distinct(rows.video_codes, rows.numbers("frame_index"))
 
 
 def _too_many_frames(rows: Rows) -> Mask:
@@ -55,15 +54,20 @@ def _too_many_frames(rows: Rows) -> Mask:
 
 def _in_two_splits(rows: Rows) -> Mask:
     """The first row of each image that is in two splits."""
-    image, split = codes(rows["pixels"]), codes(rows["split"])
-    pairs = np.unique(np.stack([image, split]), axis=1)
-    return _first_of(image, np.bincount(pairs[0], minlength=1)[image] > 1) if len(rows) else np.zeros(0, bool)
+    image = codes(rows["pixels"])
+    return _first_of(image, _distinct(image, codes(rows["split"])) > 1)
 
 
 def _other_splits(rows: Rows) -> dict[str, Any]:
     found = rows.table.select(["pixels", "split"]).group_by("pixels").aggregate([("split", "distinct")])
     at = pc.index_in(rows["pixels"], value_set=found["pixels"])
     return {"splits": Converted(found["split_distinct"].take(at), lambda splits: " and ".join(sorted(splits)))}
+
+
+def _distinct(group: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number of distinct values in each row's group, [N]."""
+    pairs = np.unique(np.stack([group, values]), axis=1)
+    return np.bincount(pairs[0])[group] if len(group) else group
 
 
 def _first_of(group: NDArray[np.int64], broken: Mask) -> Mask:
