@@ -87,6 +87,8 @@ class RunConfig(Settings):
     """Hash of those weights."""
     crop: dict[str, Any] | None = None
     """Crop settings of the first dataset: see `facemill.pipeline.train.framing.crop_settings`."""
+    recipe: dict[str, Any] | None = None
+    """Recipe that the first dataset was built with, without `train`; None in runs of earlier versions."""
     code: tuple[OwnCode, ...] = ()
     """Users' own classes that the run is made of."""
     facemill: str = __version__
