@@ -138,9 +138,9 @@ h2 { margin-top: 3rem; overflow-wrap: anywhere } img { max-width: 100%; display:
 <h1>Scores of {{ files | length }} files</h1>
 <p>The detector {{ detector | printable }} of the run {{ run | printable }} has scored the faces in these files. A score
 is an estimate of the probability that a face is forged. It may be wrong, most of all for recordings and forgeries
-unlike the run's training data. A person's score is made of the scores of its faces ({{ video_score }}), and a file's score is
-that of the person with the highest, so that it tends to be higher if more people are shown. Persons are face tracks:
-somebody who leaves and returns may count as two.
+unlike the run's training data. A person's score is made of the scores of its faces ({{ video_score }}), and a file's
+score is that of the person with the highest, so that it tends to be higher if more people are shown. Persons are face
+tracks: somebody who leaves and returns may count as two.
 {{ "Scores are calibrated on the run's validation scores." if calibrated }}</p>
 <p>{% if threshold is none %}
 The run has no validation scores that a threshold could be chosen on.

@@ -1,6 +1,6 @@
 """A training run's folder: names of its files, and reading of a finished run.
 
-config.json         configuration: detector, options, settings, data
+config.json         configuration: detector, options, settings, data and its recipe
 conditions.json     what it ran on: device, precision, ranks, versions; a part for each resume that changed them
 trained_on.parquet  ids and image hashes of the samples of train and val; methods, subjects, originals and content
                     hashes of their videos

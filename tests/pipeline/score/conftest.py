@@ -19,6 +19,7 @@ from facemill.pipeline.train.run_folder import CONFIG_FILE, VALIDATION_FILE
 from tests.conftest import encode_video
 from tests.pipeline.evaluate.score_rows import frame
 
+Shoot = Callable[..., Path]
 RECIPE = load_recipe("default", ["crop.size=96", "sample.frames=6", "track.keep=forged"])
 
 
@@ -43,7 +44,7 @@ def change_config(run: Path, **values: Any) -> None:
 
 
 @pytest.fixture
-def shoot(tmp_path: Path) -> Callable[..., Path]:
+def shoot(tmp_path: Path) -> Shoot:
     """`shoot(name, frames)` writes a video, or a file of other bytes, into a folder of the test's."""
 
     def write(name: str, content: np.ndarray | bytes) -> Path:

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 from base64 import b64decode
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,8 @@ from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.evaluate import evaluate
 from facemill.pipeline.score import Scored, page, score
 from tests.pipeline.conftest import Actor, MarkDetector, film
-from tests.pipeline.score.conftest import RECIPE, change_config
+from tests.pipeline.score.conftest import RECIPE, Shoot, change_config
 
-Shoot = Callable[..., Path]
 LARGE, OTHER, SMALL = Actor(20, 100, 90, dx=1), Actor(210, 60, 70, dx=-0.5), Actor(200, 150, 30)
 
 
@@ -259,10 +257,10 @@ def test_a_run_that_cannot_score_is_one_sentence(run: Path, shoot: Shoot, tmp_pa
     path, older, seeds = shoot("a.mp4", b"-"), tmp_path / "older", tmp_path / "seeds"
     shutil.copytree(run, older)
     change_config(older, recipe=None)
-    with pytest.raises(ConfigError, match="does not record how its training data was built.* pass --recipe"):
+    with pytest.raises(ConfigError, match=r"does not record how its training data was built.* pass --recipe"):
         score(older, path, tmp_path / "out")
     shutil.copytree(run, seeds / "seed-0")
-    with pytest.raises(ConfigError, match="score with one of them, such as .*seed-0"):
+    with pytest.raises(ConfigError, match=r"score with one of them, such as .*seed-0"):
         score(seeds, path, tmp_path / "out")
     with pytest.raises(ConfigError, match="two ways to sample"):
         score(run, path, tmp_path / "out", frames=2, every=2)
