@@ -73,6 +73,8 @@ def score(
     for note in scored.summary["notes"]:
         echo(f"Note: {note}", err=True)
     limit = scored.summary["thresholds"]["video"]
+    chosen = "There is no threshold: the run has no" if limit is None else "The threshold is chosen on the run's"
+    echo(f"Note: {chosen} validation videos.", err=True)
     for result in scored.summary["files"]:
         if not (as_json and result["persons"]):
             echo(describe(result, None if limit is None else float(expit(limit))), err=not result["persons"])

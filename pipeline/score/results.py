@@ -172,7 +172,7 @@ def describe(result: Mapping[str, Any], threshold: float | None) -> str:
     more = len(result["persons"]) - len(shown)
     line = f"{result['file']}: {', '.join(shown)}{f' and {more} more persons' if more else ''}"
     if threshold is not None:
-        line += f", {'above' if result['above_threshold'] else 'below'} {threshold:.3f}"
+        line += f", {'above' if result['above_threshold'] else 'below'} the threshold {threshold:.3f}"
     undecoded = sum(failure["frames"] for failure in lacking["failures"] if failure["stage"] == Stage.DECODE)
     counts = {"faces": len(lacking["faces"]), "frames": len(lacking["frames"]) + undecoded}
     left = [f"{count} {what.removesuffix('s') if count == 1 else what}" for what, count in counts.items() if count]

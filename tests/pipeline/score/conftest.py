@@ -43,6 +43,15 @@ def change_config(run: Path, **values: Any) -> None:
     (run / CONFIG_FILE).write_text(json.dumps({**config, **values}))
 
 
+def choose_threshold(run: Path, threshold: float) -> None:
+    """Give a run validation scores that choose this threshold, log-odds."""
+    rows = [
+        frame("a", expit(threshold - 0.1), split="val"),
+        frame("b", expit(threshold + 0.1), method="swap", split="val"),
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCORES), run / VALIDATION_FILE)
+
+
 @pytest.fixture
 def shoot(tmp_path: Path) -> Shoot:
     """`shoot(name, frames)` writes a video, or a file of other bytes, into a folder of the test's."""

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from facemill import ConfigError
 from facemill.manifests import VideoEntry
@@ -22,7 +22,7 @@ from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.evaluate import evaluate
 from facemill.pipeline.score import Scored, page, score
 from tests.pipeline.conftest import Actor, MarkDetector, film
-from tests.pipeline.score.conftest import RECIPE, Shoot, change_config
+from tests.pipeline.score.conftest import RECIPE, Shoot, change_config, choose_threshold
 
 LARGE, OTHER, SMALL = Actor(20, 100, 90, dx=1), Actor(210, 60, 70, dx=-0.5), Actor(200, 150, 30)
 
@@ -82,25 +82,25 @@ def test_real_media_are_scored_as_evaluate_does(run: Path, media: Path, tmp_path
 def test_a_person_is_scored_by_their_faces_and_a_file_by_the_highest_person(
     run: Path, shoot: Shoot, tmp_path: Path, mark_detector: MarkDetector
 ) -> None:
-    """Two people, then a cut to one of them elsewhere."""
+    """Two people, then a cut to one of them elsewhere; the threshold is between the highest and the others."""
     path = shoot("cut.mp4", np.concatenate([film([LARGE, OTHER], 20), film([OTHER], 20, seed=5)]))
-    for way, of_faces in (("mean", np.mean), ("max", np.max)):
-        scored = score(run, path, tmp_path / way, every=4, video_score=way, device="cpu")
+    limited = tmp_path / "limited"
+    shutil.copytree(run, limited)
+    for judge, way, of_faces in ((run, "max", np.max), (limited, "mean", np.mean)):
+        scored = score(judge, path, tmp_path / way, every=4, video_score=way, device="cpu")
         rows, result = rows_of(scored, path), file_of(scored, path)
-        assert len(rows) == 15
         faces = {track: [row["score"] for row in rows if row["track_id"] == track] for track in (0, 1, 2)}
-        assert {len(each) for each in faces.values()} == {5}
+        assert [len(each) for each in faces.values()] == [5, 5, 5]
         wanted = {track: float(of_faces(each)) for track, each in faces.items()}
         assert {person["track_id"]: person["score"] for person in result["persons"]} == pytest.approx(wanted)
         scores = [person["score"] for person in result["persons"]]
         assert scores == sorted(scores, reverse=True)
-        assert result["score"] == scores[0]
-        limit = scored.summary["thresholds"]["video"]
-        above = [person["above_threshold"] for person in result["persons"]]
-        assert above == [person["logit"] > limit for person in result["persons"]]
-        assert result["above_threshold"] == above[0]
+        assert (result["score"], result["above_threshold"]) == (scores[0], result["persons"][0]["above_threshold"])
         kept = [face for person in result["persons"] for face in person["faces"]]
         assert sorted(face["logit"] for face in kept) == sorted(row["logit"] for row in rows)
+        means = sorted(map(np.mean, faces.values()))
+        choose_threshold(limited, float(logit(means[1:]).mean()))
+    assert [person["above_threshold"] for person in result["persons"]] == [True, False, False]
 
 
 def test_without_validation_scores_there_is_no_threshold(
@@ -120,20 +120,22 @@ def test_without_validation_scores_there_is_no_threshold(
 def test_what_could_not_be_scored_is_listed(
     run: Path, shoot: Shoot, tmp_path: Path, mark_detector: MarkDetector
 ) -> None:
-    empty = film([], 8)
-    path = shoot("late.mp4", np.concatenate([empty, film([LARGE, SMALL], 16, start=8)]))
+    """Nobody, then one whose face is too small, then also one whose face is not."""
+    parts = [film([], 4), film([SMALL], 4, start=4), film([LARGE, SMALL], 16, start=8)]
+    path = shoot("late.mp4", np.concatenate(parts))
     scored = score(run, path, tmp_path / "out", every=4, device="cpu")
     result = file_of(scored, path)
     assert [person["frames"] for person in result["persons"]] == [4]
     left = result["not_scored"]
     assert left["frames"] == [0, 4]
     assert [(face["frame_index"], face["reason"]) for face in left["faces"]] == [
-        (frame, "too_small") for frame in (8, 12, 16, 20)
+        (frame, "too_small") for frame in (4, 8, 12, 16, 20)
     ]
     x1, y1, x2, y2 = left["faces"][0]["bbox"]
     assert (x1, y1) == pytest.approx((SMALL.x, SMALL.y), abs=4)
     assert (x2 - x1, y2 - y1) == pytest.approx((30, 30), abs=4)
-    assert [(failure["reason"], failure["frames"]) for failure in left["failures"]] == [("no_face", 2)]
+    assert {failure["reason"] for failure in left["failures"]} == {"no_face", "too_small"}
+    assert [failure["frames"] for failure in left["failures"]] == [1, 1]
 
 
 def test_a_track_that_is_left_out_is_listed_with_the_reason(
