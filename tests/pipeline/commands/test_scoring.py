@@ -57,7 +57,8 @@ def test_only_its_own_output_is_replaced(
     words = ["evaluate", run, toy, "--out", out, "--overwrite", "--device", "cpu", "--workers", 0]
     other = CliRunner().invoke(app, [*map(str, words)])
     assert "did not write" in str(other.exception)
-    refused = call(run, path, "--out", toy, "--overwrite")
+    foreign = shoot("foreign/score.html", b"a page of somebody's").parent
+    refused = call(run, path, "--out", foreign, "--overwrite")
     assert "did not write" in str(refused.exception)
 
 

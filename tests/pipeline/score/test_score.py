@@ -1,5 +1,6 @@
 """Scores of videos and images of unknown labels: those of `evaluate`, for everyone who is shown."""
 
+import html
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from scipy.special import expit, logit
 
 from facemill import ConfigError
 from facemill.manifests import VideoEntry
+from facemill.manifests.printable import printable
 from facemill.pipeline.build import build
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.evaluate import evaluate
@@ -228,8 +230,12 @@ def test_the_page_stands_alone(
     for person in highest["persons"]:
         scores = [face["score"] for face in person["faces"]]
         assert f"person {person['track_id']} from {min(scores):.2f} to {max(scores):.2f} in 6 frames" in timeline
-    every = sorted((face["score"] for person in highest["persons"] for face in person["faces"]), reverse=True)
-    assert re.findall(r"score (\d\.\d{3})", faces) == [f"{one:.3f}" for one in every[:4]]
+    [section] = [part for part in text.split("<h2")[1:] if "<img" in part]
+    assert html.escape(printable(highest["file"])) in section
+    every = [{**face, "person": person["track_id"]} for person in highest["persons"] for face in person["faces"]]
+    every.sort(key=lambda face: -face["logit"])
+    shown = [(str(face["frame_index"]), str(face["person"])) for face in every[:4]]
+    assert re.findall(r"frame (\d+) .*? person (\d+)", faces) == shown
     assert "Grad-CAM" in faces
 
 
@@ -276,17 +282,20 @@ def test_a_run_that_cannot_score_is_one_sentence(run: Path, shoot: Shoot, tmp_pa
 def test_scores_do_not_depend_on_other_files(
     run: Path, shoot: Shoot, tmp_path: Path, mark_detector: MarkDetector
 ) -> None:
-    """Not even of frames at random, and a file that is given twice counts once; progress ends at all work."""
+    """Not even of frames at random; a file that is given twice counts once, and files come in the given order."""
     paths = [shoot(f"{n}/same.mp4", film([LARGE], 30, seed=n)) for n in range(3)]
     recipe = load_recipe("default", ["crop.size=96", "sample.strategy=random", "sample.frames=4"])
     done: list[tuple[float, float]] = []
     how: dict[str, Any] = {"recipe": recipe, "device": "cpu"}
     both = score(run, [*paths, paths[0]], tmp_path / "both", **how, on_progress=lambda *told: done.append(told))
-    alone = score(run, paths[1], tmp_path / "alone", **how)
+    other_way = score(run, paths[1::-1], tmp_path / "other", **how)
     assert len(both.faces) == 12
-    one, other = (rows_of(scored, paths[1]) for scored in (both, alone))
+    one, other = (rows_of(scored, paths[1]) for scored in (both, other_way))
     assert [row["frame_index"] for row in one] == [row["frame_index"] for row in other]
     assert [row["logit"] for row in one] == pytest.approx([row["logit"] for row in other], abs=1e-6)
     assert [row["score"] for row in one] == pytest.approx(expit([row["logit"] for row in one]))
+    for scored, order in ((both, paths), (other_way, paths[1::-1])):
+        places = [(order.index(Path(row["file"])), row["frame_index"]) for row in scored.faces.to_pylist()]
+        assert places == sorted(places)
     assert sum(part for part, _ in done) == pytest.approx(6)
     assert {whole for _, whole in done} == {6}
