@@ -23,8 +23,8 @@ __all__ = ["draw_plots", "draw_reliability", "draw_roc", "draw_scores", "timelin
 
 _REAL, _FAKE = "#3b76af", "#c8443c"
 _BINS = np.linspace(0, 1, 41).tolist()
-_NAMED = 8
-"""Persons with a colour of their own in a timeline."""
+_NAMED = 7
+"""Persons with a colour of their own in a timeline: the next one of Matplotlib's is gray."""
 
 Floats = NDArray[np.float64]
 

@@ -47,7 +47,7 @@ class Scored:
 
     Attributes:
         out: folder of scores.parquet, scores.json and score.html.
-        faces: the content of scores.parquet, with schema `facemill.pipeline.score.results.FACES`.
+        faces: the content of scores.parquet, with schema `facemill.pipeline.score.results.FACE_SCORES`.
         summary: the content of scores.json. `files` has for each file its `score` and `logit`, which are those of the
             person with the highest, its `persons` with their `faces`, and what is `not_scored`: see
             `facemill.pipeline.score.results.unscored`.

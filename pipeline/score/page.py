@@ -57,7 +57,7 @@ def draw_figures(
 
     Args:
         detector: on `device` and in eval mode.
-        table: with schema `facemill.pipeline.score.results.FACES`, a row for each of `faces`, in their order.
+        table: with schema `facemill.pipeline.score.results.FACE_SCORES`, a row for each of `faces`, in their order.
         results: the files' parts of scores.json.
     """
     files = np.array(table["file"].to_pylist(), object)

@@ -18,7 +18,7 @@ from facemill.pipeline.extract.faces import faces_of
 from facemill.pipeline.extract.filters import TooSmall, TooSmallOptions
 from facemill.pipeline.extract.samples import NO_IMAGE
 
-__all__ = ["FACES", "describe", "faces_table", "in_order", "result_of", "score_persons", "unscored"]
+__all__ = ["FACE_SCORES", "describe", "faces_table", "in_order", "result_of", "score_persons", "unscored"]
 
 _COLUMNS: dict[str, Any] = {
     "file": pa.string(),
@@ -30,7 +30,7 @@ _COLUMNS: dict[str, Any] = {
     "logit": pa.float64(),
     "score": pa.float64(),
 }
-FACES = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _COLUMNS.items()])
+FACE_SCORES = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _COLUMNS.items()])
 """scores.parquet: a row per face and frame.
 
 `file` is its name as given. Frames are counted from 0 and timed by `pts_s`, seconds (0 in an image); `track_id` numbers
@@ -39,7 +39,7 @@ the persons of a file; `bbox` is xyxy in source pixels. `logit` is the log-odds 
 
 
 def faces_table(samples: pa.Table, scores: pa.Table, names: Mapping[str, str]) -> pa.Table:
-    """A table with schema `FACES`, in the order of the samples.
+    """A table with schema `FACE_SCORES`, in the order of the samples.
 
     Args:
         samples: of the built dataset.
@@ -50,11 +50,11 @@ def faces_table(samples: pa.Table, scores: pa.Table, names: Mapping[str, str]) -
     columns["file"] = [names[str(video_id)] for video_id in samples["video_id"].to_pylist()]
     columns["detection_score"] = samples["score"]
     columns |= {name: scores[name] for name in ("logit", "score")}
-    return pa.table({name: columns[name] for name in FACES.names}).cast(FACES)
+    return pa.table({name: columns[name] for name in FACE_SCORES.names}).cast(FACE_SCORES)
 
 
 def in_order(table: pa.Table, names: Iterable[str]) -> pa.Table:
-    """Rows of a table with schema `FACES` by file, in the order of their names, then by frame and person."""
+    """Rows of a table with schema `FACE_SCORES` by file, in the order of their names, then by frame and person."""
     place = pc.index_in(table["file"], value_set=pa.array([*names], pa.string()))
     keys: Any = [(name, "ascending") for name in ("place", "frame_index", "track_id")]
     return table.append_column("place", place).sort_by(keys).drop_columns("place")
