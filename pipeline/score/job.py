@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from facemill.pipeline.build.job import Watcher
 from facemill.pipeline.build.state import GroupDone
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.data import FaceDataset
+from facemill.pipeline.data.overlap import find_known, read_part
 from facemill.pipeline.evaluate.calibration import read_calibration
 from facemill.pipeline.evaluate.metrics import AGGREGATE, check_aggregate
 from facemill.pipeline.evaluate.scores import SCORES
@@ -30,7 +31,7 @@ from facemill.pipeline.score.files import SPLIT, Files, find_files
 from facemill.pipeline.score.page import draw_figures, write_page
 from facemill.pipeline.score.reading import reading_recipe
 from facemill.pipeline.score.results import faces_table, in_order, result_of, score_persons, unscored
-from facemill.pipeline.train.run_folder import VALIDATION_FILE, load_run, seed_runs
+from facemill.pipeline.train.run_folder import VALIDATION_FILE, load_run, read_trained_on, seed_runs
 
 __all__ = ["PAGE_FILE", "SCORES_FILE", "SUMMARY_FILE", "Scored", "score"]
 
@@ -126,7 +127,9 @@ def score(
         if faces is not None:
             samples, count = faces.samples, watcher.crops(len(faces))
             scores = calibration.apply(score_faces(detector, faces, device=chosen, batch=batch, on_progress=count))
-        table = faces_table(samples, scores, {entry.video_id: name for name, entry in given.entries.items()})
+        names = {entry.video_id: name for name, entry in given.entries.items()}
+        notes += _known(run, built, names)
+        table = faces_table(samples, scores, names)
         lacking, limits = unscored(built, samples, reading), calibration.thresholds
         results = _results(given, scores, table, lacking, video_score, limits.video)
         figures = {} if faces is None else draw_figures(detector, faces, table, results, limits, chosen)
@@ -164,6 +167,17 @@ def _results(
         failure = {"stage": Stage.DECODE, "reason": Reason.UNREADABLE, "message": why, "frames": 0}
         results.append(result_of(name, (), (), {"failures": [failure]}, limit))
     return results
+
+
+def _known(run: Path, built: Path, names: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence for each file that the run knows from training or validation, by an identical crop."""
+    trained_on = read_trained_on(run)
+    if trained_on is None:
+        yield f"{run} keeps no list of its training videos: it may have been trained on these files."
+        return
+    for key in sorted(find_known(read_part(built, SPLIT).contents, trained_on).videos):
+        name = names[key.partition(" ")[2]]
+        yield f"The run was trained or validated on {name}: its scores there do not show how it does on other files."
 
 
 class _Watcher(Watcher):

@@ -62,7 +62,7 @@ def test_only_its_own_output_is_replaced(
     assert "did not write" in str(refused.exception)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_files_may_be_read_by_other_processes(run: Path, media: Path, tmp_path: Path) -> None:
     path = media / "images/astronaut.png"
     for name, more in (("here", ()), ("elsewhere", ("--workers", 1))):

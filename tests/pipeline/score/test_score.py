@@ -21,8 +21,10 @@ from facemill.manifests import VideoEntry
 from facemill.manifests.printable import printable
 from facemill.pipeline.build import build
 from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.data.overlap import read_part
 from facemill.pipeline.evaluate import evaluate
 from facemill.pipeline.score import Scored, page, score
+from facemill.pipeline.train.run_folder import TRAINED_ON_FILE, write_trained_on
 from tests.pipeline.conftest import Actor, MarkDetector, film
 from tests.pipeline.score.conftest import RECIPE, Shoot, change_config, choose_threshold
 
@@ -259,6 +261,21 @@ def test_crops_are_those_of_the_run_s_recipe(
     assert given.faces["logit"].to_pylist()[0] == pytest.approx(scored.faces["logit"][0].as_py(), abs=1e-6)
     assert given.faces["frame_index"].to_pylist() == [0, 4, 7]
     assert "scale 2.6 instead of 1.3" in given.summary["notes"][0]
+
+
+def test_files_that_the_run_was_trained_on_are_told(
+    run: Path, shoot: Shoot, tmp_path: Path, mark_detector: MarkDetector
+) -> None:
+    known, new = (shoot(f"{n}.mp4", film([LARGE], 8, seed=n)) for n in range(2))
+    evaluated(run, [known], 0, tmp_path)
+    trained = tmp_path / "trained"
+    shutil.copytree(run, trained)
+    write_trained_on(trained, read_part(tmp_path / "data", "test").contents)
+    [note] = score(trained, [new, known], tmp_path / "out", device="cpu").summary["notes"]
+    assert note.startswith(f"The run was trained or validated on {known}: ")
+    (trained / TRAINED_ON_FILE).unlink()
+    [note] = score(trained, new, tmp_path / "out", device="cpu").summary["notes"]
+    assert "keeps no list of its training videos" in note
 
 
 def test_a_run_that_cannot_score_is_one_sentence(run: Path, shoot: Shoot, tmp_path: Path) -> None:
