@@ -19,7 +19,7 @@ from facemill.own_code import changes
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.overlap import KnownVideos, find_known, read_part
 from facemill.pipeline.data.split import Roots, list_folders
-from facemill.pipeline.evaluate.calibration import Thresholds, apply_temperature, choose_thresholds, fit_temperature
+from facemill.pipeline.evaluate.calibration import read_calibration
 from facemill.pipeline.evaluate.corruptions import Corruption, all_corruptions
 from facemill.pipeline.evaluate.coverage import describe_unscored, find_unscored, only_unscored, with_unscored
 from facemill.pipeline.evaluate.localisation import (
@@ -33,7 +33,6 @@ from facemill.pipeline.evaluate.localisation import (
 )
 from facemill.pipeline.evaluate.metrics import AGGREGATE, check_aggregate
 from facemill.pipeline.evaluate.report import build_report, write_report
-from facemill.pipeline.evaluate.scores import read_scores
 from facemill.pipeline.evaluate.scoring import score_faces
 from facemill.pipeline.evaluate.seen import separate
 from facemill.pipeline.figures.plots import draw_plots
@@ -146,17 +145,12 @@ def evaluate(
     for seed in seeds:
         detector, config = load_run(seed, chosen)
         scores = pa.concat_tables(score(detector, faces, condition) for faces in datasets for condition in conditions)
-        validation = read_scores(seed / VALIDATION_FILE) if (seed / VALIDATION_FILE).is_file() else None
-        temperature = None if validation is None else fit_temperature(validation["logit"], validation["label"])
-        if calibrated:
-            if validation is None or temperature is None:
-                raise ConfigError(f"{seed} has no validation scores that a temperature fits: leave out --calibrated.")
-            scores, validation = (apply_temperature(table, temperature) for table in (scores, validation))
+        calibration = read_calibration(seed / VALIDATION_FILE, video_score, calibrated=calibrated)
         if localisation:
             located.append(_locate(detector, data, masked, out / seed.name if len(seeds) > 1 else out, loading, count))
-        tables.append(scores)
-        temperatures.append(temperature)
-        thresholds.append(Thresholds() if validation is None else choose_thresholds(validation, video_score))
+        tables.append(calibration.apply(scores))
+        temperatures.append(calibration.temperature)
+        thresholds.append(calibration.thresholds)
     trained_on = read_trained_on(seeds[0])
     known = None
     warnings = [f"{run} keeps no list of its training videos: it may have been trained on these videos."]

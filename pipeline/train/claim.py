@@ -27,7 +27,7 @@ def claim_folder(out: Path, config: RunConfig, *, resume: bool) -> str | None:
         raise ConfigError(f"{out} holds a training run: add --resume to go on with it, or choose another --out.")
     earlier = read_config(out)
     # A dataset may have been moved: its hash is compared, not its path. Changed code is told, not refused.
-    same = {"data": earlier.data, "crop": earlier.crop, "init_from": earlier.init_from, "code": earlier.code}
+    same = {name: getattr(earlier, name) for name in ("data", "crop", "recipe", "init_from", "code")}
     if config.init_sha256 is None:
         same["init_sha256"] = earlier.init_sha256
     config = config.model_copy(update=same)

@@ -210,8 +210,7 @@ def configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
     options = options_of(detector, s.model)
     if s.batch_by != "none":
         check_options(f"train.batch_by={s.batch_by}", BATCHINGS[s.batch_by].options_type, s.batch_options)
-    for folder in data:
-        read_dataset(folder)
+    recipes = [read_dataset(folder).recipe for folder in data]
     return RunConfig(
         detector=detector,
         options=options.model_dump(mode="json"),
@@ -220,6 +219,7 @@ def configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
         data=tuple(map(origin, data)),
         dataset_sha256=tuple(sha256_of(folder / DATASET_FILE) for folder in data),
         crop=crop_settings(data[0]),
+        recipe=dict(recipes[0]),
         code=code,
     )
 

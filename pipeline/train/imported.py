@@ -49,6 +49,7 @@ def import_checkpoint(detector: str, file: str | Path, out: str | Path) -> Relea
         data=(),
         dataset_sha256=(),
         crop=recipe.crop.model_dump(mode="json", exclude={"size"}),
+        recipe=recipe.build_values(),
         init_from=str(file.absolute()),
         init_sha256=sha256_of(file),
     )

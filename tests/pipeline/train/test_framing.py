@@ -54,3 +54,4 @@ def test_training_and_evaluation_say_so(
     train("mat", [plain], tmp_path / "run", load_recipe("default", SMALL), device="cpu", progress=False)
     assert f"Note: The crops of {plain} are not those of the recipe mat" in capsys.readouterr().err
     assert read_config(tmp_path / "run").crop == {"scale": 1.3, "align": "none", "around": "face"}
+    assert read_config(tmp_path / "run").recipe == json.loads((plain / DATASET_FILE).read_text())["recipe"]
