@@ -110,7 +110,7 @@ def test_subjects_move(corpus):
 
 
 def test_subjects_have_faces_of_their_own():
-    people = [create_subject(np.random.default_rng([7, i]), 0, dim=False) for i in range(6)]
+    people = [create_subject(np.random.default_rng([7, i]), 0, lit=False) for i in range(6)]
     for one, other in combinations(people, 2):
         similarity, _ = cv2.estimateAffinePartial2D(one.landmarks, other.landmarks)
         moved = one.landmarks @ similarity[:, :2].T + similarity[:, 2]
