@@ -16,6 +16,7 @@ __all__ = ["METHODS", "Method", "Scene", "blend", "forged_face"]
 Image = NDArray[np.uint8]
 
 _FRAME_HEIGHT = 360  # frame height that the sizes below refer to
+_GRID_PERIOD = 20.0  # pixels of the patch: a tenth of a face
 _HEAD_CENTRE = np.array([226, 115]) * PATCH_SCALE  # pixels of the patch
 
 
@@ -79,11 +80,17 @@ def _rgba(image: FloatArray, alpha: FloatArray) -> Image:
 
 
 def _wall(rng: np.random.Generator, size: tuple[int, int]) -> Image:
-    """A wall, shaded from one side and mottled, uint8 RGB [H, W, 3]."""
+    """A wall, shaded from one side, papered and mottled, uint8 RGB [H, W, 3].
+
+    Wallpaper of various patterns gives crops of various detail, so that little follows from the detail of a face.
+    """
     width, height = size
     x, y = np.meshgrid(np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32))
     angle = rng.uniform(0, 2 * np.pi)
     light = 1 + rng.uniform(0.1, 0.35) * (np.cos(angle) * x + np.sin(angle) * y)
+    wave = 2 * np.pi / (rng.uniform(0.02, 0.06) * height)
+    rows, columns = (np.sin(np.arange(side, dtype=np.float32) * wave) for side in (height, width))
+    light *= 1 + rng.uniform(0, 0.6) * rows[:, None] * columns
     for cells in (3, 12, 60):
         noise = rng.standard_normal((cells, cells * 2), np.float32)
         light += cv2.resize(noise, size, interpolation=cv2.INTER_CUBIC) * (0.15 / cells)
@@ -146,6 +153,7 @@ class Method:
         colour_kept: how much of the source's tint is kept, 0..1.
         jitter: standard deviation of the placement error from frame to frame, pixels of the patch.
         flicker: standard deviation of the brightness error from frame to frame, relative.
+        grid: relative amplitude of the pattern that a generator's upsampling leaves in the face.
     """
 
     mouth: bool
@@ -155,14 +163,15 @@ class Method:
     colour_kept: float
     jitter: float
     flicker: float
+    grid: float
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
-        "Deepfakes": Method(False, 56, 0.028, 0.5, 0.4, 0.4, 0.01),
-        "Face2Face": Method(True, 160, 0.030, 0.6, 0.3, 0.4, 0.01),
-        "FaceSwap": Method(False, 160, 0.014, 0.2, 0.8, 0.6, 0.01),
-        "NeuralTextures": Method(True, 80, 0.050, 0.3, 0.1, 0.2, 0.01),
+        "Deepfakes": Method(False, 56, 0.028, 0.5, 0.4, 0.4, 0.01, 0.15),
+        "Face2Face": Method(True, 160, 0.030, 0.6, 0.3, 0.4, 0.01, 0.15),
+        "FaceSwap": Method(False, 72, 0.014, 0.2, 0.8, 0.4, 0.01, 0.15),
+        "NeuralTextures": Method(True, 80, 0.050, 0.3, 0.1, 0.2, 0.01, 0.15),
     }
 )
 
@@ -181,7 +190,9 @@ def forged_face(method: Method, source: Subject, target: Subject) -> Image:
     width = np.ptp(np.nonzero(opacity.max(axis=0) > 0.5)[0])
     side = round(PATCH_SIZE * min(1.0, method.resolution / width))
     face = cv2.resize(cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA), (PATCH_SIZE, PATCH_SIZE))
-    return _rgba(_matched(method, face, target, opacity), opacity)
+    waves = np.sin(np.arange(PATCH_SIZE, dtype=np.float32) * (2 * np.pi / _GRID_PERIOD))
+    grid = 1 + method.grid * waves[:, None, None] * waves[None, :, None]
+    return _rgba((_matched(method, face, target, opacity) * grid).clip(0, 1), opacity)
 
 
 def _opacity(method: Method, landmarks: FloatArray) -> FloatArray:

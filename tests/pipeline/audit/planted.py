@@ -50,7 +50,8 @@ class Corpus:
 
     Attributes:
         images: pixels by video and frame; `encode` makes bytes of them, by video.
-        records: changes of samples, by video; `facts`: changes of facts.
+        records: changes of samples, by video; `facts`: changes of facts; `lacking`:
+            frames without a sample.
     """
 
     def __init__(self, first: int = 0, dataset: str = "toy") -> None:
@@ -59,6 +60,7 @@ class Corpus:
         self.encode: dict[str, Encode] = {}
         self.records: dict[str, dict] = {}
         self.facts: dict[str, dict] = {}
+        self.lacking: dict[str, tuple[int, ...]] = {}
         for number, split in enumerate(SPLITS, first):
             real = name_of("real", number)
             common = {"dataset": dataset, "quality": "native", "split": split, "root": "/data"}
@@ -94,7 +96,12 @@ class Corpus:
         self.videos[name] = dataclasses.replace(self.videos[name], **fields)
 
     def write(self, root: Path) -> Path:
-        samples = [self._sample(video, frame) for video in self.videos.values() for frame in FRAMES]
+        samples = [
+            self._sample(video, frame)
+            for video in self.videos.values()
+            for frame in FRAMES
+            if frame not in self.lacking.get(video.video_id, ())
+        ]
         order = {"train": 0, "val": 1, "test": 2}
         samples.sort(key=lambda sample: order[sample.record.split])
         parts = Parts([*self.videos.values()], samples, [], [], [self._facts(video) for video in self.videos.values()])

@@ -50,6 +50,12 @@ def test_fewer_crops_are_looked_at_if_told(clean: Path) -> None:
     assert found.findings == ()
 
 
+def test_crops_whose_originals_were_not_looked_at_tell_no_colours(tmp_path: Path) -> None:
+    corpus = Corpus()
+    corpus.lacking = dict.fromkeys(corpus.fakes(), (0,))  # the first one that each has is looked at
+    assert "colour_tells" not in kinds(audit([corpus.write(tmp_path / "data")], frames=1))
+
+
 # Shortcuts --------------------------------------------------------------------------------------------
 
 
@@ -169,9 +175,8 @@ def test_equal_crops_within_a_split_are_no_leak(tmp_path: Path) -> None:
 
 def test_black_crops_are_no_duplicates(tmp_path: Path) -> None:
     corpus = Corpus()
-    random = np.random.default_rng(0)
-    names = [corpus.of("train")[0], corpus.of("test")[0]]
-    corpus.change(names, lambda image: random.uniform(0, 6, image.shape))
+    vignette = np.linspace(0, 6, SIDE)[:, None, None]
+    corpus.change([corpus.of("train")[0], corpus.of("test")[0]], lambda image: vignette + np.zeros_like(image))
     found = audit([corpus.write(tmp_path / "data")])
     assert found.duplicates == ()
     assert "duplicate" not in kinds(found)
