@@ -59,10 +59,13 @@ def degrade(
         on_videos: called with the number of videos just done.
 
     Raises:
-        ConfigError: if two degradations are the same, or videos are behind URLs or are image sequences.
+        ConfigError: if two degradations are the same, the manifest has a video in two qualities, or videos are behind
+            URLs or are image sequences.
     """
     if len({how.quality for how in degradations}) < len(degradations):
         raise ConfigError("A quality is given twice: name each once.")
+    if len({_path(entry, degradations[0]) for entry in entries}) < len(entries):
+        raise ConfigError("The manifest has videos in several qualities: scan the best one alone.")
     for entry in entries:
         place = locate(entry.root, entry.path)
         if "://" in place or (is_sequence(entry.path) and not Path(place).is_file()):
@@ -101,8 +104,14 @@ def degrade(
     return DegradeReport(new, ordered, skipped)
 
 
+def _renamed(video_id: str, quality: str, how: Degradation) -> str:
+    """A quality is part of ids; to others it is appended."""
+    known = f"-{quality}-"
+    return video_id.replace(known, f"-{how.quality}-", 1) if known in video_id else f"{video_id}-{how.quality}"
+
+
 def _path(entry: VideoEntry, how: Degradation) -> str:
-    return f"{how.quality}/{entry.video_id}.mp4"
+    return f"{how.quality}/{_renamed(entry.video_id, entry.quality, how)}.mp4"
 
 
 def _make(entry: VideoEntry, out: Path, degradations: Sequence[Degradation]) -> int:
@@ -142,16 +151,11 @@ def _linked_mask(entry: VideoEntry, out: Path) -> str | None:
 
 def _new_entry(entry: VideoEntry, how: Degradation, out: Path, mask: str | None, there: set[str]) -> VideoEntry:
     """The entry of a degraded video; a fake whose original failed has none."""
-
-    def renamed(video_id: str) -> str:
-        """A quality is part of ids; in others it is appended."""
-        known = f"-{entry.quality}-"
-        return video_id.replace(known, f"-{how.quality}-", 1) if known in video_id else f"{video_id}-{how.quality}"
-
+    source = entry.source_id if entry.source_id in there else None
     return replace(
         entry,
-        video_id=renamed(entry.video_id),
-        source_id=renamed(entry.source_id) if entry.source_id in there and entry.source_id is not None else None,
+        video_id=_renamed(entry.video_id, entry.quality, how),
+        source_id=None if source is None else _renamed(source, entry.quality, how),
         quality=how.quality,
         root=str(out),
         path=_path(entry, how),

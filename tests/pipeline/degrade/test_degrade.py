@@ -78,7 +78,7 @@ def test_pairs_splits_and_masks_carry_over(pair: list[VideoEntry], tmp_path: Pat
 def test_a_higher_rate_factor_is_a_worse_and_smaller_video(pair: list[VideoEntry], tmp_path: Path) -> None:
     degrade(pair[:1], tmp_path / "out", [Degradation(10), Degradation(23), Degradation(40)], workers=1)
     original = frames_of(tmp_path / "videos" / "a.mp4")
-    paths = [tmp_path / "out" / f"c{crf}" / f"{pair[0].video_id}.mp4" for crf in (10, 23, 40)]
+    paths = [tmp_path / "out" / f"c{crf}" / f"toy-real-c{crf}-a.mp4" for crf in (10, 23, 40)]
     errors = [np.abs(frames_of(path) - original).mean() for path in paths]
     assert errors[0] < 2.5
     assert errors[0] < errors[1] < errors[2]
@@ -107,7 +107,7 @@ def test_another_call_keeps_what_is_complete(pair: list[VideoEntry], tmp_path: P
     out = tmp_path / "out"
     degrade(pair, out, [Degradation(30)], workers=1)
     before = contents(out)
-    kept, lost = out / "c30" / f"{pair[0].video_id}.mp4", out / "c30" / f"{pair[1].video_id}.mp4"
+    kept, lost = out / "c30" / "toy-real-c30-a.mp4", out / "c30" / "toy-swap-c30-b.mp4"
     stamp = kept.stat().st_mtime_ns
     lost.write_bytes(lost.read_bytes()[:500])
     report = degrade(pair, out, [Degradation(30)], workers=1)
@@ -230,6 +230,13 @@ def test_bad_arguments_are_refused(pair: list[VideoEntry], tmp_path: Path, args:
     write_videos(pair, tmp_path / "videos.parquet")
     with pytest.raises(ConfigError, match=message):
         raise call(tmp_path, *args).exception
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_qualities_of_a_video_are_refused(pair: list[VideoEntry], tmp_path: Path) -> None:
+    other = dataclasses.replace(pair[0], video_id="toy-real-c23-a", quality="c23")
+    with pytest.raises(ConfigError, match="several qualities"):
+        degrade([*pair, other], tmp_path / "out", [Degradation(40)])
     assert not (tmp_path / "out").exists()
 
 
