@@ -35,7 +35,7 @@ def evaluate(
     split: Split = "test",
     robustness: Annotated[
         bool,
-        typer.Option("--robustness", help="Also evaluate under contrast, saturation and compression at 5 levels."),
+        typer.Option("--robustness", help="Also evaluate under eight corruptions at five levels."),
     ] = False,
     localisation: Annotated[
         bool, typer.Option("--localisation", help="Also compare the detector's maps with the ground-truth masks.")

@@ -27,7 +27,7 @@ DETECTOR = "etd"
 # A small network and few steps: the paper's network needs a GPU, and a download of its ImageNet weights.
 TRAINING = (
     "train.model={backbone: resnet18, width: 12, size: 96, n: 2}",
-    *("train.batch=16", "train.epochs=4", "train.optimizer.lr=0.001"),
+    *("train.batch=16", "train.epochs=8", "train.optimizer.lr=0.001"),
 )
 CORPUS, MANIFEST, SHARDS, SHEET = "corpus", "videos.parquet", "shards", "contact-sheet.png"
 RUN, EVALUATION = "run", "evaluation"

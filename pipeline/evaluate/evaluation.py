@@ -20,7 +20,7 @@ from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.overlap import KnownVideos, find_known, read_part
 from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.evaluate.calibration import read_calibration
-from facemill.pipeline.evaluate.corruptions import Corruption, all_corruptions
+from facemill.pipeline.evaluate.corruptions import LEVELS, Corruption, all_corruptions
 from facemill.pipeline.evaluate.coverage import describe_unscored, find_unscored, only_unscored, with_unscored
 from facemill.pipeline.evaluate.localisation import (
     Located,
@@ -73,7 +73,7 @@ def evaluate(
     out: str | Path,
     *,
     split: str = "test",
-    robustness: bool = False,
+    robustness: bool | Sequence[str] = False,
     localisation: bool = False,
     video_score: str = AGGREGATE,
     calibrated: bool = False,
@@ -95,7 +95,8 @@ def evaluate(
         data: folder of a built dataset, or several without shared samples; metrics are computed for each dataset and
             quality, and for all together.
         out: the folder to write to; an earlier evaluation there is replaced.
-        robustness: also score the crops under every corruption of `facemill.pipeline.evaluate.corruptions`.
+        robustness: also score the crops under every corruption of `facemill.pipeline.evaluate.corruptions`, or those
+            of some names.
         localisation: also compare Grad-CAM and the detector's own maps with the ground-truth masks; thresholds are
             chosen on the validation splits of `data`.
         video_score: how a video's score is made of its frames' scores: see `score_videos`.
@@ -106,8 +107,8 @@ def evaluate(
         on_progress: called with the number of crops just scored, and the total number.
 
     Raises:
-        ConfigError: if the run is missing or unfinished, a dataset or sample is given twice, or scores are to be
-            calibrated and the run has no validation scores that a temperature fits.
+        ConfigError: if the run is missing or unfinished, a dataset or sample is given twice, a corruption is unknown,
+            or scores are to be calibrated and the run has no validation scores that a temperature fits.
         DatasetError: if a dataset is unfinished or damaged, or has no such split.
     """
     run, data, out = Path(run), list_folders(data), Path(out)
@@ -118,7 +119,8 @@ def evaluate(
     chosen = resolve_device(device)
     datasets = [FaceDataset(folder, split, fields=()) for folder in data]
     _refuse_shared_samples(data, datasets)
-    conditions = [None, *all_corruptions()] if robustness else [None]
+    names = LEVELS if robustness is True else robustness or ()
+    conditions = [None, *all_corruptions(names)]
     masked = [FaceDataset(folder, split) for folder in data] if localisation else []
     total = len(seeds) * sum(faces.samples.num_rows for faces in (*datasets * len(conditions), *masked))
     unscored = pa.concat_tables(
