@@ -90,7 +90,7 @@ class Augmentation(nn.Module):
     def _mirror(self, batch: ForgeryBatch, rng: np.random.Generator) -> None:
         mirrored = torch.from_numpy(rng.random(batch.size) < self.settings.flip)
         mirrored = mirrored.to(batch.images.device, non_blocking=True)
-        for name in batch.keys() & {"image", "mask"}:
+        for name in batch.keys() & {"image", "mask", "xray"}:
             batch[name] = torch.where(mirrored[:, None, None, None], batch[name].flip(-1), batch[name])
         if (points := batch.get("landmarks")) is not None:
             x, y = points[:, MIRRORED_LANDMARKS].unbind(-1)
@@ -139,6 +139,7 @@ class Augmentation(nn.Module):
         changes: dict[str, Change] = {
             "image": lambda x, n: warp(x, n, "bilinear"),
             "mask": lambda x, n: warp(x, n, "nearest"),
+            "xray": lambda x, n: warp(x, n, "bilinear"),
             "landmarks": shift,
         }
         for name in batch.keys() & changes.keys():
