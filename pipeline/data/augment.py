@@ -93,7 +93,8 @@ class Augmentation(nn.Module):
         for name in batch.keys() & {"image", "mask", "xray"}:
             batch[name] = torch.where(mirrored[:, None, None, None], batch[name].flip(-1), batch[name])
         if (points := batch.get("landmarks")) is not None:
-            x, y = points[:, MIRRORED_LANDMARKS].unbind(-1)
+            # An index list would be copied to the GPU, which waits for it.
+            x, y = torch.stack([points[:, n] for n in MIRRORED_LANDMARKS], 1).unbind(-1)
             flipped = torch.stack([batch.images.shape[-1] - x, y], -1)
             batch["landmarks"] = torch.where(mirrored[:, None, None], flipped, points)
 
