@@ -60,7 +60,7 @@ def test_a_dataset_without_fakes_to_train_on_is_enough(tmp_path: Path, monkeypat
     entries = [video("a", 0), video("b", 0), video("c", 0, "val"), video("d", 1, "val")]
     root = build(tmp_path / "data", samples_of(entries))
     settings = ("train.batch=4", "train.epochs=1")
-    with pytest.raises(DatasetError, match="Split train of .* has 12 reals and 0 fakes"):
+    with pytest.raises(DatasetError, match=r"Split train of .* has 12 reals and 0 fakes"):
         train(use(monkeypatch, Tiny), [root], tmp_path / "run", recipe(*settings), progress=False)
     train("tiny", [root], tmp_path / "run", recipe(*settings, "train.forgeries=xray"), progress=False)
 
@@ -109,9 +109,9 @@ def test_what_would_need_fakes_of_the_dataset_is_refused(setting: str, name: str
 
 
 def test_a_batch_that_cannot_be_halved_is_refused(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, settings = use(monkeypatch, Tiny), recipe("train.batch=5", "train.forgeries=sbi")
     with pytest.raises(ConfigError, match=r"train\.batch=5 is no multiple of 2, .*choose such a multiple"):
-        name = use(monkeypatch, Tiny)
-        train(name, [toy], tmp_path / "run", recipe("train.batch=5", "train.forgeries=sbi"), progress=False)
+        train(name, [toy], tmp_path / "run", settings, progress=False)
     assert not (tmp_path / "run").exists()
 
 
