@@ -29,7 +29,7 @@ def sample_frames(settings: SampleSettings, length: int, *, seed: int, group_id:
     if settings.runs is not None:
         size = settings.frames // settings.runs
         starts = np.linspace(0, length - size, settings.runs) if settings.runs > 1 else np.array([(length - size) / 2])
-        return (np.rint(starts)[:, None] + np.arange(size)).reshape(-1).astype(np.int64)
+        return np.asarray(np.rint(starts)[:, None] + np.arange(size), np.int64).reshape(-1)
     return np.rint(np.linspace(0, length - 1, settings.frames)).astype(np.int64)
 
 

@@ -44,5 +44,5 @@ def find_clips(samples: pa.Table, clip: int, stride: int = 1) -> NDArray[np.int6
             f"No face was sampled in {clip} frames in a row, each {stride} after the one before: build the dataset "
             "with sample.strategy=runs and as many frames in a run, or choose a shorter clip."
         )
-    rows = order[positions[starts]]
-    return rows[np.argsort(rows[:, 0], kind="stable")]
+    rows: NDArray[np.int64] = order[positions[starts]]
+    return np.take(rows, np.argsort(rows[:, 0], kind="stable"), axis=0)

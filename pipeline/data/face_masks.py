@@ -24,6 +24,8 @@ _SHAPES = (
     ((0, 1.5), (0.8, 1.65), (1.35, 2.3), (0.8, 3), (0, 3.15)),  # around the mouth
 )
 """Right halves of convex outlines, which are symmetric."""
+_SHARES = (0.3, 0.25, 0.15, 0.1, 0.1, 0.1)
+"""How often each is drawn: most of the papers' hulls are of whole faces."""
 _CENTRE, _REACH = (0.0, 0.8), 3.5  # of the square that templates show
 _TEMPLATE_SIDE = 224
 _SIDE = 128
@@ -60,7 +62,7 @@ def place_masks(landmarks: Tensor, moves: Tensor, side: int, rng: np.random.Gene
     inverse = torch.stack([d, -b, -c, a], -1).view(-1, 2, 2) / (a * d - b * c)[:, None, None]
     scaled = points @ inverse - torch.stack([places.new_full((), value) for value in _CENTRE])
     grid = (scaled * drawn(0.9, 1.15, 1, 2) / _REACH).view(count, _SIDE, _SIDE, 2)
-    shapes = torch.from_numpy(_templates()[rng.integers(len(_SHAPES), size=count)]).to(device, non_blocking=True)
+    shapes = torch.from_numpy(_templates()[rng.choice(len(_SHAPES), count, p=_SHARES)]).to(device, non_blocking=True)
     masks = F.grid_sample(shapes[:, None].float() / 255, grid.nan_to_num(9), align_corners=False)
     masks = (_largest_1(_blur(masks, drawn(0.7, 2.5))) > 0.999).float()
     masks = _largest_1(_blur(masks, drawn(0.7, 4)))

@@ -187,7 +187,9 @@ def test_a_subject_alone_in_its_batch_is_blended_with_itself() -> None:
     alone = reals(6, subject=torch.zeros(6, dtype=torch.int64))
     itself = forged(alone, "xray")
     assert itself.labels.sum() == 6
-    torch.testing.assert_close(itself.images.float(), forged(alone, "sbi").images.float(), atol=6, rtol=0)
+    difference = (itself.images.float() - forged(alone, "sbi").images.float()).abs()
+    assert difference.max() < 15  # colours within the mask are those before the source was moved
+    assert difference.mean() < 0.3
 
 
 def test_the_source_is_aligned_with_the_target() -> None:
