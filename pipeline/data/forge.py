@@ -122,9 +122,11 @@ def _nearest(landmarks: Tensor, subjects: Tensor) -> Tensor:
 
 def _with_colours_of(source: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Give sources the mean and deviation of each channel that their targets have within the masks."""
-    share = mask / mask.sum((2, 3), keepdim=True).clamp_min(1e-6)
+    # A fourth of the pixels suffices.
+    share = mask[..., ::2, ::2] / mask[..., ::2, ::2].sum((2, 3), keepdim=True).clamp_min(1e-6)
 
     def statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+        images = images[..., ::2, ::2]
         mean = (images * share).sum((2, 3), keepdim=True)
         return mean, ((images - mean).square() * share).sum((2, 3), keepdim=True).sqrt()
 
