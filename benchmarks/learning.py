@@ -30,7 +30,7 @@ SMALL = {
 }
 SETTINGS = ("train.optimizer.lr=0.001", "train.batch=16", "train.frames=4")
 CONTROL = ("train.shuffle_labels=true",)
-BLENDED = ("train.forgeries=sbi", "train.epochs=40", "train.batch=32", "train.frames=8")
+BLENDED = ("train.forgeries=sbi", "train.epochs=40", "train.schedule.name=cosine", "train.batch=32", "train.frames=8")
 """Blends are harder to learn than the corpus's fakes: 1,100 steps."""
 BLENDED_NETWORK = "{backbone: resnet10t, size: 64}"
 
