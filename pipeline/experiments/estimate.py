@@ -100,6 +100,8 @@ class _Trials:
                         one.crops / settings.every, one.videos * (settings.frames or float("inf"))
                     )
         epoch = 2 * max(classes.values()) if settings.balance == "oversample" else sum(classes.values())
+        if settings.forgeries != "none":
+            epoch = 2 * classes[True]
         cost = self._crop(training)
         return Cost((epoch + crops) * settings.limit * settings.epochs * cost.seconds, cost.bytes)
 

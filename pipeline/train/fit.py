@@ -18,6 +18,7 @@ from facemill.manifests.storage import read_json, sha256_of
 from facemill.options import check_options
 from facemill.own_code import changes, describe, is_own, use_current_folder
 from facemill.pipeline.config.recipe import Recipe
+from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import TrainingData
 from facemill.pipeline.data.remote import origin
 from facemill.pipeline.data.split import Roots, list_folders
@@ -155,7 +156,7 @@ def train(
     module = ForgeryModule(network, config.train, seed=config.seed, compiled=compiled, synchronised=synchronised)
     optimizer = create_optimizer(module, config.train.optimizer)
     schedule = create_schedule(optimizer, config.train.schedule, config.train.epochs)
-    settings = config.train.model_copy(update={"batch": _per_rank(config.train.batch, ranks)})
+    settings = config.train.model_copy(update={"batch": _per_rank(config.train, ranks)})
     workers = default_workers(count) if workers is None else workers
     mixed = is_mixed(config.train.precision, on_gpu=on_gpu)
     if rank_zero_only.rank == 0:
@@ -224,7 +225,13 @@ def configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
     )
 
 
-def _per_rank(batch: int, ranks: int) -> int:
+def _per_rank(settings: TrainSettings, ranks: int) -> int:
+    batch = settings.batch
+    if settings.forgeries != "none" and batch % (2 * ranks):
+        raise ConfigError(
+            f"train.batch={batch} is no multiple of {2 * ranks}, which as many reals as forgeries on each device need: "
+            "choose such a multiple, or train.forgeries=none."
+        )
     if batch % ranks:
         raise ConfigError(f"train.batch={batch} is not divisible by {ranks} devices: choose a multiple of {ranks}.")
     if batch == ranks:
