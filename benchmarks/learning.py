@@ -40,7 +40,7 @@ BLENDED_NETWORK = "{backbone: resnet10t, size: 64}"
 
 
 def measure(scratch: Path) -> list[Row]:
-    """One row per detector, with mean and spread of the frame AUC over the seeds, one per control, and one of blends."""
+    """One row per detector, one per control, and one of blends: frame AUC, mean and spread over the seeds."""
     folder = scratch / "learning"
     data = _dataset(folder)
     rows, curves = [], {}

@@ -8,8 +8,8 @@ Any other column of samples.parquet, annotations among them: numbers as int64 or
 float32 [N], text as int64 codes into `FaceDataset.categories` (-1 if not known).
 An image annotation: uint8 [C, h, w].
 
-Batches to which `facemill.pipeline.data.forge` adds forgeries may have the field `xray` too, of which a dataset has none:
-uint8 [1, S, S], and as a mask between 0 and 1 once prepared.
+Batches to which `facemill.pipeline.data.forge` adds forgeries may have the field `xray` too, of which a dataset has
+none: uint8 [1, S, S], and as a mask between 0 and 1 once prepared.
 """
 
 from collections.abc import Mapping, Sequence
