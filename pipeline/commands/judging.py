@@ -193,8 +193,8 @@ def _show_notes(notes: Iterable[str]) -> None:
 def _is_evaluation(folder: Path) -> bool:
     """Whether a folder is an output of `evaluate` or `metrics`, and not of a training or of `score`."""
     from facemill.pipeline.evaluate.evaluation import SCORES_FILE
+    from facemill.pipeline.runs.folder import CONFIG_FILE
     from facemill.pipeline.score.job import SUMMARY_FILE
-    from facemill.pipeline.train.run_folder import CONFIG_FILE
 
     found = (folder / SCORES_FILE).is_file() or any(folder.glob(f"seed-*/{SCORES_FILE}"))
     return found and not any((folder / name).exists() for name in (CONFIG_FILE, SUMMARY_FILE))

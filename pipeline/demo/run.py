@@ -87,7 +87,8 @@ def _train(out: Path, console: Console) -> None:
     from facemill.pipeline.data import FaceDataset
     from facemill.pipeline.evaluate import evaluate, metrics_table, titled
     from facemill.pipeline.figures.explain import draw_explanations
-    from facemill.pipeline.train import load_run, train
+    from facemill.pipeline.runs import load_run
+    from facemill.pipeline.train import train
 
     shards, run = out / SHARDS, out / RUN
     report = train(DETECTOR, [shards], run, load_recipe(DETECTOR, TRAINING), resume=True, device="cpu")

@@ -17,6 +17,7 @@ from facemill.manifests.shards.dataset import read_dataset
 from facemill.manifests.storage import atomic_path
 from facemill.own_code import changes
 from facemill.pipeline.data import FaceDataset
+from facemill.pipeline.data.loader import default_workers
 from facemill.pipeline.data.overlap import KnownVideos, find_known, read_part
 from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.evaluate.calibration import read_calibration
@@ -36,9 +37,8 @@ from facemill.pipeline.evaluate.report import build_report, write_report
 from facemill.pipeline.evaluate.scoring import score_faces
 from facemill.pipeline.evaluate.seen import separate
 from facemill.pipeline.figures.plots import draw_plots
-from facemill.pipeline.train.device import default_workers
-from facemill.pipeline.train.framing import differences_from_training
-from facemill.pipeline.train.run_folder import VALIDATION_FILE, load_run, read_trained_on, seed_runs
+from facemill.pipeline.runs.folder import VALIDATION_FILE, load_run, read_trained_on, seed_runs
+from facemill.pipeline.runs.framing import differences_from_training
 
 __all__ = ["LOCALISATION_FILE", "METRICS_FILE", "SCORES_FILE", "Evaluation", "evaluate"]
 

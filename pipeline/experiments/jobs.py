@@ -13,7 +13,7 @@ from facemill.pipeline.experiments.data import TESTED, TRAINED, Catalogue, Given
 from facemill.pipeline.experiments.figures import CORRUPTIONS, Source
 from facemill.pipeline.experiments.plan import Evaluation, Plan, Training, Wanted
 from facemill.pipeline.experiments.tables import Experiment
-from facemill.pipeline.train.run_folder import METRICS_FILE
+from facemill.pipeline.runs.folder import METRICS_FILE
 from facemill.registry import nearest
 
 __all__ = ["Job", "Jobs"]

@@ -27,11 +27,11 @@ from facemill.pipeline.evaluate.calibration import read_calibration
 from facemill.pipeline.evaluate.metrics import AGGREGATE, check_aggregate
 from facemill.pipeline.evaluate.scores import SCORES
 from facemill.pipeline.evaluate.scoring import score_faces
+from facemill.pipeline.runs.folder import VALIDATION_FILE, load_run, read_trained_on, seed_runs
 from facemill.pipeline.score.files import SPLIT, Files, find_files
 from facemill.pipeline.score.page import draw_figures, write_page
 from facemill.pipeline.score.reading import reading_recipe
 from facemill.pipeline.score.results import faces_table, in_order, result_of, score_persons, unscored
-from facemill.pipeline.train.run_folder import VALIDATION_FILE, load_run, read_trained_on, seed_runs
 
 __all__ = ["PAGE_FILE", "SCORES_FILE", "SUMMARY_FILE", "Scored", "score"]
 

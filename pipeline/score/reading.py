@@ -4,8 +4,8 @@ from pathlib import Path
 
 from facemill import ConfigError
 from facemill.pipeline.config.recipe import Recipe, parse_recipe
-from facemill.pipeline.train.framing import differing_crops
-from facemill.pipeline.train.run_folder import RunConfig
+from facemill.pipeline.runs.folder import RunConfig
+from facemill.pipeline.runs.framing import differing_crops
 
 __all__ = ["reading_recipe"]
 

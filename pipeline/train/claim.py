@@ -4,7 +4,7 @@ from pathlib import Path
 
 from facemill import ConfigError
 from facemill.manifests.storage import sha256_of
-from facemill.pipeline.train.run_folder import CONFIG_FILE, MODEL_FILE, RunConfig, read_config, write_config
+from facemill.pipeline.runs.folder import CONFIG_FILE, MODEL_FILE, RunConfig, read_config, write_config
 
 __all__ = ["claim_folder", "with_initial_weights"]
 

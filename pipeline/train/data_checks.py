@@ -13,8 +13,8 @@ from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.forge import check_reals
 from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_shared
 from facemill.pipeline.data.split import chosen_rows
-from facemill.pipeline.train.framing import differences_from_paper
-from facemill.pipeline.train.run_folder import RunConfig
+from facemill.pipeline.runs.folder import RunConfig
+from facemill.pipeline.runs.framing import differences_from_paper
 
 __all__ = ["CheckedData", "check_data"]
 

@@ -20,21 +20,10 @@ from facemill.own_code import changes, describe, is_own, use_current_folder
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import TrainingData
+from facemill.pipeline.data.loader import default_workers
 from facemill.pipeline.data.remote import origin
 from facemill.pipeline.data.split import Roots, list_folders
-from facemill.pipeline.train.claim import claim_folder, with_initial_weights
-from facemill.pipeline.train.conditions import Conditions, record_conditions
-from facemill.pipeline.train.data_checks import check_data
-from facemill.pipeline.train.device import count_processes, default_workers, is_mixed, launched, uses_gpu
-from facemill.pipeline.train.epoch_log import EpochLog
-from facemill.pipeline.train.framing import crop_settings
-from facemill.pipeline.train.initial import start_from
-from facemill.pipeline.train.loop import TrainingLoop
-from facemill.pipeline.train.module import ForgeryModule
-from facemill.pipeline.train.optimizers import create_optimizer, create_schedule
-from facemill.pipeline.train.ranks import on_rank_0
-from facemill.pipeline.train.release import release, try_release
-from facemill.pipeline.train.run_folder import (
+from facemill.pipeline.runs.folder import (
     CONFIG_FILE,
     LAST_CHECKPOINT,
     METRICS_FILE,
@@ -42,6 +31,18 @@ from facemill.pipeline.train.run_folder import (
     read_config,
     write_trained_on,
 )
+from facemill.pipeline.runs.framing import crop_settings
+from facemill.pipeline.train.claim import claim_folder, with_initial_weights
+from facemill.pipeline.train.conditions import Conditions, record_conditions
+from facemill.pipeline.train.data_checks import check_data
+from facemill.pipeline.train.device import count_processes, is_mixed, launched, uses_gpu
+from facemill.pipeline.train.epoch_log import EpochLog
+from facemill.pipeline.train.initial import start_from
+from facemill.pipeline.train.loop import TrainingLoop
+from facemill.pipeline.train.module import ForgeryModule
+from facemill.pipeline.train.optimizers import create_optimizer, create_schedule
+from facemill.pipeline.train.ranks import on_rank_0
+from facemill.pipeline.train.release import release, try_release
 from facemill.registry import (
     BATCHINGS,
     FORGERY_DETECTORS,

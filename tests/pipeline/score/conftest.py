@@ -14,8 +14,8 @@ from scipy.special import expit
 
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.evaluate.scores import SCORES
+from facemill.pipeline.runs.folder import CONFIG_FILE, VALIDATION_FILE
 from facemill.pipeline.train import TrainResult
-from facemill.pipeline.train.run_folder import CONFIG_FILE, VALIDATION_FILE
 from tests.conftest import encode_video
 from tests.pipeline.evaluate.score_rows import frame
 

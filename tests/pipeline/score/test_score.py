@@ -23,8 +23,8 @@ from facemill.pipeline.build import build
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.data.overlap import read_part
 from facemill.pipeline.evaluate import evaluate
+from facemill.pipeline.runs.folder import TRAINED_ON_FILE, write_trained_on
 from facemill.pipeline.score import Scored, page, score
-from facemill.pipeline.train.run_folder import TRAINED_ON_FILE, write_trained_on
 from tests.pipeline.conftest import Actor, MarkDetector, film
 from tests.pipeline.score.conftest import RECIPE, Shoot, change_config, choose_threshold
 

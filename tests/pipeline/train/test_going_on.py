@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from facemill import ConfigError
+from facemill.pipeline.runs.folder import read_config
 from facemill.pipeline.train import train
 from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.pipeline.train.loop import TrainingLoop
-from facemill.pipeline.train.run_folder import read_config
 from tests.pipeline.train.tiny import Tiny, recipe, use
 from tests.pipeline.trained import SMALL
 

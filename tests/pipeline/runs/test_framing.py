@@ -10,9 +10,9 @@ import pytest
 from facemill.manifests.shards.dataset import DATASET_FILE
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.evaluate import evaluate
+from facemill.pipeline.runs.folder import CONFIG_FILE, read_config
+from facemill.pipeline.runs.framing import differences_from_paper
 from facemill.pipeline.train import TrainResult, train
-from facemill.pipeline.train.framing import differences_from_paper
-from facemill.pipeline.train.run_folder import CONFIG_FILE, read_config
 from tests.pipeline.conftest import SMALL
 
 

@@ -86,7 +86,7 @@ class RunConfig(Settings):
     init_sha256: str | None = None
     """Hash of those weights."""
     crop: dict[str, Any] | None = None
-    """Crop settings of the first dataset: see `facemill.pipeline.train.framing.crop_settings`."""
+    """Crop settings of the first dataset: see `facemill.pipeline.runs.framing.crop_settings`."""
     recipe: dict[str, Any] | None = None
     """Recipe that the first dataset was built with, without `train`; None in runs of earlier versions."""
     code: tuple[OwnCode, ...] = ()
