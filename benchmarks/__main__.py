@@ -28,6 +28,7 @@ from benchmarks import (
     memory,
     planning,
     scanning,
+    scoring,
     training,
 )
 from benchmarks.clips import MEDIA, source_clip
@@ -55,6 +56,7 @@ def main() -> None:
         "workers": lambda: many_workers.measure(scratch),
         "planning": lambda: planning.measure(scratch),
         "scanning": lambda: scanning.measure(scratch),
+        "scoring": lambda: scoring.measure(scratch),
         "training": lambda: training.measure(scratch, device=device, workers=min(8, CPU_COUNT)),
         "memory": lambda: memory.measure(scratch),
     }

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from facemill.pipeline.config.recipe import load_recipe
     from facemill.pipeline.data import FaceDataset
     from facemill.pipeline.evaluate import evaluate
+    from facemill.pipeline.score import score
     from facemill.pipeline.train import train
 
     open_dataset = FaceDataset
@@ -45,6 +46,7 @@ __all__ = [
     "open_dataset",
     "read_manifest",
     "scan",
+    "score",
     "train",
     "verify",
     "write_manifest",
@@ -64,6 +66,7 @@ _PLACES = {
     "open_dataset": "pipeline.data.FaceDataset",
     "read_manifest": "manifests.read_videos",
     "scan": "manifests.scan",
+    "score": "pipeline.score.score",
     "train": "pipeline.train.train",
     "verify": "manifests.checks.verify.verify",
     "write_manifest": "manifests.write_videos",

@@ -15,7 +15,7 @@ from facemill.pipeline.demo import make_corpus
 IN_ORDER = (
     *("load_recipe", "scan", "read_manifest", "write_manifest", "build", "verify", "inspect", "open_dataset"),
     *("difference_mask", "create_face_detector", "create_forgery_detector", "train", "evaluate"),
-    "load_model",
+    *("score", "load_model"),
 )
 """As a notebook would go through them: each example goes on with the files of those before."""
 

@@ -1,5 +1,6 @@
 """README.md, executed: its commands are run as they stand there, and its figures compared with what they print."""
 
+import json
 import os
 import re
 import shlex
@@ -96,7 +97,7 @@ def small(line: str, folder: Path) -> str:
 def test_from_the_raw_folder_to_an_auc_and_an_export(folder: Path) -> None:
     """The lines about `shards/lrl`, one after another, then what Python reads of it."""
     chosen = [line for line in lines() if not line.startswith("docker") and re.search(r"FaceForensics|lrl", line)]
-    assert len(chosen) == 9
+    assert len(chosen) == 10
     for line in chosen:
         done = subprocess.run(
             shlex.split(small(line, folder)), cwd=folder, capture_output=True, text=True, check=False, timeout=300
@@ -143,5 +144,18 @@ def test_the_demo_prints_what_readme_says(tmp_path: Path) -> None:
     printed = done.stdout.splitlines()
     for quoted in filter(NUMBER.search, block.splitlines()):
         assert any(same(line, quoted) for line in printed), (quoted, done.stdout)
+    audited = subprocess.run(
+        [FACEMILL, "audit", "demo-out/shards", "--json"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(audited.stdout)
+    assert found["findings"] == []
+    alone = {one["column"]: one["auc"] for one in found["shortcuts"]["shards"] if one["column"] != "all together"}
+    assert alone["crop: brightness"] < 0.6
+    assert max(alone.values()) < 0.6
     for name in re.findall(r"`((?:[\w-]+/)?[\w-]+\.png)`", README.partition("## From your raw")[0]):
         assert (tmp_path / "demo-out" / name).is_file()

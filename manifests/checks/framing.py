@@ -15,7 +15,7 @@ from facemill.manifests.checks.sample_rows import Rows
 from facemill.manifests.problem import Problem
 from facemill.manifests.shards.dataset import SAMPLES_FILE
 
-__all__ = ["auc", "framing_tells", "geometry_tells"]
+__all__ = ["auc", "crop_framing", "framing_tells", "geometry_tells"]
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -36,14 +36,14 @@ def auc(values: Floats, positive: Mask) -> float:
 def framing_tells(rows: Rows) -> Iterator[Problem]:
     """Faults: the crops of a split are framed by label. Landmarks frame faces as they are turned, which is no fault."""
     if len(rows) and not _by_landmarks(rows):
-        yield from _predictors(rows, _framing(rows), "framing_tells", by_method=False)
+        yield from _predictors(rows, crop_framing(rows), "framing_tells", by_method=False)
 
 
 def geometry_tells(rows: Rows) -> Iterator[Problem]:
     """Warnings: sizes of faces, and framing by landmarks, that predict the fakes of a method."""
     yield from _predictors(rows, {"the size of the face": _longer_sides(rows)}, "geometry_tells", by_method=True)
     if _by_landmarks(rows):
-        yield from _predictors(rows, _framing(rows), "geometry_tells", by_method=True)
+        yield from _predictors(rows, crop_framing(rows), "geometry_tells", by_method=True)
 
 
 def _predictors(rows: Rows, features: dict[str, Floats], check: str, *, by_method: bool) -> Iterator[Problem]:
@@ -85,8 +85,8 @@ def _longer_sides(rows: Rows) -> Floats:
     return np.asarray(np.nan_to_num(sides(rows).max(axis=1)))
 
 
-def _framing(rows: Rows) -> dict[str, Floats]:
-    """Where the face lies in the crop, [N] each; rounded to three digits to keep ties."""
+def crop_framing(rows: Rows) -> dict[str, Floats]:
+    """Measure where the face lies in the crop, [N] by name; rounded to three digits to keep ties."""
     affine, size = rows.numbers("affine"), rows.numbers("crop_size")
     with np.errstate(all="ignore"):
         zoom = np.hypot(affine[:, 0], affine[:, 3])

@@ -194,7 +194,7 @@ def _colours(rows: Rows, seen: Seen) -> Iterator[Problem]:
     edge = np.ones((THUMBNAIL, THUMBNAIL), bool)
     edge[1:-1, 1:-1] = False
     means = seen.values["image"].reshape(-1, THUMBNAIL**2, 3)[:, edge.ravel()].mean(axis=1)  # [N, 3]
-    pairs = np.flatnonzero(rows.paired & rows.equal("label", 1))
+    pairs = np.flatnonzero(rows.paired & rows.equal("label", 1) & seen.there & seen.there[rows.original])
     shifts, methods = means[pairs] - means[rows.original[pairs]], rows["method"].to_numpy()[pairs]
     for method in dict.fromkeys(methods):
         _, video, count = np.unique(rows.video_codes[pairs][methods == method], return_inverse=True, return_counts=True)

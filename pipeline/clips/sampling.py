@@ -16,7 +16,8 @@ def sample_frames(settings: SampleSettings, length: int, *, seed: int, group_id:
     """Indices of the frames to use out of `length`, ascending and unique.
 
     If a video has fewer frames than requested, all of them are used. `random` samples without replacement, seeded by
-    the recipe's seed and the group's id: never by time or processing order.
+    the recipe's seed and the group's id: never by time or processing order. Of `runs`, the first begins with the video
+    and the last ends with it; a single one lies in the middle.
     """
     if settings.strategy == "stride":
         return np.arange(0, length, settings.every, dtype=np.int64)
@@ -25,6 +26,10 @@ def sample_frames(settings: SampleSettings, length: int, *, seed: int, group_id:
     if settings.strategy == "random":
         generator = np.random.default_rng(seeded_hash(seed, group_id))
         return np.sort(generator.choice(length, settings.frames, replace=False)).astype(np.int64)
+    if settings.runs is not None:
+        size = settings.frames // settings.runs
+        starts = np.linspace(0, length - size, settings.runs) if settings.runs > 1 else np.array([(length - size) / 2])
+        return np.asarray(np.rint(starts)[:, None] + np.arange(size), np.int64).reshape(-1)
     return np.rint(np.linspace(0, length - 1, settings.frames)).astype(np.int64)
 
 

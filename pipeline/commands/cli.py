@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from facemill import FacemillError, __version__
-from facemill.pipeline.commands import about, dataset, judging, manifest, training
+from facemill.pipeline.commands import about, auditing, dataset, degrading, judging, manifest, scoring, training
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.commands.printing import echo
 from facemill.pipeline.commands.reproduce import reproduce
@@ -29,10 +29,10 @@ app = typer.Typer(
 )
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(manifest.merge, manifest.check),
-    *(dataset.build, dataset.verify, dataset.inspect, dataset.report, dataset.export),
+    *(manifest.merge, manifest.check, degrading.degrade),
+    *(dataset.build, dataset.verify, auditing.audit, dataset.inspect, dataset.report, dataset.export),
     *(training.train, judging.evaluate, judging.compare, judging.metrics),
-    *(training.explain, training.import_checkpoint, training.export_model, reproduce),
+    *(scoring.score, training.explain, training.import_checkpoint, training.export_model, reproduce),
     *(about.datasets, about.recipes, about.detectors, about.demo),
 )
 app.command(cls=manifest.ScanCommand)(manifest.scan)

@@ -35,7 +35,7 @@ def evaluate(
     split: Split = "test",
     robustness: Annotated[
         bool,
-        typer.Option("--robustness", help="Also evaluate under contrast, saturation and compression at 5 levels."),
+        typer.Option("--robustness", help="Also evaluate under eight corruptions at five levels."),
     ] = False,
     localisation: Annotated[
         bool, typer.Option("--localisation", help="Also compare the detector's maps with the ground-truth masks.")
@@ -191,9 +191,10 @@ def _show_notes(notes: Iterable[str]) -> None:
 
 
 def _is_evaluation(folder: Path) -> bool:
-    """Whether a folder is an output of `evaluate` or `metrics`, and not of a training."""
+    """Whether a folder is an output of `evaluate` or `metrics`, and not of a training or of `score`."""
     from facemill.pipeline.evaluate.evaluation import SCORES_FILE
-    from facemill.pipeline.train.run_folder import CONFIG_FILE
+    from facemill.pipeline.runs.folder import CONFIG_FILE
+    from facemill.pipeline.score.job import SUMMARY_FILE
 
     found = (folder / SCORES_FILE).is_file() or any(folder.glob(f"seed-*/{SCORES_FILE}"))
-    return found and not (folder / CONFIG_FILE).exists()
+    return found and not any((folder / name).exists() for name in (CONFIG_FILE, SUMMARY_FILE))

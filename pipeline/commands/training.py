@@ -104,8 +104,8 @@ def _train(detector: str, data: list[Path], out: Path, settings: "Recipe", *, re
     """Train one run, and print its best epoch."""
     from lightning.fabric.utilities.rank_zero import rank_zero_only
 
+    from facemill.pipeline.runs.folder import CONFIG_FILE
     from facemill.pipeline.train import train as run
-    from facemill.pipeline.train.run_folder import CONFIG_FILE
 
     if not (resume or "LOCAL_RANK" in os.environ):  # in a DDP run, the first process has checked
         if (out / CONFIG_FILE).exists():
@@ -126,8 +126,8 @@ def _seed_folders(out: Path, seeds: str, device: str, devices: int | None) -> di
     Raises:
         ConfigError: for seeds that are no numbers, or on several devices, which start the command again for each.
     """
+    from facemill.pipeline.runs.folder import seed_folder
     from facemill.pipeline.train.device import count_processes, uses_gpu
-    from facemill.pipeline.train.run_folder import seed_folder
 
     words = seeds.split(",")
     if not all(word.isdecimal() for word in words) or len(set(words)) < len(words):
@@ -204,7 +204,7 @@ def explain(
     from facemill.pipeline.data import FaceDataset
     from facemill.pipeline.figures.explain import draw_explanations
     from facemill.pipeline.figures.sheet import is_sheet
-    from facemill.pipeline.train import load_run
+    from facemill.pipeline.runs import load_run
 
     free_names(out, "explanations-*.png", overwrite=overwrite, is_own=is_sheet)
     names = [folder.resolve().name for folder in data]

@@ -43,10 +43,13 @@ class DecodeSettings(Settings):
 class SampleSettings(Settings):
     """Which frames of a clip group are sampled; chosen once for the real video and all its fakes."""
 
-    strategy: Literal["uniform", "stride", "random", "all"] = "uniform"
-    """`uniform`: `frames` evenly spaced; `stride`: every `every`-th; `random`: `frames` drawn by video id."""
+    strategy: Literal["uniform", "stride", "random", "runs", "all"] = "uniform"
+    """`uniform`: `frames` evenly spaced; `stride`: every `every`-th; `random`: `frames` drawn by video id; `runs`:
+    `frames` in `runs` stretches of consecutive ones, evenly spaced, for clips."""
     frames: Positive | None = None
-    """Frames per video, for `uniform` and `random` (default 32)."""
+    """Frames per video, for `uniform` and `random` (default 32), and `runs` (64)."""
+    runs: Positive | None = None
+    """Number of stretches of equal length, for `runs` (default 4)."""
     every: Positive | None = None
     """Step, for `stride`."""
 
@@ -55,13 +58,20 @@ class SampleSettings(Settings):
     def _default_frames(cls, values: Any) -> Any:
         if isinstance(values, Mapping) and values.get("strategy", "uniform") in ("uniform", "random"):
             return {"frames": 32, **values}
+        if isinstance(values, Mapping) and values["strategy"] == "runs":
+            return {"frames": 64, "runs": 4, **values}
         return values
 
     @model_validator(mode="after")
     def _options_fit_the_strategy(self) -> "SampleSettings":
-        counted = self.strategy in ("uniform", "random")
-        if counted != (self.frames is not None) or (self.strategy == "stride") != (self.every is not None):
-            raise ValueError("'uniform' and 'random' take 'frames', 'stride' takes 'every', 'all' takes neither")
+        taken = {"stride": ["every"], "runs": ["frames", "runs"], "all": []}.get(self.strategy, ["frames"])
+        if taken != [name for name in ("every", "frames", "runs") if getattr(self, name) is not None]:
+            raise ValueError(
+                "'uniform' and 'random' take 'frames', 'runs' takes 'frames' and 'runs', 'stride' takes 'every', and "
+                "'all' takes none"
+            )
+        if self.frames is not None and self.frames % (self.runs or 1):
+            raise ValueError("'frames' must be a multiple of 'runs', which have equal lengths")
         return self
 
 

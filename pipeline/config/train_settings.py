@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from facemill.options import Probability
 from facemill.pipeline.config.settings import Positive, Settings
@@ -158,6 +158,9 @@ class TrainSettings(Settings):
     """Forgery methods whose fakes are left out."""
     qualities: tuple[str, ...] = ()
     """Compression levels of the videos used; none for all."""
+    forgeries: Literal["none", "sbi", "xray"] = "none"
+    """Train on reals and forgeries made of them, half of each batch, and none of the dataset's fakes, with which
+    validation stays: `sbi` for self-blended images, `xray` for blends with other subjects, as of Face X-ray."""
     augment: AugmentSettings = AugmentSettings()
     limit: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the crops of each class used, drawn once by seed, for training and validation: for a first look."""
@@ -167,3 +170,17 @@ class TrainSettings(Settings):
     """Control experiment: train on permuted labels, without masks; anything learned then is leakage or chance."""
     model: dict[str, Any] = Field(default_factory=dict)
     """The detector's own options: see `facemill detectors NAME`."""
+
+    @model_validator(mode="after")
+    def _forgeries_replace_the_fakes(self) -> "TrainSettings":
+        others = {
+            "batch_by": self.batch_by != "none",
+            "methods": bool(self.methods),
+            "without": bool(self.without),
+            "overfit": self.overfit is not None,
+            "shuffle_labels": self.shuffle_labels,
+        }
+        if self.forgeries != "none" and any(others.values()):
+            name = next(name for name, chosen in others.items() if chosen)
+            raise ValueError(f"'forgeries: {self.forgeries}' trains on no fake of the dataset, so leave out '{name}'")
+        return self

@@ -90,10 +90,11 @@ class Augmentation(nn.Module):
     def _mirror(self, batch: ForgeryBatch, rng: np.random.Generator) -> None:
         mirrored = torch.from_numpy(rng.random(batch.size) < self.settings.flip)
         mirrored = mirrored.to(batch.images.device, non_blocking=True)
-        for name in batch.keys() & {"image", "mask"}:
+        for name in batch.keys() & {"image", "mask", "xray"}:
             batch[name] = torch.where(mirrored[:, None, None, None], batch[name].flip(-1), batch[name])
         if (points := batch.get("landmarks")) is not None:
-            x, y = points[:, MIRRORED_LANDMARKS].unbind(-1)
+            # An index list would be copied to the GPU, which waits for it.
+            x, y = torch.stack([points[:, n] for n in MIRRORED_LANDMARKS], 1).unbind(-1)
             flipped = torch.stack([batch.images.shape[-1] - x, y], -1)
             batch["landmarks"] = torch.where(mirrored[:, None, None], flipped, points)
 
@@ -139,6 +140,7 @@ class Augmentation(nn.Module):
         changes: dict[str, Change] = {
             "image": lambda x, n: warp(x, n, "bilinear"),
             "mask": lambda x, n: warp(x, n, "nearest"),
+            "xray": lambda x, n: warp(x, n, "bilinear"),
             "landmarks": shift,
         }
         for name in batch.keys() & changes.keys():

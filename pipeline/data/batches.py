@@ -31,6 +31,8 @@ def prepare(
     batch = raw.replace(image=raw.images.float() / 255, label=raw.labels.float())
     if raw.masks is not None:
         batch["mask"] = (raw.masks > 127).float()
+    if "xray" in raw:
+        batch["xray"] = raw["xray"].float() / 255
     if batch.images.shape[-1] != spec.size:
         _resize(batch, spec)
     if augmentation is not None:
@@ -40,7 +42,7 @@ def prepare(
             rng = augmentation.generator(epoch, step, 1)
             share = rng.beta(alpha, alpha)
             partner = torch.from_numpy(rng.permutation(batch.size)).to(batch.labels.device, non_blocking=True)
-            for name in batch.keys() & {"image", "mask", "label"}:
+            for name in batch.keys() & {"image", "mask", "xray", "label"}:
                 batch[name] = torch.lerp(batch[name][partner], batch[name], share)
             if batch.has_mask is not None:
                 batch["has_mask"] = batch.has_mask & batch.has_mask[partner]
@@ -54,3 +56,5 @@ def _resize(batch: ForgeryBatch, spec: InputSpec) -> None:
     batch["image"] = spec.resize(batch.images)
     if batch.masks is not None:
         batch["mask"] = F.interpolate(batch.masks, (spec.size, spec.size), mode="nearest-exact")
+    if "xray" in batch:
+        batch["xray"] = spec.resize(batch["xray"])

@@ -4,14 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from facemill import ConfigError
 from facemill.pipeline.data.batching import paired
+from facemill.pipeline.data.clips import find_clips
 from facemill.pipeline.data.decode import decode_images
 from facemill.pipeline.data.fields import MASK, images_of, values_of
 from facemill.pipeline.data.reader import ImageReader
@@ -39,15 +40,20 @@ class FaceDataset(Dataset[Sample]):
         rows: what must hold for the samples used: see `facemill.pipeline.data.split.chosen_rows`.
         fields: what samples hold besides `image`, `label` and `index`: see `facemill.pipeline.data.fields`.
         transform: called with each image, uint8 [3, S, S], like torchvision's transforms; its result replaces the
-            image. No other field is transformed.
+            image. No other field is transformed. With `clip`, called with all images of a clip, [T, 3, S, S].
+        clip: number of consecutive frames T: samples are clips of one track, [T, ...] in all fields but `label` and
+            `index`. Each frame has its own affine. None for single crops.
+        stride: with `clip`, use every n-th frame of the video.
 
     Attributes:
-        samples: the rows of samples.parquet that are used; row i describes `self[i]`.
+        samples: the rows of samples.parquet that are used; row i describes `self[i]`, or the first frame of that clip.
         labels: int64 [N], 0 real, 1 fake.
+        unused: number of crops that are in no clip.
         categories: for each field that is text, the words that its codes stand for.
 
     Raises:
-        DatasetError: if a dataset is unfinished or damaged, or has no such split or field.
+        DatasetError: if a dataset is unfinished or damaged, or has no such split, field, or clip.
+        ConfigError: if clips are to be made of some frames only.
     """
 
     def __init__(
@@ -61,26 +67,27 @@ class FaceDataset(Dataset[Sample]):
         rows: pc.Expression | None = None,
         fields: Sequence[str] = (MASK,),
         transform: Callable[[Tensor], Any] | None = None,
+        clip: int | None = None,
+        stride: int = 1,
     ) -> None:
+        if clip is not None and (frames is not None or every > 1):
+            raise ConfigError("Clips are of consecutive frames: leave out frames and every, and use stride.")
         self._split = open_split(roots, split, frames=frames, every=every, seed=seed, rows=rows)
         self._reader = ImageReader(self._split, images_of(self._split, fields))
         self._values, self.categories = values_of(self._split, fields)
         self._transform = transform
-
-    @property
-    def samples(self) -> pa.Table:
-        return self._split.samples
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        return self._split.labels
+        self._clips = None if clip is None else find_clips(self._split.samples, clip, stride)
+        self.samples, self.labels, self.unused = self._split.samples, self._split.labels, 0
+        if self._clips is not None:
+            self.unused = len(self.labels) - self._clips.size
+            self.samples, self.labels = self.samples.take(self._clips[:, 0]), self.labels[self._clips[:, 0]]
 
     def pairs(self) -> NDArray[np.int64]:
         """Indices of each fake crop's real counterpart, of the same face and frame, and of the fake, [P, 2]."""
         return paired(self.samples, self.labels)
 
     def __len__(self) -> int:
-        return len(self._split)
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> Sample:
         """Read, decode and transform a sample.
@@ -103,6 +110,12 @@ class FaceDataset(Dataset[Sample]):
     def _read(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(f"There is no sample {index}: the dataset has {len(self)}.")
-        images = decode_images(self._split, index, self._reader.read(index))
-        values = {name: torch.as_tensor(values[index]) for name, values in self._values.items()}
-        return {**images, "label": int(self.labels[index]), "index": index, **values}
+        label = {"label": int(self.labels[index]), "index": index}
+        if self._clips is None:
+            return {**self._crop(index), **label}
+        crops = [self._crop(row) for row in self._clips[index].tolist()]
+        return {**{name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}, **label}
+
+    def _crop(self, row: int) -> dict[str, Tensor]:
+        images = decode_images(self._split, row, self._reader.read(row))
+        return {**images, **{name: torch.as_tensor(values[row]) for name, values in self._values.items()}}

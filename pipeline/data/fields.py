@@ -2,10 +2,14 @@
 
 mask: the forgery mask, and with it `has_mask`.
 pair: int64; equal for the crop of a real face and the crops of the same face and frame in its fakes.
+subject: int64; equal for crops that are known to show the same subject, or else of the same video.
 landmarks: float32 [5, 2], in pixels of the crop, in the order of `SampleRecord`; augmentation moves them too.
 Any other column of samples.parquet, annotations among them: numbers as int64 or float32 (NaN if not known), vectors as
 float32 [N], text as int64 codes into `FaceDataset.categories` (-1 if not known).
 An image annotation: uint8 [C, h, w].
+
+Batches to which `facemill.pipeline.data.forge` adds forgeries may have the field `xray` too, of which a dataset has
+none: uint8 [1, S, S], and as a mask between 0 and 1 once prepared.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,10 +28,12 @@ from facemill.registry import nearest
 pc: Any = pyarrow.compute
 """Untyped: the stubs do not support nulls."""
 
-__all__ = ["MASK", "PAIR", "images_of", "numbered", "pairs", "values_of"]
+__all__ = ["LANDMARKS", "MASK", "PAIR", "SUBJECT", "images_of", "numbered", "pairs", "subjects", "values_of"]
 
+LANDMARKS = "landmarks"
 MASK = "mask"
 PAIR = "pair"
+SUBJECT = "subject"
 
 Values = NDArray[np.generic]
 Categories = Mapping[str, list[str]]
@@ -41,7 +47,7 @@ def images_of(split: Split, fields: Sequence[str]) -> list[str]:
     """
     more = image_names(split.annotations)
     columns = [field.name for field in split.samples.schema if not pa.types.is_list(field.type)]  # texts
-    known = [MASK, PAIR, *columns, *more]
+    known = [MASK, PAIR, SUBJECT, *columns, *more]
     for name in fields:
         if name not in known:
             raise DatasetError(
@@ -59,7 +65,9 @@ def values_of(split: Split, fields: Sequence[str]) -> tuple[dict[str, Values], C
             values["has_mask"] = split.has_mask
         elif name == PAIR:
             values[name] = pairs(split.samples)
-        elif name == "landmarks":
+        elif name == SUBJECT:
+            values[name] = subjects(split.samples)
+        elif name == LANDMARKS:
             values[name] = _landmarks(split.samples)
         elif name in split.samples.column_names:
             values[name], words = _to_numbers(split.samples[name])
@@ -82,6 +90,17 @@ def numbered(table: pa.Table, *columns: str) -> NDArray[np.int64]:
     codes = np.stack([column.indices.to_numpy() for column in encoded], 1)
     numbers: NDArray[np.int64] = np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)
     return numbers
+
+
+def subjects(samples: pa.Table) -> NDArray[np.int64]:
+    """A number for each row, equal for rows of the same first subject, or of the same video if it is not known."""
+    lists = samples["subject_ids"].combine_chunks()
+    names = samples["video_id"].to_numpy().astype(object)
+    names[pc.list_value_length(lists).to_numpy() > 0] = (
+        pc.list_slice(lists, 0, 1).flatten().to_numpy(zero_copy_only=False)
+    )
+    table = samples.select(["dataset"]).append_column("subject", pa.array(names, pa.string()))
+    return numbered(table, *table.column_names)
 
 
 def _landmarks(samples: pa.Table) -> NDArray[np.float32]:

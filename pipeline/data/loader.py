@@ -1,5 +1,6 @@
 """Loading of batches of face crops in worker processes."""
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,14 @@ from facemill.detectors.forgery import ForgeryBatch
 from facemill.pipeline.data.dataset import FaceDataset
 from facemill.pipeline.data.sample import Sample, collate
 
-__all__ = ["FaceLoader"]
+__all__ = ["FaceLoader", "default_workers"]
+
+MAX_WORKERS = 8
+
+
+def default_workers(devices: int) -> int:
+    """Default number of data-loading workers per device: the cores divided among the devices, 1 to 8."""
+    return min(MAX_WORKERS, max(1, len(os.sched_getaffinity(0)) // devices))
 
 
 class FaceLoader(DataLoader[Any]):

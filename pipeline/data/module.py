@@ -14,6 +14,7 @@ from facemill.pipeline.data.balance import BalancedSampler
 from facemill.pipeline.data.batching import BatchSampler
 from facemill.pipeline.data.dataset import FaceDataset
 from facemill.pipeline.data.fields import MASK
+from facemill.pipeline.data.forge import fields_to_read
 from facemill.pipeline.data.loader import FaceLoader
 from facemill.pipeline.data.split import Roots, chosen_rows, list_folders
 from facemill.registry import BATCHINGS
@@ -39,7 +40,8 @@ class TrainingData:
         roots: the datasets' folders.
         train, val: the splits.
         train_loader: shuffled and balanced; an incomplete last batch is dropped unless it is the only one. With
-            `batch_by`, see `Batching`.
+            `batch_by`, see `Batching`. With `forgeries`, batches of half the size, of reals with the fields from which
+            `add_forgeries` makes the others.
         val_loader: every sample once, in order, over all ranks together.
 
     Raises:
@@ -60,17 +62,21 @@ class TrainingData:
         s = settings
         self.roots = list_folders(roots)
         self._workers = workers
-        rows = chosen_rows(s.methods, s.without, s.qualities)
-        self.train = FaceDataset(roots, "train", frames=s.frames, every=s.every, seed=seed, rows=rows, fields=fields)
+        rows = reals = chosen_rows(s.methods, s.without, s.qualities)
+        size, balance = s.batch, s.balance
+        if s.forgeries != "none":
+            reals = chosen_rows(qualities=s.qualities, real=True)
+            size, balance, fields = s.batch // 2, "none", fields_to_read(fields, s.forgeries)
+        self.train = FaceDataset(roots, "train", frames=s.frames, every=s.every, seed=seed, rows=reals, fields=fields)
         again: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": seed} if s.overfit else {}
         self.val = FaceDataset(roots, "train" if s.overfit else "val", rows=rows, fields=(), **again)
         chosen = _choose(self.train.labels, s, seed)
         labels = self.train.labels[chosen]
         ranked = {"seed": seed, "rank": rank, "world": world}
         if s.batch_by == "none":
-            self._sampler = _Chosen(chosen, BalancedSampler(labels, balance=s.balance, **ranked))
-            drop = len(self._sampler) >= s.batch
-            self.train_loader = self._loader(self.train, batch_size=s.batch, sampler=self._sampler, drop_last=drop)
+            self._sampler = _Chosen(chosen, BalancedSampler(labels, balance=balance, **ranked))
+            drop = len(self._sampler) >= size
+            self.train_loader = self._loader(self.train, batch_size=size, sampler=self._sampler, drop_last=drop)
         else:
             wanted = {s.batch_by: s.batch_options}
             batching = create_all(BATCHINGS, wanted, prefix="train.batch_by=")[s.batch_by]

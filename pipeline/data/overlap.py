@@ -1,6 +1,6 @@
 """Overlap of datasets, splits and finished runs: shared samples, images, videos, subjects."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +13,13 @@ from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE
 from facemill.pipeline.data.split import damage_told
 
 __all__ = [
-    *("KnownVideos", "Part", "check_subjects", "find_known", "originals", "read_part", "refuse_shared", "video_keys"),
+    *("KINDS", "KnownVideos", "Part", "check_subjects", "find_known", "find_shared", "originals", "read_part"),
+    *("refuse_shared", "video_keys"),
 ]
 
 _COLUMNS = ["split", "dataset", "method", "video_id", "source_id", "sample_id", "image_sha256", "subject_ids"]
 _HASHES = pa.schema([("video_id", pa.string()), ("content_hash", pa.string())])
-_KEYS = {
+KINDS: Mapping[str, Sequence[str]] = {
     "video": ["dataset", "video_id"],
     "video file": ["content_hash"],
     "sample": ["dataset", "sample_id"],
@@ -62,22 +63,36 @@ def refuse_shared(parts: Sequence[Part]) -> None:
     Raises:
         ConfigError: names the first that is in two parts, those parts, and how many more there are.
     """
-    together = pa.concat_tables(
-        [part.contents.append_column("part", pa.repeat(n, len(part.contents))) for n, part in enumerate(parts)]
-    )
     places = [f"split {part.split} of {part.root}" for part in parts]
-    for what, keys in _KEYS.items():
+    for what, keys, shared in find_shared([part.contents for part in parts]):
+        first = shared.sort_by([("part_min", "ascending"), *((key, "ascending") for key in keys)]).slice(0, 1)
+        [row] = first.to_pylist()
+        more = f" (and {shared.num_rows - 1} more)" if shared.num_rows > 1 else ""
+        raise ConfigError(
+            f"The {what} {' '.join(row[key] for key in keys)}{more} is both in {places[row['part_min']]} and in "
+            f"{places[row['part_max']]}: leave one of them out, or scan and build with splits that share no video."
+        )
+
+
+def find_shared(
+    parts: Sequence[pa.Table], kinds: Mapping[str, Sequence[str]] = KINDS
+) -> Iterator[tuple[str, Sequence[str], pa.Table]]:
+    """Yield each kind of thing that is in two parts, its columns, and a table of them.
+
+    Args:
+        parts: contents of each.
+        kinds: columns that identify a thing, of which the last may be null, by its kind.
+
+    Returns:
+        the table has the kind's columns, and the first and last number of a part (`part_min`, `part_max`).
+    """
+    together = pa.concat_tables([part.append_column("part", pa.repeat(n, len(part))) for n, part in enumerate(parts)])
+    for what, keys in kinds.items():
         known = together.filter(pc.is_valid(together[keys[-1]]))
-        groups = known.group_by(keys).aggregate([("part", "min"), ("part", "max")])
+        groups = known.group_by([*keys]).aggregate([("part", "min"), ("part", "max")])
         shared = groups.filter(pc.field("part_min") != pc.field("part_max"))
         if shared.num_rows:
-            first = shared.sort_by([("part_min", "ascending"), *((key, "ascending") for key in keys)]).slice(0, 1)
-            [row] = first.to_pylist()
-            more = f" (and {shared.num_rows - 1} more)" if shared.num_rows > 1 else ""
-            raise ConfigError(
-                f"The {what} {' '.join(row[key] for key in keys)}{more} is both in {places[row['part_min']]} and in "
-                f"{places[row['part_max']]}: leave one of them out, or scan and build with splits that share no video."
-            )
+            yield what, keys, shared
 
 
 def check_subjects(parts: Sequence[Part]) -> str | None:

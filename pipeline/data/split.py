@@ -96,13 +96,20 @@ class Split:
 
 
 def chosen_rows(
-    methods: Sequence[str] = (), without: Sequence[str] = (), qualities: Sequence[str] = ()
+    methods: Sequence[str] = (),
+    without: Sequence[str] = (),
+    qualities: Sequence[str] = (),
+    *,
+    real: bool = False,
 ) -> pc.Expression:
     """What holds for rows of samples.parquet that are real or of some methods, and of some qualities.
 
     Args:
         methods, without, qualities: as in `TrainSettings`.
+        real: leave out all fakes.
     """
+    if real:
+        methods = ("real",)
     method = pc.field("method")
     chosen = ~method.isin(pa.array(without, pa.string()))
     if methods:

@@ -46,19 +46,27 @@ TURNED = {
     3: Orientation(transpose=True, flip_x=True),
 }
 """By counter-clockwise quarter turns, as PyAV counts them."""
+NAMED_PROFILES = frozenset({"apng", "png"})
+"""Codecs whose colour profiles have names: PyAV frees such a name twice, which crashes the process, if side data is
+looked at."""
 
 
-def orientation_of(frame: Any) -> Orientation:
+def orientation_of(frame: Any, codec: str = "") -> Orientation:
     """The orientation in the side data of an `av.VideoFrame`; upright if there is none.
 
     FFmpeg's matrix maps a coded point to `x' = a x + c y`, `y' = b x + d y`. Other angles are rounded to the nearest
     quarter turn, since pixels must not be resampled here.
+
+    Args:
+        codec: FFmpeg's name; in a PNG file, mirroring is not seen.
     """
+    if codec in NAMED_PROFILES:
+        return _turned(frame)
     try:
         data = frame.side_data
         carried = [data[number] for number in range(len(data))]  # from PyAV 19 on, iterating yields only the types
     except ValueError:  # a type without a name in PyAV, such as a JPEG's EXIF: then only the angle is available
-        return TURNED.get(round(frame.rotation / 90) % 4, UPRIGHT)
+        return _turned(frame)
     for side_data in carried:
         if side_data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(side_data), np.int32)[:5])
@@ -66,3 +74,7 @@ def orientation_of(frame: Any) -> Orientation:
                 return Orientation(transpose=True, flip_x=c < 0, flip_y=b < 0)
             return Orientation(flip_x=a < 0, flip_y=d < 0)
     return UPRIGHT
+
+
+def _turned(frame: Any) -> Orientation:
+    return TURNED.get(round(frame.rotation / 90) % 4, UPRIGHT)

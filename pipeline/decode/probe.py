@@ -203,7 +203,7 @@ def _describe(
             f"{path} has a colour matrix that FFmpeg does not convert (number {tagged.matrix} of ITU-T H.273): "
             "convert it to BT.709.",
         )
-    orientation = orientation_of(first)
+    orientation = orientation_of(first, stream.codec_context.name)
     aspect = _pixel_aspect(stream)
     size = square_size(first.width, first.height, aspect)
     width, height = size[::-1] if orientation.transpose else size

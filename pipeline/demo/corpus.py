@@ -108,9 +108,9 @@ def _check(root: Path, order: _Order) -> None:
 
 def _subject(seed: int, pair: int, member: int) -> Subject:
     """One member of a pair; it does not depend on the number of subjects."""
-    dim_member = np.random.default_rng([seed, pair]).integers(2)
+    lit_member = np.random.default_rng([seed, pair]).integers(2)
     rng = np.random.default_rng([seed, pair, member])
-    return create_subject(rng, (seed + pair) % len(TONES), dim=bool(member == dim_member))
+    return create_subject(rng, (seed + pair) % len(TONES), lit=bool(member == lit_member))
 
 
 def _render(root: Path, order: _Order, pair: int, member: int, subjects: tuple[Subject, Subject]) -> None:
@@ -136,10 +136,10 @@ def _render(root: Path, order: _Order, pair: int, member: int, subjects: tuple[S
                 fakes.append((face, offsets, gains, encoder(folder, stem), masks))
         for t in range(order.frames):
             real = scene.frame(t)
-            real_out.write(real)
+            real_out.write(scene.recorded(real, t))
             for face, offsets, gains, fake_out, mask_out in fakes:
                 layer = scene.layer(t, face, offsets[t])
-                fake_out.write(blend(layer, real, gains[t]))
+                fake_out.write(scene.recorded(blend(layer, real, gains[t]), t))
                 mask_out.write(np.where(layer[..., 3] > 127, np.uint8(255), np.uint8(0)))
 
 

@@ -27,7 +27,7 @@ DETECTOR = "etd"
 # A small network and few steps: the paper's network needs a GPU, and a download of its ImageNet weights.
 TRAINING = (
     "train.model={backbone: resnet18, width: 12, size: 96, n: 2}",
-    *("train.batch=16", "train.epochs=4", "train.optimizer.lr=0.001"),
+    *("train.batch=16", "train.epochs=8", "train.optimizer.lr=0.001"),
 )
 CORPUS, MANIFEST, SHARDS, SHEET = "corpus", "videos.parquet", "shards", "contact-sheet.png"
 RUN, EVALUATION = "run", "evaluation"
@@ -87,7 +87,8 @@ def _train(out: Path, console: Console) -> None:
     from facemill.pipeline.data import FaceDataset
     from facemill.pipeline.evaluate import evaluate, metrics_table, titled
     from facemill.pipeline.figures.explain import draw_explanations
-    from facemill.pipeline.train import load_run, train
+    from facemill.pipeline.runs import load_run
+    from facemill.pipeline.train import train
 
     shards, run = out / SHARDS, out / RUN
     report = train(DETECTOR, [shards], run, load_recipe(DETECTOR, TRAINING), resume=True, device="cpu")

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemill.pipeline.demo.portrait import BROWS, INNER_LIPS, JAW, LIPS, NOSE, PATCH_SCALE, PATCH_SIZE, FloatArray
-from facemill.pipeline.demo.subject import LUMA, Subject, displacement, warp
+from facemill.pipeline.demo.subject import LIGHT, LUMA, Subject, displacement, warp
 
 __all__ = ["METHODS", "Method", "Scene", "blend", "forged_face"]
 
 Image = NDArray[np.uint8]
 
 _FRAME_HEIGHT = 360  # frame height that the sizes below refer to
+_GRID_PERIOD = 20.0  # pixels of the patch: a tenth of a face
 _HEAD_CENTRE = np.array([226, 115]) * PATCH_SCALE  # pixels of the patch
-_BURNT_OUT = 0.92  # luma above which skin has no shading left
 
 
 class Scene:
@@ -58,8 +58,11 @@ class Scene:
         return np.asarray(cv2.remap(patch, x_map, y_map, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.uint8)
 
     def frame(self, t: int) -> Image:
-        """Frame t with sensor noise, uint8 RGB [H, W, 3]."""
-        image = blend(self.layer(t, self._patch), self._wall)
+        """Frame t without sensor noise, uint8 RGB [H, W, 3]."""
+        return blend(self.layer(t, self._patch), self._wall)
+
+    def recorded(self, image: Image, t: int) -> Image:
+        """Add frame t's sensor noise to an image, so that a forged face has as much of it as the rest of the frame."""
         x, y = self._grain_shifts[t]
         grain = self._grain[y : y + self._size[1], x : x + self._size[0]]
         return np.asarray(cv2.add(image, cv2.merge([grain] * 3), dtype=cv2.CV_8U), np.uint8)
@@ -77,11 +80,17 @@ def _rgba(image: FloatArray, alpha: FloatArray) -> Image:
 
 
 def _wall(rng: np.random.Generator, size: tuple[int, int]) -> Image:
-    """A wall, shaded from one side and mottled, uint8 RGB [H, W, 3]."""
+    """A wall, shaded from one side, papered and mottled, uint8 RGB [H, W, 3].
+
+    Wallpaper of various patterns gives crops of various detail, so that little follows from the detail of a face.
+    """
     width, height = size
     x, y = np.meshgrid(np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32))
     angle = rng.uniform(0, 2 * np.pi)
     light = 1 + rng.uniform(0.1, 0.35) * (np.cos(angle) * x + np.sin(angle) * y)
+    wave = 2 * np.pi / (rng.uniform(0.02, 0.06) * height)
+    rows, columns = (np.sin(np.arange(side, dtype=np.float32) * wave) for side in (height, width))
+    light *= 1 + rng.uniform(0, 0.6) * rows[:, None] * columns
     for cells in (3, 12, 60):
         noise = rng.standard_normal((cells, cells * 2), np.float32)
         light += cv2.resize(noise, size, interpolation=cv2.INTER_CUBIC) * (0.15 / cells)
@@ -132,36 +141,37 @@ def _movements(subject: Subject) -> FloatArray:
 class Method:
     """Parameters of a forgery method.
 
-    No method matches the target's brightness: forgery masks are derived from the difference of real and fake, and a
-    perfect match would leave no difference.
+    Forgery masks are derived from the difference of real and fake, so that the brightness of a forged face differs from
+    the target's: it is as if in shadow where that is under a lamp, and the other way round. As many real faces are
+    under a lamp as in shadow, so that brightness does not tell fakes.
 
     Attributes:
         mouth: whether only the mouth is forged, instead of the whole face.
         resolution: width of the generated face, pixels.
         softness: sigma of the blending edge, as a share of the face's width.
         identity: how much of the source's proportions the forged face keeps, 0..1.
-        brightness_gap: luma difference between the forged face and the target's, 0..1.
         colour_kept: how much of the source's tint is kept, 0..1.
         jitter: standard deviation of the placement error from frame to frame, pixels of the patch.
         flicker: standard deviation of the brightness error from frame to frame, relative.
+        grid: relative amplitude of the pattern that a generator's upsampling leaves in the face.
     """
 
     mouth: bool
     resolution: int
     softness: float
     identity: float
-    brightness_gap: float
     colour_kept: float
     jitter: float
     flicker: float
+    grid: float
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
-        "Deepfakes": Method(False, 56, 0.028, 0.5, 0.27, 0.4, 0.6, 0.02),
-        "Face2Face": Method(True, 160, 0.030, 0.6, 0.24, 0.3, 0.4, 0.01),
-        "FaceSwap": Method(False, 160, 0.012, 0.2, 0.27, 0.8, 1.2, 0.03),
-        "NeuralTextures": Method(True, 80, 0.050, 0.3, 0.24, 0.1, 0.2, 0.01),
+        "Deepfakes": Method(False, 56, 0.028, 0.5, 0.4, 0.4, 0.01, 0.15),
+        "Face2Face": Method(True, 160, 0.030, 0.6, 0.3, 0.4, 0.01, 0.15),
+        "FaceSwap": Method(False, 72, 0.014, 0.2, 0.8, 0.4, 0.01, 0.15),
+        "NeuralTextures": Method(True, 80, 0.050, 0.3, 0.1, 0.2, 0.01, 0.15),
     }
 )
 
@@ -180,7 +190,9 @@ def forged_face(method: Method, source: Subject, target: Subject) -> Image:
     width = np.ptp(np.nonzero(opacity.max(axis=0) > 0.5)[0])
     side = round(PATCH_SIZE * min(1.0, method.resolution / width))
     face = cv2.resize(cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA), (PATCH_SIZE, PATCH_SIZE))
-    return _rgba(_matched(method, face, target.image, opacity), opacity)
+    waves = np.sin(np.arange(PATCH_SIZE, dtype=np.float32) * (2 * np.pi / _GRID_PERIOD))
+    grid = 1 + method.grid * waves[:, None, None] * waves[None, :, None]
+    return _rgba((_matched(method, face, target, opacity) * grid).clip(0, 1), opacity)
 
 
 def _opacity(method: Method, landmarks: FloatArray) -> FloatArray:
@@ -197,11 +209,9 @@ def _opacity(method: Method, landmarks: FloatArray) -> FloatArray:
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), method.softness * float(np.ptp(jaw[:, 0]))), np.float32)
 
 
-def _matched(method: Method, face: FloatArray, target: FloatArray, opacity: FloatArray) -> FloatArray:
-    """Shift the face's mean colour towards the target's, brighter by the gap, or darker if that would overexpose."""
-    ours, theirs = (np.average(image.reshape(-1, 3), axis=0, weights=opacity.ravel()) for image in (face, target))
+def _matched(method: Method, face: FloatArray, target: Subject, opacity: FloatArray) -> FloatArray:
+    """Shift the face's mean colour towards the target's, as it would be in the other light."""
+    ours, theirs = (np.average(image.reshape(-1, 3), axis=0, weights=opacity.ravel()) for image in (face, target.image))
     tint = method.colour_kept * ours / (ours @ LUMA) + (1 - method.colour_kept) * theirs / (theirs @ LUMA)
-    brightness = theirs @ LUMA + method.brightness_gap
-    if brightness > _BURNT_OUT:
-        brightness -= 2 * method.brightness_gap
+    brightness = theirs @ LUMA * LIGHT[not target.lit] / LIGHT[target.lit]
     return np.asarray((face / ours * tint * brightness).clip(0, 1), np.float32)

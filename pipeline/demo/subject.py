@@ -19,10 +19,11 @@ from facemill.pipeline.demo.portrait import (
     PATCH_SCALE,
     PATCH_SIZE,
     FloatArray,
+    fill,
     load_portrait,
 )
 
-__all__ = ["LUMA", "TONES", "Subject", "create_subject", "displacement", "warp"]
+__all__ = ["LIGHT", "LUMA", "TONES", "Subject", "create_subject", "displacement", "warp"]
 
 LUMA: FloatArray = np.array([0.299, 0.587, 0.114], np.float32)
 TONES = (  # skin colour, and hair colours that match it
@@ -30,6 +31,8 @@ TONES = (  # skin colour, and hair colours that match it
     ((0.74, 0.55, 0.42), ((0.13, 0.10, 0.09), (0.27, 0.18, 0.11), (0.38, 0.26, 0.16))),
     ((0.60, 0.42, 0.31), ((0.09, 0.08, 0.08), (0.16, 0.11, 0.08), (0.42, 0.41, 0.40))),
 )
+LIGHT = (0.74, 1.28)
+"""Factors of a face in shadow, and of one under a lamp."""
 # Parts of the face (left and right), largest growth (x, y), largest shift (x outwards, y down; photograph's pixels).
 _SHAPES = (
     (EYES, (0.13, 0.22), (3, 2.5)),
@@ -42,6 +45,7 @@ _ANCHORS: FloatArray = np.array(
     [(x, y) for x in np.linspace(0, PATCH_SIZE, 5) for y in np.linspace(0, PATCH_SIZE, 5) if {x, y} & {0, PATCH_SIZE}],
     np.float32,
 )
+_LAMP_SOFTNESS = 20.0  # sigma of the light's edge, pixels of the patch
 _STEP = 10  # pixels of the patch per cell of a displacement field
 
 
@@ -54,20 +58,22 @@ class Subject:
         alpha: opacity, [PATCH_SIZE, PATCH_SIZE].
         landmarks: the 68 points of this face, pixels of the patch, [68, 2].
         hair: outline of the hair, pixels of the patch, [N, 2].
+        lit: whether the face is under a lamp, instead of in shadow.
     """
 
     image: FloatArray
     alpha: FloatArray
     landmarks: FloatArray
     hair: FloatArray
+    lit: bool
 
 
-def create_subject(rng: np.random.Generator, tone: int, *, dim: bool) -> Subject:
+def create_subject(rng: np.random.Generator, tone: int, *, lit: bool) -> Subject:
     """Create a subject: recolour the portrait, change its face shape, and relight it.
 
     Args:
         tone: index into `TONES`.
-        dim: whether the light is dim and cool, instead of bright and warm.
+        lit: whether the face is under a lamp, instead of in shadow.
 
     Raises:
         ConfigError: if scikit-image is not installed.
@@ -80,8 +86,9 @@ def create_subject(rng: np.random.Generator, tone: int, *, dim: bool) -> Subject
     landmarks, hair = _face_shape(rng)
     moved = np.concatenate([landmarks, hair]) * PATCH_SCALE
     field = displacement(moved, np.concatenate([LANDMARKS, HAIR_OUTLINE]) * PATCH_SCALE)
-    lit = _relight(rng, warp(image, field), dim=dim)
-    return Subject(lit, warp(portrait.body, field), landmarks * PATCH_SCALE, hair * PATCH_SCALE)
+    shone = 1 + (LIGHT[lit] - 1) * _face_region(landmarks)
+    image = _relight(rng, warp(image, field), shone)
+    return Subject(image, warp(portrait.body, field), landmarks * PATCH_SCALE, hair * PATCH_SCALE, lit)
 
 
 def _recolour(image: FloatArray, mask: FloatArray, colour: NDArray[np.float64]) -> FloatArray:
@@ -102,14 +109,19 @@ def _face_shape(rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     return points, np.asarray(centre + (HAIR_OUTLINE - centre) * volume, np.float32)
 
 
-def _relight(rng: np.random.Generator, image: FloatArray, *, dim: bool) -> FloatArray:
-    """Light the whole person from one side."""
+def _face_region(landmarks: FloatArray) -> FloatArray:
+    """A soft mask of the face, from jaw to forehead; landmarks in pixels of the photograph."""
+    outline = np.concatenate([landmarks[JAW], landmarks[BROWS] - (0, 10)])
+    return fill(cv2.convexHull(np.asarray(outline, np.float32))[:, 0], _LAMP_SOFTNESS)
+
+
+def _relight(rng: np.random.Generator, image: FloatArray, shone: FloatArray) -> FloatArray:
+    """Light the whole person from one side, and the face by a factor, [PATCH_SIZE, PATCH_SIZE]."""
     x, y = np.meshgrid(*[np.linspace(-1, 1, PATCH_SIZE, dtype=np.float32)] * 2)
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.7)
     towards = np.cos(angle) * (x - 0.12) + 0.5 * np.sin(angle) * (y + 0.35)
-    exposure = rng.uniform(0.62, 0.74) if dim else rng.uniform(0.88, 1.0)
-    warmth = rng.uniform(-0.10, -0.02) if dim else rng.uniform(-0.02, 0.06)
-    light = exposure * np.exp2(strength * (np.tanh(towards * 2.5) - 0.25))
+    exposure, warmth = rng.uniform(0.79, 0.92), rng.uniform(-0.10, 0.06)
+    light = shone * exposure * np.exp2(strength * (np.tanh(towards * 2.5) - 0.25))
     return np.asarray((image * light[..., None] * (1 + warmth, 1, 1 - warmth)).clip(0, 1), np.float32)
 
 

@@ -1,6 +1,7 @@
 """What is chosen on validation scores: thresholds for decisions, and the temperature of the scores."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -8,9 +9,19 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
+from facemill import ConfigError
 from facemill.pipeline.evaluate.metrics import AGGREGATE, score_videos
+from facemill.pipeline.evaluate.scores import read_scores
 
-__all__ = ["Thresholds", "apply_temperature", "choose_threshold", "choose_thresholds", "fit_temperature"]
+__all__ = [
+    "Calibration",
+    "Thresholds",
+    "apply_temperature",
+    "choose_threshold",
+    "choose_thresholds",
+    "fit_temperature",
+    "read_calibration",
+]
 
 _LOG_TEMPERATURE = (-4.6, 4.6)
 """Range of the temperature's logarithm: 0.01 to 100."""
@@ -22,6 +33,48 @@ class Thresholds:
 
     frame: float | None = None
     video: float | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is chosen on a run's validation scores.
+
+    Attributes:
+        thresholds: of log-odds as `apply` returns them.
+        temperature: that of the lowest log loss; None if there is none.
+        calibrated: whether `apply` divides by it.
+    """
+
+    thresholds: Thresholds = Thresholds()
+    temperature: float | None = None
+    calibrated: bool = False
+
+    def apply(self, scores: pa.Table) -> pa.Table:
+        """A scores table, calibrated if that was asked for."""
+        if not self.calibrated or self.temperature is None:
+            return scores
+        return apply_temperature(scores, self.temperature)
+
+
+def read_calibration(path: Path, aggregate: str = AGGREGATE, *, calibrated: bool = False) -> Calibration:
+    """Choose temperature and thresholds on a run's validation scores; nothing if the run has kept none.
+
+    Args:
+        path: the run's validation.parquet.
+        aggregate: how videos are scored: see `score_videos`.
+        calibrated: whether scores are to be calibrated; thresholds are then of calibrated scores.
+
+    Raises:
+        ConfigError: if scores are to be calibrated and there are none that a temperature fits, or they are damaged.
+    """
+    validation = read_scores(path) if path.is_file() else None
+    temperature = None if validation is None else fit_temperature(validation["logit"], validation["label"])
+    found = Calibration(Thresholds(), temperature, calibrated)
+    if calibrated and temperature is None:
+        raise ConfigError(f"{path.parent} has no validation scores that a temperature fits: leave out --calibrated.")
+    if validation is None:
+        return found
+    return replace(found, thresholds=choose_thresholds(found.apply(validation), aggregate))
 
 
 def choose_thresholds(validation: pa.Table, aggregate: str = AGGREGATE) -> Thresholds:

@@ -17,10 +17,11 @@ from facemill.manifests.shards.dataset import read_dataset
 from facemill.manifests.storage import atomic_path
 from facemill.own_code import changes
 from facemill.pipeline.data import FaceDataset
+from facemill.pipeline.data.loader import default_workers
 from facemill.pipeline.data.overlap import KnownVideos, find_known, read_part
 from facemill.pipeline.data.split import Roots, list_folders
-from facemill.pipeline.evaluate.calibration import Thresholds, apply_temperature, choose_thresholds, fit_temperature
-from facemill.pipeline.evaluate.corruptions import Corruption, all_corruptions
+from facemill.pipeline.evaluate.calibration import read_calibration
+from facemill.pipeline.evaluate.corruptions import LEVELS, Corruption, all_corruptions
 from facemill.pipeline.evaluate.coverage import describe_unscored, find_unscored, only_unscored, with_unscored
 from facemill.pipeline.evaluate.localisation import (
     Located,
@@ -33,13 +34,11 @@ from facemill.pipeline.evaluate.localisation import (
 )
 from facemill.pipeline.evaluate.metrics import AGGREGATE, check_aggregate
 from facemill.pipeline.evaluate.report import build_report, write_report
-from facemill.pipeline.evaluate.scores import read_scores
 from facemill.pipeline.evaluate.scoring import score_faces
 from facemill.pipeline.evaluate.seen import separate
 from facemill.pipeline.figures.plots import draw_plots
-from facemill.pipeline.train.device import default_workers
-from facemill.pipeline.train.framing import differences_from_training
-from facemill.pipeline.train.run_folder import VALIDATION_FILE, load_run, read_trained_on, seed_runs
+from facemill.pipeline.runs.folder import VALIDATION_FILE, load_run, read_trained_on, seed_runs
+from facemill.pipeline.runs.framing import differences_from_training
 
 __all__ = ["LOCALISATION_FILE", "METRICS_FILE", "SCORES_FILE", "Evaluation", "evaluate"]
 
@@ -74,7 +73,7 @@ def evaluate(
     out: str | Path,
     *,
     split: str = "test",
-    robustness: bool = False,
+    robustness: bool | Sequence[str] = False,
     localisation: bool = False,
     video_score: str = AGGREGATE,
     calibrated: bool = False,
@@ -96,7 +95,8 @@ def evaluate(
         data: folder of a built dataset, or several without shared samples; metrics are computed for each dataset and
             quality, and for all together.
         out: the folder to write to; an earlier evaluation there is replaced.
-        robustness: also score the crops under every corruption of `facemill.pipeline.evaluate.corruptions`.
+        robustness: also score the crops under every corruption of `facemill.pipeline.evaluate.corruptions`, or those
+            of some names.
         localisation: also compare Grad-CAM and the detector's own maps with the ground-truth masks; thresholds are
             chosen on the validation splits of `data`.
         video_score: how a video's score is made of its frames' scores: see `score_videos`.
@@ -107,8 +107,8 @@ def evaluate(
         on_progress: called with the number of crops just scored, and the total number.
 
     Raises:
-        ConfigError: if the run is missing or unfinished, a dataset or sample is given twice, or scores are to be
-            calibrated and the run has no validation scores that a temperature fits.
+        ConfigError: if the run is missing or unfinished, a dataset or sample is given twice, a corruption is unknown,
+            or scores are to be calibrated and the run has no validation scores that a temperature fits.
         DatasetError: if a dataset is unfinished or damaged, or has no such split.
     """
     run, data, out = Path(run), list_folders(data), Path(out)
@@ -119,7 +119,8 @@ def evaluate(
     chosen = resolve_device(device)
     datasets = [FaceDataset(folder, split, fields=()) for folder in data]
     _refuse_shared_samples(data, datasets)
-    conditions = [None, *all_corruptions()] if robustness else [None]
+    names = LEVELS if robustness is True else robustness or ()
+    conditions = [None, *all_corruptions(names)]
     masked = [FaceDataset(folder, split) for folder in data] if localisation else []
     total = len(seeds) * sum(faces.samples.num_rows for faces in (*datasets * len(conditions), *masked))
     unscored = pa.concat_tables(
@@ -146,17 +147,12 @@ def evaluate(
     for seed in seeds:
         detector, config = load_run(seed, chosen)
         scores = pa.concat_tables(score(detector, faces, condition) for faces in datasets for condition in conditions)
-        validation = read_scores(seed / VALIDATION_FILE) if (seed / VALIDATION_FILE).is_file() else None
-        temperature = None if validation is None else fit_temperature(validation["logit"], validation["label"])
-        if calibrated:
-            if validation is None or temperature is None:
-                raise ConfigError(f"{seed} has no validation scores that a temperature fits: leave out --calibrated.")
-            scores, validation = (apply_temperature(table, temperature) for table in (scores, validation))
+        calibration = read_calibration(seed / VALIDATION_FILE, video_score, calibrated=calibrated)
         if localisation:
             located.append(_locate(detector, data, masked, out / seed.name if len(seeds) > 1 else out, loading, count))
-        tables.append(scores)
-        temperatures.append(temperature)
-        thresholds.append(Thresholds() if validation is None else choose_thresholds(validation, video_score))
+        tables.append(calibration.apply(scores))
+        temperatures.append(calibration.temperature)
+        thresholds.append(calibration.thresholds)
     trained_on = read_trained_on(seeds[0])
     known = None
     warnings = [f"{run} keeps no list of its training videos: it may have been trained on these videos."]

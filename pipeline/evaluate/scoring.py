@@ -52,7 +52,7 @@ def score_faces(
     rows, logits = [], []
     with torch.no_grad():
         for raw in loader:
-            images = _images(raw.to(device), detector, corruption)
+            images = _images(raw.to(device), detector, faces.samples, corruption)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 logit = detector(images).logit
             rows.append(raw.index)
@@ -62,9 +62,10 @@ def score_faces(
     return scores_table(faces.samples, torch.cat(rows).numpy(), torch.cat(logits).numpy(), corruption)
 
 
-def _images(raw: ForgeryBatch, detector: ForgeryDetector, corruption: Corruption | None) -> Tensor:
+def _images(raw: ForgeryBatch, detector: ForgeryDetector, samples: pa.Table, corruption: Corruption | None) -> Tensor:
     if corruption is not None:
-        corrupted = corrupt(raw.images.float() / 255, corruption)
+        names = samples["sample_id"].take(raw.index.cpu().numpy()).to_pylist()
+        corrupted = corrupt(raw.images.float() / 255, corruption, list(map(str, names)))
         raw = raw.replace(image=corrupted.mul(255).round().clamp(0, 255).byte())  # as if stored as uint8
     return prepare(raw, detector.input_spec).images
 

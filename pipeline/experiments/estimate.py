@@ -16,7 +16,7 @@ from facemill.manifests import SPLITS, VideoEntry
 from facemill.pipeline.build import build
 from facemill.pipeline.evaluate.corruptions import all_corruptions
 from facemill.pipeline.experiments.data import TESTED, TRAINED, Given, Root
-from facemill.pipeline.experiments.figures import Source
+from facemill.pipeline.experiments.figures import CORRUPTIONS, Source
 from facemill.pipeline.experiments.jobs import Jobs
 from facemill.pipeline.experiments.measure import count_size
 from facemill.pipeline.experiments.plan import Evaluation, Training, Wanted
@@ -79,7 +79,7 @@ class _Trials:
         )
         every = Source(data=work.wanted.data, quality=work.wanted.quality)
         crops = sum(one.crops for one in self._counts(place, work.wanted, every) if one.split == "test")
-        crops *= 1 + len(list(all_corruptions())) * (work in self._jobs.plan.corrupted)
+        crops *= 1 + len(list(all_corruptions(CORRUPTIONS))) * (work in self._jobs.plan.corrupted)
         return Cost(crops * self._crop(training).seconds, crops * BYTES_PER_SCORE)
 
     def _training(self, training: Training) -> Cost:
@@ -96,6 +96,8 @@ class _Trials:
                         one.crops / settings.every, one.videos * (settings.frames or float("inf"))
                     )
         epoch = 2 * max(classes.values()) if settings.balance == "oversample" else sum(classes.values())
+        if settings.forgeries != "none":
+            epoch = 2 * classes[True]
         cost = self._crop(training)
         return Cost((epoch + crops) * settings.limit * settings.epochs * cost.seconds, cost.bytes)
 

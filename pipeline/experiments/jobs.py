@@ -11,10 +11,10 @@ from facemill import ConfigError, FacemillError
 from facemill.manifests.shards.dataset import DATASET_FILE
 from facemill.manifests.storage import read_json, sha256_of, write_atomically
 from facemill.pipeline.experiments.data import TESTED, TRAINED, Catalogue, Given, Root, differences
-from facemill.pipeline.experiments.figures import Source
+from facemill.pipeline.experiments.figures import CORRUPTIONS, Source
 from facemill.pipeline.experiments.plan import Evaluation, Plan, Training, Wanted
 from facemill.pipeline.experiments.tables import Experiment
-from facemill.pipeline.train.run_folder import METRICS_FILE
+from facemill.pipeline.runs.folder import METRICS_FILE
 from facemill.registry import nearest
 
 __all__ = ["Job", "Jobs"]
@@ -208,5 +208,5 @@ class Jobs:
         from facemill.pipeline.evaluate import evaluate
 
         run, data = self.run_folder(evaluation.training), self._tested_folder(evaluation)
-        out, corrupted = self.scores_folder(evaluation), evaluation in self.plan.corrupted
+        out, corrupted = self.scores_folder(evaluation), CORRUPTIONS if evaluation in self.plan.corrupted else False
         evaluate(run, data, out, robustness=corrupted, device=self.device, workers=self._workers)

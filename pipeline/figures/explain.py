@@ -1,8 +1,10 @@
 """Explanations of a forgery detector's scores: its own maps and Grad-CAM, drawn over crops."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from itertools import chain, islice, zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +19,7 @@ from facemill.pipeline.data import FaceDataset, collate, prepare
 from facemill.pipeline.data.split import refuse_not_finite
 from facemill.pipeline.figures.explanation_sheet import ExplanationRow, write_explanation_sheet
 
-__all__ = ["choose_samples", "draw_explanations"]
+__all__ = ["choose_samples", "draw_explanations", "explain_crops"]
 
 _ROWS_A_SHEET = 8
 
@@ -90,8 +92,7 @@ def _explain(
     with torch.no_grad():
         scores = detector(images).score.cpu()
     refuse_not_finite(scores.numpy(), faces.samples, np.array(indices))
-    maps = explanations(detector, images)
-    heats = {name: torch.nan_to_num(heat.float()).cpu().numpy() for name, heat in maps.items()}
+    heats = _heats(detector, images)
     rows = faces.samples.take(indices).select(["method", "video_id", "frame_index"]).to_pylist()
     return [
         ExplanationRow(
@@ -104,6 +105,28 @@ def _explain(
         )
         for position, (sample, row, score) in enumerate(zip(samples, rows, scores.tolist(), strict=True))
     ]
+
+
+def explain_crops(
+    detector: ForgeryDetector, faces: FaceDataset, captions: Mapping[int, str], device: torch.device
+) -> list[ExplanationRow]:
+    """Explain crops of unknown labels.
+
+    Args:
+        detector: on `device` and in eval mode.
+        captions: by index in `faces`; ASCII.
+    """
+    samples = [faces[index] for index in captions]
+    heats = _heats(detector, prepare(collate(samples).to(device), detector.input_spec).images)
+    return [
+        ExplanationRow(caption, False, _pixels(sample["image"]), None, {name: heat[n] for name, heat in heats.items()})
+        for n, (sample, caption) in enumerate(zip(samples, captions.values(), strict=True))
+    ]
+
+
+def _heats(detector: ForgeryDetector, images: Tensor) -> "dict[str, np.ndarray[Any, np.dtype[np.float32]]]":
+    maps = explanations(detector, images)
+    return {name: torch.nan_to_num(heat.float()).cpu().numpy() for name, heat in maps.items()}
 
 
 def _name(label: int, method: str) -> str:

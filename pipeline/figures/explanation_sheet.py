@@ -23,7 +23,7 @@ from facemill.pipeline.figures.sheet import (
     write_text,
 )
 
-__all__ = ["ExplanationRow", "write_explanation_sheet"]
+__all__ = ["ExplanationRow", "explanation_sheet", "write_explanation_sheet"]
 
 _MARGIN, _GAP, _LABEL_HEIGHT, _TITLE_HEIGHT = 20, 10, 20, 56  # pixels
 _LINE, _BAR_TOP, _BAR_HEIGHT = 18, 36, 6
@@ -51,15 +51,20 @@ class ExplanationRow:
 
 
 def write_explanation_sheet(rows: Sequence[ExplanationRow], path: Path, *, cell: int = 160) -> None:
-    """Write a PNG: a column of crops, one of masks, and one for each map, whose title gives its value range.
+    """Write a sheet as a PNG: see `explanation_sheet`."""
+    save_png(explanation_sheet(rows, cell=cell), path)
+
+
+def explanation_sheet(rows: Sequence[ExplanationRow], *, cell: int = 160, masks: bool = True) -> Image:
+    """Draw a column of crops, one of masks, and one for each map, whose title gives its value range.
 
     Args:
         rows: at least one.
-        path: the file to write.
         cell: side of each image, pixels.
+        masks: whether there is a column of masks.
     """
     ranges = {name: _range([row.maps[name] for row in rows]) for name in rows[0].maps}
-    titles = ["crop", "true mask", *ranges]
+    titles = ["crop", *(["true mask"] if masks else []), *ranges]
     width = 2 * _MARGIN + len(titles) * (cell + _GAP) - _GAP
     row_height = _LABEL_HEIGHT + cell + _GAP
     sheet = blank_sheet(width, 2 * _MARGIN + _TITLE_HEIGHT + len(rows) * row_height)
@@ -72,9 +77,9 @@ def write_explanation_sheet(rows: Sequence[ExplanationRow], path: Path, *, cell:
     for position, row in enumerate(rows):
         top = _MARGIN + _TITLE_HEIGHT + position * row_height
         write_text(sheet, row.caption, _MARGIN, top, width - 2 * _MARGIN, TINT if row.wrong else FAINT)
-        for column, image in enumerate(_images(row, ranges, cell)):
+        for column, image in enumerate(_images(row, ranges, cell, masks=masks)):
             place(sheet, image, _MARGIN + column * (cell + _GAP), top + _LABEL_HEIGHT)
-    save_png(sheet, path)
+    return sheet
 
 
 def _range(maps: Sequence[Heat]) -> tuple[float, float]:
@@ -88,9 +93,9 @@ def _scale(low: float, high: float) -> str:
     return f"{low:.{decimals}f} to {high:.{decimals}f}"
 
 
-def _images(row: ExplanationRow, ranges: Mapping[str, tuple[float, float]], cell: int) -> list[Image]:
+def _images(row: ExplanationRow, ranges: Mapping[str, tuple[float, float]], cell: int, *, masks: bool) -> list[Image]:
     crop = resize_square(row.crop, cell)
-    images = [crop, _masked(crop, row.mask)]
+    images = [crop, _masked(crop, row.mask)] if masks else [crop]
     for name, (low, high) in ranges.items():
         heat = (row.maps[name] - low) / (high - low) if high > low else np.zeros_like(row.maps[name])
         images.append(overlay_heat_map(crop, heat))

@@ -1,7 +1,7 @@
-"""Plots of scores: ROC curves, and histograms of each class's scores."""
+"""Plots of scores: ROC curves, histograms of each class's scores, and timelines."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from facemill.manifests.printable import printable
 from facemill.manifests.storage import write_atomically
@@ -18,10 +19,14 @@ from facemill.pipeline.evaluate.metrics import AGGREGATE, compute_metrics, roc_c
 from facemill.pipeline.evaluate.scores import NO_CORRUPTION
 from facemill.pipeline.evaluate.weighted import ECE_BINS, ece_bins
 
-__all__ = ["draw_plots", "draw_reliability", "draw_roc", "draw_scores"]
+__all__ = ["draw_plots", "draw_reliability", "draw_roc", "draw_scores", "timeline_png"]
 
 _REAL, _FAKE = "#3b76af", "#c8443c"
 _BINS = np.linspace(0, 1, 41).tolist()
+_NAMED = 7
+"""Persons with a colour of their own in a timeline: the next one of Matplotlib's is gray."""
+
+Floats = NDArray[np.float64]
 
 
 def draw_plots(scores: pa.Table, folder: Path, *, title: str, aggregate: str = AGGREGATE) -> None:
@@ -115,7 +120,33 @@ def _draw_curve(axes: Axes, rows: pa.Table, name: str, **style: Any) -> None:
         axes.plot(*roc_curve(logits, labels), label=f"{hidden}{printable(name)}  AUC {auc:.3f}", **style)
 
 
+def timeline_png(persons: Mapping[str, tuple[Floats, Floats]], *, threshold: float | None, title: str) -> bytes:
+    """Draw scores over time, a line per person, as a PNG.
+
+    Args:
+        persons: seconds [N], ascending, and scores [N], by name; the first ones have a colour and a name each.
+        threshold: score to mark; None for none.
+    """
+
+    def draw(axes: Axes) -> None:
+        for number, (name, (seconds, scores)) in enumerate(persons.items()):
+            named = number < _NAMED
+            label = name if named else "others" if number == _NAMED else None
+            axes.plot(seconds, scores, color=f"C{number}" if named else "0.7", label=label, zorder=3 if named else 2,
+                      marker="o", markersize=3, linewidth=1.2)  # fmt: skip
+        if threshold is not None:
+            axes.axhline(threshold, color="0.4", linewidth=1, linestyle="--", label="threshold of frames")
+        axes.set(ylim=(-0.02, 1.02), xlabel="seconds", ylabel="score (probability of fake)")
+        axes.figure.legend(loc="outside right upper", fontsize=9, frameon=False)
+
+    return _png(draw, title, (8.4, 3.2))
+
+
 def _save(draw: Callable[[Axes], None], path: Path, title: str, inches: tuple[float, float]) -> None:
+    write_atomically(path, _png(draw, title, inches))
+
+
+def _png(draw: Callable[[Axes], None], title: str, inches: tuple[float, float]) -> bytes:
     figure = Figure(figsize=inches, dpi=130, layout="constrained")
     axes = figure.add_subplot()
     draw(axes)
@@ -125,4 +156,4 @@ def _save(draw: Callable[[Axes], None], path: Path, title: str, inches: tuple[fl
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # names in scripts that the font lacks
         figure.savefig(buffer, format="png")
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()

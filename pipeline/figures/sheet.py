@@ -26,6 +26,7 @@ __all__ = [
     "overlay_heat_map",
     "overlay_mask",
     "place",
+    "png_of",
     "resize_square",
     "save_png",
     "write_text",
@@ -100,12 +101,17 @@ def write_text(sheet: Image, text: str, left: int, top: int, room: int, colour: 
     cv2.putText(sheet, text, (left, top + height), _FONT, scale, colour, 1, cv2.LINE_AA)
 
 
-def save_png(sheet: Image, path: Path) -> None:
-    """Write the sheet atomically, marked as facemill's (see `is_sheet`)."""
+def png_of(sheet: Image) -> bytes:
+    """Encode the sheet, marked as facemill's (see `is_sheet`)."""
     encoded, notes = BytesIO(), PngInfo()
     notes.add_text(*_AUTHOR)
     PIL.Image.fromarray(sheet).save(encoded, "PNG", pnginfo=notes)
-    write_atomically(path, encoded.getvalue())
+    return encoded.getvalue()
+
+
+def save_png(sheet: Image, path: Path) -> None:
+    """Write the sheet atomically, as `png_of` encodes it."""
+    write_atomically(path, png_of(sheet))
 
 
 def is_sheet(path: Path) -> bool:

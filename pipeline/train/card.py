@@ -20,7 +20,7 @@ from facemill.manifests.storage import read_json, write_atomically
 from facemill.pipeline.evaluate.calibration import choose_thresholds, fit_temperature
 from facemill.pipeline.evaluate.intervals import judge
 from facemill.pipeline.evaluate.metrics import score_videos
-from facemill.pipeline.train.run_folder import CARD_FILE, CONDITIONS_FILE, TRAINED_ON_FILE, RunConfig
+from facemill.pipeline.runs.folder import CARD_FILE, CONDITIONS_FILE, TRAINED_ON_FILE, RunConfig
 
 __all__ = ["write_card", "write_imported_card"]
 

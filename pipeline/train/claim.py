@@ -4,7 +4,7 @@ from pathlib import Path
 
 from facemill import ConfigError
 from facemill.manifests.storage import sha256_of
-from facemill.pipeline.train.run_folder import CONFIG_FILE, MODEL_FILE, RunConfig, read_config, write_config
+from facemill.pipeline.runs.folder import CONFIG_FILE, MODEL_FILE, RunConfig, read_config, write_config
 
 __all__ = ["claim_folder", "with_initial_weights"]
 
@@ -27,7 +27,7 @@ def claim_folder(out: Path, config: RunConfig, *, resume: bool) -> str | None:
         raise ConfigError(f"{out} holds a training run: add --resume to go on with it, or choose another --out.")
     earlier = read_config(out)
     # A dataset may have been moved: its hash is compared, not its path. Changed code is told, not refused.
-    same = {"data": earlier.data, "crop": earlier.crop, "init_from": earlier.init_from, "code": earlier.code}
+    same = {name: getattr(earlier, name) for name in ("data", "crop", "recipe", "init_from", "code")}
     if config.init_sha256 is None:
         same["init_sha256"] = earlier.init_sha256
     config = config.model_copy(update=same)

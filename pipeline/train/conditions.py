@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from facemill import ConfigError
 from facemill.manifests.storage import read_json, write_atomically
 from facemill.pipeline.config.settings import Settings
-from facemill.pipeline.train.run_folder import CONDITIONS_FILE
+from facemill.pipeline.runs.folder import CONDITIONS_FILE
 
 __all__ = ["Conditions", "record_conditions"]
 

@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 
 from facemill import ConfigError, DatasetError
 from facemill.pipeline.data import FaceDataset
+from facemill.pipeline.data.forge import check_reals
 from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_shared
 from facemill.pipeline.data.split import chosen_rows
-from facemill.pipeline.train.framing import differences_from_paper
-from facemill.pipeline.train.run_folder import RunConfig
+from facemill.pipeline.runs.folder import RunConfig
+from facemill.pipeline.runs.framing import differences_from_paper
 
 __all__ = ["CheckedData", "check_data"]
 
@@ -38,14 +39,20 @@ def check_data(data: Sequence[Path], config: RunConfig) -> CheckedData:
         DatasetError: if a dataset is unfinished or damaged, or lacks a split or a class in it.
     """
     s = config.train
+    forged = s.forgeries != "none"
     rows = chosen_rows(s.methods, s.without, s.qualities)
+    used_rows = chosen_rows(qualities=s.qualities, real=True) if forged else rows
     opened = {
-        "train": FaceDataset(data, "train", frames=s.frames, every=s.every, seed=config.seed, rows=rows, fields=()),
+        "train": FaceDataset(
+            data, "train", frames=s.frames, every=s.every, seed=config.seed, rows=used_rows, fields=()
+        ),
         "val": FaceDataset(data, "val", rows=rows, fields=()),
     }
+    if forged:
+        check_reals(opened["train"].samples, s.forgeries)
     for split, faces in opened.items():
         reals, fakes = np.bincount(faces.labels, minlength=2).tolist()
-        if not reals or not fakes:
+        if not reals or not (fakes or (forged and split == "train")):
             raise DatasetError(
                 f"Split {split} of {', '.join(map(str, data))} has {reals} reals and {fakes} fakes, and training needs "
                 "both, as does the AUC that selects the best weights: add the other class."

@@ -1,4 +1,4 @@
-"""Training processes and data-loading workers: their numbers, and the start of the processes with Fabric."""
+"""Training processes: their number, and their start with Fabric."""
 
 import logging
 import os
@@ -14,14 +14,7 @@ from lightning.fabric.plugins.precision import MixedPrecision
 from facemill import ConfigError
 from facemill.detectors.device import resolve_device
 
-__all__ = ["count_processes", "default_workers", "is_mixed", "launched", "uses_gpu"]
-
-MAX_WORKERS = 8
-
-
-def default_workers(devices: int) -> int:
-    """Default number of data-loading workers per device: the cores divided among the devices, 1 to 8."""
-    return min(MAX_WORKERS, max(1, len(os.sched_getaffinity(0)) // devices))
+__all__ = ["count_processes", "is_mixed", "launched", "uses_gpu"]
 
 
 def count_processes(devices: int | None, *, on_gpu: bool) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.tensorboard import SummaryWriter
 
 from facemill.manifests.storage import write_atomically
-from facemill.pipeline.train.run_folder import LOG_FILE, LOGS_FOLDER
+from facemill.pipeline.runs.folder import LOG_FILE, LOGS_FOLDER
 
 __all__ = ["EpochLog", "Row", "best_row"]
 

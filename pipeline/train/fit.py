@@ -18,22 +18,12 @@ from facemill.manifests.storage import read_json, sha256_of
 from facemill.options import check_options
 from facemill.own_code import changes, describe, is_own, use_current_folder
 from facemill.pipeline.config.recipe import Recipe
+from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import TrainingData
+from facemill.pipeline.data.loader import default_workers
 from facemill.pipeline.data.remote import origin
 from facemill.pipeline.data.split import Roots, list_folders
-from facemill.pipeline.train.claim import claim_folder, with_initial_weights
-from facemill.pipeline.train.conditions import Conditions, record_conditions
-from facemill.pipeline.train.data_checks import check_data
-from facemill.pipeline.train.device import count_processes, default_workers, is_mixed, launched, uses_gpu
-from facemill.pipeline.train.epoch_log import EpochLog
-from facemill.pipeline.train.framing import crop_settings
-from facemill.pipeline.train.initial import start_from
-from facemill.pipeline.train.loop import TrainingLoop
-from facemill.pipeline.train.module import ForgeryModule
-from facemill.pipeline.train.optimizers import create_optimizer, create_schedule
-from facemill.pipeline.train.ranks import on_rank_0
-from facemill.pipeline.train.release import release, try_release
-from facemill.pipeline.train.run_folder import (
+from facemill.pipeline.runs.folder import (
     CONFIG_FILE,
     LAST_CHECKPOINT,
     METRICS_FILE,
@@ -41,6 +31,18 @@ from facemill.pipeline.train.run_folder import (
     read_config,
     write_trained_on,
 )
+from facemill.pipeline.runs.framing import crop_settings
+from facemill.pipeline.train.claim import claim_folder, with_initial_weights
+from facemill.pipeline.train.conditions import Conditions, record_conditions
+from facemill.pipeline.train.data_checks import check_data
+from facemill.pipeline.train.device import count_processes, is_mixed, launched, uses_gpu
+from facemill.pipeline.train.epoch_log import EpochLog
+from facemill.pipeline.train.initial import start_from
+from facemill.pipeline.train.loop import TrainingLoop
+from facemill.pipeline.train.module import ForgeryModule
+from facemill.pipeline.train.optimizers import create_optimizer, create_schedule
+from facemill.pipeline.train.ranks import on_rank_0
+from facemill.pipeline.train.release import release, try_release
 from facemill.registry import (
     BATCHINGS,
     FORGERY_DETECTORS,
@@ -155,7 +157,7 @@ def train(
     module = ForgeryModule(network, config.train, seed=config.seed, compiled=compiled, synchronised=synchronised)
     optimizer = create_optimizer(module, config.train.optimizer)
     schedule = create_schedule(optimizer, config.train.schedule, config.train.epochs)
-    settings = config.train.model_copy(update={"batch": _per_rank(config.train.batch, ranks)})
+    settings = config.train.model_copy(update={"batch": _per_rank(config.train, ranks)})
     workers = default_workers(count) if workers is None else workers
     mixed = is_mixed(config.train.precision, on_gpu=on_gpu)
     if rank_zero_only.rank == 0:
@@ -210,8 +212,7 @@ def configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
     options = options_of(detector, s.model)
     if s.batch_by != "none":
         check_options(f"train.batch_by={s.batch_by}", BATCHINGS[s.batch_by].options_type, s.batch_options)
-    for folder in data:
-        read_dataset(folder)
+    recipes = [read_dataset(folder).recipe for folder in data]
     return RunConfig(
         detector=detector,
         options=options.model_dump(mode="json"),
@@ -220,11 +221,18 @@ def configure(detector: str, data: Sequence[Path], recipe: Recipe) -> RunConfig:
         data=tuple(map(origin, data)),
         dataset_sha256=tuple(sha256_of(folder / DATASET_FILE) for folder in data),
         crop=crop_settings(data[0]),
+        recipe=dict(recipes[0]),
         code=code,
     )
 
 
-def _per_rank(batch: int, ranks: int) -> int:
+def _per_rank(settings: TrainSettings, ranks: int) -> int:
+    batch = settings.batch
+    if settings.forgeries != "none" and batch % (2 * ranks):
+        raise ConfigError(
+            f"train.batch={batch} is no multiple of {2 * ranks}, which as many reals as forgeries on each device need: "
+            "choose such a multiple, or train.forgeries=none."
+        )
     if batch % ranks:
         raise ConfigError(f"train.batch={batch} is not divisible by {ranks} devices: choose a multiple of {ranks}.")
     if batch == ranks:

@@ -10,8 +10,8 @@ from facemill.detectors.forgery.released import Released, convert
 from facemill.detectors.weights import read_tensors
 from facemill.manifests.storage import atomic_path, sha256_of
 from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.runs.folder import MODEL_FILE, RunConfig, write_config, write_model
 from facemill.pipeline.train.card import write_imported_card
-from facemill.pipeline.train.run_folder import MODEL_FILE, RunConfig, write_config, write_model
 
 __all__ = ["import_checkpoint"]
 
@@ -49,6 +49,7 @@ def import_checkpoint(detector: str, file: str | Path, out: str | Path) -> Relea
         data=(),
         dataset_sha256=(),
         crop=recipe.crop.model_dump(mode="json", exclude={"size"}),
+        recipe=recipe.build_values(),
         init_from=str(file.absolute()),
         init_sha256=sha256_of(file),
     )

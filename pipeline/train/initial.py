@@ -10,7 +10,7 @@ from torch import Tensor
 from facemill import ConfigError, DetectorError
 from facemill.detectors.forgery import ForgeryDetector, create
 from facemill.detectors.forgery.backbones import Backbone, Stages
-from facemill.pipeline.train.run_folder import MODEL_FILE, RunConfig, read_config
+from facemill.pipeline.runs.folder import MODEL_FILE, RunConfig, read_config
 
 __all__ = ["InitialWeights", "start_from"]
 

@@ -21,11 +21,11 @@ from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import TrainingData
 from facemill.pipeline.data.split import describe_sample
 from facemill.pipeline.evaluate.auroc import ranked_auroc
+from facemill.pipeline.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT
 from facemill.pipeline.train.checkpoints import read_checkpoint, write_checkpoint
 from facemill.pipeline.train.epoch_log import EpochLog, Row, best_row
 from facemill.pipeline.train.module import ForgeryModule
 from facemill.pipeline.train.ranks import Means, copy_buffers, gather
-from facemill.pipeline.train.run_folder import BEST_CHECKPOINT, LAST_CHECKPOINT
 from facemill.pipeline.train.sharpness import at_the_worst
 
 __all__ = ["TrainingLoop"]

@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector, TrainingStep, create_objective
 from facemill.pipeline.config.train_settings import AugmentSettings, TrainSettings
 from facemill.pipeline.data import Augmentation, prepare
+from facemill.pipeline.data.forge import add_forgeries
 
 __all__ = ["ForgeryModule"]
+
+FORGERIES = 2
+"""Purpose of the generator of forgeries: see `Augmentation.generator`."""
 
 
 class ForgeryModule(nn.Module):
@@ -39,6 +43,7 @@ class ForgeryModule(nn.Module):
         self.objective = create_objective(detector, settings.objective.name, settings.objective.options)
         augment = AugmentSettings(flip=0) if settings.overfit else settings.augment
         self._augmentation = Augmentation(augment, seed=seed)
+        self._forgeries = settings.forgeries
         self._seed = seed
         self._permuted_labels: Tensor | None = None
         if compiled:
@@ -53,13 +58,17 @@ class ForgeryModule(nn.Module):
         """Compute the loss of a training batch: the total, a scalar, and its terms by name.
 
         Args:
-            take: returns the batch on the device; a function, since Fabric would rebuild a batch that it is given.
+            take: returns the batch on the device, of reals if forgeries are to be added; a function, since Fabric would
+                rebuild a batch that it is given.
         """
         raw = take()
         if self._permuted_labels is not None:
             raw = raw.replace(label=self._permuted_labels[raw.index])
             if raw.has_mask is not None:
                 raw["has_mask"] = torch.zeros_like(raw.has_mask)
+        if self._forgeries != "none":
+            rng = self._augmentation.generator(epoch, step, FORGERIES)
+            raw = add_forgeries(raw, self._forgeries, self.objective.fields, rng)
         batch = prepare(raw, self.detector.input_spec, self._augmentation, epoch=epoch, step=step)
         output = self.detector(_channels_last(batch.images))
         loss = self.objective(output, batch, TrainingStep(self.detector, epoch, step))

@@ -16,10 +16,7 @@ from facemill.detectors.forgery.saved import MODEL_FILE, load_detector
 from facemill.manifests.storage import atomic_path, write_atomically
 from facemill.pipeline.data import TrainingData, prepare
 from facemill.pipeline.evaluate.scoring import scores_table
-from facemill.pipeline.train.card import write_card
-from facemill.pipeline.train.checkpoints import read_checkpoint
-from facemill.pipeline.train.module import ForgeryModule
-from facemill.pipeline.train.run_folder import (
+from facemill.pipeline.runs.folder import (
     BEST_CHECKPOINT,
     METRICS_FILE,
     VALIDATION_FILE,
@@ -27,6 +24,9 @@ from facemill.pipeline.train.run_folder import (
     saved_model,
     write_model,
 )
+from facemill.pipeline.train.card import write_card
+from facemill.pipeline.train.checkpoints import read_checkpoint
+from facemill.pipeline.train.module import ForgeryModule
 
 __all__ = ["release", "try_release"]
 

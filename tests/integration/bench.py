@@ -9,8 +9,8 @@ from safetensors.torch import save_model
 from facemill.detectors.forgery import create
 from facemill.manifests import write_videos
 from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.runs.folder import write_config
 from facemill.pipeline.train.fit import configure
-from facemill.pipeline.train.run_folder import write_config
 from tests.manifests.small_dataset import Parts, make_videos
 from tests.pipeline.trained import SMALL, build_toy
 

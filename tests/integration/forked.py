@@ -22,7 +22,7 @@ _forks.set_forkserver_preload(
         __name__,
         *(
             f"facemill.pipeline.{name}"
-            for name in ("build.shard", "build.groups", "demo.run", "experiments", "figures.explain", "train")
+            for name in ("build.shard", "build.groups", "demo.run", "experiments", "figures.explain", "score", "train")
         ),
         *("facemill.pipeline.figures.report", "facemill.manifests.export", "facemill.manifests.checks.verify"),
         *("facemill.pipeline.commands.cli", "facemill.manifests.shards.summary", "rich.table", "rich.progress"),

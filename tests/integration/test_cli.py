@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(120)
 
 COMMANDS = (
     *("scan", "merge", "check", "build", "verify", "inspect", "report", "export"),
-    *("train", "evaluate", "compare", "metrics", "explain", "reproduce", "experiments"),
+    *("train", "evaluate", "compare", "metrics", "score", "explain", "reproduce", "experiments"),
     *("datasets", "recipes", "detectors", "demo"),
 )
 HELP = "import sys; sys.argv = ['facemill', *{args}]; from facemill.pipeline.commands.cli import main; main()"

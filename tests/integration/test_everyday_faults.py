@@ -20,7 +20,7 @@ import torch
 from facemill.manifests.shards.dataset import BUILD_FILE
 from facemill.pipeline.commands import cli
 from facemill.pipeline.commands.interrupts import interrupts
-from facemill.pipeline.train.run_folder import LAST_CHECKPOINT
+from facemill.pipeline.runs.folder import LAST_CHECKPOINT
 from tests.integration.bench import Bench, make_bench
 
 DEEP = b"[" * 100_000

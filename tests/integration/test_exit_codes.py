@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 import typer
+from PIL import Image
+from skimage.data import astronaut
 
 from facemill.manifests.shards.dataset import read_dataset
 from facemill.pipeline.commands import cli
@@ -53,6 +55,11 @@ COMMANDS: dict[str, dict[int, list[str]]] = {
     "evaluate": {0: ["evaluate", *USES_RUN, "--workers", "0"], 2: ["evaluate", *USES_RUN, "--split", "night"]},
     "compare": {0: ["compare", "scored", "scored"], 2: ["compare", "scored"]},
     "metrics": {0: ["metrics", "scores.csv", "--out", "new"], 2: ["metrics", "nowhere.csv", "--out", "new"]},
+    "score": {
+        0: ["score", "run", "portrait.png", "--out", "new", "--device", "cpu"],
+        2: ["score", "run", "nowhere.mp4", "--out", "new"],
+        3: ["score", "run", "portrait.png", "whole", "nowhere.mp4", "--out", "new", "--device", "cpu"],
+    },
     "explain": {0: ["explain", *USES_RUN, "--samples", "1"], 2: ["explain", *USES_RUN, "--split", "night"]},
     "import-checkpoint": {
         0: ["import-checkpoint", "mat", "mat.pth", "--out", "new"],
@@ -97,6 +104,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "scores.csv").write_text("video,label,score\na,0,0.2\nb,1,0.7\nc,0,0.8\nd,1,0.9\n")
     assert run(root, "metrics", "scores.csv", "--out", "scored").code == 0
     torch.save({"state_dict": mat_tensors()}, root / "mat.pth")
+    Image.fromarray(astronaut()).save(root / "portrait.png")
     build_paper_data(root, "ffpp", "c40")
     lacking = build_paper_data(root / "empty", "ffpp", "c40")
     for shard in read_dataset(lacking).shards:

@@ -14,7 +14,8 @@ from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.evaluate import evaluate
 from facemill.pipeline.figures.report import draw_contact_sheet
-from facemill.pipeline.train import TrainResult, load_run, train
+from facemill.pipeline.runs import load_run
+from facemill.pipeline.train import TrainResult, train
 from tests.manifests.small_dataset import Parts
 from tests.pipeline.data.built import video
 from tests.pipeline.trained import SMALL

@@ -10,7 +10,7 @@ import torch
 from facemill import ConfigError
 from facemill.detectors.forgery import create, options_of
 from facemill.pipeline.config.train_settings import TrainSettings
-from facemill.pipeline.train.run_folder import RunConfig, read_config, write_config
+from facemill.pipeline.runs.folder import RunConfig, read_config, write_config
 from facemill.registry import FORGERY_DETECTORS
 from tests.detectors.forgery.test_contract import SMALL
 

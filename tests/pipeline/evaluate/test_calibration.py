@@ -15,10 +15,12 @@ from facemill.manifests.records import FailureRecord
 from facemill.manifests.schemas import FAILURES, VIDEOS, to_table
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.evaluate.calibration import (
+    Calibration,
     apply_temperature,
     choose_threshold,
     choose_thresholds,
     fit_temperature,
+    read_calibration,
 )
 from facemill.pipeline.evaluate.coverage import count_unscored, find_unscored
 from facemill.pipeline.evaluate.metrics import score_videos
@@ -73,6 +75,18 @@ def test_a_temperature_divides_log_odds_and_keeps_their_order() -> None:
     assert cooler.schema == table.schema
     assert cooler["logit"].to_numpy() == pytest.approx(table["logit"].to_numpy() / 2)
     assert cooler["score"].to_numpy() == pytest.approx(expit(table["logit"].to_numpy() / 2))
+
+
+def test_thresholds_of_calibrated_scores_are_calibrated_too(tmp_path: Path) -> None:
+    rows = random_frames({"swap": 1.0})
+    pq.write_table(rows, tmp_path / "validation.parquet")
+    plain, divided = (read_calibration(tmp_path / "validation.parquet", calibrated=one) for one in (False, True))
+    assert plain.temperature == divided.temperature == fit_temperature(rows["logit"], rows["label"])
+    assert plain.thresholds == choose_thresholds(rows)
+    assert plain.apply(rows).equals(rows)
+    assert divided.thresholds.frame == pytest.approx(plain.thresholds.frame / plain.temperature)
+    assert divided.apply(rows).equals(apply_temperature(rows, plain.temperature))
+    assert read_calibration(tmp_path / "nothing.parquet") == Calibration()
 
 
 def test_videos_without_samples_and_frames_that_failed_are_counted(tmp_path: Path) -> None:

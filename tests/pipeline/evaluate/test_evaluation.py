@@ -17,6 +17,7 @@ from facemill import ConfigError, DatasetError
 from facemill.manifests.schemas import VIDEOS, to_table
 from facemill.pipeline.evaluate import Evaluation, evaluate
 from facemill.pipeline.evaluate.calibration import choose_thresholds
+from facemill.pipeline.evaluate.corruptions import LEVELS
 from facemill.pipeline.figures import plots
 from facemill.pipeline.train import TrainResult
 from tests.pipeline.data.built import build, samples_of, video
@@ -63,12 +64,12 @@ def test_the_metrics_are_scikit_learn_s_of_the_scores(evaluation: Evaluation) ->
         assert found["acc"] == pytest.approx(np.mean((rows.score > 0.5) == rows.label), abs=1e-6)
 
 
-def test_robustness_has_five_levels_of_three_corruptions(evaluation: Evaluation) -> None:
+def test_robustness_has_five_levels_of_each_corruption(evaluation: Evaluation) -> None:
     rows = evaluation.metrics["robustness"]["datasets"]
     assert {(row["dataset"], row["quality"]) for row in rows} == {("toy", "native")}
     levels = [(row["corruption"], row["severity"]) for row in rows]
-    assert levels == [(name, n) for name in ("contrast", "saturation", "compression") for n in range(1, 6)]
-    assert pq.read_metadata(evaluation.out / "scores.parquet").num_rows == 16 * 12
+    assert levels == [(name, n) for name in LEVELS for n in range(1, 6)]
+    assert pq.read_metadata(evaluation.out / "scores.parquet").num_rows == 41 * 12
 
 
 def test_equal_calls_give_equal_scores(

@@ -21,8 +21,8 @@ from facemill.pipeline.experiments.estimate import estimate
 from facemill.pipeline.experiments.jobs import Jobs
 from facemill.pipeline.experiments.reproduce import batch_lines, prepare
 from facemill.pipeline.experiments.results import make_tables, write_tables
+from facemill.pipeline.runs.folder import read_config, read_trained_on
 from facemill.pipeline.train import TrainResult, train
-from facemill.pipeline.train.run_folder import read_config, read_trained_on
 from tests.integration.command import facemill, start
 from tests.integration.test_train import wait_until
 from tests.pipeline.experiments.papers_data import METHODS, SHORT, TINY, build_paper_data

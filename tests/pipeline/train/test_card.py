@@ -17,9 +17,10 @@ from facemill.pipeline.evaluate.calibration import choose_thresholds, fit_temper
 from facemill.pipeline.evaluate.intervals import judge
 from facemill.pipeline.evaluate.metrics import compute_metrics, score_videos
 from facemill.pipeline.evaluate.scoring import score_faces
-from facemill.pipeline.train import TrainResult, load_run
+from facemill.pipeline.runs import load_run
+from facemill.pipeline.runs.folder import RunConfig, read_config
+from facemill.pipeline.train import TrainResult
 from facemill.pipeline.train.card import write_card
-from facemill.pipeline.train.run_folder import RunConfig, read_config
 from tests.pipeline.evaluate.score_rows import random_frames
 
 

@@ -14,7 +14,8 @@ from facemill import ConfigError, DatasetError, DetectorError
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.evaluate.auroc import ranked_auroc
-from facemill.pipeline.train import TrainResult, load_run, train
+from facemill.pipeline.runs import load_run
+from facemill.pipeline.train import TrainResult, train
 from facemill.pipeline.train.epoch_log import EpochLog, best_row
 from facemill.pipeline.train.module import ForgeryModule
 from tests.pipeline.trained import SMALL, build_toy

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from facemill import ConfigError
+from facemill.pipeline.runs.folder import read_config
 from facemill.pipeline.train import train
 from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.pipeline.train.loop import TrainingLoop
-from facemill.pipeline.train.run_folder import read_config
 from tests.pipeline.train.tiny import Tiny, recipe, use
 from tests.pipeline.trained import SMALL
 
@@ -75,6 +75,17 @@ def test_an_extension_that_was_killed_goes_on(toy: Path, tmp_path: Path, monkeyp
     train(name, [toy], run, recipe("train.epochs=4"), resume=True, progress=False)
     for file in ("log.csv", "metrics.json", "model.safetensors"):
         assert (run / file).read_bytes() == (tmp_path / "long" / file).read_bytes()
+
+
+def test_a_run_of_an_earlier_version_goes_on(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has not recorded the recipe of its data."""
+    name = use(monkeypatch, Tiny)
+    train(name, [toy], tmp_path, recipe(), progress=False)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config.pop("recipe")["name"] == "toy"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert train(name, [toy], tmp_path, recipe("train.epochs=3"), resume=True, progress=False).epochs == 3
+    assert read_config(tmp_path).recipe is None
 
 
 def test_a_run_is_not_shortened(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

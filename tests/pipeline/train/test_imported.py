@@ -15,7 +15,7 @@ from facemill.pipeline.commands.cli import app
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.evaluate import evaluate
 from facemill.pipeline.figures.explain import draw_explanations
-from facemill.pipeline.train import load_run
+from facemill.pipeline.runs import load_run
 from facemill.pipeline.train.imported import import_checkpoint
 from tests.detectors.forgery.released.layouts import etd_tensors, mat_tensors, sia_tensors
 from tests.detectors.forgery.released.networks import etd_log_odds

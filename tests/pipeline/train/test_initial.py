@@ -9,8 +9,8 @@ from torch import Tensor
 from facemill import ConfigError
 from facemill.detectors.forgery import create, options_of
 from facemill.pipeline.config.train_settings import TrainSettings
+from facemill.pipeline.runs.folder import MODEL_FILE, RunConfig, write_config
 from facemill.pipeline.train.initial import start_from
-from facemill.pipeline.train.run_folder import MODEL_FILE, RunConfig, write_config
 from tests.detectors.forgery.test_contract import SMALL
 
 

@@ -7,7 +7,7 @@ on a GPU, with what needs one: the backward pass, the optimizer, noise and JPEG 
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -107,6 +107,19 @@ def step(module: ForgeryModule, take: Callable[[], ForgeryBatch] = batch_on_gpu)
 def module(request: pytest.FixtureRequest) -> ForgeryModule:
     name = getattr(request, "param", "resnet18")
     return ForgeryModule(create(name, **NETWORKS[name]), TrainSettings(augment=AUGMENT), seed=0).train()
+
+
+@pytest.mark.parametrize("forgeries", ["sbi", "xray"])
+def test_forgeries_do_not_wait(forgeries: Literal["sbi", "xray"], monkeypatch: pytest.MonkeyPatch) -> None:
+    def take() -> ForgeryBatch:
+        landmarks = torch.empty(COUNT, 5, 2, device="cuda")
+        return batch_on_gpu().replace(landmarks=landmarks, subject=torch.empty(COUNT, dtype=torch.int64, device="cuda"))
+
+    settings = TrainSettings(augment=AUGMENT, forgeries=forgeries)
+    lrl = ForgeryModule(create("lrl", **NETWORKS["lrl"]), settings, seed=0).train()
+    with pretended_gpu(monkeypatch):
+        put_on_gpu(lrl)
+        step(lrl, take)
 
 
 @pytest.mark.parametrize("module", NETWORKS, indirect=True)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from facemill import DetectorError
 from facemill.detectors.forgery import ForgeryOutput
-from facemill.pipeline.train import load_run, train
+from facemill.pipeline.runs import load_run
+from facemill.pipeline.train import train
 from facemill.pipeline.train.module import ForgeryModule
 from tests.pipeline.train.tiny import Tiny, TinyOptions, recipe, use
 

@@ -17,7 +17,8 @@ from facemill import ConfigError, DetectorError
 from facemill.detectors.forgery import InputSpec, create
 from facemill.pipeline.data import FaceDataset, FaceLoader
 from facemill.pipeline.evaluate import score_faces
-from facemill.pipeline.train import TrainResult, load_run
+from facemill.pipeline.runs import load_run
+from facemill.pipeline.train import TrainResult
 
 ALONE = '''
 import sys

@@ -14,8 +14,8 @@ from facemill.detectors.forgery import Classification
 from facemill.pipeline.commands import training
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import FaceDataset, TrainingData
+from facemill.pipeline.runs.folder import read_config
 from facemill.pipeline.train import train
-from facemill.pipeline.train.run_folder import read_config
 from facemill.pipeline.train.trials import RateLoss, dry_run, find_rates, steepest
 from tests.pipeline.train.test_release import Forgetful
 from tests.pipeline.train.tiny import Tiny, recipe, use

@@ -7,7 +7,7 @@ from typing import Any
 from facemill.manifests.shards.dataset import read_dataset
 from facemill.pipeline.config.recipe import available_recipes, load_recipe
 
-__all__ = ["crop_settings", "differences_from_paper", "differences_from_training"]
+__all__ = ["crop_settings", "differences_from_paper", "differences_from_training", "differing_crops"]
 
 
 def crop_settings(folder: Path) -> dict[str, Any]:
@@ -33,7 +33,12 @@ def differences_from_training(trained_on: Mapping[str, Any] | None, folders: Seq
 
 
 def _differences(folder: Path, wanted: Mapping[str, Any], whose: str) -> Iterator[str]:
-    pairs = {key: (value, wanted[key]) for key, value in crop_settings(folder).items() if key in wanted}
+    yield from differing_crops(str(folder), crop_settings(folder), wanted, whose)
+
+
+def differing_crops(what: str, crop: Mapping[str, Any], wanted: Mapping[str, Any], whose: str) -> Iterator[str]:
+    """Yield a sentence if crop settings differ from others in keys that both have."""
+    pairs = {key: (value, wanted[key]) for key, value in crop.items() if key in wanted}
     other = [f"{key} {value} instead of {expected}" for key, (value, expected) in pairs.items() if value != expected]
     if other:
-        yield f"The crops of {folder} are not those of {whose}: {', '.join(other)}."
+        yield f"The crops of {what} are not those of {whose}: {', '.join(other)}."

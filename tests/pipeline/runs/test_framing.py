@@ -10,9 +10,9 @@ import pytest
 from facemill.manifests.shards.dataset import DATASET_FILE
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.evaluate import evaluate
+from facemill.pipeline.runs.folder import CONFIG_FILE, read_config
+from facemill.pipeline.runs.framing import differences_from_paper
 from facemill.pipeline.train import TrainResult, train
-from facemill.pipeline.train.framing import differences_from_paper
-from facemill.pipeline.train.run_folder import CONFIG_FILE, read_config
 from tests.pipeline.conftest import SMALL
 
 
@@ -54,3 +54,4 @@ def test_training_and_evaluation_say_so(
     train("mat", [plain], tmp_path / "run", load_recipe("default", SMALL), device="cpu", progress=False)
     assert f"Note: The crops of {plain} are not those of the recipe mat" in capsys.readouterr().err
     assert read_config(tmp_path / "run").crop == {"scale": 1.3, "align": "none", "around": "face"}
+    assert read_config(tmp_path / "run").recipe == json.loads((plain / DATASET_FILE).read_text())["recipe"]

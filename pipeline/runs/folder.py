@@ -1,6 +1,6 @@
 """A training run's folder: names of its files, and reading of a finished run.
 
-config.json         configuration: detector, options, settings, data
+config.json         configuration: detector, options, settings, data and its recipe
 conditions.json     what it ran on: device, precision, ranks, versions; a part for each resume that changed them
 trained_on.parquet  ids and image hashes of the samples of train and val; methods, subjects, originals and content
                     hashes of their videos
@@ -86,7 +86,9 @@ class RunConfig(Settings):
     init_sha256: str | None = None
     """Hash of those weights."""
     crop: dict[str, Any] | None = None
-    """Crop settings of the first dataset: see `facemill.pipeline.train.framing.crop_settings`."""
+    """Crop settings of the first dataset: see `facemill.pipeline.runs.framing.crop_settings`."""
+    recipe: dict[str, Any] | None = None
+    """Recipe that the first dataset was built with, without `train`; None in runs of earlier versions."""
     code: tuple[OwnCode, ...] = ()
     """Users' own classes that the run is made of."""
     facemill: str = __version__

@@ -1,0 +1,120 @@
+"""Soft masks of the shapes in which forgeries replace parts of a face, placed by five landmarks."""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["place_masks", "sample_at", "similarities"]
+
+# Units: half of the distance of the eyes, origin between them; x to the right, y down. Proportions of an adult's face.
+_POINTS = ((-1, 0), (1, 0), (0, 1.14), (-0.83, 2.31), (0.83, 2.31))
+_JAW = ((2.1, 0.6), (1.95, 1.5), (1.65, 2.4), (1.2, 3.15), (0.6, 3.65), (0, 3.8))
+_TEMPLES = ((2.15, -0.3), (1.9, -0.8), (1.2, -1.1))
+_SHAPES = (
+    (*_JAW, *_TEMPLES),
+    (*_JAW, *_TEMPLES, (1.75, -1.6), (0.9, -2.1), (0, -2.25)),  # with the forehead
+    ((1.7, -0.8), (1.75, 0.3), (1.35, 2.2), (0.8, 2.95), (0, 3.1)),  # from the brows to below the mouth
+    ((1.7, 0.6), *_JAW[1:]),  # below the eyes
+    ((1.9, -0.8), (2, -0.1), (1.8, 0.6), (1.2, 0.9), (0.8, -1.1)),  # around the eyes
+    ((0, 1.5), (0.8, 1.65), (1.35, 2.3), (0.8, 3), (0, 3.15)),  # around the mouth
+)
+"""Right halves of convex outlines, which are symmetric."""
+_SHARES = (0.3, 0.25, 0.15, 0.1, 0.1, 0.1)
+"""How often each is drawn: most of the papers' hulls are of whole faces."""
+_CENTRE, _REACH = (0.0, 0.8), 3.5  # of the square that templates show
+_TEMPLATE_SIDE = 224
+_SIDE = 128
+"""Side at which masks are made: they are smooth, and their cost does not depend on the size of crops."""
+_RADIUS = 12  # of the blurs, pixels of `_SIDE`
+
+
+def place_masks(landmarks: Tensor, moves: Tensor, side: int, rng: np.random.Generator) -> Tensor:
+    """Make a soft mask of a random shape on each face, float [N, 1, side, side] in 0..1.
+
+    A convex outline is fitted to the landmarks, moved, scaled, deformed elastically, and smoothed by two Gaussian
+    blurs of random widths (Shiohara and Yamasaki, 2022); after the first, only the inside is kept. All zero where the
+    shape lies outside the crop.
+
+    Args:
+        landmarks: [N, 5, 2], pixels of the crops.
+        moves: [N, 2, 3], maps a crop's points to those whose mask they get.
+    """
+    count, device = len(landmarks), landmarks.device
+
+    def drawn(low: float, high: float, *shape: int) -> Tensor:
+        return torch.from_numpy(rng.uniform(low, high, (count, *shape)).astype(np.float32)).to(
+            device, non_blocking=True
+        )
+
+    fit = torch.from_numpy(np.linalg.pinv(np.c_[_POINTS, np.ones(5)]).astype(np.float32))
+    onto = fit.to(device, non_blocking=True) @ landmarks  # [N, 3, 2], template -> crop, by least squares
+    waves = F.interpolate(drawn(-1, 1, 2, 12, 12), (_SIDE, _SIDE), mode="bicubic", align_corners=False)
+    places = (torch.arange(_SIDE, device=device) + 0.5) * (side / _SIDE)
+    y, x = torch.meshgrid(places, places, indexing="ij")
+    points = torch.stack([x, y], -1).view(1, -1, 2) @ moves[:, :, :2].mT + moves[:, None, :, 2]
+    points = points + 0.015 * side * waves.flatten(2).mT - onto[:, None, 2]
+    (a, b), (c, d) = (row.unbind(-1) for row in onto[:, :2].unbind(1))  # inverted by hand: LAPACK's waits for the GPU
+    inverse = torch.stack([d, -b, -c, a], -1).view(-1, 2, 2) / (a * d - b * c)[:, None, None]
+    scaled = points @ inverse - torch.stack([places.new_full((), value) for value in _CENTRE])
+    grid = (scaled * drawn(0.9, 1.15, 1, 2) / _REACH).view(count, _SIDE, _SIDE, 2)
+    shapes = torch.from_numpy(_templates()[rng.choice(len(_SHAPES), count, p=_SHARES)]).to(device, non_blocking=True)
+    masks = F.grid_sample(shapes[:, None].float() / 255, grid.nan_to_num(9), align_corners=False)
+    masks = (_largest_1(_blur(masks, drawn(0.7, 2.5))) > 0.999).float()
+    masks = _largest_1(_blur(masks, drawn(0.7, 4)))
+    return F.interpolate(masks, (side, side), mode="bilinear", align_corners=False).clamp(0, 1)
+
+
+def similarities(points: Tensor, others: Tensor) -> Tensor:
+    """The similarities, [N, 2, 3], that map points [N, K, 2] to other points [N, K, 2] by least squares."""
+    centre, target = points.mean(1, keepdim=True), others.mean(1, keepdim=True)
+    z, w = (torch.view_as_complex(x.contiguous()) for x in (points - centre, others - target))
+    factor = (z.conj() * w).sum(1) / z.abs().square().sum(1).clamp_min(1e-6)
+    cos, sin = factor.real, factor.imag
+    linear = torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)
+    return torch.cat([linear, (target - centre @ linear.mT).mT], 2)
+
+
+def sample_at(images: Tensor, moves: Tensor) -> Tensor:
+    """Images [N, C, S, S] that show at each point what is in the given ones at the moved point; edges are repeated.
+
+    Args:
+        moves: [N, 2, 3], of pixels.
+    """
+    side = images.shape[-1]
+    # In units of half a side from the centre, as PyTorch counts.
+    shift = moves[:, :, :2].sum(2) + moves[:, :, 2] * (2 / side) - 1  # [N, 2]
+    places = (2 * torch.arange(side, device=images.device) + 1) / side - 1
+    across, down = (places[:, None] * moves[:, None, :, axis] for axis in (0, 1))  # [N, side, 2]
+    grid = across[:, None] + (down + shift[:, None])[:, :, None]
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+@lru_cache(maxsize=1)
+def _templates() -> NDArray[np.uint8]:
+    """The filled outlines, [shapes, side, side], 0 or 255."""
+    drawn = []
+    for half in _SHAPES:
+        outline = np.array([(sign * x, y) for x, y in half for sign in (-1, 1)])
+        pixels = ((outline - _CENTRE) / _REACH + 1) * (_TEMPLATE_SIDE / 2)
+        hull = cv2.convexHull(np.rint(pixels).astype(np.int32))
+        drawn.append(cv2.fillConvexPoly(np.zeros((_TEMPLATE_SIDE, _TEMPLATE_SIDE), np.uint8), hull, 255))
+    return np.stack(drawn)
+
+
+def _blur(masks: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur of each mask [N, 1, h, w] by its own sigma [N]."""
+    steps = torch.arange(-_RADIUS, _RADIUS + 1, device=masks.device)
+    weights = torch.exp(-0.5 * (steps / sigma[:, None]) ** 2)
+    weights = (weights / weights.sum(1, keepdim=True))[:, None]  # [N, 1, taps]
+    padded = F.pad(masks.transpose(0, 1), (_RADIUS,) * 4, mode="replicate")
+    across = F.conv2d(padded, weights[:, :, None], groups=len(masks))
+    return F.conv2d(across, weights[..., None], groups=len(masks)).transpose(0, 1)
+
+
+def _largest_1(masks: Tensor) -> Tensor:
+    return masks / masks.amax((2, 3), keepdim=True).clamp_min(1e-6)

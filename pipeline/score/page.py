@@ -1,0 +1,200 @@
+"""score.html: a page without any other file, with a timeline and the highest faces of each file."""
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jinja2 import Environment, StrictUndefined
+from scipy.special import expit
+
+from facemill.detectors.forgery import ForgeryDetector
+from facemill.manifests.printable import printable
+from facemill.manifests.storage import write_atomically
+from facemill.pipeline.data import FaceDataset
+from facemill.pipeline.evaluate.calibration import Thresholds
+from facemill.pipeline.extract.account import spans
+from facemill.pipeline.figures.explain import explain_crops
+from facemill.pipeline.figures.explanation_sheet import explanation_sheet
+from facemill.pipeline.figures.plots import timeline_png
+from facemill.pipeline.figures.sheet import png_of
+
+__all__ = ["Figure", "draw_figures", "write_page"]
+
+MOST_FIGURES = 30
+"""Files with figures, those of the highest scores: they take some 400 kB of the page for each."""
+_HIGHEST = 4
+"""Faces shown of each file."""
+_LISTED = 20
+"""Faces that were not scored listed on the page of each file; scores.json has all."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A PNG, and its content in words."""
+
+    png: bytes
+    alt: str
+
+    @property
+    def url(self) -> str:
+        return f"data:image/png;base64,{b64encode(self.png).decode()}"
+
+
+def draw_figures(
+    detector: ForgeryDetector,
+    faces: FaceDataset,
+    table: pa.Table,
+    results: Sequence[Mapping[str, Any]],
+    thresholds: Thresholds,
+    device: torch.device,
+) -> dict[str, list[Figure]]:
+    """Draw the figures of the files with the highest scores, by name.
+
+    Args:
+        detector: on `device` and in eval mode.
+        table: with schema `facemill.pipeline.score.results.FACE_SCORES`, a row for each of `faces`, in their order.
+        results: the files' parts of scores.json.
+    """
+    files = np.array(table["file"].to_pylist(), object)
+    highest = sorted((result for result in results if result["persons"]), key=lambda result: -result["logit"])
+    figures: dict[str, list[Figure]] = {}
+    for result in highest[:MOST_FIGURES]:
+        places = np.flatnonzero(files == result["file"])
+        rows = table.take(places).to_pylist()
+        drawn = [_timeline(result, rows, thresholds.frame)] if len({row["frame_index"] for row in rows}) > 1 else []
+        drawn.append(_highest_faces(detector, faces, dict(zip(places.tolist(), rows, strict=True)), device))
+        figures[result["file"]] = drawn
+    return figures
+
+
+def _timeline(result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], threshold: float | None) -> Figure:
+    lines, words = {}, []
+    for person in result["persons"]:
+        own = sorted((r["pts_s"], r["score"]) for r in rows if r["track_id"] == person["track_id"])
+        name, (times, scores) = f"person {person['track_id']}", np.array(own).T
+        lines[name] = times, scores
+        words.append(f"{name} from {scores.min():.2f} to {scores.max():.2f} in {len(own)} frames")
+    png = timeline_png(lines, threshold=None if threshold is None else float(expit(threshold)), title="")
+    return Figure(png, f"Scores over time: {'; '.join(words[:_LISTED])}.")
+
+
+def _highest_faces(
+    detector: ForgeryDetector, faces: FaceDataset, rows: Mapping[int, Mapping[str, Any]], device: torch.device
+) -> Figure:
+    """Crops of the highest scores and their maps; `rows` by index in `faces`."""
+    chosen = sorted(rows, key=lambda index: -rows[index]["logit"])[:_HIGHEST]
+    captions = {
+        index: "score {score:.3f}   frame {frame_index}   {pts_s:.2f} s   person {track_id}".format(**rows[index])
+        for index in chosen
+    }
+    explained = explain_crops(detector, faces, captions, device)
+    alt = (
+        f"The faces with the highest scores ({'; '.join(captions.values())}), each with {', '.join(explained[0].maps)}."
+    )
+    return Figure(png_of(explanation_sheet(explained, cell=120, masks=False)), alt)
+
+
+def write_page(path: Path, summary: Mapping[str, Any], figures: Mapping[str, Sequence[Figure]]) -> None:
+    """Write the page, atomically.
+
+    Args:
+        summary: the content of scores.json.
+        figures: by file.
+    """
+    pages = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    pages.filters |= {"printable": printable, "spans": spans}
+    threshold = summary["thresholds"]["video"]
+    shown = pages.from_string(_PAGE).render(
+        **summary,
+        figures=figures,
+        threshold=None if threshold is None else float(expit(threshold)),
+        listed=_LISTED,
+        most=MOST_FIGURES,
+    )
+    write_atomically(path, shown.encode())
+
+
+_PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width">
+<title>Scores of {{ files | length }} files</title>
+<style>
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .8rem; text-align: left }
+tr { border-bottom: 1px solid #ddd } td.number { text-align: right; font-variant-numeric: tabular-nums }
+h2 { margin-top: 3rem; overflow-wrap: anywhere } img { max-width: 100%; display: block; margin: 1rem 0 }
+</style>
+</head>
+<body>
+<h1>Scores of {{ files | length }} files</h1>
+<p>The detector {{ detector | printable }} of the run {{ run | printable }} has scored the faces in these files. A score
+is an estimate of the probability that a face is forged. It may be wrong, most of all for recordings and forgeries
+unlike the run's training data. A person's score is made of the scores of its faces ({{ video_score }}), and a file's
+score is that of the person with the highest, so that it tends to be higher if more people are shown. Persons are face
+tracks: somebody who leaves and returns may count as two.
+{{ "Scores are calibrated on the run's validation scores." if calibrated }}</p>
+<p>{% if threshold is none %}
+The run has no validation scores that a threshold could be chosen on.
+{% else %}
+Scores are compared with {{ "%.3f" | format(threshold) }}, the threshold that has the highest balanced accuracy on the
+run's validation videos.
+{% endif %}</p>
+{% for note in notes %}
+<p>Note: {{ note | printable }}</p>
+{% endfor %}
+<table>
+<tr><th>file</th><th>score</th>{% if threshold is not none %}<th>threshold</th>{% endif %}<th>persons</th></tr>
+{% for file in files %}
+<tr><td><a href="#file-{{ loop.index }}">{{ file.file | printable }}</a></td>
+<td class="number">{{ "%.3f" | format(file.score) if file.persons else "not scored" }}</td>
+{% if threshold is not none %}
+<td>{{ ("above" if file.above_threshold else "below") if file.persons else "" }}</td>
+{% endif %}
+<td class="number">{{ file.persons | length }}</td></tr>
+{% endfor %}
+</table>
+{% for file in files %}
+<h2 id="file-{{ loop.index }}">{{ file.file | printable }}</h2>
+{% if file.persons %}
+<table>
+<tr><th>person</th><th>score</th>{% if threshold is not none %}<th>threshold</th>{% endif %}<th>frames</th></tr>
+{% for person in file.persons %}
+<tr><td class="number">{{ person.track_id }}</td><td class="number">{{ "%.3f" | format(person.score) }}</td>
+{% if threshold is not none %}<td>{{ "above" if person.above_threshold else "below" }}</td>{% endif %}
+<td class="number">{{ person.frames }}</td></tr>
+{% endfor %}
+</table>
+{% for figure in figures.get(file.file, ()) %}
+<img src="{{ figure.url }}" alt="{{ figure.alt }}">
+{% else %}
+<p>Figures are of the {{ most }} files with the highest scores.</p>
+{% endfor %}
+{% endif %}
+{% set left = file.not_scored %}
+{% if left.failures or left.frames or left.faces %}
+<h3>Not scored</h3>
+<ul>
+{% for failure in left.failures %}
+<li>{{ failure.message | printable }}</li>
+{% endfor %}
+{% if left.frames %}<li>Frames without a scored face: {{ left.frames | spans }}.</li>{% endif %}
+{% for face in left.faces[:listed] %}
+<li>Frame {{ face.frame_index }}, face at {{ face.bbox | map("round") | map("int") | join(", ") }} pixels:
+{{ face.reason | replace("_", " ") }}.</li>
+{% endfor %}
+{% if left.faces | length > listed %}<li>{{ left.faces | length - listed }} more faces: see scores.json.</li>{% endif %}
+</ul>
+{% endif %}
+{% endfor %}
+</body>
+</html>
+"""
