@@ -8,7 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["check_frames", "difference_mask", "luma_difference", "mask_from_difference", "mask_iou"]
+__all__ = [
+    "check_frame",
+    "check_frames",
+    "difference_mask",
+    "disk",
+    "luma_difference",
+    "mask_from_difference",
+    "mask_iou",
+]
 
 LRL_THRESHOLD = 0.15
 
@@ -95,9 +103,9 @@ def mask_from_difference(
     highest_real = int(np.searchsorted(LEVELS, threshold, side="right")) - 1
     mask: Mask = cv2.threshold(difference, highest_real, 255, cv2.THRESH_BINARY)[1]
     if open:
-        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disk(open))
+        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disk(open))
     if close:
-        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _disk(close))
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, disk(close))
     return _filled(mask) if fill_holes else mask
 
 
@@ -116,13 +124,18 @@ def mask_iou(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
 
 def check_frames(real: Frame, fake: Frame) -> None:
     """Raise ValueError unless both frames are uint8 RGB [H, W, 3] of one size."""
-    for name, frame in (("real", real), ("fake", fake)):
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
-            raise ValueError(f"The {name} frame is {frame.dtype} {list(frame.shape)}: pass uint8 RGB [H, W, 3].")
+    check_frame("real", real)
+    check_frame("fake", fake)
     if real.shape != fake.shape:
         raise ValueError(
             f"Frames of {list(real.shape)} and {list(fake.shape)} cannot be compared: pair videos of one size."
         )
+
+
+def check_frame(name: str, frame: Frame) -> None:
+    """Raise ValueError, with the frame's name, unless it is uint8 RGB [H, W, 3]."""
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
+        raise ValueError(f"The {name} frame is {frame.dtype} {list(frame.shape)}: pass uint8 RGB [H, W, 3].")
 
 
 def _check_difference(difference: NDArray[np.uint8]) -> None:
@@ -130,13 +143,13 @@ def _check_difference(difference: NDArray[np.uint8]) -> None:
         raise ValueError(f"The difference is {difference.dtype} {list(difference.shape)}: pass uint8 [H, W].")
 
 
-def _disk(radius: int) -> NDArray[np.uint8]:
+def disk(radius: float) -> NDArray[np.uint8]:
     """Disk of all pixels within `radius` of the centre; OpenCV's ellipse has another shape."""
     if radius < 0:
         raise ValueError(f"Radius {radius} is negative: pass 0 to leave the step out.")
-    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    disk: NDArray[np.uint8] = (x * x + y * y <= radius * radius).astype(np.uint8)
-    return disk
+    whole = int(radius)
+    y, x = np.ogrid[-whole : whole + 1, -whole : whole + 1]
+    return np.asarray(x * x + y * y <= radius**2, np.uint8)
 
 
 def _filled(mask: Mask) -> Mask:

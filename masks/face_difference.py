@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from facemill.masks.difference import check_frames
 
-__all__ = ["FACE_CELLS", "FINE", "GRID", "FaceDifference", "measure_face", "measure_faces"]
+__all__ = ["FACE_CELLS", "FINE", "GRID", "FaceDifference", "measure_faces"]
 
 GRID = 128  # cells along a side
 GROWTH = 2.0  # side of the grid, as a multiple of the longer side of the face's box
@@ -86,11 +86,6 @@ class FaceDifference:
         x = (cells + self.left - (x1 + x2) / 2) / max((x2 - x1) / 2, 1)
         y = (cells + self.top - (y1 + y2) / 2) / max((y2 - y1) / 2, 1)
         return np.sqrt(x[None] ** 2 + y[:, None] ** 2).astype(np.float32)
-
-
-def measure_face(real: Frame, fake: Frame, box: Box, others: Sequence[Box] = ()) -> FaceDifference:
-    """`measure_faces` for one face; `others` are the boxes of the other faces in the frame."""
-    return measure_faces(real, fake, [box], others)[0]
 
 
 def measure_faces(

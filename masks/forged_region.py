@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from facemill.masks.difference import disk
 from facemill.masks.difference_noise import NoiseTable
 from facemill.masks.face_difference import FACE_CELLS, FINE, GRID, FaceDifference
 
@@ -135,8 +136,8 @@ def _parts(energy: Field, noise: Field, within: NDArray[np.bool_]) -> list[tuple
     if not strong.size:
         return []
     above = (magnitude > np.maximum(least, EDGE * np.quantile(strong, BRIGHTEST))).astype(np.uint8)
-    closed = cv2.morphologyEx(above, cv2.MORPH_CLOSE, _disk(CLOSE))
-    opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, _disk(OPEN))
+    closed = cv2.morphologyEx(above, cv2.MORPH_CLOSE, disk(CLOSE))
+    opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, disk(OPEN))
     _, _, stats, centres = cv2.connectedComponentsWithStats(opened)
     areas = stats[1:, cv2.CC_STAT_AREA]
     largest = [index for index in np.argsort(-areas)[:MOST_PARTS] if areas[index] >= SMALLEST_PART * areas.max()]
@@ -190,10 +191,3 @@ def _outline(
             if gain < LEAST_GAIN:
                 break
     return np.asarray(centre + np.maximum(radius * (1 + WAVES @ parameters[:-2]), 1)[:, None] * rays)
-
-
-def _disk(radius: float) -> Mask:
-    """Every cell within `radius` of the centre."""
-    whole = max(int(radius + 0.5), 0)
-    y, x = np.ogrid[-whole : whole + 1, -whole : whole + 1]
-    return np.asarray(x * x + y * y <= max(radius, 0.5) ** 2, np.uint8)

@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facemill.masks.difference import check_frame
+
 __all__ = ["ground_truth_mask"]
 
 # Masks are white, gray or coloured on black, with H.264 ringing of a few levels around the edges. A quarter of full
@@ -28,8 +30,7 @@ def ground_truth_mask(frame: NDArray[np.uint8], height: int, width: int) -> NDAr
     Raises:
         ValueError: the frame is not uint8 [h, w, 3], or the size is not positive.
     """
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
-        raise ValueError(f"The mask frame is {frame.dtype} {list(frame.shape)}: pass uint8 RGB [H, W, 3].")
+    check_frame("mask", frame)
     if height < 1 or width < 1:
         raise ValueError(f"A mask cannot have {height}x{width} pixels: pass the size of the fake's frame.")
     dark = cv2.inRange(np.ascontiguousarray(frame), (0, 0, 0), (FORGED_ABOVE,) * 3)  # 255 where all channels are dark

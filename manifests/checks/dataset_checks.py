@@ -4,11 +4,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
+from facemill.manifests.checks.columns import pc, words
 from facemill.manifests.checks.sample_rows import RecipeFacts, Rows
 from facemill.manifests.codes import MaskKind, Reason, Stage
 from facemill.manifests.problem import Problem
@@ -34,11 +33,9 @@ __all__ = [
     "check_order",
     "check_shard_list",
     "check_splits",
+    "frames_lost",
     "unknown_videos",
 ]
-
-pc: Any = pyarrow.compute
-"""Untyped: the stubs support neither columns of two types nor nulls."""
 
 SHARD_PATH = re.compile(r"(train|val|test)/\1-[0-9]{6,12}(\.[a-z]+)")
 WHOLE_VIDEO_REASONS = {
@@ -85,13 +82,11 @@ def check_manifest(videos: Sequence[VideoEntry]) -> Iterator[Problem]:
 def check_splits(videos: Sequence[VideoEntry], samples: pa.Table) -> Iterator[Problem]:
     """All samples of a video are in its split in the manifest."""
     assigned = {video.video_id: video.split for video in videos}
-    splits_of: dict[str, set[str]] = {}
-    for row in samples.select(["video_id", "split"]).group_by(["video_id", "split"]).aggregate([]).to_pylist():
-        splits_of.setdefault(row["video_id"], set()).add(row["split"])
-    for video_id, found in sorted(splits_of.items()):
-        splits = sorted(found | {assigned.get(video_id, min(found))})
+    for row in samples.group_by("video_id").aggregate([("split", "distinct")]).sort_by("video_id").to_pylist():
+        found = row["split_distinct"]
+        splits = sorted({*found, assigned.get(row["video_id"], found[0])})
         if len(splits) > 1:
-            message = f"video {video_id} is in more than one split: {', '.join(splits)}"
+            message = f"video {row['video_id']} is in more than one split: {', '.join(splits)}"
             yield Problem(SAMPLES_FILE, message, check="video_split")
 
 
@@ -112,7 +107,7 @@ def check_order(info: DatasetInfo, samples: pa.Table) -> Iterator[Problem]:
 def check_accounts(videos: Sequence[VideoEntry], failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:
     """Every video has samples or a failure, and every sample and failure has a video."""
     known = {video.video_id for video in videos}
-    sampled, failed = (_words(table["video_id"]) for table in (samples, failures))
+    sampled, failed = (words(table["video_id"]) for table in (samples, failures))
     for file, found in ((SAMPLES_FILE, sampled), (FAILURES_FILE, failed)):
         yield from unknown_videos(file, found, known)
     expected = {video.video_id for video in videos if video.split != REFERENCE}
@@ -129,7 +124,7 @@ def unknown_videos(file: str, found: Set[str], known: Set[str]) -> Iterator[Prob
 
 def check_failures(failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:
     """Each failure is listed once, with a known stage and reason; no video that failed as a whole has samples."""
-    sampled, seen = _words(samples["video_id"]), set()
+    sampled, seen = words(samples["video_id"]), set()
     for row, failure in enumerate(failures.to_pylist()):
         what = f"{failure['reason']} of video {failure['video_id']}"
         if (values := tuple(failure.values())) in seen:
@@ -155,18 +150,22 @@ def check_masks_recorded(rows: Rows, failures: pa.Table) -> Iterator[Problem]:
     empty = rows.equal("label", 1) & (rows.numbers("mask_coverage") == 0)
     empty &= ~rows.equal("mask_kind", MaskKind.UNRELIABLE)
     found = Counter(rows["video_id"].filter(pa.array(empty)).to_pylist())
-    recorded: Counter[str] = Counter()
-    for failure in failures.filter(pc.field("reason") == Reason.MASK_EMPTY.value).to_pylist():
-        recorded[failure["video_id"]] += failure["frames"]
+    recorded = frames_lost(failures.filter(pc.field("reason") == Reason.MASK_EMPTY.value))
     for video_id, count in sorted((found - recorded).items()):
         message = f"{count} more samples of the fake {video_id} have an empty mask than {FAILURES_FILE} records"
         yield Problem(SAMPLES_FILE, message, check="mask_empty")
     for kind, reason in ((MaskKind.NONE, Reason.MASK_UNAVAILABLE), (MaskKind.UNRELIABLE, Reason.MASK_UNRELIABLE)):
-        recorded_ids = _words(failures.filter(pc.field("reason") == reason.value)["video_id"])
-        without = _words(rows["video_id"].filter(pa.array(rows.equal("mask_kind", kind) & ~rows.cropped)))
+        recorded_ids = words(failures.filter(pc.field("reason") == reason.value)["video_id"])
+        without = words(rows["video_id"].filter(pa.array(rows.equal("mask_kind", kind) & ~rows.cropped)))
         for video_id in sorted(without - recorded_ids):
             message = f"samples of the fake {video_id} have the mask_kind {kind}, which {FAILURES_FILE} does not record"
             yield Problem(SAMPLES_FILE, message, check="mask_recorded")
+
+
+def frames_lost(failures: pa.Table) -> Counter[str]:
+    """The frames that failures concern, by video."""
+    counted = failures.group_by("video_id").aggregate([("frames", "sum")]).to_pylist()
+    return Counter({str(row["video_id"]): row["frames_sum"] for row in counted})
 
 
 def check_counts(info: DatasetInfo, failures: pa.Table, samples: pa.Table) -> Iterator[Problem]:
@@ -177,7 +176,3 @@ def check_counts(info: DatasetInfo, failures: pa.Table, samples: pa.Table) -> It
     if info.counts != count_samples([samples]):
         message = f"its counts by split and method differ from {SAMPLES_FILE}"
         yield Problem(DATASET_FILE, message, check="sample_counts")
-
-
-def _words(column: "pa.ChunkedArray") -> set[str]:  # type: ignore[type-arg]
-    return {str(word) for word in pc.unique(column).to_pylist()}

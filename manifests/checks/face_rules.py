@@ -1,25 +1,35 @@
-"""Rules for the faces of samples and their crops, as functions of all rows at once: box, landmarks, affine."""
+"""Rules for the faces of samples and their crops, as functions of all rows at once: box, landmarks, affine.
+
+The expected crops of a recipe are computed independently of the code that crops. Coordinates are those of
+`facemill.manifests.records`; an affine is [2, 3] row-major, here a row of 6.
+"""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facemill.manifests.checks.crop_geometry import aligned_affines, corners_in_crop, square_affines
 from facemill.manifests.checks.sample_rows import Rows
 
 __all__ = [
     "HALF_PIXEL",
+    "aligned_affines",
     "box_outside",
+    "corners_in_crop",
     "crop_error",
     "landmarks_off",
     "landmarks_swapped",
     "no_similarity",
     "sides",
+    "square_affines",
     "where_in_crop",
 ]
 
+Floats = NDArray[np.float64]
 Mask = Any  # NDArray[np.bool_], [N]: too complex for type inference
+
+# Five landmarks of an upright face in a unit square around the face box (ArcFace's 112-pixel template).
+TEMPLATE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]]) / 112.0
 
 HALF_PIXEL = 0.5
 """Tolerance in crop pixels for points outside the crop, and for deviations from the recipe's crop."""
@@ -31,7 +41,7 @@ MIRRORED = -0.05
 """Area from eyes to mouth, as a share of the box, below which left and right are swapped; profiles are near 0."""
 
 
-def sides(rows: Rows) -> NDArray[np.float64]:
+def sides(rows: Rows) -> Floats:
     """Width and height of the boxes, [N, 2]."""
     box = rows.numbers("bbox").astype(np.float64)
     return np.asarray(box[:, 2:] - box[:, :2])
@@ -62,7 +72,7 @@ def no_similarity(rows: Rows) -> Mask:
     return ~((zoom > 0) & (np.maximum(abs(a - d), abs(b + c)) <= SIMILARITY * zoom))
 
 
-def _in_crop(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _in_crop(rows: Rows) -> tuple[Floats, Floats]:
     """Minimum and maximum, [N, 2] each, in crop coordinates, of the part of the box that the crop must contain."""
     corners = corners_in_crop(rows.numbers("affine"), rows.numbers("bbox").astype(np.float64))
     if _holds(rows) == "the box's centre":
@@ -89,7 +99,7 @@ def where_in_crop(rows: Rows) -> dict[str, Any]:
     return {"what": [_holds(rows)] * len(rows), "left": left, "top": top, "right": right, "bottom": bottom}
 
 
-def crop_error(rows: Rows) -> NDArray[np.float64]:
+def crop_error(rows: Rows) -> Floats:
     """Distance of the crop from the recipe's crop, in crop pixels, [N]; NaN if the recipe does not determine it."""
     crop, boxes = rows.recipe.crop, rows.numbers("bbox").astype(np.float64)
     if crop.align == "similarity":
@@ -101,3 +111,32 @@ def crop_error(rows: Rows) -> NDArray[np.float64]:
     off = corners_in_crop(rows.numbers("affine") - expected, boxes)
     error = np.asarray(np.hypot(off[..., 0], off[..., 1]).max(axis=1))
     return np.where(rows.cropped | (crop.around == "face"), error, np.nan)
+
+
+def square_affines(boxes: Floats, scale: Floats | float, size: int) -> Floats:
+    """Affines [N, 6] that map the square of `scale` longer sides around each box [N, 4] to the crop."""
+    zoom = size / (np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3).max(axis=1) * scale)
+    shift = size / 2 - (boxes[:, :2] + boxes[:, 2:]) / 2 * zoom[:, None]  # [N, 2]
+    zero = np.zeros_like(zoom)
+    return np.stack([zoom, zero, shift[:, 0], zero, zoom, shift[:, 1]], axis=1)
+
+
+def aligned_affines(landmarks: Floats, scale: float, size: int) -> Floats:
+    """Affines [N, 6] of the similarities that bring landmarks [N, 10] closest to the template (least squares)."""
+    points = landmarks.reshape(-1, 5, 2)
+    target = ((TEMPLATE - 0.5) / scale + 0.5) * size
+    # As complex numbers a similarity is z -> r z + s, and least squares gives r as a ratio of two inner products.
+    z, goal = points @ [1, 1j], target @ [1, 1j]
+    centred, wanted = z - z.mean(axis=1, keepdims=True), goal - goal.mean()
+    spread = np.maximum((abs(centred) ** 2).sum(axis=1), 1e-9)
+    r = (centred.conj() * wanted).sum(axis=1) / spread
+    s = goal.mean() - r * z.mean(axis=1)
+    return np.stack([r.real, -r.imag, s.real, r.imag, r.real, s.imag], axis=1)
+
+
+def corners_in_crop(affines: Floats, boxes: Floats) -> Floats:
+    """The corners of boxes [N, 4] as points of the crop, [N, 4, 2]."""
+    corners = boxes[:, [0, 1, 2, 1, 0, 3, 2, 3]].reshape(-1, 4, 2)
+    matrices = affines.reshape(-1, 2, 3)
+    mapped = np.einsum("nij,ncj->nci", matrices[:, :, :2], corners) + matrices[:, None, :, 2]
+    return np.asarray(mapped, np.float64)

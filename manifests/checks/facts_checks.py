@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
-from facemill.manifests.checks.dataset_checks import unknown_videos
+from facemill.manifests.checks.columns import pc, words
+from facemill.manifests.checks.dataset_checks import frames_lost, unknown_videos
 from facemill.manifests.checks.row_checks import RowCheck, check_rows
 from facemill.manifests.checks.sample_rows import Rows
-from facemill.manifests.checks.side_checks import boxes_of, face_problems
+from facemill.manifests.checks.side_checks import boxes_of, face_problems, rows_of
 from facemill.manifests.problem import Problem
 from facemill.manifests.records import VideoEntry
 from facemill.manifests.shards.dataset import FACTS_FILE, FAILURES_FILE, SAMPLES_FILE
@@ -27,9 +27,6 @@ __all__ = [
     "check_pair_colours",
     "check_rows_by_facts",
 ]
-
-pc: Any = pyarrow.compute
-"""Untyped: the stubs support neither columns of two types nor nulls."""
 
 BT601, LIKE_BT601, LIMITED = 5, (2, 5, 6), 1
 """Codes of ITU-T H.273: untagged video is read as BT.601 in limited range."""
@@ -54,7 +51,7 @@ def check_facts(facts: pa.Table, videos: Sequence[VideoEntry], samples: pa.Table
     yield from _odd_aspects(facts, samples)
     if entries:
         yield from unknown_videos(FACTS_FILE, listed.keys(), entries.keys())
-    for video_id in sorted({str(video_id) for video_id in pc.unique(samples["video_id"]).to_pylist()} - listed.keys()):
+    for video_id in sorted(words(samples["video_id"]) - listed.keys()):
         yield Problem(FACTS_FILE, f"video {video_id} has samples and is not listed", check="facts_missing")
 
 
@@ -118,9 +115,7 @@ def check_frames_accounted(rows: Rows, videos: pa.Table, failures: pa.Table, fac
         return
     frames = {fact["video_id"]: fact["frames"] for fact in facts.select(["video_id", "frames"]).to_pylist()}
     spans = _spans(rows, videos, facts)
-    lost = Counter[str]()
-    for failure in failures.select(["video_id", "frames"]).to_pylist():
-        lost[failure["video_id"]] += failure["frames"]
+    lost = frames_lost(failures)
     for video in (
         rows.table.group_by(["video_id", "source_id"]).aggregate([("frame_index", "count_distinct")]).to_pylist()
     ):
@@ -158,9 +153,7 @@ def check_faces_by_facts(faces: pa.Table, facts: pa.Table) -> Iterator[Problem]:
     boxes, owner = boxes_of(faces)
     across, down = boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]
     off = (across < 0) | (down < 0) | (across > 2 * of["width"][owner]) | (down > 2 * of["height"][owner])
-    outside = np.zeros(len(faces), bool)
-    outside[owner[off]] = True
-    yield from face_problems(faces, "faces_outside", "a box lies outside the frame", outside)
+    yield from face_problems(faces, "faces_outside", "a box lies outside the frame", rows_of(faces, "boxes", off))
 
 
 def check_failures_by_facts(failures: pa.Table, facts: pa.Table) -> Iterator[Problem]:
@@ -181,12 +174,9 @@ def _joined(video_ids: Any, facts: pa.Table) -> dict[str, NDArray[np.float64]]:
 
 def _first_samples(rows: Rows) -> NDArray[np.int64]:
     """Position of the sample of each row's video with the lowest frame index, [N]."""
-    order = np.lexsort((rows.numbers("frame_index"), rows.video_codes))
-    video = rows.video_codes[order]
-    starts = np.flatnonzero(np.diff(video, prepend=-1))
-    first = np.zeros(int(video.max(initial=-1)) + 1, np.int64)
-    first[video[starts]] = order[starts]
-    return first[rows.video_codes]
+    order = np.argsort(rows.numbers("frame_index"), kind="stable")
+    _, first = np.unique(rows.video_codes[order], return_index=True)
+    return order[first][rows.video_codes]
 
 
 def check_pair_colours(videos: Sequence[VideoEntry], facts: pa.Table) -> Iterator[Problem]:

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from facemill.manifests.checks.crop_geometry import corners_in_crop
-from facemill.manifests.checks.face_rules import sides
+from facemill.manifests.checks.face_rules import corners_in_crop, sides
 from facemill.manifests.checks.sample_rows import Rows
 from facemill.manifests.problem import Problem
 from facemill.manifests.shards.dataset import SAMPLES_FILE

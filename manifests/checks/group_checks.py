@@ -3,29 +3,23 @@
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
+from facemill.manifests.checks.columns import Converted, Mask, codes, first_rows, pc
 from facemill.manifests.checks.row_checks import RowCheck
 from facemill.manifests.checks.sample_rows import Rows
 
 __all__ = ["GROUP_CHECKS"]
 
-pc: Any = pyarrow.compute
-"""Untyped: the stubs support neither columns of two types nor nulls."""
-
-Mask = NDArray[np.bool_]
-
 
 def _repeated_ids(rows: Rows) -> Mask:
     """The first row of each duplicate sample_id."""
-    return _first_of(_codes(rows["sample_id"]), _uses(rows) > 1)
+    return _first_of(codes(rows["sample_id"]), _uses(rows) > 1)
 
 
 def _uses(rows: Rows) -> NDArray[np.int64]:
-    codes = _codes(rows["sample_id"])
-    return np.bincount(codes)[codes] if len(codes) else codes
+    ids = codes(rows["sample_id"])
+    return np.bincount(ids)[ids] if len(ids) else ids
 
 
 def _earlier(rows: Rows) -> Mask:
@@ -50,8 +44,7 @@ def _same_face(rows: Rows) -> Mask:
 
 def _frames(rows: Rows) -> NDArray[np.int64]:
     """Number of distinct frames with samples in each row's video, [N]."""
-    pairs = np.unique(np.stack([rows.video_codes, rows.numbers("frame_index")]), axis=1)
-    return np.bincount(pairs[0], minlength=1)[rows.video_codes] if len(rows) else rows.video_codes
+    return _distinct(rows.video_codes, rows.numbers("frame_index"))
 
 
 def _too_many_frames(rows: Rows) -> Mask:
@@ -61,38 +54,26 @@ def _too_many_frames(rows: Rows) -> Mask:
 
 def _in_two_splits(rows: Rows) -> Mask:
     """The first row of each image that is in two splits."""
-    image, split = _codes(rows["pixels"]), _codes(rows["split"])
-    pairs = np.unique(np.stack([image, split]), axis=1)
-    return _first_of(image, np.bincount(pairs[0], minlength=1)[image] > 1) if len(rows) else np.zeros(0, bool)
+    image = codes(rows["pixels"])
+    return _first_of(image, _distinct(image, codes(rows["split"])) > 1)
 
 
 def _other_splits(rows: Rows) -> dict[str, Any]:
     found = rows.table.select(["pixels", "split"]).group_by("pixels").aggregate([("split", "distinct")])
     at = pc.index_in(rows["pixels"], value_set=found["pixels"])
-    splits = found["split_distinct"].take(at)
-    return {"splits": _Joined(splits)}
+    return {"splits": Converted(found["split_distinct"].take(at), lambda splits: " and ".join(sorted(splits)))}
 
 
-class _Joined:
-    """A column of lists of strings, each joined into one string."""
-
-    def __init__(self, column: "pa.ChunkedArray[Any]") -> None:
-        self._column = column
-
-    def __getitem__(self, position: int) -> str:
-        return " and ".join(sorted(self._column[position].as_py()))
-
-
-def _codes(column: Any) -> NDArray[np.int64]:
-    encoded: Any = pc.dictionary_encode(column.combine_chunks())
-    return np.asarray(encoded.indices.to_numpy(), np.int64)
+def _distinct(group: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number of distinct values in each row's group, [N]."""
+    pairs = np.unique(np.stack([group, values]), axis=1)
+    return np.bincount(pairs[0])[group] if len(group) else group
 
 
 def _first_of(group: NDArray[np.int64], broken: Mask) -> Mask:
     """The first broken row of each group that has one."""
     first = np.zeros(len(group), bool)
-    positions = np.flatnonzero(broken)
-    first[positions[np.unique(group[positions], return_index=True)[1]]] = True
+    first[first_rows(group, broken)] = True
     return first
 
 

@@ -4,13 +4,13 @@ A check is a function of all rows, as in `row_checks`; values beyond the bounds 
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
+from facemill.manifests.checks.columns import Mask, first_rows, pc
+from facemill.manifests.checks.face_rules import sides
 from facemill.manifests.checks.framing import geometry_tells
 from facemill.manifests.checks.sample_rows import Rows
 from facemill.manifests.checks.seen import THUMBNAIL, Seen
@@ -20,10 +20,6 @@ from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE
 
 __all__ = ["implausible"]
 
-pc: Any = pyarrow.compute
-"""Untyped: the stubs support neither columns of two types nor nulls."""
-
-Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 FULL = 0.98
@@ -52,7 +48,6 @@ def implausible(rows: Rows, videos: pa.Table | None, seen: Seen) -> Iterator[Pro
         return
     yield from _odd_samples(rows, seen)
     yield from _coverage(rows)
-    yield from _faint_methods(rows)
     yield from _jumps(rows, seen)
     yield from geometry_tells(rows)
     yield from _colours(rows, seen)
@@ -80,9 +75,8 @@ def _odd_samples(rows: Rows, seen: Seen) -> Iterator[Problem]:
         ("video_shard", "samples of", "are in another shard than its first", _elsewhere(rows), every),
         ("real_is_fake", "images of the real", "are identical to those of a fake", _also_fakes(rows), real),
     ):
-        counts = np.bincount(rows.video_codes[among & odd], minlength=rows.video_codes.max() + 1)
-        totals = np.bincount(rows.video_codes[among], minlength=len(counts))
-        for position in _first_rows(rows.video_codes, counts > 0):
+        counts, totals = (np.bincount(rows.video_codes[those]) for those in (among & odd, among))
+        for position in first_rows(rows.video_codes, among & odd):
             video = rows.video_codes[position]
             message = f"{counts[video]} of {totals[video]} {things} {_word(rows, 'video_id', position)} {what}"
             yield Problem(SAMPLES_FILE, message, check=check)
@@ -118,33 +112,26 @@ def _video_coverage(rows: Rows) -> tuple[NDArray[np.int64], Floats]:
 
 
 def _coverage(rows: Rows) -> Iterator[Problem]:
-    """Videos whose masks are much larger or smaller than those of their method's other videos."""
+    """Methods whose masks are nearly empty, and videos whose masks are much larger or smaller than the method's."""
     positions, medians = _video_coverage(rows)
     methods = rows["method"].to_numpy()[positions]
     logs = np.log(medians + FAINT / 2)  # the offset keeps the logarithm of empty masks finite
     for method in dict.fromkeys(methods):
         members = np.flatnonzero(methods == method)
+        if (usual := float(np.median(medians[members]))) < FAINT:
+            message = f"the masks of method {method} cover {usual:.2%} of the crop in the median video"
+            yield Problem(SAMPLES_FILE, message, check="faint_method")
         if len(members) < LEAST_VIDEOS:
             continue
         off = logs[members] - np.median(logs[members])
         spread = 1.4826 * np.median(np.abs(off))
         bound = max(OUTLIER_SIGMAS * spread, np.log(OUTLIER_FACTOR))
-        usual = np.median(medians[members])
         for member in members[np.abs(off) > bound]:
             video = _word(rows, "video_id", positions[member])
             message = (
                 f"the masks of video {video} cover {medians[member]:.1%} of the crop, those of {method} {usual:.1%}"
             )
             yield Problem(SAMPLES_FILE, message, check="coverage_outlier")
-
-
-def _faint_methods(rows: Rows) -> Iterator[Problem]:
-    positions, medians = _video_coverage(rows)
-    methods = rows["method"].to_numpy()[positions]
-    for method in dict.fromkeys(methods):
-        if (usual := float(np.median(medians[methods == method]))) < FAINT:
-            message = f"the masks of method {method} cover {usual:.2%} of the crop in the median video"
-            yield Problem(SAMPLES_FILE, message, check="faint_method")
 
 
 # Images -----------------------------------------------------------------------------------------------
@@ -186,20 +173,17 @@ def _jumps(rows: Rows, seen: Seen) -> Iterator[Problem]:
     before, after = order[:-1], order[1:]
     same = (rows.tracks[before] == rows.tracks[after]) & ~rows.cropped[before]
     before, after = before[same], after[same]
-    boxes = rows.numbers("bbox").astype(np.float64)
-    side = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(axis=1), 1e-9)
+    side = np.maximum(sides(rows).max(axis=1), 1e-9)
     ratio = np.maximum(side[before] / side[after], side[after] / side[before])
     alike = seen.alike(before, after)
     for check, odd, figure, what in (
         ("size_jump", ratio > SIZE_JUMP, ratio, "the face grows or shrinks {0:.1f}-fold"),
         ("appearance_jump", alike < APPEARANCE_JUMP, alike, "the image changes (correlation {0:.2f})"),
     ):
-        for place in _first_rows(rows.tracks[after], _any_by(rows.tracks[after], odd), odd):
-            position = after[place]
-            frame = rows.numbers("frame_index")[before[place]]
+        for place in first_rows(rows.tracks[after], odd):
+            row, frame = rows.values(int(after[place])), rows.numbers("frame_index")[before[place]]
             message = f"from frame {frame} of its track to this one {what.format(figure[place])}"
-            row, sample = rows.numbers("row")[position], _word(rows, "sample_id", position)
-            yield Problem(_word(rows, "shard", position), message, int(row), sample, check=check)
+            yield Problem(row["shard"], message, row["row"], row["sample_id"], check=check)
 
 
 # Colours ---------------------------------------------------------------------------------------------
@@ -221,23 +205,6 @@ def _colours(rows: Rows, seen: Seen) -> Iterator[Problem]:
             if len(count) >= LEAST_VIDEOS and abs(usual) > COLOUR_SHIFT and together:
                 message = f"edges of crops of {method} differ by {usual:+.1f} levels of {name} from their originals"
                 yield Problem(SAMPLES_FILE, message, check="colour_tells")
-
-
-# ------------------------------------------------------------------------------------------------------
-
-
-def _first_rows(group: NDArray[np.int64], wanted: Mask, rows: Mask | None = None) -> list[int]:
-    """The first position of each wanted group, among `rows` only if given."""
-    positions = np.arange(len(group)) if rows is None else np.flatnonzero(rows)
-    codes, first = np.unique(group[positions], return_index=True)
-    return [int(position) for code, position in zip(codes, positions[first], strict=True) if wanted[code]]
-
-
-def _any_by(group: NDArray[np.int64], rows: Mask) -> Mask:
-    """For each group number, whether any of its rows is in `rows`."""
-    found = np.zeros(int(group.max(initial=-1)) + 1, bool)
-    found[group[rows]] = True
-    return found
 
 
 def _word(rows: Rows, name: str, position: int) -> str:

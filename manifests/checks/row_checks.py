@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from facemill.manifests.checks.columns import Converted, broken_rows, pc
 from facemill.manifests.checks.face_rules import (
     HALF_PIXEL,
     box_outside,
@@ -23,12 +23,9 @@ from facemill.manifests.checks.face_rules import (
 )
 from facemill.manifests.checks.sample_rows import Rows, differs
 from facemill.manifests.codes import LabelSource, MaskKind
-from facemill.manifests.problem import SHOWN, Problem
+from facemill.manifests.problem import Problem
 
-__all__ = ["ROW_CHECKS", "RowCheck", "check_rows", "row_problems"]
-
-pc: Any = pyarrow.compute
-"""Untyped: the stubs support neither columns of two types nor nulls."""
+__all__ = ["ROW_CHECKS", "RowCheck", "check_rows"]
 
 Mask = Any  # NDArray[np.bool_], [N]: too complex for type inference
 
@@ -60,21 +57,13 @@ def check_rows(rows: Rows, checks: "tuple[RowCheck, ...] | None" = None) -> Iter
     """All faults of the rows, check by check."""
     with np.errstate(all="ignore"):
         for check in ROW_CHECKS if checks is None else checks:
-            yield from row_problems(rows, check)
-
-
-def row_problems(rows: Rows, check: RowCheck) -> Iterator[Problem]:
-    """The rows that break one rule; if there are more than `SHOWN`, only the first, with a count."""
-    broken = np.flatnonzero(check.broken(rows))
-    if not len(broken):
-        return
-    extra = check.extra(rows)
-    shown = broken if len(broken) <= SHOWN else broken[:1]
-    for position in shown.tolist():
-        row = rows.values(position)
-        values = {**row, **{name: column[position] for name, column in extra.items()}, "recipe": rows.recipe}
-        message = check.sentence.format(**values)
-        yield Problem(row["shard"], message, row["row"], row["sample_id"], check.name, len(broken) - len(shown))
+            shown = list(broken_rows(check.broken(rows)))
+            extra = check.extra(rows) if shown else {}
+            for position, more in shown:
+                row = rows.values(position)
+                values = {**row, **{name: column[position] for name, column in extra.items()}, "recipe": rows.recipe}
+                message = check.sentence.format(**values)
+                yield Problem(row["shard"], message, row["row"], row["sample_id"], check.name, more)
 
 
 # Names and numbers ------------------------------------------------------------------------------------
@@ -105,7 +94,11 @@ def _unlike_video(name: str) -> Callable[[Rows], Mask]:
 
 
 def _video_value(name: str) -> Callable[[Rows], dict[str, Any]]:
-    return lambda rows: {"expected": _Plain(rows.of_video(name))}
+    return lambda rows: {"expected": Converted(rows.of_video(name), _as_recorded)}
+
+
+def _as_recorded(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _odd_label(rows: Rows) -> Mask:
@@ -256,14 +249,3 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
     RowCheck("iou_range", "mask_iou is {mask_iou:g}, which is not from 0 to 1", _outside("mask_iou", 0, 1)),
 )  # fmt: skip
 """All rules for single rows."""
-
-
-class _Plain:
-    """A column whose values are converted to Python."""
-
-    def __init__(self, column: Any) -> None:
-        self._column = column
-
-    def __getitem__(self, position: int) -> Any:
-        value = self._column[position].as_py()
-        return tuple(value) if isinstance(value, list) else value

@@ -18,13 +18,12 @@ from facemill.manifests.checks.bounded import LARGEST_SIDE, image_fault, image_s
 from facemill.manifests.checks.seen import SEEN, see
 from facemill.manifests.codes import MaskKind
 from facemill.manifests.records import SampleRecord
-from facemill.manifests.shards.base import EncodedSample, image_suffix
+from facemill.manifests.shards.base import IMAGE_SUFFIXES, EncodedSample, image_suffix
 
 __all__ = ["ImageCheck"]
 
 COVERAGE = 1e-6
 """Tolerance for a share of pixels that is stored as float32."""
-SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 Fault = tuple[str, str]
 """Name of a check, and its message."""
@@ -69,7 +68,7 @@ class ImageCheck:
             yield "image_decodes", f"the image {self._why_not(sample.image)}"
         elif image.shape != (self.size, self.size, 3) or image.dtype != np.uint8:
             yield "image_shape", f"the image is {_shape(image)}, not {self._expected('3 channels')}"
-        if image is not None and _suffix(sample.image) != SUFFIXES[self.encoding]:
+        if image is not None and _suffix(sample.image) != IMAGE_SUFFIXES[self.encoding]:
             yield (
                 "image_format",
                 f"the image is a {_suffix(sample.image)[1:]}, but the recipe's format is {self.encoding}",

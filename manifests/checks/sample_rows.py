@@ -7,20 +7,14 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 from pydantic import AfterValidator, PositiveInt, TypeAdapter, ValidationError
 
 from facemill import DatasetError
+from facemill.manifests.checks.columns import Column, Mask, codes, joined, mask, pc, places
 from facemill.registry import SHARD_FORMATS, nearest
 
 __all__ = ["RecipeFacts", "Rows", "differs", "recipe_facts"]
-
-pc: Any = pyarrow.compute
-"""Untyped: the stubs support neither columns of two types nor nulls."""
-
-Column = Any  # pa.ChunkedArray or pa.Array: the stubs have no common type
-Mask = NDArray[np.bool_]
 
 
 def _known_format(name: str) -> str:
@@ -139,25 +133,23 @@ class Rows:
 
     def equal(self, name: str, value: str | int) -> Mask:
         """Whether the column equals the value, [N]."""
-        return _mask(pc.equal(self.table[name], value))
+        return mask(pc.equal(self.table[name], value))
 
     def known(self, name: str) -> Mask:
         """Whether the column is not null, [N]."""
-        return _mask(pc.is_valid(self.table[name]))
+        return mask(pc.is_valid(self.table[name]))
 
     @cached_property
     def video_row(self) -> NDArray[np.int64]:
         """Row of each sample's video in videos.parquet, -1 if missing, [N]."""
-        return _places(self.table["video_id"], self._videos["video_id"])
+        return places(self.table["video_id"], self._videos["video_id"])
 
     @cached_property
     def original(self) -> NDArray[np.int64]:
         """Position of the original's sample of the same track and matching frame, -1 if there is none, [N]."""
         frame = pc.subtract(self.table["frame_index"], self.table["pair_offset"])
-        return _places(
-            _key(self.table["source_id"], frame, self.table["track_id"]),
-            _key(self.table["video_id"], self.table["frame_index"], self.table["track_id"]),
-        )
+        there = joined(self["video_id"], self["frame_index"], self["track_id"])
+        return places(joined(self["source_id"], frame, self["track_id"]), there)
 
     @cached_property
     def paired(self) -> Mask:
@@ -167,9 +159,9 @@ class Rows:
     @cached_property
     def apart(self) -> Mask:
         """Whether a sample's original is in another split, or in none, and so may lack samples of its frames, [N]."""
-        row = _places(self.table["source_id"], self._videos["video_id"])
+        row = places(self.table["source_id"], self._videos["video_id"])
         split = pc.take(self._videos["split"], pa.array(row, mask=row < 0))
-        return _mask(pc.not_equal(split, self.table["split"]))
+        return mask(pc.not_equal(split, self.table["split"]))
 
     @cached_property
     def cropped(self) -> Mask:
@@ -179,13 +171,12 @@ class Rows:
     @cached_property
     def tracks(self) -> NDArray[np.int64]:
         """Number of each row's (video, track) pair, [N]."""
-        keys = pc.binary_join_element_wise(self["video_id"], pc.cast(self["track_id"], pa.string()), "/")
-        return _codes(keys)
+        return codes(joined(self["video_id"], self["track_id"]))
 
     @cached_property
     def video_codes(self) -> NDArray[np.int64]:
         """Number of each row's video, [N]."""
-        return _codes(self["video_id"])
+        return codes(self["video_id"])
 
     def of_video(self, name: str) -> Column:
         """A column of each sample's video, null if the video is unknown."""
@@ -208,8 +199,8 @@ def differs(left: Column, right: Column) -> Mask:
         return np.asarray(~((left == right) | ((left != left) & (right != right))).all(axis=1), bool)
     if pa.types.is_floating(left.type):  # NaN equals NaN here
         nan = pc.and_(pc.fill_null(pc.is_nan(left), False), pc.fill_null(pc.is_nan(right), False))
-        return _mask(pc.and_not(_unequal(left, right), nan))
-    return _mask(_unequal(left, right))
+        return mask(pc.and_not(_unequal(left, right), nan))
+    return mask(_unequal(left, right))
 
 
 def _unequal(left: Column, right: Column) -> Column:
@@ -225,22 +216,3 @@ def _scalars(column: Column) -> Column:
             return np.array([row.as_py() or [np.nan] * size for row in column])
         return np.asarray(column.flatten().to_numpy()).reshape(-1, size)
     return pc.binary_join(column.cast(pa.list_(pa.string())), "\x1f") if isinstance(column, pa.ListArray) else column
-
-
-def _key(video: Column, frame: Column, track: Column) -> Column:
-    return pc.binary_join_element_wise(video, pc.cast(frame, pa.string()), pc.cast(track, pa.string()), "/")
-
-
-def _places(values: Column, among: Column) -> NDArray[np.int64]:
-    found = pc.index_in(values, value_set=among, skip_nulls=True)
-    return np.asarray(pc.fill_null(found, -1).to_numpy(), np.int64)
-
-
-def _codes(values: Column) -> NDArray[np.int64]:
-    combined = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    encoded: Any = pc.dictionary_encode(combined)
-    return np.asarray(encoded.indices.to_numpy(), np.int64)
-
-
-def _mask(values: Column) -> Mask:
-    return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), bool)

@@ -2,19 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 import xxhash
 from numpy.typing import NDArray
 
-__all__ = ["SEEN", "THUMBNAIL", "Seen", "see"]
+from facemill.manifests.checks.columns import places
 
-pc: Any = pyarrow.compute
-"""Untyped: the stubs support neither columns of two types nor nulls."""
+__all__ = ["SEEN", "THUMBNAIL", "Seen", "see"]
 
 THUMBNAIL = 8
 """Side of the thumbnails, pixels."""
@@ -50,7 +47,7 @@ class Seen:
     def of(cls, shards: Sequence[tuple[pa.Table, NDArray[np.void]]], samples: pa.Table) -> "Seen":
         """Arrange what was seen in the shards in the order of a table's rows."""
         ids = pa.chunked_array([found["sample_id"].combine_chunks() for found, _ in shards], pa.string())
-        at = np.asarray(pc.fill_null(pc.index_in(samples["sample_id"], value_set=ids), -1).to_numpy(), np.int64)
+        at = places(samples["sample_id"], ids)
         return cls(np.concatenate([*(seen for _, seen in shards), np.zeros(1, SEEN)])[at], at >= 0)
 
     @property

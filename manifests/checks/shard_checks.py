@@ -4,19 +4,18 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
 from facemill import DatasetError
 from facemill.manifests.annotations import Annotations, samples_schema
 from facemill.manifests.checks.bounded import CELL_BYTES, most_bytes
+from facemill.manifests.checks.columns import Column, broken_rows, pc
 from facemill.manifests.checks.sample_checks import ImageCheck
 from facemill.manifests.checks.sample_rows import RecipeFacts, differs
-from facemill.manifests.problem import SHOWN, Problem
+from facemill.manifests.problem import Problem
 from facemill.manifests.records import SampleRecord
 from facemill.manifests.schemas import to_table
 from facemill.manifests.shards import format_of
@@ -24,9 +23,6 @@ from facemill.manifests.shards.dataset import SAMPLES_FILE, ShardInfo
 from facemill.manifests.storage import sha256_of
 
 __all__ = ["ShardFindings", "check_shard"]
-
-pc: Any = pyarrow.compute
-"""Untyped: the stubs support neither columns of two types nor nulls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +72,7 @@ def check_shard(
     samples = to_table(records, samples_schema(annotations))
     problems += _check_places(samples, shard)
     if listed is not None:
-        problems += _compare(shard.path, samples, listed)
-        if "image" in listed.column_names:
-            problems += _compare_places(root, shard.path, samples, listed)
+        problems += _compare(root, shard.path, samples, listed)
     return ShardFindings(problems, samples, images.stacked(len(records)))
 
 
@@ -107,36 +101,28 @@ def _check_places(samples: pa.Table, shard: ShardInfo) -> Iterator[Problem]:
     yield from _rows(shard.path, "shard_split", samples, split, message)
 
 
-def _compare(shard: str, found: pa.Table, listed: pa.Table) -> Iterator[Problem]:
-    """Faults of samples.parquet: samples that are not listed, listed but missing, or listed with other values."""
+def _compare(root: Path, shard: str, found: pa.Table, listed: pa.Table) -> Iterator[Problem]:
+    """Faults of samples.parquet: samples not listed, listed but missing, or listed with other values or places."""
     at = pc.index_in(found["sample_id"], value_set=listed["sample_id"]).combine_chunks()
     unlisted = np.asarray(at.is_null())
     yield from _rows(SAMPLES_FILE, "listed", found, unlisted, f"row {{row}} of {shard} is not listed", by_row=False)
     there = pc.is_in(listed["sample_id"], value_set=found["sample_id"]).to_numpy()
     message = f"row {{row}} of {shard} is listed but missing"
     yield from _rows(SAMPLES_FILE, "there", listed, ~there, message, by_row=False)
-    found, same = found.filter(pa.array(~unlisted)), listed.take(at.drop_null())
+    known = pa.array(~unlisted)
+    found, same = found.filter(known), listed.take(at.drop_null())
     for name in found.column_names:
         other = differs(found[name], same[name])
         message = f"{name} is {{listed!r}}, but {{{name}!r}} in row {{row}} of {shard}"
         yield from _rows(SAMPLES_FILE, f"listed_{name}", found, other, message, by_row=False, listed=same[name])
-
-
-def _compare_places(root: Path, shard: str, found: pa.Table, listed: pa.Table) -> Iterator[Problem]:
-    """Faults of samples.parquet: images that are elsewhere in the shard than it says."""
-    index = format_of(shard).index(root / shard)
-    if index is None:
-        return  # another library has compressed the shard: readers find its images without places
-    at = pc.index_in(found["sample_id"], value_set=listed["sample_id"]).combine_chunks()
-    known = found.filter(at.is_valid())
-    for name, places in index.columns().items():
-        there = pa.chunked_array([places.filter(at.is_valid())])
-        said = listed[name].take(at.drop_null())
-        other = np.zeros(len(known), bool)
+    index = format_of(shard).index(root / shard) if "image" in listed.column_names else None
+    # If another library has compressed the shard, readers find its images without places.
+    for name, places in ({} if index is None else index.columns()).items():
+        there, other = pa.chunked_array([places.filter(known)]), np.zeros(len(found), bool)
         for part in ("offset", "size"):
-            other |= differs(pc.struct_field(there, part), pc.struct_field(said, part))
+            other |= differs(pc.struct_field(there, part), pc.struct_field(same[name], part))
         message = f"its {name} is not where {SAMPLES_FILE} says in {shard}"
-        yield from _rows(SAMPLES_FILE, f"listed_{name}", known, other, message, by_row=False)
+        yield from _rows(SAMPLES_FILE, f"listed_{name}", found, other, message, by_row=False)
 
 
 def _rows(
@@ -147,14 +133,11 @@ def _rows(
     message: str,
     *,
     by_row: bool = True,
-    listed: "pa.ChunkedArray | None" = None,  # type: ignore[type-arg]
+    listed: Column = None,
 ) -> Iterator[Problem]:
-    """A problem for each broken row; if there are more than `SHOWN`, only the first, with a count."""
-    positions = np.flatnonzero(broken)
-    shown = positions if len(positions) <= SHOWN else positions[:1]
-    for position in shown.tolist():
+    """A problem for each row of `broken_rows`."""
+    for position, more in broken_rows(broken):
         [row] = samples.slice(position, 1).to_pylist()
         other = None if listed is None else listed[position].as_py()
         text = message.format(**{**row, "listed": other})
-        more = len(positions) - len(shown)
         yield Problem(file, text, position if by_row else None, row["sample_id"], check, more)

@@ -4,15 +4,14 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
 from facemill import __version__
 from facemill.manifests.checks.bounded import content_of
+from facemill.manifests.checks.columns import Column, codes, first_rows, joined, pc, places
 from facemill.manifests.checks.row_checks import RowCheck, check_rows
 from facemill.manifests.checks.sample_rows import Rows
 from facemill.manifests.problem import Problem
@@ -32,10 +31,15 @@ from facemill.manifests.shards.dataset import (
     DatasetInfo,
 )
 
-__all__ = ["boxes_of", "check_documents", "check_faces", "check_faces_of_samples", "check_strays", "face_problems"]
-
-pc: Any = pyarrow.compute
-"""Untyped: the stubs support neither columns of two types nor nulls."""
+__all__ = [
+    "boxes_of",
+    "check_documents",
+    "check_faces",
+    "check_faces_of_samples",
+    "check_strays",
+    "face_problems",
+    "rows_of",
+]
 
 SAME_POINT, SAME_SCORE = 0.01, 1e-5
 """Tolerances between a sample's face and the detected one, in pixels of the frame, and of its score."""
@@ -51,25 +55,19 @@ def check_faces(faces: pa.Table, least_score: float) -> Iterator[Problem]:
     differ = (counts[0] != counts[1]) | (counts[0] != counts[2])
     yield from face_problems(faces, "faces_counts", "the numbers of boxes, landmarks and scores differ", differ)
     scores = pc.list_flatten(faces["scores"]).to_numpy()
-    odd = np.zeros(len(faces), bool)
-    odd[pc.list_parent_indices(faces["scores"]).to_numpy()[~((scores >= 0) & (scores <= 1))]] = True
-    boxes, owner = boxes_of(faces)
-    odd[owner[~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1))]] = True
-    landmarks = _vectors(faces, "landmarks")
-    odd[pc.list_parent_indices(faces["landmarks"]).to_numpy()[~np.isfinite(landmarks).all(axis=1)]] = True
+    boxes, landmarks = _vectors(faces, "boxes"), _vectors(faces, "landmarks")
+    odd = rows_of(faces, "scores", ~((scores >= 0) & (scores <= 1)))
+    odd |= rows_of(faces, "boxes", ~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)))
+    odd |= rows_of(faces, "landmarks", ~np.isfinite(landmarks).all(axis=1))
     message = "a score is not from 0 to 1, a coordinate is not finite, or a box has no area"
     yield from face_problems(faces, "faces_numbers", message, odd)
     yield from face_problems(faces, "faces_frame", "frame_index is below 0", faces["frame_index"].to_numpy() < 0)
-    faint = np.zeros(len(faces), bool)
-    faint[pc.list_parent_indices(faces["scores"]).to_numpy()[scores < least_score - 1e-6]] = True
+    faint = rows_of(faces, "scores", scores < least_score - 1e-6)
     yield from face_problems(faces, "faces_min_score", f"a score is below the recipe's {least_score:g}", faint)
     named = pc.match_substring_regex(faces["key"], "^[0-9a-f]{16,}$").to_numpy()
     yield from face_problems(faces, "faces_key", "its key is not one of detections", ~np.asarray(named, bool))
-    keys = pc.binary_join_element_wise(faces["video_id"], pc.cast(faces["frame_index"], pa.string()), "/")
-    encoded: Any = pc.dictionary_encode(keys.combine_chunks())
-    codes = encoded.indices.to_numpy()
     again = np.ones(len(faces), bool)
-    again[np.unique(codes, return_index=True)[1]] = False
+    again[first_rows(codes(joined(faces["video_id"], faces["frame_index"])), again)] = False
     yield from face_problems(faces, "faces_twice", "this frame of its video is listed twice", again)
 
 
@@ -87,6 +85,11 @@ def boxes_of(faces: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return _vectors(faces, "boxes"), np.asarray(pc.list_parent_indices(faces["boxes"]).to_numpy(), np.int64)
 
 
+def rows_of(faces: pa.Table, name: str, odd: Column) -> NDArray[np.bool_]:
+    """Rows of faces.parquet [N] that have an odd one among their boxes, landmarks or scores, all of which are [M]."""
+    return np.bincount(pc.list_parent_indices(faces[name]).to_numpy()[odd], minlength=len(faces)) > 0
+
+
 def _vectors(faces: pa.Table, name: str) -> NDArray[np.float32]:
     """The vectors of all faces, [M, size]."""
     size = FACES.field(name).type.value_type.list_size
@@ -95,9 +98,8 @@ def _vectors(faces: pa.Table, name: str) -> NDArray[np.float32]:
 
 def check_faces_of_samples(rows: Rows, faces: pa.Table) -> Iterator[Problem]:
     """If detection ran on a sample's own video, its face is one of those detected in that frame."""
-    seen = pc.binary_join_element_wise(faces["video_id"], pc.cast(faces["frame_index"], pa.string()), "/")
-    wanted = pc.binary_join_element_wise(rows["video_id"], pc.cast(rows["frame_index"], pa.string()), "/")
-    at = np.asarray(pc.fill_null(pc.index_in(wanted, value_set=seen), -1).to_numpy(), np.int64)
+    frames = (joined(table["video_id"], table["frame_index"]) for table in (rows, faces))
+    at = places(*frames)
     looked_at = ~rows.cropped & (~rows.known("pair_offset") | (rows.recipe.detect.on == "each"))
     there = np.flatnonzero(looked_at & (at >= 0))
     counts = pc.list_value_length(faces["boxes"]).to_numpy().astype(np.int64)

@@ -5,17 +5,17 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from facemill import __version__
-from facemill.manifests.annotations import listing_schema
 from facemill.manifests.checks.bounded import content_of, open_parquet, read_table
 from facemill.manifests.problem import Problem
-from facemill.manifests.records import REFERENCE, SPLITS, VideoEntry
-from facemill.manifests.schemas import FACES, FACTS, first_of_each
+from facemill.manifests.records import REFERENCE, VideoEntry
+from facemill.manifests.schemas import FACTS, first_of_each
 from facemill.manifests.shards.dataset import (
     BUILD_FILE,
     DATASET_FILE,
@@ -26,6 +26,7 @@ from facemill.manifests.shards.dataset import (
     STATE_FOLDER,
     VIDEOS_FILE,
     DatasetInfo,
+    split_order,
     state_path,
     state_results,
 )
@@ -86,7 +87,7 @@ def check_state(
     failures: pa.Table | None,
 ) -> Iterator[Problem]:
     """The shards' results, if still present, agree with dataset.json on shards, tables, failures and videos."""
-    paths = sorted(state_results(root), key=lambda path: (_split_order(path.stem.partition("-")[0]), path.name))
+    paths = sorted(state_results(root), key=lambda path: (split_order(path.stem.partition("-")[0])[0], path.name))
     if not paths:
         return
     failed: dict[str, Any] = {}  # a reference fails alike in several shards
@@ -120,15 +121,11 @@ def check_state(
         if counts != expected:
             message = "the shards' results count {} videos, {} of them without samples, but there are {} and {}"
             yield Problem(STATE_FOLDER, message.format(*counts, *expected), check="state_videos")
-    for file, table, schema in (
-        (SAMPLES_FILE, samples, listing_schema(info.annotations) if samples is None else samples.schema),
-        (FACES_FILE, faces, FACES),
-        (FACTS_FILE, facts, FACTS),
-    ):
+    for file, table in ((SAMPLES_FILE, samples), (FACES_FILE, faces), (FACTS_FILE, facts)):
         parts = [_state_table(root, stem, file) for stem in stems]
         if file == FACTS_FILE and not any(part.is_file() for part in parts):
             continue  # earlier versions kept facts in the shards' results
-        if table is not None and not _is_made_of(table, parts, schema):
+        if table is not None and not _is_made_of(table, parts, FACTS if file == FACTS_FILE else table.schema):
             message = f"it differs from the rows of the shards' tables in {STATE_FOLDER}, in the order of the shards"
             yield Problem(file, message, check="state_merged")
         if table is None and file == FACTS_FILE:
@@ -174,15 +171,10 @@ def _described(root: Path) -> str | None:
 
 
 def _description(table: Path) -> tuple[int | None, int, str, str]:
-    return _rows_of(table), table.stat().st_size, sha256_of(table), footer_digest(table)
-
-
-def _rows_of(table: Path) -> int | None:
-    try:
-        with open_parquet(table) as file:
-            return int(file.metadata.num_rows)
-    except (pa.ArrowException, OSError, ValueError):
-        return None
+    rows = None
+    with suppress(pa.ArrowException, OSError, ValueError), open_parquet(table) as file:
+        rows = int(file.metadata.num_rows)
+    return rows, table.stat().st_size, sha256_of(table), footer_digest(table)
 
 
 def _state_table(root: Path, shard_id: str, kind: str) -> Path:
@@ -203,7 +195,3 @@ def _is_made_of(table: pa.Table, parts: list[Path], schema: pa.Schema) -> bool:
     except Exception:  # reported by `_check_result`
         return False
     return start == len(table)
-
-
-def _split_order(split: str) -> int:
-    return SPLITS.index(split) if split in SPLITS else len(SPLITS)

@@ -26,31 +26,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from facemill import DatasetError, ManifestError
 from facemill.manifests.annotations import listing_schema, samples_schema
+from facemill.manifests.checks import dataset_checks, facts_checks, side_checks
 from facemill.manifests.checks.bounded import read_table
-from facemill.manifests.checks.dataset_checks import (
-    SHARD_PATH,
-    check_accounts,
-    check_counts,
-    check_failures,
-    check_manifest,
-    check_masks_recorded,
-    check_order,
-    check_shard_list,
-    check_splits,
-    unknown_videos,
-)
-from facemill.manifests.checks.facts_checks import (
-    check_faces_by_facts,
-    check_facts,
-    check_failures_by_facts,
-    check_frames_accounted,
-    check_pair_colours,
-    check_rows_by_facts,
-)
+from facemill.manifests.checks.columns import pc, places, words
+from facemill.manifests.checks.dataset_checks import SHARD_PATH
 from facemill.manifests.checks.framing import framing_tells
 from facemill.manifests.checks.group_checks import GROUP_CHECKS
 from facemill.manifests.checks.plausibility import implausible
@@ -58,7 +40,6 @@ from facemill.manifests.checks.row_checks import check_rows
 from facemill.manifests.checks.sample_rows import RecipeFacts, Rows, recipe_facts
 from facemill.manifests.checks.seen import Seen
 from facemill.manifests.checks.shard_checks import ShardFindings, check_shard
-from facemill.manifests.checks.side_checks import check_documents, check_faces, check_faces_of_samples, check_strays
 from facemill.manifests.checks.state_checks import check_build, check_state
 from facemill.manifests.problem import Problem, VerifyReport, condense
 from facemill.manifests.records import VideoEntry
@@ -77,9 +58,6 @@ from facemill.manifests.shards.dataset import (
 )
 
 __all__ = ["Problem", "VerifyReport", "verify"]
-
-pc: Any = pyarrow.compute
-"""Untyped: the stubs support neither columns of two types nor nulls."""
 
 UNREADABLE = (ManifestError, pa.ArrowException, OSError, ValueError, TypeError, LookupError, MemoryError)
 """Exceptions raised by reading a damaged table."""
@@ -125,50 +103,45 @@ class _Verification:
         self.warnings: list[Problem] = []
 
     def run(self, threads: int) -> VerifyReport:
-        videos, samples, failures, faces = (
-            self._table(name, schema)
-            for name, schema in (
-                (VIDEOS_FILE, VIDEOS), (SAMPLES_FILE, self.schema), (FAILURES_FILE, FAILURES), (FACES_FILE, FACES),
-            )
-        )  # fmt: skip
-        facts = self._table(FACTS_FILE, FACTS) if (self.root / FACTS_FILE).exists() else None
-        entries: list[VideoEntry] = [] if videos is None else from_table(videos, VideoEntry)
-        self._check(DATASET_FILE, lambda: check_shard_list(self.root, self.info, self.recipe))
-        if videos is not None:
-            self._check(VIDEOS_FILE, lambda: check_manifest(entries))
-        if samples is not None:
-            self._check(SAMPLES_FILE, lambda: check_splits(entries, samples))
-            self._check(SAMPLES_FILE, lambda: check_order(self.info, samples))
-            if facts is not None:
-                self._check(FACTS_FILE, lambda: check_facts(facts, entries, samples))
-                self._check(FACTS_FILE, lambda: check_pair_colours(entries, facts), warn=True)
-        if facts is not None and faces is not None:
-            self._check(FACES_FILE, lambda: check_faces_by_facts(faces, facts))
-        if facts is not None and failures is not None:
-            self._check(FAILURES_FILE, lambda: check_failures_by_facts(failures, facts))
-        if samples is not None and failures is not None:
-            self._check(DATASET_FILE, lambda: check_counts(self.info, failures, samples))
-            self._check(FAILURES_FILE, lambda: check_failures(failures, samples))
-            if videos is not None:
-                self._check(VIDEOS_FILE, lambda: check_accounts(entries, failures, samples))
-        if faces is not None:
-            self._check(FACES_FILE, lambda: check_faces(faces, self.recipe.detect.min_score))
-            if videos is not None:
-                self._check(FACES_FILE, lambda: self._check_face_videos(faces, entries))
-        self._check(DATASET_FILE, lambda: check_state(self.root, self.info, entries, samples, faces, facts, failures))
-        self._check(DATASET_FILE, lambda: check_build(self.root, self.info, entries))
+        root, info = self.root, self.info
+        videos, samples = self._table(VIDEOS_FILE, VIDEOS), self._table(SAMPLES_FILE, self.schema)
+        failures, faces = self._table(FAILURES_FILE, FAILURES), self._table(FACES_FILE, FACES)
+        facts = self._table(FACTS_FILE, FACTS) if (root / FACTS_FILE).exists() else None
+        known = None if videos is None else from_table(videos, VideoEntry)
+        entries = known or []
+        self._check(DATASET_FILE, dataset_checks.check_shard_list, root, info, self.recipe)
+        self._check(VIDEOS_FILE, dataset_checks.check_manifest, known)
+        self._check(SAMPLES_FILE, dataset_checks.check_splits, entries, samples)
+        self._check(SAMPLES_FILE, dataset_checks.check_order, info, samples)
+        self._check(FACTS_FILE, facts_checks.check_facts, facts, entries, samples)
+        self._check(FACTS_FILE, facts_checks.check_pair_colours, entries, facts, warn=True)
+        self._check(FACES_FILE, facts_checks.check_faces_by_facts, faces, facts)
+        self._check(FAILURES_FILE, facts_checks.check_failures_by_facts, failures, facts)
+        self._check(DATASET_FILE, dataset_checks.check_counts, info, failures, samples)
+        self._check(FAILURES_FILE, dataset_checks.check_failures, failures, samples)
+        self._check(VIDEOS_FILE, dataset_checks.check_accounts, known, failures, samples)
+        self._check(FACES_FILE, side_checks.check_faces, faces, self.recipe.detect.min_score)
+        self._check(FACES_FILE, _check_face_videos, faces, known)
+        self._check(DATASET_FILE, lambda: check_state(root, info, entries, samples, faces, facts, failures))
+        self._check(DATASET_FILE, check_build, root, info, entries)
         found = self._check_shards(samples, threads)
         self._check_samples(samples, videos, failures, faces, facts, found)
-        self._check(DATASET_FILE, lambda: check_documents(self.root, self.info))
-        self._check(DATASET_FILE, lambda: check_strays(self.root, self.info), warn=True)
+        self._check(DATASET_FILE, side_checks.check_documents, root, info)
+        self._check(DATASET_FILE, side_checks.check_strays, root, info, warn=True)
         counts = len(found), sum(len(findings.samples) for findings in found), len({v.video_id for v in entries})
         return VerifyReport(condense(self.problems), *counts, condense(self.warnings))
 
-    def _check(self, file: str, check: Callable[[], Iterable[Problem]], *, warn: bool = False) -> None:
-        """Collect a check's findings; an exception raised by the check is itself a finding."""
+    def _check(self, file: str, check: Callable[..., Iterable[Problem]], *needed: Any, warn: bool = False) -> None:
+        """Collect a check's findings; an exception raised by the check is itself a finding.
+
+        Args:
+            needed: its arguments; a check that needs a table that cannot be read, which is None, is left out.
+        """
+        if any(value is None for value in needed):
+            return
         findings = self.warnings if warn else self.problems
         try:
-            findings.extend(check())
+            findings.extend(check(*needed))
         except Exception as error:
             self.problems.append(_unchecked(file, error))
 
@@ -194,10 +167,6 @@ class _Verification:
         if more := sorted(there.difference(known.names)):
             message = f"it has columns that no build writes: {', '.join(more)[:200]}"
             self.warnings.append(Problem(name, message, check="stray_column"))
-
-    def _check_face_videos(self, faces: pa.Table, entries: list[VideoEntry]) -> Iterator[Problem]:
-        found = {str(video_id) for video_id in pc.unique(faces["video_id"]).to_pylist()}
-        return unknown_videos(FACES_FILE, found, {entry.video_id for entry in entries})
 
     def _check_shards(self, samples: pa.Table | None, threads: int) -> list[ShardFindings]:
         """Read the shards in parallel and collect findings in order; one more than `threads` is in flight."""
@@ -238,17 +207,13 @@ class _Verification:
         seen = Seen.of([(findings.samples, findings.seen) for findings in found], samples)
         samples = samples.append_column("pixels", seen.pixels)
         rows = Rows(samples, entries, self.recipe, () if failures is None else _incomplete(failures))
-        self._check(SAMPLES_FILE, lambda: check_rows(rows))
-        self._check(SAMPLES_FILE, lambda: check_rows(rows, GROUP_CHECKS))
-        self._check(SAMPLES_FILE, lambda: framing_tells(rows))
-        if failures is not None:
-            self._check(SAMPLES_FILE, lambda: check_masks_recorded(rows, failures))
-        if facts is not None:
-            self._check(SAMPLES_FILE, lambda: check_rows_by_facts(rows, facts))
-        if facts is not None and failures is not None:
-            self._check(SAMPLES_FILE, lambda: check_frames_accounted(rows, entries, failures, facts))
-        if faces is not None:
-            self._check(FACES_FILE, lambda: check_faces_of_samples(rows, faces))
+        self._check(SAMPLES_FILE, check_rows, rows)
+        self._check(SAMPLES_FILE, check_rows, rows, GROUP_CHECKS)
+        self._check(SAMPLES_FILE, framing_tells, rows)
+        self._check(SAMPLES_FILE, dataset_checks.check_masks_recorded, rows, failures)
+        self._check(SAMPLES_FILE, facts_checks.check_rows_by_facts, rows, facts)
+        self._check(SAMPLES_FILE, facts_checks.check_frames_accounted, rows, entries, failures, facts)
+        self._check(FACES_FILE, side_checks.check_faces_of_samples, rows, faces)
         self._check(SAMPLES_FILE, lambda: implausible(rows, videos, seen), warn=True)
 
 
@@ -261,18 +226,22 @@ def _schema_of_samples(root: Path, info: DatasetInfo) -> pa.Schema:
     return (listing_schema if places else samples_schema)(info.annotations)
 
 
+def _check_face_videos(faces: pa.Table, entries: list[VideoEntry]) -> Iterator[Problem]:
+    known = {entry.video_id for entry in entries}
+    return dataset_checks.unknown_videos(FACES_FILE, words(faces["video_id"]), known)
+
+
 def _incomplete(failures: pa.Table) -> set[str]:
     """Videos of which an environment's fault cost single frames: damaged samples that could not be made again."""
     lost = pc.and_(failures["retryable"], pc.greater(failures["frames"], 0))
-    return {str(video_id) for video_id in failures["video_id"].filter(lost).to_pylist()}
+    return words(failures["video_id"].filter(lost))
 
 
 def _rows_by_shard(samples: pa.Table | None, shards: list[ShardInfo]) -> dict[str, pa.Table]:
     """Split the rows of samples.parquet by shard."""
     if samples is None:
         return {}
-    places = pc.index_in(samples["shard"], value_set=pa.array([shard.path for shard in shards], pa.string()))
-    numbers = np.asarray(pc.fill_null(places, -1).to_numpy())
+    numbers = places(samples["shard"], pa.array([shard.path for shard in shards], pa.string()))
     order = np.argsort(numbers, kind="stable")
     starts = np.searchsorted(numbers[order], np.arange(len(shards) + 1))
     return {shard.path: samples.take(order[starts[number] : starts[number + 1]]) for number, shard in enumerate(shards)}

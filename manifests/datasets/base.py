@@ -5,8 +5,7 @@ import inspect
 import posixpath
 import re
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import ClassVar
 
@@ -15,7 +14,7 @@ from facemill.manifests.records import VideoEntry
 from facemill.manifests.scanning.scan_report import Count, ScanReport
 from facemill.manifests.sequences import is_image
 
-__all__ = ["UNASSIGNED", "DatasetAdapter", "choose_quality", "image_folder", "make_video_id", "make_video_ids"]
+__all__ = ["UNASSIGNED", "DatasetAdapter", "choose_quality", "digest_of", "image_folder", "make_video_id", "plain_name"]
 
 UNASSIGNED = ""
 """Split of an entry that has not been assigned one."""
@@ -73,24 +72,13 @@ def make_video_id(dataset: str, method: str, quality: str, path: str, stem: str 
     ends in eight hex digits of the path's SHA-256.
     """
     wanted = "-".join((dataset, method, quality, PurePosixPath(path).stem if stem is None else stem))
-    cleaned = re.sub(r"[^A-Za-z0-9_-]", "_", wanted)
-    if cleaned == wanted:
-        return wanted
-    return f"{cleaned}-{_digest(path)}"
+    cleaned = plain_name(wanted)
+    return wanted if cleaned == wanted else f"{cleaned}-{digest_of(path)}"
 
 
-def make_video_ids(dataset: str, names: Sequence[tuple[str, str, str, str]]) -> list[str]:
-    """Ids for each (method, quality, path, stem), as `make_video_id`, but unique for distinct paths.
-
-    If two would coincide (`a.mov` and `a.mkv`, or a hyphen within a method), both end in eight hex digits of
-    their path's SHA-256.
-    """
-    ids = [make_video_id(dataset, *name) for name in names]
-    counts = Counter(ids)
-    return [
-        video_id if counts[video_id] == 1 else f"{video_id}-{_digest(path)}"
-        for video_id, (_, _, path, _) in zip(ids, names, strict=True)
-    ]
+def plain_name(text: str) -> str:
+    """The text with `_` for characters other than `A-Za-z0-9_-`."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", text)
 
 
 def image_folder(path: str) -> str | None:
@@ -112,5 +100,6 @@ def choose_quality(present: Iterable[str], asked: str | None) -> str:
     return asked or known[0]
 
 
-def _digest(path: str) -> str:
+def digest_of(path: str) -> str:
+    """Eight hex digits of a path's SHA-256."""
     return hashlib.sha256(path.encode()).hexdigest()[:8]

@@ -7,7 +7,7 @@ from typing import ClassVar
 from facemill import ManifestError
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import Listing, is_video, list_files
+from facemill.manifests.scanning.listing import Listing, list_files
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["TEST_LIST", "CelebDF2"]
@@ -48,15 +48,10 @@ class CelebDF2(DatasetAdapter):
         """As `DatasetAdapter.find`."""
         listing = list_files(root)
         report = ScanReport(listing.root, self.published)
-        drafts = []
-        for path in listing.paths:
-            if match := _match(path):
-                drafts.append(_draft(path, match))
-            elif is_video(path):
-                report.unknown.append(path)
+        drafts = [_draft(path, match) for path in listing.paths if (match := _match(path))]
         if official and drafts:
             drafts = _split(drafts, listing, report)
-        enter(report, self.name, drafts, quality, official=official)
+        enter(report, self.name, drafts, quality, official=official, listing=listing)
         return report
 
 

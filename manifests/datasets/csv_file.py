@@ -2,12 +2,21 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from facemill import ManifestError
-from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter, choose_quality, image_folder, make_video_ids
+from facemill.manifests.datasets.base import (
+    UNASSIGNED,
+    DatasetAdapter,
+    choose_quality,
+    digest_of,
+    image_folder,
+    make_video_id,
+    plain_name,
+)
 from facemill.manifests.datasets.table_paths import TablePaths
 from facemill.manifests.records import SPLITS, VideoEntry
 from facemill.manifests.scanning.listing import Listing, is_video, list_folders_of, one_form
@@ -15,7 +24,7 @@ from facemill.manifests.scanning.scan_report import ScanReport
 from facemill.manifests.scanning.splits import split_named
 from facemill.manifests.tables import read_table
 
-__all__ = ["CsvFile"]
+__all__ = ["CsvFile", "Row", "make_entries"]
 
 _COLUMNS = ("path", "label", "method", "source", "split", "subject", "quality", "mask")
 _LABELS = dict.fromkeys(("0", "0.0", "false", "real", "original", "pristine"), 0)
@@ -23,18 +32,18 @@ _LABELS |= dict.fromkeys(("1", "1.0", "true", "fake", "forged", "manipulated"), 
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
     """A row of the table; `path`, `mask` and `source_path` are relative to the root, `source` may be a stem."""
 
     path: str
     label: int
     method: str
     quality: str
-    split: str
-    source: str | None
-    source_path: str | None
-    subjects: tuple[str, ...]
-    mask: str | None
+    split: str = UNASSIGNED
+    source: str | None = None
+    source_path: str | None = None
+    subjects: tuple[str, ...] = ()
+    mask: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,8 +87,8 @@ class CsvFile(DatasetAdapter):
             rows = [row for row in rows if row.quality == quality]
         rows = _unique(rows, report)
         report.missing = sorted({path for row in rows for path in (row.path, row.mask) if path} - listing.present)
-        dataset = re.sub(r"[^A-Za-z0-9_-]", "_", PurePosixPath(root).stem)
-        report.entries = _entries([row for row in rows if row.path in listing.present], dataset, official, report)
+        rows = [row if official else replace(row, split=UNASSIGNED) for row in rows if row.path in listing.present]
+        report.entries = make_entries(rows, plain_name(PurePosixPath(root).stem), report)
         return report
 
     def family(self, entry: VideoEntry) -> str | None:
@@ -87,9 +96,17 @@ class CsvFile(DatasetAdapter):
         return image_folder(entry.path)
 
 
-def _entries(rows: list[_Row], dataset: str, official: bool, report: ScanReport) -> list[VideoEntry]:
-    names = [(row.method, row.quality, row.path, _without_suffix(row)) for row in rows]
-    ids = {row.path: video_id for row, video_id in zip(rows, make_video_ids(dataset, names), strict=True)}
+def make_entries(rows: Sequence[Row], dataset: str, report: ScanReport) -> list[VideoEntry]:
+    """The entries of rows with distinct paths; fakes whose original is not among them are reported as unpaired.
+
+    Ids are those of `make_video_id`. If two would coincide (`a.mov` and `a.mkv`, or a hyphen within a method), both
+    end in eight hex digits of their path's SHA-256.
+    """
+    # The whole path without suffix, since a stem may occur in several folders.
+    stems = {row.path: str(PurePosixPath(row.path).with_suffix("")) for row in rows}
+    ids = {row.path: make_video_id(dataset, row.method, row.quality, row.path, stems[row.path]) for row in rows}
+    counts = Counter(ids.values())
+    ids = {path: name if counts[name] == 1 else f"{name}-{digest_of(path)}" for path, name in ids.items()}
     originals = _Originals(rows)
     missing = set(report.missing)
     entries = []
@@ -104,7 +121,7 @@ def _entries(rows: list[_Row], dataset: str, official: bool, report: ScanReport)
                 method=row.method,
                 label=row.label,
                 quality=row.quality,
-                split=row.split if official else UNASSIGNED,
+                split=row.split,
                 root=report.root,
                 path=row.path,
                 source_id=None if original is None else ids[original],
@@ -118,7 +135,7 @@ def _entries(rows: list[_Row], dataset: str, official: bool, report: ScanReport)
 class _Originals:
     """Real videos by quality and path, and by quality and stem if the stem is unique."""
 
-    def __init__(self, rows: Iterable[_Row]) -> None:
+    def __init__(self, rows: Iterable[Row]) -> None:
         self._by_path: dict[tuple[str, str], str] = {}
         self._by_stem: dict[tuple[str, str], str | None] = {}
         for row in rows:
@@ -127,7 +144,7 @@ class _Originals:
                 self._by_path[row.quality, one_form(row.path)] = row.path
                 self._by_stem[stem] = None if stem in self._by_stem else row.path
 
-    def of(self, row: _Row) -> str | None:
+    def of(self, row: Row) -> str | None:
         """Path of the original of a fake; None if it names none, or one that does not exist."""
         if row.source is None or row.source_path is None:
             return None
@@ -135,13 +152,13 @@ class _Originals:
         return by_path or self._by_stem.get((row.quality, one_form(row.source)))
 
 
-def _unique(rows: Iterable[_Row], report: ScanReport) -> list[_Row]:
+def _unique(rows: Iterable[Row], report: ScanReport) -> list[Row]:
     """The rows without duplicates.
 
     Raises:
         ManifestError: a path is repeated with different values.
     """
-    kept: dict[str, _Row] = {}
+    kept: dict[str, Row] = {}
     for row in rows:
         if kept.setdefault(row.path, row) is not row:
             if kept[row.path] != row:
@@ -150,7 +167,7 @@ def _unique(rows: Iterable[_Row], report: ScanReport) -> list[_Row]:
     return list(kept.values())
 
 
-def _parse(line: dict[str, str | None], number: int, paths: TablePaths) -> _Row:
+def _parse(line: dict[str, str | None], number: int, paths: TablePaths) -> Row:
     label = _LABELS.get((line["label"] or "").lower())
     path, source, mask = line["path"], line["source"] if label == 1 else None, line["mask"]
     if label is None:
@@ -158,7 +175,7 @@ def _parse(line: dict[str, str | None], number: int, paths: TablePaths) -> _Row:
     if path is None:
         raise ManifestError(f"Row {number} has no path: write where the video is.")
     subjects = (subject.strip() for subject in re.split(r"[;|]", line["subject"] or ""))
-    return _Row(
+    return Row(
         path=paths.relative(path),
         label=label,
         method="real" if label == 0 else line["method"] or "fake",
@@ -171,14 +188,9 @@ def _parse(line: dict[str, str | None], number: int, paths: TablePaths) -> _Row:
     )
 
 
-def _as_on_disk(row: _Row, listing: Listing) -> _Row:
+def _as_on_disk(row: Row, listing: Listing) -> Row:
     mask = None if row.mask is None else listing.find(row.mask) or row.mask
     return replace(row, path=listing.find(row.path) or row.path, mask=mask)
-
-
-def _without_suffix(row: _Row) -> str:
-    """The whole path without suffix, since a stem may occur in several folders."""
-    return str(PurePosixPath(row.path).with_suffix(""))
 
 
 def _parent(place: str) -> str:

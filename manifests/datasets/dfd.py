@@ -6,7 +6,7 @@ from typing import ClassVar
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.datasets.faceforensics_root import QUALITY, Masks, is_mask, plain_quality
-from facemill.manifests.scanning.listing import is_video, list_files
+from facemill.manifests.scanning.listing import list_files
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["DeepFakeDetection"]
@@ -43,13 +43,10 @@ class DeepFakeDetection(DatasetAdapter):
         listing = list_files(root)
         report = ScanReport(listing.root, self.published)
         masks = Masks(listing)
-        drafts = []
-        for path in listing.paths:
-            if match := _REAL.fullmatch(path) or _FAKE.fullmatch(path):
-                drafts.append(_draft(match, masks))
-            elif is_video(path) and not is_mask(path) and not _FFPP.fullmatch(path):
-                report.unknown.append(path)
-        enter(report, self.name, drafts, quality, official=official)
+        matches = [match for path in listing.paths if (match := _REAL.fullmatch(path) or _FAKE.fullmatch(path))]
+        drafts = [_draft(match, masks) for match in matches]
+        enter(report, self.name, drafts, quality, official=official, listing=listing)
+        report.unknown = [path for path in report.unknown if not is_mask(path) and not _FFPP.fullmatch(path)]
         if official:
             report.notes.append("dfd has no official split: all videos are test.")
         return report

@@ -12,9 +12,8 @@ from typing import ClassVar
 from facemill import ManifestError
 from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.datasets.json_table import read_json_table
 from facemill.manifests.records import VideoEntry
-from facemill.manifests.scanning.listing import Listing, is_video, list_files
+from facemill.manifests.scanning.listing import Listing, list_files
 from facemill.manifests.scanning.scan_report import ALL_SPLITS, ScanReport
 
 __all__ = ["DFDC"]
@@ -67,11 +66,7 @@ class DFDC(DatasetAdapter):
         for folder, table in labelled.items():
             prefix = "test" if len(labelled) == 1 else folder or "test"
             drafts += (_test_labels if table.endswith(".csv") else _test_metadata)(listing, table, prefix)
-        described = {draft.path for draft in drafts}
-        report.missing = sorted(described - listing.present)
-        report.unknown = [path for path in listing.paths if path not in described and is_video(path)]
-        there = [draft for draft in drafts if draft.path in listing.present]
-        enter(report, self.name, there, quality, official=official)
+        enter(report, self.name, drafts, quality, official=official, listing=listing)
         return report
 
     def family(self, entry: VideoEntry) -> str | None:
@@ -84,7 +79,7 @@ class DFDC(DatasetAdapter):
 
 def _part(listing: Listing, metadata: str, part: int, split: str) -> Iterator[Draft]:
     folder = posixpath.dirname(metadata)
-    for file, row in read_json_table(listing, metadata).items():
+    for file, row in listing.read_json_table(metadata).items():
         method = _method(row.get("label"), file, metadata)
         original = row.get("original") if method != "real" else None
         yield Draft(
@@ -98,7 +93,7 @@ def _part(listing: Listing, metadata: str, part: int, split: str) -> Iterator[Dr
 
 
 def _test_metadata(listing: Listing, metadata: str, prefix: str) -> Iterator[Draft]:
-    for file, row in read_json_table(listing, metadata).items():
+    for file, row in listing.read_json_table(metadata).items():
         method = _method(row.get("label", row.get("is_fake")), file, metadata)
         split = UNASSIGNED if row.get("split") == "train" else "test"
         yield Draft(posixpath.join(posixpath.dirname(metadata), file), method, _name(prefix, file), split=split)

@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 from facemill import ManifestError
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.datasets.json_table import read_json_table
-from facemill.manifests.scanning.listing import is_video, list_files
+from facemill.manifests.scanning.listing import list_files
 from facemill.manifests.scanning.scan_report import ALL_FAKES, ALL_SPLITS, ScanReport
 
 __all__ = ["DFDCPreview"]
@@ -48,12 +47,8 @@ class DFDCPreview(DatasetAdapter):
         report = ScanReport(listing.root, self.published)
         if _TABLE not in listing.present:
             raise ManifestError(f"{listing.root} lacks {_TABLE}: copy it from the dataset's download.")
-        drafts = [_draft(path, row) for path, row in read_json_table(listing, _TABLE).items()]
-        described = {draft.path for draft in drafts}
-        report.missing = sorted(described - listing.present)
-        report.unknown = [path for path in listing.paths if path not in described and is_video(path)]
-        there = [draft for draft in drafts if draft.path in listing.present]
-        enter(report, self.name, there, quality, official=official)
+        drafts = [_draft(path, row) for path, row in listing.read_json_table(_TABLE).items()]
+        enter(report, self.name, drafts, quality, official=official, listing=listing)
         return report
 
 

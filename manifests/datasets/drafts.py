@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from facemill.manifests.datasets.base import UNASSIGNED, choose_quality, make_video_id
 from facemill.manifests.records import VideoEntry
+from facemill.manifests.scanning.listing import Listing, is_video
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["Draft", "enter"]
@@ -37,16 +38,33 @@ class Draft:
     mask_path: str | None = None
 
 
-def enter(report: ScanReport, dataset: str, drafts: Iterable[Draft], quality: str | None, *, official: bool) -> None:
+def enter(
+    report: ScanReport,
+    dataset: str,
+    drafts: Iterable[Draft],
+    quality: str | None,
+    *,
+    official: bool,
+    listing: Listing | None = None,
+) -> None:
     """Add drafts of the requested quality to the report; record unpaired, missing, duplicate and unsplit videos.
 
     A fake is paired with the real video of its `original` name in the same quality; a fake that names no original
     is not reported as unpaired.
 
+    Args:
+        listing: of the root, if drafts are of files: those that are not there are reported as missing and left out, and
+            videos without a draft as unknown.
+
     Raises:
         ManifestError: an ambiguous quality, or one that does not exist.
     """
     drafts = list(drafts)
+    if listing is not None:
+        described = {draft.path for draft in drafts}
+        report.missing += sorted(described - listing.present)
+        report.unknown = [path for path in listing.paths if path not in described and is_video(path)]
+        drafts = [draft for draft in drafts if draft.path in listing.present]
     if not drafts:
         return
     chosen = choose_quality((draft.quality for draft in drafts), quality)

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar
 
 from facemill import ManifestError
@@ -10,7 +11,7 @@ from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.datasets.faceforensics_root import QUALITY, Masks, is_mask, plain_quality
 from facemill.manifests.records import SPLITS
-from facemill.manifests.scanning.listing import Listing, is_video, list_files
+from facemill.manifests.scanning.listing import Listing, list_files
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["FaceForensics"]
@@ -55,9 +56,13 @@ class FaceForensics(DatasetAdapter):
         pairs = _read_splits(listing) if official and matches else {}
         split_of = {subject: split for split, listed in pairs.items() for pair in listed for subject in pair}
         masks = Masks(listing)
-        enter(report, self.name, [_draft(match, split_of, masks) for match in matches], quality, official=official)
+        drafts = [_draft(match, split_of, masks) for match in matches]
+        enter(report, self.name, drafts, quality, official=official, listing=listing)
         report.missing = sorted({*report.missing, *_not_there(pairs, report)})
-        _report_others(listing, {match.string for match in matches}, report)
+        dfd = [path for path in report.unknown if _DFD.fullmatch(path)]
+        if dfd:
+            report.notes.append(f"{len(dfd)} video files of DeepFakeDetection are in this root too: scan dfd for them.")
+        report.unknown = [path for path in report.unknown if not _DFD.fullmatch(path) and not is_mask(path)]
         return report
 
 
@@ -67,37 +72,20 @@ def _draft(match: re.Match[str], split_of: dict[str, str], masks: Masks) -> Draf
     target, source = parts["target"], parts.get("source")
     quality = plain_quality(parts["quality"])
     splits = {split_of.get(subject, UNASSIGNED) for subject in (target, source or target)}
-    draft = Draft(
-        path=match.string,
-        method="real",
-        name=target,
-        quality=quality,
-        split=splits.pop() if len(splits) == 1 else UNASSIGNED,
-        subjects=(target,),
-    )
+    split = splits.pop() if len(splits) == 1 else UNASSIGNED
+    draft = Draft(match.string, "real", target, quality, split, subjects=(target,))
     if source is None:
         return draft
     method, name = parts["method"], f"{target}_{source}"
-    return Draft(
-        path=match.string,
+    return replace(
+        draft,
         method=method,
         name=name,
-        quality=quality,
-        split=draft.split,
         subjects=(target, source),
         original=target,
         original_path=f"original_sequences/youtube/{parts['quality']}/videos/{target}.mp4",
         mask_path=masks.of(method, quality, name),
     )
-
-
-def _report_others(listing: Listing, known: set[str], report: ScanReport) -> None:
-    """Report videos of the dataset that shares the root, and those that match no naming rule."""
-    others = [path for path in listing.paths if path not in known and is_video(path)]
-    dfd = [path for path in others if _DFD.fullmatch(path)]
-    if dfd:
-        report.notes.append(f"{len(dfd)} video files of DeepFakeDetection are in this root too: scan dfd for them.")
-    report.unknown = [path for path in others if not _DFD.fullmatch(path) and not is_mask(path)]
 
 
 def _read_splits(listing: Listing) -> Pairs:

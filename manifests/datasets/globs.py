@@ -1,12 +1,12 @@
 """Any folder, described by two patterns."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from facemill import ManifestError
-from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter, image_folder, make_video_ids
+from facemill.manifests.datasets.base import DatasetAdapter, image_folder, plain_name
+from facemill.manifests.datasets.csv_file import Row, make_entries
 from facemill.manifests.records import VideoEntry
 from facemill.manifests.scanning.listing import is_video, list_files, one_form
 from facemill.manifests.scanning.scan_report import ScanReport
@@ -48,9 +48,12 @@ class Globs(DatasetAdapter):
                 f"{both[0]} matches both patterns (of {len(both)} files): make them exclude each other."
             )
         report = ScanReport(listing.root, self.published)
-        dataset = re.sub(r"[^A-Za-z0-9_-]", "_", PurePosixPath(listing.root).name)
-        for label, paths in enumerate(matches):
-            report.entries += _entries(dataset, label, quality or "native", listing.root, paths)
+        rows = [
+            Row(path, label, ("real", "fake")[label], quality or "native")
+            for label, paths in enumerate(matches)
+            for path in paths
+        ]
+        report.entries = make_entries(rows, plain_name(PurePosixPath(listing.root).name), report)
         known = {entry.path for entry in report.entries}
         report.unknown = [path for path in listing.paths if path not in known and is_video(path)]
         return report
@@ -58,22 +61,3 @@ class Globs(DatasetAdapter):
     def family(self, entry: VideoEntry) -> str | None:
         """The folder of an image: images of a folder are usually frames of one video."""
         return image_folder(entry.path)
-
-
-def _entries(dataset: str, label: int, quality: str, root: str, paths: Sequence[str]) -> list[VideoEntry]:
-    method = ("real", "fake")[label]
-    # The whole path, since a stem may occur in several folders.
-    names = [(method, quality, path, str(PurePosixPath(path).with_suffix(""))) for path in paths]
-    return [
-        VideoEntry(
-            video_id=video_id,
-            dataset=dataset,
-            method=method,
-            label=label,
-            quality=quality,
-            split=UNASSIGNED,
-            root=root,
-            path=path,
-        )
-        for video_id, path in zip(make_video_ids(dataset, names), paths, strict=True)
-    ]

@@ -2,7 +2,6 @@
 
 import posixpath
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
@@ -69,16 +68,10 @@ class WildDeepfake(DatasetAdapter):
 def _folders(listing: Listing, archive: str) -> list[str] | None:
     """Folders of frames in an archive; None if it is damaged."""
     try:
-        names = list(_images(listing, archive))
+        images = [name for name, _ in read_archive(locate(listing.root, archive)) if is_image(name)]
     except ManifestError:
         return None
-    return list(dict.fromkeys(posixpath.dirname(name) for name in names))
-
-
-def _images(listing: Listing, archive: str) -> Iterator[str]:
-    for name, _ in read_archive(locate(listing.root, archive)):
-        if is_image(name):
-            yield posixpath.join(archive, name)
+    return list(dict.fromkeys(posixpath.dirname(posixpath.join(archive, name)) for name in images))
 
 
 def _draft(match: re.Match[str]) -> Draft:

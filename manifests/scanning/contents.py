@@ -48,9 +48,7 @@ class Change:
         return f"{self.path}: {self.what}."
 
 
-def read_contents(
-    entries: Sequence[VideoEntry], *, threads: int = _THREADS, on_videos: OnVideos = lambda _: None
-) -> list[Content | None]:
+def read_contents(entries: Sequence[VideoEntry], *, on_videos: OnVideos = lambda _: None) -> list[Content | None]:
     """Read the content of each video, in order; None for a missing or unreadable one.
 
     An archive is read once for all of its sequences.
@@ -60,7 +58,7 @@ def read_contents(
         inside = split_archive(entry.path)
         jobs[entry.root, entry.path if inside is None else inside[0]].append(position)
     contents: list[Content | None] = [None] * len(entries)
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool:
         running: dict[Future[dict[str, Content]], list[int]] = {
             pool.submit(_read, root, path): positions for (root, path), positions in jobs.items()
         }
@@ -76,9 +74,9 @@ def read_contents(
     return contents
 
 
-def add_contents(report: ScanReport, *, threads: int = _THREADS, on_videos: OnVideos = lambda _: None) -> None:
+def add_contents(report: ScanReport, *, on_videos: OnVideos = lambda _: None) -> None:
     """Add size and hash to every entry; report videos that are empty, unreadable, or identical to another one."""
-    contents = read_contents(report.entries, threads=threads, on_videos=on_videos)
+    contents = read_contents(report.entries, on_videos=on_videos)
     seen: set[str] = set()
     hashed = []
     for entry, content in zip(report.entries, contents, strict=True):
@@ -95,9 +93,7 @@ def add_contents(report: ScanReport, *, threads: int = _THREADS, on_videos: OnVi
     report.entries = hashed
 
 
-def find_changed(
-    entries: Sequence[VideoEntry], *, threads: int = _THREADS, on_videos: OnVideos = lambda _: None
-) -> list[Change]:
+def find_changed(entries: Sequence[VideoEntry], *, on_videos: OnVideos = lambda _: None) -> list[Change]:
     """Re-read the videos, and list those that are missing or have changed since they were hashed.
 
     Raises:
@@ -106,7 +102,7 @@ def find_changed(
     if unhashed := [entry for entry in entries if entry.content_hash is None]:
         raise ManifestError(f"{len(unhashed)} of {len(entries)} videos have no hash to compare with: scan with --hash.")
     changes = []
-    for entry, content in zip(entries, read_contents(entries, threads=threads, on_videos=on_videos), strict=True):
+    for entry, content in zip(entries, read_contents(entries, on_videos=on_videos), strict=True):
         if content is None:
             changes.append(Change(entry.path, "it is missing or unreadable"))
         elif content.size != entry.size_bytes:

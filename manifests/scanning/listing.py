@@ -1,15 +1,16 @@
 """The names of the files below a dataset's root: a local folder or any fsspec URL."""
 
+import json
 import os
 import posixpath
 import unicodedata
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 from facemill import ManifestError
 
@@ -76,6 +77,20 @@ class Listing:
                 return file.read().decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ManifestError(f"{place} cannot be read ({error}): check that it is a complete text file.") from error
+
+    def read_json_table(self, path: str) -> Mapping[str, Mapping[str, Any]]:
+        """Read a JSON file that describes each video of a dataset, by file name or path.
+
+        Raises:
+            ManifestError: the file cannot be read, or is not an object of objects.
+        """
+        try:
+            table = json.loads(self.read_text(path))
+        except ValueError as error:
+            raise ManifestError(f"{path} is not JSON ({error}): download it again.") from error
+        if not isinstance(table, dict) or not all(isinstance(row, dict) for row in table.values()):
+            raise ManifestError(f"{path} does not describe videos by name: restore the file.")
+        return table
 
 
 @contextmanager

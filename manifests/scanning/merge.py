@@ -9,11 +9,10 @@ from facemill import ManifestError
 from facemill.manifests.records import REFERENCE, VideoEntry
 from facemill.manifests.scanning.contents import read_contents, size_of
 from facemill.manifests.scanning.listing import locate
+from facemill.manifests.scanning.scan_report import shorten
 from facemill.manifests.validation import check, shared_subjects
 
 __all__ = ["Merged", "merge"]
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Merged:
             "given another id": [f"{place} -> {video_id}" for place, video_id in self.renamed.items()],
         }
         kinds["SUBJECTS IN TWO SPLITS"] = shared_subjects(self.entries)
-        return [f"{kind}: {len(names)} ({_shorten(names)})" for kind, names in kinds.items() if names]
+        return [f"{kind}: {len(names)} ({shorten(names)})" for kind, names in kinds.items() if names]
 
 
 def merge(manifests: Sequence[Sequence[VideoEntry]], *, drop_duplicates: bool = False) -> Merged:
@@ -60,20 +59,17 @@ def merge(manifests: Sequence[Sequence[VideoEntry]], *, drop_duplicates: bool = 
     if duplicates and not drop_duplicates:
         pairs = [f"{late} = {early}" for late, early in duplicates]
         raise ManifestError(
-            f"{len(pairs)} videos are in two manifests ({_shorten(pairs)}): pass --drop-duplicates to keep the first."
+            f"{len(pairs)} videos are in two manifests ({shorten(pairs)}): pass --drop-duplicates to keep the first."
         )
     new_ids = _unique_ids(numbered, same_as)
+    kept = [one for position, one in enumerate(numbered) if position not in same_as]
     entries = [
         replace(entry, video_id=new_ids[number, entry.video_id], source_id=_source(new_ids, number, entry))
-        for position, (number, entry) in enumerate(numbered)
-        if position not in same_as
+        for number, entry in kept
     ]
     check(entries)
-    renamed = {
-        _place(entry): new_ids[number, entry.video_id]
-        for position, (number, entry) in enumerate(numbered)
-        if position not in same_as and new_ids[number, entry.video_id] != entry.video_id
-    }
+    ids = {_place(old): (old.video_id, new.video_id) for (_, old), new in zip(kept, entries, strict=True)}
+    renamed = {place: new for place, (old, new) in ids.items() if old != new}
     return Merged(sorted(entries, key=lambda entry: entry.video_id), duplicates, renamed)
 
 
@@ -82,13 +78,12 @@ def _find_duplicates(numbered: Sequence[tuple[int, VideoEntry]]) -> dict[int, in
     by_content: dict[object, list[int]] = defaultdict(list)
     for position, (_, entry) in enumerate(numbered):
         by_content[_place(entry)].append(position)
-    candidates = list(_candidates(numbered))
-    entries = [numbered[position][1] for position in candidates]
-    unhashed = [place for place, entry in enumerate(entries) if entry.content_hash is None]
-    hashes = [entry.content_hash for entry in entries]
-    for place, content in zip(unhashed, read_contents([entries[place] for place in unhashed]), strict=True):
-        hashes[place] = None if content is None else content.hash
-    for position, content_hash in zip(candidates, hashes, strict=True):
+    hashes = {position: numbered[position][1].content_hash for position in _candidates(numbered)}
+    unhashed = [position for position, content_hash in hashes.items() if content_hash is None]
+    contents = read_contents([numbered[position][1] for position in unhashed])
+    for position, content in zip(unhashed, contents, strict=True):
+        hashes[position] = None if content is None else content.hash
+    for position, content_hash in hashes.items():
         if content_hash is not None:
             by_content[content_hash].append(position)
     same_as: dict[int, int] = {}
@@ -96,7 +91,10 @@ def _find_duplicates(numbered: Sequence[tuple[int, VideoEntry]]) -> dict[int, in
         first, *others = sorted(positions, key=lambda position: numbered[position][1].split == REFERENCE)
         for late in others:
             if numbered[late][0] != numbered[first][0]:
-                _refuse_contradiction(numbered[first][1], numbered[late][1])
+                one, other = numbered[first][1], numbered[late][1]
+                if one.label != other.label:
+                    places = f"{_place(one)} and {_place(other)}"
+                    raise ManifestError(f"{places} are the same video, as real and as fake: correct one.")
                 same_as[late] = first
     return same_as
 
@@ -138,14 +136,5 @@ def _source(new_ids: dict[tuple[int, str], str], number: int, entry: VideoEntry)
     return None if entry.source_id is None else new_ids[number, entry.source_id]
 
 
-def _refuse_contradiction(one: VideoEntry, other: VideoEntry) -> None:
-    if one.label != other.label:
-        raise ManifestError(f"{_place(one)} and {_place(other)} are the same video, as real and as fake: correct one.")
-
-
 def _place(entry: VideoEntry) -> str:
     return locate(entry.root, entry.path)
-
-
-def _shorten(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

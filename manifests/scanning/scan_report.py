@@ -1,13 +1,13 @@
 """The result of a scan, compared with the counts that the dataset's authors published."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from facemill.manifests.records import SPLITS, VideoEntry
 from facemill.manifests.validation import shared_subjects
 
-__all__ = ["ALL_FAKES", "ALL_SPLITS", "Count", "ScanReport"]
+__all__ = ["ALL_FAKES", "ALL_SPLITS", "Count", "ScanReport", "shorten"]
 
 Count = tuple[str, str, str]
 """Key of a count of videos: dataset, method and split."""
@@ -76,7 +76,7 @@ class ScanReport:
         if shared := shared_subjects(self.entries):
             subjects = {subject for entry in self.entries for subject in entry.subject_ids}
             yield (
-                f"SUBJECTS IN TWO SPLITS: {len(shared)} of {len(subjects)} ({_names(shared)}). Nothing is left out; "
+                f"SUBJECTS IN TWO SPLITS: {len(shared)} of {len(subjects)} ({shorten(shared)}). Nothing is left out; "
                 "--subjects-apart leaves out the videos of train and val that show them."
             )
 
@@ -112,7 +112,7 @@ class ScanReport:
             "files identical to another": self.identical,
             "unknown video files": self.unknown,
         }
-        return [f"{kind}: {_shorten(paths)}" for kind, paths in kinds.items() if paths]
+        return [f"{kind}: {len(paths)} ({shorten(paths)})" for kind, paths in kinds.items() if paths]
 
 
 def _cells(row: tuple[str, ...], widths: list[int]) -> list[str]:
@@ -122,10 +122,7 @@ def _cells(row: tuple[str, ...], widths: list[int]) -> list[str]:
     return [cell.ljust(width) if place in (0, 1, last) else cell.rjust(width) for place, (cell, width) in pairs]
 
 
-def _shorten(paths: list[str]) -> str:
-    return f"{len(paths)} ({_names(paths)})"
-
-
-def _names(names: list[str]) -> str:
+def shorten(names: Sequence[str]) -> str:
+    """The first names, and the number of the others."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{', '.join(names[:_SHOWN])}{more}"

@@ -20,6 +20,7 @@ from facemill.manifests.records import SampleRecord
 from facemill.manifests.schemas import SAMPLES, rounded
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "NO_ANNOTATIONS",
     "EncodedImages",
     "EncodedSample",
@@ -31,6 +32,8 @@ __all__ = [
     "placed",
 ]
 
+IMAGE_SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+"""Suffixes of encoded crops, by the recipe's format."""
 KEY = re.compile(r"[A-Za-z0-9_-]+")
 NO_ANNOTATIONS: Annotations = MappingProxyType({})
 

@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 
 from facemill.manifests.annotations import Annotations, image_names, samples_schema
 from facemill.manifests.records import LABELS
+from facemill.manifests.shards.base import IMAGE_SUFFIXES
 from facemill.manifests.shards.dataset import DatasetInfo
 from facemill.registry import SHARD_FORMATS
 
@@ -101,7 +102,7 @@ def _front_matter(info: DatasetInfo) -> dict[str, Any]:
         "dataset_info": {"splits": [{"name": split, "num_examples": _samples(info, split)} for split in _splits(info)]},
     }
     if suffix == ".tar":
-        image = {"png": "png", "jpeg": "jpg", "webp": "webp"}[info.recipe["encode"]["format"]]
+        image = IMAGE_SUFFIXES[info.recipe["encode"]["format"]].removeprefix(".")
         front_matter["dataset_info"]["features"] = _tar_features(image, info.annotations)
     return front_matter
 

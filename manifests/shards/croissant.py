@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from facemill.manifests.annotations import Annotations, image_names, samples_schema
 from facemill.manifests.records import LABELS, SPLITS
+from facemill.manifests.shards.base import IMAGE_SUFFIXES
 from facemill.manifests.shards.dataset import SAMPLES_FILE, DatasetInfo, ShardInfo
 from facemill.manifests.storage import sha256_of
 
@@ -51,8 +52,6 @@ CONTEXT: Node = {
 
 PARQUET = "application/x-parquet"
 TAR = "application/x-tar"
-IMAGE_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
-IMAGE_SUFFIXES = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 
 DESCRIPTIONS = {
     "image": "the face crop",
@@ -154,10 +153,10 @@ def _describe_tars(info: DatasetInfo, shards: list[ShardInfo], root: Path) -> tu
     distribution, record_sets = _plainly(info, shards, root, TAR)
     encoding = info.recipe["encode"]["format"]
     # A glob cannot exclude `.mask` before the suffix, but every sample_id ends in -t and the track's number.
-    images = [f"*-t{'[0-9]' * digits}.{IMAGE_SUFFIXES[encoding]}" for digits in (1, 2, 3)]
+    images = [f"*-t{'[0-9]' * digits}{IMAGE_SUFFIXES[encoding]}" for digits in (1, 2, 3)]
     for split in _splits(shards):
         more = [(name, "image/png", [f"*.{name}.png"]) for name in ("mask", *image_names(info.annotations))]
-        for name, kind, patterns in (("image", IMAGE_TYPES[encoding], images), *more):
+        for name, kind, patterns in (("image", f"image/{encoding}", images), *more):
             files = f"{split}-{name}-files"
             tars = [shard.path for shard in shards if shard.split == split]
             distribution.append({**_file_set(files, kind, patterns), "containedIn": [{"@id": tar} for tar in tars]})

@@ -44,6 +44,7 @@ __all__ = [
     "has_true_places",
     "read_dataset",
     "shards_digest",
+    "split_order",
     "state_path",
     "state_results",
     "write_dataset",
@@ -174,14 +175,14 @@ def count_samples(parts: Iterable[pa.Table]) -> Counts:
         return {}
     grouped = pa.concat_tables(by_video).group_by(keys[:2])
     rows = grouped.aggregate([("count_all", "sum"), ("video_id", "count_distinct")]).to_pylist()
-    rows.sort(key=lambda row: (*_split_order(row["split"]), row["method"] != "real", row["method"]))
+    rows.sort(key=lambda row: (*split_order(row["split"]), row["method"] != "real", row["method"]))
     counts: Counts = {}
     for row in rows:
         counts.setdefault(row["split"], {})[row["method"]] = Count(row["count_all_sum"], row["video_id_count_distinct"])
     return counts
 
 
-def _split_order(split: str) -> tuple[int, str]:
+def split_order(split: str) -> tuple[int, str]:
     """Sort key: the known splits in order, then unknown ones of a damaged table."""
     return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
 

@@ -104,38 +104,32 @@ class ParquetShards(ShardFormat):
             writer.flush()
 
     def read(self, path: Path) -> Iterator[EncodedSample]:
-        try:
-            with open_parquet(path, buffer_size=READ_BUFFER) as file:
-                missing = sorted(set(PARQUET_SAMPLES.names) - set(file.schema_arrow.names) - ADDED.keys())
-                if missing:
-                    raise DatasetError(f"{path.name} lacks the columns {', '.join(missing)}: build it again.")
-                names = image_columns(file.schema_arrow)
-                for batch in file.iter_batches(_rows_per_read(file, names)):
-                    records = from_table(pa.Table.from_batches([batch]), SampleRecord)
-                    images = (pc.struct_field(batch.column(name), "bytes") for name in names)
-                    for record, *stored in zip(records, *images, strict=True):
-                        image, mask, *more = (cell.as_py() or b"" for cell in stored)
-                        yield EncodedSample(record, image, mask, dict(zip(names[2:], more, strict=True)))
-        except UNREADABLE as error:
-            raise _unreadable(path, error) from error
+        with _damage_told(path), open_parquet(path, buffer_size=READ_BUFFER) as file:
+            missing = sorted(set(PARQUET_SAMPLES.names) - set(file.schema_arrow.names) - ADDED.keys())
+            if missing:
+                raise DatasetError(f"{path.name} lacks the columns {', '.join(missing)}: build it again.")
+            names = image_columns(file.schema_arrow)
+            for batch in file.iter_batches(_rows_per_read(file, names)):
+                records = from_table(pa.Table.from_batches([batch]), SampleRecord)
+                images = (pc.struct_field(batch.column(name), "bytes") for name in names)
+                for record, *stored in zip(records, *images, strict=True):
+                    image, mask, *more = (cell.as_py() or b"" for cell in stored)
+                    yield EncodedSample(record, image, mask, dict(zip(names[2:], more, strict=True)))
 
     def index(self, path: Path) -> ShardIndex | None:
-        try:
-            # Without Arrow's threads: a DataLoader's worker may be a forked process, in which they do not exist.
-            with open_parquet(path) as file, path.open("rb") as raw:
-                sample_ids: Any = file.read(["sample_id"], use_threads=False)["sample_id"].to_pylist()
-                parts: dict[str, list[Places]] = {name: [NO_PLACES] for name in image_columns(file.schema_arrow)}
-                with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                    for name, group in itertools.product(parts, range(file.metadata.num_row_groups)):
-                        if (places := _located(file, data, group, name)) is None:
-                            return None
-                        parts[name].append(places)
-        except UNREADABLE as error:
-            raise _unreadable(path, error) from error
+        # Without Arrow's threads: a DataLoader's worker may be a forked process, in which they do not exist.
+        with _damage_told(path), open_parquet(path) as file, path.open("rb") as raw:
+            sample_ids: Any = file.read(["sample_id"], use_threads=False)["sample_id"].to_pylist()
+            parts: dict[str, list[Places]] = {name: [NO_PLACES] for name in image_columns(file.schema_arrow)}
+            with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                for name, group in itertools.product(parts, range(file.metadata.num_row_groups)):
+                    if (places := _located(file, data, group, name)) is None:
+                        return None
+                    parts[name].append(places)
         return ShardIndex(sample_ids, {name: np.concatenate(groups) for name, groups in parts.items()})
 
     def read_block(self, path: Path, row: int) -> tuple[int, list[EncodedImages]]:
-        try:
+        with _damage_told(path):
             with open_parquet(path) as file:
                 names = image_columns(file.schema_arrow)
                 _refuse_large_images(file, names)
@@ -147,8 +141,6 @@ class ParquetShards(ShardFormat):
             repeated = [chunk.path_in_schema for chunk in chunks if chunk.has_dictionary_page]
             with open_parquet(path, read_dictionary=repeated) as file:
                 table = file.read_row_group(number, names, use_threads=False)
-        except UNREADABLE as error:
-            raise _unreadable(path, error) from error
         rows = ({name: (image or {}).get("bytes") or b"" for name, image in row.items()} for row in table.to_pylist())
         return int(ends[number]) - len(table), list(rows)
 
@@ -198,8 +190,13 @@ def _located(file: pq.ParquetFile, data: mmap.mmap, group: int, name: str) -> Pl
     return places
 
 
-def _unreadable(path: Path, error: Exception) -> DatasetError:
-    return DatasetError(f"{path.name} cannot be read as Parquet ({error}): build it again.")
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Raise what reading a damaged file raises as `DatasetError`."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise DatasetError(f"{path.name} cannot be read as Parquet ({error}): build it again.") from error
 
 
 def image_columns(schema: pa.Schema) -> list[str]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from facemill import DatasetError, ManifestError
 from facemill.manifests.checks.bounded import read_table
-from facemill.manifests.records import LABELS, SPLITS
+from facemill.manifests.records import LABELS
 from facemill.manifests.schemas import FAILURES, SAMPLES, VIDEOS
-from facemill.manifests.shards.dataset import FAILURES_FILE, SAMPLES_FILE, VIDEOS_FILE, read_dataset
+from facemill.manifests.shards.dataset import FAILURES_FILE, SAMPLES_FILE, VIDEOS_FILE, read_dataset, split_order
 from facemill.manifests.shards.state_summary import DeviceCount, read_state
 
 __all__ = [
@@ -223,10 +223,7 @@ def _count_samples(samples: pa.Table) -> tuple[SampleCount, ...]:
     keys = ["split", "method", "quality"]
     grouped = samples.group_by(keys).aggregate([("video_id", "count"), ("video_id", "count_distinct")])
     counts = [SampleCount(*row.values()) for row in grouped.to_pylist()]
-    order = {split: place for place, split in enumerate(SPLITS)}
-    return tuple(
-        sorted(counts, key=lambda c: (order.get(c.split, len(order)), c.split, c.method != "real", c.method, c.quality))
-    )
+    return tuple(sorted(counts, key=lambda c: (*split_order(c.split), c.method != "real", c.method, c.quality)))
 
 
 def _count_masks(samples: pa.Table) -> tuple[MaskCount, ...]:

@@ -6,7 +6,7 @@ counted from numbers of videos, crops and multiply-adds. An evaluation is taken 
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -32,12 +32,8 @@ BYTES_PER_SCORE = 64
 class Cost(NamedTuple):
     """Seconds of one machine, and bytes of disk."""
 
-    seconds: float = 0.0
-    bytes: float = 0.0
-
-    def plus(self, other: "Cost") -> "Cost":
-        """The cost of both."""
-        return Cost(self.seconds + other.seconds, self.bytes + other.bytes)
+    seconds: float
+    bytes: float
 
     def __str__(self) -> str:
         return f"{self.seconds / 3600:.1f} h, {self.bytes / 2**30:.1f} GiB"
@@ -185,16 +181,20 @@ def _bytes_below(folder: Path) -> int:
 
 def estimate(jobs: Jobs) -> Iterator[str]:
     """Yield a line on the time and disk of each kind of job that is not done, and a last one on all together."""
-    total: dict[str, Cost] = {}
+    costs: dict[str, list[Cost]] = {}
     with TemporaryDirectory() as folder:
         trials = _Trials(jobs, Path(folder))
         for job in jobs.all.values():
             if not jobs.is_done(job):
-                kind = job.name.partition("/")[0]
-                total[kind] = total.get(kind, Cost()).plus(trials.of(job.work))
-    for kind, cost in total.items():
+                costs.setdefault(job.name.partition("/")[0], []).append(trials.of(job.work))
+    totals = {kind: _sum(some) for kind, some in costs.items()}
+    for kind, cost in totals.items():
         yield f"{kind:<8} about {cost}"
-    if not total:
+    if not totals:
         yield "nothing is left that can be done with the data at hand"
         return
-    yield f"together about {Cost(*map(sum, zip(Cost(), *total.values(), strict=True)))}, on one {jobs.device} device"
+    yield f"together about {_sum(totals.values())}, on one {jobs.device} device"
+
+
+def _sum(costs: Iterable[Cost]) -> Cost:
+    return Cost(*map(sum, zip(*costs, strict=True)))

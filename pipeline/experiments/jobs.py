@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from facemill import ConfigError, FacemillError
@@ -74,22 +75,15 @@ class Jobs:
         """What data a row lacks, a phrase each."""
         if not self.plan.runs[experiment.name]:
             return []
-        return list(
-            dict.fromkeys(
-                f"{source} in {' and '.join(splits)}"
-                for wanted, source, splits in self._data(experiment)
-                if self.place(wanted, source, splits) is None
-            )
-        )
+        wanting = (data for data in self._data(experiment) if self.place(*data) is None)
+        return list(dict.fromkeys(f"{source} in {' and '.join(splits)}" for _, source, splits in wanting))
 
     def differences(self, experiment: Experiment) -> list[str]:
         """How the datasets of a row differ from what it names, a sentence each."""
-        sentences: dict[str, None] = {}
-        for data in self._data(experiment):
-            place = self.catalogue.find(*data)  # not `place`, which does not know of datasets built since
-            if isinstance(place, Given):
-                sentences |= dict.fromkeys(differences(place, *data))
-        return list(sentences)
+        # Not `self.place`, which does not know of datasets built since.
+        places = ((self.catalogue.find(*data), data) for data in self._data(experiment))
+        told = (differences(place, *data) for place, data in places if isinstance(place, Given))
+        return list(dict.fromkeys(chain.from_iterable(told)))
 
     def is_done(self, job: Job) -> bool:
         """Whether a job has been done, on the data as they are now."""

@@ -163,12 +163,9 @@ def leave_one_out(experiments: Iterable[Experiment]) -> list[Experiment]:
         [source], [name] = one.sources, one.trained_on
         for method in source.all_methods:
             alone = source.model_copy(update={"methods": (method,)})
-            figures = tuple(
-                Figure(f"{name} {method} {label}", None, metric, alone, unit)
-                for label, metric, unit in (
-                    ("AUC", "auc", "frame"),
-                    ("video AUC", "auc", "video"),
-                )
+            figures = (
+                Figure(f"{name} {method} AUC", None, "auc", alone),
+                Figure(f"{name} {method} video AUC", None, "auc", alone, "video"),
             )
             notes = (*one.notes, "Each row is trained on all methods but one, and tested on that one.")
             row = f"{one.name}-without-{method}"

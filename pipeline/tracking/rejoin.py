@@ -37,11 +37,10 @@ def joined_ids(tracks: Sequence[Track], settled: int = -1) -> dict[int, int]:
         tracks: of one shot, by ascending id.
         settled: tracks that begin up to this frame are not joined with each other, since their ids are final.
     """
-    if len(tracks) < 2:
-        return {track.track_id: track.track_id for track in tracks}
-    strangers = np.array([[not a.faces.keys().isdisjoint(b.faces) for b in tracks] for a in tracks])
+    shared = [[not a.faces.keys().isdisjoint(b.faces) for b in tracks] for a in tracks]
+    strangers = np.array(shared, bool).reshape(len(tracks), len(tracks))
     np.fill_diagonal(strangers, False)
-    in_use = np.array([min(track.faces) <= settled for track in tracks])
+    in_use = np.array([min(track.faces) <= settled for track in tracks], bool)
     parted = strangers | np.logical_and.outer(in_use, in_use)
     if parted[~np.eye(len(tracks), dtype=bool)].all():
         return {track.track_id: track.track_id for track in tracks}

@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from facemill.masks import FaceDifference, measure_faces
 from facemill.masks import face_difference as module
-from facemill.masks import measure_face, measure_faces
 from facemill.masks.face_difference import GRID
 
 HEIGHT, WIDTH = 240, 320
@@ -17,6 +17,10 @@ def painted(real: np.ndarray, rows: slice, columns: slice, levels: int = 40) -> 
     fake = real.astype(np.int16)
     fake[rows, columns] += levels
     return fake.clip(0, 255).astype(np.uint8)
+
+
+def measure_face(real: np.ndarray, fake: np.ndarray, box: tuple[float, ...], **others: object) -> FaceDifference:
+    return measure_faces(real, fake, [box], **others)[0]
 
 
 @pytest.fixture

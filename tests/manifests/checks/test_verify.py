@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from facemill.manifests.checks.crop_geometry import aligned_affines, square_affines
+from facemill.manifests.checks.face_rules import aligned_affines, square_affines
 from facemill.manifests.checks.verify import Problem, verify
 from facemill.manifests.codes import MaskKind, Reason, Stage
 from facemill.manifests.records import REFERENCE, FailureRecord
