@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from facemill import ManifestError
+from facemill.manifests.printable import shorten
 from facemill.manifests.records import LABELS, REFERENCE, SPLITS, VideoEntry
 
 __all__ = ["Violation", "check", "shared_subjects", "validate"]
 
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]+")
-_SHOWN = 5  # rows named in an error message
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Violation:
     video_ids: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.sentence} ({_shorten(self.video_ids)})" if self.video_ids else self.sentence
+        return f"{self.sentence} ({shorten(self.video_ids)})" if self.video_ids else self.sentence
 
 
 def validate(entries: Sequence[VideoEntry]) -> list[Violation]:
@@ -106,11 +106,6 @@ def _odd_paths(entries: Sequence[VideoEntry]) -> Iterator[str]:
     for entry in entries:
         if not _is_relative(entry.path) or not (entry.mask_path is None or _is_relative(entry.mask_path)):
             yield entry.video_id
-
-
-def _shorten(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def _is_relative(path: str) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from facemill import ManifestError
+from facemill.manifests.printable import shorten
 from facemill.manifests.records import REFERENCE, VideoEntry
 from facemill.manifests.scanning.contents import read_contents, size_of
 from facemill.manifests.scanning.listing import locate
-from facemill.manifests.scanning.scan_report import shorten
 from facemill.manifests.validation import check, shared_subjects
 
 __all__ = ["Merged", "merge"]

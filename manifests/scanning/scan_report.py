@@ -1,13 +1,14 @@
 """The result of a scan, compared with the counts that the dataset's authors published."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from facemill.manifests.printable import shorten
 from facemill.manifests.records import SPLITS, VideoEntry
 from facemill.manifests.validation import shared_subjects
 
-__all__ = ["ALL_FAKES", "ALL_SPLITS", "Count", "ScanReport", "shorten"]
+__all__ = ["ALL_FAKES", "ALL_SPLITS", "Count", "ScanReport"]
 
 Count = tuple[str, str, str]
 """Key of a count of videos: dataset, method and split."""
@@ -16,7 +17,6 @@ ALL_FAKES = "all fakes"
 ALL_SPLITS = ""
 """The split of a published count over all splits."""
 
-_SHOWN = 5  # names listed per problem
 _HEADER = ("dataset", "method", *SPLITS, "found", "published")
 
 
@@ -120,9 +120,3 @@ def _cells(row: tuple[str, ...], widths: list[int]) -> list[str]:
     last = len(row) - 1
     pairs = enumerate(zip(row, widths, strict=True))
     return [cell.ljust(width) if place in (0, 1, last) else cell.rjust(width) for place, (cell, width) in pairs]
-
-
-def shorten(names: Sequence[str]) -> str:
-    """The first names, and the number of the others."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}"

@@ -39,11 +39,6 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "(_displaced(thumbnails[middle - k], thumbnails[middle]) for k in (-PAN, PAN))",
     ): "what comes and what goes are treated alike",
     (
-        "pipeline/extract/known_faces.py",
-        "table = self._file.read_row_group(number, use_threads=False)",
-        "table = self._file.read_row_group(number, use_threads=None)",
-    ): "None counts as False",
-    (
         "masks/pair_times.py",
         "return np.full(len(real_times), -1, np.int64)",
         "return np.full(len(real_times), -1, None)",
