@@ -48,6 +48,16 @@ COMMANDS: dict[str, dict[int, list[str]]] = {
         3: [*BUILD, "--max-failure-rate", "0.99"],
     },
     "verify": {0: ["verify", "dataset"], 2: ["verify", "dataset", "--threads", "0"], 3: ["verify", "damaged"]},
+    "audit": {
+        0: ["audit", "dataset"],
+        2: ["audit", "nowhere"],
+        3: ["audit", "dataset", "--strict"],  # it has no val split
+    },
+    "degrade": {
+        0: ["degrade", "faceless.parquet", "--out", "new", "--crf", "40"],
+        2: ["degrade", "faceless.parquet", "--out", "new", "--crf", "99"],
+        3: ["degrade", "changed.parquet", "--out", "new", "--crf", "40"],
+    },
     "inspect": {0: ["inspect", "dataset"], 2: ["inspect", "nowhere"]},
     "report": {0: ["report", "dataset", "--out", "new.png"], 2: ["report", "dataset", "--out", "new.txt"]},
     "export": {0: ["export", "dataset", "--out", "new"], 2: ["export", "dataset", "--out", "toy"]},

@@ -46,9 +46,9 @@ def main(data: Path, out: Path, devices: int, network: str, settings: list[str])
         seen["training_step"][epoch].extend(take().index.tolist())
         return step(self, take, epoch, number)
 
-    def recorded_score(self, raw):
+    def recorded_score(self, raw, detector):
         seen["validation_step"][current].extend(raw.index.tolist())
-        return score(self, raw)
+        return score(self, raw, detector)
 
     def end(self: TrainingLoop, epoch: int) -> None:
         save(self, epoch)
