@@ -110,7 +110,7 @@ def test_ranks_share_each_epoch_end_alike_and_resume(toy: Path, tmp_path: Path, 
     out = tmp_path / "run"
     # Batches that divide what a rank sees of 30 samples, 15 or 8: an incomplete last one would be left out.
     batch = f"train.batch={(5 if ranks == 2 else 4) * ranks}"
-    for epochs, new in ((1, [0]), (3, [1, 2])):
+    for epochs, new in ((1, [0]), (2, [1])):
         told = run(launch, ranks, toy, out, "mat", batch, f"train.epochs={epochs}")
         assert_shared(told, new)
         assert all(rank["weights"] == told[0]["weights"] for rank in told)
@@ -119,7 +119,7 @@ def test_ranks_share_each_epoch_end_alike_and_resume(toy: Path, tmp_path: Path, 
         assert any(value for row in centres for value in row)
         assert [rank["is_global_zero"] for rank in told] == [True] + [False] * (ranks - 1)
         assert json.loads((out / "metrics.json").read_text())["epochs"] == epochs
-    assert len(rows(out)) == 3
+    assert len(rows(out)) == 2
 
 
 def rows(out: Path) -> list[dict[str, str]]:
