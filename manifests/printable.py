@@ -10,7 +10,10 @@ _SHOWN = 5
 
 def printable(text: object) -> str:
     """Escape characters that do not print: escape sequences, line ends, direction marks, undecodable bytes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
+    shown = str(text)
+    if shown.isprintable():  # at once, for long ones
+        return shown
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in shown)
 
 
 def shorten(names: Sequence[str]) -> str:

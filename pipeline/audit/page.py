@@ -1,33 +1,17 @@
 """The page of an audit: one HTML file without scripts or links, which a browser shows offline."""
 
-import base64
-from collections.abc import Sequence
 from pathlib import Path
-
-from jinja2 import Environment, StrictUndefined
+from typing import Any
 
 from facemill.manifests.storage import write_atomically
-from facemill.pipeline.audit.findings import Audit, Duplicate
+from facemill.pipeline.audit.findings import Audit
 from facemill.pipeline.audit.shortcuts import LIMIT, Shortcut
+from facemill.pipeline.figures.page import png_url, render_page
 
 __all__ = ["interval", "is_page", "verdict", "write_page"]
 
-_MARK = '<meta name="generator" content="facemill audit">'
+_GENERATOR = "facemill audit"
 _PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-{{ mark }}
-<title>Audit of {{ audit.datasets | join(", ") }}</title>
-<style>
-body { font: 15px/1.45 sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em; color: #222; background: #fff; }
-table { border-collapse: collapse; margin: .5em 0 1.5em; } tr { border-top: 1px solid #ccc; }
-th, td { padding: .2em .8em .2em 0; text-align: left; vertical-align: top; } .number { text-align: right; }
-.found { font-weight: bold; } figure { display: inline-block; margin: 0 1em 1em 0; } figcaption { font-size: 12px; }
-img { width: 128px; height: 128px; }
-</style>
-<h1>Audit of {{ audit.datasets | join(", ") }}</h1>
 <p>{{ audit.looked_at }} of {{ audit.crops }} crops were looked at.
 {% if audit.findings %}{{ audit.findings | length }} findings.{% else %}Nothing was found.{% endif %}</p>
 {% if audit.findings %}
@@ -51,7 +35,7 @@ unbalanced the other way round in what was held out.</p>
 <tr><th>column</th><th>fakes</th><th class="number">AUC</th><th>95 % interval</th><th></th></tr>
 {% for one in shortcuts %}
 <tr{% if one.found %} class="found"{% endif %}><td>{{ one.column }}</td><td>{{ one.method }}</td>
-<td class="number">{{ "%.2f" | format(one.auc) }}</td><td>{{ interval(one) }}</td><td>{{ verdict(one) }}</td></tr>
+<td class="number">{{ "%.2f" | format(one.auc) }}</td><td>{{ one | interval }}</td><td>{{ one | verdict }}</td></tr>
 {% endfor %}
 </table>
 {% endfor %}
@@ -60,9 +44,9 @@ unbalanced the other way round in what was held out.</p>
 {% for one in audit.duplicates %}
 <p>{{ one.crops }} crops; of the two shown, {{ one.bits }} of 64 bits differ, correlation
 {{ "%.3f" | format(one.correlation) }}</p>
-{% for place, sample, image in sides(one) %}
-<figure><img alt="" src="data:image/png;base64,{{ image }}">
-<figcaption>{{ place[1] }} of {{ place[0] }}<br>{{ sample }}</figcaption></figure>
+{% for side in range(2) %}
+<figure><img alt="" src="{{ one.images[side] | url }}">
+<figcaption>{{ one.places[side][1] }} of {{ one.places[side][0] }}<br>{{ one.samples[side] }}</figcaption></figure>
 {% endfor %}
 {% endfor %}
 {% endif %}
@@ -78,22 +62,21 @@ unbalanced the other way round in what was held out.</p>
 <td class="number">{{ "%.2f" | format(one.faces_per_video) }}</td></tr>
 {% endfor %}
 </table>
-</html>
 """
 
 
 def write_page(audit: Audit, path: Path) -> None:
     """Write an audit as one HTML file, atomically."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals |= {"interval": interval, "verdict": verdict, "sides": _sides, "limit": LIMIT}
-    page = environment.from_string(_PAGE.replace("{{ mark }}", _MARK)).render(audit=audit)
-    write_atomically(path, page.encode())
+    title = f"Audit of {', '.join(audit.datasets)}"
+    values = {"audit": audit, "limit": LIMIT}
+    filters: dict[str, Any] = {"interval": interval, "verdict": verdict, "url": png_url}
+    write_atomically(path, render_page(title, _PAGE, values, generator=_GENERATOR, filters=filters))
 
 
 def is_page(path: Path) -> bool:
     """Whether a file was written by `write_page`, so that a later run may replace it."""
     with path.open("rb") as file:
-        return _MARK.encode() in file.read(1000)
+        return f'content="{_GENERATOR}"'.encode() in file.read(1000)
 
 
 def interval(one: Shortcut) -> str:
@@ -104,8 +87,3 @@ def interval(one: Shortcut) -> str:
 def verdict(one: Shortcut) -> str:
     """What a shortcut's figures mean."""
     return "predicts fakes" if one.found else "not certain" if one.auc > LIMIT else ""
-
-
-def _sides(one: Duplicate) -> Sequence[tuple[tuple[str, str, str], str, str]]:
-    images = [base64.b64encode(image).decode() for image in one.images]
-    return [*zip(one.places, one.samples, images, strict=True)]

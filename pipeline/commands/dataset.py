@@ -11,7 +11,7 @@ from facemill import ConfigError
 from facemill.pipeline.commands.logfile import keep_log
 from facemill.pipeline.commands.places import free_file, local_path
 from facemill.pipeline.commands.printing import echo, echo_json, echo_table
-from facemill.pipeline.commands.shared import AsJson, Built, Exit, MayOverwrite, Out, Overrides, Quiet, progress
+from facemill.pipeline.commands.shared import AsJson, Built, Exit, MayOverwrite, Out, Overrides, Quiet, Roots, progress
 
 if TYPE_CHECKING:
     from facemill.pipeline.build.job import BuildReport
@@ -43,10 +43,7 @@ def build(
     faces: Annotated[
         Path | None, typer.Option(help="Earlier build whose face detections to reuse.", parser=local_path)
     ] = None,
-    roots: Annotated[
-        list[str] | None,
-        typer.Option("--root", help="Where the videos are now; with several roots, name each.", metavar="[NAME=]DIR"),
-    ] = None,
+    roots: Roots = None,
     executor: Annotated[
         str, typer.Option(help="dask, or sequential: build shards one by one in this process.")
     ] = "dask",

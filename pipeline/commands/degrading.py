@@ -9,25 +9,23 @@ from facemill import ConfigError
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.commands.places import free_folder, local_path
 from facemill.pipeline.commands.printing import echo
-from facemill.pipeline.commands.shared import Exit, Quiet, progress
+from facemill.pipeline.commands.shared import Exit, Quiet, Roots, progress
 
 __all__ = ["degrade"]
 
 
 def degrade(
     videos: Annotated[Path, typer.Argument(help="Manifest, as `facemill scan` writes it.", parser=local_path)],
-    out: Annotated[Path, typer.Option(help="Folder of the new videos. Run with the same folder to resume.",
-                                      parser=local_path)],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the new videos. Run with the same folder to resume.", parser=local_path)
+    ],
     crf: Annotated[str, typer.Option(help="Rate factors, 0 to 51.", metavar="N,...")] = "23,40",
     codec: Annotated[str, typer.Option(help="h264.")] = "h264",
     resize: Annotated[float, typer.Option(help="Factor of both sides, up to 1.")] = 1.0,
     workers: Annotated[int | None, typer.Option(min=1, help="Videos at a time, one thread each.")] = None,
-    roots: Annotated[
-        list[str] | None,
-        typer.Option("--root", help="Where the videos are now; with several roots, name each.", metavar="[NAME=]DIR"),
-    ] = None,
+    roots: Roots = None,
     quiet: Quiet = False,
-) -> None:  # fmt: skip
+) -> None:
     """Encode the videos of a manifest again in worse qualities, such as c23 and c40, and write their manifest.
 
     Pairs, splits and ground-truth masks carry over; frames keep their number and times. Videos that cannot be read are

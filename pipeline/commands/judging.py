@@ -11,6 +11,8 @@ from facemill.pipeline.commands.places import free_folder, local_path
 from facemill.pipeline.commands.printing import echo, echo_json, echo_table
 from facemill.pipeline.commands.shared import (
     AsJson,
+    Calibrated,
+    CropsAtOnce,
     Data,
     Device,
     MayOverwrite,
@@ -41,10 +43,8 @@ def evaluate(
         bool, typer.Option("--localisation", help="Also compare the detector's maps with the ground-truth masks.")
     ] = False,
     video_score: VideoScore = "mean",
-    calibrated: Annotated[
-        bool, typer.Option("--calibrated", help="Divide log-odds by the temperature that fits the validation scores.")
-    ] = False,
-    batch: Annotated[int, typer.Option(min=1, help="Crops per forward pass.")] = 32,
+    calibrated: Calibrated = False,
+    batch: CropsAtOnce = 32,
     device: Device = "auto",
     workers: Workers = None,
     precision: Annotated[Precision, typer.Option(help="bf16 is faster on a GPU.")] = "float32",

@@ -9,7 +9,7 @@ from typer.core import TyperCommand
 from facemill import ConfigError
 from facemill.pipeline.commands.places import free_file
 from facemill.pipeline.commands.printing import echo
-from facemill.pipeline.commands.shared import Exit, MayOverwrite, Out, Quiet, progress
+from facemill.pipeline.commands.shared import Exit, MayOverwrite, Out, Quiet, Roots, progress
 
 __all__ = ["ScanCommand", "check", "merge", "scan"]
 
@@ -102,10 +102,7 @@ def merge(
 
 def check(
     videos: Annotated[Path, typer.Argument(help="Manifest, as `facemill scan --hash` writes it.")],
-    roots: Annotated[
-        list[str] | None,
-        typer.Option("--root", help="Where the videos are now; with several roots, name each.", metavar="[NAME=]DIR"),
-    ] = None,
+    roots: Roots = None,
     quiet: Quiet = False,
 ) -> None:
     """Re-read the videos of a hashed manifest, and list those that are missing or have changed."""

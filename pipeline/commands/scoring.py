@@ -8,7 +8,18 @@ import typer
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.commands.places import free_folder, local_path
 from facemill.pipeline.commands.printing import echo, echo_json
-from facemill.pipeline.commands.shared import AsJson, Device, Exit, MayOverwrite, Quiet, Run, VideoScore, progress
+from facemill.pipeline.commands.shared import (
+    AsJson,
+    Calibrated,
+    CropsAtOnce,
+    Device,
+    Exit,
+    MayOverwrite,
+    Quiet,
+    Run,
+    VideoScore,
+    progress,
+)
 
 __all__ = ["score"]
 
@@ -27,10 +38,8 @@ def score(
         typer.Option(help="Recipe of the training data, for a run that does not record it: a name or a YAML file."),
     ] = None,
     video_score: VideoScore = "mean",
-    calibrated: Annotated[
-        bool, typer.Option("--calibrated", help="Divide log-odds by the temperature that fits the validation scores.")
-    ] = False,
-    batch: Annotated[int, typer.Option(min=1, help="Crops per forward pass.")] = 32,
+    calibrated: Calibrated = False,
+    batch: CropsAtOnce = 32,
     device: Device = "auto",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that read files; by default this one.")] = None,
     overwrite: MayOverwrite = False,

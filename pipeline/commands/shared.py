@@ -11,8 +11,8 @@ import typer
 from facemill.pipeline.commands.places import Overwrite, dataset_folder, local_path
 
 __all__ = [
-    *("AsJson", "Built", "Data", "Device", "Exit", "MayOverwrite", "Out", "Overrides", "Quiet", "Run", "Split"),
-    *("VideoScore", "Workers", "progress"),
+    *("AsJson", "Built", "Calibrated", "CropsAtOnce", "Data", "Device", "Exit", "MayOverwrite", "Out", "Overrides"),
+    *("Quiet", "Roots", "Run", "Split", "VideoScore", "Workers", "progress"),
 ]
 
 
@@ -44,6 +44,14 @@ Workers = Annotated[
     int | None, typer.Option(min=0, help="Data loader processes per device; by default chosen from cores and memory.")
 ]
 Split = Annotated[str, typer.Option(help="Split: train, val or test.")]
+Roots = Annotated[
+    list[str] | None,
+    typer.Option("--root", help="Where the videos are now; with several roots, name each.", metavar="[NAME=]DIR"),
+]
+Calibrated = Annotated[
+    bool, typer.Option("--calibrated", help="Divide log-odds by the temperature that fits the validation scores.")
+]
+CropsAtOnce = Annotated[int, typer.Option(min=1, help="Crops per forward pass.")]
 VideoScore = Annotated[str, typer.Option(help="Score of a video: its frames' mean, median, max, or top:K mean.")]
 
 

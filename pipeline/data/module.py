@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
@@ -20,7 +21,7 @@ from facemill.pipeline.data.split import Roots, chosen_rows, list_folders
 from facemill.registry import BATCHINGS
 from facemill.seeded import seeded_generator
 
-__all__ = ["TrainingData"]
+__all__ = ["TrainingData", "used_rows"]
 
 
 class TrainingData:
@@ -62,14 +63,14 @@ class TrainingData:
         s = settings
         self.roots = list_folders(roots)
         self._workers = workers
-        rows = reals = chosen_rows(s.methods, s.without, s.qualities)
         size, balance = s.batch, s.balance
         if s.forgeries != "none":
-            reals = chosen_rows(qualities=s.qualities, real=True)
             size, balance, fields = s.batch // 2, "none", fields_to_read(fields, s.forgeries)
-        self.train = FaceDataset(roots, "train", frames=s.frames, every=s.every, seed=seed, rows=reals, fields=fields)
+        self.train = FaceDataset(
+            roots, "train", frames=s.frames, every=s.every, seed=seed, rows=used_rows(s, "train"), fields=fields
+        )
         again: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": seed} if s.overfit else {}
-        self.val = FaceDataset(roots, "train" if s.overfit else "val", rows=rows, fields=(), **again)
+        self.val = FaceDataset(roots, "train" if s.overfit else "val", rows=used_rows(s, "val"), fields=(), **again)
         chosen = _choose(self.train.labels, s, seed)
         labels = self.train.labels[chosen]
         ranked = {"seed": seed, "rank": rank, "world": world}
@@ -103,6 +104,13 @@ class TrainingData:
             pin_memory=torch.cuda.is_available(),
             **options,
         )
+
+
+def used_rows(settings: TrainSettings, split: str) -> pc.Expression:
+    """What holds for the rows of samples.parquet that a training uses of a split: see `chosen_rows`."""
+    if settings.forgeries != "none" and split == "train":
+        return chosen_rows(qualities=settings.qualities, real=True)
+    return chosen_rows(settings.methods, settings.without, settings.qualities)
 
 
 def _choose(labels: NDArray[np.int64], s: TrainSettings, seed: int) -> NDArray[np.int64]:

@@ -1,6 +1,5 @@
 """score.html: a page without any other file, with a timeline and the highest faces of each file."""
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +8,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from jinja2 import Environment, StrictUndefined
 from scipy.special import expit
 
 from facemill.detectors.forgery import ForgeryDetector
-from facemill.manifests.printable import printable
 from facemill.manifests.storage import write_atomically
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.evaluate.calibration import Thresholds
 from facemill.pipeline.extract.account import spans
 from facemill.pipeline.figures.explain import explain_crops
 from facemill.pipeline.figures.explanation_sheet import explanation_sheet
+from facemill.pipeline.figures.page import png_url, render_page
 from facemill.pipeline.figures.plots import timeline_png
 from facemill.pipeline.figures.sheet import png_of
 
@@ -39,10 +37,6 @@ class Figure:
 
     png: bytes
     alt: str
-
-    @property
-    def url(self) -> str:
-        return f"data:image/png;base64,{b64encode(self.png).decode()}"
 
 
 def draw_figures(
@@ -106,37 +100,20 @@ def write_page(path: Path, summary: Mapping[str, Any], figures: Mapping[str, Seq
         summary: the content of scores.json.
         figures: by file.
     """
-    pages = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    pages.filters |= {"printable": printable, "spans": spans}
     threshold = summary["thresholds"]["video"]
-    shown = pages.from_string(_PAGE).render(
+    values = {
         **summary,
-        figures=figures,
-        threshold=None if threshold is None else float(expit(threshold)),
-        listed=_LISTED,
-        most=MOST_FIGURES,
-    )
-    write_atomically(path, shown.encode())
+        "figures": figures,
+        "threshold": None if threshold is None else float(expit(threshold)),
+        "listed": _LISTED,
+        "most": MOST_FIGURES,
+    }
+    title, filters = f"Scores of {len(summary['files'])} files", {"spans": spans, "url": png_url}
+    write_atomically(path, render_page(title, _PAGE, values, generator="facemill score", filters=filters))
 
 
 _PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width">
-<title>Scores of {{ files | length }} files</title>
-<style>
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .8rem; text-align: left }
-tr { border-bottom: 1px solid #ddd } td.number { text-align: right; font-variant-numeric: tabular-nums }
-h2 { margin-top: 3rem; overflow-wrap: anywhere } img { max-width: 100%; display: block; margin: 1rem 0 }
-</style>
-</head>
-<body>
-<h1>Scores of {{ files | length }} files</h1>
-<p>The detector {{ detector | printable }} of the run {{ run | printable }} has scored the faces in these files. A score
+<p>The detector {{ detector }} of the run {{ run }} has scored the faces in these files. A score
 is an estimate of the probability that a face is forged. It may be wrong, most of all for recordings and forgeries
 unlike the run's training data. A person's score is made of the scores of its faces ({{ video_score }}), and a file's
 score is that of the person with the highest, so that it tends to be higher if more people are shown. Persons are face
@@ -149,12 +126,12 @@ Scores are compared with {{ "%.3f" | format(threshold) }}, the threshold that ha
 run's validation videos.
 {% endif %}</p>
 {% for note in notes %}
-<p>Note: {{ note | printable }}</p>
+<p>Note: {{ note }}</p>
 {% endfor %}
 <table>
 <tr><th>file</th><th>score</th>{% if threshold is not none %}<th>threshold</th>{% endif %}<th>persons</th></tr>
 {% for file in files %}
-<tr><td><a href="#file-{{ loop.index }}">{{ file.file | printable }}</a></td>
+<tr><td><a href="#file-{{ loop.index }}">{{ file.file }}</a></td>
 <td class="number">{{ "%.3f" | format(file.score) if file.persons else "not scored" }}</td>
 {% if threshold is not none %}
 <td>{{ ("above" if file.above_threshold else "below") if file.persons else "" }}</td>
@@ -163,7 +140,7 @@ run's validation videos.
 {% endfor %}
 </table>
 {% for file in files %}
-<h2 id="file-{{ loop.index }}">{{ file.file | printable }}</h2>
+<h2 id="file-{{ loop.index }}">{{ file.file }}</h2>
 {% if file.persons %}
 <table>
 <tr><th>person</th><th>score</th>{% if threshold is not none %}<th>threshold</th>{% endif %}<th>frames</th></tr>
@@ -174,7 +151,7 @@ run's validation videos.
 {% endfor %}
 </table>
 {% for figure in figures.get(file.file, ()) %}
-<img src="{{ figure.url }}" alt="{{ figure.alt }}">
+<img src="{{ figure.png | url }}" alt="{{ figure.alt }}">
 {% else %}
 <p>Figures are of the {{ most }} files with the highest scores.</p>
 {% endfor %}
@@ -184,7 +161,7 @@ run's validation videos.
 <h3>Not scored</h3>
 <ul>
 {% for failure in left.failures %}
-<li>{{ failure.message | printable }}</li>
+<li>{{ failure.message }}</li>
 {% endfor %}
 {% if left.frames %}<li>Frames without a scored face: {{ left.frames | spans }}.</li>{% endif %}
 {% for face in left.faces[:listed] %}
@@ -195,6 +172,4 @@ run's validation videos.
 </ul>
 {% endif %}
 {% endfor %}
-</body>
-</html>
 """

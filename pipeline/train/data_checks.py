@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from facemill import ConfigError, DatasetError
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.forge import check_reals
+from facemill.pipeline.data.module import used_rows
 from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_shared
-from facemill.pipeline.data.split import chosen_rows
 from facemill.pipeline.runs.folder import RunConfig
 from facemill.pipeline.runs.framing import differences_from_paper
 
@@ -40,13 +40,10 @@ def check_data(data: Sequence[Path], config: RunConfig) -> CheckedData:
     """
     s = config.train
     forged = s.forgeries != "none"
-    rows = chosen_rows(s.methods, s.without, s.qualities)
-    used_rows = chosen_rows(qualities=s.qualities, real=True) if forged else rows
+    part: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": config.seed}
     opened = {
-        "train": FaceDataset(
-            data, "train", frames=s.frames, every=s.every, seed=config.seed, rows=used_rows, fields=()
-        ),
-        "val": FaceDataset(data, "val", rows=rows, fields=()),
+        "train": FaceDataset(data, "train", **part, rows=used_rows(s, "train"), fields=()),
+        "val": FaceDataset(data, "val", rows=used_rows(s, "val"), fields=()),
     }
     if forged:
         check_reals(opened["train"].samples, s.forgeries)
