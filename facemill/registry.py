@@ -110,9 +110,9 @@ class Registry(Mapping[str, T], Generic[T]):
         Raises:
             ConfigError: there is none, several packages offer it, or the package that offers it cannot be imported.
         """
-        family, _, member = name.partition("/")
-        if member and family in self._families:
-            made: T = _attribute(f"facemill.{self._families[family]}")(member)
+        if found := self._of_family(name):
+            place, member = found
+            made: T = _attribute(f"facemill.{place}")(member)
             return made
         if name not in self._found:
             found = self._load(name)
@@ -151,11 +151,14 @@ class Registry(Mapping[str, T], Generic[T]):
         return found
 
     def __contains__(self, name: object) -> bool:
-        if name in self._found or name in self._places or self._takes(name):
-            return True
-        if isinstance(name, str) and name.partition("/")[2] and name.partition("/")[0] in self._families:
+        if name in self._found or name in self._places or self._takes(name) or self._of_family(name):
             return True
         return any(point.name == name for point in self._offers)
+
+    def _of_family(self, name: object) -> tuple[str, str] | None:
+        """The family's function and the member's name; None for a name of no family."""
+        family, _, member = str(name).partition("/")
+        return (self._families[family], member) if member and family in self._families else None
 
     def _takes(self, name: object) -> bool:
         return bool(self._base) and isinstance(name, str) and ":" in name

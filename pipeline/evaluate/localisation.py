@@ -209,12 +209,13 @@ def judge_maps(located: Iterable[Located], samples: pa.Table, scales: Mapping[st
     rows, names, columns = [], [], []
     cells, forged = [], []  # a kilobyte or two of each
     for row, maps, mask in located:
+        covered = in_cells(mask) >= 0.5
         for name, values in maps.items():
             rows.append(row)
             names.append(name)
             columns.append(measure_map(values, mask, scales.get(name, Scale())))
             cells.append(in_cells(values))
-            forged.append(in_cells(mask) >= 0.5)
+            forged.append(covered)
     samples = samples.take(rows).combine_chunks()
     real = samples["label"].to_numpy() == 0
     for name in set(names):

@@ -164,7 +164,7 @@ class TrainingLoop:
         if self._average is not None:
             self._average.eval()
             copy_buffers(self._average, self._fabric)
-        detector = None if self._average is None else self._average.module
+        detector = self._module.detector if self._average is None else self._average.module
         logits, labels, places = [], [], []
         with self._fabric.autocast():
             for raw in islice(self._data.val_loader, self._steps):

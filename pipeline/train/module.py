@@ -85,10 +85,10 @@ class ForgeryModule(nn.Module):
         self.objective.after_epoch()
 
     @torch.no_grad()
-    def score(self, raw: ForgeryBatch, detector: nn.Module | None = None) -> Tensor:
+    def score(self, raw: ForgeryBatch, detector: nn.Module) -> Tensor:
         """Log-odds [B], float32, of a validation batch on the device, by the detector or a copy of it."""
         images = _channels_last(prepare(raw, self.detector.input_spec).images)
-        logit: Tensor = (detector or self.detector)(images).logit
+        logit: Tensor = detector(images).logit
         return logit.float()
 
 

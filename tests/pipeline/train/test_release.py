@@ -92,7 +92,7 @@ def test_weights_that_score_otherwise_than_was_logged_are_not_released(
 ) -> None:
     """As where validation has run another network than the one that is saved."""
     score = ForgeryModule.score
-    monkeypatch.setattr(ForgeryModule, "score", lambda self, raw, detector: score(self, raw) + 1)
+    monkeypatch.setattr(ForgeryModule, "score", lambda self, raw, detector: score(self, raw, detector) + 1)
     with pytest.raises(DetectorError, match="give other scores"):
         train(use(monkeypatch, Tiny), [toy], tmp_path, recipe(), progress=False)
 
