@@ -5,16 +5,20 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Thread
 
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.fabric.plugins.precision import MixedPrecision
+from torch import distributed
 
 from facemill import ConfigError
 from facemill.detectors.device import resolve_device
 
 __all__ = ["count_processes", "is_mixed", "launched", "uses_gpu"]
+
+LEAVING_S = 5
 
 
 def count_processes(devices: int | None, *, on_gpu: bool) -> tuple[int, int]:
@@ -93,7 +97,18 @@ def launched(*, on_gpu: bool, nodes: int, processes: int, mixed: bool) -> Iterat
         except BaseException:
             for process in getattr(fabric.strategy.launcher, "procs", ()):
                 process.kill()
+            # Other ranks may be in the middle of an exchange, for whose end leaving waits.
+            leaving = Thread(target=_leave_group, daemon=True)
+            leaving.start()
+            leaving.join(LEAVING_S)
             raise
+        _leave_group()
+
+
+def _leave_group() -> None:
+    """End the exchange between ranks; or gloo, freeing a tensor while the interpreter ends, aborts the process."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 class _Bf16(MixedPrecision):  # type: ignore[misc]  # it has no types
