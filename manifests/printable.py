@@ -1,11 +1,20 @@
-"""Text of files and users, made safe to print."""
+"""What is printed: text of files and users, made safe; lists; the pace of work."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
-__all__ = ["printable", "shorten"]
+__all__ = ["pace", "printable", "shorten"]
 
 _SHOWN = 5
 """Names listed in a message."""
+
+
+def pace(done: float, total: float | None, seconds: float) -> str:
+    """The rate and, with a total, the time left: `12.5/s  0:01:20 left`; empty before anything is done."""
+    if not done:
+        return ""
+    left = "" if total is None else f"  {timedelta(seconds=round((total - done) * seconds / done))} left"
+    return f"{done / max(seconds, 1e-3):.1f}/s{left}"
 
 
 def printable(text: object) -> str:

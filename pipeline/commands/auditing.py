@@ -8,7 +8,8 @@ import typer
 
 from facemill.pipeline.commands.places import free_file, local_path
 from facemill.pipeline.commands.printing import echo, echo_json, echo_table
-from facemill.pipeline.commands.shared import AsJson, Data, Exit, MayOverwrite, Quiet, progress
+from facemill.pipeline.commands.progress import progress
+from facemill.pipeline.commands.shared import AsJson, Data, Exit, MayOverwrite, Quiet
 
 if TYPE_CHECKING:
     from facemill.pipeline.audit.findings import Audit
@@ -38,7 +39,7 @@ def audit(
 
     if out is not None:
         free_file(out, overwrite=overwrite, is_own=is_page)
-    with progress("looking at crops", None, quiet=quiet) as advance:
+    with progress("looking at crops", "crops", quiet=quiet) as advance:
         found = run(data, frames=frames, on_crops=advance)
     if out is not None:
         write_page(found, out)

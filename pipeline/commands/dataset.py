@@ -11,7 +11,8 @@ from facemill import ConfigError
 from facemill.pipeline.commands.logfile import keep_log
 from facemill.pipeline.commands.places import free_file, local_path
 from facemill.pipeline.commands.printing import echo, echo_json, echo_table
-from facemill.pipeline.commands.shared import AsJson, Built, Exit, MayOverwrite, Out, Overrides, Quiet, Roots, progress
+from facemill.pipeline.commands.progress import progress
+from facemill.pipeline.commands.shared import AsJson, Built, Exit, MayOverwrite, Out, Overrides, Quiet, Roots
 
 if TYPE_CHECKING:
     from facemill.pipeline.build.job import BuildReport
@@ -124,7 +125,7 @@ def verify(
     """
     from facemill.manifests.checks.verify import verify as run
 
-    with progress("verifying", None, quiet=quiet) as advance:
+    with progress("verifying", "samples", quiet=quiet) as advance:
         checked = run(folder, threads=threads, on_samples=advance)
     if as_json:
         echo_json({**asdict(checked), "ok": checked.ok})
@@ -155,7 +156,7 @@ def export(
     from facemill.manifests.shards.dataset import read_dataset
 
     samples = sum(shard.rows for shard in read_dataset(folder).shards)
-    with progress("exporting", samples, quiet=quiet) as advance:
+    with progress("exporting", "samples", samples, quiet=quiet) as advance:
         report = run(folder, out, to, prefix=prefix, threads=threads, on_samples=advance)
     echo(f"{report.samples} samples of {report.videos} videos -> {report.out}")
     for note in report.notes:

@@ -9,7 +9,8 @@ from facemill import ConfigError
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.commands.places import free_folder, local_path
 from facemill.pipeline.commands.printing import echo
-from facemill.pipeline.commands.shared import Exit, Quiet, Roots, progress
+from facemill.pipeline.commands.progress import progress
+from facemill.pipeline.commands.shared import Exit, Quiet, Roots
 
 __all__ = ["degrade"]
 
@@ -46,7 +47,7 @@ def degrade(
     entries = read_videos(videos, roots or ())
     check_roots(entries)
     interrupts.advice = "Interrupted: run the same command again to continue."
-    with progress("encoding", len(entries), quiet=quiet) as advance:
+    with progress("encoding", "videos", len(entries), quiet=quiet) as advance:
         report = run(entries, out, degradations, workers=workers, on_videos=advance)
     for failure in report.failures:
         echo(f"{failure.video_id}: {failure.message}", err=True)

@@ -9,6 +9,7 @@ import typer
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.commands.places import free_folder, local_path
 from facemill.pipeline.commands.printing import echo, echo_json, echo_table
+from facemill.pipeline.commands.progress import progress
 from facemill.pipeline.commands.shared import (
     AsJson,
     Calibrated,
@@ -21,7 +22,6 @@ from facemill.pipeline.commands.shared import (
     Split,
     VideoScore,
     Workers,
-    progress,
 )
 
 __all__ = ["compare", "evaluate", "metrics"]
@@ -65,7 +65,7 @@ def evaluate(
 
     interrupts.advice = "Interrupted: nothing was written, run the same command again."
     free_folder(out, overwrite=overwrite, is_own=_is_evaluation)
-    with progress("scoring", None, quiet=quiet) as advance:
+    with progress("scoring", "crops", quiet=quiet) as advance:
         result = run_evaluation(
             run,
             data,

@@ -9,7 +9,8 @@ from typer.core import TyperCommand
 from facemill import ConfigError
 from facemill.pipeline.commands.places import free_file
 from facemill.pipeline.commands.printing import echo
-from facemill.pipeline.commands.shared import Exit, MayOverwrite, Out, Quiet, Roots, progress
+from facemill.pipeline.commands.progress import progress
+from facemill.pipeline.commands.shared import Exit, MayOverwrite, Out, Quiet, Roots
 
 __all__ = ["ScanCommand", "check", "merge", "scan"]
 
@@ -73,7 +74,7 @@ def scan(
         adapter = dataset if folder is None else CsvFile(folder=folder)
         report = manifests.scan(adapter, root, quality=quality, **how)
     if hashed:
-        with progress("hashing", len(report.entries), quiet=quiet) as advance:
+        with progress("hashing", "videos", len(report.entries), quiet=quiet) as advance:
             manifests.add_contents(report, on_videos=advance)
     for line in report.lines():
         echo(line)
@@ -110,7 +111,7 @@ def check(
 
     entries = manifests.read_videos(videos, roots or ())
     manifests.check_roots(entries)
-    with progress("checking", len(entries), quiet=quiet) as advance:
+    with progress("checking", "videos", len(entries), quiet=quiet) as advance:
         changes = manifests.find_changed(entries, on_videos=advance)
     for change in changes:
         echo(change)

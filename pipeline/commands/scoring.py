@@ -8,6 +8,7 @@ import typer
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.commands.places import free_folder, local_path
 from facemill.pipeline.commands.printing import echo, echo_json
+from facemill.pipeline.commands.progress import progress
 from facemill.pipeline.commands.shared import (
     AsJson,
     Calibrated,
@@ -18,7 +19,6 @@ from facemill.pipeline.commands.shared import (
     Quiet,
     Run,
     VideoScore,
-    progress,
 )
 
 __all__ = ["score"]
@@ -64,7 +64,7 @@ def score(
 
     interrupts.advice = "Interrupted: nothing was written, run the same command again."
     free_folder(out, overwrite=overwrite, is_own=_is_own)
-    with progress("scoring", None, quiet=quiet) as advance:
+    with progress("scoring", "files", quiet=quiet) as advance:
         scored = run_scoring(
             run,
             files,

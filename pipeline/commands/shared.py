@@ -1,7 +1,5 @@
-"""Shared by the commands: exit codes, common options, a progress bar."""
+"""Shared by the commands: exit codes, common options."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +10,7 @@ from facemill.pipeline.commands.places import Overwrite, dataset_folder, local_p
 
 __all__ = [
     *("AsJson", "Built", "Calibrated", "CropsAtOnce", "Data", "Device", "Exit", "MayOverwrite", "Out", "Overrides"),
-    *("Quiet", "Roots", "Run", "Split", "VideoScore", "Workers", "progress"),
+    *("Quiet", "Roots", "Run", "Split", "VideoScore", "Workers"),
 ]
 
 
@@ -53,18 +51,3 @@ Calibrated = Annotated[
 ]
 CropsAtOnce = Annotated[int, typer.Option(min=1, help="Crops per forward pass.")]
 VideoScore = Annotated[str, typer.Option(help="Score of a video: its frames' mean, median, max, or top:K mean.")]
-
-
-@contextmanager
-def progress(what: str, total: int | None, *, quiet: bool = False) -> Iterator[Callable[..., None]]:
-    """Show a progress bar on a terminal; yields a function of the number just done and, once known, the total."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:  # rich 13 prints an empty line even after a disabled bar
-        yield lambda done, total=None: None
-        return
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done, total=None: bar.update(task, advance=done, total=total)

@@ -3,20 +3,25 @@
 import csv
 import io
 import logging
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from facemill.manifests.printable import pace
 from facemill.manifests.storage import write_atomically
 from facemill.pipeline.runs.folder import LOG_FILE, LOGS_FOLDER
 
 __all__ = ["EpochLog", "Row", "best_row"]
 
 logger = logging.getLogger(__name__)
+
+LINE_EVERY_S = 30.0
+"""Seconds between two plain lines within an epoch, in the log and without a terminal."""
 
 Row = dict[str, float]
 """An epoch's number, learning rate, training loss and its terms, and validation metrics, by their names in log.csv."""
@@ -42,10 +47,11 @@ class EpochLog:
         self._run, self._epochs, self._writes = run, epochs, writes
         self._printed = progress and writes and not Console().is_terminal
         self._events = SummaryWriter(run / LOGS_FOLDER) if writes else None
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
         shown = progress and writes and not self._printed
-        self._bar = Progress(*columns, TextColumn("{task.fields[loss]}"), disable=not shown)
-        self._task = self._bar.add_task("", total=steps, loss="")
+        self._bar = Progress(*columns, TextColumn("{task.fields[detail]}"), disable=not shown)
+        self._task = self._bar.add_task("", total=steps, detail="")
+        self._start = self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -60,7 +66,8 @@ class EpochLog:
 
     def start_epoch(self, epoch: int) -> None:
         """Restart the progress bar; epochs are shown counted from 1."""
-        self._bar.reset(self._task, description=f"Epoch {epoch + 1}/{self._epochs}")
+        self._bar.reset(self._task, description=f"epoch {epoch + 1}/{self._epochs}")
+        self._start = time.monotonic()
 
     def step(self) -> None:
         """Advance the progress bar."""
@@ -68,7 +75,7 @@ class EpochLog:
 
     def loss(self, loss: float, steps: int) -> None:
         """Report the loss of a batch, after this number of steps of the run."""
-        self._bar.update(self._task, loss=f"loss {loss:.4f}")
+        self._show(loss)
         if self._events is not None:
             self._events.add_scalar("loss", loss, steps)
 
@@ -86,6 +93,18 @@ class EpochLog:
         logger.info(line)
         if self._printed:
             print(line)
+
+    def _show(self, loss: float) -> None:
+        now, task = time.monotonic(), self._bar.tasks[0]
+        detail = f"loss {loss:.4f}  {pace(task.completed, task.total, now - self._start)}"
+        self._bar.update(self._task, detail=detail)
+        if now - self._last_line >= LINE_EVERY_S and self._writes:
+            self._last_line = now
+            of = "" if task.total is None else f"/{task.total:.0f}"
+            line = f"{task.description}: {task.completed:.0f}{of} steps  {detail}"
+            logger.info(line)
+            if self._printed:
+                print(line, flush=True)
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.evaluate.auroc import ranked_auroc
 from facemill.pipeline.runs import load_run
-from facemill.pipeline.train import TrainResult, train
+from facemill.pipeline.train import TrainResult, epoch_log, train
 from facemill.pipeline.train.epoch_log import EpochLog, best_row
 from facemill.pipeline.train.module import ForgeryModule
 from tests.pipeline.trained import SMALL, build_toy
@@ -203,4 +204,18 @@ def test_the_bar_counts_epochs_from_one(tmp_path: Path) -> None:
         log.start_epoch(0)
         log.step()
         [task] = log._bar.tasks
-        assert (task.description, task.completed, task.total) == ("Epoch 1/1", 1, 3)
+        assert (task.description, task.completed, task.total) == ("epoch 1/1", 1, 3)
+
+
+def test_without_a_terminal_a_long_epoch_prints_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(epoch_log, "LINE_EVERY_S", 0)
+    with EpochLog(tmp_path, epochs=2, steps=4, progress=True) as log:
+        log.start_epoch(1)
+        log.step()
+        log.loss(0.25, 5)
+    assert re.fullmatch(r"epoch 2/2: 1/4 steps  loss 0\.2500  \d+\.\d/s  \d:\d\d:\d\d left\n", capsys.readouterr().out)
+    with EpochLog(tmp_path, epochs=2, steps=4, progress=False) as log:
+        log.loss(0.25, 6)
+    assert not capsys.readouterr().out
