@@ -159,7 +159,7 @@ class Summary:
             ),
             SummaryTable(
                 "Masks: forged share of the crop",
-                ("method", "kind", "samples", "empty", "mean", *PERCENTILES),
+                ("method", "kind", "samples", "empty", "mean", *PERCENTILES[::2]),
                 tuple(
                     (m.method, m.kind, f"{m.samples:,}", f"{m.empty:,}", _percent(m.mean), *_shares(m.spread))
                     for m in self.masks
@@ -286,7 +286,7 @@ def _names(names: tuple[str, ...]) -> str:
 
 
 def _shares(spread: Quantiles | None) -> tuple[str, ...]:
-    return tuple(_percent(share) for share in (astuple(spread) if spread else (None,) * len(PERCENTILES)))
+    return tuple(map(_percent, (astuple(spread) if spread else (None,) * len(PERCENTILES))[::2]))
 
 
 def _percent(share: float | None) -> str:
