@@ -21,6 +21,7 @@ class LabelSource(StrEnum):
     VIDEO = "video"  # the label of its video
     DIFFERENCE = "difference"  # difference from the original at this face in this frame
     MASK = "mask"  # the dataset's ground-truth mask at this face in this frame
+    PERIODS = "periods"  # the dataset's times between which the fake's picture is forged
 
 
 class Stage(StrEnum):
@@ -80,7 +81,7 @@ class Reason(StrEnum):
     UNCERTAIN_TIME = "uncertain_time"  # a frame of the original whose counterpart in the fake is ambiguous
     MASK_EMPTY = "mask_empty"
     MASK_UNRELIABLE = "mask_unreliable"  # the fake differs from its original outside the face as well
-    UNFORGED = "unforged"  # faces of a fake that equal those in its original
+    UNFORGED = "unforged"  # faces of a fake that equal those in its original, or outside its forged periods
     UNDECIDED = "undecided"  # faces of a fake that differ from the original by little more than coding noise
     AMBIGUOUS = "ambiguous"  # several people in a fake, and it is unknown which of them is forged
     TOO_BRIEF = "too_brief"  # a track detected in too few frames

@@ -5,7 +5,7 @@ Coordinates are pixels of the upright source frame, origin at its top-left corne
 the centre of the top-left pixel is the point `(0.5, 0.5)`.
 """
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ __all__ = [
     "SampleRecord",
     "VideoEntry",
     "VideoFacts",
+    "within",
 ]
 
 LABELS = ("real", "fake")
@@ -28,8 +29,15 @@ LABELS = ("real", "fake")
 
 SPLITS = ("train", "val", "test")
 
+_ROUNDING_S = 1e-3  # of the times in a dataset's tables
+
 REFERENCE = "reference"
 """Split of a pristine video outside all splits: it is read together with its fakes and yields no samples."""
+
+
+def within(periods: Iterable[Sequence[float]], time_s: float) -> bool:
+    """Whether a frame shown from this time on belongs to one of the periods, each a start and an end in seconds."""
+    return any(start - _ROUNDING_S <= time_s < end for start, end in periods)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,9 @@ class VideoEntry:
         mask_path: POSIX path of the ground-truth mask video below `root`, or None.
         size_bytes: size of the video, or total size of a sequence's images; None unless hashed.
         content_hash: `xxh3:` and 32 hex digits over the video's bytes; None unless hashed.
+        fake_periods: of a fake that is forged only at times, when its picture is: start and end, seconds of its
+            presentation times; None for a fake that is forged throughout, as far as is known.
+        attributes: what the dataset says of the person shown and of the sound, `name=value`, such as `gender=women`.
     """
 
     video_id: str
@@ -69,6 +80,12 @@ class VideoEntry:
     mask_path: str | None = None
     size_bytes: int | None = None
     content_hash: str | None = None
+    fake_periods: tuple[tuple[float, float], ...] | None = None
+    attributes: tuple[str, ...] = ()
+
+    def forged_at(self, time_s: float) -> bool | None:
+        """Whether the picture is forged at a presentation time; None if only the video's label is known."""
+        return None if self.fake_periods is None else within(self.fake_periods, time_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +159,7 @@ class SampleRecord:
         shard: path of the shard below the dataset's folder.
         row: position in the shard, from 0.
         image_sha256: of the encoded image, hex.
+        attributes: those of its video.
         annotations: values of the dataset's annotations, by column: numbers, strings, tuples of numbers, or None.
     """
 
@@ -171,6 +189,7 @@ class SampleRecord:
     shard: str
     row: int
     image_sha256: str
+    attributes: tuple[str, ...] = ()
     annotations: Mapping[str, Any] = field(default_factory=dict)
 
 

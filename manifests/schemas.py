@@ -63,6 +63,8 @@ VIDEOS = pa.schema(
         pa.field("mask_path", pa.string()),
         pa.field("size_bytes", pa.int64()),
         pa.field("content_hash", pa.string()),
+        pa.field("fake_periods", pa.list_(_required("item", _floats(2, pa.float64())))),
+        _required("attributes", _strings()),
     ]
 )
 """videos.parquet: a row per `VideoEntry`."""
@@ -95,6 +97,7 @@ SAMPLES = pa.schema(
         _required("shard", pa.string()),
         _required("row", pa.int32()),
         _required("image_sha256", pa.string()),
+        _required("attributes", _strings()),
     ]
 )
 """samples.parquet: a row per `SampleRecord`."""
@@ -155,8 +158,12 @@ FACTS = pa.schema(
 
 ADDED: dict[str, str | None] = {"label_source": "video", "difference": None}
 """Columns of samples that format version 1 lacks, and the values used when it is read."""
-ADDED_FACTS = dict.fromkeys(FACTS.names[FACTS.names.index("coded_width") :])
-"""The same for facts."""
+LATER: dict[str, Any] = {
+    "attributes": (),
+    "fake_periods": None,
+    **dict.fromkeys(FACTS.names[FACTS.names.index("coded_width") :]),
+}
+"""The same for columns that a table of any format version may lack."""
 
 _SCHEMAS: dict[type, pa.Schema] = {
     VideoEntry: VIDEOS,
@@ -243,9 +250,9 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
         ManifestError: names every column that is missing, has a wrong type or a forbidden null.
     """
     faults = []
-    added = ADDED | ADDED_FACTS if schema is FACTS else ADDED
+    added = {**ADDED, **LATER}
     for name in added.keys() & set(schema.names) - set(table.column_names):
-        filled = pa.repeat(pa.scalar(added[name], schema.field(name).type), len(table))
+        filled = pa.array([added[name]] * len(table), schema.field(name).type)
         table = table.append_column(name, filled)
     for field in schema:
         if field.name not in table.column_names:
@@ -298,7 +305,7 @@ def _to_python(array: "pa.Array[Any]") -> list[Any]:
         words = [*encoded.dictionary.to_pylist(), None]
         return [words[code] for code in encoded.indices.fill_null(len(words) - 1).to_numpy().tolist()]
     if array.null_count and pa.types.is_nested(array.type):
-        return [None if value is None else tuple(value) for value in array.to_pylist()]
+        return [None if value is None else _tuples(value) for value in array.to_pylist()]
     if isinstance(array, pa.FixedSizeListArray):
         return list(zip(*[iter(_to_python(array.flatten()))] * array.type.list_size, strict=True))
     if isinstance(array, pa.ListArray):
@@ -308,6 +315,10 @@ def _to_python(array: "pa.Array[Any]") -> list[Any]:
         return [seen.setdefault(row, row) for row in rows]
     copied = array.null_count or pa.types.is_boolean(array.type)  # booleans are bits, of which numpy has no view
     return array.to_pylist() if copied else array.to_numpy().tolist()
+
+
+def _tuples(values: list[Any]) -> tuple[Any, ...]:
+    return tuple(_tuples(value) if isinstance(value, list) else value for value in values)
 
 
 def _to_members(name: str, values: Iterable[str], codes: type[StrEnum]) -> list[StrEnum]:

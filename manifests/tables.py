@@ -18,13 +18,16 @@ __all__ = ["read_table"]
 _DELIMITERS = (",", ";", "\t", "|")  # the first if the header contains none
 
 
-def read_table(place: str, columns: Sequence[str], required: set[str]) -> list[dict[str, str | None]]:
-    """Read the table's rows, each with all of `columns` as text or None; other columns are ignored.
+def read_table(
+    place: str, columns: Sequence[str], required: set[str], *, others: bool = False
+) -> list[dict[str, str | None]]:
+    """Read the table's rows, each with all of `columns` as text or None.
 
     Case in column names, and spaces around names and values, are ignored.
 
     Args:
         place: local path or fsspec URL: `.parquet`, otherwise CSV with commas, semicolons, tabs or bars.
+        others: give the other columns too, as far as they hold single values; by default they are ignored.
 
     Raises:
         ManifestError: the file cannot be read, or lacks a required column.
@@ -42,6 +45,9 @@ def read_table(place: str, columns: Sequence[str], required: set[str]) -> list[d
                 f"{place} lacks the {what} {' and '.join(lacking)}: it has {', '.join(found)}, and needs {wanted}."
             )
         known = [name for name in columns if name in found]
+        if others:
+            more = [name for name in found if name and found.count(name) == 1 and name not in columns]
+            known += [name for name in more if not pa.types.is_nested(table.schema.types[found.index(name)])]
         texts = [pc.utf8_trim_whitespace(pc.cast(table.column(found.index(name)), pa.string())) for name in known]
     except (pa.ArrowException, OSError, ImportError) as error:
         raise ManifestError(f"{place} is not a readable table ({error}): give a CSV or Parquet file.") from error

@@ -102,6 +102,13 @@ def _repeated_files(entries: Sequence[VideoEntry]) -> Iterator[str]:
     return (entry.video_id for entry in entries if counts[entry.root, entry.path] > 1)
 
 
+def _odd_periods(entries: Sequence[VideoEntry]) -> Iterator[str]:
+    for entry in entries:
+        periods = entry.fake_periods
+        if periods is not None and (entry.label == 0 or not periods or not all(0 <= a < b for a, b in periods)):
+            yield entry.video_id
+
+
 def _odd_paths(entries: Sequence[VideoEntry]) -> Iterator[str]:
     for entry in entries:
         if not _is_relative(entry.path) or not (entry.mask_path is None or _is_relative(entry.mask_path)):
@@ -120,6 +127,7 @@ _RULES: dict[str, tuple[str, Callable[[Sequence[VideoEntry]], Iterable[str]]]] =
     "real_source": ("a real video has no source_id", _reals_with_source),
     "known_source": ("a source_id names a real video of the manifest", _unknown_sources),
     "pair_quality": ("a fake has the quality of its original", _pairs_across_qualities),
+    "fake_periods": ("fake_periods are of a fake, start at 0 or later and end after their start", _odd_periods),
     "unique_file": ("a file appears in one row only", _repeated_files),
     "relative_path": ("a path is relative to the root, with '/' and without '..'", _odd_paths),
 }

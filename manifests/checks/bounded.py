@@ -1,5 +1,7 @@
 """Opens files that may be damaged or malicious: regular files only, with bounded memory."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -21,6 +23,7 @@ __all__ = [
     "most_bytes",
     "open_parquet",
     "read_table",
+    "survives_footer",
 ]
 
 CELL_BYTES = 64 << 10
@@ -33,6 +36,10 @@ ORIENTATION = 0x0112
 """EXIF tag; some readers rotate an image by it."""
 LONGEST_DOCUMENT = 64 << 20
 """Largest JSON or Markdown file that is read, in bytes."""
+_WALK = (
+    "import sys, pyarrow.parquet as pq; footer = pq.ParquetFile(sys.argv[1]).metadata; "
+    "[footer.row_group(g).column(c) for g in range(footer.num_row_groups) for c in range(footer.num_columns)]"
+)
 
 
 def most_bytes(side: int) -> int:
@@ -124,6 +131,11 @@ def check_cells(file: pq.ParquetFile, cell_bytes: int, columns: frozenset[str] |
             if known and chunk.total_uncompressed_size > group.num_rows * cell_bytes + CELL_BYTES:
                 size, rows = chunk.total_uncompressed_size, group.num_rows
                 raise ValueError(f"{chunk.path_in_schema} takes {size} bytes for {rows} rows")
+
+
+def survives_footer(path: Path) -> bool:
+    """Whether a process survives reading what the footer says of each column: for some damage, Arrow aborts it."""
+    return subprocess.run([sys.executable, "-c", _WALK, path], capture_output=True, check=False).returncode >= 0
 
 
 def content_of(path: Path) -> bytes:

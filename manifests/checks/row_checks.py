@@ -24,6 +24,7 @@ from facemill.manifests.checks.face_rules import (
 from facemill.manifests.checks.sample_rows import Rows, differs
 from facemill.manifests.codes import LabelSource, MaskKind
 from facemill.manifests.problem import Problem
+from facemill.manifests.records import within
 
 __all__ = ["ROW_CHECKS", "RowCheck", "check_rows"]
 
@@ -115,6 +116,23 @@ def _kept_unforged(rows: Rows) -> Mask:
     return rows.equal("label", 0) & ~rows.equal("method", "real")
 
 
+def _against_periods(rows: Rows) -> Mask:
+    """Faces labelled as forged at times when their video is not, or as real when it is, or of a video without times."""
+    periods = rows.of_video("fake_periods")
+    found: Mask = rows.equal("label_source", LabelSource.PERIODS) & (rows.video_row >= 0)
+    label = rows.recipe.label
+    if label is not None and label.unforged == "keep_as_fake":
+        return found
+    known = np.asarray(pc.is_valid(periods).to_numpy(zero_copy_only=False))
+    found = found & ~known
+    times, labels = rows.numbers("pts_s"), rows["label"].to_numpy()
+    by_periods = rows.equal("label_source", LabelSource.PERIODS)
+    for place in np.flatnonzero(known & ~rows.cropped):
+        forged = within(periods[int(place)].as_py(), times[place])
+        found[place] = forged if by_periods[place] else labels[place] == 1 and not forged
+    return found
+
+
 # Originals --------------------------------------------------------------------------------------------
 
 
@@ -191,12 +209,14 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
     *(
         RowCheck(f"video_{name}", f"{name} is {{{name}!r}}, but {{expected!r}} for its video", _unlike_video(name),
                  _video_value(name))
-        for name in ("dataset", "method", "quality", "source_id", "subject_ids")
+        for name in ("dataset", "method", "quality", "source_id", "subject_ids", "attributes")
     ),
     RowCheck("video_label", "label is {label} by its {label_source}, but {expected} for its video", _odd_label,
              _video_value("label")),
     RowCheck("unforged", "label is 0 in a fake, but the recipe's label.unforged is {recipe.label.unforged}",
              _kept_unforged),
+    RowCheck("periods", "label is {label} by its {label_source} at {pts_s:g} s, unlike the fake_periods of its video",
+             _against_periods),
     RowCheck("frame_index", "frame_index is {frame_index}, which is below 0", _outside("frame_index", 0, np.inf)),
     RowCheck("stride", "frame_index is {frame_index}, which is not in steps of {recipe.sample.every}", _frame_missing),
     RowCheck("track_id", "track_id is {track_id}, which is below 0", _outside("track_id", 0, np.inf)),

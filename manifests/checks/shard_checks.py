@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facemill import DatasetError
 from facemill.manifests.annotations import Annotations, samples_schema
-from facemill.manifests.checks.bounded import CELL_BYTES, most_bytes
+from facemill.manifests.checks.bounded import CELL_BYTES, most_bytes, survives_footer
 from facemill.manifests.checks.columns import Column, broken_rows, pc
 from facemill.manifests.checks.sample_checks import ImageCheck
 from facemill.manifests.checks.sample_rows import RecipeFacts, differs
@@ -88,6 +88,8 @@ def _check_file(path: Path, shard: ShardInfo, recipe: RecipeFacts) -> Iterator[P
     if size == shard.bytes and sha256_of(path) != shard.sha256:
         message = "its sha256 differs from dataset.json: bytes have changed"
         yield Problem(shard.path, message, check="shard_sha256")
+        if path.suffix == ".parquet" and not survives_footer(path):
+            raise DatasetError("its footer is damaged")
 
 
 def _check_places(samples: pa.Table, shard: ShardInfo) -> Iterator[Problem]:

@@ -1,6 +1,7 @@
 """Celeb-DF v2."""
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.scanning.listing import Listing, list_files
 from facemill.manifests.scanning.scan_report import ScanReport
 
-__all__ = ["TEST_LIST", "CelebDF2"]
+__all__ = ["CelebDF2", "split_by_test_list"]
 
 TEST_LIST = "List_of_testing_videos.txt"
 _REAL = re.compile(r"Celeb-real/(?:videos/)?(?P<name>(?P<target>id\d+)_\d+)\.mp4")
@@ -48,18 +49,17 @@ class CelebDF2(DatasetAdapter):
         """As `DatasetAdapter.find`."""
         listing = list_files(root)
         report = ScanReport(listing.root, self.published)
-        drafts = [_draft(path, match) for path in listing.paths if (match := _match(path))]
+        drafts = [draft for path in listing.paths if (draft := _draft(path))]
         if official and drafts:
-            drafts = _split(drafts, listing, report)
+            drafts = split_by_test_list(drafts, listing, report, _draft)
         enter(report, self.name, drafts, quality, official=official, listing=listing)
         return report
 
 
-def _match(path: str) -> re.Match[str] | None:
-    return _REAL.fullmatch(path) or _YOUTUBE.fullmatch(path) or _FAKE.fullmatch(path)
-
-
-def _draft(path: str, match: re.Match[str]) -> Draft:
+def _draft(path: str) -> Draft | None:
+    match = _REAL.fullmatch(path) or _YOUTUBE.fullmatch(path) or _FAKE.fullmatch(path)
+    if match is None:
+        return None
     parts = match.groupdict()
     target, source = parts.get("target"), parts.get("source")
     subjects = tuple(subject for subject in (target, source) if subject)
@@ -77,18 +77,13 @@ def _draft(path: str, match: re.Match[str]) -> Draft:
     )
 
 
-def _split(drafts: list[Draft], listing: Listing, report: ScanReport) -> list[Draft]:
-    """The listed videos are test and the others train; listed videos that do not exist are reported missing."""
-    listed, contradictions = _read_test_list(listing)
-    present = {(draft.method, draft.name) for draft in drafts}
-    report.missing += [path for video, path in listed.items() if video not in present]
-    if contradictions:
-        report.notes.append(f"{contradictions} labels of {TEST_LIST} contradict their folder; the folder is used.")
-    return [replace(draft, split="test" if (draft.method, draft.name) in listed else "train") for draft in drafts]
+def split_by_test_list(
+    drafts: Sequence[Draft], listing: Listing, report: ScanReport, describe: Callable[[str], Draft | None]
+) -> list[Draft]:
+    """The listed videos are test and the others train; listed videos that do not exist are reported missing.
 
-
-def _read_test_list(listing: Listing) -> tuple[dict[tuple[str, str], str], int]:
-    """Paths of the test videos by method and name, and how many labels contradict 1 for real, 0 for fake.
+    Args:
+        describe: makes the draft of a path; None if it is no video of the dataset.
 
     Raises:
         ManifestError: the list is missing, or a line is malformed.
@@ -97,15 +92,19 @@ def _read_test_list(listing: Listing) -> tuple[dict[tuple[str, str], str], int]:
         raise ManifestError(
             f"{listing.root} lacks {TEST_LIST}: copy it from the dataset's download, or pass --split identity:80/10/10."
         )
-    listed, contradictions = {}, 0
+    listed, contradictions = set(), 0
+    present = {(draft.method, draft.name) for draft in drafts}
     for number, line in enumerate(listing.read_text(TEST_LIST).splitlines(), start=1):
         if not line.strip():
             continue
         label, _, path = line.strip().partition(" ")
-        match = _match(path.strip())
-        if label not in ("0", "1") or match is None:
+        video = describe(path.strip())
+        if label not in ("0", "1") or video is None:
             raise ManifestError(f"Line {number} of {TEST_LIST} is not a label and a video path: restore the file.")
-        method = _FAKE_METHOD if match.re is _FAKE else "real"
-        listed[method, match["name"]] = path.strip()
-        contradictions += (label == "1") != (method == "real")
-    return listed, contradictions
+        contradictions += (label == "1") != (video.method == "real")
+        listed.add((video.method, video.name))
+        if (video.method, video.name) not in present:
+            report.missing.append(path.strip())
+    if contradictions:
+        report.notes.append(f"{contradictions} labels of {TEST_LIST} contradict their folder; the folder is used.")
+    return [replace(draft, split="test" if (draft.method, draft.name) in listed else "train") for draft in drafts]

@@ -26,7 +26,8 @@ from facemill.manifests.tables import read_table
 
 __all__ = ["CsvFile", "Row", "make_entries"]
 
-_COLUMNS = ("path", "label", "method", "source", "split", "subject", "quality", "mask")
+_COLUMNS = ("path", "label", "method", "source", "split", "subject", "quality", "mask", "fake_periods")
+_PERIOD = re.compile(r"(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)")
 _LABELS = dict.fromkeys(("0", "0.0", "false", "real", "original", "pristine"), 0)
 _LABELS |= dict.fromkeys(("1", "1.0", "true", "fake", "forged", "manipulated"), 1)
 
@@ -44,6 +45,8 @@ class Row:
     source_path: str | None = None
     subjects: tuple[str, ...] = ()
     mask: str | None = None
+    fake_periods: tuple[tuple[float, float], ...] | None = None
+    attributes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,10 @@ class CsvFile(DatasetAdapter):
     """Any corpus: a CSV or Parquet file with a row per video; the entries' dataset is the file's stem.
 
     Layout: columns `path` and `label` (0/1 or real/fake), and optionally `method` (default `fake`),
-    `source`, `split`, `subject` (several separated by `;` or `|`), `quality` (default `native`)
-    and `mask`. Paths are absolute, or relative to the table's folder or to `folder`; only their folders are
-    listed.
+    `source`, `split`, `subject` (several separated by `;` or `|`), `quality` (default `native`),
+    `mask`, and `fake_periods`, the seconds between which a fake is forged (`0.5-1.2; 3-4.5`). Other columns are
+    attributes of the samples. Paths are absolute, or relative to the table's folder or to `folder`; only their
+    folders are listed.
     Pairs: `source` is the path or the stem of the original, in the same quality.
     Splits: the `split` column. By identity, by `subject` and `source`; images of a folder stay together.
     Published: nothing.
@@ -67,7 +71,7 @@ class CsvFile(DatasetAdapter):
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`; `root` is the table."""
-        lines = read_table(root, _COLUMNS, {"path", "label"})
+        lines = read_table(root, _COLUMNS, {"path", "label"}, others=True)
         base = self.folder or _parent(root)
         base = base if "://" in base else os.path.abspath(Path(base).expanduser())  # noqa: PTH100, without `..` too
         paths = TablePaths(base, [path for line in lines for path in (line["path"], line["mask"]) if path])
@@ -127,6 +131,8 @@ def make_entries(rows: Sequence[Row], dataset: str, report: ScanReport) -> list[
                 source_id=None if original is None else ids[original],
                 subject_ids=tuple(f"{dataset}-{subject}" for subject in row.subjects),
                 mask_path=None if row.mask in missing else row.mask,
+                fake_periods=row.fake_periods,
+                attributes=row.attributes,
             )
         )
     return entries
@@ -185,7 +191,21 @@ def _parse(line: dict[str, str | None], number: int, paths: TablePaths) -> Row:
         source_path=source and paths.relative(source),
         subjects=tuple(subject for subject in subjects if subject),
         mask=mask and paths.relative(mask),
+        fake_periods=_periods(line["fake_periods"], number) if label == 1 else None,
+        attributes=tuple(f"{name}={value}" for name, value in line.items() if value and name not in _COLUMNS),
     )
+
+
+def _periods(text: str | None, number: int) -> tuple[tuple[float, float], ...] | None:
+    if text is None:
+        return None
+    found = [_PERIOD.fullmatch(part.strip()) for part in text.rstrip("; ").split(";")]
+    periods = [(float(match[1]), float(match[2])) for match in found if match]
+    if len(periods) < len(found) or not all(start < end for start, end in periods):
+        raise ManifestError(
+            f"Row {number} has the fake_periods {text!r}: write start and end in seconds, as in 0.5-1.2; 3-4.5."
+        )
+    return tuple(sorted(periods))
 
 
 def _as_on_disk(row: Row, listing: Listing) -> Row:

@@ -25,6 +25,8 @@ class Draft:
         original: of a fake, the `name` of its real video; None if unknown.
         original_path: expected path of the original.
         mask_path: the ground-truth mask video.
+        fake_periods: see `VideoEntry`.
+        attributes: see `VideoEntry`.
     """
 
     path: str
@@ -36,6 +38,8 @@ class Draft:
     original: str | None = None
     original_path: str | None = None
     mask_path: str | None = None
+    fake_periods: tuple[tuple[float, float], ...] | None = None
+    attributes: tuple[str, ...] = ()
 
 
 def enter(
@@ -100,6 +104,8 @@ def enter(
                 source_id=source_id,
                 subject_ids=tuple(f"{dataset}-{subject}" for subject in draft.subjects),
                 mask_path=draft.mask_path,
+                fake_periods=draft.fake_periods,
+                attributes=draft.attributes,
             )
         )
     report.missing = sorted(missing)

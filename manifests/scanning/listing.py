@@ -5,7 +5,7 @@ import os
 import posixpath
 import unicodedata
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,13 +84,29 @@ class Listing:
         Raises:
             ManifestError: the file cannot be read, or is not an object of objects.
         """
-        try:
-            table = json.loads(self.read_text(path))
-        except ValueError as error:
-            raise ManifestError(f"{path} is not JSON ({error}): download it again.") from error
+        table = self._read_json(path)
         if not isinstance(table, dict) or not all(isinstance(row, dict) for row in table.values()):
             raise ManifestError(f"{path} does not describe videos by name: restore the file.")
         return table
+
+    def read_json_rows(self, path: str) -> Sequence[Mapping[str, Any]]:
+        """Read a JSON file that lists the videos of a dataset.
+
+        Raises:
+            ManifestError: the file is missing, cannot be read, or is not a list of objects.
+        """
+        if path not in self.present:
+            raise ManifestError(f"{self.root} lacks {path}: copy it from the dataset's download.")
+        rows = self._read_json(path)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ManifestError(f"{path} does not list videos: restore the file.")
+        return rows
+
+    def _read_json(self, path: str) -> Any:
+        try:
+            return json.loads(self.read_text(path))
+        except ValueError as error:
+            raise ManifestError(f"{path} is not JSON ({error}): download it again.") from error
 
 
 @contextmanager

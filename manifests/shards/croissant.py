@@ -74,11 +74,12 @@ DESCRIPTIONS = {
     "mask_kind": "difference, official, zeros for a real face, none where nobody knows what was forged, unreliable",
     "mask_coverage": "forged share of the crop, 0 to 1",
     "mask_iou": "agreement of the difference mask with the official one, 0 to 1",
-    "label_source": "what says that this face is real or fake: video, difference or mask",
+    "label_source": "what says that this face is real or fake: video, difference, mask or periods",
     "difference": "forgery score of the face against its original, in units of the noise",
     "shard": "path of the shard",
     "row": "position in the shard, from 0",
     "image_sha256": "SHA-256 of the encoded picture, hex",
+    "attributes": "what the dataset says of the person shown and of the sound, name=value",
 }
 
 

@@ -20,7 +20,7 @@ from facemill import DatasetError, ManifestError
 from facemill.manifests.annotations import Annotations, image_names, samples_schema
 from facemill.manifests.checks.bounded import CELL_BYTES, check_cells, most_bytes, open_parquet
 from facemill.manifests.records import LABELS, SampleRecord
-from facemill.manifests.schemas import ADDED, from_table, to_table
+from facemill.manifests.schemas import ADDED, LATER, from_table, to_table
 from facemill.manifests.shards.base import (
     NO_ANNOTATIONS,
     EncodedImages,
@@ -105,7 +105,7 @@ class ParquetShards(ShardFormat):
 
     def read(self, path: Path) -> Iterator[EncodedSample]:
         with _damage_told(path), open_parquet(path, buffer_size=READ_BUFFER) as file:
-            missing = sorted(set(PARQUET_SAMPLES.names) - set(file.schema_arrow.names) - ADDED.keys())
+            missing = sorted(set(PARQUET_SAMPLES.names) - set(file.schema_arrow.names) - ADDED.keys() - LATER.keys())
             if missing:
                 raise DatasetError(f"{path.name} lacks the columns {', '.join(missing)}: build it again.")
             names = image_columns(file.schema_arrow)

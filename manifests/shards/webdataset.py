@@ -134,7 +134,7 @@ def _from_json(text: bytes) -> SampleRecord:
     if not isinstance(values, dict):
         raise ValueError("a sample's JSON is not a record")
     more = {name: values.pop(name) for name in values.keys() - set(SAMPLES.names)}
-    values = {**ADDED, "subject_ids": [], **values}
+    values = {**ADDED, "subject_ids": [], "attributes": [], **values}
     [record] = from_table(pa.Table.from_pylist([values], SAMPLES), SampleRecord)
     if odd := sorted(name for name, value in more.items() if not isinstance(value, int | float | str | list)):
         raise ValueError(f"invalid values of {', '.join(odd)}")

@@ -106,7 +106,7 @@ class FrameAccount:
         undecided = {frame for (_, frame), reason in self.left_out.items() if reason is Reason.UNDECIDED} - self.kept
         unforged = {frame for _, frame in self.left_out} - self.kept - undecided
         if unforged:
-            yield failure(Stage.LABEL, Reason.UNFORGED, len(unforged), "show no face that differs from the original")
+            yield failure(Stage.LABEL, Reason.UNFORGED, len(unforged), "show no forged face")
         if undecided:
             what = "show a face that differs from the original by hardly more than coding noise"
             yield failure(Stage.LABEL, Reason.UNDECIDED, len(undecided), what)

@@ -80,6 +80,7 @@ class Comparison:
         self._measured: dict[int, dict[int, FaceDifference]] = defaultdict(dict)  # by track, by position
         self._forgeries: dict[int, list[FaceForgery]] = defaultdict(list)  # by position
         self._fixed: dict[int, bytes] = {}  # masks by the fixed threshold, PNG, by position
+        self._unforged: set[int] = set()  # positions
         self._given: dict[int, bytes] = {}  # ground-truth masks, PNG, by position
         self._face_labels: dict[Key, FaceLabel] = {}
         self._boxes: dict[Key, NDArray[np.float64]] = {}
@@ -114,6 +115,11 @@ class Comparison:
             )
             self._fixed[position] = encode_mask(mask)
 
+    def add_unforged(self, position: int, tracked: Sequence[TrackedFace]) -> None:
+        """Add a frame outside the fake's forged periods, with its faces."""
+        self._tracked[position] = list(tracked)
+        self._unforged.add(position)
+
     def label_faces(self) -> dict[Key, FaceLabel]:
         """Label all faces that were added; `mask` and `box` are available afterwards."""
         for track_id, by_position in self._measured.items():
@@ -130,7 +136,9 @@ class Comparison:
             for track_id, face in tracked:
                 if given is not None and (marked := mask_box(given, face.bbox)) is not None:
                     self._boxes[position, track_id] = marked.astype(np.float64)
-                if (position, track_id) not in self._face_labels:
+                if position in self._unforged:
+                    self._face_labels[position, track_id] = self._label(False, LabelSource.PERIODS, None)
+                elif (position, track_id) not in self._face_labels:
                     self._face_labels[position, track_id] = self._by_mask(given, face)
         self._measured.clear()
         return self._face_labels

@@ -180,7 +180,11 @@ class _ClipProcessor:
             with self.watch("mask"):
                 original = None if real is None else real.image
                 given = None if truth is None else truth.image
-                reading.comparison.add(position, original, frame.image, given, self.tracked[position])
+                entry, faces = reading.video.entry, self.tracked[position]
+                if entry.forged_at(frame.pts_s) is False and not reading.video.is_sequence:
+                    reading.comparison.add_unforged(position, faces)
+                else:
+                    reading.comparison.add(position, original, frame.image, given, faces)
         if self.framing is not None:
             self._hold(reading, position, frame, tracked, self.framing)
 

@@ -72,6 +72,7 @@ def sample_of(clip: Clip, video: ClipVideo, candidate: Candidate, size: int) -> 
         shard="",
         row=-1,
         image_sha256=sha256(image).hexdigest(),
+        attributes=entry.attributes,
         annotations=candidate.annotations,
     )
     images = {name: encoded.result() for name, encoded in candidate.images.items()}

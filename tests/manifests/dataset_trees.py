@@ -7,7 +7,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 FFPP_PAIRS = {"train": [["000", "003"]], "val": [["720", "672"]], "test": [["953", "974"]]}
 FFPP_METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
@@ -197,11 +197,132 @@ def csv(root: Path) -> str:
     return str(root / "corpus.csv")
 
 
+def celebdfpp_videos() -> list[str]:
+    """The videos of `celebdf`, each swap by two methods, and a reenacted and a talking face of each celebrity."""
+    reals, swaps = ([p for p in celebdf_videos() if p.startswith("Celeb-synth") == fake] for fake in (False, True))
+    names = [PurePosixPath(path).name for path in swaps]
+    fakes = [f"Celeb-synthesis/FaceSwap/{method}/{name}" for method in ("Celeb-DF", "GHOST") for name in names]
+    fakes += [f"Celeb-synthesis/FaceReenact/LIA/id{n}_id{n ^ 1}_0000.mp4" for n in range(10)]
+    return [*reals, *fakes, *(f"Celeb-synthesis/TalkingFace/FLOAT/id{n}_{n:05d}.mp4" for n in range(10))]
+
+
+CELEBPP_TEST = [
+    *CELEB_TEST,
+    "Celeb-synthesis/FaceSwap/GHOST/id0_id1_0000.mp4",
+    "Celeb-synthesis/FaceReenact/LIA/id1_id0_0000.mp4",
+]
+
+
+def celebdfpp(root: Path) -> str:
+    touch(root, [*celebdfpp_videos(), "stray.mp4"])
+    lines = [f"{int('real' in path)} {path}" for path in CELEBPP_TEST]
+    (root / "List_of_testing_videos.txt").write_text("\n".join(lines))
+    return str(root)
+
+
+def uadfv(root: Path) -> str:
+    touch(root, [f"{kind}.mp4" for n in range(5) for kind in (f"real/{n:04d}", f"fake/{n:04d}_fake")])
+    touch(root, ["stray.mp4"])
+    return str(root)
+
+
+def ffiw(root: Path) -> str:
+    names = {"train": ("000001", "000002"), "val": ("000001",), "test": ("000001",)}
+    for kind in ("source", "target", "target_mask"):
+        touch(root, [f"{kind}/{split}/{name}.mp4" for split, of_split in names.items() for name in of_split])
+    touch(root, ["target/stray.mp4"])
+    return str(root)
+
+
+FAKEAV_HEADER = "source,target1,target2,method,category,type,race,gender,path,"
+
+
+def fakeavceleb_rows() -> list[str]:
+    """Four celebrities with an original, a cloned voice and a lip-synced fake; swaps among two pairs of them."""
+    rows = []
+    for number, (race, gender) in enumerate((("African", "men"), ("Asian (East)", "women")) * 2):
+        source, place = f"id{number:05d}", f"{race}/{gender}/id{number:05d}"
+        target = f"id{(number + 2) % 4:05d}"
+        for kind, method, name in (
+            ("RealVideo-RealAudio", "real", "00109.mp4"),
+            ("RealVideo-FakeAudio", "rtvc", "00109_fake.mp4"),
+            ("FakeVideo-FakeAudio", "wav2lip", "00109_0_wavtolip.mp4"),
+            ("FakeVideo-RealAudio", "faceswap", f"00109_{target}.mp4"),
+        ):
+            other = target if method == "faceswap" else "-"
+            rows.append(f"{source},{other},-,{method},A,{kind},{race},{gender},{name},FakeAVCeleb/{kind}/{place}")
+    return rows
+
+
+def fakeavceleb(root: Path) -> str:
+    rows = fakeavceleb_rows()
+    for row in rows:
+        *_, name, folder = row.split(",")
+        touch(root, [f"{folder.removeprefix('FakeAVCeleb/')}/{name}"])
+    (root / "meta_data.csv").write_text("\n".join([FAKEAV_HEADER, *rows]))
+    touch(root, ["stray.mp4"])
+    return str(root)
+
+
+def lavdf_rows() -> list[dict[str, object]]:
+    """Of each split an original, a changed picture, both changed, and a changed sound; two originals in train."""
+    rows: list[dict[str, object]] = []
+    for split, first in (("train", 1), ("train", 5), ("dev", 1), ("test", 1)):
+        original = f"{split}/{first:06d}.mp4"
+        periods = [[1.5, 2.0], [0.2, 0.48]]
+        for number, (video, audio) in enumerate(((False, False), (True, False), (True, True), (False, True)), first):
+            changed = video or audio
+            row = {"file": f"{split}/{number:06d}.mp4", "split": split, "modify_video": video, "modify_audio": audio}
+            row |= {"original": original if changed else None, "n_fakes": 2 * changed}
+            rows.append(row | {"fake_periods": periods if changed else []})
+    return rows
+
+
+def lavdf(root: Path) -> str:
+    rows = lavdf_rows()
+    write_json(root / "metadata.min.json", rows)
+    touch(root, [str(row["file"]) for row in rows])
+    touch(root, ["stray.mp4"])
+    return str(root)
+
+
+def avdeepfake1m_rows(split: str) -> list[dict[str, object]]:
+    """Four clips of a subject each; the sound's periods also stand as the picture's where only the sound is changed."""
+    rows: list[dict[str, object]] = []
+    for number in range(4):
+        folder = f"id{number + (50 if split == 'val' else 0):05d}/21Uxsk56VDQ/00001"
+        for kind, name, visual in (
+            ("real", "real", []),
+            ("visual_modified", "fake_video_real_audio", [[3.28, 3.46]]),
+            ("both_modified", "fake_video_fake_audio", [[3.28, 3.46], [5.0, 5.0]]),
+            ("audio_modified", "real_video_fake_audio", [[1.0, 1.2]]),
+        ):
+            row = {"file": f"{folder}/{name}.mp4", "split": split, "modify_type": kind, "fake_segments": [[3.2, 3.5]]}
+            original = None if kind == "real" else f"{folder}/real.mp4"
+            rows.append(row | {"original": original, "visual_fake_segments": visual, "audio_fake_segments": []})
+    return rows
+
+
+def avdeepfake1m(root: Path) -> str:
+    for split in ("train", "val"):
+        rows = avdeepfake1m_rows(split)
+        write_json(root / f"{split}_metadata.json", rows)
+        touch(root / split, [str(row["file"]) for row in rows])
+    touch(root, ["test/000000.mp4", "stray.mp4"])
+    return str(root)
+
+
 TREES: dict[str, Callable[[Path], str]] = {
     "ffpp": ffpp,
     "dfd": dfd,
+    "avdeepfake1m": avdeepfake1m,
     "celebdf1": celebdf,
     "celebdf2": celebdf,
+    "celebdfpp": celebdfpp,
+    "fakeavceleb": fakeavceleb,
+    "ffiw": ffiw,
+    "lavdf": lavdf,
+    "uadfv": uadfv,
     "dfdc": dfdc,
     "dfdcp": dfdcp,
     "wild": wild,
@@ -209,8 +330,15 @@ TREES: dict[str, Callable[[Path], str]] = {
 }
 """Makes the tree below an empty folder and returns what `scan` takes as its root."""
 
-OFFICIAL_SPLITS = {"dfd": {"test"}}
+OFFICIAL_SPLITS = {
+    "avdeepfake1m": {"train", "val"},
+    **{name: {"test"} for name in ("dfd", "fakeavceleb", "uadfv")},
+}
 """Splits of a dataset whose official one does not fill all three."""
 
-TELLS_NO_PAIRS = {"wild": ("fake_",), "dfdc": ("test/",)}
+TELLS_NO_PAIRS = {
+    "celebdfpp": ("Celeb-synthesis/FaceReenact/", "Celeb-synthesis/TalkingFace/"),
+    "dfdc": ("test/",),
+    "wild": ("fake_",),
+}
 """How paths start of which a dataset does not tell the original."""

@@ -42,6 +42,11 @@ def test_a_sound_manifest_passes():
         (1, {"path": "x/../a.mp4"}, {"relative_path": ("b",)}),
         (1, {"path": "x//b.mp4"}, {"relative_path": ("b",)}),
         (2, {"mask_path": "../m.mp4"}, {"relative_path": ("c",)}),
+        (1, {"fake_periods": ((0.0, 1.0),)}, {"fake_periods": ("b",)}),
+        (2, {"fake_periods": ()}, {"fake_periods": ("c",)}),
+        (2, {"fake_periods": ((1.0, 1.0),)}, {"fake_periods": ("c",)}),
+        (2, {"fake_periods": ((-1.0, 1.0),)}, {"fake_periods": ("c",)}),
+        (2, {"fake_periods": ((0.0, float("nan")),)}, {"fake_periods": ("c",)}),
     ],
 )
 def test_each_rule_names_the_rows_that_break_it(row, change, broken):

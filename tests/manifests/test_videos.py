@@ -7,7 +7,7 @@ import pytest
 
 from facemill import ManifestError
 from facemill.manifests import VIDEOS, VideoEntry, read_videos, to_table, write_videos
-from facemill.manifests.videos import SUBJECTS_NOTE
+from facemill.manifests.videos import SUBJECTS_NOTE, manifest_digest
 
 ENTRIES = [
     VideoEntry("a", "d", "real", 0, "c23", "train", "/r", "a.mp4", None, ("d-1",)),
@@ -88,3 +88,17 @@ def test_a_hundred_thousand_videos_take_a_moment(tmp_path):
     started = time.process_time()
     assert len(read_videos(tmp_path / "videos.parquet")) == len(entries)
     assert time.process_time() - started < 10  # about 0.7 s on a quiet core
+
+
+def test_the_digest_of_a_manifest_counts_columns_that_came_later_where_they_say_something():
+    plain = manifest_digest(ENTRIES)
+    assert plain == "9ca0bf8bbe276dfc8315fa3b03d6c093171bf90661ad826e16a7088a026f21f8"
+    for change in ({"fake_periods": ((0.0, 1.0),)}, {"attributes": ("a=b",)}):
+        assert manifest_digest([ENTRIES[0], replace(ENTRIES[1], **change)]) != plain
+
+
+def test_a_manifest_from_before_periods_and_attributes_is_read(tmp_path):
+    write_videos(ENTRIES, tmp_path / "videos.parquet")
+    table = pq.read_table(tmp_path / "videos.parquet").drop_columns(["fake_periods", "attributes"])
+    pq.write_table(table, tmp_path / "videos.parquet")
+    assert read_videos(tmp_path / "videos.parquet") == ENTRIES

@@ -158,7 +158,7 @@ FILE_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 def other(value: Any) -> Any:
     """Another value of the same type."""
     if isinstance(value, list):
-        return [other(value[0]), *value[1:]]
+        return [other(value[0]), *value[1:]] if value else ["a=b"]
     return f"{value}0" if isinstance(value, str) else value + 1
 
 

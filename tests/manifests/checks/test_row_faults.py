@@ -65,6 +65,15 @@ ROW_FAULTS: dict[str, tuple[Callable[[Parts], object], str, int]] = {
     "quality": (change(quality="c40"), "video_quality", FIRST_REAL),
     "source of a real": (change(source_id=OTHER), "video_source_id", FIRST_REAL),
     "subjects": (change(FIRST_FAKE, subject_ids=("ffpp-000",)), "video_subject_ids", FIRST_FAKE),
+    "attributes": (change(attributes=("gender=men",)), "video_attributes", FIRST_REAL),
+    "forged outside the forged periods": (video(1, fake_periods=((1.0, 2.0),)), "periods", FIRST_FAKE),
+    "label by periods of a video without any": (change(FIRST_FAKE, label_source="periods"), "periods", FIRST_FAKE),
+    "real within the forged periods": (
+        sequence(video(1, fake_periods=((0.0, 2.0),)),
+                 change(FIRST_FAKE, label=0, label_source="periods", mask_kind=MaskKind.ZEROS, mask_coverage=0.0,
+                        mask=EMPTY)),
+        "periods", FIRST_FAKE,
+    ),
     "label of a real": (change(label=1, mask_kind=MaskKind.NONE, mask_coverage=None), "video_label", FIRST_REAL),
     "label of a fake": (
         change(FIRST_FAKE, label=0, label_source="video", mask_kind=MaskKind.ZEROS, mask_coverage=0.0, mask=EMPTY),
@@ -196,3 +205,11 @@ def test_faults_of_single_rows(tmp_path, fault):
     named = (shard, row, parts.samples[position].record.sample_id)
     assert (found[0].file, found[0].row, found[0].sample_id) == named
     assert "{" not in found[0].message
+
+
+def test_faces_labelled_by_their_forged_periods_are_right(tmp_path):
+    parts = Parts()
+    unforged = {"label": 0, "label_source": "periods", "mask_kind": MaskKind.ZEROS, "mask_coverage": 0.0, "mask": EMPTY}
+    sequence(video(1, fake_periods=((0.0, 0.03),)), change(FIRST_FAKE + 1, **unforged))(parts)
+    change(FIRST_FAKE + 2, **unforged)(parts)
+    assert verify(parts.write(tmp_path), threads=1).problems == ()

@@ -283,3 +283,23 @@ def test_pairs_alone_are_something_to_go_by(table):
     split_of = {entry.path: entry.split for entry in report.entries}
     assert all(split_of[f"r{n}.mp4"] == split_of[f"f{n}.mp4"] for n in range(10))
     assert report.notes[1] == "1 videos have no known subject and are assigned one by one."
+
+
+def test_other_columns_are_attributes(table):
+    text = "path,label,Gender,note\na.mp4,0,women,\nb.mp4,1,men,x=y\n"
+    entries = by_path(scan("csv", table(text, "a.mp4", "b.mp4"), split="all-test"))
+    assert entries["a.mp4"].attributes == ("gender=women",)
+    assert entries["b.mp4"].attributes == ("gender=men", "note=x=y")
+
+
+def test_forged_periods(table):
+    text = "path,label,fake_periods\na.mp4,0,1-2\nb.mp4,1,3-4.5; 0.5 - 1.2;\nc.mp4,1,\n"
+    entries = by_path(scan("csv", table(text, "a.mp4", "b.mp4", "c.mp4"), split="all-test"))
+    assert entries["b.mp4"].fake_periods == ((0.5, 1.2), (3.0, 4.5))
+    assert entries["a.mp4"].fake_periods is entries["c.mp4"].fake_periods is None
+
+
+@pytest.mark.parametrize("text", ["soon", "1-", "2-1", "1-2;x"])
+def test_odd_periods_are_refused(table, text):
+    with pytest.raises(ManifestError, match=f"Row 1 has the fake_periods '{text}': write start and end in seconds"):
+        scan("csv", table(f"path,label,fake_periods\na.mp4,1,{text}\n", "a.mp4"), split="all-test")

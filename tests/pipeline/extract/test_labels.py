@@ -2,13 +2,23 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from facemill.manifests import ClipGroup, FailureRecord, LabelSource, Reason, SampleRecord, VideoEntry, from_table
+from facemill.manifests import (
+    ClipGroup,
+    FailureRecord,
+    LabelSource,
+    MaskKind,
+    Reason,
+    SampleRecord,
+    VideoEntry,
+    from_table,
+)
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
 from facemill.pipeline.build.shard import build_shard
 from facemill.pipeline.config.recipe import load_recipe
@@ -82,6 +92,42 @@ def test_faces_of_which_the_difference_does_not_tell_are_left_out_and_on_record(
     assert {(r.label, side(r), r.frame_index < 20) for r in fakes if side(r) == "right"} <= {(0, "right", True)}
     recorded = {(f.reason, f.frames) for f in failures if f.video_id == "fake"}
     assert recorded == ({(Reason.UNDECIDED, 10), (Reason.UNFORGED, 10)} if unforged == "drop" else set())
+
+
+@pytest.mark.parametrize("unforged", ["drop", "keep_as_real", "keep_as_fake"])
+def test_a_fake_without_its_original_is_forged_within_its_periods_only(
+    add_video: AddVideo, tmp_path: Path, unforged: str
+) -> None:
+    fake = replace(add_video("fake", forged_from(20, [LEFT], 0), 1), fake_periods=((20 / 25, 29 / 25), (1.4, 9.0)))
+    records, failures = build(tmp_path / "out", ClipGroup(None, (fake,)), sets=[f"label.unforged={unforged}"])
+    forged = {*range(21, 29, 2), 35, 37, 39}  # of 0, 2, ... 18, 21, ... 39
+    assert {r.frame_index for r in records if r.label == 1 and r.frame_index in forged} == forged
+    others = {(r.label, r.label_source, r.mask_kind) for r in records if r.frame_index not in forged}
+    assert (
+        others
+        == {
+            "drop": set(),
+            "keep_as_real": {(0, LabelSource.PERIODS, MaskKind.ZEROS)},
+            "keep_as_fake": {(1, LabelSource.VIDEO, MaskKind.NONE)},
+        }[unforged]
+    )
+    lost = {failure.frames for failure in failures if failure.reason is Reason.UNFORGED}
+    assert lost == ({20 - len(forged)} if unforged == "drop" else set())
+
+
+def test_periods_and_difference_must_agree_that_a_face_is_forged(add_video: AddVideo, tmp_path: Path) -> None:
+    """A fake and its original: untouched at first, though within the period, and coded anew after it."""
+    real = add_video("real", film([LEFT], FRAMES))
+    fake = add_video("fake", forged_from(10, [LEFT], 0), 1, source_id="real")
+    records, _ = build(tmp_path / "out", ClipGroup(real, (replace(fake, fake_periods=((0.0, 1.2),)),)))
+    assert [r.frame_index for r in records if r.video_id == "fake"] == [*range(10, 20, 2), *range(21, 30, 2)]
+    assert {r.label_source for r in records if r.video_id == "fake"} == {LabelSource.DIFFERENCE}
+
+
+def test_attributes_of_a_video_are_those_of_its_samples(add_video: AddVideo, tmp_path: Path) -> None:
+    real = replace(add_video("real", film([LEFT], FRAMES)), attributes=("gender=women", "audio=real"))
+    records, _ = build(tmp_path / "out", ClipGroup(real))
+    assert {record.attributes for record in records} == {("gender=women", "audio=real")}
 
 
 def test_two_forged_people_are_both_kept(add_video: AddVideo, tmp_path: Path) -> None:

@@ -1,0 +1,149 @@
+"""LAV-DF and AV-Deepfake1M: videos of which moments are forged, in picture, sound or both."""
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from facemill import ManifestError
+from facemill.manifests.datasets.base import DatasetAdapter
+from facemill.manifests.datasets.drafts import Draft, enter
+from facemill.manifests.scanning.listing import list_files
+from facemill.manifests.scanning.scan_report import ScanReport
+
+__all__ = ["LAVDF", "AVDeepfake1M"]
+
+_Periods = tuple[tuple[float, float], ...]
+
+
+class LAVDF(DatasetAdapter):
+    """LAV-DF (Cai et al., DICTA 2022), words replaced in picture, sound or both.
+
+    Layout: `metadata.json` or `metadata.min.json`, a list of videos, and `train`, `dev` and `test`.
+    Names: `<split>/<number>.mp4`, as the list has them.
+    Labels: `modify_video` and `fake_periods`, which are of picture and sound alike; frames outside them are real. A
+    video of which only the sound is changed is visually real, with the attribute `audio=fake`.
+    Pairs: `original` of the list.
+    Splits: `split` of the list, where dev is val. Subjects are unknown, so by identity an original and its fakes stay
+    together.
+    Published: 36,431 unchanged videos and 99,873 changed ones, in sound alone or in picture.
+    """
+
+    name = "lavdf"
+    link = "https://github.com/ControlNet/LAV-DF"
+
+    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
+        """As `DatasetAdapter.find`.
+
+        Raises:
+            ManifestError: also if the list of videos is missing or malformed.
+        """
+        listing = list_files(root)
+        report = ScanReport(listing.root, self.published)
+        table = "metadata.json" if "metadata.json" in listing.present else "metadata.min.json"
+        drafts = [self._draft(row, table) for row in listing.read_json_rows(table)]
+        enter(report, self.name, drafts, quality, official=official, listing=listing)
+        return report
+
+    @staticmethod
+    def _draft(row: Mapping[str, Any], table: str) -> Draft:
+        path, split = str(row.get("file")), {"dev": "val"}.get(str(row.get("split")), str(row.get("split")))
+        sound = bool(row.get("modify_audio"))
+        periods = _periods(row.get("fake_periods"), table, path)
+        name = str(PurePosixPath(path).with_suffix(""))
+        if split not in ("train", "val", "test") or not isinstance(row.get("modify_video"), bool):
+            raise ManifestError(f"{table} does not tell split and label of {path}: restore the file.")
+        if not row["modify_video"]:
+            return Draft(path, "real", name, split=split, attributes=_audio(sound))
+        original = row.get("original")
+        return Draft(
+            path=path,
+            method="both-modified" if sound else "visual-modified",
+            name=name,
+            split=split,
+            original=None if original is None else str(PurePosixPath(original).with_suffix("")),
+            original_path=original,
+            fake_periods=periods or None,
+            attributes=_audio(sound),
+        )
+
+
+class AVDeepfake1M(DatasetAdapter):
+    """AV-Deepfake1M and AV-Deepfake1M++ (Cai et al., ACM MM 2024 and 2025), words replaced in picture, sound or both.
+
+    Layout: `train_metadata.json` and `val_metadata.json`, lists of videos, whose files are below `train` and `val`.
+    Names: `<subject>/<source>/<clip>/real.mp4`, `fake_video_real_audio.mp4` and so on, in AV-Deepfake1M++ below the
+    name of a corpus.
+    Labels: `modify_type`, and the periods of `visual_fake_segments`; frames outside them are real. A video of type
+    `audio_modified` is visually real, with the attribute `audio=fake`; the lists give the picture of some of them the
+    sound's periods, which are ignored.
+    Pairs: `original` of the list.
+    Splits: the lists, of which val is val; the test set has no published labels and is left out. By identity, the
+    subjects of VoxCeleb2 are assigned to splits.
+    Published: 286,721 unchanged videos and 860,039 changed ones (AV-Deepfake1M).
+    """
+
+    name = "avdeepfake1m"
+    link = "https://github.com/ControlNet/AV-Deepfake1M"
+
+    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
+        """As `DatasetAdapter.find`.
+
+        Raises:
+            ManifestError: also if there is no list of videos, or one is malformed.
+        """
+        listing = list_files(root)
+        report = ScanReport(listing.root, self.published)
+        tables = {split: f"{split}_metadata.json" for split in ("train", "val")}
+        present = {split: table for split, table in tables.items() if table in listing.present}
+        if not present:
+            raise ManifestError(f"{listing.root} lacks {tables['train']}: copy it from the dataset's download.")
+        drafts = [
+            self._draft(row, split, table) for split, table in present.items() for row in listing.read_json_rows(table)
+        ]
+        enter(report, self.name, drafts, quality, official=official, listing=listing)
+        hidden = [path for path in report.unknown if path.startswith("test/")]
+        if hidden:
+            report.unknown = [path for path in report.unknown if not path.startswith("test/")]
+            report.notes.append(f"{len(hidden)} videos below test have no published labels, and are left out.")
+        return report
+
+    @staticmethod
+    def _draft(row: Mapping[str, Any], split: str, table: str) -> Draft:
+        file, kind = str(row.get("file")), str(row.get("modify_type")).replace("-", "_")
+        if kind not in ("real", "audio_modified", "visual_modified", "both_modified"):
+            raise ManifestError(f"{table} does not tell what of {file} is modified: restore the file.")
+        sound = kind in ("audio_modified", "both_modified")
+        subjects = tuple(re.findall(r"(?:^|/)(id\d+)/", file)[:1])
+        path, name = f"{split}/{file}", str(PurePosixPath(split, file).with_suffix(""))
+        if kind in ("real", "audio_modified"):
+            return Draft(path, "real", name, split=split, subjects=subjects, attributes=_audio(sound))
+        original = row.get("original")
+        return Draft(
+            path=path,
+            method=kind.replace("_", "-"),
+            name=name,
+            split=split,
+            subjects=subjects,
+            original=None if original is None else str(PurePosixPath(split, original).with_suffix("")),
+            original_path=None if original is None else f"{split}/{original}",
+            fake_periods=_periods(row.get("visual_fake_segments") or row.get("fake_segments"), table, file) or None,
+            attributes=_audio(sound),
+        )
+
+
+def _audio(forged: bool) -> tuple[str, ...]:
+    return (f"audio={'fake' if forged else 'real'}",)
+
+
+def _periods(given: Any, table: str, path: str) -> _Periods:
+    """Periods as pairs of seconds; empty ones, which some lists have, are left out.
+
+    Raises:
+        ManifestError: the value is no list of pairs of numbers.
+    """
+    try:
+        pairs = [(float(start), float(end)) for start, end in given or ()]
+    except (TypeError, ValueError):
+        raise ManifestError(f"{table} gives {path} the forged periods {given!r}: restore the file.") from None
+    return tuple(sorted((max(start, 0.0), end) for start, end in pairs if end > max(start, 0.0)))

@@ -1,0 +1,47 @@
+"""UADFV."""
+
+import re
+from typing import ClassVar
+
+from facemill.manifests.datasets.base import DatasetAdapter
+from facemill.manifests.datasets.drafts import Draft, enter
+from facemill.manifests.scanning.listing import list_files
+from facemill.manifests.scanning.scan_report import ScanReport
+
+__all__ = ["UADFV"]
+
+_METHOD = "FakeApp"
+_VIDEO = re.compile(r"(?:real/(?:.*/)?(?P<real>\d+)|fake/(?:.*/)?(?P<fake>(?P<original>\d+)_fake))\.mp4")
+
+
+class UADFV(DatasetAdapter):
+    """UADFV (Yang et al., ICASSP 2019), swaps by FakeApp.
+
+    Layout: `real` and `fake`; DeepfakeBench reads the same two folders.
+    Names: `<number>.mp4` and `<number>_fake.mp4`.
+    Pairs: a fake's original is the real video of its number.
+    Splits: none; official puts all videos into test. Subjects are unknown, so by identity a pair stays together.
+    Published: 49 reals and 49 fakes.
+    """
+
+    name = "uadfv"
+    link = "https://arxiv.org/abs/1811.00661"
+    published: ClassVar = {("uadfv", "real", "test"): 49, ("uadfv", _METHOD, "test"): 49}
+
+    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
+        """As `DatasetAdapter.find`."""
+        listing = list_files(root)
+        report = ScanReport(listing.root, self.published)
+        drafts = [_draft(match) for path in listing.paths if (match := _VIDEO.fullmatch(path))]
+        enter(report, self.name, drafts, quality, official=official, listing=listing)
+        if official:
+            report.notes.append("uadfv has no official split: all videos are test.")
+        return report
+
+
+def _draft(match: re.Match[str]) -> Draft:
+    path, original = match.string, match["original"]
+    if original is None:
+        return Draft(path, "real", match["real"], split="test")
+    real = path.replace("fake/", "real/", 1).replace("_fake.mp4", ".mp4")
+    return Draft(path, _METHOD, match["fake"], split="test", original=original, original_path=real)
