@@ -199,6 +199,7 @@ DATASETS: "Registry[DatasetAdapter]" = Registry(
         "celebdf2": "manifests.datasets.celebdf2:CelebDF2",
         "celebdfpp": "manifests.datasets.celebdfpp:CelebDFpp",
         "csv": "manifests.datasets.csv_file:CsvFile",
+        "deeperforensics": "manifests.datasets.deeperforensics:DeeperForensics",
         "dfd": "manifests.datasets.dfd:DeepFakeDetection",
         "dfdc": "manifests.datasets.dfdc:DFDC",
         "dfdcp": "manifests.datasets.dfdcp:DFDCPreview",

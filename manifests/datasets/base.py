@@ -37,6 +37,9 @@ class DatasetAdapter(ABC):
     linked: ClassVar[bool] = False
     """Swaps link nearly all subjects: a split by identity assigns subjects, and leaves out fakes between splits."""
 
+    originals: ClassVar[str | None] = None
+    """The dataset that holds the originals of this one's fakes, if it is another one."""
+
     @abstractmethod
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """Find the dataset's videos below `root`, from names alone.

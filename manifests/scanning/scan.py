@@ -1,12 +1,14 @@
 """Scanning: finds the videos of a dataset's folder for a manifest."""
 
+from collections.abc import Sequence
 from operator import attrgetter
 
-from facemill import ManifestError
+from facemill import ConfigError, ManifestError
 from facemill.manifests.datasets import DatasetAdapter
 from facemill.manifests.datasets.globs import Globs
 from facemill.manifests.records import REFERENCE, VideoEntry
 from facemill.manifests.scanning.identity_splits import assign, assign_subjects, keep_subjects_apart
+from facemill.manifests.scanning.originals import pair_elsewhere
 from facemill.manifests.scanning.scan_report import ScanReport
 from facemill.manifests.scanning.splits import OFFICIAL, Shares, add_references, assign_from_table, parse_split
 from facemill.manifests.subjects import name_subjects, unknown_subject_notes
@@ -28,6 +30,7 @@ def scan(
     seed: int = 0,
     subjects_apart: bool = False,
     subject: str | None = None,
+    originals: Sequence[VideoEntry] | str | None = None,
 ) -> ScanReport:
     """Find the videos below `root`, pair them and split them; files are listed by name, never opened.
 
@@ -45,14 +48,19 @@ def scan(
             in two splits. A split by identity never does.
         subject: regular expression whose matches in a path (every group of every match) name the video's subjects,
             if the dataset does not name them.
+        originals: of fakes that were made from another dataset's videos: the videos of its manifest, or its folder.
+            They are added as references, to be read with their fakes.
 
     Raises:
-        ConfigError: unknown dataset or split option, or a `subject` that matches nothing.
+        ConfigError: unknown dataset or split option, a `subject` that matches nothing, or `originals` of a dataset that
+            has its own.
         ManifestError: no videos, an ambiguous quality, no official split, a split by identity although no subjects
             are known, or videos that break a rule.
     """
     rule = parse_split(split)
     adapter = DATASETS[dataset] if isinstance(dataset, str) else dataset
+    if originals is not None and adapter.originals is None:
+        raise ConfigError(f"{adapter.name} has its originals itself: leave out --originals.")
     report = adapter.find(root, quality, official=rule == OFFICIAL)
     if not report.entries:
         raise ManifestError(_nothing_found(adapter, report))
@@ -72,6 +80,11 @@ def scan(
         if rule == OFFICIAL and adapter.lacks_val:
             _carve_val(report, adapter, seed, subjects_apart=subjects_apart)
     add_references(report, found)
+    if originals is not None and adapter.originals is not None:
+        if isinstance(originals, str):
+            qualities = {entry.quality for entry in report.entries}
+            originals = DATASETS[adapter.originals].find(originals, qualities.pop(), official=False).entries
+        pair_elsewhere(report, adapter.originals, originals)
     report.entries.sort(key=attrgetter("video_id"))
     check(report.entries)
     return report

@@ -38,6 +38,7 @@ class ScanReport:
             could not be read for hashing, which are.
         empty: paths of empty files; like `identical`, known only after hashing.
         identical: paths of videos with the same bytes as another one.
+        elsewhere: of fakes whose originals another dataset holds, the name of the original, by `video_id`.
         unknown: paths of video files that match none of the dataset's naming rules.
         notes: sentences about decisions made during the scan.
     """
@@ -53,6 +54,7 @@ class ScanReport:
     unreadable: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     identical: list[str] = field(default_factory=list)
+    elsewhere: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -83,7 +85,9 @@ class ScanReport:
     def _rows(self) -> list[tuple[str, ...]]:
         found = self.found
         datasets = {entry.dataset for entry in self.entries}
-        keys = {key[:2] for key in found} | {key[:2] for key in self.published if key[0] in datasets}
+        keys = {key[:2] for key in found if key[2] in SPLITS} | {
+            key[:2] for key in self.published if key[0] in datasets
+        }
         rows = []
         for dataset, method in sorted(keys, key=lambda key: (key[0], key[1] != "real", key[1])):
             counts = [self._count(found, dataset, method, split) for split in SPLITS]

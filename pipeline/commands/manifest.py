@@ -52,6 +52,13 @@ def scan(
         str | None, typer.Option(help="For csv with a folder: pattern of real videos.", metavar="GLOB")
     ] = None,
     fake: Annotated[str | None, typer.Option(help="For csv with a folder: pattern of fakes.", metavar="GLOB")] = None,
+    originals: Annotated[
+        str | None,
+        typer.Option(
+            help="Manifest or folder of the dataset that the fakes were made from, if it is another one.",
+            metavar="MANIFEST|DIR",
+        ),
+    ] = None,
     hashed: Annotated[
         bool, typer.Option("--hash", help="Read every video and store its size and hash, for merge and check.")
     ] = False,
@@ -68,11 +75,15 @@ def scan(
         raise ConfigError("--root requires the dataset csv and a table.")
     free_file(out, overwrite=overwrite, is_own=_is_own_manifest)
     how: dict[str, Any] = {"split": split, "seed": seed, "subjects_apart": subjects_apart, "subject": subject}
+    if originals is not None and real is not None:
+        raise ConfigError("Videos given by --real and --fake are not paired: leave out --originals.")
     if real is not None and fake is not None:
         report = manifests.from_globs(root, real, fake, **how)
     else:
         adapter = dataset if folder is None else CsvFile(folder=folder)
-        report = manifests.scan(adapter, root, quality=quality, **how)
+        is_manifest = originals is not None and Path(originals).is_file()
+        given = manifests.read_videos(Path(originals)) if originals is not None and is_manifest else originals
+        report = manifests.scan(adapter, root, quality=quality, originals=given, **how)
     if hashed:
         with progress("hashing", "videos", len(report.entries), quiet=quiet) as advance:
             manifests.add_contents(report, on_videos=advance)

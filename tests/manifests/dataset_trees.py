@@ -312,6 +312,18 @@ def avdeepfake1m(root: Path) -> str:
     return str(root)
 
 
+def deeperforensics(root: Path) -> str:
+    """Two variants of swaps onto the videos of `FFPP_PAIRS`, one actor each; and an actor's own video."""
+    names = {split: [f"{t}_M{t}" for pair in pairs for t in pair] for split, pairs in FFPP_PAIRS.items()}
+    for variant in ("end_to_end", "end_to_end_level_3"):
+        touch(root, [f"manipulated_videos/{variant}/{name}.mp4" for listed in names.values() for name in listed])
+    for split, listed in names.items():
+        (root / "lists/splits").mkdir(parents=True, exist_ok=True)
+        (root / f"lists/splits/{split}.txt").write_text("".join(f"{name}.mp4\n" for name in listed))
+    touch(root, ["source_videos/M000/BlendShape/camera_front/M000_BlendShape_camera_front.mp4", "stray.mp4"])
+    return str(root)
+
+
 TREES: dict[str, Callable[[Path], str]] = {
     "ffpp": ffpp,
     "dfd": dfd,
@@ -329,6 +341,9 @@ TREES: dict[str, Callable[[Path], str]] = {
     "csv": csv,
 }
 """Makes the tree below an empty folder and returns what `scan` takes as its root."""
+
+FAKES_ONLY = {"deeperforensics"}
+"""Datasets whose originals are another one's: they have tests of their own."""
 
 OFFICIAL_SPLITS = {
     "avdeepfake1m": {"train", "val"},

@@ -1,0 +1,86 @@
+"""DeeperForensics-1.0."""
+
+import re
+from typing import ClassVar
+
+from facemill import ManifestError
+from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
+from facemill.manifests.datasets.drafts import Draft, enter
+from facemill.manifests.records import SPLITS
+from facemill.manifests.scanning.listing import Listing, list_files
+from facemill.manifests.scanning.scan_report import ALL_SPLITS, ScanReport
+
+__all__ = ["DeeperForensics"]
+
+_FAKE = re.compile(
+    r"manipulated_videos/(?P<method>end_to_end(?:_\w+)?|reenact_postprocess)/"
+    r"(?P<name>(?P<target>\d{3})_(?P<source>[MW]\d{3}))\.mp4"
+)
+_METHODS = (
+    "end_to_end",
+    "reenact_postprocess",
+    *(f"end_to_end_level_{level}" for level in range(1, 6)),
+    "end_to_end_random_level",
+    *(f"end_to_end_mix_{number}_distortions" for number in (2, 3, 4)),
+)
+
+
+class DeeperForensics(DatasetAdapter):
+    """DeeperForensics-1.0 (Jiang et al., CVPR 2020), swaps by DF-VAE onto videos of FaceForensics++, also distorted.
+
+    Layout: `manipulated_videos/<variant>` and `lists/splits`. The actors of `source_videos` are no reals of the same
+    kind, say the authors (DeepfakeBench takes them so): they are left out.
+    Names: `<target>_<actor>.mp4`; the variant is the method.
+    Pairs: the originals are FaceForensics++'s reals `<target>` in c23, which are not part of the release: see
+    `scan --originals`. Distorted variants differ from them everywhere, so that their masks are marked as unreliable.
+    Splits: `lists/splits/{train,val,test}.txt`, names for all variants. By identity, targets and actors are assigned
+    to splits, and fakes between two splits are left out.
+    Published: 1000 fakes of each of 11 variants, no reals.
+    """
+
+    name = "deeperforensics"
+    link = "https://github.com/EndlessSora/DeeperForensics-1.0"
+    linked = True
+    originals = "ffpp"
+    published: ClassVar = {("deeperforensics", method, ALL_SPLITS): 1000 for method in _METHODS}
+
+    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
+        """As `DatasetAdapter.find`."""
+        listing = list_files(root)
+        report = ScanReport(listing.root, self.published)
+        matches = [match for path in listing.paths if (match := _FAKE.fullmatch(path))]
+        split_of = _read_splits(listing) if official and matches else {}
+        drafts = [
+            Draft(
+                path=match.string,
+                method=match["method"],
+                name=match["name"],
+                quality="c23",  # that of the videos which the authors swapped faces onto
+                split=split_of.get(match["name"], UNASSIGNED),
+                subjects=(match["target"], match["source"]),
+                original=match["target"],
+            )
+            for match in matches
+        ]
+        enter(report, self.name, drafts, quality, official=official, listing=listing)
+        report.elsewhere = {entry.video_id: entry.path.rpartition("/")[2][:3] for entry in report.entries}
+        report.unknown = [path for path in report.unknown if not path.startswith("source_videos/")]
+        return report
+
+
+def _read_splits(listing: Listing) -> dict[str, str]:
+    """The split of each name of the lists.
+
+    Raises:
+        ManifestError: a list is missing.
+    """
+    splits: dict[str, str] = {}
+    for split in SPLITS:
+        path = f"lists/splits/{split}.txt"
+        if path not in listing.present:
+            raise ManifestError(
+                f"{listing.root} lacks {path}: copy it from the dataset's download, or pass --split identity:80/10/10."
+            )
+        for line in listing.read_text(path).split():
+            splits[line.rpartition("/")[2].removesuffix(".mp4")] = split
+    return splits
