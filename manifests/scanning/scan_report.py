@@ -70,6 +70,16 @@ class ScanReport:
         table = ["  ".join(_cells(row, widths)).rstrip() for row in rows]
         return [*table, *self._problems(), *self.notes, *self._across_splits()]
 
+    def examples(self) -> Iterator[str]:
+        """A video of each method and split, with its original."""
+        paths = {entry.video_id: entry.path for entry in self.entries}
+        first: dict[tuple[str, ...], VideoEntry] = {}
+        for entry in sorted(self.entries, key=lambda entry: (entry.label, entry.method, entry.split)):
+            first.setdefault((entry.dataset, entry.method, entry.split), entry)
+        for kind, entry in first.items():
+            original = f", made from {paths[entry.source_id]}" if entry.source_id else ""
+            yield f"{' '.join(kind)}: {entry.path}{original}"
+
     def _across_splits(self) -> Iterator[str]:
         split_of = {entry.video_id: entry.split for entry in self.entries}
         away = sum(split_of.get(entry.source_id or "", entry.split) != entry.split for entry in self.entries)

@@ -62,6 +62,9 @@ def scan(
     hashed: Annotated[
         bool, typer.Option("--hash", help="Read every video and store its size and hash, for merge and check.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be listed, with an example of each kind; write nothing.")
+    ] = False,
     overwrite: MayOverwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -73,7 +76,8 @@ def scan(
         raise ConfigError("--real and --fake must be used together, with the dataset csv and a folder.")
     if folder is not None and (dataset != "csv" or real is not None):
         raise ConfigError("--root requires the dataset csv and a table.")
-    free_file(out, overwrite=overwrite, is_own=_is_own_manifest)
+    if not dry_run:
+        free_file(out, overwrite=overwrite, is_own=_is_own_manifest)
     how: dict[str, Any] = {"split": split, "seed": seed, "subjects_apart": subjects_apart, "subject": subject}
     if originals is not None and real is not None:
         raise ConfigError("Videos given by --real and --fake are not paired: leave out --originals.")
@@ -87,10 +91,11 @@ def scan(
     if hashed:
         with progress("hashing", "videos", len(report.entries), quiet=quiet) as advance:
             manifests.add_contents(report, on_videos=advance)
-    for line in report.lines():
+    for line in (*report.lines(), *(report.examples() if dry_run else ())):
         echo(line)
-    manifests.write_videos(report.entries, out)
-    echo(f"{len(report.entries)} videos -> {out}")
+    if not dry_run:
+        manifests.write_videos(report.entries, out)
+        echo(f"{len(report.entries)} videos -> {out}")
 
 
 def merge(

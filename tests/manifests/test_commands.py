@@ -73,3 +73,17 @@ def test_shared_subjects_are_one_loud_line_or_apart(tmp_path):
     assert [line[:32] for line in whole if "SUBJECTS" in line] == ["SUBJECTS IN TWO SPLITS: 4 of 10 "]
     assert not any("SUBJECTS" in line for line in apart)
     assert len(read_videos(tmp_path / "apart.parquet")) < len(read_videos(tmp_path / "whole.parquet"))
+
+
+def test_a_dry_run_shows_an_example_of_each_kind_and_writes_nothing(tmp_path):
+    root = celebdf(tmp_path / "celeb")
+    out = tmp_path / "videos.parquet"
+    out.write_bytes(b"mine")
+    shown = facemill("scan", "celebdf2", root, "--dry-run", "--out", out)
+    assert (shown.code, shown.err) == (0, "")
+    lines = shown.out.splitlines()
+    assert "celebdf2 real test: Celeb-real/id0_0000.mp4" in lines
+    swap = "celebdf2 Celeb-synthesis test: Celeb-synthesis/id0_id1_0000.mp4, made from Celeb-real/id0_0000.mp4"
+    assert swap in lines
+    assert "unknown video files: 1 (stray.mp4)" in lines
+    assert out.read_bytes() == b"mine"

@@ -1,5 +1,6 @@
 """Fakes whose originals another dataset holds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,8 @@ def test_originals_of_another_quality_or_dataset_are_refused(root, ff, tmp_path)
     given = scan("ffpp", c40, quality="c40").entries
     with pytest.raises(ManifestError, match="None of the given originals is one of ffpp in quality c23"):
         scan("deeperforensics", root, originals=given)
+    with pytest.raises(ManifestError, match="None of the given originals"):
+        scan("deeperforensics", root, originals=[replace(e, dataset="dfd", quality="c23") for e in given])
     with pytest.raises(ConfigError, match="ffpp has its originals itself"):
         scan("ffpp", ff, originals=given)
 
