@@ -26,7 +26,7 @@ _METHODS = (
 
 
 class DeeperForensics(DatasetAdapter):
-    """DeeperForensics-1.0 (Jiang et al., CVPR 2020), swaps by DF-VAE onto videos of FaceForensics++, also distorted.
+    """DeeperForensics-1.0 (Jiang et al., CVPR 2020), swaps onto videos of FaceForensics++, also distorted.
 
     Layout: `manipulated_videos/<variant>` and `lists/splits`. The actors of `source_videos` are no reals of the same
     kind, say the authors (DeepfakeBench takes them so): they are left out.

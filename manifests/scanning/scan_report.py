@@ -74,7 +74,7 @@ class ScanReport:
         """A video of each method and split, with its original."""
         paths = {entry.video_id: entry.path for entry in self.entries}
         first: dict[tuple[str, ...], VideoEntry] = {}
-        for entry in sorted(self.entries, key=lambda entry: (entry.label, entry.method, entry.split)):
+        for entry in sorted(self.entries, key=lambda entry: (entry.label, entry.method, entry.split, entry.path)):
             first.setdefault((entry.dataset, entry.method, entry.split), entry)
         for kind, entry in first.items():
             original = f", made from {paths[entry.source_id]}" if entry.source_id else ""
