@@ -133,13 +133,11 @@ def _as_it_is(sample: dict[str, Any]) -> dict[str, Any]:
 
 def _files(root: Path, out: Path) -> list[tuple[Path, Path, int]]:
     """Image and mask of each sample as two files, and its label."""
-    samples = _encoded(root)
-    files = [
-        (out / f"{number}.png", out / f"{number}.mask.png", sample["label"]) for number, sample in enumerate(samples)
-    ]
-    if not out.is_dir():
-        out.mkdir()
-        for (image, mask, _), sample in zip(files, samples, strict=True):
-            image.write_bytes(sample["image"])
-            mask.write_bytes(sample["mask"])
+    files = []
+    out.mkdir(exist_ok=True)
+    for number, sample in enumerate(_encoded(root)):
+        image, mask = out / f"{number}.png", out / f"{number}.mask.png"
+        image.write_bytes(sample["image"])
+        mask.write_bytes(sample["mask"])
+        files.append((image, mask, sample["label"]))
     return files
