@@ -1,5 +1,6 @@
 """A worker's memory over many clip groups, which must stay constant, and on groups of large videos."""
 
+import dataclasses
 import resource
 import shutil
 import subprocess
@@ -21,6 +22,8 @@ __all__ = ["measure"]
 
 FACEMILL = Path(sys.executable).with_name("facemill")
 LARGE_GROUPS, LARGE_FRAMES = 2, 100
+TURNS = "ab"
+"""The large groups are built twice, since a worker decodes the next group while it works on one."""
 GROUPS = 1000
 SETTLED = 100
 """Number of groups after which caches are full and the allocator has settled."""
@@ -48,9 +51,9 @@ def _large_groups(scratch: Path) -> list[Row]:
     """`facemill build` with two workers, on 1080p groups of an original and five fakes."""
     groups = clip_groups(scratch, LARGE_GROUPS, size=(1920, 1080), fakes=5, frames=LARGE_FRAMES)
     table, out = scratch / "memory-1080p.parquet", scratch / "memory-1080p"
-    write_videos([video for group in groups for video in group.videos()], table)
+    write_videos([_renamed(video, turn) for turn in TURNS for group in groups for video in group.videos()], table)
     shutil.rmtree(out, ignore_errors=True)
-    settings = ["--set", "sample.frames=32", "--set", f"shards.samples_per_shard={32 * 6}", "--workers", "2"]
+    settings = ["--set", "sample.frames=32", "--set", f"shards.samples_per_shard={2 * 32 * 6}", "--workers", "2"]
     command = [FACEMILL, "build", table, "--out", out, *settings]
     build = psutil.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
     proportional: dict[int, float] = {}
@@ -74,6 +77,16 @@ def _large_groups(scratch: Path) -> list[Row]:
         Row("memory", "worker's peak, 1080p groups of six / 1.2 GiB", proportional[worker] / 1229, "<= 1", figures),
         Row("memory", "driver and two workers together / 1 GiB", together / 1024, "", f"{together:.0f} MiB"),
     ]
+
+
+def _renamed(video: VideoEntry, turn: str) -> VideoEntry:
+    """A copy of the file as another video."""
+    root = Path(f"{video.root}-{turn}")
+    if not (root / video.path).exists():
+        root.mkdir(exist_ok=True)
+        shutil.copy(Path(video.root) / video.path, root / video.path)
+    source = None if video.source_id is None else f"{video.source_id}-{turn}"
+    return dataclasses.replace(video, root=str(root), video_id=f"{video.video_id}-{turn}", source_id=source)
 
 
 def _groups(scratch: Path) -> list[ClipGroup]:
