@@ -35,23 +35,26 @@ def source_clip(scratch: Path) -> Path:
     return corpus / "original_sequences" / "youtube" / "c23" / "videos" / "000.mp4"
 
 
-def clip_groups(scratch: Path, count: int) -> list[ClipGroup]:
-    """Groups of one real video and four fakes, `FRAMES` frames of 720p H.264 (crf 23) each; created once."""
+def clip_groups(
+    scratch: Path, count: int, *, size: tuple[int, int] = SIZE, fakes: int = FAKES, frames: int = FRAMES
+) -> list[ClipGroup]:
+    """Groups of one real video and some fakes, in H.264 (crf 23) of this size and length each; created once."""
     clip = source_clip(scratch)
-    return [_group(scratch / "clips", clip, number) for number in range(count)]
+    folder = scratch / ("clips" if size == SIZE else f"clips-{size[1]}p")
+    return [_group(folder, clip, number, size, fakes, frames) for number in range(count)]
 
 
-def _group(folder: Path, clip: Path, number: int) -> ClipGroup:
-    names = [f"{number:03d}-{method}" for method in ("real", *(f"fake{n}" for n in range(FAKES)))]
+def _group(folder: Path, clip: Path, number: int, size: tuple[int, int], fakes: int, length: int) -> ClipGroup:
+    names = [f"{number:03d}-{method}" for method in ("real", *(f"fake{n}" for n in range(fakes)))]
     paths = [folder / f"{name}.mp4" for name in names]
     if not all(path.is_file() for path in paths):
         folder.mkdir(parents=True, exist_ok=True)
         with av.open(str(clip)) as container:
-            wanted = islice(container.decode(video=0), 7 * number, 7 * number + FRAMES)
-            frames = [cv2.resize(frame.to_ndarray(format="rgb24"), SIZE) for frame in wanted]
+            wanted = islice(container.decode(video=0), 7 * number, 7 * number + length)
+            frames = [cv2.resize(frame.to_ndarray(format="rgb24"), size) for frame in wanted]
         real = [frame[:, ::-1].copy() for frame in frames] if number % 2 else frames
         for forgery, path in enumerate(paths):
-            _encode(path, real if forgery == 0 else [alter(frame, forgery) for frame in real])
+            _encode(path, size, real if forgery == 0 else [alter(frame, forgery) for frame in real])
     shared = {"dataset": "bench", "quality": "c23", "split": "train", "root": str(folder)}
     videos = [
         VideoEntry(
@@ -76,10 +79,10 @@ def alter(frame: NDArray[np.uint8], forgery: int) -> NDArray[np.uint8]:
     return np.where(region[..., None] > 0, altered, frame).astype(np.uint8)
 
 
-def _encode(path: Path, frames: list[NDArray[np.uint8]]) -> None:
+def _encode(path: Path, size: tuple[int, int], frames: list[NDArray[np.uint8]]) -> None:
     partial = path.with_suffix(".partial.mp4")
     with ExitStack() as stack:
-        encoder = VideoEncoder({partial: 23}, SIZE, stack)
+        encoder = VideoEncoder({partial: 23}, size, stack)
         for frame in frames:
             encoder.write(frame)
     partial.rename(path)

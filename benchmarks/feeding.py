@@ -1,28 +1,25 @@
-"""Data loading for training: crops per second from shards to batches, compared with the `webdataset` library.
+"""Data loading for training: crops per second from shards to batches, compared with webdataset, LitData and SPDL.
 
-The same crops are stored in Parquet and in WebDataset shards, and every loader gives shuffled uint8 batches of image,
-mask and label. Loaders alternate, and the best round of each counts, with all files in the page cache.
+The same crops are stored as each library stores them, and every loader gives shuffled uint8 batches of image, mask and
+label, decoded by the same function. Loaders alternate, with all files in the page cache.
 """
 
 import hashlib
-import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from statistics import median
 
 import av
 import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-import webdataset as wds
-from torch.utils.data import DataLoader
 
 from benchmarks.clips import source_clip
+from benchmarks.loaders import BATCH, Way, missing, other_loaders
 from benchmarks.row import Row
 from facemill.manifests.codes import MaskKind
 from facemill.manifests.records import SampleRecord
@@ -39,7 +36,7 @@ from facemill.manifests.shards.dataset import (
 )
 from facemill.manifests.storage import sha256_of
 from facemill.pipeline.config.sections import EncodeSettings
-from facemill.pipeline.data import BalancedSampler, FaceDataset, collate
+from facemill.pipeline.data import BalancedSampler, FaceDataset, FaceLoader
 from facemill.pipeline.extract.encode import encode_image, encode_mask
 from facemill.registry import SHARD_FORMATS
 
@@ -48,45 +45,52 @@ __all__ = ["measure"]
 SIZE = 299
 CROPS = 2048
 PER_SHARD = 512
-BATCH = 32
+READERS = (2, 4)
 ROW_GROUPS_READ = 8
 
-Loader = Iterable[Any]
 
-
-def measure(scratch: Path, workers: int = 2, rounds: int = 5) -> list[Row]:
-    """Images per second of each loader over an epoch, and CPU time, which other load on the machine hardly affects."""
+def measure(scratch: Path, rounds: int = 5) -> list[Row]:
+    """Compare by images per second and per CPU second, which other load on the machine hardly affects."""
     parquet, tar = (_dataset(scratch / "feeding" / name, name, source_clip(scratch)) for name in SHARD_FORMATS)
-    ways = {
-        "webdataset": lambda: _webdataset(tar, workers, "torchrgb8"),
-        "webdataset with FaceDataset's decoder": lambda: _webdataset(tar, workers, _decode),
-        "FaceDataset": lambda: _random_access(parquet, workers),
-        "FaceDataset on tar": lambda: _random_access(tar, workers),
+    if names := missing():
+        print(f"feeding: not compared with {', '.join(names)}: pip install {' '.join(names)}")
+    others = other_loaders(tar, scratch / "feeding")
+    cache = scratch / "feeding" / "cache"
+    ways: dict[str, Way] = {
+        "threads": lambda readers: _face_loader(parquet, readers, threads=True),
+        "processes": lambda readers: _face_loader(parquet, readers),
+        "threads on tar": lambda readers: _face_loader(tar, readers, threads=True),
+        "threads, cached": lambda readers: _face_loader(parquet, readers, threads=True, cache=cache),
+        **others,
     }
-    best = dict.fromkeys(ways, (0.0, 0.0))
-    for _ in range(rounds):
-        for name, way in ways.items():
-            best[name] = max(best[name], _speed(way))
+    for _ in ways["threads, cached"](2):
+        pass  # which fills the cache
+    pairs = [("threads", name) for name in others]
+    pairs += [("processes", name) for name in ("webdataset", "LitData") if name in others]
+    pairs += [("threads on tar", "webdataset"), ("threads, cached", "threads")]
+    return [row for readers in READERS for row in _compared(ways, pairs, readers, rounds)] + [_amplification(parquet)]
+
+
+def _compared(ways: dict[str, Way], pairs: list[tuple[str, str]], readers: int, rounds: int) -> list[Row]:
+    """Compare the loaders of each pair by medians of the ratios of rounds, in each of which all have a turn."""
+    turns = [{name: _speed(way, readers) for name, way in ways.items()} for _ in range(rounds)]
     rows = []
-    for ours, baseline in (
-        ("FaceDataset", "webdataset"),
-        ("FaceDataset", "webdataset with FaceDataset's decoder"),
-        ("FaceDataset on tar", "webdataset"),
-    ):
-        what = f"{ours} / {baseline}, images/s, {SIZE} px PNG, {workers} workers"
-        (speed, cpu), (baseline_speed, baseline_cpu) = best[ours], best[baseline]
-        details = f"{speed:.0f} / {baseline_speed:.0f} images/s, {cpu:.2f} / {baseline_cpu:.2f} ms of CPU each"
-        target = ">= 1" if baseline == "webdataset" else ""
-        rows.append(Row("feeding", what, speed / baseline_speed, target, details))
-    return [*rows, _amplification(parquet)]
+    for ours, baseline in pairs:
+        what = f"{ours} / {baseline}, {readers} readers, images per"
+        target = "" if ours == "threads, cached" else ">= 1"
+        for unit, part in (("second", 0), ("CPU second", 1)):
+            ratio = median(turn[ours][part] / turn[baseline][part] for turn in turns)
+            mine, theirs = (median(turn[name][part] for turn in turns) for name in (ours, baseline))
+            rows.append(Row("feeding", f"{what} {unit}", ratio, target, f"{mine:.0f} / {theirs:.0f}"))
+    return rows
 
 
-def _speed(way: Callable[[], Loader]) -> tuple[float, float]:
-    """Images per second, and CPU milliseconds per image, of all processes together."""
+def _speed(way: Way, readers: int) -> tuple[float, float]:
+    """Images per second, and per CPU second of all processes together, of an epoch with its start and end."""
     start, cpu = time.perf_counter(), _cpu_seconds()
-    seen = sum(len(batch[0]) if isinstance(batch, list) else batch.size for batch in way())
+    seen = sum(len(batch[0]) if isinstance(batch, list | tuple) else batch.size for batch in way(readers))
     assert seen == CROPS
-    return seen / (time.perf_counter() - start), (_cpu_seconds() - cpu) / seen * 1e3
+    return seen / (time.perf_counter() - start), seen / (_cpu_seconds() - cpu)
 
 
 def _cpu_seconds() -> float:
@@ -94,28 +98,10 @@ def _cpu_seconds() -> float:
     return sum(os.times()[:4])
 
 
-def _random_access(root: Path, workers: int) -> Loader:
-    dataset = FaceDataset(root, "train")
+def _face_loader(root: Path, readers: int, *, threads: bool = False, cache: Path | None = None) -> FaceLoader:
+    dataset = FaceDataset(root, "train", cache=cache)
     sampler = BalancedSampler(dataset.labels, balance="none")
-    return DataLoader(dataset, batch_size=BATCH, sampler=sampler, num_workers=workers, collate_fn=collate)
-
-
-def _webdataset(root: Path, workers: int, decoder: Any) -> Loader:
-    shards = sorted(map(str, root.glob("train/*.tar")))
-    samples = wds.WebDataset(shards, shardshuffle=100, empty_check=False).shuffle(1000)
-    decoded = samples.decode(decoder).to_tuple("png", "mask.png", "json")
-    triples = decoded.map(lambda sample: (*sample[:2], sample[2]["label"]))
-    return DataLoader(triples, batch_size=BATCH, num_workers=workers)
-
-
-def _decode(key: str, data: bytes) -> Any:
-    """Decode as `decode_images` does, as a decoder for webdataset."""
-    if key.endswith("json"):
-        return json.loads(data)
-    if key.endswith("mask.png"):
-        return torch.from_numpy(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE))[None]
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    return FaceLoader(dataset, batch_size=BATCH, sampler=sampler, num_workers=readers, threads=threads)
 
 
 def _amplification(root: Path) -> Row:

@@ -1,28 +1,35 @@
-"""What the driver and the scheduler of a build cost with 64 workers, which only sleep for as long as a shard takes."""
+"""What many workers cost: 64 that only sleep for as long as a shard takes, and 8 that build on the cores of 2."""
 
 import asyncio
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from contextlib import AsyncExitStack
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import distributed
 import psutil
 
+from benchmarks.build import _build, _warm_up
+from benchmarks.clips import clip_groups
 from benchmarks.row import Row
 from facemill.manifests import ClipGroup, VideoEntry
 from facemill.pipeline.build.executors import tell
 from facemill.pipeline.build.executors.dask import DaskExecutor
-from facemill.pipeline.build.plan import ShardSpec
+from facemill.pipeline.build.plan import BuildJob, ShardSpec
+from facemill.pipeline.config.recipe import Recipe, load_recipe
 
 __all__ = ["measure"]
 
+FEW, MANY = 2, 8
 WORKERS = 64
 ROUNDS = 3
 GROUPS = 6
@@ -32,6 +39,45 @@ ROOT = Path(__file__).parents[1]
 
 
 def measure(scratch: Path) -> list[Row]:
+    """Costs of the driver and the scheduler, and of sharing two cores."""
+    return [*_real_workers(scratch), *_sleeping_workers(scratch)]
+
+
+def _real_workers(scratch: Path) -> list[Row]:
+    """Builds by 2 and by 8 warm workers on the same cores, in turns: locks or I/O would make 8 of them slower."""
+    groups = clip_groups(scratch, 2) * 4
+    recipe = load_recipe("default", ["sample.frames=32"])
+    with DaskExecutor(workers=FEW) as few, DaskExecutor(workers=MANY) as many:
+        for executor, count in ((few, FEW), (many, MANY)):
+            deque(executor.run(partial(_warm_up, "cpu", recipe, False), [*range(4 * count)]), maxlen=0)
+        turns = [[_build_all(executor, groups, recipe, scratch) for executor in (few, many)] for _ in range(ROUNDS)]
+    rows = []
+    for part, what, unit in ((0, "CPU", "CPU s"), (1, "time", "s")):
+        ratio = median(later[part] / former[part] for former, later in turns)
+        former, later = (median(turn[which][part] for turn in turns) / len(groups) / 5 for which in (0, 1))
+        details = f"{later:.2f} / {former:.2f} {unit} a video"
+        rows.append(Row("workers", f"{MANY} workers / {FEW} on the same cores, {what}", ratio, "<= 1.1", details))
+    return rows
+
+
+def _build_all(executor: DaskExecutor, groups: list[ClipGroup], recipe: Recipe, scratch: Path) -> tuple[float, float]:
+    """CPU seconds of this process and all below it, and seconds, to build a shard of each group."""
+    out = scratch / "many-workers"
+    specs = [ShardSpec(f"train-{number:06d}", "train", (group,)) for number, group in enumerate(groups)]
+    before, start = _tree_cpu_s(), time.monotonic()
+    for outcome in executor.run(partial(_build, BuildJob(out, recipe, device="cpu")), specs):
+        assert outcome.result is not None, outcome.error
+    took = _tree_cpu_s() - before, time.monotonic() - start
+    shutil.rmtree(out)
+    return took
+
+
+def _tree_cpu_s() -> float:
+    here = psutil.Process()
+    return sum(map(_cpu_s, [here, *here.children(recursive=True)]))
+
+
+def _sleeping_workers(scratch: Path) -> list[Row]:
     """CPU seconds per second of the driver and of the scheduler, and how long workers wait between two shards."""
     contact = scratch / "scheduler.json"
     contact.unlink(missing_ok=True)

@@ -2,12 +2,15 @@
 
 The bare loop repeats one prepared batch on the device: no loading, augmentation, reseeding or log. On a GPU:
 the papers' input sizes, batches of 32, bf16 autocast, channels last, torch.compile. On a CPU: a small network and
-batches of 4, which only shows that the benchmark runs.
+batches of 4, which only shows that the benchmark runs; and the CPU seconds of a step next to those of a plain loop,
+both of which prepare the same batches in memory, but the plain one without augmentation, reseeding and log.
 """
 
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,6 +35,12 @@ __all__ = ["measure"]
 
 WARM_UP, STEPS = 3, 20
 SMALL = {"mat": {"backbone": "tinynet_e", "size": 64}}
+ON_A_CPU: dict[str, dict[str, Any]] = {
+    "resnet18": {"size": 224},
+    "mat": {"backbone": "tinynet_e", "size": 224},
+    "lrl": {"backbone": "tinynet_e", "size": 224},
+}
+ROUNDS, ROUND_STEPS = 5, 4
 PASSES = 3
 """Forward passes that a training step counts as, in operations."""
 
@@ -40,7 +49,51 @@ def measure(scratch: Path, *, device: str, workers: int) -> list[Row]:
     """Images per second of the loop and of loading alone, each divided by that of the bare loop or of the loop."""
     data = _dataset(scratch / "feeding" / "parquet", "parquet", source_clip(scratch))
     networks: dict[str, dict[str, Any]] = {name: {} for name in NAMES} if device == "cuda" else SMALL
-    return [row for name, options in networks.items() for row in _rows(name, options, data, scratch, device, workers)]
+    rows = [row for name, options in networks.items() for row in _rows(name, options, data, scratch, device, workers)]
+    overheads = [] if device == "cuda" else [_overhead(name, data, scratch) for name in ON_A_CPU]
+    return [*overheads, *rows]
+
+
+def _overhead(name: str, data: Path, scratch: Path) -> Row:
+    """CPU seconds of the training loop's steps and of a plain loop's, in turns, on one thread."""
+    settings, threads = TrainSettings(batch=4), torch.get_num_threads()
+    torch.set_num_threads(1)
+    with launched(on_gpu=False, nodes=1, processes=1, mixed=False) as fabric:
+        torch.manual_seed(0)
+        module = ForgeryModule(create(name, **ON_A_CPU[name]), settings, seed=0)
+        optimizer = create_optimizer(module, settings.optimizer)
+        batches = list(islice(_loader(data, settings.batch, 0, module, False), ROUND_STEPS))
+        faces: Any = SimpleNamespace(train_loader=batches, set_epoch=lambda epoch: None, steps=ROUND_STEPS)
+        schedule, run = create_schedule(optimizer, settings.schedule, 1), scratch / "training"
+        loop = TrainingLoop(fabric, module, optimizer, schedule, faces, run, settings, seed=0)
+        with EpochLog(run, epochs=1, steps=ROUND_STEPS, progress=False) as log:
+            loop._train(0, log)
+            turns = [
+                (_cpu_seconds(lambda: loop._train(0, log)), _cpu_seconds(lambda: _plain_epoch(loop, batches)))
+                for _ in range(ROUNDS)
+            ]
+    torch.set_num_threads(threads)
+    ratio = median(ours / plain for ours, plain in turns)
+    ours, plain = (median(turn[part] for turn in turns) / ROUND_STEPS * 1e3 for part in (0, 1))
+    details = f"{ours:.0f} / {plain:.0f} ms, batches of {settings.batch}, {ON_A_CPU[name]['size']} px"
+    return Row("training", f"{name}: a step of the training loop / of a plain loop, CPU", ratio, "<= 1.03", details)
+
+
+def _cpu_seconds(call: Callable[[], object]) -> float:
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def _plain_epoch(loop: TrainingLoop, batches: list[Any]) -> None:
+    module, optimizer = loop._module, loop._optimizer
+    for raw in batches:
+        batch = prepare(raw, module.detector.input_spec)
+        loss = module.objective(module.detector(batch.images), batch, TrainingStep(module.detector, 0, 0)).total
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        module.after_step()
 
 
 def _rows(name: str, options: dict[str, Any], data: Path, scratch: Path, device: str, workers: int) -> list[Row]:

@@ -1,7 +1,9 @@
 """Opens files that may be damaged or malicious: regular files only, with bounded memory."""
 
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -30,6 +32,8 @@ CELL_BYTES = 64 << 10
 """Upper bound for the stored size of any table value that is not an image, including a frame's lists of faces."""
 LARGEST_SIDE = 8192
 """Largest side of an image that is read, in pixels."""
+PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+"""The signature, and the length and name of the first chunk, in which width and height are; its checksum is at 29."""
 COLOURS = {"gamma", "icc_profile", "chromaticity"}
 """Pillow's names of what makes some programs convert an image's colours; sRGB does not."""
 ORIENTATION = 0x0112
@@ -49,6 +53,9 @@ def most_bytes(side: int) -> int:
 
 def image_size(encoded: bytes) -> tuple[int, int] | None:
     """Width and height from an encoded image's header, without decoding it; None if it has no valid header."""
+    if encoded.startswith(PNG_START) and zlib.crc32(encoded[12:29]) == int.from_bytes(encoded[29:33]):
+        width, height = struct.unpack(">II", encoded[16:24])  # Pillow takes 0.1 ms, for each crop of each epoch
+        return (width, height) if width and height else None
     try:
         with Image.open(BytesIO(encoded), formats=("PNG", "JPEG", "WEBP")) as opened:
             return opened.size

@@ -39,7 +39,8 @@ Data = Annotated[
 Run = Annotated[Path, typer.Argument(help="Folder of a finished training run.", metavar="RUN", parser=local_path)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Workers = Annotated[
-    int | None, typer.Option(min=0, help="Data loader processes per device; by default chosen from cores and memory.")
+    int | None,
+    typer.Option(min=0, help="Readers of crops per device, processes for a GPU, else threads; by default by cores."),
 ]
 Split = Annotated[str, typer.Option(help="Split: train, val or test.")]
 Roots = Annotated[

@@ -36,6 +36,10 @@ def train(
     device: Device = "auto",
     devices: Annotated[int | None, typer.Option(min=1, help="GPUs to train on (DDP); by default all.")] = None,
     workers: Workers = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder for decoded crops, read by later epochs and runs instead.", parser=local_path),
+    ] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Run the detector through torch.compile.")] = False,
     init_from: Annotated[
         Path | None, typer.Option(help="Finished run, of any detector, from whose weights to start.", parser=local_path)
@@ -79,10 +83,10 @@ def train(
     settings = load_recipe(page, [*(overrides or ()), *more], purpose="train")
     interrupts.advice = "Interrupted: nothing was written."
     if find_lr:
-        _print_rates(find_rates(detector, data, settings, device=device, workers=workers or 0))
+        _print_rates(find_rates(detector, data, settings, device=device, workers=workers or 0, cache=cache))
         return
     options: dict[str, Any] = {"device": device, "devices": devices, "workers": workers}
-    options |= {"compiled": compiled, "init_from": init_from}
+    options |= {"cache": cache, "compiled": compiled, "init_from": init_from}
     if dry_run:
         try_run(detector, data, settings, progress=False, **options)
         if rank_zero_only.rank == 0:

@@ -1,6 +1,8 @@
 """The samples of a split, read by index from shards of any format."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,15 +10,17 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from facemill import ConfigError
+from facemill.detectors.forgery import ForgeryBatch
 from facemill.pipeline.data.batching import paired
+from facemill.pipeline.data.cache import CHANNELS, PixelCache
 from facemill.pipeline.data.clips import find_clips
 from facemill.pipeline.data.decode import decode_images
 from facemill.pipeline.data.fields import MASK, images_of, values_of
 from facemill.pipeline.data.reader import ImageReader
-from facemill.pipeline.data.sample import Sample
+from facemill.pipeline.data.sample import Sample, collate
 from facemill.pipeline.data.split import Roots, open_split
 
 __all__ = ["FaceDataset"]
@@ -44,6 +48,8 @@ class FaceDataset(Dataset[Sample]):
         clip: number of consecutive frames T: samples are clips of one track, [T, ...] in all fields but `label` and
             `index`. Each frame has its own affine. None for single crops.
         stride: with `clip`, use every n-th frame of the video.
+        cache: folder for decoded crops, which are ten times as fast to read and take `S * S * 4` bytes each: see
+            `facemill.pipeline.data.cache`.
 
     Attributes:
         samples: the rows of samples.parquet that are used; row i describes `self[i]`, or the first frame of that clip.
@@ -53,7 +59,7 @@ class FaceDataset(Dataset[Sample]):
 
     Raises:
         DatasetError: if a dataset is unfinished or damaged, or has no such split, field, or clip.
-        ConfigError: if clips are to be made of some frames only.
+        ConfigError: if clips are to be made of some frames only, or the cache has no space.
     """
 
     def __init__(
@@ -69,11 +75,15 @@ class FaceDataset(Dataset[Sample]):
         transform: Callable[[Tensor], Any] | None = None,
         clip: int | None = None,
         stride: int = 1,
+        cache: Path | str | None = None,
     ) -> None:
         if clip is not None and (frames is not None or every > 1):
             raise ConfigError("Clips are of consecutive frames: leave out frames and every, and use stride.")
         self._split = open_split(roots, split, frames=frames, every=every, seed=seed, rows=rows)
-        self._reader = ImageReader(self._split, images_of(self._split, fields))
+        names = images_of(self._split, fields)
+        self._pixels = [name for name in names if name in CHANNELS]
+        self._reader = ImageReader(self._split, names)
+        self._cache = None if cache is None else PixelCache(Path(cache), self._split, names)
         self._values, self.categories = values_of(self._split, fields)
         self._transform = transform
         self._clips = None if clip is None else find_clips(self._split.samples, clip, stride)
@@ -102,20 +112,64 @@ class FaceDataset(Dataset[Sample]):
         samples = {index: self._read(index) for index in sorted(set(indices))}
         return [self._transformed(samples[index]) for index in indices]
 
+    def batch(self, indices: Sequence[int]) -> ForgeryBatch:
+        """Read a batch, as `collate` stacks samples; without a transform, images are decoded into it and not copied.
+
+        Raises:
+            DatasetError: as for a sample.
+        """
+        if self._transform is not None:
+            return collate(self.__getitems__(indices))
+        return self._stacked(indices, _shared if get_worker_info() else torch.empty)
+
     def _transformed(self, sample: Sample) -> Sample:
         if self._transform is None:
             return sample
         return {**sample, "image": self._transform(sample["image"].clone())}  # a copy, which it may modify in place
 
     def _read(self, index: int) -> Sample:
-        if not 0 <= index < len(self):
-            raise IndexError(f"There is no sample {index}: the dataset has {len(self)}.")
-        label = {"label": int(self.labels[index]), "index": index}
-        if self._clips is None:
-            return {**self._crop(index), **label}
-        crops = [self._crop(row) for row in self._clips[index].tolist()]
-        return {**{name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}, **label}
+        fields = {name: values[0] for name, values in self._stacked([index], torch.empty).items()}
+        return {**fields, "label": int(fields["label"]), "index": index}
 
-    def _crop(self, row: int) -> dict[str, Tensor]:
-        images = decode_images(self._split, row, self._reader.read(row))
-        return {**images, **{name: torch.as_tensor(values[row]) for name, values in self._values.items()}}
+    def _stacked(self, indices: Sequence[int], new: Callable[..., Tensor]) -> ForgeryBatch:
+        if odd := [index for index in indices if not 0 <= index < len(self)]:
+            raise IndexError(f"There is no sample {odd[0]}: the dataset has {len(self)}.")
+        samples, side = np.asarray(indices, np.int64), self._split.size
+        rows = samples if self._clips is None else self._clips[samples].reshape(-1)
+        pixels = {name: new((len(rows), CHANNELS[name], side, side), dtype=torch.uint8) for name in self._pixels}
+        annotations: list[Mapping[str, Tensor]] = [{}] * len(rows)
+        first: dict[int, int] = {}
+        for place in np.argsort(rows, kind="stable").tolist():  # in file order
+            row = int(rows[place])
+            here = {name: images[place] for name, images in pixels.items()}
+            if row not in first:
+                annotations[place] = self._crop(row, here)
+                first[row] = place
+                continue
+            for name, image in here.items():
+                image.numpy()[:] = pixels[name][first[row]].numpy()
+            annotations[place] = annotations[first[row]]
+        batch = {
+            **pixels,
+            **{name: torch.stack([images[name] for images in annotations]) for name in annotations[0]},
+            **{name: torch.as_tensor(values[rows]) for name, values in self._values.items()},
+        }
+        if self._clips is not None:
+            batch = {name: values.view(len(samples), -1, *values.shape[1:]) for name, values in batch.items()}
+        return ForgeryBatch(batch, label=torch.as_tensor(self.labels[samples]), index=torch.as_tensor(samples))
+
+    def _crop(self, row: int, into: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Fill in the image and the mask of a row, and return the images of annotations."""
+        if self._cache is not None and self._cache.read(row, into):
+            return {}
+        annotations = decode_images(self._split, row, self._reader.read(row), into)
+        if self._cache is not None:
+            self._cache.write(row, into)
+        return annotations
+
+
+def _shared(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """An empty tensor in shared memory, as PyTorch's own collation makes them in a loader's worker process."""
+    storage: Any = torch.UntypedStorage
+    storage = storage._new_shared(math.prod(shape) * dtype.itemsize)
+    return torch.empty(0, dtype=dtype).set_(storage).view(*shape)

@@ -1,5 +1,6 @@
 """Decoding of a shard's bytes to a sample's tensors."""
 
+from collections.abc import Mapping
 from typing import cast
 
 import cv2
@@ -16,35 +17,36 @@ from facemill.pipeline.data.split import Split
 __all__ = ["decode_images"]
 
 
-def decode_images(split: Split, index: int, encoded: EncodedImages) -> dict[str, Tensor]:
-    """Decode the images read for sample `index` of `split`: image, mask [1, S, S], and annotations.
+def decode_images(split: Split, index: int, encoded: EncodedImages, into: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Decode the images read for sample `index` of `split`.
+
+    Args:
+        into: contiguous tensors to decode into, by name: `image` [3, S, S], and `mask` [1, S, S].
+
+    Returns:
+        the images of annotations.
 
     Raises:
         DatasetError: if an image cannot be decoded or has another size.
     """
-    return {name: _to_tensor(split, index, name, data) for name, data in encoded.items()}
-
-
-def _to_tensor(split: Split, index: int, name: str, data: bytes) -> Tensor:
-    if name == "mask" and data and split.all_zero[index]:
-        return torch.zeros(1, split.size, split.size, dtype=torch.uint8)  # decoding it would give the same
-    gray = name == "mask" or (name != "image" and not _has_colour(data))
-    mode = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB
-    return _channels_first(_decode(split, index, name, data, mode, whole=name in ("image", "mask")))
+    annotations: dict[str, Tensor] = {}
+    for name, data in encoded.items():
+        if name == "mask" and data and split.all_zero[index]:
+            into[name].numpy().fill(0)  # decoding it would give the same; by NumPy, which starts no threads
+            continue
+        gray = name == "mask" or (name != "image" and not _has_colour(data))
+        mode = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB
+        pixels = _decode(split, index, name, data, mode, whole=name in into)
+        planes = into[name] if name in into else torch.empty((1 if gray else 3, *pixels.shape[:2]), dtype=torch.uint8)
+        cv2.split(pixels, list(planes.numpy()))  # three times as fast as PyTorch's copy
+        if name not in into:
+            annotations[name] = planes
+    return annotations
 
 
 def _has_colour(png: bytes) -> bool:
     """Whether a PNG has more than one channel: byte 25 is its colour type, 0 for gray."""
     return png[25:26] != b"\0"
-
-
-def _channels_first(pixels: NDArray[np.uint8]) -> Tensor:
-    """Convert [h, w] or [h, w, 3] to [C, h, w]."""
-    if pixels.ndim == 2:
-        return torch.from_numpy(pixels)[None]
-    planes = np.empty((3, *pixels.shape[:2]), np.uint8)
-    cv2.split(pixels, list(planes))  # three times as fast as PyTorch's copy
-    return torch.from_numpy(planes)
 
 
 def _decode(split: Split, index: int, what: str, data: bytes, mode: int, *, whole: bool = True) -> NDArray[np.uint8]:

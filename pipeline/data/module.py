@@ -1,6 +1,7 @@
 """The batches of a training run: both splits, distributed to the ranks."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,10 @@ class TrainingData:
         roots: folder of a built dataset, or several to train on together.
         settings: `frames`, `every` and `balance` apply to training only; `batch` is per rank here. With `overfit`,
             the samples of validation are those of training.
-        workers: DataLoader processes per split.
+        workers: readers per split: processes if there is a GPU, else threads.
         fields: of the training samples, besides image, label and index.
         rank, world: rank of this process in a distributed run, and number of ranks.
+        cache: folder for decoded crops, as of `FaceDataset`.
 
     Attributes:
         roots: the datasets' folders.
@@ -59,6 +61,7 @@ class TrainingData:
         fields: Sequence[str] = (MASK,),
         rank: int = 0,
         world: int = 1,
+        cache: Path | None = None,
     ) -> None:
         s = settings
         self.roots = list_folders(roots)
@@ -66,11 +69,10 @@ class TrainingData:
         size, balance = s.batch, s.balance
         if s.forgeries != "none":
             size, balance, fields = s.batch // 2, "none", fields_to_read(fields, s.forgeries)
-        self.train = FaceDataset(
-            roots, "train", frames=s.frames, every=s.every, seed=seed, rows=used_rows(s, "train"), fields=fields
-        )
-        again: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": seed} if s.overfit else {}
-        self.val = FaceDataset(roots, "train" if s.overfit else "val", rows=used_rows(s, "val"), fields=(), **again)
+        drawn: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": seed}
+        self.train = FaceDataset(roots, "train", rows=used_rows(s, "train"), fields=fields, cache=cache, **drawn)
+        part, again = ("train", drawn) if s.overfit else ("val", {})
+        self.val = FaceDataset(roots, part, rows=used_rows(s, "val"), fields=(), cache=cache, **again)
         chosen = _choose(self.train.labels, s, seed)
         labels = self.train.labels[chosen]
         ranked = {"seed": seed, "rank": rank, "world": world}
@@ -97,12 +99,10 @@ class TrainingData:
         self._sampler.set_epoch(epoch)
 
     def _loader(self, faces: FaceDataset, **options: Any) -> FaceLoader:
+        gpu = torch.cuda.is_available()
+        kept = gpu and self._workers > 0
         return FaceLoader(
-            faces,
-            num_workers=self._workers,
-            persistent_workers=self._workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            **options,
+            faces, num_workers=self._workers, threads=not gpu, persistent_workers=kept, pin_memory=gpu, **options
         )
 
 

@@ -49,14 +49,16 @@ class ImageReader:
             if path not in self._seen:
                 self._open(path, self._split.bytes[self._split.shard[index]])
             encoded = self._read(path, index)
-            if not self._is_right(index, encoded) and path not in self._indexed:
+            right = self._is_right(index, encoded)
+            if not right and path not in self._indexed:
                 self._indexed[path] = format_of(path).index(self._here(path))
                 encoded = self._read(path, index)
+                right = self._is_right(index, encoded)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DatasetError(
                 f"{self._split.place(index)} cannot be read ({error}): build the dataset again."
             ) from error
-        if not self._is_right(index, encoded):
+        if not right:
             raise DatasetError(
                 f"{self._split.place(index)} holds another image than samples.parquet states: see `facemill verify`."
             )

@@ -18,7 +18,7 @@ from facemill.manifests import MaskKind
 from facemill.manifests.annotations import Annotations, image_names, listing_schema, samples_schema
 from facemill.manifests.schemas import conform
 from facemill.manifests.shards.base import Places
-from facemill.manifests.shards.dataset import SAMPLES_FILE, DatasetInfo, has_true_places, read_dataset
+from facemill.manifests.shards.dataset import SAMPLES_FILE, DatasetInfo, ShardInfo, has_true_places, read_dataset
 from facemill.manifests.storage import refuse_special_file
 from facemill.pipeline.data.frames import choose_crops
 from facemill.pipeline.data.places import places_of, with_places
@@ -60,6 +60,7 @@ class Split:
         samples: their rows of samples.parquet.
         shards: the files, in the order of the samples in them.
         bytes: recorded size of each of these files.
+        hashes: and their recorded SHA-256, hex.
         shard: index into `shards` of each sample's file, [N].
         row: each sample's row in its file, [N].
         labels: [N], 0 real, 1 fake.
@@ -74,6 +75,7 @@ class Split:
     samples: pa.Table
     shards: tuple[Path, ...]
     bytes: tuple[int, ...]
+    hashes: tuple[str, ...]
     shard: NDArray[np.int64]
     row: NDArray[np.int64]
     labels: NDArray[np.int64]
@@ -141,7 +143,7 @@ def open_split(
     folders = list_folders(roots)
     tables, positions = [], []
     shards: dict[Path, int] = {}
-    sizes: dict[Path, int] = {}
+    recorded: dict[Path, ShardInfo] = {}
     infos = [read_dataset(folder) for folder in folders]  # raises if a dataset is not finished
     annotations = _common_annotations(infos)
     for folder, info in zip(folders, infos, strict=True):
@@ -149,7 +151,7 @@ def open_split(
         table = table if rows is None else table.filter(rows)
         table = table.filter(pa.array(choose_crops(table, frames=frames, every=every, seed=seed)))
         tables.append(table)
-        sizes |= {folder / one.path: one.bytes for one in info.shards}
+        recorded |= {folder / one.path: one for one in info.shards}
         shard = table["shard"].combine_chunks().dictionary_encode()
         numbers = [shards.setdefault(folder / str(name), len(shards)) for name in shard.dictionary.to_pylist()]
         positions.append(np.array(numbers, np.int64)[shard.indices.to_numpy()])
@@ -160,7 +162,8 @@ def open_split(
     return Split(
         samples,
         tuple(shards),
-        tuple(sizes[path] for path in shards),
+        tuple(recorded[path].bytes for path in shards),
+        tuple(recorded[path].sha256 for path in shards),
         np.concatenate(positions),
         samples["row"].to_numpy().astype(np.int64),
         samples["label"].to_numpy().astype(np.int64),

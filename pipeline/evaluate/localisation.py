@@ -159,7 +159,7 @@ def locate(
         DetectorError: naming the sample, if a map is not finite.
     """
     detector.to(device).eval()
-    for raw in FaceLoader(faces, batch_size=batch, num_workers=workers):
+    for raw in FaceLoader(faces, batch_size=batch, num_workers=workers, threads=torch.device(device).type == "cpu"):
         assert raw.masks is not None
         assert raw.has_mask is not None
         masks = raw.masks[:, 0].numpy() > 127

@@ -35,7 +35,7 @@ def score_faces(
     Args:
         detector: is moved to `device` and set to eval mode.
         batch: crops per forward pass.
-        workers: processes that read and decode; 0 to do both in this process.
+        workers: threads that read and decode, processes if it is a GPU; 0 to do both in this thread.
         precision: `bf16` for mixed precision.
         corruption: applied to the stored crops before they are resized to the detector's input size.
         on_progress: called after each batch with the number of crops in it.
@@ -48,7 +48,8 @@ def score_faces(
     """
     device = torch.device(device)
     detector.to(device).eval()
-    loader = FaceLoader(faces, batch_size=batch, num_workers=workers, pin_memory=device.type == "cuda")
+    on_gpu = device.type == "cuda"
+    loader = FaceLoader(faces, batch_size=batch, num_workers=workers, threads=not on_gpu, pin_memory=on_gpu)
     rows, logits = [], []
     with torch.no_grad():
         for raw in loader:

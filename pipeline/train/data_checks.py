@@ -31,19 +31,19 @@ class CheckedData(NamedTuple):
     warnings: list[str]
 
 
-def check_data(data: Sequence[Path], config: RunConfig) -> CheckedData:
-    """Refuse data that would make training or validation invalid.
+def check_data(data: Sequence[Path], config: RunConfig, cache: Path | None = None) -> CheckedData:
+    """Refuse data that would make training or validation invalid, and a cache that has no space for its images.
 
     Raises:
-        ConfigError: if datasets or splits share samples, or have no method that is left out.
+        ConfigError: if datasets or splits share samples, or have no method that is left out; or for the cache.
         DatasetError: if a dataset is unfinished or damaged, or lacks a split or a class in it.
     """
     s = config.train
     forged = s.forgeries != "none"
     part: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": config.seed}
     opened = {
-        "train": FaceDataset(data, "train", **part, rows=used_rows(s, "train"), fields=()),
-        "val": FaceDataset(data, "val", rows=used_rows(s, "val"), fields=()),
+        "train": FaceDataset(data, "train", **part, rows=used_rows(s, "train"), fields=(), cache=cache),
+        "val": FaceDataset(data, "val", rows=used_rows(s, "val"), fields=(), cache=cache),
     }
     if forged:
         check_reals(opened["train"].samples, s.forgeries)

@@ -86,6 +86,7 @@ def train(
     device: str = "auto",
     devices: int | None = None,
     workers: int | None = 0,
+    cache: str | Path | None = None,
     compiled: bool = False,
     progress: bool = True,
     init_from: str | Path | None = None,
@@ -114,6 +115,7 @@ def train(
             as torchrun or srun has started.
         workers: data-loading workers per device; 0 to load in the training process, None to choose by the
             number of cores.
+        cache: folder for decoded crops, which later epochs and runs then read instead of decoding them.
         compiled: run the detector through `torch.compile`.
         progress: show a progress bar.
         init_from: a finished run, of any detector; this run starts from those of its weights that fit.
@@ -121,11 +123,11 @@ def train(
 
     Raises:
         ConfigError: if a name or option is unknown, datasets or splits share samples, `out` holds another run,
-            or a loss or a validation output is not finite.
+            or a loss or a validation output is not finite; or if the cache has no space.
         DatasetError: if a dataset is unfinished or damaged, or lacks a split or a class in it.
         DetectorError: if the detector's weights cannot be saved, or give different scores after loading.
     """
-    data, out = list_folders(data), Path(out)
+    data, out, cache = list_folders(data), Path(out), Path(cache) if cache else None
     config = configure(detector, data, recipe)
     if resume and (out / CONFIG_FILE).is_file():
         earlier = read_config(out)
@@ -138,7 +140,7 @@ def train(
             _note(sentence)
     if init_from is not None:
         config = with_initial_weights(config, Path(init_from))
-    checked = check_data(data, config)
+    checked = check_data(data, config, cache)
     for warning in checked.warnings:
         _note(warning)
     on_gpu = uses_gpu(device)
@@ -172,7 +174,7 @@ def train(
         torch.backends.cudnn.benchmark = True  # all inputs have one size, so the search for the fastest kernels pays
     with launched(on_gpu=on_gpu, nodes=nodes, processes=count, mixed=mixed) as fabric:
         order = {"seed": config.seed, "rank": fabric.global_rank, "world": ranks}
-        faces = TrainingData(data, settings, workers=workers, fields=module.objective.fields, **order)
+        faces = TrainingData(data, settings, workers=workers, fields=module.objective.fields, cache=cache, **order)
         loop = TrainingLoop(fabric, module, optimizer, schedule, faces, out, settings, seed=config.seed, steps=steps)
         loop.resume()
         conditions = Conditions(

@@ -56,6 +56,7 @@ def find_rates(
     *,
     device: str = "auto",
     workers: int = 0,
+    cache: Path | None = None,
     steps: int = 100,
     lowest: float = 1e-7,
     highest: float = 10.0,
@@ -71,7 +72,8 @@ def find_rates(
     module = ForgeryModule(create(detector, **config.options), config.train, seed=config.seed)
     optimizer = create_optimizer(module, config.train.optimizer)
     scales = [group["lr"] / config.train.optimizer.lr for group in optimizer.param_groups]
-    faces = TrainingData(data, config.train, workers=workers, seed=config.seed, fields=module.objective.fields)
+    fields = module.objective.fields
+    faces = TrainingData(data, config.train, workers=workers, seed=config.seed, fields=fields, cache=cache)
     mixed = is_mixed(config.train.precision, on_gpu=on_gpu)
     found: list[RateLoss] = []
     with launched(on_gpu=on_gpu, nodes=1, processes=1, mixed=mixed) as fabric:

@@ -2,6 +2,8 @@
 
 import io
 import re
+import shutil
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -174,6 +176,24 @@ def test_it_compiles_into_one_graph(name: str) -> None:
     images = images_of(trained(name), 2)
     compiled = torch.compile(trained(name), fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(logits_of(compiled, images), logits_of(trained(name), images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor needs a C++ compiler")
+@every_kind
+def test_compiled_by_inductor_it_gives_the_same(name: str) -> None:
+    torch.compiler.reset()
+    images = images_of(trained(name), 2)
+    compiled = torch.compile(deepcopy(trained(name)))
+    torch.testing.assert_close(logits_of(compiled, images), logits_of(trained(name), images), rtol=1e-3, atol=1e-3)
+
+
+@every_kind
+def test_in_channels_last_layout_it_gives_the_same(name: str) -> None:
+    images = images_of(trained(name), 3)
+    detector = deepcopy(trained(name)).to(memory_format=torch.channels_last)
+    logits = logits_of(detector, images.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(logits, logits_of(trained(name), images), rtol=1e-4, atol=1e-4)
 
 
 @every_kind_or_mat

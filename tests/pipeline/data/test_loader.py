@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import io
 import tarfile
+import threading
+import time
 import weakref
 from pathlib import Path
 
@@ -12,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from facemill import DatasetError
 from facemill.pipeline.config.train_settings import TrainSettings
-from facemill.pipeline.data import FaceDataset
+from facemill.pipeline.data import FaceDataset, FaceLoader, collate
 from tests.pipeline.data.built import as_values, build, default_samples
 from tests.pipeline.data.test_module import indices, module
 
@@ -93,9 +96,50 @@ def test_a_shard_cut_or_lost_ends_no_epoch_early(tmp_path, workers, suffix, kept
         indices(module(root, TrainSettings(batch=7), workers=workers).train_loader)
 
 
+READERS = {"here": {}, "threads": {"num_workers": 2, "threads": True}, "processes": {"num_workers": 2}}
+every_reader = pytest.mark.parametrize("readers", READERS.values(), ids=READERS)
+
+
+@every_reader
+@pytest.mark.parametrize("fields", [["mask", "landmarks", "video_id"], []])
+def test_batches_are_those_of_stacked_samples(parquet, readers, fields):
+    faces = FaceDataset(parquet, "train", fields=fields)
+    order = [29, 3, 3, 0, 17, 29, 4, *range(30)]
+    batches = list(FaceLoader(faces, batch_size=5, sampler=order, **readers))
+    assert [batch.size for batch in batches] == [5] * 7 + [2]
+    for place, batch in enumerate(batches):
+        expected = collate(faces.__getitems__(order[5 * place : 5 * place + 5]))
+        assert list(batch) == list(expected)
+        for name, values in batch.items():
+            assert values.dtype == expected[name].dtype
+            assert torch.equal(values, expected[name])
+
+
+@every_reader
+def test_a_damaged_sample_is_told_after_the_batches_before_it(tmp_path, readers):
+    (build(tmp_path) / f"{LAST}.parquet").unlink()
+    batches = iter(FaceLoader(FaceDataset(tmp_path, "train"), batch_size=7, **readers))
+    assert [next(batches).index[0].item() for _ in range(4)] == [0, 7, 14, 21]
+    with pytest.raises(DatasetError, match=r"^Row 0 of .*train-000004.parquet[^\n]*$"):
+        next(batches)
+
+
+def test_threads_end_with_the_epoch_and_read_no_further_than_they_are_ahead(parquet, monkeypatch):
+    faces = FaceDataset(parquet, "train")
+    read = []
+    monkeypatch.setattr(faces, "batch", lambda indices: read.append(indices) or FaceDataset.batch(faces, indices))
+    batches = iter(FaceLoader(faces, batch_size=1, num_workers=2, threads=True))
+    first = next(batches)
+    assert first.index.tolist() == [0]
+    time.sleep(0.2)  # in which two threads would read all
+    batches.close()
+    assert len(read) <= 5
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("facemill-loading")]
+
+
 def test_workers_end_with_the_epoch_though_somebody_keeps_the_error(tmp_path, monkeypatch):
     (build(tmp_path) / f"{LAST}.parquet").unlink()
-    loader = module(tmp_path, TrainSettings(batch=7), workers=2).train_loader
+    loader = FaceLoader(FaceDataset(tmp_path, "train"), batch_size=7, num_workers=2, persistent_workers=True)
     made = []
     start = loader._get_iterator
     monkeypatch.setattr(loader, "_get_iterator", lambda: (iterator := start(), made.append(weakref.ref(iterator)))[0])

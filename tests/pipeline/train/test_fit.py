@@ -91,8 +91,10 @@ def test_a_run_killed_and_resumed_ends_as_an_undisturbed_one(
             train("mat", [toy], out, RECIPE, progress=False)
     with pytest.raises(ConfigError, match="has not finished"):
         load_run(out)
-    resumed = train("mat", [toy], out, RECIPE, resume=True, progress=False)
+    cache = tmp_path / "cache"  # which changes no result, no more than readers do
+    resumed = train("mat", [toy], out, RECIPE, resume=True, workers=2, cache=cache, progress=False)
     assert resumed.metrics == finished.metrics
+    assert [*cache.glob("*.image.u8")]
     for name in ("log.csv", "metrics.json", "model.safetensors"):
         assert (out / name).read_bytes() == (finished.run / name).read_bytes()
 
@@ -127,6 +129,9 @@ def test_wrong_words_are_refused_before_anything_is_written(toy: Path, tmp_path:
         train("mat", [toy], out, RECIPE, device="tpu")
     with pytest.raises(DatasetError, match=r"no dataset\.json"):
         train("mat", [tmp_path], out, RECIPE)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="file cannot hold a cache"):
+        train("mat", [toy], out, RECIPE, cache=tmp_path / "file")
     assert not out.exists()
 
 
