@@ -205,6 +205,13 @@ class ForgeryDetector(nn.Module, ABC):
         del images
         return {}
 
+    def check_objective(self, objective: ForgeryObjective) -> None:  # not abstract: most networks do nothing here
+        """Refuse an objective that would train only a part of the network.
+
+        Raises:
+            ConfigError: if some weights would get no gradient, which is an error in distributed training.
+        """
+
     def after_step(self) -> None:  # not abstract: most networks do nothing here
         """Called after every weight update, to keep weights within the paper's constraints."""
 
