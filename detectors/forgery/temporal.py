@@ -30,7 +30,7 @@ class Temporal(TimmNetwork):
     """
 
     options_type = TemporalOptions
-    options: TemporalOptions  # type: ignore[assignment]
+    options: TemporalOptions
 
     def __init__(self, options: TemporalOptions) -> None:
         super().__init__(options)
@@ -42,15 +42,14 @@ class Temporal(TimmNetwork):
     def forward(self, images: Tensor) -> ForgeryOutput:
         frames = self.features.pool(self.features(images.flatten(0, 1)))  # [B T, C]
         with without_autocast(images):
-            features = frames.float().unflatten(0, (-1, self.options.clip))  # [B, T, C]
+            features = frames.float().reshape(-1, self.options.clip, frames.shape[1])  # [B, T, C]
             pooled = features.mean(1) if self.recurrence is None else _last_state(self.recurrence, features)
             return ForgeryOutput(self.classifier(self.dropout(pooled))[:, 0])
 
 
 def _last_state(cell: nn.GRUCell, features: Tensor) -> Tensor:
     """The state [B, C] after features [B, T, C]."""
-    state = None
+    state: Tensor = features.new_zeros(features.shape[0], cell.hidden_size)
     for frame in features.unbind(1):
         state = cell(frame, state)
-    assert state is not None
     return state

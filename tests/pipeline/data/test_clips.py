@@ -22,7 +22,7 @@ def table(*tracks: tuple[str, int, list[int]]) -> pa.Table:
     names, numbers, frames = zip(*rows, strict=True)
     return pa.table({
         "dataset": ["toy"] * len(rows), "video_id": names, "track_id": pa.array(numbers, pa.int32()),
-        "frame_index": pa.array(frames, pa.int32()),
+        "frame_index": pa.array(frames, pa.int32()), "label": pa.array([0] * len(rows), pa.int8()),
     })  # fmt: skip
 
 
