@@ -29,7 +29,9 @@ __all__ = [
     "ForgeryOptions",
     "ForgeryOutput",
     "InputSpec",
+    "Level",
     "Side",
+    "Spread",
 ]
 
 RGB = tuple[float, float, float]

@@ -7,16 +7,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models import video
 
-from facemill.detectors.forgery.base import ClipOptions, ForgeryDetector, ForgeryOutput, InputSpec, Side
+from facemill.detectors.forgery.base import ClipOptions, ForgeryDetector, ForgeryOutput, InputSpec, Level, Side, Spread
 from facemill.detectors.forgery.precision import without_autocast
 from facemill.detectors.weights import read_tensors
 from facemill.errors import DetectorError
 
 __all__ = ["VideoResNet", "VideoResNetOptions"]
-
-KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
-KINETICS_STD = (0.22803, 0.22145, 0.216989)
-"""Of the input of torchvision's weights, which were trained on Kinetics-400."""
 
 
 class VideoResNetOptions(ClipOptions):
@@ -29,6 +25,11 @@ class VideoResNetOptions(ClipOptions):
     """Initialise the network from this weights file (a state dict of torchvision's network)."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout probability of the pooled features."""
+    mean: tuple[Level, Level, Level] = (0.43216, 0.394666, 0.37645)
+    """Mean of each channel that is subtracted from the input, for values in 0..1; by default that of Kinetics-400, on
+    which torchvision's weights were trained."""
+    std: tuple[Spread, Spread, Spread] = (0.22803, 0.22145, 0.216989)
+    """Standard deviation that each channel of the input is divided by; by default as for `mean`."""
 
 
 class VideoResNet(ForgeryDetector):
@@ -43,7 +44,7 @@ class VideoResNet(ForgeryDetector):
 
     def __init__(self, options: VideoResNetOptions) -> None:
         super().__init__(options)
-        self.input_spec = InputSpec(options.size, KINETICS_MEAN, KINETICS_STD, options.clip)
+        self.input_spec = InputSpec(options.size, options.mean, options.std, options.clip)
         network = getattr(video, options.network)(weights=None)
         width = network.fc.in_features
         network.fc = nn.Identity()
