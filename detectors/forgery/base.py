@@ -97,7 +97,8 @@ class InputSpec:
         clip = () if self.clip is None else (self.clip,)
         if crops.ndim != 4 + len(clip) or crops.shape[1:-2] != (*clip, 3):
             shape = ", ".join(map(str, ("N", *clip, 3, "H", "W")))
-            raise ValueError(f"Crops are [{shape}], not {list(crops.shape)}: put the channels before H and W.")
+            place = "second" if self.clip is None else "third"
+            raise ValueError(f"Crops are [{shape}], not {list(crops.shape)}: put the channels {place}.")
         if crops.dtype == torch.uint8:
             crops = crops.float() / 255
         elif not crops.is_floating_point() or not bool(((crops >= 0) & (crops <= 1)).all()):
