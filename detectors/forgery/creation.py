@@ -64,10 +64,12 @@ def create_objective(
         options: see the objective's `options_type`.
 
     Raises:
-        ConfigError: if the name, an option or a value is unknown.
+        ConfigError: if the name, an option or a value is unknown, or it would train only a part of the network.
     """
     kind = network.objective_type if name == "paper" else OBJECTIVES[name]
-    return kind(network, check_options(f"The objective {name}", kind.options_type, options or {}))
+    objective = kind(network, check_options(f"The objective {name}", kind.options_type, options or {}))
+    network.check_objective(objective)
+    return objective
 
 
 def _description(model: type, key: str) -> str | None:

@@ -22,6 +22,7 @@ __all__ = [
     "no_similarity",
     "sides",
     "square_affines",
+    "unsteady",
     "where_in_crop",
 ]
 
@@ -84,7 +85,7 @@ def _holds(rows: Rows) -> str:
     crop = rows.recipe.crop
     if crop.around == "mask":
         return "any part of the box"
-    return "the box" if crop.align == "none" else "the box's centre"
+    return "the box" if crop.align == "none" and not crop.steady else "the box's centre"
 
 
 def box_outside(rows: Rows) -> Mask:
@@ -110,7 +111,18 @@ def crop_error(rows: Rows) -> Floats:
     expected = np.where(rows.cropped[:, None], whole, expected)
     off = corners_in_crop(rows.numbers("affine") - expected, boxes)
     error = np.asarray(np.hypot(off[..., 0], off[..., 1]).max(axis=1))
-    return np.where(rows.cropped | (crop.around == "face"), error, np.nan)
+    return np.where(rows.cropped | (crop.around == "face" and not crop.steady), error, np.nan)
+
+
+def unsteady(rows: Rows) -> Mask:
+    """Where a steady crop differs from that of the same track's frame before."""
+    broken = np.zeros(len(rows), bool)
+    if rows.recipe.crop.steady:
+        track, frame, affine = rows.tracks, rows.numbers("frame_index"), rows.numbers("affine")
+        order = np.lexsort((frame, track))
+        follows = (np.diff(track[order]) == 0) & (np.diff(frame[order]) == 1) & ~rows.cropped[order][1:]
+        broken[order[1:]] = follows & (affine[order][1:] != affine[order][:-1]).any(axis=1)
+    return broken
 
 
 def square_affines(boxes: Floats, scale: Floats | float, size: int) -> Floats:

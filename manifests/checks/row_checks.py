@@ -19,6 +19,7 @@ from facemill.manifests.checks.face_rules import (
     landmarks_swapped,
     no_similarity,
     sides,
+    unsteady,
     where_in_crop,
 )
 from facemill.manifests.checks.sample_rows import Rows, differs
@@ -250,6 +251,8 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
              "y {top:.1f} to {bottom:.1f} of 0 to {recipe.crop.size}", box_outside, where_in_crop),
     RowCheck("affine_recipe", "affine does not match the recipe: the crop is off by {off:.1f} pixels",
              lambda rows: crop_error(rows) > HALF_PIXEL, lambda rows: {"off": crop_error(rows)}),
+    RowCheck("affine_steady", "affine differs from that of its track's frame before, but the recipe's crops are steady",
+             unsteady),
     RowCheck("pair", "its original {source_id} has no sample of the frame that pair_offset {pair_offset} leads to",
              _pairless),
     *(

@@ -47,6 +47,7 @@ class _Crop:
     scale: float
     align: Literal["none", "similarity"]
     around: Literal["face", "mask"]
+    steady: bool = False  # earlier versions had no such key
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,8 @@ class Clip:
         fakes: those made from the lead.
         indices: sampled frames of the lead.
         reference: whether the lead is only read for its fakes and gives no samples.
-        crops_later: whether cropping needs the masks of the whole clip, so that its videos are read a second time.
+        crops_later: whether cropping needs the masks or faces of the whole clip, so that its videos are read a second
+            time.
         failures: videos whose reading failed partway; complete once all items have been read.
         alone: fakes that turned out not to follow the lead, to be read as clips of their own.
     """

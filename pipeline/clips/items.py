@@ -118,7 +118,7 @@ class FakeRead:
 
 @dataclass(frozen=True, slots=True)
 class CropFrames:
-    """Frames of a video, read a second time for crops whose position depends on the masks of the whole clip.
+    """Frames of a video, read a second time for crops whose position depends on masks or faces of the whole clip.
 
     Attributes:
         start: position of the first frame among the clip's samples.

@@ -118,7 +118,7 @@ def _times(video: ClipVideo) -> NDArray[np.float64]:
 
 
 def _clip(lead: ClipVideo, fakes: list[ClipVideo], recipe: Recipe, *, reference: bool = False) -> Clip:
-    later = recipe.crop.around == "mask" and not lead.is_sequence and bool(fakes)
+    later = not lead.is_sequence and (recipe.crop.steady or (recipe.crop.around == "mask" and bool(fakes)))
     return Clip(lead, fakes, _sampled(lead, fakes, recipe), reference=reference, crops_later=later)
 
 

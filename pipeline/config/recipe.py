@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from facemill import ConfigError
 from facemill.options import check_options
@@ -67,6 +67,12 @@ class Recipe(Settings):
     encode: EncodeSettings = EncodeSettings()
     shards: ShardSettings = ShardSettings()
     train: TrainSettings = TrainSettings()
+
+    @model_validator(mode="after")
+    def _steady_crops_are_of_runs(self) -> "Recipe":
+        if self.crop.steady and self.sample.strategy != "runs":
+            raise ValueError("'crop.steady' is one crop for each run of frames, so it needs 'sample.strategy: runs'")
+        return self
 
     def build_values(self) -> dict[str, Any]:
         """The settings that determine a dataset's bytes, as plain values: everything but `train`."""

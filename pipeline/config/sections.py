@@ -135,6 +135,9 @@ class CropSettings(Settings):
     """`similarity` rotates and scales the face so that its five landmarks match a template."""
     around: Literal["face", "mask"] = "face"
     """`mask`: the square around the forged region, if all originals are sampled with their fakes; else around faces."""
+    steady: bool = False
+    """One crop for a track in a run of consecutive frames, around the median of its faces, so that clips do not jitter;
+    for `sample.strategy: runs`. The videos are then read twice."""
 
 
 class MaskSettings(Settings):

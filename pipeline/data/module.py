@@ -1,6 +1,6 @@
 """The batches of a training run: both splits, distributed to the ranks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class TrainingData:
             the samples of validation are those of training.
         workers: readers per split: processes if there is a GPU, else threads.
         fields: of the training samples, besides image, label and index.
+        sampling: arguments of `FaceDataset` for clips; none for single crops.
         rank, world: rank of this process in a distributed run, and number of ranks.
         cache: folder for decoded crops, as of `FaceDataset`.
 
@@ -59,6 +60,7 @@ class TrainingData:
         workers: int = 0,
         seed: int = 0,
         fields: Sequence[str] = (MASK,),
+        sampling: Mapping[str, Any] | None = None,
         rank: int = 0,
         world: int = 1,
         cache: Path | None = None,
@@ -69,10 +71,11 @@ class TrainingData:
         size, balance = s.batch, s.balance
         if s.forgeries != "none":
             size, balance, fields = s.batch // 2, "none", fields_to_read(fields, s.forgeries)
+        common: dict[str, Any] = {**(sampling or {}), "cache": cache}
         drawn: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": seed}
-        self.train = FaceDataset(roots, "train", rows=used_rows(s, "train"), fields=fields, cache=cache, **drawn)
+        self.train = FaceDataset(roots, "train", rows=used_rows(s, "train"), fields=fields, **drawn, **common)
         part, again = ("train", drawn) if s.overfit else ("val", {})
-        self.val = FaceDataset(roots, part, rows=used_rows(s, "val"), fields=(), cache=cache, **again)
+        self.val = FaceDataset(roots, part, rows=used_rows(s, "val"), fields=(), **again, **common)
         chosen = _choose(self.train.labels, s, seed)
         labels = self.train.labels[chosen]
         ranked = {"seed": seed, "rank": rank, "world": world}

@@ -27,7 +27,7 @@ from facemill.pipeline.extract.known_faces import KnownFaces
 from facemill.pipeline.extract.result import ClipResult
 from facemill.pipeline.extract.samples import NO_IMAGE, Candidate, facts_of, sample_of
 from facemill.pipeline.extract.selection import TrackSelection
-from facemill.pipeline.extract.tracking import FaceTracking, TrackedFace, match_tracks
+from facemill.pipeline.extract.tracking import FaceTracking, TrackedFace, match_tracks, steady_faces
 
 __all__ = ["WorkerResources", "process_clip"]
 
@@ -79,7 +79,7 @@ class _ClipProcessor:
 
     def __init__(self, clip: Clip, tools: WorkerResources) -> None:
         self.clip, self.tools, self.recipe, self.watch = clip, tools, tools.recipe, tools.watch
-        whole = {"scale": 1.0, "align": "none", "around": "face"} if clip.lead.is_sequence else {}
+        whole = {"scale": 1.0, "align": "none", "around": "face", "steady": False} if clip.lead.is_sequence else {}
         self.crop_settings = tools.recipe.crop.model_copy(update=whole)
         self.tracking = FaceTracking(
             clip, tools.recipe, tools.detector, tools.known_faces, tools.detection, tools.watch
@@ -98,6 +98,8 @@ class _ClipProcessor:
         self.lead = self._reading(clip.lead)
         self.fake: _Reading | None = None
         self.framing = Framing(self.crop_settings, {}) if not clip.crops_later else None
+        self.stretches = np.cumsum(np.diff(clip.indices, prepend=clip.indices[:1]) > 1, dtype=np.int64)
+        self.steady: Mapping[tuple[int, int], Face] = {}
 
     def take(self, item: ClipItem) -> None:
         match item:
@@ -191,9 +193,12 @@ class _ClipProcessor:
     def _hold(
         self, reading: _Reading, position: int, frame: Frame, tracked: list[TrackedFace], framing: Framing
     ) -> None:
-        faces = [
-            (track, face, framing.affine(track, face)) for track, face in tracked if self.selection.may_keep(track)
-        ]
+        kept = [(track, face) for track, face in tracked if self.selection.may_keep(track)]
+        framed = kept
+        if self.crop_settings.steady:
+            stretch = self.stretches[position]
+            framed = self._scaled(reading.video, [(track, self.steady[track, stretch]) for track, _ in kept])
+        faces = [(*each, framing.affine(*by)) for each, by in zip(kept, framed, strict=True)]
         copied = reading is self.fake and not self.annotators  # they need whole frames, and the lead's are held anyway
         for crop in self.cropper.hold(frame, position, faces, copied=copied):
             reading.crops[position, crop.track_id] = crop
@@ -293,14 +298,16 @@ class _ClipProcessor:
         wanted = self.recipe.mask.source != "difference" and video.entry.mask_path is not None
         return wanted or (mask.kind is MaskKind.NONE and not video.is_sequence)
 
-    # Crops around masks ---------------------------------------------------------------------------------
+    # Crops around masks, and steady crops ---------------------------------------------------------------
 
     def _crop_later(self, item: CropFrames) -> None:
-        """Crop faces once the masks of the whole clip are known."""
+        """Crop faces once the masks and faces of the whole clip are known."""
         if self.framing is None:
             self._finish_lead()
             self.window = LeadWindow([], [], {}, [], [])
-            self.framing = Framing(self.crop_settings, self._forged_regions())
+            around_masks = self.crop_settings.around == "mask"
+            self.framing = Framing(self.crop_settings, self._forged_regions() if around_masks else {})
+            self.steady = steady_faces(self.tracked, self.stretches)
         video = item.video
         reading = self._reading(video)
         for position, frame in enumerate(item.frames, item.start):

@@ -1,7 +1,7 @@
 """Faces of a clip on their tracks: detections, known or new, linked over the lead and shared with its fakes."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from facemill.pipeline.tracking.false_tracks import face_patch
 from facemill.pipeline.tracking.follow import Follower
 from facemill.pipeline.tracking.track import Track, box_iou
 
-__all__ = ["FaceTracking", "TrackedFace", "match_tracks"]
+__all__ = ["FaceTracking", "TrackedFace", "match_tracks", "steady_faces"]
 
 SAME_FACE_IOU = 0.3
 """A fake's own detection is the face of the track in whose box it lies, from this IoU on."""
@@ -117,3 +117,26 @@ def match_tracks(tracked: Sequence[TrackedFace], faces: Sequence[Face]) -> list[
     iou = box_iou(there, here)
     pairs = zip(*linear_sum_assignment(-iou), strict=True)
     return [(tracked[row][0], faces[column]) for row, column in pairs if iou[row, column] >= SAME_FACE_IOU]
+
+
+def steady_faces(
+    tracked: Mapping[int, Sequence[TrackedFace]], stretches: NDArray[np.int64]
+) -> dict[tuple[int, int], Face]:
+    """By track and stretch, the median of the track's boxes and landmarks in that stretch.
+
+    Args:
+        tracked: faces by position among the clip's samples.
+        stretches: number of the stretch of consecutive frames that each position is in.
+    """
+    found: dict[tuple[int, int], list[Face]] = defaultdict(list)
+    for position, faces in tracked.items():
+        for track, face in faces:
+            found[track, int(stretches[position])].append(face)
+    return {key: _median(faces) for key, faces in found.items()}
+
+
+def _median(faces: Sequence[Face]) -> Face:
+    box, landmarks = (
+        np.median([getattr(face, name) for face in faces], axis=0).astype(np.float32) for name in ("bbox", "landmarks")
+    )
+    return Face(box, float(np.median([face.score for face in faces])), landmarks)

@@ -37,6 +37,7 @@ def reading_recipe(
         values["sample"] = {"strategy": "uniform", "frames": frames}
     elif every is not None:
         values["sample"] = {"strategy": "stride", "every": every}
+    values["crop"]["steady"] &= values["sample"]["strategy"] == "runs"
     values["track"]["keep"] = "all"
     values["crop"]["around"] = "face"  # masks are made of pairs
     recipe = parse_recipe({**values, "mask": {}, "annotate": {}, "shards": {}})

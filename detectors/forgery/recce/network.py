@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from facemill import ConfigError
 from facemill.detectors.forgery.backbones import Backbone, create_backbone
 from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, Side
+from facemill.detectors.forgery.objective import Classification, ForgeryObjective
 from facemill.detectors.forgery.precision import without_autocast
 from facemill.detectors.forgery.recce.decoder import Decoder
 from facemill.detectors.forgery.recce.modules import GraphReasoning, GuidedAttention
@@ -113,6 +114,14 @@ class RECCE(ForgeryDetector):
         with without_autocast(images):  # bf16 leaves a few hundred different log-odds
             logit = self.classifier(self.dropout(x.float().mean((2, 3))))[:, 0]
         return RECCEOutput(logit, difference, features, None if self.attention is None else attention)
+
+    def check_objective(self, objective: ForgeryObjective) -> None:
+        # Reasoning takes the decoder's maps, but the image that it reconstructs only attention and the paper's losses.
+        if isinstance(objective, Classification) and self.attention is None:
+            raise ConfigError(
+                "Without attention, classification alone does not train RECCE's decoder: use train.objective.name="
+                "paper, with reconstruction_weight=0 and metric_weight=0 for the same loss."
+            )
 
     def explain(self, images: Tensor) -> dict[str, Tensor]:
         """`difference`: error of the reconstruction, mean over the channels; `attention`: where it guides to, 0..1."""

@@ -69,6 +69,7 @@ CASES = {
     "crop.scale": Case("1.6"),
     "crop.align": Case("similarity"),
     "crop.around": Case("mask", ("crop.around=face",)),
+    "crop.steady": Case("true", ("sample.strategy=runs", "sample.frames=6", "sample.runs=2")),
     "mask.source": Case("official"),
     "mask.threshold": Case("0.5", FIXED),
     "mask.open": Case("4", FIXED),

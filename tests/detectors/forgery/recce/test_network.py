@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from facemill import ConfigError
-from facemill.detectors.forgery import ForgeryBatch
+from facemill.detectors.forgery import ForgeryBatch, create_objective
 from facemill.detectors.forgery.recce.network import RECCE, RECCEOptions
 from tests.detectors.forgery.losses import loss_of
 
@@ -153,3 +153,17 @@ def test_stages_that_do_not_fit_are_refused() -> None:
         small(stages=(4, 5, 40))
     with pytest.raises(ConfigError, match="strides of stages 3 and 5 differ, 8 and 16"):
         small(stages=(3, 5, 6))
+
+
+@pytest.mark.parametrize("name", ABLATION)
+@pytest.mark.parametrize("objective", ["paper", "classification"])
+def test_every_weight_gets_a_gradient_or_the_objective_is_refused(name: str, objective: str) -> None:
+    """A weight without one is an error under distributed training."""
+    detector = small(**ABLATION[name]).train()
+    if objective == "classification" and detector.attention is None:
+        with pytest.raises(ConfigError, match="does not train RECCE's decoder: use"):
+            create_objective(detector, objective)
+        return
+    batch = ForgeryBatch(image=images(4), label=torch.tensor([0.0, 1.0, 0.0, 1.0]))
+    loss_of(detector, batch, objective=create_objective(detector, objective)).total.backward()
+    assert [key for key, weight in detector.named_parameters() if weight.grad is None] == []
