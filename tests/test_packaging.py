@@ -127,7 +127,7 @@ def test_what_prepares_data_never_imports_what_only_training_installs() -> None:
     code = (
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({sorted(extra)!r}))\n"  # None: the import fails, as of a missing package
-        "import facemill.pipeline.commands.cli, facemill.pipeline.demo.run, facemill\n"
+        "import facemill.pipeline.commands.cli, facemill.pipeline.demo.run, facemill.pipeline.audit, facemill\n"
         "training = {'create_forgery_detector', 'train', 'evaluate', 'score'}\n"
         "assert all(hasattr(facemill, name) for name in facemill.__all__ if name not in training)\n"
         "facemill.train\n"

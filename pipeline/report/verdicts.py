@@ -8,7 +8,7 @@ import numpy as np
 from facemill.manifests.checks.sample_rows import Rows
 from facemill.manifests.shards.summary import Summary
 from facemill.pipeline.audit.findings import Audit
-from facemill.pipeline.audit.shortcuts import ALL_METHODS, LIMIT
+from facemill.pipeline.audit.shortcuts import ALL_METHODS, LIMIT, TOGETHER
 
 __all__ = ["Verdict", "verdicts"]
 
@@ -91,11 +91,12 @@ def _shortcuts(audit: Audit) -> Iterator[Verdict]:
         yield Verdict("look", "Shortcuts", says, "figures")
         return
     best = max(measured, key=lambda one: one.auc)
+    column = "all columns together" if best.column == TOGETHER else best.column
     if best.auc > LIMIT and not best.found:
         of = "" if best.interval is None else f" (95 %: {best.interval[0]:.2f} to {best.interval[1]:.2f})"
-        says = f"Not certain: without the face, {best.column} predicts the label with an AUC of {best.auc:.2f}{of}."
+        says = f"Not certain: without the face, the label is predicted by {column}, with an AUC of {best.auc:.2f}{of}."
         yield Verdict("look", "Shortcuts", says, "figures")
-    fine = f"No column predicts the label without the face: at most {best.column}, with an AUC of {best.auc:.2f}."
+    fine = f"No column predicts the label without the face: at most {column}, with an AUC of {best.auc:.2f}."
     if best.auc <= LIMIT or any(one.kind == "shortcut" for one in audit.findings):
         yield from _of_findings(audit, {"shortcut"}, "bad", "Shortcuts", fine, "figures")
 
@@ -119,7 +120,8 @@ def _masks(audit: Audit, rows: Rows) -> Iterator[Verdict]:
 def _sizes(rows: Rows) -> Iterator[Verdict]:
     zoom = np.hypot(*rows.numbers("affine")[:, [0, 3]].T)
     share = float((zoom > _ENLARGED).mean())
-    says = f"{share:.1%} of the crops are enlarged more than {_ENLARGED:g}-fold; the median is {np.median(zoom):.2f}."
+    which = f"{share:.1%} of the crops are" if share else "No crop is"
+    says = f"{which} enlarged more than {_ENLARGED:g}-fold; the median is {np.median(zoom):.2f}."
     yield Verdict("look" if share > _MANY else "good", "Face size", says, "face-size")
 
 
