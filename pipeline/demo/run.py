@@ -79,10 +79,11 @@ def run_demo(out: Path, *, workers: int | None = None, training: bool = True, co
     console.print(_table(read_dataset(out / SHARDS).counts))
     if training:
         _train(out, console)
-    console.print(f"Done in {time.monotonic() - start:.0f} s. Open this page, and look at these images:")
-    images = (image for image in sorted(out.rglob("*.png")) if not image.is_relative_to(corpus))
-    for path in (out / REPORT, *images):
-        console.print(Text(f"   {printable(path)}"))
+    console.print(f"Done in {time.monotonic() - start:.0f} s. Open these pages, and look at these images:")
+    figures = [*sorted(out.rglob(REPORT)), *sorted(out.rglob("*.png"))]
+    for path in sorted(figures, key=lambda path: path != out / REPORT):
+        if not path.is_relative_to(corpus):
+            console.print(Text(f"   {printable(path)}"))
 
 
 def _train(out: Path, console: Console) -> None:
@@ -90,6 +91,7 @@ def _train(out: Path, console: Console) -> None:
     from facemill.pipeline.data import FaceDataset
     from facemill.pipeline.evaluate import evaluate, metrics_table, titled
     from facemill.pipeline.figures.explain import draw_explanations
+    from facemill.pipeline.report.evaluations import report_evaluations
     from facemill.pipeline.runs import load_run
     from facemill.pipeline.train import train
 
@@ -102,6 +104,7 @@ def _train(out: Path, console: Console) -> None:
     for title, part in titled(evaluation.metrics):
         console.print(metrics_table(part, title))
     draw_explanations(load_run(run)[0], FaceDataset(shards, "test"), out / EVALUATION, rows=8)
+    report_evaluations([run, out / EVALUATION], out / EVALUATION / REPORT)
 
 
 def _say(console: Console, number: int, line: str) -> None:

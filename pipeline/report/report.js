@@ -88,7 +88,27 @@
       : "Nothing is chosen: choose a split and a method.";
   }
 
+  // Curves of scores and trainings, each with a band where its bounds are known.
+  function lines(figure) {
+    return figure.traces.flatMap((one) => {
+      const colour = css(`--c${one.colour % 8}`), named = { name: plain(one.name), legendgroup: plain(one.name) };
+      const band = one.low && { ...named, type: "scatter", mode: "lines", x: [...one.x, ...[...one.x].reverse()],
+        y: [...one.high, ...[...one.low].reverse()], fill: "toself", fillcolor: `${colour}22`, line: { width: 0 },
+        hoverinfo: "skip", showlegend: false };
+      const range = one.low ? one.y.map((_, place) => ` (${number.format(one.low[place])} to ${number.format(one.high[place])})`) : one.text?.map((text) => ` (${text})`);
+      const line = { ...named, type: "scatter", mode: figure.rates && !one.text ? "lines" : "lines+markers", x: one.x, y: one.y,
+        text: range ?? "", hovertemplate: "%{y:.4~g}%{text}", line: { color: colour, width: 1.8, dash: one.dashed ? "dash" : "solid" } };
+      return band ? [band, line] : [line];
+    });
+  }
+
   function drawOthers() {
+    for (const one of data.lines ?? []) {
+      const scale = one.logarithmic ? { type: "log", range: [-3, 0], dtick: 1 } : one.rates ? { range: [-0.01, 1.01] } : {};
+      const made = layout(one.x, one.y, { xaxis: { hoverformat: ".3~g", ...scale }, yaxis: one.rates ? { rangemode: "normal", ...scale } : { rangemode: "normal" } });
+      const shapes = one.diagonal ? [{ type: "line", x0: 0, y0: 0, x1: 1, y1: 1, layer: "below", line: { color: css("--faint"), width: 1, dash: "dot" } }] : [];
+      draw(one.id, lines(one), made, { shapes, showlegend: true, legend: { orientation: "h", y: -0.2, yanchor: "top", font: { size: 12 } } });
+    }
     for (const one of data.bars ?? [])
       draw(one.id, [{ type: "bar", orientation: "h", x: one.values, y: one.names.map(plain), marker: { color: css("--c0") },
                       hovertemplate: `%{x:.1f} ${one.unit}<extra></extra>` }],
