@@ -28,7 +28,7 @@ def report(
     """Write a page that shows a dataset: what it is, what failed, what to check, figures, and the worst crops.
 
     Of training runs and evaluations, side by side: what to check, tables, ROC, DET and training curves, and the hardest
-    crops. The page is one file, and needs no network. If --out ends in .png, a contact sheet of a dataset is drawn: real
+    crops. The page is one file, and needs no network. If --out ends in .png, a dataset's contact sheet is drawn: real
     crop, fake crop, mask over the fake.
     """
     from facemill.manifests.shards.dataset import DATASET_FILE

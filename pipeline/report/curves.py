@@ -63,7 +63,7 @@ def figures_of(entries: Sequence[Entry]) -> Iterator[tuple[str, str, Figure]]:
         traces = [
             _plain(
                 number,
-                f"{one.name} {name}" if len(names) > 1 or len(entries) > 1 else name,
+                f"{one.name} {name}" if len(entries) > 1 else name,
                 one.log,
                 name,
                 dashed=dash > 0,
@@ -99,8 +99,7 @@ def _at_grid(false: NDArray[np.int64], true: NDArray[np.int64]) -> Floats | None
     if not (false[0, -1] and true[0, -1]):
         return None
     fpr, tpr = false[0] / false[0, -1], true[0] / true[0, -1]
-    last = np.append(fpr[1:] != fpr[:-1], True)  # the highest point of each vertical step
-    return np.asarray(np.interp(_GRID, fpr[last], tpr[last]), np.float64)
+    return np.asarray(np.interp(_GRID, fpr, tpr), np.float64)  # of a vertical step, its highest point
 
 
 def _reliability(number: int, one: Entry) -> Figure:

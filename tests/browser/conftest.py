@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from facemill.pipeline.report import report_dataset
+from facemill.pipeline.report.evaluations import report_evaluations
 from tests.pipeline.audit.planted import Corpus
-from tests.pipeline.report.hostile import write_hostile
+from tests.pipeline.evaluate.score_rows import random_frames
+from tests.pipeline.report.hostile import HOSTILE, LONG, write_hostile
 
 CHROMIUM = Path(os.environ.get("FACEMILL_CHROMIUM", "/usr/bin/chromium"))
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -76,4 +79,11 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, folder in folders.items():
         pages[name] = root / f"{name}.html"
         report_dataset(folder, pages[name])
+    evaluations = []
+    for name, methods in (("first", {HOSTILE: 1.0, "FaceSwap": 0.3}), ("second", {HOSTILE: 3.0, "FaceSwap": 0.0})):
+        evaluations.append(root / name)
+        evaluations[-1].mkdir()
+        pq.write_table(random_frames(methods, dataset=LONG), evaluations[-1] / "scores.parquet")
+    pages["evaluations"] = root / "evaluations.html"
+    report_evaluations(evaluations, pages["evaluations"])
     return pages
