@@ -104,7 +104,7 @@ class Cells:
     def in_words(self, quantity: Quantity) -> str:
         """A quantity's figure for those who do not see it."""
         medians = [f"{row[0]} {row[3]:{quantity.form}}" for row in self.table(quantity).rows]
-        return printable(f"Histogram of {quantity.name} in {quantity.unit}. Medians: {', '.join(medians) or 'none'}.")
+        return f"Histogram of {quantity.name} in {quantity.unit}. Medians: {', '.join(medians)}."
 
     def labels(self) -> dict[str, list[str]]:
         """Names of splits and methods, for scripts."""
