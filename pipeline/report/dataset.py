@@ -13,7 +13,7 @@ from facemill import DatasetError, ManifestError
 from facemill.manifests.checks.columns import pc
 from facemill.manifests.records import REFERENCE
 from facemill.manifests.schemas import FAILURES, conform
-from facemill.manifests.shards.dataset import DATASET_FILE, FAILURES_FILE, DatasetInfo, read_dataset
+from facemill.manifests.shards.dataset import DATASET_FILE, FAILURES_FILE, VIDEOS_FILE, DatasetInfo, read_dataset
 from facemill.manifests.shards.summary import Summary, summarise
 from facemill.manifests.storage import sha256_of, write_atomically
 from facemill.pipeline.audit.audit import FRAMES, audit_opened
@@ -140,7 +140,7 @@ def _made_of(folder: Path, info: DatasetInfo) -> PageTable:
         ("facemill", info.facemill),
         ("device", info.device or None),
         ("shards", f"{len(info.shards):,}, {sum(shard.bytes for shard in info.shards) / 1e6:,.1f} MB"),
-        (f"SHA-256 of {DATASET_FILE}", sha256_of(folder / DATASET_FILE)),
+        *((f"SHA-256 of {name}", sha256_of(folder / name)) for name in (DATASET_FILE, VIDEOS_FILE)),
         *sorted(info.versions.items()),
     ]
     return PageTable("Made with", {"what": "", "version": ""}, rows)

@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from facemill.pipeline.audit import audit
+from facemill.pipeline.audit.page import write_page
 from facemill.pipeline.report import report_dataset
 from facemill.pipeline.report.evaluations import report_evaluations
 from tests.pipeline.audit.planted import Corpus
@@ -79,6 +81,8 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, folder in folders.items():
         pages[name] = root / f"{name}.html"
         report_dataset(folder, pages[name])
+    pages["audit"] = root / "audit.html"
+    write_page(audit([folders["hostile"]]), pages["audit"])
     evaluations = []
     for name, methods in (("first", {HOSTILE: 1.0, "FaceSwap": 0.3}), ("second", {HOSTILE: 3.0, "FaceSwap": 0.0})):
         evaluations.append(root / name)

@@ -40,7 +40,7 @@ def test_a_page_is_drawn_without_errors_network_or_scrolling_sideways(
     assert opened.page.evaluate(broken) == 0
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, "audit"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_violation(reports: dict[str, Path], visit: Visit, name: str, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="the extra `browser` is not installed")
