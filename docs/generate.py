@@ -53,7 +53,7 @@ def code(value: object) -> str:
 def copies() -> None:
     """Copy the repository's own pages, with links between them changed to the site's."""
     for source, name in COPIES.items():
-        text = (ROOT / f"{source}.md").read_text("utf-8")
+        text = (ROOT / f"{source}.md").read_text("utf-8").replace("(docs/pages/", "(")
         for other, page in COPIES.items():
             text = text.replace(f"({other}.md)", f"({page}.md)")
         write(name, text)

@@ -73,7 +73,7 @@ def test_the_wheel_holds_one_package_with_types_and_pages(wheel: Path) -> None:
     in_tree = {
         f"facemill/{path.relative_to(ROOT)}"
         for package in PACKAGES
-        for pattern in ("*.py", "*.yaml", "py.typed")
+        for pattern in ("*.py", "*.yaml", "*.css", "*.html", "*.js", "py.typed")
         for path in (ROOT / package).rglob(pattern)
     }
     assert in_tree <= set(names)
@@ -127,7 +127,7 @@ def test_what_prepares_data_never_imports_what_only_training_installs() -> None:
     code = (
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({sorted(extra)!r}))\n"  # None: the import fails, as of a missing package
-        "import facemill.pipeline.commands.cli, facemill.pipeline.demo.run, facemill\n"
+        "import facemill.pipeline.commands.cli, facemill.pipeline.demo.run, facemill.pipeline.audit, facemill\n"
         "training = {'create_forgery_detector', 'train', 'evaluate', 'score'}\n"
         "assert all(hasattr(facemill, name) for name in facemill.__all__ if name not in training)\n"
         "facemill.train\n"

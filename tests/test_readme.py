@@ -97,7 +97,7 @@ def small(line: str, folder: Path) -> str:
 def test_from_the_raw_folder_to_an_auc_and_an_export(folder: Path) -> None:
     """The lines about `shards/lrl`, one after another, then what Python reads of it."""
     chosen = [line for line in lines() if not line.startswith("docker") and re.search(r"FaceForensics|lrl", line)]
-    assert len(chosen) == 10
+    assert len(chosen) == 11
     for line in chosen:
         done = subprocess.run(
             shlex.split(small(line, folder)), cwd=folder, capture_output=True, text=True, check=False, timeout=300
@@ -144,6 +144,8 @@ def test_the_demo_prints_what_readme_says(tmp_path: Path) -> None:
     printed = done.stdout.splitlines()
     for quoted in filter(NUMBER.search, block.splitlines()):
         assert any(same(line, quoted) for line in printed), (quoted, done.stdout)
+    first, *_ = (line.strip() for line in printed if line.startswith("   demo-out/"))
+    assert first == "demo-out/report.html"
     audited = subprocess.run(
         [FACEMILL, "audit", "demo-out/shards", "--json"],
         cwd=tmp_path,

@@ -17,7 +17,7 @@ from scipy.special import expit
 from facemill.pipeline.evaluate.intervals import CONFIDENCE, Interval, find_interval, weights_of
 from facemill.pipeline.evaluate.weighted import Judged
 
-__all__ = ["ALL_METHODS", "LEAST_GROUPS", "LIMIT", "Shortcut", "find_shortcuts"]
+__all__ = ["ALL_METHODS", "LEAST_GROUPS", "LIMIT", "TOGETHER", "Shortcut", "find_shortcuts"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

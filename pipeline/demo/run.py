@@ -17,6 +17,7 @@ from facemill.pipeline.build.progress import BuildProgress
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.demo.corpus import make_corpus
 from facemill.pipeline.figures.report import draw_contact_sheet
+from facemill.pipeline.report import report_dataset
 
 __all__ = ["run_demo"]
 
@@ -30,6 +31,7 @@ TRAINING = (
     *("train.batch=16", "train.epochs=8", "train.optimizer.lr=0.001"),
 )
 CORPUS, MANIFEST, SHARDS, SHEET = "corpus", "videos.parquet", "shards", "contact-sheet.png"
+REPORT = "report.html"
 RUN, EVALUATION = "run", "evaluation"
 MARK = ".facemill-demo"
 
@@ -40,7 +42,7 @@ def run_demo(out: Path, *, workers: int | None = None, training: bool = True, co
     Another call reuses what exists already, as every build does.
 
     Args:
-        training: train and evaluate, which needs the train extra; otherwise stop after the contact sheet.
+        training: train and evaluate, which needs the train extra; otherwise stop after the report.
 
     Raises:
         ConfigError: `out` contains something other than a demo, or scikit-image is not installed.
@@ -73,13 +75,15 @@ def run_demo(out: Path, *, workers: int | None = None, training: bool = True, co
         )
     _say(console, 4, "verified: every byte, image, mask, affine and split")
     draw_contact_sheet(out / SHARDS, out / SHEET)
+    report_dataset(out / SHARDS, out / REPORT)
     console.print(_table(read_dataset(out / SHARDS).counts))
     if training:
         _train(out, console)
-    console.print(f"Done in {time.monotonic() - start:.0f} s. Look at these images:")
-    for image in sorted(out.rglob("*.png")):
-        if not image.is_relative_to(corpus):
-            console.print(Text(f"   {printable(image)}"))
+    console.print(f"Done in {time.monotonic() - start:.0f} s. Open these pages, and look at these images:")
+    figures = [*sorted(out.rglob(REPORT)), *sorted(out.rglob("*.png"))]
+    for path in sorted(figures, key=lambda path: path != out / REPORT):
+        if not path.is_relative_to(corpus):
+            console.print(Text(f"   {printable(path)}"))
 
 
 def _train(out: Path, console: Console) -> None:
@@ -87,6 +91,7 @@ def _train(out: Path, console: Console) -> None:
     from facemill.pipeline.data import FaceDataset
     from facemill.pipeline.evaluate import evaluate, metrics_table, titled
     from facemill.pipeline.figures.explain import draw_explanations
+    from facemill.pipeline.report.evaluations import report_evaluations
     from facemill.pipeline.runs import load_run
     from facemill.pipeline.train import train
 
@@ -99,6 +104,7 @@ def _train(out: Path, console: Console) -> None:
     for title, part in titled(evaluation.metrics):
         console.print(metrics_table(part, title))
     draw_explanations(load_run(run)[0], FaceDataset(shards, "test"), out / EVALUATION, rows=8)
+    report_evaluations([run, out / EVALUATION], out / EVALUATION / REPORT)
 
 
 def _say(console: Console, number: int, line: str) -> None:

@@ -177,6 +177,7 @@ def evaluate(
     }
     about = {
         "run": str(run),
+        "data": list(map(str, data)),
         "detector": config.detector,
         "split": split,
         "video_score": video_score,

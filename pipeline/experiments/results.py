@@ -1,7 +1,6 @@
 """The papers' tables with our figures beside theirs, as Markdown, LaTeX, HTML and CSV."""
 
 import csv
-import html
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from facemill.pipeline.experiments.figures import Figure
 from facemill.pipeline.experiments.jobs import Jobs
 from facemill.pipeline.experiments.measure import Measured, Scores, count_size, summarise
 from facemill.pipeline.experiments.tables import Experiment
+from facemill.pipeline.figures.page import render_page
+from facemill.pipeline.figures.page_table import PageTable, in_latex
 
 __all__ = ["Line", "Table", "make_tables", "write_tables"]
 
@@ -147,6 +148,7 @@ def write_tables(tables: list[Table], folder: Path) -> list[Path]:
             text = made.from_string(template).render(tables=shown, columns=_COLUMNS)
             write_atomically(folder / f"{page}.{suffix}", text.encode())
         write_atomically(folder / f"{page}.csv", _csv(shown).encode())
+        write_atomically(folder / f"{page}.html", _html(shown))
         pages.append(folder / f"{page}.md")
     return pages
 
@@ -165,9 +167,13 @@ def _csv(tables: list[Table]) -> str:
     return text.getvalue()
 
 
-def _in_latex(value: Any) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in str(value))
+def _html(tables: list[Table]) -> bytes:
+    forms = {column: "s" if column in _NUMBERS else "" for column in (*_COLUMNS[:-1], "verdict")}
+    shown = [
+        (PageTable(f"{table.name}: {table.caption}", forms, [line.cells() for line in table.lines]), table.notes)
+        for table in tables
+    ]
+    return render_page(tables[0].paper, _HTML, {"tables": shown}, generator="facemill reproduce")
 
 
 def _in_markdown(value: Any) -> str:
@@ -216,35 +222,21 @@ _LATEX = r"""% {{ tables[0].paper }}
 """
 
 _HTML = """\
-<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<title>{{ tables[0].paper }}</title>
-<style>
-body { font: 15px/1.4 sans-serif; margin: 2em; } th, td { padding: .2em .8em; text-align: left; }
-table { border-collapse: collapse; } tr { border-top: 1px solid #ccc; } .deviates { background: #fdd; color: #000; }
-</style>
-<h1>{{ tables[0].paper }}</h1>
-{% for table in tables %}
-<h2>{{ table.name }}: {{ table.caption }}</h2>
-<table>
-<tr>{% for column in columns %}<th>{{ column }}</th>{% endfor %}</tr>
-{% for line in table.lines %}
-<tr{% if line.deviates %} class="deviates"{% endif %}>{% for cell in line.cells() %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}
-</table>
+{% from "parts.html" import table %}
+{% for one, notes in tables %}
+<h2>{{ one.title }}</h2>
+{{ table(one) }}
 <ul>
-{% for note in table.notes %}
+{% for note in notes %}
 <li>{{ note }}</li>
 {% endfor %}
 </ul>
 {% endfor %}
-</html>
 """
+_NUMBERS = {"paper", "ours", "spread", "difference"}
 
 _TEMPLATES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "md": (_MARKDOWN, _in_markdown),
-    "tex": (_LATEX, _in_latex),
-    "html": (_HTML, lambda value: html.escape(str(value))),
+    "tex": (_LATEX, in_latex),
 }
 """Templates by suffix, and what escapes a value in them."""

@@ -59,7 +59,7 @@ COMMANDS: dict[str, dict[int, list[str]]] = {
         3: ["degrade", "changed.parquet", "--out", "new", "--crf", "40"],
     },
     "inspect": {0: ["inspect", "dataset"], 2: ["inspect", "nowhere"]},
-    "report": {0: ["report", "dataset", "--out", "new.png"], 2: ["report", "dataset", "--out", "new.txt"]},
+    "report": {0: ["report", "dataset", "--out", "new.html"], 2: ["report", "dataset", "--out", "new.txt"]},
     "export": {0: ["export", "dataset", "--out", "new"], 2: ["export", "dataset", "--out", "toy"]},
     "train": {0: [*TRAIN, "--dry-run"], 2: [*TRAIN, "--set", "train.epochs=none"]},
     "evaluate": {0: ["evaluate", *USES_RUN, "--workers", "0"], 2: ["evaluate", *USES_RUN, "--split", "night"]},
