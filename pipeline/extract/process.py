@@ -25,7 +25,7 @@ from facemill.pipeline.extract.encode import PNG, encode_image, encode_mask
 from facemill.pipeline.extract.filters import create_filters
 from facemill.pipeline.extract.known_faces import KnownFaces
 from facemill.pipeline.extract.result import ClipResult
-from facemill.pipeline.extract.samples import NO_IMAGE, Candidate, facts_of, sample_of
+from facemill.pipeline.extract.samples import NO_IMAGE, Candidate, facts_of, sample_id_of, sample_of
 from facemill.pipeline.extract.selection import TrackSelection
 from facemill.pipeline.extract.tracking import FaceTracking, TrackedFace, match_tracks
 
@@ -90,6 +90,7 @@ class _ClipProcessor:
         self.comparisons: dict[str, list[tuple[range, Comparison]]] = defaultdict(list)
         self.tracked: dict[int, list[TrackedFace]] = {}
         self.own: dict[str, dict[int, list[TrackedFace]]] = defaultdict(dict)
+        self.excluded = frozenset(tools.recipe.filter.exclude)
         filters = create_filters(tools.recipe.filter)
         self.cropper = Cropper(self.crop_settings.size, clip.lead.is_sequence, filters, self.watch)
         self.annotators = create_annotators(tools.recipe.annotate)
@@ -255,6 +256,9 @@ class _ClipProcessor:
             return
         if self.framing is not None and not self.framing.fits(crop.track_id):
             account.dropped[crop.track_id, crop.frame_index] = Reason.NO_FORGED_REGION
+            return
+        if self.excluded and sample_id_of(video, crop) in self.excluded:
+            account.dropped[crop.track_id, crop.frame_index] = Reason.EXCLUDED
             return
         image = self.cropper.filtered(crop, self.lead.crops.get((crop.position, crop.track_id), crop))
         if isinstance(image, Reason):

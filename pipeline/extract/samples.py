@@ -15,7 +15,7 @@ from facemill.pipeline.clips.items import ClipVideo
 from facemill.pipeline.extract.comparison import FaceLabel
 from facemill.pipeline.extract.cropper import Crop
 
-__all__ = ["NO_IMAGE", "Candidate", "facts_of", "sample_of"]
+__all__ = ["NO_IMAGE", "Candidate", "facts_of", "sample_id_of", "sample_of"]
 
 
 NO_IMAGE = np.empty((0, 0, 3), np.uint8)
@@ -36,6 +36,11 @@ class Candidate:
     images: Mapping[str, Future[bytes]]
 
 
+def sample_id_of(video: ClipVideo, crop: Crop) -> str:
+    """The id of the sample that is made of a crop."""
+    return f"{video.video_id}-f{crop.frame_index:06d}-t{crop.track_id}"
+
+
 def sample_of(clip: Clip, video: ClipVideo, candidate: Candidate, size: int) -> EncodedSample:
     """Convert a candidate to a sample, once its pixels are encoded.
 
@@ -46,7 +51,7 @@ def sample_of(clip: Clip, video: ClipVideo, candidate: Candidate, size: int) -> 
     paired = video is not clip.lead
     assert candidate.face_label.label is not None
     record = SampleRecord(
-        sample_id=f"{entry.video_id}-f{crop.frame_index:06d}-t{crop.track_id}",
+        sample_id=sample_id_of(video, crop),
         video_id=entry.video_id,
         dataset=entry.dataset,
         method=entry.method,
