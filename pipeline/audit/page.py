@@ -44,10 +44,12 @@ unbalanced the other way round in what was held out.</p>
 {% for one in audit.duplicates %}
 <p>{{ one.crops }} crops; of the two shown, {{ one.bits }} of 64 bits differ, correlation
 {{ "%.3f" | format(one.correlation) }}</p>
+<div class="pictures">
 {% for side in range(2) %}
 <figure><img alt="" src="{{ one.images[side] | url }}">
 <figcaption>{{ one.places[side][1] }} of {{ one.places[side][0] }}<br>{{ one.samples[side] }}</figcaption></figure>
 {% endfor %}
+</div>
 {% endfor %}
 {% endif %}
 <h2>Videos and crops</h2>

@@ -19,6 +19,7 @@ from facemill.pipeline.experiments.figures import Figure
 from facemill.pipeline.experiments.jobs import Jobs
 from facemill.pipeline.experiments.measure import Measured, Scores, count_size, summarise
 from facemill.pipeline.experiments.tables import Experiment
+from facemill.pipeline.figures.page_table import in_latex
 
 __all__ = ["Line", "Table", "make_tables", "write_tables"]
 
@@ -165,11 +166,6 @@ def _csv(tables: list[Table]) -> str:
     return text.getvalue()
 
 
-def _in_latex(value: Any) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in str(value))
-
-
 def _in_markdown(value: Any) -> str:
     return str(value).replace("|", r"\|")
 
@@ -244,7 +240,7 @@ table { border-collapse: collapse; } tr { border-top: 1px solid #ccc; } .deviate
 
 _TEMPLATES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "md": (_MARKDOWN, _in_markdown),
-    "tex": (_LATEX, _in_latex),
+    "tex": (_LATEX, in_latex),
     "html": (_HTML, lambda value: html.escape(str(value))),
 }
 """Templates by suffix, and what escapes a value in them."""

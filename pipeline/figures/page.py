@@ -1,63 +1,89 @@
 """HTML pages that need no other file and no network: one head, one style, and foreign text that is always text."""
 
+import hashlib
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
 
 from facemill.manifests.printable import printable
 
-__all__ = ["png_url", "render_page"]
+__all__ = ["file_url", "page_part", "png_url", "render_page"]
 
-_HEAD = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="generator" content="{{ generator }}">
-<meta name="viewport" content="width=device-width">
-<title>{{ title }}</title>
-<style>
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
-  color: #222; background: #fff }
-table { border-collapse: collapse; margin: 1rem 0 } tr { border-bottom: 1px solid #ddd }
-td, th { padding: .2rem .8rem; text-align: left; vertical-align: top }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
-h2 { margin-top: 3rem; overflow-wrap: anywhere } img { max-width: 100%; display: block; margin: 1rem 0 }
-.found { font-weight: bold }
-figure { display: inline-block; margin: 0 1em 1em 0 } figcaption { font-size: 12px }
-figure img { width: 128px; height: 128px; margin: 0 }
-</style>
-</head>
-<body>
-<h1>{{ title }}</h1>
-"""
-_FOOT = """\
-</body>
-</html>
-"""
+_PARTS = ("page.html", "parts.html")
 
 
 def render_page(
-    title: str, body: str, values: Mapping[str, Any], *, generator: str, filters: Mapping[str, Callable[..., Any]]
+    title: str,
+    body: str,
+    values: Mapping[str, Any],
+    *,
+    generator: str,
+    filters: Mapping[str, Callable[..., Any]] | None = None,
+    scripts: Sequence[str] = (),
+    policy: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Render a page.
+    """Render a page. Its policy admits nothing but itself: no network, and no scripts but those given, by their hashes.
 
     Args:
         title: text; also the first heading.
-        body: a Jinja template of what follows it. Its values are escaped, and shown as `printable` shows them.
+        body: a Jinja template of what follows it. Its values are escaped, and shown as `printable` shows them;
+            `{% from "parts.html" import table %}` gives it the parts of pages.
         generator: what the page is written by, in its head.
         filters: more filters of the template.
+        scripts: JavaScript, run in this order at the end of the page.
+        policy: directives of its content security policy in place of the usual ones, by name: of a page that is served.
     """
     pages = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=printable
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) else printable(value),
+        loader=DictLoader({name: page_part(name) for name in _PARTS}),
     )
-    pages.filters |= filters
-    return pages.from_string(_HEAD + body + _FOOT).render({**values, "title": title, "generator": generator}).encode()
+    pages.filters |= filters or {}
+    style = page_part("page.css")
+    allowed = {
+        "default-src": "'none'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "img-src": "data:",
+        # Plotly sets styles of single elements, which no hash can allow.
+        "style-src": "'unsafe-inline'" if scripts else _hash_source(style),
+        **({"script-src": " ".join(map(_hash_source, scripts))} if scripts else {}),
+        **(policy or {}),
+    }
+    head = {
+        "title": title,
+        "generator": generator,
+        "policy": Markup("; ".join(f"{name} {sources}" for name, sources in allowed.items())),
+        "style": Markup(style),
+        "scripts": [Markup(script) for script in scripts],
+    }
+    text = '{% extends "page.html" %}{% block body %}' + body + "{% endblock %}"
+    return pages.from_string(text).render({**values, **head}).encode()
+
+
+@cache
+def page_part(name: str, package: str = "facemill.pipeline.figures") -> str:
+    """A style, template or script among the files of a package."""
+    return resources.files(package).joinpath(name).read_text("utf-8")
 
 
 def png_url(png: bytes) -> str:
     """A PNG as the source of an image of a page."""
-    return f"data:image/png;base64,{b64encode(png).decode()}"
+    return file_url(png, "image/png")
+
+
+def file_url(content: bytes, kind: str) -> str:
+    """A file of a media type as a URL that holds it."""
+    return f"data:{kind};base64,{b64encode(content).decode()}"
+
+
+def _hash_source(text: str) -> str:
+    return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
