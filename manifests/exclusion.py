@@ -9,7 +9,7 @@ from facemill.errors import ConfigError
 from facemill.manifests.printable import printable, shorten
 from facemill.manifests.records import REFERENCE, ClipGroup
 
-__all__ = ["list_ids", "refuse_unknown", "sampled_rest", "video_of"]
+__all__ = ["list_ids", "refuse_unknown", "sample_id_of", "sampled_rest", "video_of"]
 
 _SAMPLE_ID = re.compile(r"(.+)-f\d{6,}-t\d+")
 LONGEST_LIST = 64 << 20
@@ -34,6 +34,11 @@ def list_ids(given: str | Path | Iterable[str]) -> tuple[str, ...]:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"The list of excluded ids {given} cannot be read ({reason}): give a text file.") from None
     return tuple(sorted({line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")}))
+
+
+def sample_id_of(video_id: str, frame_index: int, track_id: int) -> str:
+    """The id of a sample."""
+    return f"{video_id}-f{frame_index:06d}-t{track_id}"
 
 
 def video_of(sample_id: str) -> str | None:

@@ -9,7 +9,17 @@ from typing import Annotated, NoReturn
 import typer
 
 from facemill import FacemillError, __version__
-from facemill.pipeline.commands import about, auditing, dataset, degrading, judging, manifest, scoring, training
+from facemill.pipeline.commands import (
+    about,
+    auditing,
+    dataset,
+    degrading,
+    judging,
+    manifest,
+    scoring,
+    training,
+    viewing,
+)
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.commands.printing import echo
 from facemill.pipeline.commands.reproduce import reproduce
@@ -30,7 +40,7 @@ app = typer.Typer(
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(manifest.merge, manifest.check, degrading.degrade),
-    *(dataset.build, dataset.verify, auditing.audit, dataset.inspect, dataset.report, dataset.export),
+    *(dataset.build, dataset.verify, auditing.audit, dataset.inspect, dataset.report, viewing.view, dataset.export),
     *(training.train, judging.evaluate, judging.compare, judging.metrics),
     *(scoring.score, training.explain, training.import_checkpoint, training.export_model, reproduce),
     *(about.datasets, about.recipes, about.detectors, about.demo),

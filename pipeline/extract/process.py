@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from facemill.detectors.face import Face, FaceDetector
 from facemill.manifests import FailureRecord, LabelSource, MaskKind, Reason
+from facemill.manifests.exclusion import sample_id_of
 from facemill.manifests.shards import EncodedSample
 from facemill.pipeline.clips.clip import Clip
 from facemill.pipeline.clips.items import ClipItem, ClipVideo, CropFrames, FakeFrames, FakeRead, FakeRestart, LeadWindow
@@ -25,7 +26,7 @@ from facemill.pipeline.extract.encode import PNG, encode_image, encode_mask
 from facemill.pipeline.extract.filters import create_filters
 from facemill.pipeline.extract.known_faces import KnownFaces
 from facemill.pipeline.extract.result import ClipResult
-from facemill.pipeline.extract.samples import NO_IMAGE, Candidate, facts_of, sample_id_of, sample_of
+from facemill.pipeline.extract.samples import NO_IMAGE, Candidate, facts_of, sample_of
 from facemill.pipeline.extract.selection import TrackSelection
 from facemill.pipeline.extract.tracking import FaceTracking, TrackedFace, match_tracks
 
@@ -257,7 +258,7 @@ class _ClipProcessor:
         if self.framing is not None and not self.framing.fits(crop.track_id):
             account.dropped[crop.track_id, crop.frame_index] = Reason.NO_FORGED_REGION
             return
-        if self.excluded and sample_id_of(video, crop) in self.excluded:
+        if sample_id_of(video.video_id, crop.frame_index, crop.track_id) in self.excluded:
             account.dropped[crop.track_id, crop.frame_index] = Reason.EXCLUDED
             return
         image = self.cropper.filtered(crop, self.lead.crops.get((crop.position, crop.track_id), crop))

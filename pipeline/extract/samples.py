@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from facemill.manifests import MaskKind, SampleRecord, VideoFacts
+from facemill.manifests.exclusion import sample_id_of
 from facemill.manifests.shards import EncodedSample
 from facemill.pipeline.clips.clip import Clip
 from facemill.pipeline.clips.items import ClipVideo
 from facemill.pipeline.extract.comparison import FaceLabel
 from facemill.pipeline.extract.cropper import Crop
 
-__all__ = ["NO_IMAGE", "Candidate", "facts_of", "sample_id_of", "sample_of"]
+__all__ = ["NO_IMAGE", "Candidate", "facts_of", "sample_of"]
 
 
 NO_IMAGE = np.empty((0, 0, 3), np.uint8)
@@ -36,11 +37,6 @@ class Candidate:
     images: Mapping[str, Future[bytes]]
 
 
-def sample_id_of(video: ClipVideo, crop: Crop) -> str:
-    """The id of the sample that is made of a crop."""
-    return f"{video.video_id}-f{crop.frame_index:06d}-t{crop.track_id}"
-
-
 def sample_of(clip: Clip, video: ClipVideo, candidate: Candidate, size: int) -> EncodedSample:
     """Convert a candidate to a sample, once its pixels are encoded.
 
@@ -51,7 +47,7 @@ def sample_of(clip: Clip, video: ClipVideo, candidate: Candidate, size: int) -> 
     paired = video is not clip.lead
     assert candidate.face_label.label is not None
     record = SampleRecord(
-        sample_id=sample_id_of(video, crop),
+        sample_id=sample_id_of(entry.video_id, crop.frame_index, crop.track_id),
         video_id=entry.video_id,
         dataset=entry.dataset,
         method=entry.method,
