@@ -38,16 +38,16 @@ _WORDS = ("video_id", "source_id", "method", "quality", "split", "mask_kind", "s
 _NUMBERS = ("label", "frame_index", "track_id", "pair_offset", "row")
 _TERM = re.compile(r"(\w+)(!=|<=|>=|=|<|>|~)(.*)", re.DOTALL)
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
-    "=": np.equal,
-    "!=": np.not_equal,
-    "<": np.less,
-    "<=": np.less_equal,
-    ">": np.greater,
-    ">=": np.greater_equal,
+    "=": pc.equal,
+    "!=": pc.not_equal,
+    "<": pc.less,
+    "<=": pc.less_equal,
+    ">": pc.greater,
+    ">=": pc.greater_equal,
 }
 
 Column = Any
-"""An Arrow array; text is dictionary-encoded."""
+"""An Arrow array; text that is held is dictionary-encoded."""
 
 
 class Catalogue:
@@ -80,7 +80,7 @@ class Catalogue:
         for name in ("image", "mask") if placed else ():
             self._held[name] = self._read(name)
         if scores is not None:
-            at = pc.index_in(self._read("sample_id").cast(pa.string()), value_set=scores[0])
+            at = pc.index_in(self._read("sample_id"), value_set=scores[0])
             self._held[DETECTOR_SCORE] = pc.take(scores[1], at).cast(pa.float32())
         plain = [name for name, kind in fields.items() if not isinstance(kind, pa.FixedSizeListType | pa.StructType)]
         self.columns = (*plain, FACE_SIZE, *((DETECTOR_SCORE,) if scores is not None else ()))
@@ -174,14 +174,17 @@ class Catalogue:
 
     # Orders -----------------------------------------------------------------------------------------------
 
-    def _order(self, terms: str, sort: str, falling: bool) -> NDArray[np.int32]:
+    def _order(self, terms: str, sort: str = "", falling: bool = False) -> NDArray[np.int32]:
         key = (terms, sort, falling)
         with self._lock:
             if key not in self._orders:
-                chosen = np.flatnonzero(self._chosen(terms)).astype(np.int32)
                 if sort:
-                    chosen = chosen[np.argsort(_keys(self._column(sort), falling)[chosen], kind="stable")]
-                self._orders[key] = chosen
+                    stored = self._order(terms)
+                    column = self._column(sort)
+                    column = column if len(stored) == len(self) else column.take(pa.array(stored))
+                    self._orders[key] = stored[_positions(column, falling)]
+                else:
+                    self._orders[key] = np.flatnonzero(self._chosen(terms)).astype(np.int32)
                 if len(self._orders) > KEPT_ORDERS:
                     self._orders.popitem(last=False)
             self._orders.move_to_end(key)
@@ -219,7 +222,7 @@ class Catalogue:
             return pa.array((box[:, 2:] - box[:, :2]).min(axis=1))
         if pa.types.is_list(column.type):
             column = pc.binary_join(column.cast(pa.list_(pa.string())), ", ")
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        if name in _WORDS:
             return pc.dictionary_encode(column)
         return column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column
 
@@ -240,30 +243,39 @@ def _holds(name: str, column: Column, sign: str, value: str) -> NDArray[np.bool_
         null = np.asarray(pc.is_null(column))
         return null if sign == "=" else ~null
     if isinstance(column, pa.DictionaryArray):
-        words = np.array(column.dictionary.to_pylist(), object)
-        if sign == "~":
-            there = np.array([value.lower() in word.lower() for word in words], np.bool_)
-        else:
-            there = _COMPARISONS[sign](words, value).astype(np.bool_)
-        return np.asarray(np.append(there, False)[np.asarray(column.indices.fill_null(-1))])
+        there = np.append(_holds(name, column.dictionary, sign, value), False)
+        return np.asarray(there[np.asarray(column.indices.fill_null(-1))])
+    if pa.types.is_string(column.type):
+        found = (
+            pc.match_substring(column, value, ignore_case=True) if sign == "~" else _COMPARISONS[sign](column, value)
+        )
+        return np.asarray(found.fill_null(False).to_numpy(zero_copy_only=False))
     if sign == "~":
         raise ConfigError(f"{name} is a column of numbers, which ~ does not search: use = or <.")
     try:
         number = float(value)
     except ValueError:
         raise ConfigError(f"{name} is a column of numbers, and {value!r} is none: write a number.") from None
-    values = np.asarray(column.to_numpy(zero_copy_only=False))
-    number = values.dtype.type(number) if values.dtype == np.float32 else number
-    return np.asarray(_COMPARISONS[sign](values, number) & np.asarray(pc.is_valid(column)))
+    compared = pa.scalar(number, column.type if pa.types.is_floating(column.type) else pa.float64())
+    return np.asarray(_COMPARISONS[sign](column, compared).fill_null(False).to_numpy(zero_copy_only=False))
 
 
-def _keys(column: Column, falling: bool) -> NDArray[Any]:
-    """Keys [N] whose rising order is that of the column, with nulls last."""
+def _positions(column: Column, falling: bool) -> NDArray[Any]:
+    """Positions [N] in the order of a column's values: equal ones as they are stored, nulls last."""
     if isinstance(column, pa.DictionaryArray):
-        ranks = np.empty(len(column.dictionary) + 1, np.int64)
+        ranks = np.zeros(len(column.dictionary) + 1, np.int32)
         ranks[np.asarray(pc.sort_indices(column.dictionary))] = np.arange(len(column.dictionary))
-        values = ranks[:-1] * (-1 if falling else 1)
-        return np.asarray(np.append(values, len(values) + 1)[np.asarray(column.indices.fill_null(-1))])
-    values = np.asarray(column.to_numpy(zero_copy_only=False))
-    values = values.astype(np.int64) if values.dtype.kind in "iu" else values
-    return -values if falling else values
+        bits = ranks[np.asarray(column.indices.fill_null(-1))]
+    elif pa.types.is_float32(column.type):
+        bits = column.fill_null(0).to_numpy().view(np.int32)
+        bits = bits ^ (bits >> 31 & 0x7FFFFFFF)  # rises as the number does
+    elif pa.types.is_integer(column.type) and column.type.bit_width <= 32:
+        bits = column.fill_null(0).cast(pa.int32()).to_numpy()
+    else:
+        return np.asarray(pc.array_sort_indices(column, order="descending" if falling else "ascending"))
+    # One sort of whole numbers, value before position, takes a third of the time of a stable one.
+    keys = (~bits if falling else bits).astype(np.int64)
+    keys[np.asarray(pc.is_null(column, nan_is_null=True))] = (1 << 31) - 1
+    keys = keys << 32 | np.arange(len(keys))
+    keys.sort()
+    return np.asarray(keys & 0xFFFFFFFF)
