@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Without compiled modules, as many containers and CI machines are set, each process compiles torch anew: seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: docs coverage fuzz mutants mutants-short test-long setup demo test check bench format lock upgrade test-install test-newer test-lowest clean
+.PHONY: docs coverage fuzz mutants mutants-short test-long test-browser setup demo test check bench format lock upgrade test-install test-newer test-lowest clean
 
 # The stamp file is newer than its prerequisites, so that a second call installs nothing.
 setup: .venv/.installed
@@ -26,7 +26,18 @@ demo: setup
 PARALLEL := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test: setup
-	$(BIN)/python -m pytest $(PARALLEL) -m "not long"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long and not browser"
+
+# Pages in a real browser. Without Chromium, Debian's is installed, which root may do; for others the tests are skipped.
+CHROMIUM ?= /usr/bin/chromium
+test-browser: setup
+	@if [ -x $(CHROMIUM) ]; then echo "Pages are opened in $(CHROMIUM); nothing is installed."; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing Debian's package chromium: apt-get install chromium"; \
+		apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium >/dev/null || true; \
+	fi
+	@test -x $(CHROMIUM) || echo "$(CHROMIUM) is missing: install it, or call make test-browser CHROMIUM=/path/to/chromium"
+	FACEMILL_CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest -m browser tests/browser
 
 # Runs README's commands, checks the demo's figures, and plants a few mutants.
 test-long: setup mutants-short
@@ -67,7 +78,7 @@ docs: setup
 
 # Line coverage of the tests. Threads of torch and other processes are not counted: counting them ends torch's loaders.
 coverage: setup
-	$(BIN)/python -m pytest $(PARALLEL) -m "not long" --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long and not browser" --cov --cov-report=term:skip-covered
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -124,7 +135,7 @@ test-lowest: setup
 	$(BIN)/uv --no-config venv --quiet --seed --python 3.11 build/lowest/venv
 	$(BIN)/uv --no-config pip install --quiet --python build/lowest/venv --requirements build/lowest/requirements.txt \
 		--editable '.[dev]'
-	build/lowest/venv/bin/python -m pytest $(PARALLEL) -m "not slow and not long and not gpu" -W ignore::DeprecationWarning
+	build/lowest/venv/bin/python -m pytest $(PARALLEL) -m "not slow and not long and not gpu and not browser" -W ignore::DeprecationWarning
 
 clean:
 	rm -rf .venv demo-out bench-out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

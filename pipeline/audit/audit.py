@@ -17,7 +17,7 @@ from facemill.pipeline.audit.opened import Opened, open_dataset
 from facemill.pipeline.audit.shortcuts import ALL_METHODS, LEAST_GROUPS, Shortcut, find_shortcuts
 from facemill.pipeline.evaluate.scores import name_groups
 
-__all__ = ["FRAMES", "audit"]
+__all__ = ["FRAMES", "audit", "audit_opened"]
 
 FRAMES = 8
 """Crops of each video that are looked at, unless told otherwise."""
@@ -42,7 +42,13 @@ def audit(folders: Sequence[Path], *, frames: int = FRAMES, on_crops: Callable[[
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise ConfigError("A dataset is given twice: name each folder once.")
     short = len({folder.name for folder in folders}) == len(folders)
-    opened = [open_dataset(folder, folder.name if short else str(folder), frames, on_crops) for folder in folders]
+    return audit_opened(
+        [open_dataset(folder, folder.name if short else str(folder), frames, on_crops) for folder in folders]
+    )
+
+
+def audit_opened(opened: Sequence[Opened]) -> Audit:
+    """Audit datasets that have been opened."""
     counts = [count for one in opened for count in _counts(one)]
     shortcuts = {one.name: tuple(_shortcuts(one)) for one in opened}
     duplicates, near = find_duplicates(opened)

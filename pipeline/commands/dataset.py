@@ -11,12 +11,12 @@ from facemill import ConfigError
 from facemill.pipeline.commands.logfile import keep_log
 from facemill.pipeline.commands.places import free_file, local_path
 from facemill.pipeline.commands.printing import echo, echo_json, echo_table
-from facemill.pipeline.commands.shared import AsJson, Built, Exit, MayOverwrite, Out, Overrides, Quiet, Roots, progress
+from facemill.pipeline.commands.shared import AsJson, Built, Exit, Overrides, Quiet, Roots, progress
 
 if TYPE_CHECKING:
     from facemill.pipeline.build.job import BuildReport
 
-__all__ = ["build", "export", "inspect", "report", "verify"]
+__all__ = ["build", "export", "inspect", "verify"]
 
 LOG_FILE = "build.log"
 
@@ -182,18 +182,6 @@ def inspect(folder: Built, as_json: AsJson = False) -> None:
         echo_table(part.title, part.columns, part.rows)
     if verdict := summary.verdict():
         echo(verdict)
-
-
-def report(folder: Built, out: Out = Path("contact-sheet.png"), rows: int = 8, overwrite: MayOverwrite = False) -> None:
-    """Draw a contact sheet: real crop, fake crop, mask over the fake."""
-    from facemill.pipeline.figures.report import draw_contact_sheet
-    from facemill.pipeline.figures.sheet import is_sheet
-
-    if out.suffix.lower() != ".png":
-        raise ConfigError(f"{out} does not end in .png: give the name of a PNG file.")
-    free_file(out, overwrite=overwrite, is_own=is_sheet)
-    draw_contact_sheet(folder, out, rows=rows)
-    echo(f"contact sheet -> {out}")
 
 
 def _is_performance_report(path: Path) -> bool:
