@@ -118,10 +118,10 @@ async function look() {
   await read(Math.floor(at / PAGE));
   const row = rowOf(at);
   if (!row) return;
-  open = row;
+  open = { ...row, index: at };
   if (!detail.open) detail.showModal();
   const sample = await api("api/sample", { number: row.number });
-  if (open !== row) return;
+  if (open?.number !== row.number) return;
   $("title").textContent = row.sample_id;
   $("timeline").href = `video?${new URLSearchParams({ id: row.video_id })}`;
   $("crops").replaceChildren(...[row, ...sample.counterparts.slice(0, 6)].map(one => {
@@ -165,7 +165,7 @@ document.addEventListener("keydown", event => {
   if (detail.open && event.key === "/") return;
   if (KEYS[event.key]) { event.preventDefault(); KEYS[event.key](); }
 });
-detail.addEventListener("close", () => { open = null; nodes.get(at)?.focus({ preventScroll: true }); });
+detail.addEventListener("close", () => { const last = open.index; open = null; go(last); });  // not where it was opened
 list.addEventListener("scroll", () => requestAnimationFrame(render), { passive: true });
 new ResizeObserver(layout).observe(list);
 $("controls").addEventListener("submit", event => event.preventDefault());
@@ -183,6 +183,7 @@ $("name").textContent = about.name;
 document.title = `${about.name}: facemill view`;
 $("columns").textContent = about.columns.join(", ");
 $("sort").append(...about.columns.map(name => new Option(name)));
+$("filter").value = new URLSearchParams(location.search).get("filter") ?? "";
 slide();
 chose();
 restart();

@@ -29,6 +29,7 @@ def describe_video(catalogue: Catalogue, sources: SourceFrames, video_id: str) -
 
     Returns:
         `video`, its row of videos.parquet, and `facts`, that of facts.parquet, or None; `samples`: see `Catalogue`;
+        `detected_in`, the video in which its faces were looked for, and the `cuts` of that one;
         `frames`, those on which faces were looked for, with index, faces, and `state`: `sample`, `no face`, or the
         reason to drop it, as far as it is known; `failures`, rows of failures.parquet; `summary`, a sentence.
 
@@ -36,7 +37,7 @@ def describe_video(catalogue: Catalogue, sources: SourceFrames, video_id: str) -
         DatasetError: there is no such video, or a table is damaged.
     """
     root = catalogue.root
-    entry, facts = sources.entry(video_id), _rows(root / FACTS_FILE, FACTS, video_id)
+    entry, facts = sources.entry(video_id), _facts(root, video_id)
     samples = catalogue.of_video(video_id, _COLUMNS)
     failures = _rows(root / FAILURES_FILE, FAILURES, video_id)
     if entry is None and not samples and not facts and not failures:
@@ -46,6 +47,7 @@ def describe_video(catalogue: Catalogue, sources: SourceFrames, video_id: str) -
     if not faces and source is not None:  # detected in its original
         faces = _rows(root / FACES_FILE, FACES, source)
         shift = Counter(row["pair_offset"] or 0 for row in samples).most_common(1)[0][0] if samples else 0
+    searched = faces[0]["video_id"] if faces else video_id
     kept = {row["frame_index"] for row in samples}
     least = float(catalogue.info.recipe.get("filter", {}).get("min_face", 0))
     reasons = [row["reason"].replace("_", " ") for row in failures if row["stage"] in _DROPS and row["frames"]]
@@ -61,29 +63,35 @@ def describe_video(catalogue: Catalogue, sources: SourceFrames, video_id: str) -
         frames.append({"index": index, "faces": found, "state": state})
     return {
         "video": None if entry is None else asdict(entry),
-        "facts": facts[0] if facts else None,
+        "facts": facts,
+        "cuts": (_facts(root, searched) or {}).get("cuts", []),
         "samples": samples,
         "frames": frames,
         "failures": failures,
         "min_face": least,
-        "detected_in": faces[0]["video_id"] if faces else None,
+        "detected_in": searched,
         "summary": _summary(len(samples), kept, frames, failures),
     }
 
 
 def frame_size(root: Path, video_id: str) -> tuple[int, int] | None:
     """Width and height of a video's frames, pixels; None if facts.parquet does not state it."""
+    facts = _facts(root, video_id)
+    return None if facts is None else (facts["width"], facts["height"])
+
+
+def _facts(root: Path, video_id: str) -> dict[str, Any] | None:
     rows = _rows(root / FACTS_FILE, FACTS, video_id)
-    return (rows[0]["width"], rows[0]["height"]) if rows else None
+    return rows[0] if rows else None
 
 
 def _state(sizes: Sequence[float], least: float, reasons: Sequence[str]) -> str:
     """Why a frame gave no sample; failures.parquet has counts only, so that it may be one of several reasons."""
     if not sizes:
         return "no face"
-    if max(sizes) < least:
-        return "too small"
     others = sorted(set(reasons) - {"no face", "too small"})
+    if max(sizes) < least and ("too small" in reasons or not others):
+        return "too small"
     return " or ".join(others) or "not in a kept track"
 
 

@@ -59,17 +59,19 @@ function draw() {
   const first = Math.max(90, 40 + 26 * panels[0][1].length), each = 120, gap = 34;
   const height = first + (panels.length - 1) * (each + gap) + 60;
   const layout = {
-    height, margin: { l: 130, r: 16, t: 10, b: 50 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent", hovermode: "closest",
+    height, margin: { l: 40, r: 16, t: 10, b: 50 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent", hovermode: "closest",
     font: { family: "system-ui, sans-serif", size: 12, color: ink },
     xaxis: { title: { text: "frame" }, gridcolor: line, zeroline: false, range: [-0.02 * frames(), 1.02 * frames()], anchor: panels.length > 1 ? `y${panels.length}` : "y" },
-    shapes: (seen.facts?.cuts ?? []).map(cut => ({ type: "line", xref: "x", yref: "paper", x0: cut - 0.5, x1: cut - 0.5, y0: 0, y1: 1, line: { color: colour("--look"), dash: "dot", width: 1.5 } })),
+    shapes: seen.cuts.map(cut => ({ type: "line", xref: "x", yref: "paper", x0: cut - 0.5, x1: cut - 0.5, y0: 0, y1: 1, line: { color: colour("--look"), dash: "dot", width: 1.5 } })),
     annotations: panels.map(([title], n) => ({ text: title, xref: "paper", yref: "paper", x: 0, xanchor: "left", y: 0, yanchor: "bottom", showarrow: false, font: { size: 12, color: colour("--faint") }, n })),
   };
+  const sizes = panels.findIndex(([title]) => title.startsWith("face size")) + 1;
+  if (sizes && seen.min_face) layout.shapes.push({ type: "line", xref: "paper", yref: `y${sizes}`, x0: 0, x1: 1, y0: seen.min_face, y1: seen.min_face, line: { color: colour("--bad"), dash: "dash", width: 1 } });
   let top = 1;
   panels.forEach(([, names], n) => {
     const part = (n ? each : first) / (height - 60), bottom = Math.max(0, top - part);
     layout[n ? `yaxis${n + 1}` : "yaxis"] = {
-      domain: [bottom, top - 18 / height], gridcolor: line, zeroline: false, anchor: "x", fixedrange: true, nticks: 4, tickfont: { size: 11 },
+      domain: [bottom, top - 18 / height], gridcolor: line, zeroline: false, anchor: "x", fixedrange: true, automargin: true, nticks: 4, tickfont: { size: 11 },
       ...(names ? { type: "category", categoryorder: "array", categoryarray: [...names].reverse() } : { rangemode: "tozero" }),
     };
     layout.annotations[n].y = top - 18 / height;
@@ -84,16 +86,17 @@ const frames = () => seen.facts?.frames ?? Math.max(1, ...seen.samples.map(sampl
 function describe() {
   const facts = seen.facts, video = seen.video;
   $("name").textContent = id;
+  $("own").href = `./?${new URLSearchParams({ filter: `video_id=${id}` })}`;
   document.title = `${id}: facemill view`;
   $("summary").textContent = seen.summary;
   const figures = [["samples", seen.samples.length], ["label", video?.method ?? seen.samples[0]?.method ?? "–"], ["split", video?.split ?? "–"]];
   if (facts) figures.push(
     ["frames", facts.frames], ["frames per second", show(facts.fps && +facts.fps.toFixed(2))], ["size", `${facts.width} × ${facts.height}`],
-    ["codec", facts.codec], ["cuts", facts.cuts.length], ["longest gap (s)", show(facts.longest_gap_s && +facts.longest_gap_s.toFixed(3))]);
+    ["codec", facts.codec], ["cuts", seen.cuts.length], ["longest gap (s)", show(facts.longest_gap_s && +facts.longest_gap_s.toFixed(3))]);
   $("facts").replaceChildren(...figures.map(([name, value]) => make("div", "", "", make("dt", "", name), make("dd", "", String(value)))));
-  if (seen.detected_in && seen.detected_in !== id) $("boxes").textContent = `Faces were detected in its original, ${seen.detected_in}.`;
-  const rows = seen.failures.map(row => [`${row.stage}: ${row.reason.replaceAll("_", " ")}`, row.frames || "all", row.message]);
-  fill($("failures"), rows.length ? [["reason", "frames", "message"], ...rows] : [["Nothing about this video."]]);
+  $("boxes").textContent = seen.detected_in === id ? "" : `Faces and cuts were looked for in its original, ${seen.detected_in}.`;
+  const rows = seen.failures.map(row => [`${row.stage}: ${row.reason.replaceAll("_", " ")}`, row.message]);
+  fill($("failures"), rows.length ? rows : [["Nothing about this video."]]);
   const all = new Map([...seen.frames.map(frame => [frame.index, frame.state]), ...seen.samples.map(sample => [sample.frame_index, "sample"])]);
   $("frames").replaceChildren(...[...all].sort((a, b) => a[0] - b[0]).map(([index, state]) => {
     const button = make("button", state === "sample" ? "" : "lost", state === "sample" ? `${index}` : `${index} ${state}`);
