@@ -24,7 +24,12 @@ async function read(number) {
     $("count").textContent = `${total.toLocaleString("en")} of ${about.rows.toLocaleString("en")} crops`;
     render();
   } catch (error) {
-    if (mine === turn) { pages.delete(number); total = 0; layout(); $("count").textContent = ""; $("problem").textContent = error.message; }
+    if (mine !== turn) return;
+    pages.delete(number);
+    total = 0;
+    layout();
+    $("count").textContent = "";
+    $("problem").textContent = error.message;
   }
 }
 
@@ -65,7 +70,7 @@ function render() {
     const row = rowOf(index);
     if (!row) wanted.add(Math.floor(index / PAGE));
     else if (node.dataset.number !== String(row.number)) describe(node, row);
-    if (row) { press(node, row.sample_id); if (selection.has(row.video_id)) node.setAttribute("aria-pressed", true); cover(node, row); }
+    if (row) { press(node, row.sample_id, row.video_id); cover(node, row); }
   }
   clearTimeout(render.later);  // what is scrolled past is not read
   if (wanted.size) render.later = setTimeout(() => wanted.forEach(read), 40);
@@ -81,7 +86,7 @@ function cell(index) {
   return node;
 }
 
-const picture = number => { const image = make("img"); image.alt = ""; image.decoding = "async"; image.src = `image/${number}`; return image; };
+const picture = number => Object.assign(make("img"), { alt: "", decoding: "async", src: `image/${number}` });
 
 function describe(node, row) {
   node.dataset.number = row.number;
@@ -122,16 +127,17 @@ async function look() {
   if (!detail.open) detail.showModal();
   const sample = await api("api/sample", { number: row.number });
   if (open?.number !== row.number) return;
+  const { counterparts, frame_size, number, ...values } = sample;
   $("title").textContent = row.sample_id;
   $("timeline").href = `video?${new URLSearchParams({ id: row.video_id })}`;
-  $("crops").replaceChildren(...[row, ...sample.counterparts.slice(0, 6)].map(one => {
+  $("crops").replaceChildren(...[row, ...counterparts.slice(0, 6)].map(one => {
     const crop = make("span", "crop", "", picture(one.number));
     if (one.label === 1) crop.append(mask(one.number));
-    return make("figure", "", "", crop, make("figcaption", "", "", make("b", `label${one.label}`, one.method), ` ${one.sample_id}`));
+    const caption = make("figcaption", "", "", make("b", `label${one.label}`, one.method), ` ${one.sample_id}`);
+    return make("figure", "", "", crop, caption);
   }));
-  showFrame($("frame"), { video: row.video_id, index: row.frame_index, size: sample.frame_size, samples: [sample] });
-  const left_out = ["counterparts", "frame_size", "number"];
-  fill($("values"), Object.entries(sample).filter(([name]) => !left_out.includes(name)).map(([name, value]) => [name, show(value)]));
+  showFrame($("frame"), { video: row.video_id, index: row.frame_index, size: frame_size, samples: [sample] });
+  fill($("values"), Object.entries(values).map(([name, value]) => [name, show(value)]));
   chose();
 }
 
@@ -143,7 +149,12 @@ function chose() {
 }
 
 const toggle = name => { const row = rowOf(at); if (row) { selection.toggle(row[name]); chose(); } };
-const turn_mask = () => { const range = detail.open ? $("overlay") : $("opacity"); range.value = range.value > 0 ? 0 : 50; slide(); };
+function turnMask() {
+  const range = detail.open ? $("overlay") : $("opacity");
+  range.value = range.value > 0 ? 0 : 50;
+  slide();
+}
+
 function slide() {
   list.style.setProperty("--mask", $("opacity").value / 100);
   detail.style.setProperty("--mask", $("overlay").value / 100);
@@ -155,7 +166,8 @@ const KEYS = {
   Home: () => go(0), End: () => go(total - 1),
   PageUp: () => go(at - columns * Math.max(1, Math.floor(list.clientHeight / high))),
   PageDown: () => go(at + columns * Math.max(1, Math.floor(list.clientHeight / high))),
-  f: () => toggle("sample_id"), v: () => toggle("video_id"), m: turn_mask, "/": () => { $("filter").focus(); $("filter").select(); },
+  f: () => toggle("sample_id"), v: () => toggle("video_id"), m: turnMask,
+  "/": () => { $("filter").focus(); $("filter").select(); },
   t: () => { const row = rowOf(at); if (row) location.href = `video?${new URLSearchParams({ id: row.video_id })}`; },
 };
 document.addEventListener("keydown", event => {

@@ -35,8 +35,8 @@ export const selection = {
   },
 };
 
-export function press(button, id) {
-  button.setAttribute("aria-pressed", selection.has(id));
+export function press(button, ...ids) {
+  button.setAttribute("aria-pressed", ids.some(id => selection.has(id)));
 }
 
 const SVG = "http://www.w3.org/2000/svg";

@@ -94,6 +94,11 @@ def count(page: Any, text: str) -> None:
     page.locator("#count", has_text=text).wait_for()
 
 
+def focused(page: Any, sample_id: str) -> None:
+    """Wait until the keyboard is at a crop."""
+    page.locator(f".cell:focus[title='{sample_id}']").wait_for()
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
 @pytest.mark.parametrize("path", ["?filter=label%3D1", "video?id=f"])
 def test_pages_are_drawn_without_errors_or_other_hosts(gallery: Open, path: str, width: int, scheme: str) -> None:
@@ -142,19 +147,18 @@ def test_filter_and_order(gallery: Open) -> None:
 
 def test_a_selection_by_keyboard_is_a_list_that_datasets_take(gallery: Open, staged: Staged, tmp_path: Path) -> None:
     page = gallery().page
-    focused = "document.activeElement.title || document.activeElement.id"
     page.keyboard.press("/")
-    assert page.evaluate(focused) == "filter"
+    page.locator("#filter:focus").wait_for()
     page.keyboard.type("label=0")
     count(page, "18 of 24 crops")
     page.keyboard.press("Escape")
-    assert page.evaluate(focused) == "s-f000000-t0"
+    focused(page, "s-f000000-t0")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("f")
     page.keyboard.press("ArrowDown")
-    assert page.evaluate(focused) == "s-f000017-t0"  # seven further: one row
+    focused(page, "s-f000017-t0")  # seven further: one row
     page.keyboard.press("End")
-    assert page.evaluate(focused) == "r-f000010-t0"
+    focused(page, "r-f000010-t0")
     page.keyboard.press("v")
     page.keyboard.press("Home")
     page.keyboard.press("f")
@@ -166,7 +170,7 @@ def test_a_selection_by_keyboard_is_a_list_that_datasets_take(gallery: Open, sta
     page.locator("#title", has_text="s-f000002-t0").wait_for()
     assert page.get_attribute("#pick", "aria-pressed") == "true"
     page.keyboard.press("Escape")
-    assert page.evaluate(focused) == "s-f000002-t0"
+    focused(page, "s-f000002-t0")
     with page.expect_download() as download:
         page.get_by_role("button", name="Save 2 selected").click()
     download.value.save_as(tmp_path / "ids.txt")
@@ -245,8 +249,9 @@ def test_a_timeline_says_why_a_video_has_few_samples(gallery: Open) -> None:
 
 def test_a_detectors_scores_are_on_the_timeline(gallery: Open) -> None:
     page = gallery("video?id=f").page
-    shown = page.evaluate("document.getElementById('plot').layout.annotations.map(one => one.text)")
-    assert shown == ["frames", "detection score", "face size (px)", "mask coverage", "detector's score"]
+    layout = page.evaluate("document.getElementById('plot').layout")
+    shown = [value["title"]["text"] for name, value in sorted(layout.items()) if name.startswith("yaxis")]
+    assert shown == ["frames", "detection score", "face size, px", "mask coverage", "detector's score"]
     last = page.evaluate("document.getElementById('plot').data.at(-1)")
     assert (last["x"], last["y"]) == ([0, 2], pytest.approx([0.9, 0.1]))
 
