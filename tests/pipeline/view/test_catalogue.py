@@ -20,7 +20,8 @@ def edited(root: Path) -> Path:
     table = pq.read_table(path)
     scores = np.linspace(1, 0.5, len(table)).astype(np.float32)
     coverage = pa.array([None if n % 5 == 0 else n / 100 for n in range(len(table))], pa.float32())
-    for name, values in (("score", pa.array(scores)), ("mask_coverage", coverage)):
+    signed = pa.array([float("nan"), None, *((-1) ** n * n / 8 for n in range(len(table) - 2))], pa.float32())
+    for name, values in (("score", pa.array(scores)), ("mask_coverage", coverage), ("difference", signed)):
         position = table.schema.get_field_index(name)
         table = table.set_column(position, table.schema.field(name), values)
     pq.write_table(table, path, row_group_size=15)
@@ -98,6 +99,10 @@ def test_orders_are_stable_and_nulls_come_last(catalogue: Catalogue) -> None:
     falling = [row["value"] for row in catalogue.page(0, 60, "", "mask_coverage", falling=True)["rows"]]
     assert falling == [*reversed(known), *[None] * 9]
     assert ids(catalogue, "", "score") == all_ids()[::-1]
+    for down in (False, True):
+        found = [row["value"] for row in catalogue.page(0, 60, "", "difference", falling=down)["rows"]]
+        assert found[:40] == sorted(found[:40], reverse=down)
+        assert found[0] == (4.75 if down else -4.875)
     # equal values keep the stored order, also falling
     by_split = sorted(all_ids(), key=lambda name: name.startswith("train"))
     assert ids(catalogue, "", "split", falling=True) == by_split
