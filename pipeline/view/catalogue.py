@@ -153,6 +153,16 @@ class Catalogue:
                     row |= values
         return sorted(listed, key=lambda row: (row["frame_index"], row["track_id"]))
 
+    def fewest(self, video_ids: "pa.Array[Any]", most: int) -> list[dict[str, Any]]:
+        """The videos with the fewest samples, of these ids and of all that have samples: `video_id` and `samples`."""
+        column = self._held["video_id"]
+        without = video_ids.filter(pc.invert(pc.is_in(video_ids, value_set=column.dictionary)))[:most]
+        counts = np.bincount(np.asarray(column.indices), minlength=len(column.dictionary))
+        lowest = np.argsort(counts, kind="stable")[: most - len(without)].tolist()
+        found = [(one, 0) for one in without.to_pylist()]
+        found += [(column.dictionary[code].as_py(), int(counts[code])) for code in lowest]
+        return [{"video_id": video_id, "samples": count} for video_id, count in found]
+
     def _counterparts(self, number: int) -> NDArray[np.int64]:
         [one] = self.rows([number])
         if one["pair_offset"] is not None and one["source_id"] is not None:

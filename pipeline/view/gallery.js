@@ -188,6 +188,14 @@ $("pick").addEventListener("click", () => toggle("sample_id"));
 $("pickvideo").addEventListener("click", () => toggle("video_id"));
 $("close").addEventListener("click", () => detail.close());
 $("save").addEventListener("click", () => selection.save());
+$("few").addEventListener("toggle", async () => {
+  const found = await api("api/fewest");
+  $("fewest").replaceChildren(...found.videos.map(one => {
+    const link = make("a", "", one.video_id);
+    link.href = `video?${new URLSearchParams({ id: one.video_id })}`;
+    return make("li", "", "", link, ` ${one.samples}`);
+  }));
+}, { once: true });
 $("clear").addEventListener("click", () => { selection.clear(); chose(); });
 
 about = await api("api/about");

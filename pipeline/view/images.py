@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from facemill import ConfigError, DatasetError, ManifestError, VideoError
-from facemill.manifests import VIDEOS, VideoEntry, from_table
+from facemill.manifests import REFERENCE, VIDEOS, VideoEntry, from_table
 from facemill.manifests.roots import check_roots, locate_roots
 from facemill.manifests.schemas import conform
 from facemill.manifests.shards import ShardIndex, format_of
@@ -115,6 +115,13 @@ class SourceFrames:
         table = self._table(None, pc.field("video_id") == video_id)
         found = from_table(table, VideoEntry)
         return found[0] if found else None
+
+    def sampled(self) -> "pa.Array[Any]":
+        """Ids of the videos that samples were to be made of: all but references."""
+        if not self._path.is_file():
+            return pa.array([], pa.string())
+        ids = self._table(["video_id"], pc.field("split") != REFERENCE)["video_id"]
+        return pa.array(ids.to_pylist(), pa.string())
 
     def jpeg(self, video_id: str, index: int) -> bytes:
         """A frame as JPEG, no wider than 1280 pixels.

@@ -25,10 +25,12 @@ from facemill.pipeline.view.catalogue import DETECTOR_SCORE, Catalogue
 from facemill.pipeline.view.images import ShardImages, SourceFrames
 from facemill.pipeline.view.timeline import describe_video, frame_size
 
-__all__ = ["PAGE_ROWS", "Viewed", "make_app", "serve"]
+__all__ = ["FEWEST_VIDEOS", "PAGE_ROWS", "Viewed", "make_app", "serve"]
 
 PAGE_ROWS = 60
 """Crops of a page of the gallery's list."""
+FEWEST_VIDEOS = 60
+"""Videos with the fewest samples that the gallery names."""
 _HOSTS = {"127.0.0.1", "localhost"}
 _POLICY = (
     "default-src 'none'; img-src 'self'; script-src 'self'; style-src {}; connect-src 'self'; "
@@ -74,7 +76,7 @@ def make_app(viewed: Viewed, token: str) -> Application:
     place = r"/([^/]*)/"
     handlers = [
         (rf"{place}({'|'.join(_FILES)}|page\.css|plotly\.js)", _File, given),
-        (rf"{place}api/(about|list|sample|video)", _Api, given),
+        (rf"{place}api/(about|fewest|list|sample|video)", _Api, given),
         (rf"{place}(image|mask)/(\d{{1,12}})", _Image, given),
         (rf"{place}frame", _Frame, given),
     ]
@@ -196,6 +198,9 @@ class _Api(_Handler):
 
     def _about(self) -> dict[str, Any]:
         return self.viewed.about()
+
+    def _fewest(self) -> dict[str, Any]:
+        return {"videos": self.viewed.catalogue.fewest(self.viewed.sources.sampled(), FEWEST_VIDEOS)}
 
     def _list(self) -> dict[str, Any]:
         terms, sort = (self.get_query_argument(name, "") for name in ("filter", "sort"))

@@ -247,6 +247,19 @@ def test_a_timeline_says_why_a_video_has_few_samples(gallery: Open) -> None:
     assert opened.told == []
 
 
+def test_videos_with_few_samples_are_found(gallery: Open) -> None:
+    page = gallery().page
+    page.get_by_text("Videos with the fewest samples").click()
+    page.locator("#fewest li:nth-child(2)", has_text="r 6").wait_for()
+    page.locator("#fewest li", has_text="e 0").get_by_role("link").click()
+    page.locator("#summary", has_text="no face 12").wait_for()
+    page.go_back()
+    page.get_by_text("Videos with the fewest samples").click()
+    page.locator("#fewest li", has_text="r 6").get_by_role("link").click()
+    page.get_by_role("link", name="its crops").click()
+    count(page, "6 of 24 crops")
+
+
 def test_a_detectors_scores_are_on_the_timeline(gallery: Open) -> None:
     page = gallery("video?id=f").page
     layout = page.evaluate("document.getElementById('plot').layout")

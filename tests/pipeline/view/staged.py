@@ -37,6 +37,7 @@ def stage(root: Path) -> Staged:
     """Build it: of each video, 12 frames are sampled."""
     videos = root / "videos"
     made = {"r": (_chapters(), 0), "f": (_chapters(0), 1), "s": (film([BIG], FRAMES, seed=5), 0)}
+    made["e"] = film([], FRAMES), 0
     entries = []
     for name, (frames, label) in made.items():
         encode_video(videos / f"{name}.mp4", frames)

@@ -134,6 +134,15 @@ def test_a_sample_has_all_columns_and_its_counterparts(catalogue: Catalogue, tmp
     assert sample["counterparts"] == []
 
 
+def test_videos_with_the_fewest_samples_come_first(catalogue: Catalogue) -> None:
+    ids = pa.array(["none-b", "train-0", "none-a"])
+    found = catalogue.fewest(ids, 4)
+    assert [(one["video_id"], one["samples"]) for one in found] == [
+        *(("none-b", 0), ("none-a", 0), ("train-0", 6), ("train-1", 6))
+    ]
+    assert len(catalogue.fewest(ids, 1)) == 1
+
+
 def test_scores_of_an_evaluation_become_a_column(catalogue: Catalogue) -> None:
     names = all_ids()
     scored = Catalogue(catalogue.root, (pa.array([names[3], names[1], "other"]), pa.array([0.25, 0.75, 1.0])))

@@ -114,6 +114,10 @@ class TestServer(AsyncHTTPTestCase):
         for path in ("api/list?start=-1", "api/list?start=1e3", "api/sample?number=24", "api/list?start=%D9%A3"):
             assert self.here(path).code == 404, path
 
+    def test_videos_with_the_fewest_samples_are_named(self) -> None:
+        found = self.value("api/fewest")["videos"]
+        assert [(one["video_id"], one["samples"]) for one in found] == [("e", 0), ("r", 6), ("f", 6), ("s", 12)]
+
     def test_images_and_frames(self) -> None:
         row = self.value("api/list?filter=f-f000002")["rows"][0]
         crop, mask = (self.here(f"{name}/{row['number']}") for name in ("image", "mask"))

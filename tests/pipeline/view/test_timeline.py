@@ -45,6 +45,13 @@ def test_a_fake_and_its_original_are_counterparts(staged: Staged) -> None:
         assert [one["number"] for one in catalogue.sample(original["number"])["counterparts"]] == [row["number"]]
 
 
+def test_a_video_without_samples(staged: Staged) -> None:
+    video = described(staged.shards, "e")
+    assert video["samples"] == []
+    assert video["summary"].startswith("0 samples in 0 frames; 12 of the 12 frames looked at gave none: no face 12.")
+    assert [row["reason"] for row in video["failures"]] == ["no_face"]
+
+
 def test_a_dataset_without_the_other_tables_has_a_timeline_of_samples(tmp_path: Path) -> None:
     video = described(build(tmp_path), "train-1")
     assert video["summary"] == "6 samples in 6 frames."
