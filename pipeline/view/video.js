@@ -63,9 +63,6 @@ function draw() {
 
 function describe() {
   const { facts, video, samples, frames } = seen;
-  $("name").textContent = id;
-  $("own").href = `./?${new URLSearchParams({ filter: `video_id=${id}` })}`;
-  document.title = `${id}: facemill view`;
   $("summary").textContent = seen.summary;
   const figures = {
     samples: samples.length, method: video?.method ?? samples[0]?.method, split: video?.split, frames: facts?.frames,
@@ -86,6 +83,9 @@ function describe() {
   }));
 }
 
+$("name").textContent = id;
+$("own").href = `./?${new URLSearchParams({ filter: `video_id=${id}` })}`;
+document.title = `${id}: facemill view`;
 $("close").addEventListener("click", () => $("detail").close());
 $("pickvideo").addEventListener("click", () => { selection.toggle(id); press($("pickvideo"), id); });
 press($("pickvideo"), id);

@@ -256,6 +256,7 @@ def test_videos_with_few_samples_are_found(gallery: Open) -> None:
     page.go_back()
     page.get_by_text("Videos with the fewest samples").click()
     page.locator("#fewest li", has_text="r 6").get_by_role("link").click()
+    page.locator("#summary", has_text="too small 3").wait_for()
     page.get_by_role("link", name="its crops").click()
     count(page, "6 of 24 crops")
 
