@@ -31,6 +31,7 @@ from benchmarks import (
     scanning,
     scoring,
     training,
+    viewing,
 )
 from benchmarks.clips import MEDIA, source_clip
 from benchmarks.row import Row
@@ -60,6 +61,7 @@ def main() -> None:
         "scanning": lambda: scanning.measure(scratch),
         "scoring": lambda: scoring.measure(scratch),
         "training": lambda: training.measure(scratch, device=device, workers=min(8, CPU_COUNT)),
+        "viewing": lambda: viewing.measure(scratch),
         "memory": lambda: memory.measure(scratch),
     }
     if unknown := set(options.names) - set(benchmarks):

@@ -93,4 +93,5 @@ class Reason(StrEnum):
     BLURRED = "blurred"
     NO_FORGED_REGION = "no_forged_region"  # the dataset's crops are around masks, and this face has none in any fake
     FILTERED = "filtered"  # by a filter of another package
+    EXCLUDED = "excluded"  # by the list of ids that the recipe excludes
     INTERNAL_ERROR = "internal_error", Fault.FACEMILL

@@ -73,7 +73,7 @@ def test_the_wheel_holds_one_package_with_types_and_pages(wheel: Path) -> None:
     in_tree = {
         f"facemill/{path.relative_to(ROOT)}"
         for package in PACKAGES
-        for pattern in ("*.py", "*.yaml", "*.css", "*.html", "*.js", "py.typed")
+        for pattern in ("*.py", "*.yaml", "*.css", "*.html", "*.js", "*.svg", "py.typed")
         for path in (ROOT / package).rglob(pattern)
     }
     assert in_tree <= set(names)

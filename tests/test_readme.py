@@ -27,6 +27,7 @@ SMALL = {
     "--set 'train.model={pretrained: false, size: 160, backbone: resnet18}'",
     "evaluate": "evaluate --device cpu",
     "explain": "explain --samples 1",
+    "view shards/lrl": "view shards/lrl --stop-after 0",
 }
 """What a README command is made small by."""
 

@@ -45,6 +45,7 @@ WHOLE_VIDEO_REASONS = {
     Reason.WORKER_KILLED,
     Reason.INTERNAL_ERROR,
     Reason.NO_FACE,
+    Reason.EXCLUDED,
 }
 """Reasons that exclude samples of the video; a video that ends early or lacks masks can still have samples."""
 

@@ -109,7 +109,7 @@ class Rows:
     Args:
         samples: rows of samples.parquet.
         videos: rows of videos.parquet.
-        incomplete: videos that lack samples through no fault of their own, as failures.parquet records.
+        incomplete: videos that may lack samples of some frames, as failures.parquet records.
     """
 
     def __init__(

@@ -41,6 +41,7 @@ from facemill.manifests.checks.sample_rows import RecipeFacts, Rows, recipe_fact
 from facemill.manifests.checks.seen import Seen
 from facemill.manifests.checks.shard_checks import ShardFindings, check_shard
 from facemill.manifests.checks.state_checks import check_build, check_state
+from facemill.manifests.codes import Reason
 from facemill.manifests.problem import Problem, VerifyReport, condense
 from facemill.manifests.records import VideoEntry
 from facemill.manifests.schemas import ADDED, FACES, FACTS, FAILURES, VIDEOS, from_table
@@ -232,9 +233,9 @@ def _check_face_videos(faces: pa.Table, entries: list[VideoEntry]) -> Iterator[P
 
 
 def _incomplete(failures: pa.Table) -> set[str]:
-    """Videos of which an environment's fault cost single frames: damaged samples that could not be made again."""
+    """Videos that lack samples: the recipe excludes them, or damaged ones could not be made again."""
     lost = pc.and_(failures["retryable"], pc.greater(failures["frames"], 0))
-    return words(failures["video_id"].filter(lost))
+    return words(failures["video_id"].filter(pc.or_(lost, pc.equal(failures["reason"], Reason.EXCLUDED.value))))
 
 
 def _rows_by_shard(samples: pa.Table | None, shards: list[ShardInfo]) -> dict[str, pa.Table]:

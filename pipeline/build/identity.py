@@ -125,7 +125,10 @@ def differences(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
         names = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
         if not names:
             continue
-        told = [f"{name} {theirs.get(name)} instead of {mine.get(name)}".strip() for name in names[:MOST_TOLD]]
+        told = [
+            f"{name} {_shown(theirs.get(name))} instead of {_shown(mine.get(name))}".strip()
+            for name in names[:MOST_TOLD]
+        ]
         told += ["…"] if len(names) > MOST_TOLD else []
         if section == "device" and {"AVX512", "AVX2"} <= set(" ".join(told).split()):
             told.append(f"with {' '.join(f'{name}={limit}' for name, limit in LIMITS.items())} it is AVX2 anywhere")
@@ -195,6 +198,11 @@ def _digest(values: Mapping[str, Any]) -> str:
 def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     section = values.get(name)
     return section if isinstance(section, Mapping) else {}
+
+
+def _shown(value: Any) -> str:
+    """A value in a message; of a long list, its length."""
+    return f"a list of {len(value)}" if isinstance(value, list) and len(value) > MOST_TOLD else str(value)
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from facemill import ConfigError, DatasetError, FacemillError
 from facemill.manifests import VideoEntry, group_clips, read_videos, write_videos
+from facemill.manifests.exclusion import refuse_unknown, sampled_rest, video_of
 from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, VIDEOS_FILE
 from facemill.manifests.validation import check
 from facemill.manifests.videos import manifest_digest
@@ -102,8 +103,7 @@ def build(
     if faces is not None and not (faces / FACES_FILE).is_file():
         raise DatasetError(f"There is no {faces / FACES_FILE}: give --faces the folder of a finished build.")
     watcher = watcher or Watcher()
-    recipe, notes = plan_framing(groups := group_clips(entries), recipe)
-    specs = plan_shards(groups, recipe)
+    recipe, notes, specs = _planned(entries, recipe)
     if part is not None:
         specs = _share(specs, *part)
     count = sum(len(spec.sampled_ids) for spec in specs)
@@ -145,8 +145,7 @@ def finish_build(videos: str | Path | Sequence[VideoEntry], recipe: Recipe, out:
         DatasetError: a shard is not built, or is damaged.
     """
     out, entries = Path(out).absolute(), _entries(videos)
-    recipe, notes = plan_framing(groups := group_clips(entries), recipe)
-    specs = plan_shards(groups, recipe)
+    recipe, notes, specs = _planned(entries, recipe)
     identity = WorkIdentity.here(recipe, "cpu")
     with claim(out, _claimed(entries, identity)):
         identity = replace(identity, device=recorded(out).get("device", ""))  # that of the parts, not of this machine
@@ -158,6 +157,17 @@ def finish_build(videos: str | Path | Sequence[VideoEntry], recipe: Recipe, out:
                 "build that failed again."
             )
         return merge_shards(out, recipe, [result for result in results if result is not None], identity.device, notes)
+
+
+def _planned(entries: Sequence[VideoEntry], recipe: Recipe) -> tuple[Recipe, tuple[str, ...], list[ShardSpec]]:
+    """The recipe to build with, sentences on how it differs from the given one, and the shards."""
+    excluded, ids = frozenset(recipe.filter.exclude), {entry.video_id for entry in entries}
+    known = ids | {one for one in excluded if video_of(one) in ids}
+    refuse_unknown(sorted(excluded), known, "the manifest")
+    groups = group_clips(entries)
+    rest = [kept for group in groups if (kept := sampled_rest(group, excluded)) is not None]
+    recipe, notes = plan_framing(rest, recipe)
+    return recipe, notes, plan_shards(groups, recipe)
 
 
 def _is_finished(out: Path) -> bool:

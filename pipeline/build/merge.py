@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from facemill.manifests import FailureRecord, schemas
+from facemill.manifests import FailureRecord, Reason, schemas
 from facemill.manifests.annotations import listing_schema
 from facemill.manifests.records import SPLITS
 from facemill.manifests.shards.card import dataset_card
@@ -62,6 +62,8 @@ class BuildReport:
     """What a build came to.
 
     Attributes:
+        videos: all but those that the recipe excludes.
+        excluded: number of the latter.
         videos_without_samples: videos that gave no sample; each is in failures.parquet with the reason.
         failures: rows of failures.parquet.
         retryable: how many of them the same command tries again, by reason.
@@ -74,6 +76,7 @@ class BuildReport:
     shards: int
     failures: int
     retryable: dict[str, int]
+    excluded: int = 0
 
     @property
     def failure_rate(self) -> float:
@@ -123,14 +126,16 @@ def merge_shards(
 def report_of(out: Path, results: Sequence[ShardResult]) -> BuildReport:
     """What shards came to, all of a build's or a part of them."""
     failures = _failures(results)
+    excluded = sum(failure.reason is Reason.EXCLUDED and not failure.frames for failure in failures)
     return BuildReport(
         out=out,
-        videos=sum(result.videos for result in results),
-        videos_without_samples=sum(result.videos_without_samples for result in results),
+        videos=sum(result.videos for result in results) - excluded,
+        videos_without_samples=sum(result.videos_without_samples for result in results) - excluded,
         samples=sum(result.rows for result in results),
         shards=sum(result.shard is not None for result in results),
         failures=len(failures),
         retryable=dict(Counter(failure.reason.value for failure in failures if failure.retryable)),
+        excluded=excluded,
     )
 
 

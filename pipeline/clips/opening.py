@@ -20,7 +20,7 @@ from facemill.pipeline.clips.sampling import sample_frames
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.decode import Colour, SequenceReader, VideoReader
 
-__all__ = ["open_clips"]
+__all__ = ["open_clips", "open_frames"]
 
 _UNTAGGED = Colour()
 SHORT = 0.5
@@ -63,18 +63,23 @@ def open_clips(group: ClipGroup, recipe: Recipe, threads: int, resources: ExitSt
 
 
 def _open_video(entry: VideoEntry, recipe: Recipe, threads: int, resources: ExitStack, colour: Colour) -> ClipVideo:
-    reader = _open_frames(entry.root, entry.path, recipe, threads, resources, colour)
+    reader = open_frames(entry.root, entry.path, recipe, threads, resources, colour)
     video = ClipVideo(entry, reader, reader.path.stat().st_size if isinstance(reader, VideoReader) else 0)
     if recipe.mask.source != "difference" and entry.mask_path is not None:
         # If it cannot be read, the mask of each frame is recorded as missing.
         with suppress(VideoError):
-            video.ground_truth = _open_frames(entry.root, entry.mask_path, recipe, threads, resources)
+            video.ground_truth = open_frames(entry.root, entry.mask_path, recipe, threads, resources)
     return video
 
 
-def _open_frames(
+def open_frames(
     root: str, path: str, recipe: Recipe, threads: int, resources: ExitStack, colour: Colour = _UNTAGGED
 ) -> FrameReader:
+    """Open a video or an image sequence of a manifest; `resources` closes it.
+
+    Raises:
+        VideoError: it cannot be read.
+    """
     location = locate(root, path)
     if is_sequence(path) and not Path(location).is_file():  # a video's name may also lack a suffix
         return resources.enter_context(SequenceReader(root, path))

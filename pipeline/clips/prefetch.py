@@ -7,7 +7,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
 
-from facemill.manifests import ClipGroup, FailureRecord
+from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage
+from facemill.manifests.exclusion import sampled_rest
 from facemill.pipeline.clips.clip import Clip
 from facemill.pipeline.clips.items import ClipItem, CropFrames, FakeFrames, LeadWindow
 from facemill.pipeline.clips.opening import open_clips
@@ -51,6 +52,7 @@ class Prefetch:
     def __init__(self, groups: Sequence[ClipGroup], recipe: Recipe, threads: int) -> None:
         self.watch = Stopwatch()
         self._groups, self._recipe, self._threads = groups, recipe, threads
+        self._excluded = frozenset(recipe.filter.exclude)
         self._queue: queue.Queue[_Item] = queue.Queue(ITEMS_AHEAD)
         self._stopped = threading.Event()
         self._pending: _Item | None = None
@@ -105,7 +107,11 @@ class Prefetch:
         self._put(_End)
 
     def _read(self, group: ClipGroup, resources: ExitStack) -> Iterator[_Item]:
-        for opened in open_clips(group, self._recipe, self._threads, resources):
+        for video in group.sampled():
+            if video.video_id in self._excluded:
+                yield FailureRecord(video.video_id, Stage.FILTER, Reason.EXCLUDED, "The recipe excludes this video.")
+        rest = sampled_rest(group, self._excluded)
+        for opened in () if rest is None else open_clips(rest, self._recipe, self._threads, resources):
             yield opened
             if isinstance(opened, Clip):
                 yield from opened.items()

@@ -19,6 +19,7 @@ from facemill.pipeline.commands import (
     reporting,
     scoring,
     training,
+    viewing,
 )
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.commands.printing import echo
@@ -40,7 +41,7 @@ app = typer.Typer(
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(manifest.merge, manifest.check, degrading.degrade),
-    *(dataset.build, dataset.verify, auditing.audit, dataset.inspect, reporting.report, dataset.export),
+    *(dataset.build, dataset.verify, auditing.audit, dataset.inspect, reporting.report, viewing.view, dataset.export),
     *(training.train, judging.evaluate, judging.compare, judging.metrics),
     *(scoring.score, training.explain, training.import_checkpoint, training.export_model, reproduce),
     *(about.datasets, about.recipes, about.detectors, about.demo),

@@ -45,6 +45,10 @@ def build(
         Path | None, typer.Option(help="Earlier build whose face detections to reuse.", parser=local_path)
     ] = None,
     roots: Roots = None,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(help="Text file of videos and samples to leave out: one id a line.", parser=local_path),
+    ] = None,
     executor: Annotated[
         str, typer.Option(help="dask, or sequential: build shards one by one in this process.")
     ] = "dask",
@@ -67,6 +71,7 @@ def build(
 ) -> None:
     """Build a dataset of face crops with masks. If interrupted, run the same command again to resume."""
     from facemill.manifests import check_roots, read_videos
+    from facemill.manifests.exclusion import list_ids
     from facemill.manifests.shards.dataset import BUILD_FILE
     from facemill.pipeline.build.job import build as run
     from facemill.pipeline.build.job import finish_build
@@ -78,6 +83,9 @@ def build(
     if shard_format is not None:
         changes.append(f"shards.format={shard_format}")
     settings = load_recipe(recipe, changes, purpose="build")
+    if exclude is not None:
+        ids = list_ids([*settings.filter.exclude, *list_ids(exclude)])
+        settings = settings.model_copy(update={"filter": settings.filter.model_copy(update={"exclude": ids})})
     if performance_report is not None:
         free_file(performance_report, overwrite=True, is_own=_is_performance_report)
     keep_log(state_folder(out) / LOG_FILE, mark=state_folder(out) / BUILD_FILE)
@@ -205,6 +213,8 @@ def _print_result(report: "BuildReport", max_failure_rate: float) -> None:
         f"{report.samples} samples of {report.videos - report.videos_without_samples} videos "
         f"in {report.shards} shards -> {report.out}"
     )
+    if report.excluded:
+        echo(f"{report.excluded} videos excluded, as failures.parquet records.")
     if report.failures:
         echo(
             f"{report.failures} failures recorded, {report.videos_without_samples} videos without a sample: "

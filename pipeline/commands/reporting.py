@@ -8,7 +8,8 @@ import typer
 from facemill import ConfigError
 from facemill.pipeline.commands.places import free_file, local_path
 from facemill.pipeline.commands.printing import echo
-from facemill.pipeline.commands.shared import MayOverwrite, Out, Quiet, progress
+from facemill.pipeline.commands.progress import progress
+from facemill.pipeline.commands.shared import MayOverwrite, Out, Quiet
 
 __all__ = ["report"]
 
@@ -57,7 +58,7 @@ def report(
     else:
         from facemill.pipeline.report import report_dataset
 
-        with progress("looking at crops", None, quiet=quiet) as advance:
+        with progress("looking at crops", "crops", quiet=quiet) as advance:
             report_dataset(folder, out, on_crops=advance)
     echo(f"report -> {out}")
 

@@ -165,6 +165,8 @@ class FilterSettings(Settings):
     """Minimum variance of the Laplacian of the gray crop."""
     more: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Additional filters: options by name in `registry.FILTERS`."""
+    exclude: tuple[str, ...] = ()
+    """Ids of videos and samples to leave out; `facemill build --exclude FILE` reads them from a file."""
 
 
 class EncodeSettings(Settings):

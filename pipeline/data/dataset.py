@@ -1,7 +1,7 @@
 """The samples of a split, read by index from shards of any format."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class FaceDataset(Dataset[Sample]):
         frames: maximum crops per video, chosen once by `seed`; None for all.
         every: use every n-th sampled frame of a video.
         rows: what must hold for the samples used: see `facemill.pipeline.data.split.chosen_rows`.
+        exclude: ids of videos and samples to leave out, or a text file with one a line, as `facemill view` saves it.
         fields: what samples hold besides `image`, `label` and `index`: see `facemill.pipeline.data.fields`.
         transform: called with each image, uint8 [3, S, S], like torchvision's transforms; its result replaces the
             image. No other field is transformed. With `clip`, called with all images of a clip, [T, 3, S, S].
@@ -63,7 +64,8 @@ class FaceDataset(Dataset[Sample]):
 
     Raises:
         DatasetError: if a dataset is unfinished or damaged, or has no such split, field, or clip.
-        ConfigError: if clips are to be made of some frames only, or the cache has no space.
+        ConfigError: if clips are to be made of some frames only, `exclude` has an unknown id or names all samples, or
+            the cache has no space.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class FaceDataset(Dataset[Sample]):
         every: int = 1,
         seed: int = 0,
         rows: pc.Expression | None = None,
+        exclude: str | Path | Iterable[str] = (),
         fields: Sequence[str] = (MASK,),
         transform: Callable[[Tensor], Any] | None = None,
         clip: int | None = None,
@@ -83,7 +86,7 @@ class FaceDataset(Dataset[Sample]):
     ) -> None:
         if clip is not None and (frames is not None or every > 1):
             raise ConfigError("Clips are of consecutive frames: leave out frames and every, and use stride.")
-        self._split = open_split(roots, split, frames=frames, every=every, seed=seed, rows=rows)
+        self._split = open_split(roots, split, frames=frames, every=every, seed=seed, rows=rows, exclude=exclude)
         names = images_of(self._split, fields)
         self._pixels = [name for name in names if name in CHANNELS]
         self._reader = ImageReader(self._split, names)

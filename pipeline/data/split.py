@@ -1,6 +1,6 @@
 """One split of one or more built datasets: its samples, and the shard and row of each."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,12 +13,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from facemill import DatasetError, DetectorError, ManifestError
+from facemill import ConfigError, DatasetError, DetectorError, ManifestError
 from facemill.manifests import MaskKind
 from facemill.manifests.annotations import Annotations, image_names, listing_schema, samples_schema
+from facemill.manifests.exclusion import list_ids, refuse_unknown
 from facemill.manifests.schemas import conform
 from facemill.manifests.shards.base import Places
-from facemill.manifests.shards.dataset import SAMPLES_FILE, DatasetInfo, ShardInfo, has_true_places, read_dataset
+from facemill.manifests.shards.dataset import (
+    SAMPLES_FILE,
+    VIDEOS_FILE,
+    DatasetInfo,
+    ShardInfo,
+    has_true_places,
+    read_dataset,
+)
 from facemill.manifests.storage import refuse_special_file
 from facemill.pipeline.data.frames import choose_crops
 from facemill.pipeline.data.places import places_of, with_places
@@ -128,6 +136,7 @@ def open_split(
     every: int = 1,
     seed: int = 0,
     rows: pc.Expression | None = None,
+    exclude: str | Path | Iterable[str] = (),
 ) -> Split:
     """List the samples of a split.
 
@@ -135,10 +144,12 @@ def open_split(
         roots: the samples of several datasets are concatenated.
         rows: what must hold for the samples used: see `chosen_rows`.
         frames, every, seed: choice of crops per video; see `choose_crops`.
+        exclude: ids of videos and samples to leave out, or a text file with one a line.
 
     Raises:
         DatasetError: if a dataset is unfinished or damaged, or has no such split; or if crop sizes differ
             between datasets.
+        ConfigError: if `exclude` has an id that no dataset has, or names all samples.
     """
     folders = list_folders(roots)
     tables, positions = [], []
@@ -146,9 +157,14 @@ def open_split(
     recorded: dict[Path, ShardInfo] = {}
     infos = [read_dataset(folder) for folder in folders]  # raises if a dataset is not finished
     annotations = _common_annotations(infos)
+    excluded = list_ids(exclude)
+    if excluded:
+        _refuse_unknown(excluded, folders, infos)
     for folder, info in zip(folders, infos, strict=True):
         table = _rows(folder, info, split, annotations)
         table = table if rows is None else table.filter(rows)
+        if excluded:
+            table = table.filter(~(pc.field("video_id").isin(excluded) | pc.field("sample_id").isin(excluded)))
         table = table.filter(pa.array(choose_crops(table, frames=frames, every=every, seed=seed)))
         tables.append(table)
         recorded |= {folder / one.path: one for one in info.shards}
@@ -156,6 +172,8 @@ def open_split(
         numbers = [shards.setdefault(folder / str(name), len(shards)) for name in shard.dictionary.to_pylist()]
         positions.append(np.array(numbers, np.int64)[shard.indices.to_numpy()])
     listing = pa.concat_tables(tables).combine_chunks()
+    if excluded and not len(listing):
+        raise ConfigError(f"All samples of split {split} are excluded: shorten the list.")
     samples = listing.select(samples_schema(annotations).names)
     images = ["image", "mask", *image_names(annotations)]
     kinds = samples["mask_kind"].to_numpy(zero_copy_only=False).astype(str)
@@ -238,6 +256,20 @@ def _rows(folder: Path, info: DatasetInfo, split: str, annotations: Annotations)
             "split, such as one of `facemill scan --split identity:80/10/10`."
         )
     return chosen if has_places else with_places(folder, split, chosen, schema)
+
+
+def _refuse_unknown(excluded: Sequence[str], folders: Sequence[Path], infos: Sequence[DatasetInfo]) -> None:
+    """Check that each id is one of a video or sample of any split of the datasets, or excluded from their builds."""
+    known: set[str] = set()
+    for folder, info in zip(folders, infos, strict=True):
+        known.update(info.recipe.get("filter", {}).get("exclude", ()))
+        for file, columns in ((SAMPLES_FILE, ["sample_id", "video_id"]), (VIDEOS_FILE, ["video_id"])):
+            if file == SAMPLES_FILE or (folder / file).exists():
+                with damage_told(folder / file):
+                    table = pq.read_table(folder / file, columns=columns)
+                    for name in columns:
+                        known.update(map(str, table.filter(pc.field(name).isin(excluded))[name].unique().to_pylist()))
+    refuse_unknown(excluded, known, ", ".join(map(str, folders)))
 
 
 def _crop_size(samples: pa.Table, folders: Sequence[Path]) -> int:

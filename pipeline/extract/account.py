@@ -99,6 +99,8 @@ class FrameAccount:
         for (track_id, frame), reason in self.dropped.items():
             if track_id in wanted:
                 by_reason[reason].add(frame)
+        if excluded := by_reason.pop(Reason.EXCLUDED, set()):
+            yield failure(Stage.FILTER, Reason.EXCLUDED, len(excluded), "show a face that the recipe excludes")
         for reason, frames in sorted(by_reason.items()):
             lost = len(frames - self.kept)
             if lost:
@@ -110,7 +112,7 @@ class FrameAccount:
         if undecided:
             what = "show a face that differs from the original by hardly more than coding noise"
             yield failure(Stage.LABEL, Reason.UNDECIDED, len(undecided), what)
-        faceless = self.decoded - self.kept - unforged - undecided - set().union(*by_reason.values())
+        faceless = self.decoded - self.kept - unforged - undecided - excluded - set().union(*by_reason.values())
         if faceless:
             yield failure(Stage.DETECT, Reason.NO_FACE, len(faceless), "show no face of a track that is kept")
         if without := {frame for track, frame in self.without_mask if track in wanted} & self.kept:

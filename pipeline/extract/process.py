@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from facemill.detectors.face import Face, FaceDetector
 from facemill.manifests import FailureRecord, LabelSource, MaskKind, Reason
+from facemill.manifests.exclusion import sample_id_of
 from facemill.manifests.shards import EncodedSample
 from facemill.pipeline.clips.clip import Clip
 from facemill.pipeline.clips.items import ClipItem, ClipVideo, CropFrames, FakeFrames, FakeRead, FakeRestart, LeadWindow
@@ -90,6 +91,7 @@ class _ClipProcessor:
         self.comparisons: dict[str, list[tuple[range, Comparison]]] = defaultdict(list)
         self.tracked: dict[int, list[TrackedFace]] = {}
         self.own: dict[str, dict[int, list[TrackedFace]]] = defaultdict(dict)
+        self.excluded = frozenset(tools.recipe.filter.exclude)
         filters = create_filters(tools.recipe.filter)
         self.cropper = Cropper(self.crop_settings.size, clip.lead.is_sequence, filters, self.watch)
         self.annotators = create_annotators(tools.recipe.annotate)
@@ -264,6 +266,9 @@ class _ClipProcessor:
             return
         if self.framing is not None and not self.framing.fits(crop.track_id):
             account.dropped[crop.track_id, crop.frame_index] = Reason.NO_FORGED_REGION
+            return
+        if sample_id_of(video.video_id, crop.frame_index, crop.track_id) in self.excluded:
+            account.dropped[crop.track_id, crop.frame_index] = Reason.EXCLUDED
             return
         image = self.cropper.filtered(crop, self.lead.crops.get((crop.position, crop.track_id), crop))
         if isinstance(image, Reason):

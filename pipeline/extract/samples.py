@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from facemill.manifests import MaskKind, SampleRecord, VideoFacts
+from facemill.manifests.exclusion import sample_id_of
 from facemill.manifests.shards import EncodedSample
 from facemill.pipeline.clips.clip import Clip
 from facemill.pipeline.clips.items import ClipVideo
@@ -46,7 +47,7 @@ def sample_of(clip: Clip, video: ClipVideo, candidate: Candidate, size: int) -> 
     paired = video is not clip.lead
     assert candidate.face_label.label is not None
     record = SampleRecord(
-        sample_id=f"{entry.video_id}-f{crop.frame_index:06d}-t{crop.track_id}",
+        sample_id=sample_id_of(entry.video_id, crop.frame_index, crop.track_id),
         video_id=entry.video_id,
         dataset=entry.dataset,
         method=entry.method,

@@ -16,7 +16,7 @@ from tests.integration.command import facemill
 pytestmark = pytest.mark.timeout(120)
 
 COMMANDS = (
-    *("scan", "merge", "check", "build", "verify", "inspect", "report", "export"),
+    *("scan", "merge", "check", "build", "verify", "inspect", "report", "view", "export"),
     *("train", "evaluate", "compare", "metrics", "score", "explain", "reproduce", "experiments"),
     *("datasets", "recipes", "detectors", "demo"),
 )

@@ -60,6 +60,7 @@ COMMANDS: dict[str, dict[int, list[str]]] = {
     },
     "inspect": {0: ["inspect", "dataset"], 2: ["inspect", "nowhere"]},
     "report": {0: ["report", "dataset", "--out", "new.html"], 2: ["report", "dataset", "--out", "new.txt"]},
+    "view": {0: ["view", "dataset", "--stop-after", "0"], 2: ["view", "nowhere"]},
     "export": {0: ["export", "dataset", "--out", "new"], 2: ["export", "dataset", "--out", "toy"]},
     "train": {0: [*TRAIN, "--dry-run"], 2: [*TRAIN, "--set", "train.epochs=none"]},
     "evaluate": {0: ["evaluate", *USES_RUN, "--workers", "0"], 2: ["evaluate", *USES_RUN, "--split", "night"]},

@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import pytest
 
-from facemill import DatasetError
+from facemill import ConfigError, DatasetError
 from facemill.manifests import MaskKind
 from facemill.manifests.shards import EncodedSample
 from facemill.pipeline.data.split import open_split
@@ -109,3 +109,21 @@ def test_a_mask_that_cannot_be_trusted_is_no_mask_for_losses(tmp_path):
     kinds = split.samples["mask_kind"].to_pylist()
     assert "unreliable" in kinds
     assert split.has_mask.tolist() == [kind == "zeros" for kind in kinds]
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_excluded_videos_and_samples_are_left_out(parquet, tmp_path, as_file):
+    ids = ["train-1", "train-0-f000010-t0", "val-0"]  # the last is in another split
+    (tmp_path / "ids.txt").write_text("\n".join(ids))
+    split = open_split(parquet, "train", exclude=tmp_path / "ids.txt" if as_file else ids)
+    left = crops_by_video(split)
+    assert left["train-0"] == [(frame, 0) for frame in (0, 20, 30, 40, 50)]
+    assert (sorted(left), len(split)) == (["train-0", "train-2", "train-3", "train-4"], 23)
+    assert split.row[:2].tolist() == [0, 2]  # the places of the others are as before
+
+
+def test_ids_that_no_dataset_has_are_reported(parquet):
+    with pytest.raises(ConfigError, match=r"2 excluded ids are of no video or sample of .+ \(train-0-f000011-t0, v\)"):
+        open_split(parquet, "train", exclude=["train-0", "train-0-f000011-t0", "v"])
+    with pytest.raises(ConfigError, match="All samples of split val are excluded"):
+        open_split(parquet, "val", exclude=["val-0", "val-1"])
