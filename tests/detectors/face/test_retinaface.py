@@ -61,7 +61,9 @@ def package_proposals(package: ModuleType, network, frame, threshold, enlarge) -
 
 
 # A small frame as it is, and a long one that the package enlarges to its longest side.
-@pytest.mark.parametrize(("size", "enlarge"), [((150, 200), False), ((24, 160), True)])
+@pytest.mark.parametrize(
+    ("size", "enlarge"), [((150, 200), False), pytest.param((24, 160), True, marks=pytest.mark.long)]
+)
 def test_resnet50_agrees_with_the_package(package, detector, size, enlarge):
     frame = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
     detector.max_side = None if enlarge else 1000

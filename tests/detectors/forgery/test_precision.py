@@ -39,11 +39,11 @@ def trained(name: str, strongest: float) -> ForgeryDetector:
     return detector.eval()
 
 
-LONGER = ("efficientnet_b4", "etd", "f3net", "lrl", "recce", "sia", "sola", "spsl")
-MORE = [pytest.param(name, marks=pytest.mark.long) for name in LONGER]
+NAMES = ("efficientnet_b4", "etd", "f3net", "lrl", "mat", "recce", "sia", "sola", "spsl")
 
 
-@pytest.mark.parametrize("name", ["mat", *MORE])
+@pytest.mark.long
+@pytest.mark.parametrize("name", NAMES)
 def test_bf16_scores_as_float32_does(name: str) -> None:
     strongest = {"sola": 0.025, "spsl": 0.1}.get(name, 0.12)
     detector = trained(name, strongest)

@@ -43,7 +43,7 @@ def describe() -> dict[str, list[str]]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("asked_before", [True, False])
+@pytest.mark.parametrize("asked_before", [True, pytest.param(False, marks=pytest.mark.long)])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets that Dask leaves open
 def test_workers_of_a_cluster_are_numbered_by_host_and_visible_gpus(asked_before: bool, tmp_path: Path) -> None:
     places = [(HOSTS[0], None), (HOSTS[0], None), (HOSTS[1], "0,1"), (HOSTS[1], "1,0")]
