@@ -11,6 +11,7 @@ import yaml
 
 from facemill import DatasetError, ManifestError
 from facemill.manifests.checks.columns import pc
+from facemill.manifests.printable import printable
 from facemill.manifests.records import REFERENCE
 from facemill.manifests.schemas import FAILURES, conform
 from facemill.manifests.shards.dataset import DATASET_FILE, FAILURES_FILE, VIDEOS_FILE, DatasetInfo, read_dataset
@@ -80,11 +81,7 @@ def _page(folder: Path, on_crops: Callable[[int], None] | None) -> bytes:
         "data": {
             **cells.labels(),
             "figures": [cells.figure(quantity) for quantity in shown],
-            "bars": [
-                {"id": "time", "names": [*summary.seconds], "values": [*summary.seconds.values()], "unit": "seconds"}
-            ]
-            if summary.seconds
-            else [],
+            "bars": _bars(summary),
         },
     }
     names = ", ".join(pc.unique(one.rows["dataset"]).to_pylist())
@@ -133,6 +130,12 @@ def _time(summary: Summary) -> PageTable:
     spent = sum(summary.seconds.values()) or 1.0
     rows = [(stage, seconds, seconds / spent) for stage, seconds in summary.seconds.items()]
     return PageTable("Time per stage, seconds of all workers", {"stage": "", "seconds": ",.1f", "share": ".1%"}, rows)
+
+
+def _bars(summary: Summary) -> list[dict[str, Any]]:
+    """Time per stage as a figure, if it is known."""
+    names, values = [*map(printable, summary.seconds)], [*summary.seconds.values()]
+    return [{"id": "time", "names": names, "values": values, "unit": "seconds"}] if names else []
 
 
 def _made_of(folder: Path, info: DatasetInfo) -> PageTable:

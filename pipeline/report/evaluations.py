@@ -23,7 +23,7 @@ from facemill.pipeline.report.curves import figures_of
 from facemill.pipeline.report.judged import Judged, read_judged
 from facemill.pipeline.report.page import render_report
 from facemill.pipeline.report.pictures import Gallery, Picture, picture_url
-from facemill.pipeline.report.verdicts import Verdict
+from facemill.pipeline.report.verdicts import Verdict, in_order
 from facemill.pipeline.runs.folder import load_run
 
 __all__ = ["report_evaluations"]
@@ -51,10 +51,7 @@ def report_evaluations(folders: Sequence[Path], path: Path) -> None:
         except (FacemillError, OSError) as error:
             notes.append(f"The crops of {one.name} cannot be shown: {error}")
     values = {
-        "verdicts": sorted(
-            (verdict for one in entries for verdict in _verdicts(one, len(entries) > 1)),
-            key=lambda verdict: ("bad", "look", "good").index(verdict.level),
-        ),
+        "verdicts": in_order(verdict for one in entries for verdict in _verdicts(one, len(entries) > 1)),
         "tables": [_overall(entries), *_tables(entries), *_compared(entries)],
         "figures": figures,
         "galleries": shown,

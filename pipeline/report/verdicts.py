@@ -10,7 +10,7 @@ from facemill.manifests.shards.summary import Summary
 from facemill.pipeline.audit.findings import Audit
 from facemill.pipeline.audit.shortcuts import ALL_METHODS, LIMIT, TOGETHER
 
-__all__ = ["Verdict", "verdicts"]
+__all__ = ["Verdict", "in_order", "verdicts"]
 
 _FAILED = 0.05
 """Share of videos without a crop above which the dataset is incomplete: `build` ends with an error there, too."""
@@ -41,7 +41,7 @@ class Verdict:
 
 
 def verdicts(summary: Summary, audit: Audit, rows: Rows) -> list[Verdict]:
-    """All lines: problems first, then what deserves a look."""
+    """All lines about a dataset, in order."""
     found = [
         *_yield(summary),
         *_of_findings(audit, {"classes"}, "bad", "Classes", "Each split has reals and fakes.", "contents"),
@@ -58,6 +58,11 @@ def verdicts(summary: Summary, audit: Audit, rows: Rows) -> list[Verdict]:
         *_sizes(rows),
         *_pairs(rows),
     ]  # fmt: skip
+    return in_order(found)
+
+
+def in_order(found: Iterable[Verdict]) -> list[Verdict]:
+    """Problems first, then what deserves a look."""
     return sorted(found, key=lambda one: ("bad", "look", "good").index(one.level))
 
 
