@@ -5,7 +5,7 @@ if the archive were a folder: `real_train/1.tar.gz/1/real/0` is the folder `1/re
 `real_train/1.tar.gz`. `split_archive` separates the two.
 
 The images are face crops already. A build skips face detection for them: each image is one sample, uncropped and
-resized to `crop.size`; `crop.scale`, `crop.align` and `crop.around` do not apply.
+resized to `crop.size`; `crop.scale`, `crop.align`, `crop.around` and `crop.steady` do not apply.
 """
 
 import tarfile

@@ -98,7 +98,7 @@ class _ClipProcessor:
         self.lead = self._reading(clip.lead)
         self.fake: _Reading | None = None
         self.framing = Framing(self.crop_settings, {}) if not clip.crops_later else None
-        self.stretches = np.cumsum(np.diff(clip.indices, prepend=clip.indices[:1]) > 1)
+        self.stretches = np.cumsum(np.diff(clip.indices, prepend=clip.indices[:1]) > 1, dtype=np.int64)
         self.steady: Mapping[tuple[int, int], Face] = {}
 
     def take(self, item: ClipItem) -> None:

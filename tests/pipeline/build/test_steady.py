@@ -21,7 +21,7 @@ from facemill.pipeline.score.reading import reading_recipe
 from tests.pipeline.build.test_shard import AddVideo
 from tests.pipeline.conftest import Actor, MarkDetector, film
 
-FRAMES, RUN = 40, 5
+FRAMES, RUN = 24, 5
 ACTORS = [Actor(20, 60, side=100, dx=1), Actor(210, 50, side=70, dy=1)]
 RUNS = ("crop.size=96", "sample.strategy=runs", "sample.frames=15", "sample.runs=3", "track.keep=all")
 STEADY = (*RUNS, "crop.steady=true")
@@ -62,8 +62,13 @@ def built(add_video: AddVideo, out: Path, sets: Sequence[str]) -> dict[tuple[str
 
 @pytest.mark.parametrize(
     ("setting", "window"),
-    [("crop.align=none", 64), ("crop.align=none", 4), ("crop.align=similarity", 64), ("detect.on=each", 64)],
-    ids=["boxes", "windows that end in a run", "landmarks", "detections of their own"],
+    [
+        ("crop.align=none", 4),
+        ("crop.align=similarity", 64),
+        ("crop.around=mask", 64),
+        ("detect.on=each", 64),
+    ],
+    ids=["boxes, and windows that end in a run", "landmarks", "masks", "detections of their own"],
 )
 def test_crops_of_a_run_have_one_affine(
     add_video: AddVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, window: int
@@ -79,14 +84,14 @@ def test_crops_of_a_run_have_one_affine(
         [(a, b, x, c, d, y)], reals = found, rows["real", track, run]
         boxes = np.array([row["bbox"] for row in reals], np.float64)
         assert len({tuple(box) for box in boxes.tolist()}) == RUN  # detections jitter
-        if setting != "crop.align=similarity":
+        if setting in ("crop.align=none", "detect.on=each"):
             x1, y1, x2, y2 = np.median(boxes, axis=0) / (2 if video == "small" else 1)
             side = 1.3 * max(x2 - x1, y2 - y1)
             np.testing.assert_allclose((a, b, c, d), (96 / side, 0, 0, 96 / side), rtol=1e-5)
             np.testing.assert_allclose((x, y), [48 - 96 / side * (p + q) / 2 for p, q in ((x1, x2), (y1, y2))], 1e-4)
 
 
-def test_the_affine_maps_the_source_to_the_crop(add_video: AddVideo, tmp_path: Path) -> None:
+def test_the_affine_maps_the_source_to_the_crop_and_clips_stand_still(add_video: AddVideo, tmp_path: Path) -> None:
     """Pixels of the crop, each looked up in the frame at the point that the affine maps to it."""
     rows = built(add_video, tmp_path / "out", STEADY)
     faces = FaceDataset(tmp_path / "out", "train")
@@ -102,10 +107,6 @@ def test_the_affine_maps_the_source_to_the_crop(add_video: AddVideo, tmp_path: P
             expected = cv2.remap(frame, source[..., 0], source[..., 1], cv2.INTER_LINEAR).astype(float)
             assert abs(crop - expected).mean() < 6
             assert abs(crop[:, 2:] - expected[:, :-2]).mean() > 8  # two pixels beside it
-
-
-def test_clips_of_a_steady_dataset_stand_still(add_video: AddVideo, tmp_path: Path) -> None:
-    built(add_video, tmp_path / "out", STEADY)
     steady = FaceDataset(tmp_path / "out", "train", fields=(), clip=RUN)
     assert (len(steady), steady.unused) == (12, 0)
     for sample, row in zip((steady[n] for n in range(len(steady))), steady.samples.to_pylist(), strict=True):

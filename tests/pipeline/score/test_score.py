@@ -253,7 +253,8 @@ def test_crops_are_those_of_the_run_s_recipe(
     assert scored.summary["notes"] == [
         "The crops of these files are not those of the run's training data: around face instead of mask."
     ]
-    assert scored.summary["recipe"]["crop"] == {"size": 96, "scale": 2.6, "align": "none", "around": "face"}
+    crop = {"size": 96, "scale": 2.6, "align": "none", "around": "face", "steady": False}
+    assert scored.summary["recipe"]["crop"] == crop
     own = score(run, path, tmp_path / "own", device="cpu")
     assert own.summary["notes"] == []
     assert np.abs(np.subtract(own.faces["logit"], scored.faces["logit"])).max() > 1e-6
