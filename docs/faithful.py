@@ -21,7 +21,7 @@ from facemill.registry import FORGERY_DETECTORS
 __all__ = ["PLAIN", "Entry", "faults", "page", "read_entries", "table"]
 
 ROOT = Path(__file__).parents[1]
-PLAIN = {"efficientnet_b4", "resnet18", "resnet34", "xception"}
+PLAIN = {"efficientnet_b4", "resnet18", "resnet34", "temporal", "video_resnet", "xception"}
 """The registry's detectors that are no paper's: a backbone and a linear layer."""
 
 _INTRO = """\

@@ -242,6 +242,8 @@ FORGERY_DETECTORS: "Registry[type[ForgeryDetector]]" = Registry(
         "sia": "detectors.forgery.sia.network:SIA",
         "sola": "detectors.forgery.sola.network:SOLA",
         "spsl": "detectors.forgery.spsl.network:SPSL",
+        "temporal": "detectors.forgery.temporal:Temporal",
+        "video_resnet": "detectors.forgery.video_resnet:VideoResNet",
         "xception": "detectors.forgery.plain:Xception",
     },
     base="detectors.forgery.base:ForgeryDetector",

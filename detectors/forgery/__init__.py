@@ -7,6 +7,7 @@ loss = detectors.forgery.create_objective(detector)(output, batch, TrainingStep(
 
 from facemill.detectors.forgery.base import (
     BackboneOptions,
+    ClipOptions,
     ForgeryDetector,
     ForgeryOptions,
     ForgeryOutput,
@@ -20,6 +21,7 @@ from facemill.detectors.forgery.saved import load_model
 __all__ = [
     "BackboneOptions",
     "Classification",
+    "ClipOptions",
     "ForgeryBatch",
     "ForgeryDetector",
     "ForgeryObjective",

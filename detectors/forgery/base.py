@@ -7,7 +7,7 @@ are 0 for real and 1 for fake everywhere.
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facemill.detectors.forgery.objective import Classification, ForgeryObjective
+from facemill.errors import ConfigError
 from facemill.options import Options
 
 __all__ = [
@@ -23,11 +24,14 @@ __all__ = [
     "LUMA",
     "RGB",
     "BackboneOptions",
+    "ClipOptions",
     "ForgeryDetector",
     "ForgeryOptions",
     "ForgeryOutput",
     "InputSpec",
+    "Level",
     "Side",
+    "Spread",
 ]
 
 RGB = tuple[float, float, float]
@@ -39,16 +43,30 @@ LUMA: RGB = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class InputSpec:
-    """Input that a detector expects: square RGB crops, `(values / 255 - mean) / std`.
+    """Input that a detector expects: square RGB crops, `(values / 255 - mean) / std`, or clips of them.
 
     Attributes:
         size: side of the crop, pixels.
         mean, std: per channel, of values in 0..1.
+        clip: number of frames T of a clip; images are then [B, T, 3, H, W] here and in the detector. None for crops.
     """
 
     size: int
     mean: RGB = IMAGENET_MEAN
     std: RGB = IMAGENET_STD
+    clip: int | None = None
+
+    def check(self, images: Tensor) -> None:
+        """Refuse clips where crops are expected, crops where clips are, and clips of another length.
+
+        Raises:
+            ConfigError: if the images have another shape.
+        """
+        if (found := images.shape[1] if images.ndim == 5 else None) != self.clip:
+            wanted, given = (f"clips of {clip} frames" if clip else "single crops" for clip in (self.clip, found))
+            raise ConfigError(
+                f"The detector takes {wanted}, and these are {given}: open the dataset with clip={self.clip}."
+            )
 
     def normalise(self, images: Tensor) -> Tensor:
         """Normalise images [B, 3, H, W] in 0..1 with `mean` and `std`."""
@@ -63,20 +81,24 @@ class InputSpec:
         """Resize images [B, 3, H, W] in 0..1 to [B, 3, size, size], bilinearly with antialiasing."""
         if images.shape[-2:] == (self.size, self.size):
             return images
-        resized: Tensor = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
-        return resized.clamp(0, 1)
+        frames = images.flatten(0, -4)  # of clips; single crops stay as they are
+        resized: Tensor = F.interpolate(frames, (self.size, self.size), mode="bilinear", antialias=True)
+        return resized.clamp(0, 1).reshape(*images.shape[:-2], self.size, self.size)
 
     def preprocess(self, crops: Tensor) -> Tensor:
         """Make a detector's input, [N, 3, size, size], of RGB crops, as evaluation does.
 
         Args:
-            crops: [N, 3, H, W], uint8, or float in 0..1.
+            crops: [N, 3, H, W], uint8, or float in 0..1; clips [N, T, 3, H, W].
 
         Raises:
             ValueError: for another shape, type or range.
         """
-        if crops.ndim != 4 or crops.shape[1] != 3:
-            raise ValueError(f"Crops are [N, 3, H, W], not {list(crops.shape)}: put the channels second.")
+        clip = () if self.clip is None else (self.clip,)
+        if crops.ndim != 4 + len(clip) or crops.shape[1:-2] != (*clip, 3):
+            shape = ", ".join(map(str, ("N", *clip, 3, "H", "W")))
+            place = "second" if self.clip is None else "third"
+            raise ValueError(f"Crops are [{shape}], not {list(crops.shape)}: put the channels {place}.")
         if crops.dtype == torch.uint8:
             crops = crops.float() / 255
         elif not crops.is_floating_point() or not bool(((crops >= 0) & (crops <= 1)).all()):
@@ -100,6 +122,24 @@ class ForgeryOptions(Options):
 
     size: Side
     """Side of the square input, pixels."""
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Arguments of `FaceDataset` for the detector's samples: none for single crops."""
+        return {}
+
+
+class ClipOptions(ForgeryOptions):
+    """Options of the detectors whose samples are clips, consecutive frames of one face."""
+
+    clip: Annotated[int, Field(ge=2, le=1024)] = 16
+    """Frames of a clip."""
+    stride: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Step from each frame of a clip to the next, in frames of the video."""
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        return {"clip": self.clip, "stride": self.stride}
 
 
 class BackboneOptions(ForgeryOptions):
@@ -181,7 +221,8 @@ class ForgeryDetector(nn.Module, ABC):
         """Classify crops.
 
         Args:
-            images: [B, 3, H, W], normalised as `input_spec` says; H and W may differ from its size.
+            images: [B, 3, H, W], or clips [B, T, 3, H, W], normalised as `input_spec` says; H and W may differ from its
+                size.
         """
 
     @property
@@ -190,15 +231,18 @@ class ForgeryDetector(nn.Module, ABC):
         """The module whose output Grad-CAM uses: usually the last with spatial extent."""
 
     def cam_map(self, output: Tensor) -> Tensor:
-        """Output of `cam_layer`, or its gradient, as [B, C, h, w]; overridden where it has another layout."""
+        """Output of `cam_layer`, or its gradient, as [B, C, h, w]; overridden where it has another layout.
+
+        Of clips [B T, C, h, w], or [B, C, t, h, w] with any number of steps t.
+        """
         return output
 
     def preprocess(self, crops: Tensor) -> Tensor:
-        """Make the input of crops [N, 3, H, W], uint8 or float in 0..1: see `InputSpec.preprocess`."""
+        """Make the input of crops [N, 3, H, W] or clips [N, T, 3, H, W]: see `InputSpec.preprocess`."""
         return self.input_spec.preprocess(crops)
 
     def explain(self, images: Tensor) -> dict[str, Tensor]:
-        """The detector's own heat maps by name: each [B, h, w], of any range and size.
+        """The detector's own heat maps by name: each [B, h, w], of clips [B, T, h, w], of any range and size.
 
         Called in eval mode, without gradients. Empty if the paper shows none (Grad-CAM is separate).
         """

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facemill.detectors.forgery.base import ForgeryDetector
+from facemill.detectors.forgery.base import ForgeryDetector, InputSpec
 from facemill.errors import ConfigError, DetectorError
 
 __all__ = ["FORMATS", "export_detector", "is_exported"]
@@ -37,6 +37,8 @@ class _Exported(nn.Module):
 def export_detector(detector: ForgeryDetector, suffix: str, about: dict[str, Any]) -> bytes:
     """Export a detector; its input `crops` is uint8 [B, 3, size, size], RGB, for any B, and its output log-odds [B].
 
+    The input of a detector of clips is [B, T, 3, size, size].
+
     The file's log-odds of random crops, in batches of other sizes than that of its making, are compared with the
     detector's.
 
@@ -51,7 +53,7 @@ def export_detector(detector: ForgeryDetector, suffix: str, about: dict[str, Any
     """
     if suffix not in FORMATS:
         raise ConfigError(f"There is no export to {suffix or 'a file without a suffix'}: use {' or '.join(FORMATS)}.")
-    module, crops = _Exported(detector).eval(), _random_crops(detector.input_spec.size, 2)
+    module, crops = _Exported(detector).eval(), _random_crops(detector.input_spec, 2)
     try:
         with warnings.catch_warnings():  # torch's own, about its internals
             warnings.simplefilter("ignore")
@@ -66,7 +68,7 @@ def export_detector(detector: ForgeryDetector, suffix: str, about: dict[str, Any
             f"The detector cannot be exported to {suffix} ({type(error).__name__}: {reason})."
         ) from error
     for count in (1, 3):
-        crops = _random_crops(detector.input_spec.size, count)
+        crops = _random_crops(detector.input_spec, count)
         with torch.no_grad():
             expected = module(crops)
         if not torch.allclose(found := run(crops), expected, rtol=_TOLERANCE, atol=_TOLERANCE):
@@ -80,9 +82,10 @@ def is_exported(path: Path) -> bool:
     return path.suffix in FORMATS and b'"facemill": "' in path.read_bytes()
 
 
-def _random_crops(size: int, count: int) -> Tensor:
+def _random_crops(spec: InputSpec, count: int) -> Tensor:
     generator = torch.Generator().manual_seed(count)
-    return torch.randint(256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+    shape = (count, 3, spec.size, spec.size) if spec.clip is None else (count, spec.clip, 3, spec.size, spec.size)
+    return torch.randint(256, shape, dtype=torch.uint8, generator=generator)
 
 
 Run = Callable[[Tensor], Tensor]

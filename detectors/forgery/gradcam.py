@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from facemill.detectors.forgery.base import ForgeryDetector
 
@@ -12,7 +13,9 @@ __all__ = ["explanations", "grad_cam"]
 
 
 def explanations(detector: ForgeryDetector, images: Tensor) -> dict[str, Tensor]:
-    """All maps of a detector by name, each [B, h, w]: Grad-CAM, and its own (see `ForgeryDetector.explain`).
+    """All maps of a detector by name: Grad-CAM, and its own (see `ForgeryDetector.explain`).
+
+    Each is [B, h, w], of clips [B, T, h, w].
 
     Args:
         detector: in eval mode.
@@ -32,9 +35,11 @@ def grad_cam(detector: ForgeryDetector, images: Tensor) -> Tensor:
     Args:
         images: [B, 3, H, W], normalised as `detector.input_spec` says, on the detector's device.
 
+    Of clips [B, T, 3, H, W], each frame has a map, interpolated if the layer has fewer steps than frames.
+
     Returns:
-        float32 [B, h, w] of the layer's h x w cells, with a maximum of 1 in each image; all 0 if there is
-        no evidence for fake.
+        float32 [B, h, w], of clips [B, T, h, w], of the layer's h x w cells, with a maximum of 1 in each sample; all 0
+        if there is no evidence for fake.
     """
     kept: list[Tensor] = []
     handle = detector.cam_layer.register_forward_hook(lambda _layer, _inputs, output: kept.append(output))
@@ -46,9 +51,12 @@ def grad_cam(detector: ForgeryDetector, images: Tensor) -> Tensor:
     finally:
         handle.remove()
     features, gradient = (detector.cam_map(values.detach().float()) for values in (kept[-1], gradient))
-    weights = gradient.mean((2, 3), keepdim=True)
+    weights = gradient.mean(tuple(range(2, gradient.ndim)), keepdim=True)
     maps = (weights * features).sum(1).relu()
-    peak = maps.amax((1, 2), keepdim=True)
+    if (clip := detector.input_spec.clip) is not None:
+        steps = maps.reshape(len(images), 1, -1, *maps.shape[-2:])
+        maps = F.interpolate(steps, (clip, *maps.shape[-2:]), mode="trilinear")[:, 0]
+    peak = maps.amax(tuple(range(1, maps.ndim)), keepdim=True)
     return torch.where(peak > 0, maps / peak, torch.zeros_like(maps))
 
 

@@ -130,7 +130,7 @@ def load_detector(saved: SavedModel, weights: Path) -> ForgeryDetector:
 
 
 def _values(spec: InputSpec) -> tuple[float, ...]:
-    return (spec.size, *spec.mean, *spec.std)
+    return (spec.size, *spec.mean, *spec.std, spec.clip or 1)
 
 
 def _read(run: Path) -> SavedModel:

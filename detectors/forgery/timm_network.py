@@ -144,7 +144,9 @@ def _adapt(network: nn.Module, options: TimmOptions) -> None:
 
 def _create(options: TimmOptions) -> Any:
     """The network without its classifier; those of a fixed size are made for the options' size."""
-    name, fixed = options.backbone, timm.get_pretrained_cfg(options.backbone)
+    name = options.backbone
+    check_name(name)
+    fixed = timm.get_pretrained_cfg(name)
     shape: dict[str, Any] = {"img_size": options.size} if fixed and fixed.fixed_input_size else {}
     common: dict[str, Any] = {"pretrained": options.pretrained, "weights": options.weights, "num_classes": 0}
     try:

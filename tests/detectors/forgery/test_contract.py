@@ -32,7 +32,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "sia": {"backbone": "tinynet_e", "size": 64},
     "sola": {"size": 64, "patch": 8, "width": 8},
     "spsl": {"size": 64, "backbone": "tinynet_e", "drop": ()},
+    "temporal": {"size": 64, "backbone": "tinynet_e", "clip": 3},
     "timm/test_vit": {"size": 64, "pretrained": False, "tuning": "lora", "rank": 2},
+    "video_resnet": {"size": 32, "clip": 4},
     "xception": {"size": 64},
 }
 """Options that make a detector small enough; every detector needs an entry."""
@@ -74,20 +76,29 @@ def trained(name: str) -> ForgeryDetector:
 
 def images_of(detector: ForgeryDetector, count: int, seed: int = 1) -> Tensor:
     """Blobs and noise in the detector's range."""
-    side = detector.input_spec.size
+    side, clip = detector.input_spec.size, clip_of(detector)
+    frames = count * int(np.prod(clip))
     generator = torch.Generator().manual_seed(seed)
-    blobs = torch.nn.functional.interpolate(torch.rand(count, 3, 6, 6, generator=generator), (side, side))
-    return detector.input_spec.normalise(0.8 * blobs + 0.2 * torch.rand(count, 3, side, side, generator=generator))
+    blobs = torch.nn.functional.interpolate(torch.rand(frames, 3, 6, 6, generator=generator), (side, side))
+    images = 0.8 * blobs + 0.2 * torch.rand(frames, 3, side, side, generator=generator)
+    return detector.input_spec.normalise(images.reshape(count, *clip, 3, side, side))
+
+
+def clip_of(detector: ForgeryDetector) -> tuple[int, ...]:
+    """The dimension of time that its samples have, if any."""
+    return () if detector.input_spec.clip is None else (detector.input_spec.clip,)
 
 
 def batch_of(detector: ForgeryDetector, labels: list[float], *, masks: bool = True) -> ForgeryBatch:
     images, target = images_of(detector, len(labels)), torch.tensor(labels, dtype=torch.float32)
     if not masks:
         return ForgeryBatch(image=images, label=target)
-    forged = torch.zeros(len(labels), 1, *images.shape[2:])
-    forged[:, :, 16:40, 10:50] = 1
-    forged *= (target > 0)[:, None, None, None]
-    return ForgeryBatch(image=images, label=target, mask=forged, has_mask=torch.ones(len(labels), dtype=torch.bool))
+    clip = clip_of(detector)
+    forged = torch.zeros(len(labels), *clip, 1, *images.shape[-2:])
+    forged[..., 16:40, 10:50] = 1
+    forged[target == 0] = 0
+    known = torch.ones(len(labels), *clip, dtype=torch.bool)
+    return ForgeryBatch(image=images, label=target, mask=forged, has_mask=known)
 
 
 def logits_of(detector: ForgeryDetector, images: Tensor) -> Tensor:
@@ -99,7 +110,8 @@ def logits_of(detector: ForgeryDetector, images: Tensor) -> Tensor:
 def test_the_paper_s_own_size_goes_through(name: str) -> None:
     with torch.device("meta"):
         detector = create(name).eval()
-        output = detector(torch.empty(2, 3, detector.input_spec.size, detector.input_spec.size))
+        side = detector.input_spec.size
+        output = detector(torch.empty(2, *clip_of(detector), 3, side, side))
     assert output.logit.shape == (2,)
 
 
@@ -182,7 +194,7 @@ def test_it_exports_to_onnx_for_any_batch_size(name: str) -> None:
     model = onnxruntime.InferenceSession(export_detector(detector, ".onnx", {}), providers=["CPUExecutionProvider"])
     side = detector.input_spec.size
     for count in (1, 5):
-        crops = torch.randint(256, (count, 3, side, side), dtype=torch.uint8)
+        crops = torch.randint(256, (count, *clip_of(detector), 3, side, side), dtype=torch.uint8)
         [logit] = model.run(["log_odds"], {"crops": crops.numpy()})
         np.testing.assert_allclose(logit, logits_of(detector, detector.preprocess(crops)).numpy(), rtol=1e-3, atol=1e-3)
 
@@ -193,8 +205,8 @@ def test_pictures_have_one_map_per_image(name: str) -> None:
     with torch.no_grad():
         maps = trained(name).explain(images)
     for picture in (*maps.values(), grad_cam(trained(name), images)):
-        assert picture.ndim == 3
-        assert len(picture) == 2
+        assert picture.ndim == 3 + len(clip_of(trained(name)))
+        assert picture.shape[:-2] == (2, *clip_of(trained(name)))
         assert torch.isfinite(picture).all()
 
 
@@ -213,13 +225,15 @@ def test_unknown_options_and_wrong_values_are_refused(name: str) -> None:
         create(name, sise=64)
     with pytest.raises(ConfigError, match=f"Option 'size' of {name} is invalid"):
         create(name, size=0)
+    if not hasattr(options_of(name), "backbone"):
+        return
     with pytest.raises(ConfigError, match="timm has no network 'resnet1000'"):
         create(name, backbone="resnet1000")
     with pytest.raises(ConfigError, match=r"timm has no weights 'in22k' of resnet18: choose others \(resnet18\.a1"):
         create(name, backbone="resnet18.in22k")
 
 
-@registered
+@pytest.mark.parametrize("name", [name for name in FORGERY_DETECTORS if hasattr(options_of(name), "backbone")])
 def test_pretrained_weights_are_of_imagenet_alone(name: str) -> None:
     """The tag says so: more data, as in `ns_jft_in1k` or `fb_swsl_ig1b_ft_in1k`, would come before its last part."""
     backbone = options_of(name).backbone

@@ -96,3 +96,61 @@ def test_a_pooled_linear_head_gives_the_class_activation_map():
     expected = (features * detector.classifier.weight[0, :, None, None]).sum(1)
     assert expected.max() > 0
     assert torch.allclose(maps, expected / expected.amax((1, 2), keepdim=True), atol=1e-5)
+
+
+class TinyOfClips(Tiny):
+    """`Tiny` on each frame of a clip of three; the logit is the sum of those of its frames."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input_spec = InputSpec(6, clip=3)
+
+    def forward(self, images: Tensor) -> ForgeryOutput:
+        return ForgeryOutput(super().forward(images.flatten(0, 1)).logit.reshape(-1, 3).sum(1))
+
+
+class TinyIn3D(TinyOfClips):
+    """The same, of the first frame and the last one, as two steps of a map in time."""
+
+    def forward(self, images: Tensor) -> ForgeryOutput:
+        self.steps = torch.stack([self.features(images[:, t]) for t in (0, 2)], 2)
+        squares = self.cam_layer(self.steps).square().mean((2, 3, 4))
+        return ForgeryOutput((squares * squares.new_tensor(self.weights)).sum(1))
+
+    @property
+    def cam_layer(self) -> nn.Module:
+        return self.frozen3d
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen3d = nn.Identity()
+
+
+def test_each_frame_of_a_clip_has_a_map_and_a_clip_one_maximum(images):
+    torch.manual_seed(0)
+    detector = TinyOfClips()
+    clips = torch.stack([images, 0.5 * images, 2 * images], 1)
+    maps = grad_cam(detector, clips)
+    assert maps.shape == (4, 3, 3, 3)
+    assert maps.amax((1, 2, 3)).tolist() == pytest.approx([1] * 4)
+    for t in range(3):
+        alone = grad_cam(_single(detector), clips[:, t])
+        torch.testing.assert_close(maps[:, t] / maps[:, t].amax((1, 2), keepdim=True), alone)
+
+
+def _single(detector: Tiny) -> Tiny:
+    single = Tiny()
+    single.load_state_dict(detector.state_dict())
+    return single
+
+
+def test_a_map_with_fewer_steps_than_frames_is_interpolated_over_time(images):
+    torch.manual_seed(0)
+    detector = TinyIn3D()
+    maps = grad_cam(detector, torch.stack([images, images, 2 * images], 1))
+    assert maps.shape == (4, 3, 3, 3)
+    torch.testing.assert_close(maps[:, 1] * 2, maps[:, 0] + maps[:, 2])
+    features = detector.steps.detach()
+    weights = (2 * features * features.new_tensor(detector.weights)[None, :, None, None, None]).mean((2, 3, 4))
+    expected = (features * weights[:, :, None, None, None]).sum(1).relu()  # of both steps, [B, 2, h, w]
+    torch.testing.assert_close(maps[:, [0, 2]], expected / expected.amax((1, 2, 3), keepdim=True))
