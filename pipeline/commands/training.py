@@ -164,7 +164,8 @@ def export_model(
 ) -> None:
     """Export a trained detector as one file for other programs: ONNX, or a program of `torch.export`.
 
-    Input: `crops`, uint8 [B, 3, SIDE, SIDE], RGB, framed as the run's training data. Output: log-odds of fake [B].
+    Input: `crops`, uint8 [B, 3, SIDE, SIDE], RGB, framed as the run's training data, or clips [B, T, 3, SIDE, SIDE].
+    Output: log-odds of fake [B].
     Side, framing and version are in the file's metadata. The file's scores are compared with the detector's.
     """
     from facemill.detectors.forgery.exported import export_detector, is_exported
@@ -175,7 +176,9 @@ def export_model(
     about = describe_model(run)
     detector = load_model(run)
     write_atomically(out, export_detector(detector, out.suffix, about))
-    echo(f"{about['detector']}: uint8 crops [B, 3, {detector.input_spec.size}, {detector.input_spec.size}] -> {out}")
+    size, clip = detector.input_spec.size, detector.input_spec.clip
+    shape = ", ".join(map(str, ("B", *([] if clip is None else [clip]), 3, size, size)))
+    echo(f"{about['detector']}: uint8 crops [{shape}] -> {out}")
 
 
 def _print_rates(found: "list[RateLoss]") -> None:
@@ -215,7 +218,7 @@ def explain(
         echo(f"Note: {change}", err=True)
     for folder, name in zip(data, names, strict=True):
         into = out / name if len(data) > 1 else out
-        faces = FaceDataset(folder, split)
+        faces = FaceDataset(folder, split, **detector.options.sampling)
         for sheet in draw_explanations(detector, faces, into, rows=samples, seed=seed, device=resolve_device(device)):
             echo(f"contact sheet -> {sheet}")
 

@@ -127,7 +127,7 @@ class TrainSettings(Settings):
     epochs: Positive = 10
     """Passes over the training split."""
     batch: Positive = 32
-    """Crops per step, summed over all devices, before accumulation."""
+    """Crops per step, or clips for a detector of clips, summed over all devices, before accumulation."""
     accumulate: Positive = 1
     """Steps whose gradients are averaged before each weight update."""
     objective: ObjectiveSettings = ObjectiveSettings()

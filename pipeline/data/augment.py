@@ -33,6 +33,8 @@ MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
 class Augmentation(nn.Module):
     """JPEG compression, noise, blur, flip, colour and affine changes, with random choice and amount per sample.
 
+    The frames of a clip are changed alike; only noise is each frame's own, as a camera's is.
+
     Random numbers depend on seed, epoch, step and rank alone, so that there is no state to save.
 
     Args:
@@ -57,20 +59,27 @@ class Augmentation(nn.Module):
 
         Args:
             batch: images float [B, 3, H, W], RGB in 0..1; masks float [B, 1, H, W], transformed like the images, with
-                nearest-pixel sampling; landmarks [B, 5, 2], pixels of the images.
+                nearest-pixel sampling; landmarks [B, 5, 2], pixels of the images. Of clips, all have a second dimension
+                T.
         """
         rng = self.generator(epoch, step)
+        clip = batch.images.shape[1:-3]  # [T], or none of single crops
+        moved = batch.keys() & {"image", "mask", "xray", "landmarks"}
+        for name in moved:
+            batch[name] = batch[name].flatten(0, len(clip))
         # Coordinates and colours need more precision than bf16.
         with torch.autocast(batch.images.device.type, enabled=False):
-            batch["image"] = self._degrade(batch.images, rng)
+            batch["image"] = self._degrade(batch.images, batch.size, rng)
             self._mirror(batch, rng)
-            batch["image"] = self._recolour(batch.images, rng)
+            batch["image"] = self._recolour(batch.images, batch.size, rng)
             self._move(batch, rng)
+            for name in moved:
+                batch[name] = batch[name].reshape(-1, *clip, *batch[name].shape[1:])
             for number, transform in enumerate(self._more, OWN):
                 transform(batch, self.generator(epoch, step, number))
 
-    def _degrade(self, images: Tensor, rng: np.random.Generator) -> Tensor:
-        s, count = self.settings, len(images)
+    def _degrade(self, images: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+        s = self.settings
         low, high = s.jpeg_quality
         images = _change(images, rng.random(count) < s.jpeg, rng.integers(low, high, count, endpoint=True), _jpeg)
         # Generated on the images' device: on the CPU, millions of normals per batch would take longer than the rest.
@@ -84,11 +93,14 @@ class Augmentation(nn.Module):
         side = 2 * int(np.ceil(3 * s.blur_sigma[1])) + 1
         blurred, sigma = rng.random(count) < s.blur, rng.uniform(*s.blur_sigma, count)
         # On the CPU, since kornia reads them to check that they are positive.
-        sigmas = torch.from_numpy(sigma[blurred]).to(images.dtype)[:, None].expand(-1, 2)
+        sigmas = (
+            torch.from_numpy(np.repeat(sigma[blurred], len(images) // count)).to(images.dtype)[:, None].expand(-1, 2)
+        )
         return _change(images.clamp(0, 1), blurred, sigma, lambda x, _: gaussian_blur2d(x, side, sigmas))
 
     def _mirror(self, batch: ForgeryBatch, rng: np.random.Generator) -> None:
-        mirrored = torch.from_numpy(rng.random(batch.size) < self.settings.flip)
+        chosen = rng.random(batch.size) < self.settings.flip
+        mirrored = torch.from_numpy(np.repeat(chosen, len(batch.images) // batch.size))
         mirrored = mirrored.to(batch.images.device, non_blocking=True)
         for name in batch.keys() & {"image", "mask", "xray"}:
             batch[name] = torch.where(mirrored[:, None, None, None], batch[name].flip(-1), batch[name])
@@ -98,8 +110,8 @@ class Augmentation(nn.Module):
             flipped = torch.stack([batch.images.shape[-1] - x, y], -1)
             batch["landmarks"] = torch.where(mirrored[:, None, None], flipped, points)
 
-    def _recolour(self, images: Tensor, rng: np.random.Generator) -> Tensor:
-        s, count = self.settings, len(images)
+    def _recolour(self, images: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+        s = self.settings
         changed = rng.random(count) < s.colour
         kind = (rng.random(count) * (3 if s.pca else 2)).astype(int)
         light = _about_zero(rng, count, s.brightness, s.contrast)
@@ -112,7 +124,7 @@ class Augmentation(nn.Module):
         return _change(images, gray, gray, lambda x, _: rgb_to_grayscale(x).expand_as(x))
 
     def _move(self, batch: ForgeryBatch, rng: np.random.Generator) -> None:
-        s, (count, _, height, width) = self.settings, batch.images.shape
+        s, count, (height, width) = self.settings, batch.size, batch.images.shape[-2:]
         chosen = rng.random(count) < s.affine
         # Columns: shift in x and y, scale, degrees.
         numbers = _about_zero(rng, count, s.shift * width, s.shift * height, s.scale, s.rotate)
@@ -153,9 +165,10 @@ def _about_zero(rng: np.random.Generator, count: int, *largest: float) -> Number
 
 
 def _change(images: Tensor, chosen: NDArray[np.bool_], numbers: NDArray[np.generic], change: Change) -> Tensor:
-    """Apply `change` to the chosen images of a batch, with their rows of `numbers`."""
+    """Apply `change` to the chosen samples of a batch, with their rows of `numbers`; `images` are of all frames."""
     if not chosen.any():
         return images
+    chosen, numbers = (np.repeat(values, len(images) // len(chosen), axis=0) for values in (chosen, numbers))
     where = torch.from_numpy(np.flatnonzero(chosen)).to(images.device, non_blocking=True)
     drawn = torch.from_numpy(numbers[chosen]).to(images.device, images.dtype, non_blocking=True)
     return images.index_copy(0, where, change(images[where], drawn))

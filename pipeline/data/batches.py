@@ -22,12 +22,17 @@ def prepare(
         epoch, step: with the augmentation's seed, determine augmentation and mixup.
 
     Returns:
-        the same fields, in a new batch: images [B, 3, size, size] and masks [B, 1, size, size] of `spec.size`. If
+        the same fields, in a new batch: images [B, 3, size, size] and masks [B, 1, size, size] of `spec.size`, of clips
+        [B, T, 3, size, size] and [B, T, 1, size, size], which are augmented alike in all of their frames. If
         crops have another size, images are resized bilinearly with antialiasing, and masks to the nearest pixel, so
         that they stay 0 or 1; landmarks are scaled, and follow the augmentation. With `mixup`, each sample's image,
         mask and label are mixed with another's by one ratio per batch: labels and masks are then soft, and all other
         fields are those of the first.
+
+    Raises:
+        ConfigError: for clips instead of crops, crops instead of clips, or clips of another length.
     """
+    spec.check(raw.images)
     batch = raw.replace(image=raw.images.float() / 255, label=raw.labels.float())
     if raw.masks is not None:
         batch["mask"] = (raw.masks > 127).float()
@@ -55,6 +60,8 @@ def _resize(batch: ForgeryBatch, spec: InputSpec) -> None:
         batch["landmarks"] = batch["landmarks"] * (spec.size / batch.images.shape[-1])
     batch["image"] = spec.resize(batch.images)
     if batch.masks is not None:
-        batch["mask"] = F.interpolate(batch.masks, (spec.size, spec.size), mode="nearest-exact")
+        frames = batch.masks.flatten(0, -4)  # of clips; single crops stay as they are
+        resized = F.interpolate(frames, (spec.size, spec.size), mode="nearest-exact")
+        batch["mask"] = resized.reshape(*batch.masks.shape[:-2], spec.size, spec.size)
     if "xray" in batch:
         batch["xray"] = spec.resize(batch["xray"])

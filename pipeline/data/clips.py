@@ -9,12 +9,15 @@ from facemill.pipeline.data.fields import numbered
 
 __all__ = ["find_clips"]
 
+_TRACK = ("dataset", "video_id", "track_id", "label")
+
 
 def find_clips(samples: pa.Table, clip: int, stride: int = 1) -> NDArray[np.int64]:
     """Rows of each clip, [N, clip], in the order of the first frames' rows; no crop is in two clips.
 
     The frames of a clip are of one track of one video, and `stride` frames apart, with none missing. Since tracks never
-    cross a cut, neither do clips. Each track is divided from its first frame on.
+    cross a cut, neither do clips. They have one label: in a fake that is forged in some frames only, and whose other
+    frames are kept, no clip has both. Each track is divided from its first frame on.
 
     Args:
         samples: rows of samples.parquet.
@@ -27,7 +30,7 @@ def find_clips(samples: pa.Table, clip: int, stride: int = 1) -> NDArray[np.int6
         raise ConfigError(f"A clip of {clip} frames that are {stride} apart is not possible: use 1 or more.")
     frame = samples["frame_index"].to_numpy().astype(np.int64)
     # Tracks are so far apart on one axis that no clip reaches from one to the next.
-    place = numbered(samples, "dataset", "video_id", "track_id") * (frame.max(initial=0) + clip * stride + 1) + frame
+    place = numbered(samples, *_TRACK) * (frame.max(initial=0) + clip * stride + 1) + frame
     order = np.argsort(place, kind="stable")
     place = place[order]
     positions = np.stack([np.searchsorted(place, place + step * stride) for step in range(clip)], 1)  # [rows, clip]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
@@ -42,12 +43,15 @@ class FaceDataset(Dataset[Sample]):
         transform: called with each image, uint8 [3, S, S], like torchvision's transforms; its result replaces the
             image. No other field is transformed. With `clip`, called with all images of a clip, [T, 3, S, S].
         clip: number of consecutive frames T: samples are clips of one track, [T, ...] in all fields but `label` and
-            `index`. Each frame has its own affine. None for single crops.
+            `index`. The crops of a clip have one affine if the dataset was built with `crop.steady`, and otherwise each
+            its own. None for single crops.
         stride: with `clip`, use every n-th frame of the video.
 
     Attributes:
         samples: the rows of samples.parquet that are used; row i describes `self[i]`, or the first frame of that clip.
         labels: int64 [N], 0 real, 1 fake.
+        crops: the rows of samples.parquet of all crops of the split that are used.
+        rows: int64 [N, T], the rows of `crops` that each sample consists of; T is 1 for single crops.
         unused: number of crops that are in no clip.
         categories: for each field that is text, the words that its codes stand for.
 
@@ -76,11 +80,18 @@ class FaceDataset(Dataset[Sample]):
         self._reader = ImageReader(self._split, images_of(self._split, fields))
         self._values, self.categories = values_of(self._split, fields)
         self._transform = transform
-        self._clips = None if clip is None else find_clips(self._split.samples, clip, stride)
-        self.samples, self.labels, self.unused = self._split.samples, self._split.labels, 0
-        if self._clips is not None:
-            self.unused = len(self.labels) - self._clips.size
-            self.samples, self.labels = self.samples.take(self._clips[:, 0]), self.labels[self._clips[:, 0]]
+        self.crops = self._split.samples
+        self._single = clip is None
+        self.rows = np.arange(len(self._split))[:, None] if clip is None else find_clips(self.crops, clip, stride)
+        self.samples = self.crops if self._single else self.crops.take(self.rows[:, 0])
+        self.labels = self._split.labels[self.rows[:, 0]]
+        self.unused = len(self.crops) - self.rows.size
+
+    def divided(self) -> tuple[pa.Table, pa.Table]:
+        """The rows of `crops` that samples consist of, and those that are in no clip."""
+        used = np.zeros(len(self.crops), bool)
+        used[self.rows] = True
+        return self.crops.filter(pa.array(used)), self.crops.filter(pa.array(~used))
 
     def pairs(self) -> NDArray[np.int64]:
         """Indices of each fake crop's real counterpart, of the same face and frame, and of the fake, [P, 2]."""
@@ -111,9 +122,9 @@ class FaceDataset(Dataset[Sample]):
         if not 0 <= index < len(self):
             raise IndexError(f"There is no sample {index}: the dataset has {len(self)}.")
         label = {"label": int(self.labels[index]), "index": index}
-        if self._clips is None:
-            return {**self._crop(index), **label}
-        crops = [self._crop(row) for row in self._clips[index].tolist()]
+        crops = [self._crop(row) for row in self.rows[index].tolist()]
+        if self._single:
+            return {**crops[0], **label}
         return {**{name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}, **label}
 
     def _crop(self, row: int) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """The batches of a training run: both splits, distributed to the ranks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class TrainingData:
             the samples of validation are those of training.
         workers: DataLoader processes per split.
         fields: of the training samples, besides image, label and index.
+        sampling: arguments of `FaceDataset` for clips; none for single crops.
         rank, world: rank of this process in a distributed run, and number of ranks.
 
     Attributes:
@@ -57,6 +58,7 @@ class TrainingData:
         workers: int = 0,
         seed: int = 0,
         fields: Sequence[str] = (MASK,),
+        sampling: Mapping[str, Any] | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -66,10 +68,10 @@ class TrainingData:
         size, balance = s.batch, s.balance
         if s.forgeries != "none":
             size, balance, fields = s.batch // 2, "none", fields_to_read(fields, s.forgeries)
-        self.train = FaceDataset(
-            roots, "train", frames=s.frames, every=s.every, seed=seed, rows=used_rows(s, "train"), fields=fields
-        )
-        again: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": seed} if s.overfit else {}
+        clips = sampling or {}
+        part: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": seed, **clips}
+        self.train = FaceDataset(roots, "train", rows=used_rows(s, "train"), fields=fields, **part)
+        again = part if s.overfit else clips
         self.val = FaceDataset(roots, "train" if s.overfit else "val", rows=used_rows(s, "val"), fields=(), **again)
         chosen = _choose(self.train.labels, s, seed)
         labels = self.train.labels[chosen]

@@ -18,6 +18,7 @@ index: the sample's row in the dataset's `samples`.
 mask: uint8 [1, S, S], 255 where forged. If requested, as the following.
 has_mask: whether the mask is known: true for reals, false for a fake without one.
 Others: see `facemill.pipeline.data.fields`.
+Of a clip, all fields but label and index are stacked over its frames: image [T, 3, S, S], has_mask [T] and so on.
 """
 
 

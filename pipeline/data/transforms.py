@@ -18,6 +18,7 @@ class Transform(Configurable, ABC):
         """Replace fields of a batch; their tensors must not be modified in place.
 
         Args:
-            batch: images float [B, 3, H, W], RGB in 0..1; masks float [B, 1, H, W], if loaded.
+            batch: images float [B, 3, H, W], RGB in 0..1; masks float [B, 1, H, W], if loaded. Of clips
+                [B, T, 3, H, W] and [B, T, 1, H, W].
             rng: seeded for this step and rank; a resumed run repeats its numbers.
         """

@@ -20,11 +20,12 @@ UNSCORED = pa.schema(_COLUMNS)
 """A row for each video of which something could not be scored: how many frames, and whether all of it."""
 
 
-def find_unscored(folder: Path, split: str, samples: pa.Table) -> pa.Table:
-    """List the videos of a built dataset's split that have no sample, or frames that failed.
+def find_unscored(folder: Path, split: str, samples: pa.Table, left: pa.Table | None = None) -> pa.Table:
+    """List the videos of a built dataset's split that have no sample, or frames that failed or are in no clip.
 
     Args:
         samples: the rows of samples.parquet that are scored.
+        left: those that are not, since they are in no clip.
 
     Returns:
         a table with schema `UNSCORED`; empty for a dataset without a list of videos.
@@ -38,14 +39,17 @@ def find_unscored(folder: Path, split: str, samples: pa.Table) -> pa.Table:
         videos = conform(pq.read_table(folder / VIDEOS_FILE), VIDEOS).filter(pc.field("split") == split)
     whole = pc.invert(pc.is_in(videos["video_id"], value_set=samples["video_id"].unique()))
     table = videos.select(list(_NAMES)).append_column("whole", whole)
-    lost = pa.table({"video_id": pa.array([], pa.string()), "frames": pa.array([], pa.int64())})
+    none: Any = pa.schema({name: _COLUMNS[name] for name in ("video_id", "frames")})
+    lost = [none.empty_table()]
+    if left is not None:
+        lost.append(left.select(["video_id"]).append_column("frames", pa.repeat(1, len(left))).cast(none))
     if (folder / FAILURES_FILE).is_file():
         with damage_told(folder / FAILURES_FILE):
             failures = conform(pq.read_table(folder / FAILURES_FILE), FAILURES)
-        counts = failures.group_by("video_id", use_threads=False).aggregate([("frames", "sum")])
-        lost = counts.select(["video_id", "frames_sum"]).rename_columns(["video_id", "frames"])
-    rows: Any = pc.index_in(table["video_id"], value_set=lost["video_id"].combine_chunks())
-    frames: Any = lost["frames"].combine_chunks().take(rows.combine_chunks()).fill_null(0)
+        lost.append(failures.select(none.names).cast(none))
+    counts = pa.concat_tables(lost).group_by("video_id", use_threads=False).aggregate([("frames", "sum")])
+    rows: Any = pc.index_in(table["video_id"], value_set=counts["video_id"].combine_chunks())
+    frames: Any = counts["frames_sum"].combine_chunks().take(rows.combine_chunks()).fill_null(0)
     table = table.append_column("frames", frames).select(UNSCORED.names).cast(UNSCORED)
     return only_unscored(table)
 
@@ -75,11 +79,16 @@ def only_unscored(videos: pa.Table) -> pa.Table:
     return videos.filter(pc.field("whole") | (pc.field("frames") > 0))
 
 
-def describe_unscored(unscored: pa.Table) -> Iterator[str]:
-    """Yield a sentence about the videos that could not be scored, if there are any."""
+def describe_unscored(unscored: pa.Table, in_no_clip: int = 0) -> Iterator[str]:
+    """Yield a sentence about the videos that could not be scored, and one about crops that are in no clip, if any."""
     missing: list[Any] = unscored.filter(pc.field("whole"))["video_id"].to_pylist()
     if missing:
         yield (
             f"{len(missing)} videos could not be scored, {min(missing)} among them: they are in no metric. "
             "`facemill inspect` says why."
+        )
+    if in_no_clip:
+        yield (
+            f"{in_no_clip} crops are in no clip of the detector's length and could not be scored: they are in no "
+            "metric. Build with sample.strategy=runs, and runs of a multiple of that length."
         )

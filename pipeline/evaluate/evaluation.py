@@ -101,10 +101,10 @@ def evaluate(
             chosen on the validation splits of `data`.
         video_score: how a video's score is made of its frames' scores: see `score_videos`.
         calibrated: divide the log-odds by the temperature that fits the run's validation scores best.
-        batch: crops per forward pass.
+        batch: crops, or clips, per forward pass.
         device: `auto`, `cpu` or `cuda`.
         workers: data-loading workers; None to choose by the number of cores.
-        on_progress: called with the number of crops just scored, and the total number.
+        on_progress: called with the number of crops or clips just scored, and the total number.
 
     Raises:
         ConfigError: if the run is missing or unfinished, a dataset or sample is given twice, a corruption is unknown,
@@ -117,14 +117,17 @@ def evaluate(
     check_aggregate(video_score)
     seeds = seed_runs(run) or [run]
     chosen = resolve_device(device)
-    datasets = [FaceDataset(folder, split, fields=()) for folder in data]
+    loaded = [load_run(seed, chosen) for seed in seeds]
+    (first, config), *_ = loaded
+    sampling = first.options.sampling
+    datasets = [FaceDataset(folder, split, fields=(), **sampling) for folder in data]
     _refuse_shared_samples(data, datasets)
     names = LEVELS if robustness is True else robustness or ()
     conditions = [None, *all_corruptions(names)]
-    masked = [FaceDataset(folder, split) for folder in data] if localisation else []
-    total = len(seeds) * sum(faces.samples.num_rows for faces in (*datasets * len(conditions), *masked))
+    masked = [FaceDataset(folder, split, **sampling) for folder in data] if localisation else []
+    total = len(seeds) * sum(len(faces) for faces in (*datasets * len(conditions), *masked))
     unscored = pa.concat_tables(
-        find_unscored(folder, split, faces.samples) for folder, faces in zip(data, datasets, strict=True)
+        find_unscored(folder, split, *faces.divided()) for folder, faces in zip(data, datasets, strict=True)
     )
 
     def count(crops: int) -> None:
@@ -144,8 +147,7 @@ def evaluate(
     workers = default_workers(1) if workers is None else workers
     loading: dict[str, Any] = {"device": chosen, "batch": batch, "workers": workers}
     tables, thresholds, temperatures, located = [], [], [], []
-    for seed in seeds:
-        detector, config = load_run(seed, chosen)
+    for seed, (detector, _) in zip(seeds, loaded, strict=True):
         scores = pa.concat_tables(score(detector, faces, condition) for faces in datasets for condition in conditions)
         calibration = read_calibration(seed / VALIDATION_FILE, video_score, calibrated=calibrated)
         if localisation:
@@ -159,7 +161,8 @@ def evaluate(
     if trained_on is not None:
         known = find_known(pa.concat_tables([read_part(folder, split).contents for folder in data]), trained_on)
         warnings = list(known.sentences())
-    warnings += [*differences_from_training(config.crop, data), *changes(config.code), *describe_unscored(unscored)]
+    warnings += [*differences_from_training(config.crop, data), *changes(config.code)]
+    warnings += describe_unscored(unscored, sum(faces.unused for faces in datasets))
 
     def report(rows: Sequence[pa.Table], lost: pa.Table) -> dict[str, Any]:
         built = build_report(rows, unscored=lost, aggregate=video_score, thresholds=thresholds)
@@ -200,7 +203,8 @@ def _locate(
     on_progress: Callable[[int], None],
 ) -> dict[str, Any]:
     """Write localisation.parquet; returns the scale of each map and the means."""
-    validation = [FaceDataset(folder, "val") for folder in data if "val" in read_dataset(folder).counts]
+    sampling = detector.options.sampling
+    validation = [FaceDataset(folder, "val", **sampling) for folder in data if "val" in read_dataset(folder).counts]
 
     mean = mean_mask(validation)
 
@@ -208,7 +212,7 @@ def _locate(
         return add_mean_mask(locate(detector, faces, on_progress=count, **loading), mean)
 
     scales = choose_scales(lambda: ((maps, mask) for faces in validation for _, maps, mask in crops(faces)))
-    table = pa.concat_tables(judge_maps(crops(faces, on_progress), faces.samples, scales) for faces in tested)
+    table = pa.concat_tables(judge_maps(crops(faces, on_progress), faces.crops, scales) for faces in tested)
     with atomic_path(out / LOCALISATION_FILE) as temporary:
         pq.write_table(table, temporary)
     return {"scales": {name: asdict(scale) for name, scale in scales.items()}, "rows": summarise_maps(table)}
@@ -222,7 +226,7 @@ def _known_counts(known: KnownVideos | None, rows: pa.Table) -> dict[str, int | 
 
 def _refuse_shared_samples(folders: Sequence[Path], datasets: Sequence[FaceDataset]) -> None:
     """Refuse a sample that is in two folders: it would count twice, also in its video's score."""
-    opened = zip(folders, (faces.samples["sample_id"] for faces in datasets), strict=True)
+    opened = zip(folders, (faces.crops["sample_id"] for faces in datasets), strict=True)
     for (first, ids), (second, others) in combinations(opened, 2):
         shared = ids.filter(pc.is_in(ids, value_set=others))
         if len(shared):

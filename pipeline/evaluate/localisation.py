@@ -147,7 +147,7 @@ def locate(
     workers: int = 0,
     on_progress: Callable[[int], None] | None = None,
 ) -> Iterator[Located]:
-    """Yield each crop's row of `faces.samples`, its maps at the crop's size, [S, S] each, and its mask.
+    """Yield each crop's row of `faces.crops`, its maps at the crop's size, [S, S] each, and its mask.
 
     Crops of fakes without a known mask are left out.
 
@@ -162,20 +162,22 @@ def locate(
     for raw in FaceLoader(faces, batch_size=batch, num_workers=workers):
         assert raw.masks is not None
         assert raw.has_mask is not None
-        masks = raw.masks[:, 0].numpy() > 127
+        masks = raw.masks.flatten(0, -4)[:, 0].numpy() > 127  # also of all frames of clips
+        known, rows = raw.has_mask.flatten().numpy(), faces.rows[raw.index.numpy()].ravel()
         images = prepare(raw.to(device), detector.input_spec).images
         maps = {name: _resize(one, masks.shape[-2:]) for name, one in explanations(detector, images).items()}
         for values in maps.values():
-            refuse_not_finite(values, faces.samples, raw.index.numpy())
-        for place in np.flatnonzero(raw.has_mask.numpy()):
-            yield int(raw.index[place]), {name: values[place] for name, values in maps.items()}, masks[place]
+            refuse_not_finite(values, faces.crops, rows)
+        for place in np.flatnonzero(known):
+            yield int(rows[place]), {name: values[place] for name, values in maps.items()}, masks[place]
         if on_progress is not None:
             on_progress(raw.size)
 
 
 def _resize(maps: Tensor, size: tuple[int, ...]) -> Floats:
-    """Maps [B, h, w] as [B, H, W], bilinearly."""
-    resized: Tensor = F.interpolate(maps.detach().float()[:, None], size, mode="bilinear")[:, 0]
+    """Maps [B, h, w], or of clips [B, T, h, w], as [B, H, W] or [B T, H, W], bilinearly."""
+    frames = maps.detach().float().flatten(0, -3)[:, None]
+    resized: Tensor = F.interpolate(frames, size, mode="bilinear")[:, 0]
     values: Floats = resized.double().cpu().numpy()
     return values
 
@@ -186,8 +188,8 @@ def mean_mask(datasets: Iterable[FaceDataset]) -> Floats | None:
     for faces in datasets:
         for place in np.flatnonzero(faces.labels):
             sample = faces[int(place)]
-            if sample["has_mask"]:
-                mask = (sample["mask"][0].numpy() > 127).astype(np.float64)
+            masks = (sample["mask"].flatten(0, -3).numpy() > 127)[np.ravel(sample["has_mask"])].astype(np.float64)
+            for mask in masks:
                 total, fakes = mask if total is None else total + mask, fakes + 1
     return None if total is None else total / fakes
 

@@ -30,18 +30,19 @@ def score_faces(
     corruption: Corruption | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> pa.Table:
-    """Score every crop of a dataset.
+    """Score every crop of a dataset, or every clip, whose score is that of each of its crops.
 
     Args:
         detector: is moved to `device` and set to eval mode.
-        batch: crops per forward pass.
+        batch: crops, or clips, per forward pass.
         workers: processes that read and decode; 0 to do both in this process.
         precision: `bf16` for mixed precision.
         corruption: applied to the stored crops before they are resized to the detector's input size.
-        on_progress: called after each batch with the number of crops in it.
+        on_progress: called after each batch with the number of samples in it.
 
     Returns:
-        a table with schema `SCORES`, a row per sample, in the order of `faces.samples`.
+        a table with schema `SCORES`, a row per crop of the samples, in the order of `faces.crops`; crops that are in no
+        clip have none.
 
     Raises:
         DetectorError: naming the sample, if an output is not finite.
@@ -52,33 +53,38 @@ def score_faces(
     rows, logits = [], []
     with torch.no_grad():
         for raw in loader:
-            images = _images(raw.to(device), detector, faces.samples, corruption)
+            images = _images(raw.to(device), detector, faces, corruption)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 logit = detector(images).logit
             rows.append(raw.index)
             logits.append(logit.double().cpu())
             if on_progress is not None:
                 on_progress(raw.size)
-    return scores_table(faces.samples, torch.cat(rows).numpy(), torch.cat(logits).numpy(), corruption)
+    return scores_table(faces.crops, faces.rows[torch.cat(rows).numpy()], torch.cat(logits).numpy(), corruption)
 
 
-def _images(raw: ForgeryBatch, detector: ForgeryDetector, samples: pa.Table, corruption: Corruption | None) -> Tensor:
+def _images(raw: ForgeryBatch, detector: ForgeryDetector, faces: FaceDataset, corruption: Corruption | None) -> Tensor:
     if corruption is not None:
-        names = samples["sample_id"].take(raw.index.cpu().numpy()).to_pylist()
-        corrupted = corrupt(raw.images.float() / 255, corruption, list(map(str, names)))
-        raw = raw.replace(image=corrupted.mul(255).round().clamp(0, 255).byte())  # as if stored as uint8
+        names = faces.crops["sample_id"].take(faces.rows[raw.index.cpu().numpy()].ravel()).to_pylist()
+        corrupted = corrupt(raw.images.flatten(0, -4).float() / 255, corruption, list(map(str, names)))
+        stored = corrupted.mul(255).round().clamp(0, 255).byte()  # as if stored as uint8
+        raw = raw.replace(image=stored.reshape(raw.images.shape))
     return prepare(raw, detector.input_spec).images
 
 
 def scores_table(
     samples: pa.Table, rows: NDArray[np.int64], logits: NDArray[np.float64], corruption: Corruption | None = None
 ) -> pa.Table:
-    """Log-odds [N] of rows [N] of a dataset's `samples` as a table with schema `SCORES`, in the order of `samples`.
+    """Log-odds [N] of rows of a dataset's `samples` as a table with schema `SCORES`, in the order of `samples`.
+
+    Args:
+        rows: [N], or the rows of each clip [N, T], all of which get its log-odds.
 
     Raises:
         DetectorError: naming the sample, if one is not finite.
     """
-    refuse_not_finite(logits, samples, rows)
+    refuse_not_finite(logits, samples, rows.reshape(len(logits), -1)[:, 0])
+    rows, logits = rows.ravel(), np.repeat(logits, rows.size // len(logits))
     order = np.argsort(rows, kind="stable")  # streams return samples in a different order
     logits = logits[order]
     samples = samples.take(rows[order]).combine_chunks()

@@ -35,6 +35,8 @@ def draw_explanations(
 ) -> list[Path]:
     """Draw sheets `explanations-01.png`, ... of crops, ground-truth masks, Grad-CAM and the detector's own maps.
 
+    Of a clip, the first frame is drawn, with the score of the clip.
+
     Args:
         detector: is moved to `device` and set to eval mode.
         faces: usually the test split of a dataset.
@@ -100,7 +102,7 @@ def _explain(
             f"{row['video_id']} frame {row['frame_index']}",
             wrong=(score > 0.5) != bool(sample["label"]),
             crop=_pixels(sample["image"]),
-            mask=_pixels(sample["mask"])[..., 0] if sample["has_mask"] else None,
+            mask=_pixels(sample["mask"])[..., 0] if np.ravel(sample["has_mask"])[0] else None,
             maps={name: heat[position] for name, heat in heats.items()},
         )
         for position, (sample, row, score) in enumerate(zip(samples, rows, scores.tolist(), strict=True))
@@ -125,7 +127,8 @@ def explain_crops(
 
 
 def _heats(detector: ForgeryDetector, images: Tensor) -> "dict[str, np.ndarray[Any, np.dtype[np.float32]]]":
-    maps = explanations(detector, images)
+    """Maps [B, h, w]; of clips, those of the first frames."""
+    maps = {name: heat if heat.ndim == 3 else heat[:, 0] for name, heat in explanations(detector, images).items()}
     return {name: torch.nan_to_num(heat.float()).cpu().numpy() for name, heat in maps.items()}
 
 
@@ -134,4 +137,6 @@ def _name(label: int, method: str) -> str:
 
 
 def _pixels(tensor: Tensor) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-    return np.ascontiguousarray(tensor.permute(1, 2, 0).numpy())
+    """An image [C, H, W], or the first of a clip, as [H, W, C]."""
+    first = tensor if tensor.ndim == 3 else tensor[0]
+    return np.ascontiguousarray(first.permute(1, 2, 0).numpy())

@@ -103,6 +103,7 @@ def score(
 
     Raises:
         ConfigError: if the run is missing or unfinished, or records no recipe and none is given, or there is no file.
+        DatasetError: if the detector takes clips, and there is none in any file.
         DetectorError: if weights are missing or damaged, or a score is not finite.
     """
     run, out = Path(run), Path(out)
@@ -122,15 +123,16 @@ def score(
     with TemporaryDirectory(prefix="facemill-score-") as folder:
         built, entries = Path(folder), [*given.entries.values()]
         build(entries, reading, built, executor=executor, workers=workers, device=device, watcher=watcher)
-        faces = FaceDataset(built, SPLIT, fields=()) if read_dataset(built).shards else None
-        samples, scores = SAMPLES.empty_table(), SCORES.empty_table()
+        clips = detector.options.sampling
+        faces = FaceDataset(built, SPLIT, fields=(), **clips) if read_dataset(built).shards else None
+        samples, left, scores = SAMPLES.empty_table(), SAMPLES.empty_table(), SCORES.empty_table()
         if faces is not None:
-            samples, count = faces.samples, watcher.crops(len(faces))
+            (samples, left), count = faces.divided(), watcher.crops(len(faces))
             scores = calibration.apply(score_faces(detector, faces, device=chosen, batch=batch, on_progress=count))
         names = {entry.video_id: name for name, entry in given.entries.items()}
         notes += _known(run, built, names)
         table = faces_table(samples, scores, names)
-        lacking, limits = unscored(built, samples, reading), calibration.thresholds
+        lacking, limits = unscored(built, samples, reading, left), calibration.thresholds
         results = _results(given, scores, table, lacking, video_score, limits.video)
         figures = {} if faces is None else draw_figures(detector, faces, table, results, limits, chosen)
     summary = {

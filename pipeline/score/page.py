@@ -51,17 +51,20 @@ def draw_figures(
 
     Args:
         detector: on `device` and in eval mode.
-        table: with schema `facemill.pipeline.score.results.FACE_SCORES`, a row for each of `faces`, in their order.
+        table: with schema `facemill.pipeline.score.results.FACE_SCORES`, a row for each crop of `faces`, in order.
         results: the files' parts of scores.json.
     """
     files = np.array(table["file"].to_pylist(), object)
+    first = np.searchsorted(np.sort(faces.rows.ravel()), faces.rows[:, 0])  # a sample's first crop's row in the table
+    index = {int(place): number for number, place in enumerate(first)}
     highest = sorted((result for result in results if result["persons"]), key=lambda result: -result["logit"])
     figures: dict[str, list[Figure]] = {}
     for result in highest[:MOST_FIGURES]:
         places = np.flatnonzero(files == result["file"])
         rows = table.take(places).to_pylist()
         drawn = [_timeline(result, rows, thresholds.frame)] if len({row["frame_index"] for row in rows}) > 1 else []
-        drawn.append(_highest_faces(detector, faces, dict(zip(places.tolist(), rows, strict=True)), device))
+        shown = {index[place]: row for place, row in zip(places.tolist(), rows, strict=True) if place in index}
+        drawn.append(_highest_faces(detector, faces, shown, device))
         figures[result["file"]] = drawn
     return figures
 

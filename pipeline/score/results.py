@@ -20,6 +20,8 @@ from facemill.pipeline.extract.samples import NO_IMAGE
 
 __all__ = ["FACE_SCORES", "describe", "faces_table", "in_order", "result_of", "score_persons", "unscored"]
 
+IN_NO_CLIP = "in_no_clip"
+"""Reason why a face is not scored: the detector takes clips, and it is in none."""
 _COLUMNS: dict[str, Any] = {
     "file": pa.string(),
     "frame_index": pa.int32(),
@@ -78,8 +80,14 @@ def score_persons(scores: pa.Table, aggregate: str) -> dict[str, list[dict[str, 
     return persons
 
 
-def unscored(folder: Path, samples: pa.Table, recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """What a built dataset lacks of its videos, by video id: failures, frames without a crop, and faces.
+def unscored(
+    folder: Path, samples: pa.Table, recipe: Recipe, unclipped: pa.Table | None = None
+) -> dict[str, dict[str, Any]]:
+    """What could not be scored of a built dataset's videos, by video id: failures, frames without a score, and faces.
+
+    Args:
+        samples: the rows of samples.parquet that are scored.
+        unclipped: those that are not, since they are in no clip.
 
     Returns:
         `failures` with stage, reason, message and number of frames (0 for the whole video); `frames`, indices of those
@@ -91,9 +99,8 @@ def unscored(folder: Path, samples: pa.Table, recipe: Recipe) -> dict[str, dict[
     detected: dict[str, list[FrameFaces]] = defaultdict(list)
     for frame in from_table(pq.read_table(folder / FACES_FILE), FrameFaces):
         detected[frame.video_id].append(frame)
-    rows = samples.select(["video_id", "frame_index", "bbox"]).to_pylist()
-    scored = {(row["video_id"], row["frame_index"], tuple(row["bbox"])) for row in rows}
-    frames = {(row["video_id"], row["frame_index"]) for row in rows}
+    scored, in_no_clip = _places(samples), _places(samples.slice(0, 0) if unclipped is None else unclipped)
+    frames = {(video_id, frame) for video_id, frame, _ in scored}
     found: dict[str, dict[str, Any]] = {}
     for video_id in {*failures, *detected}:
         told, seen = failures[video_id], sorted(detected[video_id], key=lambda frame: frame.frame_index)
@@ -102,7 +109,8 @@ def unscored(folder: Path, samples: pa.Table, recipe: Recipe) -> dict[str, dict[
             for frame in seen
             for box, face in zip(frame.boxes, faces_of(frame), strict=True)
             if (video_id, frame.frame_index, box) not in scored
-            for reason in [_reason(face, told, recipe.filter)]
+            for short in [(video_id, frame.frame_index, box) in in_no_clip]
+            for reason in [IN_NO_CLIP if short else _reason(face, told, recipe.filter)]
         ]
         found[video_id] = {
             "failures": [
@@ -112,6 +120,12 @@ def unscored(folder: Path, samples: pa.Table, recipe: Recipe) -> dict[str, dict[
             "faces": left,
         }
     return found
+
+
+def _places(samples: pa.Table) -> set[tuple[str, int, tuple[float, ...]]]:
+    """Video, frame and box of each row."""
+    rows = samples.select(["video_id", "frame_index", "bbox"]).to_pylist()
+    return {(row["video_id"], row["frame_index"], tuple(row["bbox"])) for row in rows}
 
 
 def _reason(face: Any, failures: Iterable[FailureRecord], filters: FilterSettings) -> str:
@@ -166,7 +180,9 @@ def describe(result: Mapping[str, Any], threshold: float | None) -> str:
     """
     lacking = result["not_scored"]
     if not result["persons"]:
-        why = " ".join(failure["message"] for failure in lacking["failures"]) or "No face was found."
+        short = any(face["reason"] == IN_NO_CLIP for face in lacking["faces"])
+        none = "No face is in as many frames in a row as the detector takes." if short else "No face was found."
+        why = " ".join(failure["message"] for failure in lacking["failures"]) or none
         return f"{result['file']}: not scored. {why}"
     shown = [f"{person['score']:.3f} (person {person['track_id']})" for person in result["persons"][:8]]
     more = len(result["persons"]) - len(shown)

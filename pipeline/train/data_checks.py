@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from facemill import ConfigError, DatasetError
+from facemill.detectors.forgery import options_of
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.forge import check_reals
 from facemill.pipeline.data.module import used_rows
@@ -35,15 +36,21 @@ def check_data(data: Sequence[Path], config: RunConfig) -> CheckedData:
     """Refuse data that would make training or validation invalid.
 
     Raises:
-        ConfigError: if datasets or splits share samples, or have no method that is left out.
+        ConfigError: if datasets or splits share samples, or have no method that is left out, or forgeries are to be
+            made of clips.
         DatasetError: if a dataset is unfinished or damaged, or lacks a split or a class in it.
     """
     s = config.train
     forged = s.forgeries != "none"
-    part: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": config.seed}
+    clips = options_of(config.detector, config.options).sampling
+    if forged and clips:
+        raise ConfigError(
+            f"train.forgeries={s.forgeries} makes single crops, and {config.detector} takes clips: leave it out."
+        )
+    part: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": config.seed, **clips}
     opened = {
         "train": FaceDataset(data, "train", **part, rows=used_rows(s, "train"), fields=()),
-        "val": FaceDataset(data, "val", rows=used_rows(s, "val"), fields=()),
+        "val": FaceDataset(data, "val", rows=used_rows(s, "val"), fields=(), **clips),
     }
     if forged:
         check_reals(opened["train"].samples, s.forgeries)
@@ -63,7 +70,12 @@ def check_data(data: Sequence[Path], config: RunConfig) -> CheckedData:
         raise ConfigError(f"No fake is of the method {unknown[0]!r}, which is left out: there are {_listed(there)}.")
     if unknown := [name for name in s.methods if name not in there]:
         warnings.append(f"No fake is of the method {unknown[0]!r}: there are {_listed(there)}.")
-    samples = pa.concat_tables([faces.samples.select(["sample_id"]) for faces in opened.values()])["sample_id"]
+    warnings += [
+        f"{faces.unused} of {len(faces.crops)} crops in {split} are in no clip of {clips['clip']} frames, and not used."
+        for split, faces in opened.items()
+        if faces.unused
+    ]
+    samples = pa.concat_tables([faces.divided()[0].select(["sample_id"]) for faces in opened.values()])["sample_id"]
     contents = used.filter(pc.is_in(used["sample_id"], value_set=samples.combine_chunks()))
     return CheckedData(contents, warnings)
 

@@ -35,7 +35,7 @@ from facemill.pipeline.runs.framing import crop_settings
 from facemill.pipeline.train.claim import claim_folder, with_initial_weights
 from facemill.pipeline.train.conditions import Conditions, record_conditions
 from facemill.pipeline.train.data_checks import check_data
-from facemill.pipeline.train.device import count_processes, is_mixed, launched, uses_gpu
+from facemill.pipeline.train.device import channels_last, count_processes, is_mixed, launched, uses_gpu
 from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.pipeline.train.initial import start_from
 from facemill.pipeline.train.loop import TrainingLoop
@@ -168,11 +168,12 @@ def train(
         if initial is not None and not (out / LAST_CHECKPOINT).is_file():
             _note(initial.describe(Path(config.init_from or "")))
     if on_gpu:
-        module = module.to(memory_format=torch.channels_last)
+        channels_last(module)
         torch.backends.cudnn.benchmark = True  # all inputs have one size, so the search for the fastest kernels pays
     with launched(on_gpu=on_gpu, nodes=nodes, processes=count, mixed=mixed) as fabric:
         order = {"seed": config.seed, "rank": fabric.global_rank, "world": ranks}
-        faces = TrainingData(data, settings, workers=workers, fields=module.objective.fields, **order)
+        read: dict[str, Any] = {"fields": module.objective.fields, "sampling": network.options.sampling}
+        faces = TrainingData(data, settings, workers=workers, **read, **order)
         loop = TrainingLoop(fabric, module, optimizer, schedule, faces, out, settings, seed=config.seed, steps=steps)
         loop.resume()
         conditions = Conditions(

@@ -93,5 +93,6 @@ class ForgeryModule(nn.Module):
 
 
 def _channels_last(images: Tensor) -> Tensor:
-    """Images in channels-last layout on a GPU, which tensor cores prefer."""
-    return images.contiguous(memory_format=torch.channels_last) if images.is_cuda else images
+    """Images in channels-last layout on a GPU, which tensor cores prefer; clips stay as they are."""
+    single = images.ndim == 4
+    return images.contiguous(memory_format=torch.channels_last) if images.is_cuda and single else images

@@ -26,6 +26,7 @@ from facemill.pipeline.runs.folder import (
 )
 from facemill.pipeline.train.card import write_card
 from facemill.pipeline.train.checkpoints import read_checkpoint
+from facemill.pipeline.train.device import channels_last
 from facemill.pipeline.train.module import ForgeryModule
 
 __all__ = ["release", "try_release"]
@@ -92,7 +93,7 @@ def release(
     scores = None
     if "scored" in checkpoint:
         places, logits = checkpoint["scored"].numpy().T
-        scores = scores_table(faces.val.samples, places.astype(np.int64), logits)
+        scores = scores_table(faces.val.crops, faces.val.rows[places.astype(np.int64)], logits)
         with atomic_path(out / VALIDATION_FILE) as temporary:
             pq.write_table(scores, temporary)
     write_card(out, config, faces.roots, best, scores)
@@ -116,6 +117,6 @@ def _log_odds(detector: ForgeryDetector, raw: ForgeryBatch, device: torch.device
     """Log-odds [B], float32, on the CPU."""
     detector.to(device).eval()
     if device.type == "cuda":
-        detector.to(memory_format=torch.channels_last)  # as in training
+        channels_last(detector)  # as in training
     logit: Tensor = detector(prepare(raw.to(device), detector.input_spec).images).logit
     return logit.float().cpu()

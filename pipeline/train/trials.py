@@ -71,7 +71,8 @@ def find_rates(
     module = ForgeryModule(create(detector, **config.options), config.train, seed=config.seed)
     optimizer = create_optimizer(module, config.train.optimizer)
     scales = [group["lr"] / config.train.optimizer.lr for group in optimizer.param_groups]
-    faces = TrainingData(data, config.train, workers=workers, seed=config.seed, fields=module.objective.fields)
+    read: dict[str, Any] = {"fields": module.objective.fields, "sampling": module.detector.options.sampling}
+    faces = TrainingData(data, config.train, workers=workers, seed=config.seed, **read)
     mixed = is_mixed(config.train.precision, on_gpu=on_gpu)
     found: list[RateLoss] = []
     with launched(on_gpu=on_gpu, nodes=1, processes=1, mixed=mixed) as fabric:

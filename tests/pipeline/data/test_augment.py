@@ -233,3 +233,41 @@ def test_landmarks_stay_on_what_they_mark(settings):
 def _colour(image: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
     x, y = point.floor().long().tolist()
     return image[:, y, x]
+
+
+@pytest.mark.parametrize("name", sorted({*ALL} - {"noise"}))
+def test_frames_of_a_clip_are_changed_alike(name):
+    """Two clips of three equal frames: their frames stay equal, the clips get what single crops would get."""
+    images, board = smooth_images(8, 32), checkerboard(8, 32, 8)
+    changed, moved = augmentation(3, **{name: 0.5})(images, board)
+    clips, masks = (x[:, None].expand(-1, 3, -1, -1, -1) for x in (images, board))
+    changed_clips, moved_clips = augmentation(3, **{name: 0.5})(clips, masks)
+    assert not torch.equal(changed, images)
+    for t in range(3):
+        torch.testing.assert_close(changed_clips[:, t], changed, rtol=0, atol=1e-6)
+        assert torch.equal(moved_clips[:, t], moved)
+
+
+def test_noise_is_each_frame_s_own_but_of_one_strength():
+    clips = torch.full((6, 4, 3, 24, 24), 0.5)
+    noise = augmentation(noise=1.0, noise_std=(0.01, 0.1))(clips, clips[:, :, :1])[0] - clips
+    assert not torch.equal(noise[:, 0], noise[:, 1])
+    strengths = noise.flatten(2).std(2)  # [clip, frame]
+    assert (strengths / strengths.mean(1, keepdim=True) - 1).abs().max() < 0.1
+    assert strengths[:, 0].max() > 2 * strengths[:, 0].min()
+
+
+def test_landmarks_of_a_clip_follow_and_users_transforms_see_clips():
+    points = torch.rand(4, 5, 2) * 32
+    settings = AugmentSettings(flip=0.5, affine=0.5)
+    single = ForgeryBatch(image=smooth_images(4, 32), landmarks=points, label=torch.zeros(4))
+    clips = single.replace(**{name: single[name][:, None].repeat_interleave(2, 1) for name in ("image", "landmarks")})
+    seen = []
+    made = Augmentation(settings, 1)
+    made._more = [lambda batch, rng: seen.append(batch.images.shape)]
+    made(clips)
+    assert seen == [(4, 2, 3, 32, 32)]
+    Augmentation(settings, 1)(single)
+    assert not torch.equal(single["landmarks"], points)
+    for t in range(2):
+        torch.testing.assert_close(clips["landmarks"][:, t], single["landmarks"])

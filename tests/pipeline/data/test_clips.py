@@ -22,7 +22,7 @@ def table(*tracks: tuple[str, int, list[int]]) -> pa.Table:
     names, numbers, frames = zip(*rows, strict=True)
     return pa.table({
         "dataset": ["toy"] * len(rows), "video_id": names, "track_id": pa.array(numbers, pa.int32()),
-        "frame_index": pa.array(frames, pa.int32()),
+        "frame_index": pa.array(frames, pa.int32()), "label": pa.array([0] * len(rows), pa.int8()),
     })  # fmt: skip
 
 
@@ -51,6 +51,16 @@ def test_a_clip_never_spans_people_videos_or_datasets() -> None:
 def test_frames_are_a_stride_apart() -> None:
     assert frames_of(table(("a", 0, list(range(9)))), 3, 2) == [[0, 2, 4], [1, 3, 5]]
     assert frames_of(table(("a", 0, [0, 5, 10, 15, 25])), 2, 5) == [[0, 5], [10, 15]]
+
+
+def test_a_clip_has_one_label() -> None:
+    """A fake that is forged from frame 3 on, whose other frames are kept as real."""
+    samples = table(("a", 0, list(range(9))))
+    mixed = samples.set_column(4, "label", pa.array([0] * 3 + [1] * 6, pa.int8()))
+    assert frames_of(mixed, 2) == [[0, 1], [3, 4], [5, 6], [7, 8]]
+    assert frames_of(mixed, 6) == [[3, 4, 5, 6, 7, 8]]
+    with pytest.raises(DatasetError):
+        find_clips(mixed, 7)
 
 
 def test_no_crop_is_in_two_clips_and_order_does_not_matter(rng: np.random.Generator) -> None:
@@ -89,6 +99,12 @@ def test_clips_are_stacks_of_their_crops(clips: Path) -> None:
     assert len(faces) == len(faces.samples) == 5
     assert sorted(faces.labels.tolist()) == [0, 0, 0, 1, 1]
     assert faces.unused == 4  # the seventh and the last of both videos
+    used, left = faces.divided()
+    assert sorted(set(left["frame_index"].to_pylist())) == [6, 20]
+    assert (len(used), len(left)) == (15, 4)
+    assert sorted([*used["sample_id"].to_pylist(), *left["sample_id"].to_pylist()]) == sorted(
+        single.samples["sample_id"].to_pylist()
+    )
     for n, row in enumerate(faces.samples.to_pylist()):
         sample = faces[n]
         assert sample["image"].shape == (3, 3, 64, 64)

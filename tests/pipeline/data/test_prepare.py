@@ -1,5 +1,7 @@
 """From raw batches to what detectors are given."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -99,3 +101,20 @@ def test_training_batches_repeat_by_epoch_and_step(raw):
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.labels, again.labels)
     assert not torch.equal(first.images, other.images)
+
+
+def test_clips_are_resized_mixed_and_normalised_as_their_frames(raw):
+    single = prepare(raw, SPEC)
+    clips = raw.replace(**{name: raw[name][:, None].repeat_interleave(3, 1) for name in ("image", "mask", "has_mask")})
+    spec = replace(SPEC, clip=3)
+    batch = prepare(clips, spec)
+    assert (batch.images.shape, batch.masks.shape) == ((5, 3, 3, 32, 32), (5, 3, 1, 32, 32))
+    for t in range(3):
+        torch.testing.assert_close(batch.images[:, t], single.images)
+        assert torch.equal(batch.masks[:, t], single.masks)
+    torch.testing.assert_close(spec.preprocess(clips.images), batch.images)
+    mixed = prepare(clips, spec, Augmentation(AugmentSettings(flip=0, mixup=0.5), seed=2))
+    alone = prepare(raw, SPEC, Augmentation(AugmentSettings(flip=0, mixup=0.5), seed=2))
+    torch.testing.assert_close(mixed.images[:, 1], alone.images)
+    assert torch.equal(mixed.has_mask[:, 2], alone.has_mask)
+    assert torch.equal(mixed.labels, alone.labels)

@@ -7,6 +7,7 @@ on a GPU, with what needs one: the backward pass, the optimizer, noise and JPEG 
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import pytest
@@ -30,6 +31,8 @@ NETWORKS = {
     "sola": {"size": 128, "supervision": "full"},
     "spsl": {"size": 64, "backbone": "tinynet_e", "drop": ()},
     "resnet18": {"size": 64},
+    "temporal": {"size": 64, "backbone": "tinynet_e", "clip": 3},
+    "video_resnet": {"size": 64, "clip": 3},
 }
 AUGMENT = AugmentSettings(flip=0.5, affine=1, jpeg=0, noise=0, blur=1, colour=1, gray=0.5, mixup=0.5)
 SIDE, COUNT = 80, 4
@@ -72,15 +75,17 @@ def put_on_gpu(module: nn.Module) -> None:
                 tensors[name] = moved[id(tensor)]
 
 
-def batch_on_gpu() -> ForgeryBatch:
+def batch_on_gpu(clip: int | None = None) -> ForgeryBatch:
+    time = () if clip is None else (clip,)
+
     def empty(*shape: int, dtype: torch.dtype) -> Tensor:
         return torch.empty(*shape, dtype=dtype, device="cuda")
 
     return ForgeryBatch(
-        image=empty(COUNT, 3, SIDE, SIDE, dtype=torch.uint8),
-        mask=empty(COUNT, 1, SIDE, SIDE, dtype=torch.uint8),
+        image=empty(COUNT, *time, 3, SIDE, SIDE, dtype=torch.uint8),
+        mask=empty(COUNT, *time, 1, SIDE, SIDE, dtype=torch.uint8),
         label=empty(COUNT, dtype=torch.int64),
-        has_mask=empty(COUNT, dtype=torch.bool),
+        has_mask=empty(COUNT, *time, dtype=torch.bool),
         index=empty(COUNT, dtype=torch.int64),
     )
 
@@ -126,7 +131,7 @@ def test_forgeries_do_not_wait(forgeries: Literal["sbi", "xray"], monkeypatch: p
 def test_no_network_waits_in_a_step(module: ForgeryModule, monkeypatch: pytest.MonkeyPatch) -> None:
     with pretended_gpu(monkeypatch):
         put_on_gpu(module)
-        assert step(module).device.type == "cuda"
+        assert step(module, partial(batch_on_gpu, module.detector.input_spec.clip)).device.type == "cuda"
 
 
 @pytest.mark.parametrize(
