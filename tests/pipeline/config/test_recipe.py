@@ -19,13 +19,14 @@ def test_the_papers_settings() -> None:
     recipes = {name: load_recipe(name) for name in available_recipes()}
     assert {name: recipe.crop.size for name, recipe in recipes.items()} == {
         "default": 299, "lrl": 299, "mat": 380, "sola": 256, "sia": 299, "etd": 224,
-        "f3net": 299, "recce": 299, "spsl": 299,
+        "f3net": 299, "recce": 299, "spsl": 299, "temporal": 224, "video_resnet": 224,
     }  # fmt: skip
     assert recipes["lrl"].mask.threshold == 0.15
     assert recipes["mat"].crop.align == "similarity"
     assert (recipes["sola"].crop.around, recipes["sola"].crop.scale) == ("mask", 2.6)
     assert (recipes["sia"].sample.strategy, recipes["sia"].sample.frames) == ("random", 50)
     assert (recipes["etd"].sample.strategy, recipes["etd"].sample.every) == ("stride", 5)
+    assert recipes["temporal"].work_values() == {**recipes["video_resnet"].work_values(), "name": "temporal"}
     assert recipes["default"].detect.detector == recipes["sia"].detect.detector == "mtcnn"
 
 
