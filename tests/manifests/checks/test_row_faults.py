@@ -128,6 +128,11 @@ ROW_FAULTS: dict[str, tuple[Callable[[Parts], object], str, int]] = {
     "affine mirrors": (both(affine=(-ZOOM, 0.0, 152 * ZOOM, 0.0, ZOOM, -38 * ZOOM)), "affine_similarity", FIRST_REAL),
     "affine shifts the crop": (both(affine=SHIFTED), "affine_recipe", FIRST_REAL),
     "affine leaves the box outside": (both(affine=(ZOOM, 0.0, 500.0, 0.0, ZOOM, 0.0)), "affine_box", FIRST_REAL),
+    "affine of the next frame": (
+        sequence(recipe("crop", steady=True), change(
+            FIRST_OTHER + 1, frame_index=1, pts_s=0.04, sample_id=f"{OTHER}-f000001-t0", affine=SHIFTED
+        )), "affine_steady", FIRST_OTHER + 1,
+    ),
     "affine of a pair": (change(FIRST_FAKE, affine=SHIFTED), "pair_affine", FIRST_FAKE),
     "box of a pair": (change(FIRST_FAKE, bbox=(101.0, 50.0, 181.0, 130.0)), "pair_bbox", FIRST_FAKE),
     "landmarks of a pair": (change(FIRST_FAKE, landmarks=(121.0, *MARKS[1:])), "pair_landmarks", FIRST_FAKE),
