@@ -79,6 +79,7 @@ def _rows(numbers: np.ndarray, per_video: int, random: np.random.Generator, sche
         "shard": [f"train/train-{number // 1024:06d}.parquet" for number in numbers],
         "row": numbers % 1024,
         "image_sha256": [f"{number:064x}" for number in random.integers(1 << 62, size=count)],
+        "attributes": [[]] * count,
         "image": places,
         "mask": places,
     }  # fmt: skip
