@@ -77,6 +77,7 @@ CASES = {
     "mask.fill_holes": Case("false", FIXED),
     "filter.min_face": Case("70", ("track.keep=all",)),
     "filter.min_sharpness": Case("300"),
+    "filter.exclude": Case("[two]"),
     "filter.more": Case("{{too_small: {{min_face: 75}}}}"),
     "annotate": Case("{{quality: {{}}}}"),
     "encode.format": Case("jpeg"),
