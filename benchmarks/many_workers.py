@@ -29,7 +29,7 @@ from facemill.pipeline.config.recipe import Recipe, load_recipe
 
 __all__ = ["measure"]
 
-FEW, MANY = 2, 8
+FEW, MANY, TURNS = 2, 8, 2
 WORKERS = 64
 ROUNDS = 3
 GROUPS = 6
@@ -50,7 +50,7 @@ def _real_workers(scratch: Path) -> list[Row]:
     with DaskExecutor(workers=FEW) as few, DaskExecutor(workers=MANY) as many:
         for executor, count in ((few, FEW), (many, MANY)):
             deque(executor.run(partial(_warm_up, "cpu", recipe, False), [*range(4 * count)]), maxlen=0)
-        turns = [[_build_all(executor, groups, recipe, scratch) for executor in (few, many)] for _ in range(ROUNDS)]
+        turns = [[_build_all(executor, groups, recipe, scratch) for executor in (few, many)] for _ in range(TURNS)]
     rows = []
     for part, what, unit in ((0, "CPU", "CPU s"), (1, "time", "s")):
         ratio = median(later[part] / former[part] for former, later in turns)
