@@ -80,13 +80,10 @@ class PixelCache:
             into.numpy().fill(0)
             return True
         try:
-            file = os.open(self._file(int(self._split.shard[index]), name), os.O_RDONLY)
-        except FileNotFoundError:
+            with self._file(int(self._split.shard[index]), name).open("rb", buffering=0) as file:
+                os.preadv(file.fileno(), [pixels, digest], self._offset(index, len(pixels)))
+        except OSError:  # there is none; or writing the row raises the error
             return False
-        try:
-            os.preadv(file, [pixels, digest], self._offset(index, len(pixels)))
-        finally:
-            os.close(file)
         return any(digest) and digest == self._digest(index, pixels)
 
     def _write(self, index: int, name: str, image: Tensor) -> None:
