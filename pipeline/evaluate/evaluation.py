@@ -19,6 +19,7 @@ from facemill.own_code import changes
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.loader import default_workers
 from facemill.pipeline.data.overlap import KnownVideos, find_known, read_part
+from facemill.pipeline.data.remote import origin
 from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.evaluate.calibration import read_calibration
 from facemill.pipeline.evaluate.corruptions import LEVELS, Corruption, all_corruptions
@@ -177,7 +178,7 @@ def evaluate(
     }
     about = {
         "run": str(run),
-        "data": list(map(str, data)),
+        "data": list(map(origin, data)),
         "detector": config.detector,
         "split": split,
         "video_score": video_score,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -32,7 +33,8 @@ def evaluation(finished: TrainResult, toy: Path, tmp_path_factory: pytest.TempPa
     with pytest.MonkeyPatch.context() as patch:
         for name in PLOTS:
             patch.setattr(plots, f"draw_{name}", partial(_noted, getattr(plots, f"draw_{name}")))
-        return evaluate(finished.run, [toy], tmp_path_factory.mktemp("evaluation"), robustness=True)
+        here = Path(os.path.relpath(toy))
+        return evaluate(finished.run, [here], tmp_path_factory.mktemp("evaluation"), robustness=True)
 
 
 def _noted(draw: Callable[..., None], rows: pa.Table, path: Path, **how: str) -> None:
@@ -48,6 +50,12 @@ def test_plots_are_of_crops_as_they_are_by_frame_and_by_video(evaluation: Evalua
 def test_it_leaves_scores_metrics_and_plots(evaluation: Evaluation) -> None:
     drawn = {f"{plot}-{unit}.png" for plot in PLOTS for unit in ("frames", "videos")}
     assert {path.name for path in evaluation.out.iterdir()} == {"scores.parquet", "metrics.json", *drawn}
+
+
+def test_it_names_its_data_so_that_they_are_found_from_any_folder(evaluation: Evaluation, toy: Path) -> None:
+    [data] = json.loads((evaluation.out / "metrics.json").read_text())["data"]
+    assert Path(data).is_absolute()
+    assert Path(data).samefile(toy)
 
 
 def test_the_metrics_are_scikit_learn_s_of_the_scores(evaluation: Evaluation) -> None:
