@@ -19,6 +19,7 @@ from facemill import ConfigError
 from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector, create, create_objective, options_of
 from facemill.detectors.forgery.exported import export_detector
 from facemill.detectors.forgery.gradcam import grad_cam
+from facemill.pipeline.train.device import channels_last
 from facemill.registry import FORGERY_DETECTORS
 from tests.detectors.forgery.losses import loss_of
 
@@ -209,8 +210,10 @@ def test_compiled_by_inductor_it_gives_the_same(name: str) -> None:
 @every_kind
 def test_in_channels_last_layout_it_gives_the_same(name: str) -> None:
     images = images_of(trained(name), 3)
-    detector = deepcopy(trained(name)).to(memory_format=torch.channels_last)
-    logits = logits_of(detector, images.contiguous(memory_format=torch.channels_last))
+    detector = deepcopy(trained(name))
+    channels_last(detector)
+    laid_out = images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+    logits = logits_of(detector, laid_out)
     torch.testing.assert_close(logits, logits_of(trained(name), images), rtol=1e-4, atol=1e-4)
 
 
