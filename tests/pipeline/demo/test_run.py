@@ -10,6 +10,7 @@ from facemill import DatasetError
 from facemill.pipeline.demo import run
 
 
+@pytest.mark.long
 def test_a_dataset_without_faces_is_no_success(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(run, "SUBJECTS", 6)
     monkeypatch.setattr(run, "FRAMES", 2)

@@ -44,10 +44,12 @@ def plan(target: str, out: Path, data: list[str], *more: str, seeds: int = 1) ->
     return prepare([target], out, data=data, seeds=seeds, overrides=settings, device="cpu")
 
 
-MORE = [pytest.param(target, marks=pytest.mark.long) for target in ("lrl/table3", "sia/table2", "sola/table4")]
+MORE = [
+    pytest.param(target, marks=pytest.mark.long) for target in ("lrl/table3", "mat/table4", "sia/table2", "sola/table4")
+]
 
 
-@pytest.mark.parametrize("target", ["etd/table2", "mat/table4", *MORE])
+@pytest.mark.parametrize("target", ["etd/table2", *MORE])
 def test_a_table_of_each_paper(target: str, data: list[str], tmp_path: Path) -> None:
     jobs = plan(target, tmp_path, data)
     assert [why for _, why in jobs.run_all()] == [None] * len(jobs.all)
@@ -131,6 +133,7 @@ def test_a_job_whose_inputs_are_not_there_is_refused(data: list[str], tmp_path: 
         jobs.run("train/another")
 
 
+@pytest.mark.long
 def test_an_estimate_grows_with_the_work(data: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock on which a start takes a minute and a step a second: the load of the machine does not count."""
     now = 0.0
@@ -246,6 +249,7 @@ def test_a_folder_of_somebody_else_is_left_alone(needed: list[str], tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.long
 def test_a_method_that_is_left_out_is_tested_alone(data: list[str], tmp_path: Path) -> None:
     settings = [*TINY["lrl"], *SHORT]
     jobs = prepare(["lrl/table4/full"], tmp_path, data=data, overrides=settings, device="cpu", unseen=True)

@@ -32,7 +32,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / f"{name}.pth" for name in LAYOUTS}
 
 
-@pytest.mark.parametrize("name", list(LAYOUTS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name != "sia" else []) for name in LAYOUTS]
+)
 def test_an_imported_run_is_evaluated_and_explained(
     name: str, files: dict[str, Path], toy: Path, tmp_path: Path
 ) -> None:
