@@ -11,7 +11,7 @@ from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.scanning.listing import Listing, list_files
 from facemill.manifests.scanning.scan_report import ScanReport
 
-__all__ = ["CelebDF2", "split_by_test_list"]
+__all__ = ["CelebDF2"]
 
 TEST_LIST = "List_of_testing_videos.txt"
 _REAL = re.compile(r"Celeb-real/(?:videos/)?(?P<name>(?P<target>id\d+)_\d+)\.mp4")
@@ -45,13 +45,18 @@ class CelebDF2(DatasetAdapter):
         ("celebdf2", "Celeb-synthesis", "test"): 340,
     }
 
+    @staticmethod
+    def describe(path: str) -> Draft | None:
+        """The draft of a video; None for another file."""
+        return _draft(path)
+
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`."""
         listing = list_files(root)
         report = ScanReport(listing.root, self.published)
-        drafts = [draft for path in listing.paths if (draft := _draft(path))]
+        drafts = [draft for path in listing.paths if (draft := self.describe(path))]
         if official and drafts:
-            drafts = split_by_test_list(drafts, listing, report, _draft)
+            drafts = _split(drafts, listing, report, self.describe)
         enter(report, self.name, drafts, quality, official=official, listing=listing)
         return report
 
@@ -77,7 +82,7 @@ def _draft(path: str) -> Draft | None:
     )
 
 
-def split_by_test_list(
+def _split(
     drafts: Sequence[Draft], listing: Listing, report: ScanReport, describe: Callable[[str], Draft | None]
 ) -> list[Draft]:
     """The listed videos are test and the others train; listed videos that do not exist are reported missing.

@@ -3,11 +3,8 @@
 import re
 from typing import ClassVar
 
-from facemill.manifests.datasets.base import DatasetAdapter
-from facemill.manifests.datasets.celebdf2 import split_by_test_list
-from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import list_files
-from facemill.manifests.scanning.scan_report import ScanReport
+from facemill.manifests.datasets.celebdf2 import CelebDF2
+from facemill.manifests.datasets.drafts import Draft
 
 __all__ = ["CelebDFpp"]
 
@@ -18,7 +15,7 @@ _FAKE = re.compile(
 _SWAP = re.compile(r"(?P<target>id\d+)_(?P<source>id\d+)_(?P<clip>\d+)")
 
 
-class CelebDFpp(DatasetAdapter):
+class CelebDFpp(CelebDF2):
     """Celeb-DF++ (Li et al., 2025), 22 methods of face swap, reenactment and talking faces.
 
     Layout: `Celeb-real`, `YouTube-real` and `Celeb-synthesis/{FaceSwap,FaceReenact,TalkingFace}/<method>`, with or
@@ -36,19 +33,12 @@ class CelebDFpp(DatasetAdapter):
 
     name = "celebdfpp"
     link = "https://github.com/OUC-VAS/Celeb-DF-PP"
-    lacks_val = True
-    linked = True
     published: ClassVar = {("celebdfpp", "real", "train"): 712, ("celebdfpp", "real", "test"): 178}
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`."""
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
-        drafts = [draft for path in listing.paths if (draft := _draft(path))]
-        if official and drafts:
-            drafts = split_by_test_list(drafts, listing, report, _draft)
-        enter(report, self.name, drafts, quality, official=official, listing=listing)
-        return report
+    @staticmethod
+    def describe(path: str) -> Draft | None:
+        """As `CelebDF2.describe`."""
+        return _draft(path)
 
 
 def _draft(path: str) -> Draft | None:

@@ -63,7 +63,6 @@ class DeeperForensics(DatasetAdapter):
             for match in matches
         ]
         enter(report, self.name, drafts, quality, official=official, listing=listing)
-        report.elsewhere = {entry.video_id: entry.path.rpartition("/")[2][:3] for entry in report.entries}
         report.unknown = [path for path in report.unknown if not path.startswith("source_videos/")]
         return report
 

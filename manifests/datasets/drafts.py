@@ -89,6 +89,7 @@ def enter(
         source_id = None if draft.original is None else reals.get(draft.original)
         if draft.original is not None and source_id is None:
             report.unpaired.append(draft.path)
+            report.elsewhere[video_id] = draft.original
             if draft.original_path is not None and draft.original_path not in unsplit:
                 missing.add(draft.original_path)
         report.entries.append(

@@ -38,7 +38,7 @@ class ScanReport:
             could not be read for hashing, which are.
         empty: paths of empty files; like `identical`, known only after hashing.
         identical: paths of videos with the same bytes as another one.
-        elsewhere: of fakes whose originals another dataset holds, the name of the original, by `video_id`.
+        elsewhere: names of the originals that another dataset may hold, by `video_id` of the unpaired fake.
         unknown: paths of video files that match none of the dataset's naming rules.
         notes: sentences about decisions made during the scan.
     """

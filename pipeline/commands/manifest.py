@@ -85,8 +85,7 @@ def scan(
         report = manifests.from_globs(root, real, fake, **how)
     else:
         adapter = dataset if folder is None else CsvFile(folder=folder)
-        is_manifest = originals is not None and Path(originals).is_file()
-        given = manifests.read_videos(Path(originals)) if originals is not None and is_manifest else originals
+        given = manifests.read_videos(originals) if originals and Path(originals).is_file() else originals
         report = manifests.scan(adapter, root, quality=quality, originals=given, **how)
     if hashed:
         with progress("hashing", "videos", len(report.entries), quiet=quiet) as advance:
