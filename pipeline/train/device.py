@@ -9,7 +9,7 @@ from threading import Thread
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.fabric.plugins.precision import MixedPrecision
 from torch import distributed, nn
 
@@ -19,6 +19,8 @@ from facemill.detectors.device import resolve_device
 __all__ = ["channels_last", "count_processes", "is_mixed", "launched", "uses_gpu"]
 
 LEAVING_S = 5
+INTERACTIVE = ("bash", "interactive")
+"""Names of Slurm jobs that are a shell: `srun --pty bash`."""
 
 
 def channels_last(module: nn.Module) -> None:
@@ -54,7 +56,9 @@ def _started() -> tuple[int, int | None]:
     if TorchElasticEnvironment.detect():
         each = int(environment["LOCAL_WORLD_SIZE"])
         return int(environment["WORLD_SIZE"]) // each, each
-    if SLURMEnvironment.detect() and (tasks := int(environment["SLURM_NTASKS"])) > 1:
+    # A batch script has the number of its job's tasks, too: only srun starts them, as a step of the job.
+    started = "SLURM_STEP_ID" in environment and environment.get("SLURM_JOB_NAME") not in INTERACTIVE
+    if started and (tasks := int(environment["SLURM_NTASKS"])) > 1:
         nodes = int(environment["SLURM_NNODES"])
         return nodes, tasks // nodes
     return 1, None
@@ -91,12 +95,14 @@ def launched(*, on_gpu: bool, nodes: int, processes: int, mixed: bool) -> Iterat
     accelerator = "cuda" if on_gpu else "cpu"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning.*")  # advice on settings, which are intended as they are
+        # Without a launcher, Fabric must not take one of its own guesses: it would wait for processes of a Slurm job.
+        plugins: list[object] = [] if _started()[1] else [LightningEnvironment()]
         fabric = Fabric(
             accelerator=accelerator,
             num_nodes=nodes,
             devices=processes,
             strategy="ddp" if nodes * processes > 1 else "auto",
-            plugins=[_Bf16("bf16-mixed", accelerator)] if mixed else [],
+            plugins=[*plugins, *([_Bf16("bf16-mixed", accelerator)] if mixed else [])],
         )
         fabric.launch()
         try:

@@ -1,5 +1,6 @@
 """What a run computes in, and how its processes part."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
@@ -10,7 +11,7 @@ from torch import distributed, nn
 
 from facemill import ConfigError
 from facemill.pipeline.train import device
-from facemill.pipeline.train.device import launched
+from facemill.pipeline.train.device import count_processes, launched
 
 
 class UsedTwice(nn.Module):
@@ -31,6 +32,18 @@ def test_gradients_of_a_weight_that_is_used_twice_are_added_in_float32() -> None
         fabric.backward(fabric.setup(module)(torch.tensor([[256.0]]), torch.tensor([[1.0]])).sum())
     assert module.layer.weight.grad is not None
     assert float(module.layer.weight.grad) == 257  # bfloat16 has no number between 256 and 258
+
+
+def test_in_a_batch_script_a_run_waits_for_no_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm's variables tell of two tasks, which only srun would start; and Fabric has no advice about srun."""
+    srun = tmp_path / "srun"
+    srun.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for name, value in (("NTASKS", "2"), ("NNODES", "1"), ("JOB_NAME", "train"), ("PROCID", "0"), ("LOCALID", "0")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    nodes, processes = count_processes(None, on_gpu=False)
+    with launched(on_gpu=False, nodes=nodes, processes=processes, mixed=False) as fabric:
+        assert fabric.world_size == 1
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -46,6 +46,7 @@ def by_srun(ranks: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
         "SLURM_NNODES": "1",
         "SLURM_NODEID": "0",
         "SLURM_JOB_ID": "7",
+        "SLURM_STEP_ID": "0",
         "SLURM_JOB_NAME": "train",
         "SLURM_NODELIST": "localhost",
         "MASTER_ADDR": "127.0.0.1",
@@ -158,6 +159,8 @@ def test_a_launcher_s_processes_are_those_that_train(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SLURM_NTASKS", "8")
     monkeypatch.setenv("SLURM_NNODES", "2")
     monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    assert count_processes(3, on_gpu=False) == (1, 3)  # in a batch script, which is no task
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
     assert count_processes(None, on_gpu=True) == (2, 4)
     with pytest.raises(ConfigError, match="started 4 processes on each node, not 2: use --devices 4"):
         count_processes(2, on_gpu=True)
