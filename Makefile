@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Without compiled modules, as many containers and CI machines are set, each process compiles torch anew: seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: docs coverage fuzz mutants mutants-short test-long test-browser setup demo test check bench format lock upgrade test-install test-newer test-lowest clean
+.PHONY: docs coverage fuzz mutants mutants-short test-long test-browser test-slurm setup demo test check bench format lock upgrade test-install test-newer test-lowest clean
 
 # The stamp file is newer than its prerequisites, so that a second call installs nothing.
 setup: .venv/.installed
@@ -26,7 +26,7 @@ demo: setup
 PARALLEL := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test: setup
-	$(BIN)/python -m pytest $(PARALLEL) -m "not long and not browser"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long and not browser and not slurm"
 
 # Pages in a real browser. Without Chromium, Debian's is installed, which root may do; for others the tests are skipped.
 CHROMIUM ?= /usr/bin/chromium
@@ -39,9 +39,18 @@ test-browser: setup
 	@test -x $(CHROMIUM) || echo "$(CHROMIUM) is missing: install it, or call make test-browser CHROMIUM=/path/to/chromium"
 	FACEMILL_CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest -m browser tests/browser
 
+# Jobs on a Slurm of two nodes on this machine, which needs root. Without Slurm, Debian's is installed.
+SLURM_TESTS ?= slurm
+test-slurm: setup
+	@if ! command -v sbatch >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing Debian's Slurm: apt-get install slurm-wlm munge"; \
+		apt-get update -qq && apt-get install -qq --yes --no-install-recommends slurm-wlm munge >/dev/null || true; \
+	fi
+	PATH=$$PATH:/usr/sbin $(BIN)/python -m pytest -m "$(SLURM_TESTS)" tests/slurm
+
 # Runs README's commands, checks the demo's figures, and plants a few mutants.
 test-long: setup mutants-short
-	$(BIN)/python -m pytest -m long --ignore tests/fuzz
+	$(BIN)/python -m pytest -m "long and not slurm" --ignore tests/fuzz
 
 # Damaged files: FUZZ_CASES=1000 FUZZ_SEED=7 make fuzz; FUZZ_FIRST=200 starts at that case
 fuzz: setup
@@ -78,7 +87,7 @@ docs: setup
 
 # Line coverage of the tests. Threads of torch and other processes are not counted: counting them ends torch's loaders.
 coverage: setup
-	$(BIN)/python -m pytest $(PARALLEL) -m "not long and not browser" --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long and not browser and not slurm" --cov --cov-report=term:skip-covered
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -135,7 +144,7 @@ test-lowest: setup
 	$(BIN)/uv --no-config venv --quiet --seed --python 3.11 build/lowest/venv
 	$(BIN)/uv --no-config pip install --quiet --python build/lowest/venv --requirements build/lowest/requirements.txt \
 		--editable '.[dev]'
-	build/lowest/venv/bin/python -m pytest $(PARALLEL) -m "not slow and not long and not gpu and not browser" -W ignore::DeprecationWarning
+	build/lowest/venv/bin/python -m pytest $(PARALLEL) -m "not slow and not long and not gpu and not browser and not slurm" -W ignore::DeprecationWarning
 
 clean:
 	rm -rf .venv demo-out bench-out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

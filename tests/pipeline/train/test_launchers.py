@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -15,18 +14,13 @@ import pytest
 
 from facemill import ConfigError
 from facemill.pipeline.train.device import count_processes
+from tests.network import free_port
 
 ROOT = Path(__file__).parents[3]
 LONGEST_S = 600
 SCRIPT = "tests.pipeline.train.one_rank"
 SAMPLES = {"training_step": 30, "validation_step": 12}
 Launch = Callable[[int, list[str]], list[subprocess.Popen[str]]]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def by_fabric(ranks: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
