@@ -35,6 +35,7 @@ class FakeAVCeleb(DatasetAdapter):
 
     name = "fakeavceleb"
     link = "https://github.com/DASH-Lab/FakeAVCeleb"
+    all_test = True
     linked = True
     published: ClassVar = {("fakeavceleb", "real", "test"): 1000, ("fakeavceleb", ALL_FAKES, "test"): 20_566}
 
@@ -48,8 +49,6 @@ class FakeAVCeleb(DatasetAdapter):
         report = ScanReport(listing.root, self.published)
         drafts = [_draft(row, number, listing) for number, row in _rows(listing)]
         enter(report, self.name, drafts, quality, official=official, listing=listing)
-        if official:
-            report.notes.append("fakeavceleb has no official split: all videos are test.")
         return report
 
 

@@ -64,6 +64,8 @@ def scan(
     report = adapter.find(root, quality, official=rule == OFFICIAL)
     if not report.entries:
         raise ManifestError(_nothing_found(adapter, report))
+    if rule == OFFICIAL and adapter.all_test:
+        report.notes.append(f"{adapter.name} has no official split: all videos are test.")
     if subject is not None:
         report.entries = name_subjects(report.entries, subject)
     found = report.entries
