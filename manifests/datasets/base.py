@@ -39,8 +39,8 @@ class DatasetAdapter(ABC):
     linked: ClassVar[bool] = False
     """Swaps link nearly all subjects: a split by identity assigns subjects, and leaves out fakes between splits."""
 
-    originals: ClassVar[str | None] = None
-    """The dataset that holds the originals of this one's fakes, if it is another one."""
+    originals: ClassVar[Mapping[str, str]] = {}
+    """Other datasets that hold originals of this one's fakes, with the quality that these were made from."""
 
     @abstractmethod
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
