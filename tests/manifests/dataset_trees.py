@@ -324,8 +324,50 @@ def deeperforensics(root: Path) -> str:
     return str(root)
 
 
+def df40_folders() -> list[str]:
+    """Folders of crops as the release spells them: six ids of FaceForensics++ in pairs, and celebrities."""
+    pairs = [pair for pairs in FFPP_PAIRS.values() for pair in pairs]
+    stems = [f"{a}_{b}" for pair in pairs for a, b in (pair, pair[::-1])]
+    return [
+        *(f"DF40_train/{method}/frames/{stem}" for method in ("simswap", "lia") for stem in stems[:2]),
+        *(f"DF40_train/VQGAN/{name}" for name in ("000", "003")),
+        *(f"DF40/{method}/ff/frames/{stem}" for method in ("simswap", "lia") for stem in stems[-2:]),
+        "DF40/e4s/ff/frames/000_003",
+        "DF40/VQGAN/ff/953",
+        "DF40/simswap/cdf/frames/id0_id1_0002",
+        "DF40/VQGAN/cdf/Fake_from_Celeb-real/id0_0002",
+        "DF40/sd2.1/cdf/YouTube-real/00170",
+        "DF40/deepfacelab/fake/frames/clip_7",
+        "DF40/deepfacelab/real/frames/clip_7",
+        "DF40/heygen/heygen_new/fake/frames/Ann+Lee_1",
+        "DF40/CollabDiff/fake/101",
+        *(f"FaceForensics++/original_sequences/youtube/c23/frames/{name}" for pair in pairs for name in pair),
+        "Celeb-DF-v2/Celeb-real/frames/id0_0002",
+        "Celeb-DF-v2/YouTube-real/frames/00170",
+    ]
+
+
+DF40_IMAGES = [
+    "DF40/CollabDiff/real/7.jpg",
+    "DF40/MidJourney/fake/a.gif",
+    "DF40/stargan/fake/fake/000001.jpg",
+    "DF40/stargan/real/real/000001.jpg",
+    "DF40/e4e/e4e/cdf/Celeb-real/inversions/id0_0002_003.jpg",
+]
+"""Images that are alone."""
+
+
+def df40(root: Path) -> str:
+    touch(root, [f"{folder}/{number:03d}.png" for folder in df40_folders() for number in (0, 12)])
+    touch(root, [*DF40_IMAGES, "stray.mp4"])
+    touch(root, ["DF40/simswap/ff/landmarks/953_974/000.npy", "DF40/simswap/ff/masks/953_974/000.png"])
+    write_splits(root / "FaceForensics++/splits")
+    return str(root)
+
+
 TREES: dict[str, Callable[[Path], str]] = {
     "ffpp": ffpp,
+    "df40": df40,
     "dfd": dfd,
     "avdeepfake1m": avdeepfake1m,
     "celebdf1": celebdf,
@@ -353,6 +395,7 @@ OFFICIAL_SPLITS = {
 
 TELLS_NO_PAIRS = {
     "celebdfpp": ("Celeb-synthesis/FaceReenact/", "Celeb-synthesis/TalkingFace/"),
+    "df40": ("DF40",),
     "dfdc": ("test/",),
     "wild": ("fake_",),
 }
