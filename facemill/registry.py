@@ -207,6 +207,7 @@ DATASETS: "Registry[DatasetAdapter]" = Registry(
         "fakeavceleb": "manifests.datasets.fakeavceleb:FakeAVCeleb",
         "ffiw": "manifests.datasets.ffiw:FFIW",
         "ffpp": "manifests.datasets.ffpp:FaceForensics",
+        "forgerynet": "manifests.datasets.forgerynet:ForgeryNet",
         "lavdf": "manifests.datasets.partial_fakes:LAVDF",
         "uadfv": "manifests.datasets.uadfv:UADFV",
         "wild": "manifests.datasets.wild:WildDeepfake",

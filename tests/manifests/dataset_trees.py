@@ -365,6 +365,44 @@ def df40(root: Path) -> str:
     return str(root)
 
 
+FORGERYNET_IMAGES = {
+    "train": [
+        "7/aa/b0/frame00038.jpg",
+        "7/aa/b1/frame00002.jpg",
+        "11/ab/c0.jpg",
+        "16/aa/frame00001.jpg",
+        "19/ac/1.jpg",
+    ],
+    "val": ["7/ba/b0/frame00038.jpg", "18/bb/frame00014.jpg"],
+}
+FORGERYNET_VIDEOS = {
+    "train": ["1 {}1/ca/00/video.mp4 0 30 1 1 1 1", "1 {}17/cb/00.mp4 0 9 0 0 0 16"],
+    "val": ["2 {}1/da/00/video.mp4 0 30 0 40 9 1 1 1 1", "0 {}19/db/00.mp4 0 0 16"],
+}
+"""Lines of the lists: segments of first frame, number of frames and label; path, and three labels."""
+
+
+def forgerynet(root: Path) -> str:
+    """Train with folders between, val without; train has videos of two methods that are in no list."""
+    for split, part, images in (("train", "Training", "image/images/"), ("val", "Validation", "")):
+        release = {"train": "train_release", "val": "val_perturb_release"}[split]
+        paths = FORGERYNET_IMAGES[split]
+        touch(root / part / images / release, paths)
+        masks = {"train": "train_mask_release", "val": "val_perturb_release"}[split]
+        touch(root / part / "spatial_localize" / masks, [path for path in paths if path.startswith("7/")])
+        lines = [line.format(f"{split}_video_release/") for line in FORGERYNET_VIDEOS[split]]
+        touch(root / part / "video", [line.split()[1] for line in lines])
+        folder = root / "list" / part
+        folder.mkdir(parents=True)
+        # The last column of a fake is another method than that of its folder.
+        labels = {path: "0 0 16" if int(path.partition("/")[0]) > 15 else "1 1 15" for path in paths}
+        (folder / "image_list.txt").write_text("".join(f"{release}/{p} {labels[p]}\n" for p in paths))
+        (folder / "video_list.txt").write_text("\n".join([*lines, ""]))
+    touch(root / "Training/video/train_video_release", ["2/ea/00.mp4", "8/eb/00.mp4"])
+    touch(root, ["Test/video/test_video_release/0a.mp4", "stray.mp4"])
+    return str(root)
+
+
 TREES: dict[str, Callable[[Path], str]] = {
     "ffpp": ffpp,
     "df40": df40,
@@ -375,6 +413,7 @@ TREES: dict[str, Callable[[Path], str]] = {
     "celebdfpp": celebdfpp,
     "fakeavceleb": fakeavceleb,
     "ffiw": ffiw,
+    "forgerynet": forgerynet,
     "lavdf": lavdf,
     "uadfv": uadfv,
     "dfdc": dfdc,
@@ -388,7 +427,7 @@ FAKES_ONLY = {"deeperforensics"}
 """Datasets whose originals are another one's: they have tests of their own."""
 
 OFFICIAL_SPLITS = {
-    "avdeepfake1m": {"train", "val"},
+    **{name: {"train", "val"} for name in ("avdeepfake1m", "forgerynet")},
     **{name: {"test"} for name in ("dfd", "fakeavceleb", "uadfv")},
 }
 """Splits of a dataset whose official one does not fill all three."""
@@ -397,6 +436,7 @@ TELLS_NO_PAIRS = {
     "celebdfpp": ("Celeb-synthesis/FaceReenact/", "Celeb-synthesis/TalkingFace/"),
     "df40": ("DF40",),
     "dfdc": ("test/",),
+    "forgerynet": ("Training/", "Validation/"),
     "wild": ("fake_",),
 }
 """How paths start of which a dataset does not tell the original."""
