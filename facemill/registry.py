@@ -200,6 +200,7 @@ DATASETS: "Registry[DatasetAdapter]" = Registry(
         "celebdfpp": "manifests.datasets.celebdfpp:CelebDFpp",
         "csv": "manifests.datasets.csv_file:CsvFile",
         "deeperforensics": "manifests.datasets.deeperforensics:DeeperForensics",
+        "deepspeak": "manifests.datasets.deepspeak:DeepSpeak",
         "df40": "manifests.datasets.df40:DF40",
         "dfd": "manifests.datasets.dfd:DeepFakeDetection",
         "dfdc": "manifests.datasets.dfdc:DFDC",

@@ -403,8 +403,45 @@ def forgerynet(root: Path) -> str:
     return str(root)
 
 
+_DEEPSPEAK = "video-file,kind,engine,identity-source,identity-target,recording-source,recording-target"
+DEEPSPEAK_FAKES = {
+    1: [
+        f",{_DEEPSPEAK},recording-target-ai-generated,gesture-type,script-type",
+        "0,facefusion--0-1--40-41--0.mp4,face-swap,facefusion,0,1,40,41,False,no-gesture,scripted",
+        "1,facefusion_gan--2-3--42-43--0.mp4,face-swap,facefusion_gan,2,3,42,43,False,no-gesture,scripted",
+        "2,wav2lip--4-4--44-44--0.mp4,lip-sync,wav2lip,4,4,44,44,True,no-gesture,scripted",
+    ],
+    2: [
+        f"{_DEEPSPEAK},audio-config,gen-config,gesture-type,script-type",
+        "facefusion-40-41.mp4,face-swap,facefusion,0,1,40,41,real,x,no-gesture,scripted",
+        "diff2lip-42-43-playht.mp4,lip-sync,diff2lip,3,3,42,43,playht,x,no-gesture,scripted",
+        "memo-44-44-speechify.mp4,avatar,memo,4,4,44,44,speechify,x,no-gesture,scripted",
+        "hellomeme-45-45-real.mp4,avatar,hellomeme,5,5,45,45,real,x,no-gesture,scripted",
+        "latentsync-40-43-real.mp4,lip-sync,latentsync,2,3,40,43,real,x,no-gesture,scripted",
+    ],
+}
+"""Lines of the tables of fakes of both versions."""
+
+
+def deepspeak(root: Path, version: int = 2) -> str:
+    """Six people of a recording each, of whom the last two are test."""
+    reals = [f"{person}-{40 + person}.mp4" for person in range(6)]
+    tables = {
+        "real": ["video-file,identity,recording", *(f"{name},{name[0]},{name[2:4]}" for name in reals)],
+        "fake": DEEPSPEAK_FAKES[version],
+        "split-def": [",identity,split", *(f"{n},{n},{'train' if n < 4 else 'test'}" for n in range(6))],
+    }
+    root.mkdir(parents=True, exist_ok=True)
+    for name, lines in tables.items():
+        (root / f"annotations-{name}.csv").write_text("\n".join([*lines, ""]))
+    fakes = [cell for line in tables["fake"][1:] for cell in line.split(",") if cell.endswith(".mp4")]
+    touch(root, [*(f"deepspeak-0/{name}" for name in reals), *(f"deepspeak-1/{name}" for name in fakes), "stray.mp4"])
+    return str(root)
+
+
 TREES: dict[str, Callable[[Path], str]] = {
     "ffpp": ffpp,
+    "deepspeak": deepspeak,
     "df40": df40,
     "dfd": dfd,
     "avdeepfake1m": avdeepfake1m,
@@ -434,6 +471,7 @@ OFFICIAL_SPLITS = {
 
 TELLS_NO_PAIRS = {
     "celebdfpp": ("Celeb-synthesis/FaceReenact/", "Celeb-synthesis/TalkingFace/"),
+    "deepspeak": ("deepspeak-1/memo", "deepspeak-1/hellomeme"),
     "df40": ("DF40",),
     "dfdc": ("test/",),
     "forgerynet": ("Training/", "Validation/"),
