@@ -439,6 +439,34 @@ def deepspeak(root: Path, version: int = 2) -> str:
     return str(root)
 
 
+KODF_PERSONS = ["0123456789abcdef0123", "ffffffffffffffffffff", "100001", "100002", "100003", "100004"]
+
+
+def kodf(root: Path) -> str:
+    """A person in each notation of names, swapped in pairs; one is heard saying what another said."""
+    pairs = list(zip(KODF_PERSONS[::2], KODF_PERSONS[1::2], strict=True))
+    made = root / "kodf_release/synthesized_videos"
+    touch(
+        root / "kodf_release/original_videos", [f"{name}/{name}_{n:03d}.mp4" for name in KODF_PERSONS for n in (1, 2)]
+    )
+    for method, code in (("dfl", 1), ("dffs", 2), ("fsgan", 3), ("fo", 4)):
+        touch(made / method, [f"20201105/{a}/{a}_{b}_{code}_0001.mp4" for x, y in pairs for a, b in ((x, y), (y, x))])
+    touch(made / "dfl/20201106", [f"{a}/{a}_{b}_1_0001.mp4" for a, b in pairs])
+    touch(made / "audio-driven/20201105", [f"{a}/{a}_{a}_5_0001.mp4" for a, _ in pairs])
+    touch(root, ["stray.mp4"])
+    return str(root)
+
+
+def dfdm(root: Path) -> str:
+    """Swaps of celebrities 0 and 1, whom `celebdf` shows, in two qualities; folders of models have any name."""
+    for quality in ("0", "23"):
+        for folder, tag in (("A", "1original"), ("B", "5dfl-h128")):
+            fakes = [f"{a}_0000_{tag}.mp4" for a in ("id0_id1", "id1_id0", "id2_id0")]
+            touch(root / f"DFDM_crf{quality}" / folder, fakes)
+    touch(root, ["stray.mp4"])
+    return str(root)
+
+
 TREES: dict[str, Callable[[Path], str]] = {
     "ffpp": ffpp,
     "deepspeak": deepspeak,
@@ -451,6 +479,7 @@ TREES: dict[str, Callable[[Path], str]] = {
     "fakeavceleb": fakeavceleb,
     "ffiw": ffiw,
     "forgerynet": forgerynet,
+    "kodf": kodf,
     "lavdf": lavdf,
     "uadfv": uadfv,
     "dfdc": dfdc,
@@ -460,12 +489,12 @@ TREES: dict[str, Callable[[Path], str]] = {
 }
 """Makes the tree below an empty folder and returns what `scan` takes as its root."""
 
-FAKES_ONLY = {"deeperforensics"}
+FAKES_ONLY = {"deeperforensics", "dfdm"}
 """Datasets whose originals are another one's: they have tests of their own."""
 
 OFFICIAL_SPLITS = {
     **{name: {"train", "val"} for name in ("avdeepfake1m", "forgerynet")},
-    **{name: {"test"} for name in ("dfd", "fakeavceleb", "uadfv")},
+    **{name: {"test"} for name in ("dfd", "fakeavceleb", "kodf", "uadfv")},
 }
 """Splits of a dataset whose official one does not fill all three."""
 
@@ -475,6 +504,7 @@ TELLS_NO_PAIRS = {
     "df40": ("DF40",),
     "dfdc": ("test/",),
     "forgerynet": ("Training/", "Validation/"),
+    "kodf": ("kodf_release/",),
     "wild": ("fake_",),
 }
 """How paths start of which a dataset does not tell the original."""
