@@ -467,6 +467,38 @@ def dfdm(root: Path) -> str:
     return str(root)
 
 
+def talkingheadbench(root: Path) -> str:
+    for generator in ("Hallo", "LivePortrait"):
+        for split, image in (("train", "00012"), ("train", "00040"), ("val", "00100"), ("test", "65001")):
+            names = [f"{image}--{driver}--{generator}.mp4" for driver in ("-3kq_9xT_1", "M2Ohb0FAaJU_1")]
+            touch(root / "fake" / generator / split, names)
+    touch(root / "fake/additional_dataset", ["MAGI-1/7.mp4", "Hallo3/7-M2Ohb0FAaJU_1.mp4"])
+    touch(root, ["audio/ff++/000.wav", "stray.mp4"])
+    write_json(root / "true/true_dataset_split.json", {"Train": {"FaceForensics++": ["000.mp4"]}})
+    return str(root)
+
+
+IDFORGE_VIDEOS = [
+    "pristine/{0}/{0}_00/{0}_scene_0027-11.mp4",
+    "lip_tts_textgen/{0}/{0}_00/{0}_scene_0027-11_fake.mp4",
+    "lip_rvc_textmismatch/{0}/{0}_00/{0}_scene_0027-11.mp3.mp4",
+    "face_audiomismatch_textmismatch/{0}/{0}_01/{0}_scene_0015_0_infoswap.mp4",
+    "face_tts/{0}/{0}_01/{0}_scene_0015_0_infoswap.mp4",
+    "tts_textmismatch/{0}/{0}_00/{0}_scene_0027-11.mp4",
+]
+"""Videos of a celebrity; two of them have one name."""
+
+
+def idforge(root: Path) -> str:
+    for split, celebrities in (("train", ("id00", "id01", "id02")), ("val", ("id03",)), ("test", ("id40",))):
+        paths = [path.format(celebrity) for celebrity in celebrities for path in IDFORGE_VIDEOS]
+        touch(root / "main", paths)
+        (root / "IDForge_v1").mkdir(exist_ok=True)
+        (root / f"IDForge_v1/{split}.csv").write_text("\n".join([*paths, ""]))
+    touch(root, ["stray.mp4"])
+    return str(root)
+
+
 TREES: dict[str, Callable[[Path], str]] = {
     "ffpp": ffpp,
     "deepspeak": deepspeak,
@@ -479,6 +511,7 @@ TREES: dict[str, Callable[[Path], str]] = {
     "fakeavceleb": fakeavceleb,
     "ffiw": ffiw,
     "forgerynet": forgerynet,
+    "idforge": idforge,
     "kodf": kodf,
     "lavdf": lavdf,
     "uadfv": uadfv,
@@ -489,8 +522,8 @@ TREES: dict[str, Callable[[Path], str]] = {
 }
 """Makes the tree below an empty folder and returns what `scan` takes as its root."""
 
-FAKES_ONLY = {"deeperforensics", "dfdm"}
-"""Datasets whose originals are another one's: they have tests of their own."""
+FAKES_ONLY = {"deeperforensics", "dfdm", "talkingheadbench"}
+"""Datasets that have no reals of their own: they have tests of their own."""
 
 OFFICIAL_SPLITS = {
     **{name: {"train", "val"} for name in ("avdeepfake1m", "forgerynet")},
@@ -504,6 +537,7 @@ TELLS_NO_PAIRS = {
     "df40": ("DF40",),
     "dfdc": ("test/",),
     "forgerynet": ("Training/", "Validation/"),
+    "idforge": ("main/face_",),
     "kodf": ("kodf_release/",),
     "wild": ("fake_",),
 }
