@@ -93,7 +93,8 @@ def _unknown_sources(entries: Sequence[VideoEntry]) -> Iterator[str]:
 def _pairs_across_qualities(entries: Sequence[VideoEntry]) -> Iterator[str]:
     reals = {entry.video_id: entry.quality for entry in entries if entry.label == 0}
     for entry in entries:
-        if entry.source_id in reals and reals[entry.source_id] != entry.quality:
+        levels = {entry.quality, reals.get(entry.source_id or "", entry.quality)}
+        if len(levels) > 1 and "native" not in levels:
             yield entry.video_id
 
 
@@ -126,7 +127,7 @@ _RULES: dict[str, tuple[str, Callable[[Sequence[VideoEntry]], Iterable[str]]]] =
     "split": (f"a split is one of {', '.join(SPLITS)}; for the original of a fake also {REFERENCE}", _unknown_splits),
     "real_source": ("a real video has no source_id", _reals_with_source),
     "known_source": ("a source_id names a real video of the manifest", _unknown_sources),
-    "pair_quality": ("a fake has the quality of its original", _pairs_across_qualities),
+    "pair_quality": ("a fake has the quality of its original, unless one of them is native", _pairs_across_qualities),
     "fake_periods": ("fake_periods are of a fake, start at 0 or later and end after their start", _odd_periods),
     "unique_file": ("a file appears in one row only", _repeated_files),
     "relative_path": ("a path is relative to the root, with '/' and without '..'", _odd_paths),

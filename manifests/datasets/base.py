@@ -34,11 +34,13 @@ class DatasetAdapter(ABC):
     """The authors' counts by dataset, method and split; see `ALL_SPLITS` and `ALL_FAKES` for totals."""
     lacks_val: ClassVar[bool] = False
     """The dataset has only train and test: val is carved from train."""
+    all_test: ClassVar[bool] = False
+    """The dataset has no official split: all of its videos are test."""
     linked: ClassVar[bool] = False
     """Swaps link nearly all subjects: a split by identity assigns subjects, and leaves out fakes between splits."""
 
-    originals: ClassVar[str | None] = None
-    """The dataset that holds the originals of this one's fakes, if it is another one."""
+    originals: ClassVar[Mapping[str, str]] = {}
+    """Other datasets that hold originals of this one's fakes, with the quality that these were made from."""
 
     @abstractmethod
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:

@@ -41,7 +41,7 @@ class DeeperForensics(DatasetAdapter):
     name = "deeperforensics"
     link = "https://github.com/EndlessSora/DeeperForensics-1.0"
     linked = True
-    originals = "ffpp"
+    originals: ClassVar = {"ffpp": "c23"}
     published: ClassVar = {("deeperforensics", method, ALL_SPLITS): 1000 for method in _METHODS}
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
@@ -55,7 +55,7 @@ class DeeperForensics(DatasetAdapter):
                 path=match.string,
                 method=match["method"],
                 name=match["name"],
-                quality="c23",  # that of the videos which the authors swapped faces onto
+                quality=self.originals["ffpp"],
                 split=split_of.get(match["name"], UNASSIGNED),
                 subjects=(match["target"], match["source"]),
                 original=match["target"],

@@ -35,6 +35,7 @@ class DeepFakeDetection(DatasetAdapter):
 
     name = "dfd"
     link = "https://github.com/ondyari/FaceForensics"
+    all_test = True
     linked = True
     published: ClassVar = {("dfd", "real", "test"): 363, ("dfd", _METHOD, "test"): 3068}
 
@@ -47,8 +48,6 @@ class DeepFakeDetection(DatasetAdapter):
         drafts = [_draft(match, masks) for match in matches]
         enter(report, self.name, drafts, quality, official=official, listing=listing)
         report.unknown = [path for path in report.unknown if not is_mask(path) and not _FFPP.fullmatch(path)]
-        if official:
-            report.notes.append("dfd has no official split: all videos are test.")
         return report
 
 

@@ -1,7 +1,5 @@
 """The DeepFake Detection Challenge dataset."""
 
-import csv
-import io
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
@@ -100,10 +98,7 @@ def _test_metadata(listing: Listing, metadata: str, prefix: str) -> Iterator[Dra
 
 
 def _test_labels(listing: Listing, labels: str, prefix: str) -> Iterator[Draft]:
-    rows = csv.DictReader(io.StringIO(listing.read_text(labels)))
-    if not {"filename", "label"} <= set(rows.fieldnames or ()):
-        raise ManifestError(f"{labels} lacks the columns filename and label: restore the file.")
-    for row in rows:
+    for _, row in listing.read_csv_rows(labels, ("filename", "label")):
         path = posixpath.join(posixpath.dirname(labels), row["filename"])
         yield Draft(path, _method(row["label"], row["filename"], labels), _name(prefix, row["filename"]), split="test")
 

@@ -1,7 +1,5 @@
 """FakeAVCeleb."""
 
-import csv
-from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import ClassVar
 
@@ -35,6 +33,7 @@ class FakeAVCeleb(DatasetAdapter):
 
     name = "fakeavceleb"
     link = "https://github.com/DASH-Lab/FakeAVCeleb"
+    all_test = True
     linked = True
     published: ClassVar = {("fakeavceleb", "real", "test"): 1000, ("fakeavceleb", ALL_FAKES, "test"): 20_566}
 
@@ -46,22 +45,9 @@ class FakeAVCeleb(DatasetAdapter):
         """
         listing = list_files(root)
         report = ScanReport(listing.root, self.published)
-        drafts = [_draft(row, number, listing) for number, row in _rows(listing)]
+        drafts = [_draft(row, number, listing) for number, row in listing.read_csv_rows(_TABLE, _COLUMNS)]
         enter(report, self.name, drafts, quality, official=official, listing=listing)
-        if official:
-            report.notes.append("fakeavceleb has no official split: all videos are test.")
         return report
-
-
-def _rows(listing: Listing) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of the table with their line numbers."""
-    if _TABLE not in listing.present:
-        raise ManifestError(f"{listing.root} lacks {_TABLE}: copy it from the dataset's download.")
-    table = csv.DictReader(listing.read_text(_TABLE).splitlines(), restval="")
-    if missing := _COLUMNS - set(table.fieldnames or ()):
-        raise ManifestError(f"{_TABLE} lacks the columns {', '.join(sorted(missing))}: restore the file.")
-    for row in table:
-        yield table.line_num, row
 
 
 def _draft(row: dict[str, str], number: int, listing: Listing) -> Draft:

@@ -1,17 +1,24 @@
 """FaceForensics++, with FaceShifter in the same root."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
-from facemill import ManifestError
-from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
+from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.datasets.faceforensics_root import QUALITY, Masks, is_mask, plain_quality
+from facemill.manifests.datasets.faceforensics_root import (
+    QUALITY,
+    Masks,
+    PairsBySplit,
+    common_split,
+    is_mask,
+    plain_quality,
+    read_pairs,
+    splits_of_ids,
+)
 from facemill.manifests.records import SPLITS
-from facemill.manifests.scanning.listing import Listing, list_files
+from facemill.manifests.scanning.listing import list_files
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["FaceForensics"]
@@ -23,9 +30,6 @@ _FAKE = re.compile(
     r"(?P<target>\d{3})_(?P<source>\d{3})\.mp4"
 )
 _DFD = re.compile(r"(original_sequences/actors|manipulated_sequences/DeepFakeDetection)/.*")
-
-Pairs = dict[str, list[tuple[str, str]]]
-"""Pairs of ids by split."""
 
 
 class FaceForensics(DatasetAdapter):
@@ -53,8 +57,8 @@ class FaceForensics(DatasetAdapter):
         listing = list_files(root)
         report = ScanReport(listing.root, self.published)
         matches = [match for path in listing.paths if (match := _REAL.fullmatch(path) or _FAKE.fullmatch(path))]
-        pairs = _read_splits(listing) if official and matches else {}
-        split_of = {subject: split for split, listed in pairs.items() for pair in listed for subject in pair}
+        pairs = read_pairs(listing) if official and matches else {}
+        split_of = splits_of_ids(pairs)
         masks = Masks(listing)
         drafts = [_draft(match, split_of, masks) for match in matches]
         enter(report, self.name, drafts, quality, official=official, listing=listing)
@@ -71,8 +75,7 @@ def _draft(match: re.Match[str], split_of: dict[str, str], masks: Masks) -> Draf
     parts = match.groupdict()
     target, source = parts["target"], parts.get("source")
     quality = plain_quality(parts["quality"])
-    splits = {split_of.get(subject, UNASSIGNED) for subject in (target, source or target)}
-    split = splits.pop() if len(splits) == 1 else UNASSIGNED
+    split = common_split((target, source or target), split_of)
     draft = Draft(match.string, "real", target, quality, split, subjects=(target,))
     if source is None:
         return draft
@@ -88,35 +91,7 @@ def _draft(match: re.Match[str], split_of: dict[str, str], masks: Masks) -> Draf
     )
 
 
-def _read_splits(listing: Listing) -> Pairs:
-    """Pairs of ids by split.
-
-    Raises:
-        ManifestError: a file is missing or malformed, or an id is in two of them.
-    """
-    folder = next((f for f in ("", "splits/") if all(f"{f}{split}.json" in listing.present for split in SPLITS)), None)
-    if folder is None:
-        raise ManifestError(
-            f"{listing.root} lacks train.json, val.json and test.json: copy them from dataset/splits of "
-            "https://github.com/ondyari/FaceForensics, or pass --split identity:80/10/10."
-        )
-    pairs = {split: _read_pairs(listing, f"{folder}{split}.json") for split in SPLITS}
-    seen: dict[str, str] = {}
-    for split, listed in pairs.items():
-        for subject in {subject for pair in listed for subject in pair}:
-            if seen.setdefault(subject, split) != split:
-                raise ManifestError(f"Id {subject} is in {seen[subject]}.json and in {split}.json: restore the files.")
-    return pairs
-
-
-def _read_pairs(listing: Listing, path: str) -> list[tuple[str, str]]:
-    try:
-        return [(str(first), str(second)) for first, second in json.loads(listing.read_text(path))]
-    except (ValueError, TypeError) as error:
-        raise ManifestError(f'{path} is not a list of pairs such as ["071", "054"]: restore the file.') from error
-
-
-def _not_there(pairs: Pairs, report: ScanReport) -> Iterator[str]:
+def _not_there(pairs: PairsBySplit, report: ScanReport) -> Iterator[str]:
     """Paths that the split files imply but that do not exist, for every method with videos."""
     present = {entry.path for entry in report.entries}
     folders = {path.rpartition("/")[0] for path in present}

@@ -26,6 +26,7 @@ class UADFV(DatasetAdapter):
 
     name = "uadfv"
     link = "https://arxiv.org/abs/1811.00661"
+    all_test = True
     published: ClassVar = {("uadfv", "real", "test"): 49, ("uadfv", _METHOD, "test"): 49}
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
@@ -34,8 +35,6 @@ class UADFV(DatasetAdapter):
         report = ScanReport(listing.root, self.published)
         drafts = [_draft(match) for path in listing.paths if (match := _VIDEO.fullmatch(path))]
         enter(report, self.name, drafts, quality, official=official, listing=listing)
-        if official:
-            report.notes.append("uadfv has no official split: all videos are test.")
         return report
 
 

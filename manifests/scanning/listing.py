@@ -1,5 +1,6 @@
 """The names of the files below a dataset's root: a local folder or any fsspec URL."""
 
+import csv
 import json
 import os
 import posixpath
@@ -95,12 +96,28 @@ class Listing:
         Raises:
             ManifestError: the file is missing, cannot be read, or is not a list of objects.
         """
-        if path not in self.present:
-            raise ManifestError(f"{self.root} lacks {path}: copy it from the dataset's download.")
+        self._need(path)
         rows = self._read_json(path)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ManifestError(f"{path} does not list videos: restore the file.")
         return rows
+
+    def read_csv_rows(self, path: str, columns: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
+        """Read the rows of a table with a header, with their line numbers; cells that a row lacks are empty.
+
+        Raises:
+            ManifestError: the file is missing, cannot be read, or lacks one of `columns`.
+        """
+        self._need(path)
+        table = csv.DictReader(self.read_text(path).splitlines(), restval="")
+        if missing := set(columns) - set(table.fieldnames or ()):
+            raise ManifestError(f"{path} lacks the columns {', '.join(sorted(missing))}: restore the file.")
+        for row in table:
+            yield table.line_num, row
+
+    def _need(self, path: str) -> None:
+        if path not in self.present:
+            raise ManifestError(f"{self.root} lacks {path}: copy it from the dataset's download.")
 
     def _read_json(self, path: str) -> Any:
         try:

@@ -1,6 +1,6 @@
 """Pairs fakes with originals that another dataset holds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -11,38 +11,41 @@ from facemill.manifests.scanning.scan_report import ScanReport
 __all__ = ["pair_elsewhere"]
 
 
-def pair_elsewhere(report: ScanReport, dataset: str, originals: Iterable[VideoEntry]) -> None:
+def pair_elsewhere(report: ScanReport, datasets: Mapping[str, str], originals: Iterable[VideoEntry]) -> None:
     """Give fakes their originals, which join the report's entries as references.
 
-    A fake's target subject is then its original's, so that both datasets know the person by one name.
+    A fake's target subject is then its original's, also where it is a source, so that both datasets know the person by
+    one name.
 
     Args:
-        dataset: the one that holds the originals.
-        originals: videos of a manifest; others than reals of that dataset are ignored.
+        datasets: those that hold originals, with the quality that the fakes were made from.
+        originals: videos of a manifest; others than reals of these datasets and qualities are ignored.
 
     Raises:
         ManifestError: none of them is an original of these fakes.
     """
     reals = {
-        (PurePosixPath(entry.path).stem, entry.quality): entry
+        PurePosixPath(entry.path).stem: entry
         for entry in originals
-        if entry.dataset == dataset and entry.label == 0
+        if entry.label == 0 and datasets.get(entry.dataset) == entry.quality
     }
     used: dict[str, VideoEntry] = {}
+    names: dict[str, str] = {}
     entries = []
     for entry in report.entries:
-        real = reals.get((report.elsewhere.get(entry.video_id, ""), entry.quality))
+        real = reals.get(report.elsewhere.get(entry.video_id, ""))
         if real is not None:
             used[real.video_id] = real
-            subjects = (*real.subject_ids[:1], *entry.subject_ids[1:])
-            entry = replace(entry, source_id=real.video_id, subject_ids=subjects)
+            names.update(zip(entry.subject_ids[:1], real.subject_ids[:1], strict=False))
+            entry = replace(entry, source_id=real.video_id)
         entries.append(entry)
     if report.entries and not used:
-        qualities = sorted({entry.quality for entry in report.entries})
+        wanted = " or ".join(f"{dataset} in quality {quality}" for dataset, quality in datasets.items())
         raise ManifestError(
-            f"None of the given originals is one of {dataset} in quality {' or '.join(qualities)} that these fakes "
-            f"were made from: give a manifest of {dataset}, or its folder."
+            f"None of the given originals is one of {wanted} that these fakes were made from: give a manifest of "
+            f"{' and '.join(datasets)}, or the folder of one."
         )
     paired = {entry.path for entry in entries if entry.source_id in used}
     report.unpaired = [path for path in report.unpaired if path not in paired]
+    entries = [replace(e, subject_ids=tuple(names.get(s, s) for s in e.subject_ids)) for e in entries]
     report.entries = [*entries, *(replace(real, split=REFERENCE) for real in used.values())]

@@ -59,11 +59,13 @@ def scan(
     """
     rule = parse_split(split)
     adapter = DATASETS[dataset] if isinstance(dataset, str) else dataset
-    if originals is not None and adapter.originals is None:
+    if originals is not None and not adapter.originals:
         raise ConfigError(f"{adapter.name} has its originals itself: leave out --originals.")
     report = adapter.find(root, quality, official=rule == OFFICIAL)
     if not report.entries:
         raise ManifestError(_nothing_found(adapter, report))
+    if rule == OFFICIAL and adapter.all_test:
+        report.notes.append(f"{adapter.name} has no official split: all videos are test.")
     if subject is not None:
         report.entries = name_subjects(report.entries, subject)
     found = report.entries
@@ -80,10 +82,11 @@ def scan(
         if rule == OFFICIAL and adapter.lacks_val:
             _carve_val(report, adapter, seed, subjects_apart=subjects_apart)
     add_references(report, found)
-    if originals is not None and adapter.originals is not None:
+    if originals is not None:
         if isinstance(originals, str):
-            qualities = {entry.quality for entry in report.entries}
-            originals = DATASETS[adapter.originals].find(originals, qualities.pop(), official=False).entries
+            named = adapter.originals.items()
+            scans = [DATASETS[name].find(originals, level, official=False) for name, level in named]
+            originals = [entry for found_there in scans for entry in found_there.entries]
         pair_elsewhere(report, adapter.originals, originals)
     report.entries.sort(key=attrgetter("video_id"))
     check(report.entries)

@@ -324,8 +324,185 @@ def deeperforensics(root: Path) -> str:
     return str(root)
 
 
+def df40_folders() -> list[str]:
+    """Folders of crops as the release spells them: six ids of FaceForensics++ in pairs, and celebrities."""
+    pairs = [pair for pairs in FFPP_PAIRS.values() for pair in pairs]
+    stems = [f"{a}_{b}" for pair in pairs for a, b in (pair, pair[::-1])]
+    return [
+        *(f"DF40_train/{method}/frames/{stem}" for method in ("simswap", "lia") for stem in stems[:2]),
+        *(f"DF40_train/VQGAN/{name}" for name in ("000", "003")),
+        *(f"DF40/{method}/ff/frames/{stem}" for method in ("simswap", "lia") for stem in stems[-2:]),
+        "DF40/e4s/ff/frames/000_003",
+        "DF40/VQGAN/ff/953",
+        "DF40/simswap/cdf/frames/id0_id1_0002",
+        "DF40/VQGAN/cdf/Fake_from_Celeb-real/id0_0002",
+        "DF40/sd2.1/cdf/YouTube-real/00170",
+        "DF40/deepfacelab/fake/frames/clip_7",
+        "DF40/deepfacelab/real/frames/clip_7",
+        "DF40/heygen/heygen_new/fake/frames/Ann+Lee_1",
+        "DF40/CollabDiff/fake/101",
+        *(f"FaceForensics++/original_sequences/youtube/c23/frames/{name}" for pair in pairs for name in pair),
+        "Celeb-DF-v2/Celeb-real/frames/id0_0002",
+        "Celeb-DF-v2/YouTube-real/frames/00170",
+    ]
+
+
+DF40_IMAGES = [
+    "DF40/CollabDiff/real/7.jpg",
+    "DF40/MidJourney/fake/a.gif",
+    "DF40/stargan/fake/fake/000001.jpg",
+    "DF40/stargan/real/real/000001.jpg",
+    "DF40/e4e/e4e/cdf/Celeb-real/inversions/id0_0002_003.jpg",
+]
+"""Images that are alone."""
+
+
+def df40(root: Path) -> str:
+    touch(root, [f"{folder}/{number:03d}.png" for folder in df40_folders() for number in (0, 12)])
+    touch(root, [*DF40_IMAGES, "stray.mp4"])
+    touch(root, ["DF40/simswap/ff/landmarks/953_974/000.npy", "DF40/simswap/ff/masks/953_974/000.png"])
+    write_splits(root / "FaceForensics++/splits")
+    return str(root)
+
+
+FORGERYNET_IMAGES = {
+    "train": [
+        "7/aa/b0/frame00038.jpg",
+        "7/aa/b1/frame00002.jpg",
+        "11/ab/c0.jpg",
+        "16/aa/frame00001.jpg",
+        "19/ac/1.jpg",
+    ],
+    "val": ["7/ba/b0/frame00038.jpg", "18/bb/frame00014.jpg"],
+}
+FORGERYNET_VIDEOS = {
+    "train": ["1 {}1/ca/00/video.mp4 0 30 1 1 1 1", "1 {}17/cb/00.mp4 0 9 0 0 0 16"],
+    "val": ["2 {}1/da/00/video.mp4 0 30 0 40 9 1 1 1 1", "0 {}19/db/00.mp4 0 0 16"],
+}
+"""Lines of the lists: segments of first frame, number of frames and label; path, and three labels."""
+
+
+def forgerynet(root: Path) -> str:
+    """Train with folders between, val without; train has videos of two methods that are in no list."""
+    for split, part, images in (("train", "Training", "image/images/"), ("val", "Validation", "")):
+        release = {"train": "train_release", "val": "val_perturb_release"}[split]
+        paths = FORGERYNET_IMAGES[split]
+        touch(root / part / images / release, paths)
+        masks = {"train": "train_mask_release", "val": "val_perturb_release"}[split]
+        touch(root / part / "spatial_localize" / masks, [path for path in paths if path.startswith("7/")])
+        lines = [line.format(f"{split}_video_release/") for line in FORGERYNET_VIDEOS[split]]
+        touch(root / part / "video", [line.split()[1] for line in lines])
+        folder = root / "list" / part
+        folder.mkdir(parents=True)
+        # The last column of a fake is another method than that of its folder.
+        labels = {path: "0 0 16" if int(path.partition("/")[0]) > 15 else "1 1 15" for path in paths}
+        (folder / "image_list.txt").write_text("".join(f"{release}/{p} {labels[p]}\n" for p in paths))
+        (folder / "video_list.txt").write_text("\n".join([*lines, ""]))
+    touch(root / "Training/video/train_video_release", ["2/ea/00.mp4", "8/eb/00.mp4"])
+    touch(root, ["Test/video/test_video_release/0a.mp4", "stray.mp4"])
+    return str(root)
+
+
+_DEEPSPEAK = "video-file,kind,engine,identity-source,identity-target,recording-source,recording-target"
+DEEPSPEAK_FAKES = {
+    1: [
+        f",{_DEEPSPEAK},recording-target-ai-generated,gesture-type,script-type",
+        "0,facefusion--0-1--40-41--0.mp4,face-swap,facefusion,0,1,40,41,False,no-gesture,scripted",
+        "1,facefusion_gan--2-3--42-43--0.mp4,face-swap,facefusion_gan,2,3,42,43,False,no-gesture,scripted",
+        "2,wav2lip--4-4--44-44--0.mp4,lip-sync,wav2lip,4,4,44,44,True,no-gesture,scripted",
+    ],
+    2: [
+        f"{_DEEPSPEAK},audio-config,gen-config,gesture-type,script-type",
+        "facefusion-40-41.mp4,face-swap,facefusion,0,1,40,41,real,x,no-gesture,scripted",
+        "diff2lip-42-43-playht.mp4,lip-sync,diff2lip,3,3,42,43,playht,x,no-gesture,scripted",
+        "memo-44-44-speechify.mp4,avatar,memo,4,4,44,44,speechify,x,no-gesture,scripted",
+        "hellomeme-45-45-real.mp4,avatar,hellomeme,5,5,45,45,real,x,no-gesture,scripted",
+        "latentsync-40-43-real.mp4,lip-sync,latentsync,2,3,40,43,real,x,no-gesture,scripted",
+    ],
+}
+"""Lines of the tables of fakes of both versions."""
+
+
+def deepspeak(root: Path, version: int = 2) -> str:
+    """Six people of a recording each, of whom the last two are test."""
+    reals = [f"{person}-{40 + person}.mp4" for person in range(6)]
+    tables = {
+        "real": ["video-file,identity,recording", *(f"{name},{name[0]},{name[2:4]}" for name in reals)],
+        "fake": DEEPSPEAK_FAKES[version],
+        "split-def": [",identity,split", *(f"{n},{n},{'train' if n < 4 else 'test'}" for n in range(6))],
+    }
+    root.mkdir(parents=True, exist_ok=True)
+    for name, lines in tables.items():
+        (root / f"annotations-{name}.csv").write_text("\n".join([*lines, ""]))
+    fakes = [cell for line in tables["fake"][1:] for cell in line.split(",") if cell.endswith(".mp4")]
+    touch(root, [*(f"deepspeak-0/{name}" for name in reals), *(f"deepspeak-1/{name}" for name in fakes), "stray.mp4"])
+    return str(root)
+
+
+KODF_PERSONS = ["0123456789abcdef0123", "ffffffffffffffffffff", "100001", "100002", "100003", "100004"]
+
+
+def kodf(root: Path) -> str:
+    """A person in each notation of names, swapped in pairs; one is heard saying what another said."""
+    pairs = list(zip(KODF_PERSONS[::2], KODF_PERSONS[1::2], strict=True))
+    made = root / "kodf_release/synthesized_videos"
+    touch(
+        root / "kodf_release/original_videos", [f"{name}/{name}_{n:03d}.mp4" for name in KODF_PERSONS for n in (1, 2)]
+    )
+    for method, code in (("dfl", 1), ("dffs", 2), ("fsgan", 3), ("fo", 4)):
+        touch(made / method, [f"20201105/{a}/{a}_{b}_{code}_0001.mp4" for x, y in pairs for a, b in ((x, y), (y, x))])
+    touch(made / "dfl/20201106", [f"{a}/{a}_{b}_1_0001.mp4" for a, b in pairs])
+    touch(made / "audio-driven/20201105", [f"{a}/{a}_{a}_5_0001.mp4" for a, _ in pairs])
+    touch(root, ["stray.mp4"])
+    return str(root)
+
+
+def dfdm(root: Path) -> str:
+    """Swaps of celebrities 0 and 1, whom `celebdf` shows, in two qualities; folders of models have any name."""
+    for quality in ("0", "23"):
+        for folder, tag in (("A", "1original"), ("B", "5dfl-h128")):
+            fakes = [f"{a}_0000_{tag}.mp4" for a in ("id0_id1", "id1_id0", "id2_id0")]
+            touch(root / f"DFDM_crf{quality}" / folder, fakes)
+    touch(root, ["stray.mp4"])
+    return str(root)
+
+
+def talkingheadbench(root: Path) -> str:
+    for generator in ("Hallo", "LivePortrait"):
+        for split, image in (("train", "00012"), ("train", "00040"), ("val", "00100"), ("test", "65001")):
+            names = [f"{image}--{driver}--{generator}.mp4" for driver in ("-3kq_9xT_1", "M2Ohb0FAaJU_1")]
+            touch(root / "fake" / generator / split, names)
+    touch(root / "fake/additional_dataset", ["MAGI-1/7.mp4", "Hallo3/7-M2Ohb0FAaJU_1.mp4"])
+    touch(root, ["audio/ff++/000.wav", "stray.mp4"])
+    write_json(root / "true/true_dataset_split.json", {"Train": {"FaceForensics++": ["000.mp4"]}})
+    return str(root)
+
+
+IDFORGE_VIDEOS = [
+    "pristine/{0}/{0}_00/{0}_scene_0027-11.mp4",
+    "lip_tts_textgen/{0}/{0}_00/{0}_scene_0027-11_fake.mp4",
+    "lip_rvc_textmismatch/{0}/{0}_00/{0}_scene_0027-11.mp3.mp4",
+    "face_audiomismatch_textmismatch/{0}/{0}_01/{0}_scene_0015_0_infoswap.mp4",
+    "face_tts/{0}/{0}_01/{0}_scene_0015_0_infoswap.mp4",
+    "tts_textmismatch/{0}/{0}_00/{0}_scene_0027-11.mp4",
+]
+"""Videos of a celebrity; two of them have one name."""
+
+
+def idforge(root: Path) -> str:
+    for split, celebrities in (("train", ("id00", "id01", "id02")), ("val", ("id03",)), ("test", ("id40",))):
+        paths = [path.format(celebrity) for celebrity in celebrities for path in IDFORGE_VIDEOS]
+        touch(root / "main", paths)
+        (root / "IDForge_v1").mkdir(exist_ok=True)
+        (root / f"IDForge_v1/{split}.csv").write_text("\n".join([*paths, ""]))
+    touch(root, ["stray.mp4"])
+    return str(root)
+
+
 TREES: dict[str, Callable[[Path], str]] = {
     "ffpp": ffpp,
+    "deepspeak": deepspeak,
+    "df40": df40,
     "dfd": dfd,
     "avdeepfake1m": avdeepfake1m,
     "celebdf1": celebdf,
@@ -333,6 +510,9 @@ TREES: dict[str, Callable[[Path], str]] = {
     "celebdfpp": celebdfpp,
     "fakeavceleb": fakeavceleb,
     "ffiw": ffiw,
+    "forgerynet": forgerynet,
+    "idforge": idforge,
+    "kodf": kodf,
     "lavdf": lavdf,
     "uadfv": uadfv,
     "dfdc": dfdc,
@@ -342,18 +522,23 @@ TREES: dict[str, Callable[[Path], str]] = {
 }
 """Makes the tree below an empty folder and returns what `scan` takes as its root."""
 
-FAKES_ONLY = {"deeperforensics"}
-"""Datasets whose originals are another one's: they have tests of their own."""
+FAKES_ONLY = {"deeperforensics", "dfdm", "talkingheadbench"}
+"""Datasets that have no reals of their own: they have tests of their own."""
 
 OFFICIAL_SPLITS = {
-    "avdeepfake1m": {"train", "val"},
-    **{name: {"test"} for name in ("dfd", "fakeavceleb", "uadfv")},
+    **{name: {"train", "val"} for name in ("avdeepfake1m", "forgerynet")},
+    **{name: {"test"} for name in ("dfd", "fakeavceleb", "kodf", "uadfv")},
 }
 """Splits of a dataset whose official one does not fill all three."""
 
 TELLS_NO_PAIRS = {
     "celebdfpp": ("Celeb-synthesis/FaceReenact/", "Celeb-synthesis/TalkingFace/"),
+    "deepspeak": ("deepspeak-1/memo", "deepspeak-1/hellomeme"),
+    "df40": ("DF40",),
     "dfdc": ("test/",),
+    "forgerynet": ("Training/", "Validation/"),
+    "idforge": ("main/face_",),
+    "kodf": ("kodf_release/",),
     "wild": ("fake_",),
 }
 """How paths start of which a dataset does not tell the original."""

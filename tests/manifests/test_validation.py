@@ -55,6 +55,12 @@ def test_each_rule_names_the_rows_that_break_it(row, change, broken):
     assert {violation.rule: violation.video_ids for violation in validate(entries)} == broken
 
 
+def test_a_native_original_has_no_level_to_differ_from():
+    entries = manifest()
+    entries[0] = replace(entries[0], quality="native")
+    assert validate(entries) == []
+
+
 def test_the_same_path_below_another_root_is_another_file():
     entries = manifest()
     entries[1] = replace(entries[1], path="a.mp4", root="/other")

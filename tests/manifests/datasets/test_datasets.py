@@ -8,7 +8,7 @@ import pytest
 
 from facemill import ManifestError
 from facemill.manifests import REFERENCE, SPLITS, group_clips, locate, scan, shared_subjects, validate
-from facemill.manifests.datasets.base import choose_quality, make_video_id
+from facemill.manifests.datasets.base import choose_quality, make_video_id, plain_name
 from facemill.manifests.scanning.scan_report import ALL_SPLITS
 from facemill.manifests.sequences import split_archive
 from facemill.registry import DATASETS
@@ -46,7 +46,7 @@ def test_finds_valid_videos_that_are_there(name, root):
     assert {entry.label for entry in report.entries} == {0, 1}
     assert [entry.video_id for entry in report.entries] == sorted(entry.video_id for entry in report.entries)
     for entry in report.entries:
-        assert entry.video_id.startswith(f"{entry.dataset}-{entry.method}-{entry.quality}-")
+        assert entry.video_id.startswith(plain_name(f"{entry.dataset}-{entry.method}-{entry.quality}-"))
         assert all(subject.startswith(f"{entry.dataset}-") for subject in entry.subject_ids)
         archive = split_archive(entry.path)
         assert Path(locate(entry.root, entry.path if archive is None else archive[0])).exists()
