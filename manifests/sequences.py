@@ -4,8 +4,13 @@ The path of a sequence is that of its folder. Inside an archive, it continues af
 if the archive were a folder: `real_train/1.tar.gz/1/real/0` is the folder `1/real/0` of
 `real_train/1.tar.gz`. `split_archive` separates the two.
 
-The images are face crops already. A build skips face detection for them: each image is one sample, uncropped and
-resized to `crop.size`; `crop.scale`, `crop.align`, `crop.around` and `crop.steady` do not apply.
+If they are full frames (`VideoEntry.content`), a build treats them like the frames of a video: faces are detected,
+tracked, cropped, and compared with the original. There is no clock: in place of a time, a frame has the last number in
+its name, and a fake's frame 10 is compared with its original's frame 10, whatever images lie between. Fakes that are
+forged at times only are labelled as a whole.
+
+If they are face crops already, face detection is skipped: each image is one sample, uncropped and resized to
+`crop.size`; `crop.scale`, `crop.align`, `crop.around` and `crop.steady` do not apply.
 """
 
 import tarfile
@@ -14,9 +19,10 @@ from pathlib import PurePosixPath
 from typing import IO, Self
 
 from facemill import ManifestError
+from facemill.manifests.records import VideoEntry
 from facemill.manifests.scanning.listing import open_file
 
-__all__ = ["is_archive", "is_image", "is_sequence", "read_archive", "split_archive"]
+__all__ = ["holds_crops", "is_archive", "is_image", "is_sequence", "read_archive", "split_archive"]
 
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _PICTURES = (".png", ".jpg", ".jpeg")
@@ -35,6 +41,11 @@ def is_image(path: str) -> bool:
 def is_sequence(path: str) -> bool:
     """Whether a video's path is that of an image sequence: a folder (without suffix), or inside an archive."""
     return split_archive(path) is not None or not PurePosixPath(path).suffix
+
+
+def holds_crops(entry: VideoEntry) -> bool:
+    """Whether images are face crops already. Manifests from before `content` have sequences of crops only."""
+    return entry.content == "crops" or (entry.content is None and is_sequence(entry.path))
 
 
 def split_archive(path: str) -> tuple[str, str] | None:

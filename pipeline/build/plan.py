@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facemill.manifests import SPLITS, ClipGroup
-from facemill.manifests.sequences import is_sequence, split_archive
+from facemill.manifests.sequences import holds_crops, split_archive
 from facemill.manifests.videos import entry_values
 from facemill.pipeline.build.identity import WorkIdentity
 from facemill.pipeline.clips.sampling import expected_frames
@@ -128,7 +128,7 @@ def plan_framing(groups: Sequence[ClipGroup], recipe: Recipe) -> tuple[Recipe, t
 def _has_masks(group: ClipGroup) -> bool:
     """Whether originals and fakes of a group can be cropped around the same masks."""
     is_pair = group.real is not None and not group.real_is_reference and bool(group.fakes)
-    return is_pair and not any(is_sequence(video.path) for video in group.videos())
+    return is_pair and not any(map(holds_crops, group.videos()))
 
 
 def plan_shards(groups: Collection[ClipGroup], recipe: Recipe) -> list[ShardSpec]:

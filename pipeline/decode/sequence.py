@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tarfile import TarError
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
@@ -38,13 +38,17 @@ class SequenceReader:
 
     Frames are the images in the order of the numbers in their names (2.png before 10.png; gaps are allowed): uint8
     RGB, all of one size. The image of a frame that does not decode is None. A sequence has no clock: the time of
-    all frames is 0.
+    all frames is 0, and two sequences are matched by the numbers of their frames.
 
     A tar archive can only be read from its start: sequences of one archive that are opened one after another share a
     single pass over it (see `_Archive`).
 
     Args:
         root, path: of the sequence, as in a manifest.
+
+    Attributes:
+        numbers: int64 [frame_count], ascending: the last number in each image's name; the frames' positions if names
+            have none, or not in the order of the frames.
 
     Raises:
         VideoError: missing_file, if the folder or archive does not exist or has no image; unreadable, if the archive
@@ -56,13 +60,20 @@ class SequenceReader:
         self._closed = False
         packed = split_archive(path)
         images = _in_folder(self.path) if packed is None else _in_archive(locate(root, packed[0]), packed[1])
-        self._images = [images[name] for name in sorted(images, key=_by_number)]
+        names = sorted(images, key=_by_number)
+        self._images = [images[name] for name in names]
+        self.numbers = _numbers(names)
         self.info = self._probe()
 
     @property
     def times(self) -> NDArray[np.float64]:
         """Frame numbers [frame_count] in place of times: a sequence has no clock."""
-        return np.arange(self.info.frame_count, dtype=np.float64)
+        return self.numbers.astype(np.float64)
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether images are missing between the first and the last, by their numbers."""
+        return bool((np.diff(self.numbers) != 1).any())
 
     def read(self, indices: Sequence[int], *, observer: Observer | None = None, every: bool = False) -> Iterator[Frame]:
         """Yield one frame per index, in order, decoded on demand.
@@ -203,6 +214,13 @@ def _by_number(name: str) -> tuple[list[tuple[int, str]], str]:
     parts = re.split(r"([0-9]+)", name)  # text, with numbers at the odd positions
     parts[1::2] = [number.lstrip("0") for number in parts[1::2]]
     return [(len(part) * (position % 2), part) for position, part in enumerate(parts)], name
+
+
+def _numbers(names: Sequence[str]) -> NDArray[np.int64]:
+    """`SequenceReader.numbers` of images in the order of their frames."""
+    found = [re.findall(r"[0-9]+", PurePosixPath(name).stem)[-1:] for name in names]
+    numbers = np.array([int(number[0][-18:]) if number else 0 for number in found], np.int64)
+    return numbers if (np.diff(numbers, prepend=-1) > 0).all() and all(found) else np.arange(len(names))
 
 
 def _decode(read: Callable[[], bytes]) -> NDArray[np.uint8] | None:
