@@ -5,11 +5,13 @@ from collections import defaultdict
 
 from facemill.manifests.scanning.listing import Listing
 
-__all__ = ["QUALITY", "Masks", "is_mask", "plain_quality"]
+__all__ = ["FOLDER", "QUALITY", "Masks", "is_mask", "plain_quality"]
 
 QUALITY = r"(?P<quality>raw|c0|c23|c40)"
 """The folder of a quality; `c0` is an old name for `raw`."""
-_MASK = re.compile(r"manipulated_sequences/(?P<method>\w+)/masks/(?:(?P<quality>\w+)/)?videos/(?P<stem>\w+)\.mp4")
+FOLDER = r"(?P<folder>videos|images|frames)"
+"""The folder of videos, or of folders of frames: `images` as the authors' script extracts them."""
+_MASK = re.compile(rf"manipulated_sequences/(?P<method>\w+)/masks/(?:(?P<quality>\w+)/)?{FOLDER}/(?P<stem>\w+)\.mp4")
 
 
 def plain_quality(folder: str) -> str:

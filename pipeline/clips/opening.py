@@ -3,14 +3,15 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
 from facemill import VideoError
 from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage, VideoEntry, locate
+from facemill.manifests.archives import archive_of, open_file
+from facemill.manifests.blame import reason_of_error
 from facemill.manifests.sequences import is_sequence
 from facemill.masks import match_by_number, match_by_time
 from facemill.masks.alignment import MAX_OFFSET
@@ -20,6 +21,7 @@ from facemill.pipeline.clips.items import ClipVideo, FrameReader
 from facemill.pipeline.clips.sampling import sample_frames
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.decode import Colour, SequenceReader, VideoReader
+from facemill.pipeline.decode.sequence import archive_at
 
 __all__ = ["open_clips", "open_frames"]
 
@@ -80,26 +82,38 @@ def open_frames(
 ) -> FrameReader:
     """Open a video or an image sequence of a manifest; `resources` closes it.
 
+    A video that is remote or in an archive is copied to a temporary folder for as long as it is open: FFmpeg reads a
+    file several times, from any place. An image sequence is read from where it is.
+
     Raises:
         VideoError: it cannot be read.
     """
     location = locate(root, path)
-    if is_sequence(path) and not Path(location).is_file():  # a video's name may also lack a suffix
+    packed = archive_of(location)
+    if packed is not None:
+        is_images = packed[1] not in archive_at(packed[0])
+    else:
+        is_images = is_sequence(path) and not Path(location).is_file()  # a video's name may also lack a suffix
+    if is_images:
         return resources.enter_context(SequenceReader(root, path))
     local = _local_copy(location, resources)
     return resources.enter_context(VideoReader(local, recipe.decode, threads=threads, colour=colour))
 
 
 def _local_copy(location: str, resources: ExitStack) -> Path:
-    """Local path of a video; a remote video is copied, and the copy kept as long as its clip is open."""
-    if "://" not in location:
+    """Local path of a video; of one that is remote or in an archive, a copy, kept as long as its clip is open."""
+    packed = archive_of(location)
+    if packed is None and "://" not in location:
         return Path(location)
-    path = resources.enter_context(copies_folder()) / location.rpartition("/")[2]
+    path = resources.enter_context(copies_folder()) / f"video{PurePosixPath(location.partition('::')[0]).suffix[:9]}"
     try:
-        with fsspec.open(location) as remote, path.open("wb") as local:
-            shutil.copyfileobj(remote, local)
+        with open_file(location) as there, path.open("wb") as local:
+            shutil.copyfileobj(there, local)
     except (OSError, ImportError, ValueError) as error:
-        raise VideoError(Reason.MISSING_FILE, f"{location} cannot be fetched: {error}.") from error
+        if packed is None:
+            raise VideoError(Reason.MISSING_FILE, f"{location} cannot be fetched: {error}.") from error
+        reason = reason_of_error(error) or Reason.UNREADABLE
+        raise VideoError(reason, f"{location} cannot be read ({error}): download its archive again.") from error
     return path
 
 

@@ -4,7 +4,9 @@ import tarfile
 import pytest
 
 from facemill import ManifestError
-from facemill.manifests.sequences import is_archive, is_image, is_sequence, read_archive, split_archive
+from facemill.manifests.archives import is_archive, read_archive, split_archive
+from facemill.manifests.scanning.listing import is_image
+from facemill.manifests.sequences import is_sequence
 from tests.manifests.dataset_trees import write_archive
 
 
@@ -25,7 +27,8 @@ def test_a_path_into_an_archive_is_taken_apart(path, parts):
 
 def test_names_tell_archives_pictures_and_sequences():
     assert is_archive("x/1.tar.gz")
-    assert not is_archive("x/1.zip")
+    assert is_archive("x/1.ZIP")
+    assert not is_archive("x/1.rar")
     assert is_image("x/1.PNG")
     assert not is_image("x/1.mp4")
     assert not is_image("x/._1.png")

@@ -8,9 +8,9 @@ import pytest
 
 from facemill import ManifestError
 from facemill.manifests import REFERENCE, SPLITS, group_clips, locate, scan, shared_subjects, validate
+from facemill.manifests.archives import split_archive
 from facemill.manifests.datasets.base import choose_quality, make_video_id
 from facemill.manifests.scanning.scan_report import ALL_SPLITS
-from facemill.manifests.sequences import split_archive
 from facemill.registry import DATASETS
 from tests.manifests.dataset_trees import FAKES_ONLY, OFFICIAL_SPLITS, TELLS_NO_PAIRS, TREES
 
