@@ -11,7 +11,9 @@ QUALITY = r"(?P<quality>raw|c0|c23|c40)"
 """The folder of a quality; `c0` is an old name for `raw`."""
 FOLDER = r"(?P<folder>videos|images|frames)"
 """The folder of videos, or of folders of frames: `images` as the authors' script extracts them."""
-_MASK = re.compile(rf"manipulated_sequences/(?P<method>\w+)/masks/(?:(?P<quality>\w+)/)?{FOLDER}/(?P<stem>\w+)\.mp4")
+_MASK = re.compile(
+    rf"manipulated_sequences/(?P<method>\w+)/masks/(?:(?P<quality>\w+)/)?{FOLDER}/(?P<stem>\w+)(?:\.mp4)?"
+)
 
 
 def plain_quality(folder: str) -> str:

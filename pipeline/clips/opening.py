@@ -105,7 +105,8 @@ def _local_copy(location: str, resources: ExitStack) -> Path:
     packed = archive_of(location)
     if packed is None and "://" not in location:
         return Path(location)
-    path = resources.enter_context(copies_folder()) / f"video{PurePosixPath(location.partition('::')[0]).suffix[:9]}"
+    name = location.rpartition("/")[2] if packed is None else f"video{PurePosixPath(packed[1]).suffix[:9]}"
+    path = resources.enter_context(copies_folder()) / name
     try:
         with open_file(location) as there, path.open("wb") as local:
             shutil.copyfileobj(there, local)
