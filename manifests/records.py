@@ -65,6 +65,9 @@ class VideoEntry:
         fake_periods: of a fake that is forged only at times, when its picture is: start and end, seconds of its
             presentation times; None for a fake that is forged throughout, as far as is known.
         attributes: what the dataset says of the person shown and of the sound, `name=value`, such as `gender=women`.
+        content: what images show: `frames` if they are the full frames of a video, `crops` if they are face crops. None
+            for a video, and for an image that is read as a video of one frame; an image sequence of a manifest without
+            this column consists of crops.
     """
 
     video_id: str
@@ -82,6 +85,7 @@ class VideoEntry:
     content_hash: str | None = None
     fake_periods: tuple[tuple[float, float], ...] | None = None
     attributes: tuple[str, ...] = ()
+    content: str | None = None
 
     def forged_at(self, time_s: float) -> bool | None:
         """Whether the picture is forged at a presentation time; None if only the video's label is known."""
@@ -147,9 +151,9 @@ class SampleRecord:
         track_id: number of the face track, the same in a real video and its fakes.
         bbox: face box, source pixels, xyxy.
         landmarks: 5 points (x, y), source pixels: viewer-left eye, viewer-right eye, nose,
-            viewer-left and viewer-right mouth corner, flattened to 10 numbers. All 0 in an image
-            sequence, whose images are face crops already and need no detector.
-        score: the face detector's confidence, 0..1; 0 in an image sequence.
+            viewer-left and viewer-right mouth corner, flattened to 10 numbers. All 0 in face crops of
+            the dataset, which need no detector.
+        score: the face detector's confidence, 0..1; 0 in face crops of the dataset.
         affine: 2x3 row-major, source point -> crop point (both in the convention of this module).
         crop_size: side of the square crop, pixels.
         mask_coverage: forged share of the crop, 0..1; None if `mask_kind` is `none`.

@@ -11,6 +11,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from facemill import ManifestError
+from facemill.manifests.archives import is_archive
 from facemill.manifests.records import VideoEntry
 from facemill.manifests.storage import read_json, write_atomically
 
@@ -82,7 +83,7 @@ def check_roots(entries: Iterable[VideoEntry]) -> None:
             continue
         if not Path(root).is_absolute():
             raise ManifestError(f"The manifest does not locate {root} on this machine: pass --root {root}=DIR.")
-        if not Path(root).is_dir():
+        if not (Path(root).is_dir() or (is_archive(root) and Path(root).is_file())):
             raise ManifestError(f"The folder {root} of the videos does not exist: mount it, or pass --root DIR.")
 
 

@@ -65,6 +65,7 @@ VIDEOS = pa.schema(
         pa.field("content_hash", pa.string()),
         pa.field("fake_periods", pa.list_(_required("item", _floats(2, pa.float64())))),
         _required("attributes", _strings()),
+        pa.field("content", pa.string()),
     ]
 )
 """videos.parquet: a row per `VideoEntry`."""
@@ -161,6 +162,7 @@ ADDED: dict[str, str | None] = {"label_source": "video", "difference": None}
 LATER: dict[str, Any] = {
     "attributes": (),
     "fake_periods": None,
+    "content": None,
     **dict.fromkeys(FACTS.names[FACTS.names.index("coded_width") :]),
 }
 """The same for columns that a table of any format version may lack."""

@@ -11,7 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from facemill import ManifestError
-from facemill.manifests.scanning.listing import open_file
+from facemill.manifests.archives import open_file
 
 __all__ = ["read_table"]
 

@@ -110,6 +110,10 @@ def _odd_periods(entries: Sequence[VideoEntry]) -> Iterator[str]:
             yield entry.video_id
 
 
+def _odd_content(entries: Sequence[VideoEntry]) -> Iterator[str]:
+    return (entry.video_id for entry in entries if entry.content not in (None, "frames", "crops"))
+
+
 def _odd_paths(entries: Sequence[VideoEntry]) -> Iterator[str]:
     for entry in entries:
         if not _is_relative(entry.path) or not (entry.mask_path is None or _is_relative(entry.mask_path)):
@@ -129,6 +133,7 @@ _RULES: dict[str, tuple[str, Callable[[Sequence[VideoEntry]], Iterable[str]]]] =
     "known_source": ("a source_id names a real video of the manifest", _unknown_sources),
     "pair_quality": ("a fake has the quality of its original, unless one of them is native", _pairs_across_qualities),
     "fake_periods": ("fake_periods are of a fake, start at 0 or later and end after their start", _odd_periods),
+    "content": ("content is frames or crops, and empty for a video", _odd_content),
     "unique_file": ("a file appears in one row only", _repeated_files),
     "relative_path": ("a path is relative to the root, with '/' and without '..'", _odd_paths),
 }

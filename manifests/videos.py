@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -111,8 +112,16 @@ def _subjects_note(entries: Sequence[VideoEntry]) -> str:
     return f"{len(shared)} of {len(subjects)} subjects are in more than one split"
 
 
-entry_values = attrgetter(*(field.name for field in fields(VideoEntry) if field.name != "root"))
-"""What is compared of a manifest's row, a tuple: a root that has moved holds the same videos still."""
+_values = attrgetter(*(field.name for field in fields(VideoEntry) if field.name != "root"))
+
+
+def entry_values(entry: VideoEntry) -> tuple[Any, ...]:
+    """What is compared of a manifest's row: a root that has moved holds the same videos still.
+
+    Its last column, which came later, counts only where it says something, so that builds of before can be resumed.
+    """
+    values: tuple[Any, ...] = _values(entry)
+    return values[:-1] if entry.content is None else values
 
 
 def manifest_digest(entries: Sequence[VideoEntry]) -> str:
@@ -120,7 +129,6 @@ def manifest_digest(entries: Sequence[VideoEntry]) -> str:
     videos = hashlib.sha256()
     for entry in entries:
         values = entry_values(entry)
-        # Columns that came later count only where they say something, so that builds of before can be resumed.
-        later = entry.fake_periods is not None or entry.attributes
+        later = entry.fake_periods is not None or entry.attributes or entry.content is not None  # as in `entry_values`
         videos.update(repr(values if later else values[:-2]).encode())
     return videos.hexdigest()

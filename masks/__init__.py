@@ -9,7 +9,7 @@ from facemill.masks.difference import difference_mask, luma_difference, mask_fro
 from facemill.masks.face_difference import FaceDifference, measure_faces
 from facemill.masks.forgery import FORGED_SCORE, FaceForgery, find_forgeries
 from facemill.masks.ground_truth import ground_truth_mask
-from facemill.masks.pair_times import match_by_time
+from facemill.masks.pair_times import match_by_number, match_by_time
 
 __all__ = [
     "FORGED_SCORE",
@@ -25,6 +25,7 @@ __all__ = [
     "luma_difference",
     "mask_from_difference",
     "mask_iou",
+    "match_by_number",
     "match_by_time",
     "measure_faces",
 ]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["frame_interval", "match_by_time", "predict_frames"]
+__all__ = ["frame_interval", "match_by_number", "match_by_time", "predict_frames"]
 
 
 def match_by_time(real_times: NDArray[np.float64], fake_times: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -22,6 +22,23 @@ def match_by_time(real_times: NDArray[np.float64], fake_times: NDArray[np.float6
     half = max(frame_interval(own), frame_interval(other)) / 2
     matched = np.abs(other[nearest] - own) <= half * (1 + 1e-6) + 1e-6
     return np.where(matched, nearest, -1)
+
+
+def match_by_number(real_numbers: NDArray[np.int64], fake_numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each real frame, the fake frame of the same number; if they share no number, the one at the same position.
+
+    Args:
+        real_numbers, fake_numbers: ascending, without repetition, [N] and [M]; gaps are allowed.
+
+    Returns:
+        int64 [N]; -1 where there is no such fake frame.
+    """
+    matched = np.full(len(real_numbers), -1, np.int64)
+    _, there, here = np.intersect1d(real_numbers, fake_numbers, assume_unique=True, return_indices=True)
+    if not len(there):
+        there = here = np.arange(min(len(real_numbers), len(fake_numbers)))
+    matched[there] = here
+    return matched
 
 
 def predict_frames(

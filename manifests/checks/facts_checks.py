@@ -136,8 +136,11 @@ def _spans(rows: Rows, videos: pa.Table, facts: pa.Table) -> dict[str, int]:
     found = {fact["video_id"]: fact for fact in facts.select(["video_id", "frames", "alignment"]).to_pylist()}
     spans = {video_id: fact["frames"] for video_id, fact in found.items() if source_of.get(video_id) is None}
     shift = dict.fromkeys(spans, 0)
+    content = dict(zip(videos["video_id"].to_pylist(), videos["content"].to_pylist(), strict=True))
     for video_id, fact in found.items():
         lead = source_of.get(video_id)
+        if lead in spans and content[video_id] and (fact["frames"] != found[lead]["frames"] or largest[video_id]):
+            spans[lead] = 0  # images may be missing anywhere, and these tables do not say which
         if lead in spans and 2 * fact["frames"] >= found[lead]["frames"]:  # shorter ones do not count
             spans[lead] = min(spans[lead], fact["frames"])
             known = video_id in largest or fact["alignment"] in (None, "in_step")

@@ -128,7 +128,8 @@ def _against_periods(rows: Rows) -> Mask:
     found = found & ~known
     times, labels = rows.numbers("pts_s"), rows["label"].to_numpy()
     by_periods = rows.equal("label_source", LabelSource.PERIODS)
-    for place in np.flatnonzero(known & ~rows.cropped):
+    clocked = ~np.asarray(pc.is_valid(rows.of_video("content")).to_numpy(zero_copy_only=False))
+    for place in np.flatnonzero(known & clocked & ~rows.cropped):
         forged = within(periods[int(place)].as_py(), times[place])
         found[place] = forged if by_periods[place] else labels[place] == 1 and not forged
     return found

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from facemill import ManifestError
 from facemill.manifests.records import VideoEntry
+from facemill.manifests.scanning.listing import is_image
 from facemill.manifests.scanning.scan_report import Count, ScanReport
-from facemill.manifests.sequences import is_image
 
 __all__ = ["UNASSIGNED", "DatasetAdapter", "choose_quality", "digest_of", "image_folder", "make_video_id", "plain_name"]
 

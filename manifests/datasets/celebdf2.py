@@ -8,7 +8,7 @@ from typing import ClassVar
 from facemill import ManifestError
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import Listing, list_files
+from facemill.manifests.scanning.listing import Listing, list_videos
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["CelebDF2"]
@@ -52,8 +52,8 @@ class CelebDF2(DatasetAdapter):
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`."""
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_videos(root)
+        report = ScanReport.of(listing, self.published)
         drafts = [draft for path in listing.paths if (draft := self.describe(path))]
         if official and drafts:
             drafts = _split(drafts, listing, report, self.describe)

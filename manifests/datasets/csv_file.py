@@ -19,14 +19,15 @@ from facemill.manifests.datasets.base import (
 )
 from facemill.manifests.datasets.table_paths import TablePaths
 from facemill.manifests.records import SPLITS, VideoEntry
-from facemill.manifests.scanning.listing import Listing, is_video, list_folders_of, one_form
+from facemill.manifests.scanning.listing import Listing, is_image, is_video, list_folders_of, one_form
 from facemill.manifests.scanning.scan_report import ScanReport
 from facemill.manifests.scanning.splits import split_named
+from facemill.manifests.sequences import is_sequence
 from facemill.manifests.tables import read_table
 
 __all__ = ["CsvFile", "Row", "make_entries"]
 
-_COLUMNS = ("path", "label", "method", "source", "split", "subject", "quality", "mask", "fake_periods")
+_COLUMNS = ("path", "label", "method", "source", "split", "subject", "quality", "mask", "fake_periods", "content")
 _PERIOD = re.compile(r"(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)")
 _LABELS = dict.fromkeys(("0", "0.0", "false", "real", "original", "pristine"), 0)
 _LABELS |= dict.fromkeys(("1", "1.0", "true", "fake", "forged", "manipulated"), 1)
@@ -47,6 +48,7 @@ class Row:
     mask: str | None = None
     fake_periods: tuple[tuple[float, float], ...] | None = None
     attributes: tuple[str, ...] = ()
+    content: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,10 @@ class CsvFile(DatasetAdapter):
 
     Layout: columns `path` and `label` (0/1 or real/fake), and optionally `method` (default `fake`),
     `source`, `split`, `subject` (several separated by `;` or `|`), `quality` (default `native`),
-    `mask`, and `fake_periods`, the seconds between which a fake is forged (`0.5-1.2; 3-4.5`). Other columns are
-    attributes of the samples. Paths are absolute, or relative to the table's folder or to `folder`; only their
-    folders are listed.
+    `mask`, `fake_periods`, the seconds between which a fake is forged (`0.5-1.2; 3-4.5`), and `content`. Other
+    columns are attributes of the samples. Paths are absolute, or relative to the table's folder or to `folder`, of
+    videos, images, folders of images, or in a zip or tar (`part.zip/a/b.mp4`); only their folders are listed.
+    Images: `content` is `frames` (default) or `crops`.
     Pairs: `source` is the path or the stem of the original, in the same quality.
     Splits: the `split` column. By identity, by `subject` and `source`; images of a folder stay together.
     Published: nothing.
@@ -83,7 +86,7 @@ class CsvFile(DatasetAdapter):
             )
         listing = list_folders_of(paths.root, [path for row in rows for path in (row.path, row.mask) if path])
         rows = [_as_on_disk(row, listing) for row in rows]
-        report = ScanReport(listing.root, self.published)
+        report = ScanReport.of(listing, self.published)
         named = {row.path for row in rows} | {row.mask for row in rows}
         report.unknown = [path for path in listing.paths if path not in named and is_video(path)]
         if quality is not None:
@@ -133,6 +136,7 @@ def make_entries(rows: Sequence[Row], dataset: str, report: ScanReport) -> list[
                 mask_path=None if row.mask in missing else row.mask,
                 fake_periods=row.fake_periods,
                 attributes=row.attributes,
+                content=row.content,
             )
         )
     return entries
@@ -192,6 +196,7 @@ def _parse(line: dict[str, str | None], number: int, paths: TablePaths) -> Row:
         subjects=tuple(subject for subject in subjects if subject),
         mask=mask and paths.relative(mask),
         fake_periods=_periods(line["fake_periods"], number) if label == 1 else None,
+        content=_content(path, line["content"], number),
         attributes=tuple(f"{name}={value}" for name, value in line.items() if value and name not in _COLUMNS),
     )
 
@@ -206,6 +211,14 @@ def _periods(text: str | None, number: int) -> tuple[tuple[float, float], ...] |
             f"Row {number} has the fake_periods {text!r}: write start and end in seconds, as in 0.5-1.2; 3-4.5."
         )
     return tuple(sorted(periods))
+
+
+def _content(path: str, given: str | None, number: int) -> str | None:
+    """`VideoEntry.content`; an image by itself is read as a video of one frame unless the table says more."""
+    of_images = is_sequence(path) or is_image(path)
+    if given is not None and (given not in ("frames", "crops") or not of_images):
+        raise ManifestError(f"Row {number} has the content {given!r}: write frames or crops, of images only.")
+    return given or ("frames" if is_sequence(path) else None)
 
 
 def _as_on_disk(row: Row, listing: Listing) -> Row:

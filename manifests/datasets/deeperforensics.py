@@ -7,7 +7,7 @@ from facemill import ManifestError
 from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.records import SPLITS
-from facemill.manifests.scanning.listing import Listing, list_files
+from facemill.manifests.scanning.listing import Listing, list_videos
 from facemill.manifests.scanning.scan_report import ALL_SPLITS, ScanReport
 
 __all__ = ["DeeperForensics"]
@@ -46,8 +46,8 @@ class DeeperForensics(DatasetAdapter):
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`."""
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_videos(root)
+        report = ScanReport.of(listing, self.published)
         matches = [match for path in listing.paths if (match := _FAKE.fullmatch(path))]
         split_of = _read_splits(listing) if official and matches else {}
         drafts = [

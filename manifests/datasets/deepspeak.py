@@ -7,7 +7,7 @@ from facemill import ManifestError
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.datasets.faceforensics_root import common_split
-from facemill.manifests.scanning.listing import Listing, is_video, list_files
+from facemill.manifests.scanning.listing import Listing, is_video, list_videos
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["DeepSpeak"]
@@ -46,8 +46,8 @@ class DeepSpeak(DatasetAdapter):
         Raises:
             ManifestError: also if a table is missing or malformed, or there are two of a kind.
         """
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_videos(root)
+        report = ScanReport.of(listing, self.published)
         places = {PurePosixPath(path).name: path for path in reversed(listing.paths) if is_video(path)}
         fakes = list(listing.read_csv_rows(_table(listing, _FAKES), _FAKE_COLUMNS))
         version = "v2" if fakes and "audio-config" in fakes[0][1] else "v1"

@@ -12,9 +12,9 @@ from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.datasets.faceforensics_root import common_split, read_pairs, splits_of_ids
 from facemill.manifests.records import SPLITS, VideoEntry
-from facemill.manifests.scanning.listing import Listing, is_video, list_files
+from facemill.manifests.scanning.listing import Listing, is_image, is_video, list_files
 from facemill.manifests.scanning.scan_report import ScanReport
-from facemill.manifests.sequences import is_image, is_sequence
+from facemill.manifests.sequences import is_sequence
 
 __all__ = ["DF40"]
 
@@ -72,8 +72,8 @@ class DF40(DatasetAdapter):
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`."""
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_files(root, archives=True)
+        report = ScanReport.of(listing, self.published)
         drafts = list(_drafts(listing, report))
         if official:
             drafts = _follow_lists(drafts, listing, report)
@@ -104,9 +104,16 @@ def _drafts(listing: Listing, report: ScanReport) -> Iterator[Draft]:
     for folder, images in inside.items():
         if real := _REAL.fullmatch(folder):
             where = "cdf" if real["celeb"] else "ff"
-            yield Draft(folder, "real", f"{where}-{real['video']}", split="test", subjects=_subjects(real["video"]))
+            yield Draft(
+                folder,
+                "real",
+                f"{where}-{real['video']}",
+                split="test",
+                subjects=_subjects(real["video"]),
+                content="crops",
+            )
         elif (match := _PLACE.fullmatch(folder)) and match["video"] and is_sequence(folder):
-            yield _draft(folder, match, match["video"])
+            yield replace(_draft(folder, match, match["video"]), content="crops")
         elif match and match["domain"] and not match["video"]:
             yield from (_draft(path, match, PurePosixPath(path).stem) for path in images)
         elif not {"landmarks", "masks"} & set(folder.split("/")):

@@ -5,16 +5,16 @@ from typing import ClassVar
 
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.datasets.faceforensics_root import QUALITY, Masks, is_mask, plain_quality
-from facemill.manifests.scanning.listing import list_files
+from facemill.manifests.datasets.faceforensics_root import FOLDER, QUALITY, Masks, is_mask, plain_quality
+from facemill.manifests.scanning.listing import list_videos
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["DeepFakeDetection"]
 
 _METHOD = "DeepFakeDetection"
-_REAL = re.compile(rf"original_sequences/actors/{QUALITY}/videos/(?P<name>(?P<target>\d\d)__.+)\.mp4")
+_REAL = re.compile(rf"original_sequences/actors/{QUALITY}/{FOLDER}/(?P<name>(?P<target>\d\d)__.+)\.mp4")
 _FAKE = re.compile(
-    rf"manipulated_sequences/{_METHOD}/{QUALITY}/videos/"
+    rf"manipulated_sequences/{_METHOD}/{QUALITY}/{FOLDER}/"
     r"(?P<name>(?P<target>\d\d)_(?P<source>\d\d)__(?P<scene>.+)__\w{8})\.mp4"
 )
 _FFPP = re.compile(rf"original_sequences/youtube/.*|manipulated_sequences/(?!{_METHOD}/).*")
@@ -41,8 +41,8 @@ class DeepFakeDetection(DatasetAdapter):
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`."""
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_videos(root)
+        report = ScanReport.of(listing, self.published)
         masks = Masks(listing)
         matches = [match for path in listing.paths if (match := _REAL.fullmatch(path) or _FAKE.fullmatch(path))]
         drafts = [_draft(match, masks) for match in matches]
@@ -66,6 +66,6 @@ def _draft(match: re.Match[str], masks: Masks) -> Draft:
         split="test",
         subjects=(target, source),
         original=original,
-        original_path=f"original_sequences/actors/{parts['quality']}/videos/{original}.mp4",
+        original_path=f"original_sequences/actors/{parts['quality']}/{parts['folder']}/{original}.mp4",
         mask_path=masks.of(_METHOD, quality, name),
     )

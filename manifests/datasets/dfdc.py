@@ -11,7 +11,7 @@ from facemill import ManifestError
 from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.records import VideoEntry
-from facemill.manifests.scanning.listing import Listing, list_files
+from facemill.manifests.scanning.listing import Listing, list_videos
 from facemill.manifests.scanning.scan_report import ALL_SPLITS, ScanReport
 
 __all__ = ["DFDC"]
@@ -52,8 +52,8 @@ class DFDC(DatasetAdapter):
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`."""
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_videos(root)
+        report = ScanReport.of(listing, self.published)
         drafts: list[Draft] = []
         labelled: dict[str, str] = {}  # tables of folders other than parts; labels.csv before metadata.json
         for path in listing.paths:

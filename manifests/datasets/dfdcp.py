@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from facemill import ManifestError
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import list_files
+from facemill.manifests.scanning.listing import list_videos
 from facemill.manifests.scanning.scan_report import ALL_FAKES, ALL_SPLITS, ScanReport
 
 __all__ = ["DFDCPreview"]
@@ -43,8 +43,8 @@ class DFDCPreview(DatasetAdapter):
         Raises:
             ManifestError: also if `dataset.json` is missing, malformed, or contradicts a path.
         """
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_videos(root)
+        report = ScanReport.of(listing, self.published)
         if _TABLE not in listing.present:
             raise ManifestError(f"{listing.root} lacks {_TABLE}: copy it from the dataset's download.")
         drafts = [_draft(path, row) for path, row in listing.read_json_table(_TABLE).items()]

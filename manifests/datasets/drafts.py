@@ -1,7 +1,7 @@
 """Turns an adapter's drafts of videos into manifest entries: quality, duplicates, pairs, splits."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from facemill.manifests.datasets.base import UNASSIGNED, choose_quality, make_video_id
 from facemill.manifests.records import VideoEntry
@@ -27,6 +27,7 @@ class Draft:
         mask_path: the ground-truth mask video.
         fake_periods: see `VideoEntry`.
         attributes: see `VideoEntry`.
+        content: see `VideoEntry`; `frames` if the path stands for a folder of images.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Draft:
     mask_path: str | None = None
     fake_periods: tuple[tuple[float, float], ...] | None = None
     attributes: tuple[str, ...] = ()
+    content: str | None = None
 
 
 def enter(
@@ -68,7 +70,9 @@ def enter(
         described = {draft.path for draft in drafts}
         report.missing += sorted(described - listing.present)
         report.unknown = [path for path in listing.paths if path not in described and is_video(path)]
-        drafts = [draft for draft in drafts if draft.path in listing.present]
+        drafts = [_as_listed(draft, listing) for draft in drafts if draft.path in listing.present]
+        drafts.sort(key=lambda draft: draft.content is not None)  # of two of one name, the video is kept
+        report.unknown = [listing.frames.get(path, path) for path in report.unknown]
     if not drafts:
         return
     chosen = choose_quality((draft.quality for draft in drafts), quality)
@@ -107,6 +111,17 @@ def enter(
                 mask_path=draft.mask_path,
                 fake_periods=draft.fake_periods,
                 attributes=draft.attributes,
+                content=draft.content,
             )
         )
     report.missing = sorted(missing)
+
+
+def _as_listed(draft: Draft, listing: Listing) -> Draft:
+    """The draft with the folders of images that stand for its video, its mask or its original's video."""
+    own, original, mask = (
+        None if path is None else listing.frames.get(path, path)
+        for path in (draft.path, draft.original_path, draft.mask_path)
+    )
+    content = "frames" if draft.path in listing.frames else draft.content
+    return replace(draft, path=own or draft.path, original_path=original, mask_path=mask, content=content)

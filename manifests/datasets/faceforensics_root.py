@@ -11,6 +11,7 @@ from facemill.manifests.records import SPLITS
 from facemill.manifests.scanning.listing import Listing
 
 __all__ = [
+    "FOLDER",
     "QUALITY",
     "Masks",
     "PairsBySplit",
@@ -23,10 +24,14 @@ __all__ = [
 
 QUALITY = r"(?P<quality>raw|c0|c23|c40)"
 """The folder of a quality; `c0` is an old name for `raw`."""
+FOLDER = r"(?P<folder>videos|images|frames)"
+"""The folder of videos, or of folders of frames: `images` as the authors' script extracts them."""
 PairsBySplit = dict[str, list[tuple[str, str]]]
 """Pairs of ids by split."""
 
-_MASK = re.compile(r"manipulated_sequences/(?P<method>\w+)/masks/(?:(?P<quality>\w+)/)?videos/(?P<stem>\w+)\.mp4")
+_MASK = re.compile(
+    rf"manipulated_sequences/(?P<method>\w+)/masks/(?:(?P<quality>\w+)/)?{FOLDER}/(?P<stem>\w+)(?:\.mp4)?"
+)
 
 
 def plain_quality(folder: str) -> str:

@@ -6,7 +6,7 @@ from typing import ClassVar
 from facemill import ManifestError
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import Listing, list_files
+from facemill.manifests.scanning.listing import Listing, list_videos
 from facemill.manifests.scanning.scan_report import ALL_FAKES, ScanReport
 
 __all__ = ["FakeAVCeleb"]
@@ -43,8 +43,8 @@ class FakeAVCeleb(DatasetAdapter):
         Raises:
             ManifestError: also if `meta_data.csv` is missing or malformed.
         """
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_videos(root)
+        report = ScanReport.of(listing, self.published)
         drafts = [_draft(row, number, listing) for number, row in listing.read_csv_rows(_TABLE, _COLUMNS)]
         enter(report, self.name, drafts, quality, official=official, listing=listing)
         return report

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import Listing, list_files
+from facemill.manifests.scanning.listing import Listing, list_videos
 from facemill.manifests.scanning.scan_report import ALL_SPLITS, ScanReport
 
 __all__ = ["FFIW"]
@@ -34,8 +34,8 @@ class FFIW(DatasetAdapter):
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`."""
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_videos(root)
+        report = ScanReport.of(listing, self.published)
         drafts = [_draft(match, listing) for path in listing.paths if (match := _VIDEO.fullmatch(path))]
         enter(report, self.name, drafts, quality, official=official, listing=listing)
         report.unknown = [path for path in report.unknown if PurePosixPath(path).parts[0] != _MASK]

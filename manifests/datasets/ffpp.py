@@ -8,6 +8,7 @@ from typing import ClassVar
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.datasets.faceforensics_root import (
+    FOLDER,
     QUALITY,
     Masks,
     PairsBySplit,
@@ -18,15 +19,15 @@ from facemill.manifests.datasets.faceforensics_root import (
     splits_of_ids,
 )
 from facemill.manifests.records import SPLITS
-from facemill.manifests.scanning.listing import list_files
+from facemill.manifests.scanning.listing import list_videos
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["FaceForensics"]
 
 _METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
-_REAL = re.compile(rf"original_sequences/youtube/{QUALITY}/videos/(?P<target>\d{{3}})\.mp4")
+_REAL = re.compile(rf"original_sequences/youtube/{QUALITY}/{FOLDER}/(?P<target>\d{{3}})\.mp4")
 _FAKE = re.compile(
-    rf"manipulated_sequences/(?P<method>{'|'.join(_METHODS)})/{QUALITY}/videos/"
+    rf"manipulated_sequences/(?P<method>{'|'.join(_METHODS)})/{QUALITY}/{FOLDER}/"
     r"(?P<target>\d{3})_(?P<source>\d{3})\.mp4"
 )
 _DFD = re.compile(r"(original_sequences/actors|manipulated_sequences/DeepFakeDetection)/.*")
@@ -36,7 +37,8 @@ class FaceForensics(DatasetAdapter):
     """FaceForensics++ (Roessler et al., ICCV 2019) with FaceShifter, in raw, c23 or c40.
 
     Layout: `original_sequences/youtube/<quality>/videos` and `manipulated_sequences/<method>/<quality>/videos`,
-    qualities raw (or `c0`), c23 and c40. DeepFakeDetection may share the root: see `dfd`.
+    qualities raw (or `c0`), c23 and c40; also `images` in place of `videos`, with a folder of frames in place of
+    each video. DeepFakeDetection may share the root: see `dfd`.
     Names: `<target>.mp4` and `<target>_<source>.mp4`.
     Pairs: a fake's original is its target, the first id, in the same quality.
     Masks: `manipulated_sequences/<method>/masks[/<quality>]/videos`, one set for all qualities.
@@ -54,8 +56,8 @@ class FaceForensics(DatasetAdapter):
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`."""
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_videos(root)
+        report = ScanReport.of(listing, self.published)
         matches = [match for path in listing.paths if (match := _REAL.fullmatch(path) or _FAKE.fullmatch(path))]
         pairs = read_pairs(listing) if official and matches else {}
         split_of = splits_of_ids(pairs)
@@ -86,7 +88,7 @@ def _draft(match: re.Match[str], split_of: dict[str, str], masks: Masks) -> Draf
         name=name,
         subjects=(target, source),
         original=target,
-        original_path=f"original_sequences/youtube/{parts['quality']}/videos/{target}.mp4",
+        original_path=f"original_sequences/youtube/{parts['quality']}/{parts['folder']}/{target}.mp4",
         mask_path=masks.of(method, quality, name),
     )
 
@@ -99,4 +101,4 @@ def _not_there(pairs: PairsBySplit, report: ScanReport) -> Iterator[str]:
         for folder in folders:
             real = folder.startswith("original_sequences")
             names = (first, second) if real else (f"{first}_{second}", f"{second}_{first}")
-            yield from {f"{folder}/{name}.mp4" for name in names} - present
+            yield from {f"{folder}/{name}.mp4" for name in names if f"{folder}/{name}" not in present} - present

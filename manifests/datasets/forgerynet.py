@@ -8,9 +8,8 @@ from facemill import ManifestError
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.records import VideoEntry
-from facemill.manifests.scanning.listing import Listing, is_video, list_files
+from facemill.manifests.scanning.listing import Listing, is_image, is_video, list_files
 from facemill.manifests.scanning.scan_report import ScanReport
-from facemill.manifests.sequences import is_image
 
 __all__ = ["ForgeryNet"]
 
@@ -65,8 +64,8 @@ class ForgeryNet(DatasetAdapter):
         Raises:
             ManifestError: also if there are videos but no list of them, or a list is malformed.
         """
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_files(root, archives=True)
+        report = ScanReport.of(listing, self.published)
         files = {_key(match): match for path in listing.paths if (match := _match(path))}
         partial = _read_lists(listing, files, report)
         masks = {_key(match)[:2]: path for path in listing.paths if _MASKS in path and (match := _FILE.fullmatch(path))}

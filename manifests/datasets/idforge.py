@@ -7,7 +7,7 @@ from facemill import ManifestError
 from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.records import SPLITS
-from facemill.manifests.scanning.listing import Listing, list_files
+from facemill.manifests.scanning.listing import Listing, list_videos
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["IDForge"]
@@ -44,8 +44,8 @@ class IDForge(DatasetAdapter):
         Raises:
             ManifestError: also if a list is missing although the official split is requested.
         """
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_videos(root)
+        report = ScanReport.of(listing, self.published)
         matches = [match for path in listing.paths if (match := _VIDEO.fullmatch(path))]
         split_of = _read_lists(listing) if official and matches else {}
         report.missing = sorted(split_of.keys() - {_tail(match.string) for match in matches})

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import list_files
+from facemill.manifests.scanning.listing import list_videos
 from facemill.manifests.scanning.scan_report import ALL_FAKES, ScanReport
 
 __all__ = ["KoDF"]
@@ -40,8 +40,8 @@ class KoDF(DatasetAdapter):
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`."""
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_videos(root)
+        report = ScanReport.of(listing, self.published)
         matches = [match for path in listing.paths if (match := _REAL.fullmatch(path) or _FAKE.fullmatch(path))]
         enter(report, self.name, map(_draft, matches), quality, official=official, listing=listing)
         return report

@@ -8,7 +8,7 @@ from typing import Any
 from facemill import ManifestError
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import list_files
+from facemill.manifests.scanning.listing import list_videos
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["LAVDF", "AVDeepfake1M"]
@@ -38,8 +38,8 @@ class LAVDF(DatasetAdapter):
         Raises:
             ManifestError: also if the list of videos is missing or malformed.
         """
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_videos(root)
+        report = ScanReport.of(listing, self.published)
         table = "metadata.json" if "metadata.json" in listing.present else "metadata.min.json"
         drafts = [self._draft(row, table) for row in listing.read_json_rows(table)]
         enter(report, self.name, drafts, quality, official=official, listing=listing)
@@ -92,8 +92,8 @@ class AVDeepfake1M(DatasetAdapter):
         Raises:
             ManifestError: also if there is no list of videos, or one is malformed.
         """
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_videos(root)
+        report = ScanReport.of(listing, self.published)
         tables = {split: f"{split}_metadata.json" for split in ("train", "val")}
         present = {split: table for split, table in tables.items() if table in listing.present}
         if not present:

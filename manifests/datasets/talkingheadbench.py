@@ -4,7 +4,7 @@ import re
 
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import list_files
+from facemill.manifests.scanning.listing import list_videos
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["TalkingHeadBench"]
@@ -31,8 +31,8 @@ class TalkingHeadBench(DatasetAdapter):
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`."""
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_videos(root)
+        report = ScanReport.of(listing, self.published)
         matches = [match for path in listing.paths if (match := _FAKE.fullmatch(path) or _ADDED.fullmatch(path))]
         enter(report, self.name, map(_draft, matches), quality, official=official, listing=listing)
         return report

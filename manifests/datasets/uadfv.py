@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import list_files
+from facemill.manifests.scanning.listing import list_videos
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["UADFV"]
@@ -31,8 +31,8 @@ class UADFV(DatasetAdapter):
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`."""
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_videos(root)
+        report = ScanReport.of(listing, self.published)
         drafts = [_draft(match) for path in listing.paths if (match := _VIDEO.fullmatch(path))]
         enter(report, self.name, drafts, quality, official=official, listing=listing)
         return report

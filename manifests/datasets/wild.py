@@ -2,16 +2,13 @@
 
 import posixpath
 import re
-from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
-from facemill import ManifestError
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.records import VideoEntry
-from facemill.manifests.scanning.listing import Listing, is_video, list_files, locate
+from facemill.manifests.scanning.listing import is_image, is_video, list_files
 from facemill.manifests.scanning.scan_report import ALL_SPLITS, ScanReport
-from facemill.manifests.sequences import is_archive, is_image, read_archive
 
 __all__ = ["WildDeepfake"]
 
@@ -19,7 +16,6 @@ _SEQUENCE = re.compile(
     r"(?:.*/)?(?P<label>real|fake)[_ ](?P<split>train|test)/(?:.*/)?(?P<shard>\d+)(?P<archive>\.tar\.gz)?/"
     r"(?(archive)(?:.*/)?)(?P=label)/(?P<sequence>\d+)"
 )
-_THREADS = 4
 
 
 class WildDeepfake(DatasetAdapter):
@@ -40,15 +36,9 @@ class WildDeepfake(DatasetAdapter):
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`; archives are read to list their members."""
-        listing = list_files(root)
-        report = ScanReport(listing.root, self.published)
+        listing = list_files(root, archives=True)
+        report = ScanReport.of(listing, self.published)
         folders = dict.fromkeys(posixpath.dirname(path) for path in listing.paths if is_image(path))
-        archives = [path for path in listing.paths if is_archive(path)]
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for path, inside in zip(archives, pool.map(lambda path: _folders(listing, path), archives), strict=True):
-                if inside is None:
-                    report.unreadable.append(path)
-                folders.update(dict.fromkeys(inside or ()))
         drafts = []
         for folder in folders:
             if match := _SEQUENCE.fullmatch(folder):
@@ -65,15 +55,6 @@ class WildDeepfake(DatasetAdapter):
         return None if match is None else f"{match['label']}_{match['split']}/{match['shard']}"
 
 
-def _folders(listing: Listing, archive: str) -> list[str] | None:
-    """Folders of frames in an archive; None if it is damaged."""
-    try:
-        images = [name for name, _ in read_archive(locate(listing.root, archive)) if is_image(name)]
-    except ManifestError:
-        return None
-    return list(dict.fromkeys(posixpath.dirname(posixpath.join(archive, name)) for name in images))
-
-
 def _draft(match: re.Match[str]) -> Draft:
     name = f"{match['split']}-{match['shard']}-{match['sequence']}"
-    return Draft(match.string, match["label"], name, split=match["split"])
+    return Draft(match.string, match["label"], name, split=match["split"], content="crops")

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tarfile import TarError
 from typing import IO
 
 import xxhash
 
 from facemill import ManifestError
+from facemill.manifests.archives import DAMAGE, archive_of, open_archive, open_file, read_archive
 from facemill.manifests.records import VideoEntry
-from facemill.manifests.scanning.listing import list_files, locate, open_file
+from facemill.manifests.scanning.listing import is_image, list_files, locate
 from facemill.manifests.scanning.scan_report import ScanReport
-from facemill.manifests.sequences import is_archive, is_image, is_sequence, read_archive, split_archive
+from facemill.manifests.sequences import is_sequence
 
 __all__ = ["Change", "add_contents", "find_changed", "read_contents", "size_of"]
 
@@ -51,22 +51,23 @@ class Change:
 def read_contents(entries: Sequence[VideoEntry], *, on_videos: OnVideos = lambda _: None) -> list[Content | None]:
     """Read the content of each video, in order; None for a missing or unreadable one.
 
-    An archive is read once for all of its sequences.
+    An archive is read once for all that is in it.
     """
-    jobs: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for position, entry in enumerate(entries):
-        inside = split_archive(entry.path)
-        jobs[entry.root, entry.path if inside is None else inside[0]].append(position)
+    places = [locate(entry.root, entry.path) for entry in entries]
+    jobs: dict[tuple[str, bool], list[int]] = defaultdict(list)
+    for position, place in enumerate(places):
+        packed = archive_of(place)
+        jobs[place if packed is None else packed[0], packed is not None].append(position)
     contents: list[Content | None] = [None] * len(entries)
     with ThreadPoolExecutor(_THREADS) as pool:
         running: dict[Future[dict[str, Content]], list[int]] = {
-            pool.submit(_read, root, path): positions for (root, path), positions in jobs.items()
+            pool.submit(_read, place, is_packed): positions for (place, is_packed), positions in jobs.items()
         }
         try:
             for done in as_completed(running):
                 positions, found = running[done], done.result()
                 for position in positions:
-                    contents[position] = found.get(entries[position].path)
+                    contents[position] = found.get(places[position])
                 on_videos(len(positions))
         except BaseException:
             pool.shutdown(cancel_futures=True)  # stop reading when interrupted
@@ -117,12 +118,15 @@ def size_of(entry: VideoEntry) -> int | None:
 
     Raises:
         OSError: the file is missing.
+        ManifestError: its archive is missing or damaged.
     """
     if is_sequence(entry.path):
         return None
     if entry.size_bytes is not None:
         return entry.size_bytes
     place = locate(entry.root, entry.path)
+    if (packed := archive_of(place)) is not None:
+        return open_archive(packed[0]).size(packed[1])
     if "://" not in place:
         return Path(place).stat().st_size
     from fsspec.core import url_to_fs  # late, as in `facemill.manifests.scanning.listing`
@@ -131,17 +135,16 @@ def size_of(entry: VideoEntry) -> int | None:
     return int(filesystem.size(path))
 
 
-def _read(root: str, path: str) -> dict[str, Content]:
-    """Contents by video path: of one file, of a folder of images, or of the sequences in an archive."""
-    place = locate(root, path)
+def _read(place: str, is_archive: bool) -> dict[str, Content]:
+    """Contents by place: of one file, of a folder of images, or of all files and folders of images in an archive."""
     try:
-        if is_archive(path):
-            return _read_archive(place, path)
+        if is_archive:
+            return _read_archive(place)
         if _is_folder(place):
-            return {path: _of_images(_read_folder(place))}
+            return {place: _of_images(_read_folder(place))}
         with open_file(place) as file:
-            return {path: _hash(file)}
-    except (OSError, ManifestError, TarError):
+            return {place: _hash(file)}
+    except (*DAMAGE, ManifestError):
         return {}
 
 
@@ -161,12 +164,21 @@ def _read_folder(folder: str) -> Iterator[tuple[str, Content]]:
                 yield name, _hash(file)
 
 
-def _read_archive(place: str, path: str) -> dict[str, Content]:
+def _read_archive(archive: str) -> dict[str, Content]:
+    contents: dict[str, Content] = {}
     sequences: dict[str, list[tuple[str, Content]]] = defaultdict(list)
-    for name, file in read_archive(place):
+    damaged = set()
+    for name, file in read_archive(archive):
+        folder, own = posixpath.split(name)
+        try:
+            contents[locate(archive, name)] = content = _hash(file)
+        except DAMAGE:  # this member alone
+            damaged.add(folder)
+            continue
         if is_image(name):
-            sequences[posixpath.join(path, posixpath.dirname(name))].append((posixpath.basename(name), _hash(file)))
-    return {sequence: _of_images(images) for sequence, images in sequences.items()}
+            sequences[folder].append((own, content))
+    whole = {folder: images for folder, images in sequences.items() if folder not in damaged}
+    return contents | {locate(archive, folder): _of_images(images) for folder, images in whole.items()}
 
 
 def _of_images(images: Iterable[tuple[str, Content]]) -> Content:

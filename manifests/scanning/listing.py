@@ -7,22 +7,30 @@ import posixpath
 import unicodedata
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from facemill import ManifestError
+from facemill.manifests.archives import archive_of, is_archive, list_archive, open_file
 
-__all__ = ["Listing", "is_video", "list_files", "list_folders_of", "locate", "one_form", "open_file"]
+__all__ = ["Listing", "is_image", "is_video", "list_files", "list_folders_of", "list_videos", "locate", "one_form"]
 
 _VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+_THREADS = 4
 
 
 def is_video(path: str) -> bool:
     """Whether the name is that of a video file."""
     return PurePosixPath(path).suffix.lower() in _VIDEO_SUFFIXES
+
+
+def is_image(path: str) -> bool:
+    """Whether the name is that of an image file; hidden files, such as `._1.png` of macOS, are not."""
+    return path.lower().endswith(_PICTURES) and not PurePosixPath(path).name.startswith(".")
 
 
 def one_form(name: str) -> str:
@@ -47,11 +55,15 @@ class Listing:
 
     Attributes:
         root: absolute local folder, or fsspec URL.
-        paths: relative POSIX paths, sorted.
+        paths: relative POSIX paths, sorted; those in archives continue after the archive's.
+        unreadable: archives that are damaged, unsafe, or inside another one, of which nothing is listed.
+        frames: by path of a video that stands for a folder of images (see `list_videos`), the folder.
     """
 
     root: str
     paths: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
+    frames: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def present(self) -> frozenset[str]:
@@ -126,50 +138,104 @@ class Listing:
             raise ManifestError(f"{path} is not JSON ({error}): download it again.") from error
 
 
-@contextmanager
-def open_file(place: str) -> Iterator[IO[bytes]]:
-    """Open a local path or an fsspec URL for reading bytes.
+def list_files(root: str | Path, *, archives: bool = False) -> Listing:
+    """List every file below `root`; follow links to folders, listing each folder once.
+
+    Args:
+        root: local folder or fsspec URL; with `archives` also an archive.
+        archives: list the files in archives too, below the archive's path; a compressed tar is read to its end for
+            that. Otherwise no file is opened.
 
     Raises:
-        OSError: it cannot be opened.
+        ManifestError: there is no such folder, one cannot be listed, or the root is a damaged archive.
     """
-    if "://" not in place:
-        if Path(place).exists() and not Path(place).is_file():
-            raise OSError(f"{place} is not a regular file")  # reading a pipe would block
-        with Path(place).open("rb") as file:
-            yield file
-        return
-    import fsspec  # here and below, because it takes a tenth of a second and only URLs need it
-
-    with fsspec.open(place, "rb") as file:
-        yield file
+    return _listing(str(root), archives=archives, folded=False)
 
 
-def list_files(root: str | Path) -> Listing:
-    """List every file below `root`, without opening any; follow links to folders, listing each folder once.
+def list_videos(root: str) -> Listing:
+    """List the files below `root`, and in archives, with folders of images in place of the images.
 
-    Raises:
-        ManifestError: there is no such folder, or one cannot be listed.
-    """
-    root = str(root)
-    if "://" in root:
-        return Listing(root, tuple(sorted(_walk_url(root))))
-    folder = _existing(root)
-    return Listing(str(folder), tuple(sorted(_walk_folder(str(folder)))))
-
-
-def list_folders_of(root: str, paths: Iterable[str]) -> Listing:
-    """List only the folders that contain `paths` (relative to `root`), without subfolders.
+    A folder `a/000` with images is listed as the video `a/000.mp4` whose frames it holds (see `Listing.frames`), unless
+    there is a file of this name: adapters know videos by such names.
 
     Raises:
         ManifestError: as `list_files`.
     """
-    folders = sorted({posixpath.dirname(path) for path in paths})
-    if "://" in root:
-        return Listing(root, tuple(sorted(path for folder in folders for path in _names_at_url(root, folder))))
-    top = _existing(root)
-    found = {name for folder in folders for name in _names_in(top, folder)}
-    return Listing(str(top), tuple(sorted(found)))
+    return _listing(root, archives=True, folded=True)
+
+
+def _listing(root: str, *, archives: bool, folded: bool) -> Listing:
+    head = root.partition("::")[0]
+    if archives and is_archive(head) and ("://" in root or Path(root).expanduser().is_file()):
+        place = root if "://" in root else str(Path(root).expanduser().absolute())
+        return _folded(place, list_archive(place), []) if folded else Listing(place, tuple(sorted(list_archive(place))))
+    top = root if "://" in root else str(_existing(root))
+    paths = _walk_url(top) if "://" in top else _walk_folder(top)
+    unreadable: list[str] = []
+    if archives:
+        paths = _with_members(top, paths, unreadable)
+    return _folded(top, paths, unreadable) if folded else Listing(top, tuple(sorted(paths)), tuple(unreadable))
+
+
+def _with_members(root: str, paths: Iterable[str], unreadable: list[str]) -> Iterator[str]:
+    """The paths, with the members of an archive in its place; damaged ones are added to `unreadable`."""
+    packed = []
+    for path in paths:
+        if is_archive(path):
+            packed.append(path)
+        else:
+            yield path
+    packed.sort()
+
+    def members(path: str) -> list[str] | None:
+        try:
+            return list_archive(locate(root, path))
+        except ManifestError:
+            return None
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for path, names in zip(packed, pool.map(members, packed), strict=True):
+            found = [f"{path}/{name}" for name in names or ()]
+            unreadable += [path] if names is None else filter(is_archive, found)
+            yield from found
+
+
+def _folded(root: str, paths: Iterable[str], unreadable: list[str]) -> Listing:
+    folders: set[str] = set()
+    files = set()
+    for path in paths:
+        if is_image(path):
+            folders.add(posixpath.dirname(path))
+        else:
+            files.add(path)
+    frames = {f"{folder}.mp4": folder for folder in folders if folder and f"{folder}.mp4" not in files}
+    return Listing(root, tuple(sorted([*files, *frames])), tuple(unreadable), frames)
+
+
+def list_folders_of(root: str, paths: Iterable[str]) -> Listing:
+    """List only the folders that contain `paths` (relative to `root`), in archives too, without what is in subfolders.
+
+    Raises:
+        ManifestError: as `list_files`.
+    """
+    folders = {posixpath.dirname(path) for path in paths}
+    top = root if "://" in root else str(_existing(root))
+    archives = {folder: _archive_in(top, folder) for folder in folders}
+    unreadable: list[str] = []
+    names: set[str] = set()
+    for path in _with_members(top, filter(None, set(archives.values())), unreadable):
+        parent = posixpath.dirname(path)
+        names |= {place for place in (path, parent) if posixpath.dirname(place) in folders}
+    for folder in sorted(folder for folder, archive in archives.items() if archive is None):
+        names.update(_names_at_url(root, folder) if "://" in root else _names_in(Path(top), folder))
+    return Listing(top, tuple(sorted(names)), tuple(unreadable))
+
+
+def _archive_in(root: str, folder: str) -> str | None:
+    """The archive below `root` that a folder is, or is inside; None for a folder on disk."""
+    some_file = f"{folder}/x"
+    packed = archive_of(locate(root, some_file))
+    return None if packed is None else some_file.removesuffix(f"/{packed[1]}")
 
 
 def _existing(root: str) -> Path:
@@ -228,7 +294,7 @@ def _printable(path: str) -> str:
 
 
 def _walk_url(url: str) -> Iterator[str]:
-    from fsspec.core import url_to_fs
+    from fsspec.core import url_to_fs  # here and below, because it takes a tenth of a second and only URLs need it
 
     try:
         filesystem, root = url_to_fs(url)

@@ -1,13 +1,16 @@
 """Scanning: finds the videos of a dataset's folder for a manifest."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import attrgetter
+from typing import Any
 
 from facemill import ConfigError, ManifestError
 from facemill.manifests.datasets import DatasetAdapter
 from facemill.manifests.datasets.globs import Globs
 from facemill.manifests.records import REFERENCE, VideoEntry
 from facemill.manifests.scanning.identity_splits import assign, assign_subjects, keep_subjects_apart
+from facemill.manifests.scanning.listing import is_image
 from facemill.manifests.scanning.originals import pair_elsewhere
 from facemill.manifests.scanning.scan_report import ScanReport
 from facemill.manifests.scanning.splits import OFFICIAL, Shares, add_references, assign_from_table, parse_split
@@ -31,6 +34,7 @@ def scan(
     subjects_apart: bool = False,
     subject: str | None = None,
     originals: Sequence[VideoEntry] | str | None = None,
+    images: str | None = None,
 ) -> ScanReport:
     """Find the videos below `root`, pair them and split them; files are listed by name, never opened.
 
@@ -50,6 +54,8 @@ def scan(
             if the dataset does not name them.
         originals: of fakes that were made from another dataset's videos: the videos of its manifest, or its folder.
             They are added as references, to be read with their fakes.
+        images: `frames` or `crops`, what images and folders of images show; by default what the dataset or its table
+            tells, and otherwise full frames.
 
     Raises:
         ConfigError: unknown dataset or split option, a `subject` that matches nothing, or `originals` of a dataset that
@@ -64,6 +70,7 @@ def scan(
     report = adapter.find(root, quality, official=rule == OFFICIAL)
     if not report.entries:
         raise ManifestError(_nothing_found(adapter, report))
+    _tell_content(report, images)
     if rule == OFFICIAL and adapter.all_test:
         report.notes.append(f"{adapter.name} has no official split: all videos are test.")
     if subject is not None:
@@ -91,6 +98,22 @@ def scan(
     report.entries.sort(key=attrgetter("video_id"))
     check(report.entries)
     return report
+
+
+def _tell_content(report: ScanReport, images: str | None) -> None:
+    """Enter what images show, or tell what is assumed."""
+    if images not in (None, "frames", "crops"):
+        raise ConfigError(f"--images {images} is unknown: pass frames or crops.")
+    if images is not None:
+        report.entries = [
+            replace(entry, content=images) if entry.content is not None or is_image(entry.path) else entry
+            for entry in report.entries
+        ]
+    elif full := sum(entry.content == "frames" for entry in report.entries):
+        report.notes.append(
+            f"{full} folders of images are taken as full frames of videos; if they are face crops already, scan with "
+            "--images crops."
+        )
 
 
 def _by_identity(
@@ -131,17 +154,23 @@ def from_globs(
     seed: int = 0,
     subjects_apart: bool = False,
     subject: str | None = None,
+    images: str | None = None,
+    photos: bool = False,
 ) -> ScanReport:
     """Scan any folder by two patterns relative to `root`, such as `real/**/*.mp4`; videos are not paired.
+
+    Args:
+        photos: only images count, and those of a folder may go into different splits.
 
     Raises:
         As `scan`; there is no official split.
     """
-    adapter = Globs(real_glob, fake_glob)
-    return scan(adapter, root, split=split, seed=seed, subjects_apart=subjects_apart, subject=subject)
+    how: dict[str, Any] = {"split": split, "seed": seed, "subjects_apart": subjects_apart, "subject": subject}
+    return scan(Globs(real_glob, fake_glob, photos), root, images=images, **how)
 
 
 def _nothing_found(adapter: DatasetAdapter, report: ScanReport) -> str:
     problems = {"missing": report.missing, "in no split": report.unsplit, "unknown": report.unknown}
+    problems["unreadable"] = report.unreadable
     seen = "".join(f", {len(paths)} {kind}" for kind, paths in problems.items() if paths)
     return f"There are no {adapter.name} videos below {report.root}{seen}: check the root and its layout."

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from facemill.manifests.printable import shorten
 from facemill.manifests.records import SPLITS, VideoEntry
+from facemill.manifests.scanning.listing import Listing
 from facemill.manifests.validation import shared_subjects
 
 __all__ = ["ALL_FAKES", "ALL_SPLITS", "Count", "ScanReport"]
@@ -57,6 +58,11 @@ class ScanReport:
     elsewhere: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, listing: Listing, published: Mapping[Count, int]) -> "ScanReport":
+        """A report on the videos of a listed root, which has no entries yet."""
+        return cls(listing.root, published, unreadable=list(listing.unreadable))
 
     @property
     def found(self) -> Counter[Count]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facemill.manifests import SPLITS, ClipGroup
-from facemill.manifests.sequences import is_sequence, split_archive
+from facemill.manifests.archives import split_archive
+from facemill.manifests.sequences import holds_crops
 from facemill.manifests.videos import entry_values
 from facemill.pipeline.build.identity import WorkIdentity
 from facemill.pipeline.clips.sampling import expected_frames
@@ -128,7 +129,7 @@ def plan_framing(groups: Sequence[ClipGroup], recipe: Recipe) -> tuple[Recipe, t
 def _has_masks(group: ClipGroup) -> bool:
     """Whether originals and fakes of a group can be cropped around the same masks."""
     is_pair = group.real is not None and not group.real_is_reference and bool(group.fakes)
-    return is_pair and not any(is_sequence(video.path) for video in group.videos())
+    return is_pair and not any(map(holds_crops, group.videos()))
 
 
 def plan_shards(groups: Collection[ClipGroup], recipe: Recipe) -> list[ShardSpec]:
@@ -136,8 +137,8 @@ def plan_shards(groups: Collection[ClipGroup], recipe: Recipe) -> list[ShardSpec
 
     Without that number, shards of a small dataset have fewer samples, so that there are about `SHARDS`. Groups are
     ordered by a seeded hash of their id and cut into runs of equal expected size, so that subjects and methods are
-    mixed and no shard is much larger than another. Those out of one archive, which can only be read from its start,
-    follow one another.
+    mixed and no shard is much larger than another. Those out of one compressed tar, which can only be read from its
+    start, follow one another.
     """
     by_split: dict[str, list[ClipGroup]] = defaultdict(list)
     for group in groups:
@@ -171,6 +172,6 @@ def _expected_samples(group: ClipGroup, recipe: Recipe) -> int:
 
 
 def _archive_of(group: ClipGroup) -> str | None:
-    """Path of the archive that a group's first video is in, if it is in one."""
+    """Path of the archive that a group's first video is in, if it is one that can only be read from its start."""
     inside = split_archive(next(group.videos()).path)
-    return None if inside is None else inside[0]
+    return None if inside is None or inside[0].lower().endswith((".zip", ".tar")) else inside[0]

@@ -7,7 +7,8 @@ from typing import Any
 
 from facemill import ConfigError
 from facemill.manifests import VideoEntry
-from facemill.manifests.sequences import split_archive
+from facemill.manifests.archives import archive_of
+from facemill.manifests.scanning.listing import locate
 from facemill.pipeline.build.executors import Executor
 from facemill.pipeline.build.identity import WorkIdentity
 from facemill.pipeline.build.worker_check import describe, fit_workers
@@ -63,8 +64,8 @@ def _files(entries: Sequence[VideoEntry]) -> list[str]:
         if "://" in root or root in found or tried.get(root, 0) >= MOST_TRIED:
             continue
         tried[root] = tried.get(root, 0) + 1
-        archive = split_archive(entry.path)
-        place = Path(root, entry.path if archive is None else archive[0])
+        location = locate(root, entry.path)
+        place = Path((archive_of(location) or (location,))[0])
         if place.exists():
             found[root] = str(place)
     return sorted(found.get(root, root) for root in tried)

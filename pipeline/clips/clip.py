@@ -3,6 +3,9 @@
 The lead is decoded first, with all of its frames. Then each fake is decoded at the frames that show the same moments
 according to the time stamps of both files. Once a fake is read, its thumbnails are compared with the lead's; if its
 frames show other moments, it is read again with the right ones.
+
+An image sequence has frame numbers instead of time stamps. Cuts are looked for as in a video, between images that
+follow each other, whatever is missing between them.
 """
 
 import itertools
@@ -28,7 +31,7 @@ from facemill.pipeline.clips.items import (
     FrameReader,
     LeadWindow,
 )
-from facemill.pipeline.decode import DecodedFrame, Frame, Observer, SequenceReader, small_rgb, thumbnail_of
+from facemill.pipeline.decode import DecodedFrame, Frame, Observer, small_rgb, thumbnail_of
 from facemill.pipeline.tracking.cuts import find_cuts
 
 __all__ = ["Clip"]
@@ -83,7 +86,8 @@ class Clip:
     def items(self) -> Iterator[ClipItem]:
         """Read all videos: a window of the lead, then that window of each fake, and so on."""
         between: dict[int, NDArray[np.uint8]] = {}
-        lead = self._frames(self.lead, self.indices, self._observe_lead(between), every=bool(self.fakes))
+        every = bool(self.fakes) or self.lead.is_sequence  # of images, none is known to be unlike its neighbours
+        lead = self._frames(self.lead, self.indices, self._observe_lead(between), every=every)
         truth = self._ground_truth(self.lead, self.indices)
         length = self._window_length()
         streams = {fake.video_id: self._fake_streams(fake, 0) for fake in self.fakes}
@@ -178,13 +182,17 @@ class Clip:
             self._forget_failures(video)  # a second reading reports its own failure, or does not reach it
             self.failures.append(failure)
 
-        return _frames_at(video.reader, wanted.tolist(), broke_off, observer=observer, every=every)
+        seen = {} if video.is_crops or not video.searched else {"observer": observer, "every": every}
+        return _frames_at(video.reader, wanted.tolist(), broke_off, **seen)
 
     @staticmethod
     def _ground_truth(video: ClipVideo, wanted: NDArray[np.int64]) -> Iterator[Frame | None]:
         """Frames of its mask video; None for each frame that cannot be read, or if there is no mask video."""
         if video.ground_truth is None:
             return itertools.repeat(None)
+        if video.truth_of is not None:
+            inside = (wanted >= 0) & (wanted < len(video.truth_of))
+            wanted = np.where(inside, video.truth_of[np.where(inside, wanted, 0)], -1)
         frames = _frames_at(video.ground_truth, wanted.tolist(), lambda error, missing: None)
         return (None if frame is None or frame.image is None else frame for frame in frames)
 
@@ -231,7 +239,7 @@ def _frames_at(
     for index in wanted:
         if (ascending[-1] if ascending else -1) < index < count:
             ascending.append(index)
-    frames = reader.read(ascending) if isinstance(reader, SequenceReader) else reader.read(ascending, **observing)
+    frames = reader.read(ascending, **observing)
     last: Frame | None = None
     for done, index in enumerate(wanted):
         if index < 0 or (last is not None and index < last.index):

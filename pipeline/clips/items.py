@@ -29,7 +29,9 @@ class ClipVideo:
 
     Attributes:
         file_bytes: size of the file; 0 for a sequence of images.
+        searched: whether the fake is looked for at other frames of its original than those that times or numbers tell.
         ground_truth: reader of the ground-truth mask video, if the recipe uses it and it can be read.
+        truth_of: [frames], the mask's frame for each frame, -1 for none; None if it is the one of the same index.
         shown: [frames of the lead], this video's frame that shows the same moment; -1 if it has none.
         thumbnails: of the frames decoded so far, by index.
         alignment: with the lead, up to the last window that was read.
@@ -38,7 +40,9 @@ class ClipVideo:
     entry: VideoEntry
     reader: FrameReader
     file_bytes: int
+    searched: bool = True
     ground_truth: FrameReader | None = None
+    truth_of: NDArray[np.int64] | None = None
     shown: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     thumbnails: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
     alignment: PairAlignment | None = None
@@ -53,15 +57,19 @@ class ClipVideo:
         return self.reader.info.height, self.reader.info.width
 
     @property
-    def is_sequence(self) -> bool:
+    def is_crops(self) -> bool:
         """Whether its frames are face crops already, so that no faces are detected in them."""
+        return (self.entry.content or ("crops" if self.is_sequence else "frames")) == "crops"
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether its frames are images of their own, which have numbers and no times."""
         return isinstance(self.reader, SequenceReader)
 
     def seen(self) -> Thumbnails:
-        """The thumbnails so far, for alignment."""
+        """The thumbnails so far, for alignment; times are frame numbers in a sequence."""
         order = sorted(self.thumbnails)
-        times = self.reader.times if isinstance(self.reader, VideoReader) else np.zeros(self.reader.info.frame_count)
-        return Thumbnails(np.stack([self.thumbnails[i] for i in order]), np.array(order, np.int64), times)
+        return Thumbnails(np.stack([self.thumbnails[i] for i in order]), np.array(order, np.int64), self.reader.times)
 
 
 @dataclass(frozen=True, slots=True)

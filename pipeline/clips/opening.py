@@ -3,22 +3,25 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
 from facemill import VideoError
 from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage, VideoEntry, locate
+from facemill.manifests.archives import archive_of, open_file
+from facemill.manifests.blame import reason_of_error
 from facemill.manifests.sequences import is_sequence
-from facemill.masks import match_by_time
+from facemill.masks import match_by_number, match_by_time
+from facemill.masks.alignment import MAX_OFFSET
 from facemill.pipeline.clips.clip import Clip
 from facemill.pipeline.clips.fetched import copies_folder
 from facemill.pipeline.clips.items import ClipVideo, FrameReader
 from facemill.pipeline.clips.sampling import sample_frames
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.decode import Colour, SequenceReader, VideoReader
+from facemill.pipeline.decode.sequence import archive_at
 
 __all__ = ["open_clips", "open_frames"]
 
@@ -52,7 +55,7 @@ def open_clips(group: ClipGroup, recipe: Recipe, threads: int, resources: ExitSt
         yield from misfits.values()
         fakes = [fake for fake in alone if fake.video_id not in misfits]
         for fake in fakes:
-            fake.shown = match_by_time(_times(real), _times(fake))
+            _match(real, fake)
         clip = _clip(real, fakes, recipe, reference=group.real_is_reference)
         if fakes or not clip.reference:
             yield clip
@@ -69,6 +72,8 @@ def _open_video(entry: VideoEntry, recipe: Recipe, threads: int, resources: Exit
         # If it cannot be read, the mask of each frame is recorded as missing.
         with suppress(VideoError):
             video.ground_truth = open_frames(entry.root, entry.mask_path, recipe, threads, resources)
+            if isinstance(video.ground_truth, SequenceReader) or video.is_sequence:
+                video.truth_of = _match_numbers(reader, video.ground_truth)
     return video
 
 
@@ -77,26 +82,39 @@ def open_frames(
 ) -> FrameReader:
     """Open a video or an image sequence of a manifest; `resources` closes it.
 
+    A video that is remote or in an archive is copied to a temporary folder for as long as it is open: FFmpeg reads a
+    file several times, from any place. An image sequence is read from where it is.
+
     Raises:
         VideoError: it cannot be read.
     """
     location = locate(root, path)
-    if is_sequence(path) and not Path(location).is_file():  # a video's name may also lack a suffix
+    packed = archive_of(location)
+    if packed is not None:
+        is_images = packed[1] not in archive_at(packed[0])
+    else:
+        is_images = is_sequence(path) and not Path(location).is_file()  # a video's name may also lack a suffix
+    if is_images:
         return resources.enter_context(SequenceReader(root, path))
     local = _local_copy(location, resources)
     return resources.enter_context(VideoReader(local, recipe.decode, threads=threads, colour=colour))
 
 
 def _local_copy(location: str, resources: ExitStack) -> Path:
-    """Local path of a video; a remote video is copied, and the copy kept as long as its clip is open."""
-    if "://" not in location:
+    """Local path of a video; of one that is remote or in an archive, a copy, kept as long as its clip is open."""
+    packed = archive_of(location)
+    if packed is None and "://" not in location:
         return Path(location)
-    path = resources.enter_context(copies_folder()) / location.rpartition("/")[2]
+    name = location.rpartition("/")[2] if packed is None else f"video{PurePosixPath(packed[1]).suffix[:9]}"
+    path = resources.enter_context(copies_folder()) / name
     try:
-        with fsspec.open(location) as remote, path.open("wb") as local:
-            shutil.copyfileobj(remote, local)
+        with open_file(location) as there, path.open("wb") as local:
+            shutil.copyfileobj(there, local)
     except (OSError, ImportError, ValueError) as error:
-        raise VideoError(Reason.MISSING_FILE, f"{location} cannot be fetched: {error}.") from error
+        if packed is None:
+            raise VideoError(Reason.MISSING_FILE, f"{location} cannot be fetched: {error}.") from error
+        reason = reason_of_error(error) or Reason.UNREADABLE
+        raise VideoError(reason, f"{location} cannot be read ({error}): download its archive again.") from error
     return path
 
 
@@ -115,27 +133,55 @@ def _misaligned(fake: ClipVideo) -> FailureRecord:
     return FailureRecord(fake.video_id, Stage.MASK, Reason.MISALIGNED, message)
 
 
-def _times(video: ClipVideo) -> NDArray[np.float64]:
-    """Presentation times of all frames, seconds; frame numbers for an image sequence, which has no clock."""
-    if isinstance(video.reader, VideoReader):
-        return video.reader.times
-    return np.arange(video.reader.info.frame_count, dtype=np.float64)
+def _match(real: ClipVideo, fake: ClipVideo) -> None:
+    """Find the fake's frame for each real frame: by time, or by number if one of them is an image sequence.
+
+    Numbers are taken as they are, unless both are sequences without gaps that begin at about the same number: their
+    thumbnails are aligned afterwards like those of videos, since one of them may count from 0 and the other from 1.
+    """
+    if not (real.is_sequence or fake.is_sequence):
+        fake.shown = match_by_time(real.reader.times, fake.reader.times)
+        return
+    fake.shown = _match_numbers(real.reader, fake.reader)
+    readers = real.reader, fake.reader
+    complete = [reader for reader in readers if isinstance(reader, SequenceReader) and not reader.has_gaps]
+    fake.searched = len(complete) == 2 and abs(complete[0].numbers[0] - complete[1].numbers[0]) <= MAX_OFFSET
+
+
+def _match_numbers(one: FrameReader, other: FrameReader) -> NDArray[np.int64]:
+    """For each frame of one, that of the other with the same number; -1 for none.
+
+    A video's frames are counted from 0, or from 1 if the sequence beside it begins with 1, as those that FFmpeg writes.
+    """
+    named = [reader.numbers for reader in (one, other) if isinstance(reader, SequenceReader)]
+    first = int(named[0][0] == 1)
+    numbers = [
+        reader.numbers if isinstance(reader, SequenceReader) else np.arange(first, first + reader.info.frame_count)
+        for reader in (one, other)
+    ]
+    return match_by_number(*numbers)
 
 
 def _clip(lead: ClipVideo, fakes: list[ClipVideo], recipe: Recipe, *, reference: bool = False) -> Clip:
-    later = not lead.is_sequence and (recipe.crop.steady or (recipe.crop.around == "mask" and bool(fakes)))
+    later = not lead.is_crops and (recipe.crop.steady or (recipe.crop.around == "mask" and bool(fakes)))
     return Clip(lead, fakes, _sampled(lead, fakes, recipe), reference=reference, crops_later=later)
 
 
 def _sampled(lead: ClipVideo, fakes: Sequence[ClipVideo], recipe: Recipe) -> NDArray[np.int64]:
-    """Sampled frames of the lead, within the span that the lead and its fakes have in common."""
+    """Sampled frames of the lead, within the span that the lead and its fakes have in common.
+
+    Image sequences may lack any frame: of them, the frames are sampled that all have, unless these are too few.
+    """
     shared = np.ones(lead.reader.info.frame_count, np.bool_)
+    numbered = any(video.is_sequence for video in (lead, *fakes))
     for fake in fakes:
-        if np.count_nonzero(fake.shown >= 0) >= SHORT * len(shared):
-            shared &= fake.shown >= 0
+        both = shared & (fake.shown >= 0) if numbered else fake.shown >= 0
+        enough = min(len(shared), recipe.sample.frames or len(shared)) if numbered else len(shared)
+        if np.count_nonzero(both) >= SHORT * enough:
+            shared &= both
     span = np.flatnonzero(shared)
     if not len(span):
         return np.empty(0, np.int64)
-    length = int(span[-1] - span[0]) + 1
-    chosen = sample_frames(recipe.sample, length, seed=recipe.seed, group_id=lead.video_id)
-    return np.asarray(chosen + span[0], np.int64)
+    if not numbered:
+        span = np.arange(span[0], span[-1] + 1)
+    return span[sample_frames(recipe.sample, len(span), seed=recipe.seed, group_id=lead.video_id)]

@@ -26,7 +26,9 @@ class ScanCommand(TyperCommand):
 
 
 def scan(
-    dataset: Annotated[str, typer.Argument(help="Name of a dataset (see below), or csv for a table of your own.")],
+    dataset: Annotated[
+        str, typer.Argument(help="Name of a dataset (see below), csv for a table of your own, or images for photos.")
+    ],
     root: Annotated[str, typer.Argument(help="The dataset's folder, or an fsspec URL; for csv, the table.")],
     out: Out = Path("videos.parquet"),
     quality: Annotated[str | None, typer.Option(help="Compression level: raw, c23 or c40.")] = None,
@@ -49,9 +51,9 @@ def scan(
         str | None, typer.Option("--root", help="For csv: base of relative paths, if not the table's folder.")
     ] = None,
     real: Annotated[
-        str | None, typer.Option(help="For csv with a folder: pattern of real videos.", metavar="GLOB")
+        str | None, typer.Option(help="For csv with a folder, and images: pattern of reals.", metavar="GLOB")
     ] = None,
-    fake: Annotated[str | None, typer.Option(help="For csv with a folder: pattern of fakes.", metavar="GLOB")] = None,
+    fake: Annotated[str | None, typer.Option(help="Likewise: pattern of fakes.", metavar="GLOB")] = None,
     originals: Annotated[
         str | None,
         typer.Option(
@@ -59,6 +61,7 @@ def scan(
             metavar="MANIFEST|DIR",
         ),
     ] = None,
+    images: Annotated[str | None, typer.Option(help="What images and folders of images show: frames or crops.")] = None,
     hashed: Annotated[
         bool, typer.Option("--hash", help="Read every video and store its size and hash, for merge and check.")
     ] = False,
@@ -72,17 +75,20 @@ def scan(
     from facemill import manifests
     from facemill.manifests.datasets.csv_file import CsvFile
 
-    if (real is None) != (fake is None) or (real is not None and dataset != "csv"):
-        raise ConfigError("--real and --fake must be used together, with the dataset csv and a folder.")
+    if (real is None) != (fake is None) or (real is not None and dataset not in ("csv", "images")):
+        raise ConfigError("--real and --fake must be used together, with the dataset csv or images and a folder.")
+    if dataset == "images":
+        real, fake = real or "real/**", fake or "fake/**"
     if folder is not None and (dataset != "csv" or real is not None):
         raise ConfigError("--root requires the dataset csv and a table.")
     if not dry_run:
         free_file(out, overwrite=overwrite, is_own=_is_own_manifest)
     how: dict[str, Any] = {"split": split, "seed": seed, "subjects_apart": subjects_apart, "subject": subject}
+    how["images"] = images
     if originals is not None and real is not None:
         raise ConfigError("Videos given by --real and --fake are not paired: leave out --originals.")
     if real is not None and fake is not None:
-        report = manifests.from_globs(root, real, fake, **how)
+        report = manifests.from_globs(root, real, fake, photos=dataset == "images", **how)
     else:
         adapter = dataset if folder is None else CsvFile(folder=folder)
         given = manifests.read_videos(originals) if originals and Path(originals).is_file() else originals

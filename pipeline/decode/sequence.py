@@ -1,50 +1,43 @@
 """`SequenceReader`: reads the images of a sequence by index, as `VideoReader` reads the frames of a video."""
 
-import posixpath
 import re
-import weakref
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from functools import lru_cache, partial
-from pathlib import Path
-from tarfile import TarError
-from tempfile import SpooledTemporaryFile
+from functools import partial
+from pathlib import PurePosixPath
 from types import TracebackType
-from typing import IO
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from facemill import ManifestError, VideoError
+from facemill.manifests.archives import DAMAGE, Archive, archive_of, open_archive, open_file
+from facemill.manifests.blame import reason_of_error
 from facemill.manifests.checks.bounded import LARGEST_SIDE, image_size
 from facemill.manifests.codes import Reason
-from facemill.manifests.scanning.listing import list_files, locate, open_file
-from facemill.manifests.sequences import is_image, read_archive, split_archive
+from facemill.manifests.scanning.listing import is_image, list_files, locate
 from facemill.pipeline.decode.decoded_frame import Observer, wrap_rgb
 from facemill.pipeline.decode.frame import Frame, VideoInfo, check_indices
 
-__all__ = ["SequenceReader"]
+__all__ = ["SequenceReader", "archive_at"]
 
 LARGEST_IMAGE = 32 << 20
 """Bytes that are read of an image file: a larger file is truncated, so it does not decode."""
-KEPT_IN_MEMORY = 64 << 20
-"""Bytes of an archive's images above which they are kept in a temporary file."""
 
 
 class SequenceReader:
-    """One sequence of images: those in a folder, on disk or inside a tar archive.
+    """One sequence of images: those in a folder, on disk or inside an archive.
 
     Frames are the images in the order of the numbers in their names (2.png before 10.png; gaps are allowed): uint8
     RGB, all of one size. The image of a frame that does not decode is None. A sequence has no clock: the time of
-    all frames is 0.
-
-    A tar archive can only be read from its start: sequences of one archive that are opened one after another share a
-    single pass over it (see `_Archive`).
+    all frames is 0, and two sequences are matched by the numbers of their frames.
 
     Args:
         root, path: of the sequence, as in a manifest.
+
+    Attributes:
+        numbers: int64 [frame_count], ascending: the last number in each image's name; the frames' positions if names
+            have none, or not in the order of the frames.
 
     Raises:
         VideoError: missing_file, if the folder or archive does not exist or has no image; unreadable, if the archive
@@ -54,15 +47,22 @@ class SequenceReader:
     def __init__(self, root: str, path: str) -> None:
         self.path = locate(root, path)
         self._closed = False
-        packed = split_archive(path)
-        images = _in_folder(self.path) if packed is None else _in_archive(locate(root, packed[0]), packed[1])
-        self._images = [images[name] for name in sorted(images, key=_by_number)]
+        packed = archive_of(self.path)
+        images = _in_folder(self.path) if packed is None else _in_archive(*packed)
+        names = sorted(images, key=_by_number)
+        self._images = [images[name] for name in names]
+        self.numbers = _numbers(names)
         self.info = self._probe()
 
     @property
     def times(self) -> NDArray[np.float64]:
         """Frame numbers [frame_count] in place of times: a sequence has no clock."""
-        return np.arange(self.info.frame_count, dtype=np.float64)
+        return self.numbers.astype(np.float64)
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether images are missing between the first and the last, by their numbers."""
+        return bool((np.diff(self.numbers) != 1).any())
 
     def read(self, indices: Sequence[int], *, observer: Observer | None = None, every: bool = False) -> Iterator[Frame]:
         """Yield one frame per index, in order, decoded on demand.
@@ -136,52 +136,29 @@ class SequenceReader:
         return Frame(index, 0.0, image)
 
 
-class _Archive:
-    """The encoded images of all sequences of an archive.
-
-    They are kept in an anonymous temporary file: no name from the archive is ever used on disk.
+def archive_at(place: str) -> Archive:
+    """Open an archive that holds videos or sequences, or take the one that is still open.
 
     Raises:
-        VideoError: as `SequenceReader`.
+        VideoError: missing_file, unreadable (damaged or unsafe), or another reason why it cannot be opened.
     """
-
-    def __init__(self, place: str) -> None:
-        self.folders: dict[str, dict[str, Callable[[], bytes]]] = defaultdict(dict)
-        self._kept: IO[bytes] = SpooledTemporaryFile(KEPT_IN_MEMORY)  # noqa: SIM115, closed with its last reader
-        weakref.finalize(self, self._kept.close)
-        try:
-            for path, file in read_archive(place):
-                if is_image(path):
-                    image = file.read(LARGEST_IMAGE)
-                    read = partial(self._bytes, self._kept.tell(), len(image))
-                    self.folders[posixpath.dirname(path)][posixpath.basename(path)] = read
-                    self._kept.write(image)
-        except ManifestError as error:
-            missing = isinstance(error.__cause__, FileNotFoundError)
-            raise VideoError(Reason.MISSING_FILE if missing else Reason.UNREADABLE, str(error)) from error
-        except (TarError, EOFError, OSError) as error:  # within an image
-            raise VideoError(
-                Reason.UNREADABLE, f"{place} cannot be read to its end ({error}): download it again."
-            ) from error
-
-    def _bytes(self, start: int, size: int) -> bytes:
-        self._kept.seek(start)
-        return self._kept.read(size)
-
-
-@lru_cache(maxsize=1)
-def _unpacked(place: str, version: object) -> _Archive:
-    return _Archive(place)
+    try:
+        return open_archive(place)
+    except ManifestError as error:
+        cause = error.__cause__
+        raise VideoError((reason_of_error(cause) if cause else None) or Reason.UNREADABLE, str(error)) from error
 
 
 def _in_archive(place: str, folder: str) -> dict[str, Callable[[], bytes]]:
-    """A function to read each image of a folder of an archive, by name; the archive last read stays cached."""
-    version = None
-    if "://" not in place:
-        with suppress(OSError):
-            status = Path(place).stat()
-            version = status.st_ino, status.st_size, status.st_mtime_ns
-    return _unpacked(place, version).folders.get(folder, {})
+    """A function to read each image of a folder of an archive, by name."""
+    archive = archive_at(place)
+    names = archive.folders.get(folder, [])
+    return {name: partial(_read_member, archive, f"{folder}/{name}".lstrip("/")) for name in names if is_image(name)}
+
+
+def _read_member(archive: Archive, name: str) -> bytes:
+    with archive.open(name) as file:
+        return file.read(LARGEST_IMAGE)
 
 
 def _in_folder(folder: str) -> dict[str, Callable[[], bytes]]:
@@ -205,6 +182,13 @@ def _by_number(name: str) -> tuple[list[tuple[int, str]], str]:
     return [(len(part) * (position % 2), part) for position, part in enumerate(parts)], name
 
 
+def _numbers(names: Sequence[str]) -> NDArray[np.int64]:
+    """`SequenceReader.numbers` of images in the order of their frames."""
+    found = [re.findall(r"[0-9]+", PurePosixPath(name).stem)[-1:] for name in names]
+    numbers = np.array([int(number[0][-18:]) if number else 0 for number in found], np.int64)
+    return numbers if (np.diff(numbers, prepend=-1) > 0).all() and all(found) else np.arange(len(names))
+
+
 def _decode(read: Callable[[], bytes]) -> NDArray[np.uint8] | None:
     """Decode an image to RGB [H, W, 3]; None if it is missing, damaged, or too large by its header."""
     try:
@@ -212,6 +196,6 @@ def _decode(read: Callable[[], bytes]) -> NDArray[np.uint8] | None:
         if max(image_size(data) or [LARGEST_SIDE + 1]) > LARGEST_SIDE:
             return None
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):  # no bytes at all, or an implausible size in the header
+    except (*DAMAGE, cv2.error):  # OpenCV's: no bytes at all, or an implausible size in the header
         return None
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

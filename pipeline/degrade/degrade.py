@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from facemill import ConfigError, VideoError
 from facemill.manifests import FailureRecord, Reason, Stage, VideoEntry, locate, write_videos
+from facemill.manifests.archives import archive_of
 from facemill.manifests.schemas import FAILURES, to_table
 from facemill.manifests.sequences import is_sequence
 from facemill.manifests.shards.dataset import FAILURES_FILE, VIDEOS_FILE
@@ -60,7 +61,7 @@ def degrade(
 
     Raises:
         ConfigError: if two degradations are the same, the manifest has a video in two qualities, or videos are behind
-            URLs or are image sequences.
+            URLs, in archives or image sequences.
     """
     if len({how.quality for how in degradations}) < len(degradations):
         raise ConfigError("A quality is given twice: name each once.")
@@ -68,7 +69,8 @@ def degrade(
         raise ConfigError("The manifest has videos in several qualities: scan the best one alone.")
     for entry in entries:
         place = locate(entry.root, entry.path)
-        if "://" in place or (is_sequence(entry.path) and not Path(place).is_file()):
+        elsewhere = "://" in place or archive_of(place) is not None
+        if elsewhere or (is_sequence(entry.path) and not Path(place).is_file()):
             raise ConfigError(f"{place} is no local video file, which alone can be encoded: leave it out or copy it.")
     out = out.absolute()
     for how in degradations:

@@ -80,7 +80,7 @@ class _ClipProcessor:
 
     def __init__(self, clip: Clip, tools: WorkerResources) -> None:
         self.clip, self.tools, self.recipe, self.watch = clip, tools, tools.recipe, tools.watch
-        whole = {"scale": 1.0, "align": "none", "around": "face", "steady": False} if clip.lead.is_sequence else {}
+        whole = {"scale": 1.0, "align": "none", "around": "face", "steady": False} if clip.lead.is_crops else {}
         self.crop_settings = tools.recipe.crop.model_copy(update=whole)
         self.tracking = FaceTracking(
             clip, tools.recipe, tools.detector, tools.known_faces, tools.detection, tools.watch
@@ -93,7 +93,7 @@ class _ClipProcessor:
         self.own: dict[str, dict[int, list[TrackedFace]]] = defaultdict(dict)
         self.excluded = frozenset(tools.recipe.filter.exclude)
         filters = create_filters(tools.recipe.filter)
-        self.cropper = Cropper(self.crop_settings.size, clip.lead.is_sequence, filters, self.watch)
+        self.cropper = Cropper(self.crop_settings.size, clip.lead.is_crops, filters, self.watch)
         self.annotators = create_annotators(tools.recipe.annotate)
         self.window = LeadWindow([], [], {}, [], [])
         self.start = 0
@@ -301,7 +301,7 @@ class _ClipProcessor:
     def _misses_ground_truth(self, video: ClipVideo, mask: CropMask) -> bool:
         """Whether a ground-truth mask is expected, or is the only possible mask."""
         wanted = self.recipe.mask.source != "difference" and video.entry.mask_path is not None
-        return wanted or (mask.kind is MaskKind.NONE and not video.is_sequence)
+        return wanted or (mask.kind is MaskKind.NONE and not video.is_crops)
 
     # Crops around masks, and steady crops ---------------------------------------------------------------
 

@@ -39,7 +39,7 @@ class TrackSelection:
         """Update with all tracks so far and patches of their faces; `last`: no further window follows."""
         self._tracks = tracks
         self._complete = last
-        if last and not self._clip.lead.is_sequence:
+        if last and not self._clip.lead.is_crops:
             shots = np.searchsorted(self._clip.cuts, self._clip.indices, side="right")
             sizes = np.bincount(shots)
             first = {track.track_id: min(track.faces) for track in tracks}

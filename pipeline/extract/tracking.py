@@ -63,11 +63,11 @@ class FaceTracking:
     @property
     def tracks(self) -> list[Track]:
         """All tracks of the lead so far."""
-        return [self._crops] if self.clip.lead.is_sequence else self._follower.tracks
+        return [self._crops] if self.clip.lead.is_crops else self._follower.tracks
 
     def follow(self, window: LeadWindow) -> list[list[TrackedFace]]:
         """The lead's faces in each frame of the window. Where it consists of face crops, each is one face."""
-        if self.clip.lead.is_sequence:
+        if self.clip.lead.is_crops:
             return [self._whole(frame) for frame in window.frames]
         found = self.detect(self.clip.lead, window.frames)
         followed: list[list[tuple[Track, Face]]] = []

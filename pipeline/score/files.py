@@ -9,8 +9,7 @@ from pathlib import Path, PurePath
 
 from facemill import ManifestError
 from facemill.manifests import VideoEntry
-from facemill.manifests.scanning.listing import is_video, list_files
-from facemill.manifests.sequences import is_image
+from facemill.manifests.scanning.listing import is_image, is_video, list_files
 
 __all__ = ["SPLIT", "Files", "find_files"]
 

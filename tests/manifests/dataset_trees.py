@@ -6,6 +6,7 @@ Every tree has several families of subjects, and one video that follows no rule:
 import io
 import json
 import tarfile
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -49,6 +50,13 @@ def write_archive(path: Path, members: Mapping[str, bytes], mode: str = "w:gz") 
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
+
+
+def write_zip(path: Path, members: Mapping[str, bytes], how: int = zipfile.ZIP_DEFLATED) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", how) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
 
 
 def ffpp_videos(quality: str = "c23") -> list[str]:

@@ -43,6 +43,7 @@ def test_a_sound_manifest_passes():
         (1, {"path": "x//b.mp4"}, {"relative_path": ("b",)}),
         (2, {"mask_path": "../m.mp4"}, {"relative_path": ("c",)}),
         (1, {"fake_periods": ((0.0, 1.0),)}, {"fake_periods": ("b",)}),
+        (1, {"content": "video"}, {"content": ("b",)}),
         (2, {"fake_periods": ()}, {"fake_periods": ("c",)}),
         (2, {"fake_periods": ((1.0, 1.0),)}, {"fake_periods": ("c",)}),
         (2, {"fake_periods": ((-1.0, 1.0),)}, {"fake_periods": ("c",)}),

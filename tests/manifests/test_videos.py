@@ -93,12 +93,14 @@ def test_a_hundred_thousand_videos_take_a_moment(tmp_path):
 def test_the_digest_of_a_manifest_counts_columns_that_came_later_where_they_say_something():
     plain = manifest_digest(ENTRIES)
     assert plain == "9ca0bf8bbe276dfc8315fa3b03d6c093171bf90661ad826e16a7088a026f21f8"
-    for change in ({"fake_periods": ((0.0, 1.0),)}, {"attributes": ("a=b",)}):
+    for change in ({"fake_periods": ((0.0, 1.0),)}, {"attributes": ("a=b",)}, {"content": "frames"}):
         assert manifest_digest([ENTRIES[0], replace(ENTRIES[1], **change)]) != plain
+    with_attributes = manifest_digest([replace(ENTRIES[0], attributes=("a=b",))])  # which came before `content`
+    assert with_attributes == "6dcece742d91affe05e7355e14655a9dd43ba74fa2efa108c7a30b1aefd7a524"
 
 
 def test_a_manifest_from_before_periods_and_attributes_is_read(tmp_path):
     write_videos(ENTRIES, tmp_path / "videos.parquet")
-    table = pq.read_table(tmp_path / "videos.parquet").drop_columns(["fake_periods", "attributes"])
+    table = pq.read_table(tmp_path / "videos.parquet").drop_columns(["fake_periods", "attributes", "content"])
     pq.write_table(table, tmp_path / "videos.parquet")
     assert read_videos(tmp_path / "videos.parquet") == ENTRIES

@@ -7,12 +7,12 @@ import fsspec
 import pytest
 
 from facemill import ManifestError
-from facemill.manifests import REFERENCE, SPLITS, group_clips, locate, scan, shared_subjects, validate
+from facemill.manifests import REFERENCE, SPLITS, check_roots, group_clips, locate, scan, shared_subjects, validate
+from facemill.manifests.archives import split_archive
 from facemill.manifests.datasets.base import choose_quality, make_video_id, plain_name
 from facemill.manifests.scanning.scan_report import ALL_SPLITS
-from facemill.manifests.sequences import split_archive
 from facemill.registry import DATASETS
-from tests.manifests.dataset_trees import FAKES_ONLY, OFFICIAL_SPLITS, TELLS_NO_PAIRS, TREES
+from tests.manifests.dataset_trees import FAKES_ONLY, OFFICIAL_SPLITS, TELLS_NO_PAIRS, TREES, write_zip
 
 
 @pytest.fixture(params=[name for name in DATASETS if name not in FAKES_ONLY])
@@ -155,6 +155,52 @@ def test_reads_a_remote_root_alike(name, root, tmp_path):
     here = scan(name, root)
     assert [replace(entry, root="") for entry in there.entries] == [replace(entry, root="") for entry in here.entries]
     assert there.unknown == here.unknown
+
+
+def values_of(report):
+    """Of each entry all but its place and what its images show; of odd names, ids have a digest of the path."""
+    nowhere = {"root": "", "path": "", "mask_path": None, "content": None}
+    ids = [{"video_id": entry.video_id[:-8], "source_id": entry.source_id is not None} for entry in report.entries]
+    return sorted(repr(replace(entry, **nowhere, **id)) for entry, id in zip(report.entries, ids, strict=True))
+
+
+def test_finds_folders_of_frames_in_place_of_videos(name, root, tmp_path):
+    """And of the frames of masks."""
+    if name in ("csv", "df40", "forgerynet", "wild"):
+        pytest.skip("its table names the folders, its sequences are crops, or its images are videos of a frame")
+    videos = scan(name, root)
+    for path in sorted(Path(root).rglob("*.mp4")):
+        if path.name != "stray.mp4":
+            path.unlink()
+            path.with_suffix("").mkdir()
+            (path.with_suffix("") / "0001.png").write_bytes(path.name.encode())
+    frames = scan(name, root)
+    assert values_of(frames) == values_of(videos)
+    of_video = {entry.path: entry for entry in videos.entries}
+    for entry in frames.entries:
+        video = of_video[f"{entry.path}.mp4"]
+        assert entry.content == "frames"
+        assert video.content is None
+        assert (entry.mask_path and f"{entry.mask_path}.mp4") == video.mask_path
+    assert frames.unknown == videos.unknown
+    assert frames.missing == videos.missing
+    assert any("are taken as full frames of videos" in note for note in frames.notes)
+    crops = scan(name, root, images="crops")
+    assert {entry.content for entry in crops.entries} == {"crops"}
+    assert values_of(crops) == values_of(videos)
+    assert not any("full frames" in note for note in crops.notes)
+
+
+def test_reads_a_root_that_is_an_archive_alike(name, root, tmp_path):
+    if name in ("wild", "csv"):
+        pytest.skip("its root has archives inside, or is a table")
+    whole = tmp_path / "whole.zip"
+    files = [path for path in Path(root).rglob("*.*") if path.is_file()]
+    write_zip(whole, {str(path.relative_to(root)): path.read_bytes() for path in files})
+    folder, packed = scan(name, root), scan(name, str(whole))
+    assert packed.entries == [replace(entry, root=str(whole)) for entry in folder.entries]
+    check_roots(packed.entries)
+    assert packed.unknown == folder.unknown
 
 
 def test_names_the_quality_that_is_not_there(name, root):

@@ -4,7 +4,7 @@ import tarfile
 import pytest
 
 from facemill.manifests import scan
-from facemill.manifests.sequences import split_archive
+from facemill.manifests.archives import split_archive
 from tests.manifests.dataset_trees import touch, wild, wild_shard, write_archive
 
 

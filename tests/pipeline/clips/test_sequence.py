@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from facemill import VideoError
-from facemill.manifests import ClipGroup, MaskKind, Reason, Stage, VideoEntry
+from facemill.manifests import ClipGroup, MaskKind, Reason, Stage, VideoEntry, archives
 from facemill.manifests.checks.sample_checks import ImageCheck
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
@@ -143,7 +143,6 @@ def test_an_image_whose_header_claims_too_many_pixels_is_not_decoded(
 
 
 def test_a_sequence_of_any_size_is_kept_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sequence, "KEPT_IN_MEMORY", 1000)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     with SequenceReader(str(tmp_path), write_sequence(tmp_path, PACKED, pictures())) as reader:
@@ -155,8 +154,8 @@ def test_an_archive_is_read_once_for_all_of_its_sequences(tmp_path: Path, monkey
     members = {f"0/real/{n}/{name}": data for n in range(6) for name, data in pictures().items()}
     write_archive(tmp_path / "0.tar.gz", members)
     reads = []
-    read_archive = module.read_archive
-    monkeypatch.setattr(module, "read_archive", lambda place: reads.append(place) or read_archive(place))
+    temporary = archives.TemporaryFile
+    monkeypatch.setattr(archives, "TemporaryFile", lambda: reads.append(1) or temporary())
     for number in range(6):
         with SequenceReader(str(tmp_path), f"0.tar.gz/0/real/{number}") as reader:
             assert len(list(reader.read(range(reader.info.frame_count)))) == len(NUMBERS)

@@ -36,7 +36,7 @@ FORGED, UNFORGED = FaceLabel(1, LabelSource.DIFFERENCE, 9.0), FaceLabel(0, Label
 
 
 def select(keep: Literal["forged", "largest", "all"], *fakes: Any, lead: Any = REAL) -> TrackSelection:
-    lead.is_sequence = False
+    lead.is_crops = False
     clip: Any = SimpleNamespace(lead=lead, following=list(fakes), cuts=np.array([], int), indices=np.arange(SAMPLES))
     result = TrackSelection(clip, TrackSettings(keep=keep, min_share=0.25, drop_still=False))
     tracks = [track(LARGE, 100, 20), track(SMALL, 60, 200), track(BRIEF, 80, 400, frames=1)]

@@ -47,7 +47,7 @@ def test_samples_of_one_window_have_the_ids_of_joined_tracks(media: Path, monkey
     scene = Scene([host, guest, guest], paths, 200, backdrop(media, (360, 640)))
     indices = list(range(0, 190, 6))
     found = [[*scene.faces(index).values()] for index in indices]
-    clip = SimpleNamespace(lead=SimpleNamespace(is_sequence=False))
+    clip = SimpleNamespace(lead=SimpleNamespace(is_crops=False))
     tracking = FaceTracking(
         cast_to(Clip, clip), load_recipe("default"), lambda: pytest.fail("known"), None, "", Stopwatch()
     )
@@ -92,7 +92,7 @@ def test_frames_of_two_windows_are_told_by_their_index() -> None:
 
     info = SimpleNamespace(frame_count=60, interlaced=False)
     entry = SimpleNamespace(video_id="v", content_hash=None)
-    video = cast_to(ClipVideo, SimpleNamespace(entry=entry, video_id="v", file_bytes=9, is_sequence=False,
+    video = cast_to(ClipVideo, SimpleNamespace(entry=entry, video_id="v", file_bytes=9, is_crops=False,
                                                reader=SimpleNamespace(info=info)))  # fmt: skip
     detector = SimpleNamespace(detect=detect)
     tracking = FaceTracking(Clip(video, [], []), load_recipe("default"), lambda: detector, None, "d", Stopwatch())

@@ -1,0 +1,65 @@
+"""A corpus, its undisturbed build, and what must hold after any disturbance."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from facemill.manifests.storage import TEMPORARY_SUFFIX, read_json, sha256_of
+from facemill.pipeline.demo import make_corpus
+from tests.integration.command import Ended, build_args, committed, content, facemill
+
+SEED = int(os.environ.get("CHAOS_SEED", "0"))
+KILLS = int(os.environ.get("CHAOS_KILLS", "100"))
+"""How often processes are killed, and as often a build ends at a step of a commit."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Twelve short videos in six shards.
+
+    Attributes:
+        content: of a build that nothing disturbed, by path.
+    """
+
+    manifest: Path
+    content: dict[str, str]
+
+    def args(self, out: Path, *more: object) -> list[object]:
+        return build_args(self.manifest, out, *more)
+
+    def check_committed(self, out: Path) -> int:
+        """See that all files that results speak of are there, byte for byte; the number of results."""
+        results = [read_json(path) for path in committed(out)]
+        for result in results:
+            for part in ("shard", "samples", "faces", "facts"):
+                assert sha256_of(out / result[part]["path"]) == result[part]["sha256"]
+        assert not (out / "dataset.json").exists() or content(out) == self.content
+        return len(results)
+
+    def check_finished(self, out: Path) -> None:
+        """See that a build has the bytes of the undisturbed one, and nothing besides."""
+        assert content(out) == self.content
+        assert not [path for path in out.rglob("*") if path.name.endswith(TEMPORARY_SUFFIX)]
+
+    def finish(self, out: Path) -> Ended:
+        """The same command again, which has to bring a build to its end."""
+        ended = facemill(*self.args(out))
+        assert ended.code == 0, ended.err
+        self.check_finished(out)
+        return ended
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corpus]:
+    folder = tmp_path_factory.mktemp("corpus")
+    videos = make_corpus(
+        folder / "ffpp", subjects=6, frames=12, qualities=("c23",), methods=("Deepfakes",), size=(320, 180)
+    )
+    manifest = folder / "videos.parquet"
+    assert facemill("scan", "ffpp", videos, "--quality", "c23", "--out", manifest).code == 0
+    made = facemill(*build_args(manifest, folder / "alone"))
+    assert made.code == 0, made.err
+    return Corpus(manifest, content(folder / "alone"))

@@ -1,0 +1,134 @@
+"""Processes of a build that are killed, told to stop or frozen at any moment."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.chaos.conftest import KILLS, SEED, Corpus
+from tests.integration.command import ended, start
+from tests.network import free_port
+
+LONGEST_S = 8.0
+"""Moments are drawn from this time: from the first import to the end of a build."""
+FROZEN_S = 3.0
+STARTED_S = 60
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP)
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
+
+
+def disturb(process: psutil.Process, how: signal.Signals) -> None:
+    """Send a signal; a frozen process goes on after a while."""
+    try:
+        process.send_signal(how)
+        if how == signal.SIGSTOP:
+            time.sleep(FROZEN_S)
+            process.send_signal(signal.SIGCONT)
+    except psutil.NoSuchProcess:
+        pass
+
+
+def workers_of(process: psutil.Process) -> list[psutil.Process]:
+    """The processes below one that build; neither helpers of multiprocessing's, nor nannies."""
+    below = process.children(recursive=True)
+    return [one for one in below if one.is_running() and "spawn_main" in " ".join(one.cmdline())] or below
+
+
+def check_gone(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=60)
+    assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_driver_and_workers_of_one_machine(corpus: Corpus, tmp_path: Path) -> None:
+    chosen = random.Random(SEED)
+    out, kills, builds = tmp_path / "0", 0, 0
+    while kills < KILLS:
+        target, how = chosen.choice(("driver", "worker")), chosen.choice(SIGNALS)
+        moment = chosen.uniform(0, LONGEST_S)
+        with start(*corpus.args(out, "--workers", 2)) as process:
+            driver = psutil.Process(process.pid)
+            time.sleep(moment)
+            below = driver.children(recursive=True) if process.poll() is None else []
+            workers = workers_of(driver) if below else []
+            if process.poll() is None and (target == "driver" or workers):
+                disturb(driver if target == "driver" else chosen.choice(workers), how)
+                kills += 1
+            done = ended(process)
+        check_gone(below)
+        told = (target, how.name, moment, done)
+        if target == "driver" and how != signal.SIGSTOP:
+            assert done.code in (0, 4, -how), told
+        else:
+            assert done.code == 0, told
+        assert "Traceback" not in done.err, told
+        if out.exists():
+            corpus.check_committed(out)
+        if done.code == 0:
+            corpus.check_finished(out)
+            builds += 1
+            out = tmp_path / f"{builds}"
+    corpus.finish(out)
+    print(f"{kills} signals in {builds + 1} builds")
+
+
+@contextmanager
+def cluster() -> Iterator[tuple[str, dict[str, psutil.Process]]]:
+    """A scheduler, and a nanny with its worker, as users start them; killed in the end."""
+    address = f"tcp://127.0.0.1:{(port := free_port())}"
+    scheduler = ["scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"]
+    worker = ["worker", address, "--nworkers", 1, "--nthreads", 1, "--memory-limit", 0, "--no-dashboard"]
+    running = [
+        subprocess.Popen(
+            [Path(sys.executable).with_name("dask"), *map(str, command)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for command in (scheduler, worker)
+    ]
+    below: list[psutil.Process] = []
+    try:
+        processes = {name: psutil.Process(one.pid) for name, one in zip(("scheduler", "nanny"), running, strict=True)}
+        deadline = time.monotonic() + STARTED_S
+        while not (found := workers_of(processes["nanny"])):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield address, {**processes, "worker": found[0]}
+        below = processes["nanny"].children(recursive=True) if running[1].poll() is None else found
+    finally:
+        for one in running:
+            one.kill()
+            one.wait()
+        for one in below:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+
+
+def test_scheduler_nanny_and_worker_of_a_cluster(corpus: Corpus, tmp_path: Path) -> None:
+    """Whatever is killed, the command ends, with a sentence; on another cluster it goes on."""
+    chosen = random.Random(SEED)
+    out, builds = tmp_path / "0", 0
+    for _ in range(max(1, KILLS // 10)):
+        target = chosen.choice(("scheduler", "nanny", "worker", "driver"))
+        how, moment = chosen.choice(SIGNALS), chosen.uniform(0, LONGEST_S)
+        with cluster() as (address, processes), start(*corpus.args(out, "--scheduler", address)) as process:
+            time.sleep(moment)
+            disturb(psutil.Process(process.pid) if target == "driver" else processes[target], how)
+            done = ended(process)
+        told = (target, how.name, moment, done)
+        assert done.code in (0, 2, 4, -how), told
+        assert "Traceback" not in done.err, told
+        if out.exists():
+            corpus.check_committed(out)
+        if done.code == 0:
+            corpus.check_finished(out)
+            builds += 1
+            out = tmp_path / f"{builds}"
+    corpus.finish(out)
