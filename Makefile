@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Without compiled modules, as many containers and CI machines are set, each process compiles torch anew: seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: docs coverage fuzz mutants mutants-short test-long test-browser test-slurm setup demo test check bench format lock upgrade test-install test-newer test-lowest clean
+.PHONY: docs coverage fuzz mutants mutants-short test-long test-browser test-slurm chaos setup demo test check bench format lock upgrade test-install test-newer test-lowest clean
 
 # The stamp file is newer than its prerequisites, so that a second call installs nothing.
 setup: .venv/.installed
@@ -26,7 +26,7 @@ demo: setup
 PARALLEL := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test: setup
-	$(BIN)/python -m pytest $(PARALLEL) -m "not long and not browser and not slurm"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long and not browser and not slurm and not chaos"
 
 # Pages in a real browser. Without Chromium, Debian's is installed, which root may do; for others the tests are skipped.
 CHROMIUM ?= /usr/bin/chromium
@@ -47,6 +47,13 @@ test-slurm: setup
 		apt-get update -qq && apt-get install -qq --yes --no-install-recommends slurm-wlm munge >/dev/null || true; \
 	fi
 	PATH=$$PATH:/usr/sbin $(BIN)/python -m pytest -m "$(SLURM_TESTS)" tests/slurm
+
+# Kills, frozen processes, full disks, clocks that jump: CHAOS_KILLS=20 CHAOS_SEED=7 make chaos
+export CHAOS_KILLS CHAOS_SEED
+CHAOS_KILLS ?= 100
+CHAOS_SEED ?= 0
+chaos: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m chaos tests/chaos
 
 # Runs README's commands, checks the demo's figures, and plants a few mutants.
 test-long: setup mutants-short
@@ -87,7 +94,7 @@ docs: setup
 
 # Line coverage of the tests. Threads of torch and other processes are not counted: counting them ends torch's loaders.
 coverage: setup
-	$(BIN)/python -m pytest $(PARALLEL) -m "not long and not browser and not slurm" --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long and not browser and not slurm and not chaos" --cov --cov-report=term:skip-covered
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -144,7 +151,7 @@ test-lowest: setup
 	$(BIN)/uv --no-config venv --quiet --seed --python 3.11 build/lowest/venv
 	$(BIN)/uv --no-config pip install --quiet --python build/lowest/venv --requirements build/lowest/requirements.txt \
 		--editable '.[dev]'
-	build/lowest/venv/bin/python -m pytest $(PARALLEL) -m "not slow and not long and not gpu and not browser and not slurm" -W ignore::DeprecationWarning
+	build/lowest/venv/bin/python -m pytest $(PARALLEL) -m "not slow and not long and not gpu and not browser and not slurm and not chaos" -W ignore::DeprecationWarning
 
 clean:
 	rm -rf .venv demo-out bench-out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -30,6 +30,7 @@ from benchmarks import (
     reporting,
     scanning,
     scoring,
+    soak,
     training,
     viewing,
 )
@@ -60,6 +61,7 @@ def main() -> None:
         "report": lambda: reporting.measure(scratch),
         "scanning": lambda: scanning.measure(scratch),
         "scoring": lambda: scoring.measure(scratch),
+        "soak": lambda: soak.measure(scratch),
         "training": lambda: training.measure(scratch, device=device, workers=min(8, CPU_COUNT)),
         "viewing": lambda: viewing.measure(scratch),
         "memory": lambda: memory.measure(scratch),

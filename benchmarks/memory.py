@@ -18,7 +18,7 @@ from facemill.pipeline.build.plan import BuildJob, ShardSpec
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.demo import make_corpus
 
-__all__ = ["measure"]
+__all__ = ["FACEMILL", "measure", "small_groups"]
 
 FACEMILL = Path(sys.executable).with_name("facemill")
 LARGE_GROUPS, LARGE_FRAMES = 2, 100
@@ -89,7 +89,7 @@ def _renamed(video: VideoEntry, turn: str) -> VideoEntry:
     return dataclasses.replace(video, root=str(root), video_id=f"{video.video_id}-{turn}", source_id=source)
 
 
-def _groups(scratch: Path) -> list[ClipGroup]:
+def small_groups(scratch: Path) -> list[ClipGroup]:
     """A few small groups, each of one real video and two fakes."""
     corpus = scratch / "demo-small"
     if not corpus.is_dir():
@@ -118,7 +118,7 @@ def _groups(scratch: Path) -> list[ClipGroup]:
 def _main(scratch: Path) -> None:
     from facemill.pipeline.build.shard import build_shard
 
-    small, large = _groups(scratch), clip_groups(scratch, 2)
+    small, large = small_groups(scratch), clip_groups(scratch, 2)
     job = BuildJob(scratch / "memory", load_recipe("default", ["sample.frames=4"]), device="cpu")
     resident = []
     for number in range(GROUPS):
