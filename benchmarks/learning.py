@@ -26,7 +26,7 @@ SEEDS = (0, 1, 2)
 EPOCHS = 8
 SMALL = {
     "etd": ("etd", "{backbone: resnet18, size: 64, width: 16}"),
-    "lrl": ("lrl", "{backbone: tinynet_e, size: 96, k: 3}"),
+    "lrl": ("lrl", "{backbone: tinynet_e, size: 64, k: 3}"),
     "mat": ("mat", "{backbone: tinynet_e, size: 64}"),
     "sia": ("sia", "{backbone: tinynet_e, size: 64}"),
     "sola, full": ("sola", "{size: 64, patch: 8, width: 16, supervision: full}"),
@@ -60,7 +60,7 @@ def _trainings() -> Iterator[tuple[str, str, str, tuple[str, ...], str]]:
     """Yield what is trained: its title, detector, model, further settings, and target."""
     for name, (detector, model) in SMALL.items():
         yield name, detector, model, (), ">= 0.95"
-        yield f"{name}, permuted labels", detector, model, CONTROL, ""
+    yield "resnet18, permuted labels", *SMALL["resnet18"], CONTROL, ""
     yield "self-blended images alone", "resnet18", BLENDED_NETWORK, BLENDED, ">= 0.9"
 
 
@@ -96,7 +96,7 @@ def _draw(curves: dict[str, list[list[float]]], out: Path) -> None:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot(xlabel="epoch", ylabel="AUC of the validation split", ylim=(0.3, 1.02))
     for number, (name, runs) in enumerate(curves.items()):
-        style = {"color": f"C{number // 2}", "linestyle": ":" if number % 2 else "-"}  # of controls
+        style = {"color": f"C{number}", "linestyle": ":" if "permuted" in name else "-"}
         for which, run in enumerate(runs):
             axes.plot(range(1, len(run) + 1), run, label=name if which == 0 else None, **style)
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
