@@ -91,7 +91,8 @@ class DaskExecutor(Executor):
 
     def __enter__(self) -> Self:
         with ExitStack() as resources:
-            resources.enter_context(dask.config.set(SETTINGS))
+            # A scheduler of the user's may run in this process, as that of a SLURMCluster does.
+            resources.enter_context(dask.config.set(SETTINGS if self._scheduler is None else {}))
             resources.enter_context(environment_kept(dask.config.get("distributed.nanny.pre-spawn-environ")))
             resources.enter_context(quiet_event_loop())
             self._client = resources.enter_context(self._connect(resources))
