@@ -124,12 +124,14 @@ def _against_periods(rows: Rows) -> Mask:
     label = rows.recipe.label
     if label is not None and label.unforged == "keep_as_fake":
         return found
-    known = np.asarray(pc.is_valid(periods).to_numpy(zero_copy_only=False))
+    # Images have no times.
+    known = np.asarray(
+        pc.and_(pc.is_valid(periods), pc.is_null(rows.of_video("content"))).to_numpy(zero_copy_only=False)
+    )
     found = found & ~known
     times, labels = rows.numbers("pts_s"), rows["label"].to_numpy()
     by_periods = rows.equal("label_source", LabelSource.PERIODS)
-    clocked = ~np.asarray(pc.is_valid(rows.of_video("content")).to_numpy(zero_copy_only=False))
-    for place in np.flatnonzero(known & clocked & ~rows.cropped):
+    for place in np.flatnonzero(known & ~rows.cropped):
         forged = within(periods[int(place)].as_py(), times[place])
         found[place] = forged if by_periods[place] else labels[place] == 1 and not forged
     return found

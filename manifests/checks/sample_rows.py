@@ -166,7 +166,7 @@ class Rows:
 
     @cached_property
     def cropped(self) -> Mask:
-        """Whether a sample is from an image sequence: a face crop on which no detector was run, [N]."""
+        """Whether a sample is a face crop of the dataset, on which no detector was run, [N]."""
         return np.asarray(~self.numbers("landmarks").any(axis=1) & (self.numbers("score") == 0))
 
     @cached_property

@@ -125,7 +125,7 @@ class LabelSettings(Settings):
 
 
 class CropSettings(Settings):
-    """How a face is cropped; for image sequences, which are face crops already, only `size` applies."""
+    """How a face is cropped; of a dataset's images that are face crops already, only `size` applies."""
 
     size: Positive = 299
     """Side of the square crop, in pixels."""

@@ -180,7 +180,7 @@ def check_reals(reals: pa.Table, forgeries: Forgeries) -> None:
     if unknown.any():
         raise DatasetError(
             f"{unknown.sum()} real crops have no landmarks, {describe_sample(reals, int(unknown.argmax()))} first, and "
-            f"train.forgeries={forgeries} needs them: leave out datasets of image sequences."
+            f"train.forgeries={forgeries} needs them: leave out datasets of face crops."
         )
     if forgeries == "xray" and len(reals) and subjects(reals).max() == 0:
         raise DatasetError(

@@ -12,19 +12,25 @@ FRAMES = 64
 
 
 @pytest.mark.parametrize(
-    ("fake_frames", "alignment", "offset", "least"),
+    ("fake_frames", "alignment", "offset", "least", "content"),
     [
-        (64, "in_step", 0, 64),
-        (61, "in_step", None, 61),  # a fake without samples ends earlier
-        (64, "shifted", -3, 61),  # one that begins late
-        (64, "shifted", None, 0),  # by how much is not known without samples
-        (20, "in_step", None, 64),  # of fakes below half of the length, a build takes no account
-        (90, "in_step", None, 64),
+        (64, "in_step", 0, 64, None),
+        (61, "in_step", None, 61, None),  # a fake without samples ends earlier
+        (64, "shifted", -3, 61, None),  # one that begins late
+        (64, "shifted", None, 0, None),  # by how much is not known without samples
+        (20, "in_step", None, 64, None),  # of fakes below half of the length, a build takes no account
+        (90, "in_step", None, 64, None),
+        (64, "in_step", 0, 64, "frames"),
+        (61, None, 0, 0, "frames"),  # images may be missing anywhere
+        (64, None, -3, 0, "frames"),
     ],
 )
-def test_frames_in_common(fake_frames: int, alignment: str, offset: int | None, least: int) -> None:
+def test_frames_in_common(
+    fake_frames: int, alignment: str | None, offset: int | None, least: int, content: str | None
+) -> None:
     facts = pa.table({"video_id": ["real", "fake"], "frames": [64, fake_frames], "alignment": [None, alignment]})
-    videos = pa.table({"video_id": ["real", "fake"], "source_id": pa.array([None, "real"], pa.string())})
+    strings = {"source_id": [None, "real"], "content": [content, content]}
+    videos = pa.table({"video_id": ["real", "fake"]} | {k: pa.array(v, pa.string()) for k, v in strings.items()})
     failures = pa.table({"video_id": ["fake"], "frames": [FRAMES]})
 
     def problems(kept: int) -> list[str]:

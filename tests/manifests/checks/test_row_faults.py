@@ -67,6 +67,12 @@ ROW_FAULTS: dict[str, tuple[Callable[[Parts], object], str, int]] = {
     "subjects": (change(FIRST_FAKE, subject_ids=("ffpp-000",)), "video_subject_ids", FIRST_FAKE),
     "attributes": (change(attributes=("gender=men",)), "video_attributes", FIRST_REAL),
     "forged outside the forged periods": (video(1, fake_periods=((1.0, 2.0),)), "periods", FIRST_FAKE),
+    "real in a forged sequence without times": (
+        sequence(video(1, fake_periods=((1.0, 2.0),), content="frames"),
+                 change(FIRST_FAKE, label=0, label_source="periods", mask_kind=MaskKind.ZEROS, mask_coverage=0.0,
+                        mask=EMPTY)),
+        "periods", FIRST_FAKE,
+    ),
     "label by periods of a video without any": (change(FIRST_FAKE, label_source="periods"), "periods", FIRST_FAKE),
     "real within the forged periods": (
         sequence(video(1, fake_periods=((0.0, 2.0),)),
@@ -210,6 +216,12 @@ def test_faults_of_single_rows(tmp_path, fault):
     named = (shard, row, parts.samples[position].record.sample_id)
     assert (found[0].file, found[0].row, found[0].sample_id) == named
     assert "{" not in found[0].message
+
+
+def test_periods_say_nothing_of_images_which_have_no_times(tmp_path):
+    parts = Parts()
+    video(1, fake_periods=((1.0, 2.0),), content="frames")(parts)
+    assert not [problem for problem in verify(parts.write(tmp_path), threads=1).problems if problem.check == "periods"]
 
 
 def test_faces_labelled_by_their_forged_periods_are_right(tmp_path):

@@ -242,7 +242,7 @@ def test_two_qualities_of_a_video_are_refused(pair: list[VideoEntry], tmp_path: 
 
 def test_what_is_no_local_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    for root, path in ((str(tmp_path), "folder"), ("s3://bucket", "a.mp4")):
+    for root, path in ((str(tmp_path), "folder"), ("s3://bucket", "a.mp4"), (str(tmp_path), "part.zip/a.mp4")):
         video = dataclasses.replace(entry("x", tmp_path), root=root, path=path)
         with pytest.raises(ConfigError, match="no local video file"):
             degrade([video], tmp_path / "out", [Degradation(40)])
