@@ -125,7 +125,7 @@ def _draft(path: str, match: re.Match[str], video: str) -> Draft:
     above = {name.removeprefix("df40_") for name in (match["above"] or "").lower().split("/")}
     split = "test" if "test" in above or (domain and "train" not in above) else "train"
     method = _METHODS[match["method"].lower()]
-    is_real = "real" in (domain, part)
+    is_real = domain == "real"
     where = (method if is_real else "", domain or "ff", part.removeprefix("fake_from_"), video)
     subjects = () if domain in ("fake", "real") else _subjects(video)
     return Draft(path, "real" if is_real else method, "-".join(filter(None, where)), split=split, subjects=subjects)

@@ -111,7 +111,6 @@ def _draft(match: re.Match[str], mask: str | None) -> Draft:
     if number in _SOURCES:
         attributes = (f"source={_SOURCES[number]}",)
         return Draft(match.string, "real", name, split=match["split"], attributes=attributes)
-    mask = mask if kind == "image" else None
     return Draft(match.string, _METHODS[number], name, split=match["split"], mask_path=mask)
 
 

@@ -23,8 +23,9 @@ def datasets(
         echo_json([{"name": each.name, "summary": each.summary, "link": each.link} for each in found])
         return
     if name is None:
+        width = max(map(len, DATASETS))
         for known, adapter in DATASETS.items():
-            typer.echo(f"{known:<9} {adapter.summary}")
+            typer.echo(f"{known:<{width}} {adapter.summary}")
         return
     adapter = DATASETS[name]
     typer.echo(adapter.description)

@@ -87,6 +87,26 @@ def test_reals_of_faceforensics_need_its_lists(tmp_path):
     assert scan("df40", root, split="all-test").entries
 
 
+def test_val_is_carved_from_train(tmp_path):
+    touch(tmp_path, [f"lia/frames/{n:03d}_{n + 1:03d}/0.png" for n in range(0, 40, 2)])
+    assert {entry.split for entry in scan("df40", str(tmp_path)).entries} == {"train", "val"}
+
+
+def test_reals_of_another_quality_than_fakes_are_unknown(tmp_path):
+    root = df40(tmp_path)
+    other = f"{FF_REALS}/youtube/c40/frames/000"
+    touch(tmp_path, [f"{other}/0.png"])
+    assert other in scan("df40", root).unknown
+
+
+def test_images_of_a_folder_stay_together_where_no_subject_is_known(tmp_path):
+    root = df40(tmp_path)
+    touch(tmp_path, [f"DF40/MidJourney/fake/{letter}.{kind}" for letter in "bcdef" for kind in ("gif", "png")])
+    for seed in range(3):
+        report = scan("df40", root, split="identity:40/30/30", seed=seed)
+        assert len({entry.split for entry in report.entries if entry.method == "MidJourney"}) == 1
+
+
 @pytest.fixture
 def videos(tmp_path: Path) -> str:
     """Whole videos, as the authors offer them beside crops."""

@@ -37,6 +37,7 @@ def test_all_of_it_is_test(root):
     report = scan("dfd", str(root))
     assert report.found == {("dfd", "real", "test"): 7, ("dfd", "DeepFakeDetection", "test"): 7}
     assert report.notes == ["dfd has no official split: all videos are test."]
+    assert scan("dfd", str(root), split="all-test").notes == []
     assert ["dfd", "real", "0", "0", "7", "7", "363"] in [line.split() for line in report.lines()]
 
 
