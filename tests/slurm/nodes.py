@@ -132,6 +132,7 @@ def two_nodes(folder: Path, home: Path) -> Iterator[Slurm]:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
 
 
 def _wait_for(ready) -> None:
