@@ -68,7 +68,7 @@ def test_driver_and_workers_of_one_machine(corpus: Corpus, tmp_path: Path) -> No
             assert done.code in (0, 4, -how), told
         else:
             assert done.code == 0, told
-        assert "Traceback" not in done.err, told
+        assert "Traceback" not in done.err or done.code == -how, told  # Python's own, while it imports the command
         if out.exists():
             corpus.check_committed(out)
         if done.code == 0:
@@ -124,7 +124,7 @@ def test_scheduler_nanny_and_worker_of_a_cluster(corpus: Corpus, tmp_path: Path)
             done = ended(process)
         told = (target, how.name, moment, done)
         assert done.code in (0, 2, 4, -how), told
-        assert "Traceback" not in done.err, told
+        assert "Traceback" not in done.err or done.code == -how, told
         if out.exists():
             corpus.check_committed(out)
         if done.code == 0:
