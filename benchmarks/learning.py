@@ -26,7 +26,7 @@ SEEDS = (0, 1, 2)
 EPOCHS = 8
 SMALL = {
     "etd": ("etd", "{backbone: resnet18, size: 64, width: 16}"),
-    "lrl": ("lrl", "{backbone: tinynet_e, size: 64, k: 2}"),
+    "lrl": ("lrl", "{backbone: tinynet_e, size: 96, k: 3}"),
     "mat": ("mat", "{backbone: tinynet_e, size: 64}"),
     "sia": ("sia", "{backbone: tinynet_e, size: 64}"),
     "sola, full": ("sola", "{size: 64, patch: 8, width: 16, supervision: full}"),
