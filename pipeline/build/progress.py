@@ -76,8 +76,8 @@ class BuildProgress(Watcher):
             self.console.print(Text(printable(line)))
 
     def warn(self, line: str) -> None:
+        self.console.print(Text(printable(line)))  # first: the disk of the log may be what is warned of
         logger.info(line)
-        self.console.print(Text(printable(line)))
 
     def group(self, done: GroupDone) -> None:
         self._open[done.shard_id].update(videos=done.videos, faces=done.samples, failures=done.failures)

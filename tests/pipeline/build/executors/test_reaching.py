@@ -15,10 +15,10 @@ import dask
 import distributed
 import pytest
 
-from facemill import ConfigError
+from facemill import ClusterError, ConfigError, FacemillError
 from facemill.pipeline.build.executors import dask as module
 from facemill.pipeline.build.executors.dask import DaskExecutor
-from facemill.pipeline.build.executors.reaching import within
+from facemill.pipeline.build.patience import Limits, within
 from tests.pipeline.build.executors.test_dask import double, wait_long
 
 pytestmark = [
@@ -34,7 +34,7 @@ LONGEST_S = 30.0
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", SECONDS)
-    monkeypatch.setattr(module, "NO_WORKERS_S", SECONDS)
+    monkeypatch.setattr(DaskExecutor, "limits", Limits(wait_s=SECONDS))
     monkeypatch.setattr(module, "LOOK_EVERY_S", 0.5)
 
 
@@ -56,7 +56,7 @@ def certificates(security: distributed.Security) -> dict[str, str]:
 def refused(address: str) -> str:
     """The sentence, which comes in time."""
     start = time.monotonic()
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(FacemillError) as error:
         DaskExecutor(scheduler=address).__enter__()
     assert time.monotonic() - start < LONGEST_S
     return str(error.value)
@@ -134,7 +134,7 @@ def test_workers_that_hang_or_all_die() -> None:
         os.kill(pid, signal.SIGCONT)
         timer = threading.Timer(1.0, running.scale, [0])
         timer.start()
-        with pytest.raises(ConfigError, match="There has been no worker for 3 s"):
+        with pytest.raises(ClusterError, match="There has been no worker for 3 s"):
             list(executor.run(wait_long, [1]))
         timer.join()
 
@@ -146,7 +146,7 @@ def test_a_worker_that_is_left_out_does_not_count_when_the_others_die() -> None:
         executor.choose_workers(double, 1, 0, 0, choose=lambda told: [seeing])
         timer = threading.Timer(1.0, executor._client.retire_workers, [[seeing]])
         timer.start()
-        with pytest.raises(ConfigError, match="There has been no worker that can be used for 3 s"):
+        with pytest.raises(ClusterError, match="There has been no worker that can be used for 3 s"):
             list(executor.run(wait_long, [1]))
         timer.join()
         assert blind in executor._workers()
