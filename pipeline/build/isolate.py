@@ -32,7 +32,7 @@ __all__ = ["deaths_file", "deaths_of", "isolated_results"]
 
 DEADLY = 2
 """Number of workers killed by a group after which it is left out."""
-POLL_S = 1.0
+POLL_S, KILL_S = 1.0, 10.0
 STALL_SHARE = 0.5
 """A process is killed after this share of the time after which its worker would be."""
 STALLED = signal.SIGALRM
@@ -125,20 +125,23 @@ def _watched(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(steps,)
     )
     clock, made, since = RunningClock(POLL_S), 0, 0.0
-    while True:
-        try:
-            answer, said = process.communicate(work, timeout=POLL_S)
-            return process.returncode, answer, said
-        except subprocess.TimeoutExpired:
-            now = clock.now()
-        if (size := os.fstat(steps).st_size) != made:
-            made, since = size, now
-            on_stage("isolated")
-        elif now - since >= STALL_SHARE * stall_s:
-            process.kill()
-            with suppress(subprocess.TimeoutExpired):  # a disk that stalls may hold even a killed process
-                process.communicate(timeout=POLL_S)
-            return -STALLED, b"", b""
+    rest: bytes | None = work
+    try:
+        while True:
+            try:
+                answer, said = process.communicate(rest, timeout=POLL_S)
+                return process.returncode, answer, said
+            except subprocess.TimeoutExpired:
+                rest, now = None, clock.now()
+            if (size := os.fstat(steps).st_size) != made:
+                made, since = size, now
+                on_stage("isolated")
+            elif now - since >= STALL_SHARE * stall_s:
+                return -STALLED, b"", b""
+    finally:
+        process.kill()  # without effect on one that has ended
+        with suppress(subprocess.TimeoutExpired):  # a disk that stalls may hold even a killed process
+            process.communicate(timeout=KILL_S)
 
 
 def _failure(video_id: str, death: signal.Signals, what: str, job: BuildJob) -> FailureRecord:

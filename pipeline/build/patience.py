@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["LOOK_EVERY_S", "Limits", "RunningClock", "disks_watched", "within"]
+__all__ = ["LOOK_EVERY_S", "TOLD_AFTER", "Limits", "RunningClock", "disks_watched", "within"]
 
 Result = TypeVar("Result")
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from facemill import ClusterError
 from facemill.pipeline.build.executors.base import Executor
-from facemill.pipeline.build.patience import LOOK_EVERY_S, RunningClock, within
+from facemill.pipeline.build.patience import LOOK_EVERY_S, TOLD_AFTER, RunningClock, within
 
 __all__ = ["ClusterWatch"]
 
@@ -28,6 +28,7 @@ class ClusterWatch:
     def __init__(self, client: Any, executor: Executor) -> None:
         self._client, self._executor, self._limits = client, executor, executor.limits
         self._alone_since: float | None = None
+        self._told = False
         self._clock = RunningClock(LOOK_EVERY_S)
         self._seen: dict[str, tuple[Any, float]] = {}  # by address: signs of its tasks, and since when they are these
 
@@ -77,13 +78,15 @@ class ClusterWatch:
             ClusterError: if there has been none for too long.
         """
         if any(chosen is None or address in chosen for address in self.workers()):
-            self._alone_since = None
+            self._alone_since, self._told = None, False
             return
         none, limit_s = "no worker" if chosen is None else "no worker that can be used", self._limits.wait_s
-        if self._alone_since is None:
-            self._alone_since = time.monotonic()
+        self._alone_since = self._alone_since or time.monotonic()
+        alone_s = time.monotonic() - self._alone_since
+        if alone_s >= TOLD_AFTER * limit_s and not self._told:
+            self._told = True
             self._executor.warn(f"Waiting for workers: there is {none}. The command ends after {limit_s:g} s.")
-        elif time.monotonic() - self._alone_since >= limit_s:
+        if alone_s >= limit_s:
             raise ClusterError(
                 f"There has been {none} for {limit_s:g} s: check the workers' logs, start workers, and run the same "
                 "command again to resume."
