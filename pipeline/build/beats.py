@@ -78,9 +78,9 @@ class Beat:
 
 
 def read_beats(run: Path, shard_id: str = "*") -> dict[Path, dict[str, Any]]:
-    """What the workers of a run say, by the folder of the attempt, such as `train-000017.5ad1be17`."""
+    """What the workers of a run say, by the folder of the attempt, such as `train-000017/5ad1be17`."""
     found = {}
-    for path in (run / WORK_FOLDER).glob(f"{shard_id}.*/{FILE}"):
+    for path in (run / WORK_FOLDER).glob(f"{shard_id}/[!.]*/{FILE}"):
         with suppress(OSError, ValueError):  # replaced just now
             found[path.parent] = read_json(path)
     return found

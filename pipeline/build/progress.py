@@ -73,10 +73,10 @@ class BuildProgress(Watcher):
     def note(self, line: str) -> None:
         logger.info(line)
         if not self._quiet:
-            self.console.print(Text(printable(line)))
+            self.console.print(Text(printable(line)), soft_wrap=True)
 
     def warn(self, line: str) -> None:
-        self.console.print(Text(printable(line)))  # first: the disk of the log may be what is warned of
+        self.console.print(Text(printable(line)), soft_wrap=True)  # first: the disk of the log may be what is warned of
         logger.info(line)
 
     def group(self, done: GroupDone) -> None:

@@ -150,11 +150,15 @@ def attempt(out: Path, run: str | None, shard_id: str) -> Iterator[Path]:
     token = secrets.token_hex(4)
     own = run_folder(out, run or f"alone-{token}")
     check_running(out, run)
-    for other in state_folder(out).glob(f"run-*/{WORK_FOLDER}/{shard_id}.*"):
+    for other in state_folder(out).glob(f"run-*/{WORK_FOLDER}/{shard_id}/*"):
         put_away(other)
-    folder = own / WORK_FOLDER / f"{shard_id}.{token}"
-    folder.mkdir(parents=run is None)  # else it must not bring back the folder of a run that is over
+    folder = own / WORK_FOLDER / shard_id / token
     try:
+        if run is None:
+            folder.parent.mkdir(parents=True)
+        else:
+            folder.parent.mkdir(exist_ok=True)  # without parents: the folder of a run that is over stays away
+        folder.mkdir()
         with staged(folder, out):
             yield folder
     finally:

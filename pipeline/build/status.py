@@ -193,5 +193,5 @@ def _in_hand(run: Path) -> Iterator[InHand]:
         told = {name: value for name, value in told.items() if name != "step"}
         silent_s = max(0.0, time.time() - (_time_of(folder / FILE) or 0.0))
         with suppress(TypeError):  # of another version
-            one = InHand(shard=folder.name.rpartition(".")[0], silent_s=silent_s, **told)
+            one = InHand(shard=folder.parent.name, silent_s=silent_s, **told)
             yield one

@@ -1,8 +1,10 @@
 """The commands that build a dataset, and those that read a built one."""
 
+import logging
 import os
 import re
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -118,7 +120,7 @@ def build(
         raise ConfigError("--shards builds a part and --finish merges all parts: pass one of the two.")
     disks = {out.absolute(), videos.absolute()}
     with (
-        BuildProgress(quiet=quiet) as shown,
+        BuildProgress(quiet=quiet or finish) as shown,
         disks_watched(disks, wait_limit, shown.warn, _end_at_once),
         metrics_served(out, metrics_host, metrics_port),
     ):
@@ -243,6 +245,9 @@ def _certificates(ca: Path | None, cert: Path | None, key: Path | None) -> "Cert
 def _end_at_once(message: str) -> NoReturn:
     """Leave this process, whose threads may be blocked for ever; logging may block, too."""
     print(f"Error: {printable(message)}", file=sys.stderr, flush=True)
+    log = threading.Thread(target=logging.getLogger("facemill").info, args=(message,), daemon=True)
+    log.start()
+    log.join(1.0)
     os._exit(Exit.INTERRUPTED)
 
 

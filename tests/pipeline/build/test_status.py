@@ -85,8 +85,8 @@ def test_damaged_files_hide_nothing_else(out: Path) -> None:
     (out / "_state" / "train-000000.json").write_text("{}")
     with holding(out, shared=False) as run:
         (run_folder(out, run) / "holder.json").write_text("7")
-        folder = run_folder(out, run) / "work" / "train-000001.0badcafe"
-        folder.mkdir()
+        folder = run_folder(out, run) / "work" / "train-000001" / "0badcafe"
+        folder.mkdir(parents=True)
         (folder / "beat.json").write_text('{"shard": 7}')
         found = read_status(out)
     assert (found.shards, found.shards_done, found.in_hand, len(found.runs)) == (None, 1, (), 1)

@@ -155,7 +155,7 @@ def test_a_worker_that_is_left_out_does_not_count_when_the_others_die() -> None:
         with pytest.raises(ClusterError, match="There has been no worker that can be used for 3 s"):
             list(executor.run(wait_long, [1]))
         timer.join()
-        assert blind in executor._workers()
+        assert blind in executor._watch.workers()
 
 
 def test_certificates_from_options_are_used_and_only_with_a_scheduler(tmp_path: Path) -> None:
