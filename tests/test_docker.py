@@ -119,8 +119,11 @@ def test_services_speak_tls_as_a_user_and_reach_this_machine_only(
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
     subprocess.run([sys.executable, "-c", code], check=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == made
-    settings = {name: value.replace("/tls", str(tmp_path)) for name, value in page["x-image"]["environment"].items()}
-    with dask.config.set(dask.config.collect_env(settings)):
+    settings = {
+        name.removeprefix("DASK_").lower().replace("__", "."): value.replace("/tls", str(tmp_path))
+        for name, value in page["x-image"]["environment"].items()
+    }
+    with dask.config.set(settings):
         for role in ("client", "worker", "scheduler"):
             assert distributed.Security().get_connection_args(role)["ssl_context"]
         with (
