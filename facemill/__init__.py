@@ -6,7 +6,15 @@ The functions for notebooks (`facemill.build`, `facemill.train`, ...) are availa
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from facemill.errors import ConfigError, DatasetError, DetectorError, FacemillError, ManifestError, VideoError
+from facemill.errors import (
+    ClusterError,
+    ConfigError,
+    DatasetError,
+    DetectorError,
+    FacemillError,
+    ManifestError,
+    VideoError,
+)
 
 if TYPE_CHECKING:
     from facemill.detectors.face import create as create_face_detector
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
     open_dataset = FaceDataset
 
 __all__ = [
+    "ClusterError",
     "ConfigError",
     "DatasetError",
     "DetectorError",

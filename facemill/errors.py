@@ -1,6 +1,7 @@
 """Exceptions shared by all facemill packages.
 
     FacemillError
+    ├── ClusterError     workers, the scheduler or a disk no longer answer; the same command resumes
     ├── ConfigError      invalid recipe, option or command line
     ├── ManifestError    invalid manifest or dataset folder
     ├── VideoError       unreadable video; carries the reason recorded in failures.parquet
@@ -11,6 +12,7 @@ Each message is one sentence that says what happened and what to do.
 """
 
 __all__ = [
+    "ClusterError",
     "ConfigError",
     "DatasetError",
     "DetectorError",
@@ -22,6 +24,10 @@ __all__ = [
 
 class FacemillError(Exception):
     """Base class of every error that facemill raises deliberately."""
+
+
+class ClusterError(FacemillError):
+    """Workers, their scheduler or a disk no longer answer, or another run took over: the same command resumes."""
 
 
 class ConfigError(FacemillError):

@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ __all__ = [
     "read_json",
     "refuse_special_file",
     "sha256_of",
+    "staged",
     "target_of",
     "write_atomically",
 ]
@@ -31,15 +33,34 @@ TEMPORARY_SUFFIX = ".tmp"
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}" + re.escape(TEMPORARY_SUFFIX))
 
 
+_stage: ContextVar[tuple[Path, Path] | None] = ContextVar("stage", default=None)
+
+
+@contextmanager
+def staged(folder: Path, root: Path) -> Iterator[None]:
+    """Within this context, `atomic_path` writes what belongs below `root` into `folder` first, on the same file system.
+
+    Whoever removes the folder thereby keeps a process that was taken for dead from replacing any file later: its
+    rename fails.
+    """
+    token = _stage.set((folder, root))
+    try:
+        yield
+    finally:
+        _stage.reset(token)
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on exit, the file written there is synced and renamed to `path`.
+    """Yield a temporary path; on exit, the file written there is synced and renamed to `path`.
 
-    Two processes may write the same file: the last one to finish wins.
-    An exception inside removes the temporary file and leaves `path` as it was.
+    The temporary file is beside `path`, or in the folder of `staged`. Two processes may write the same file: the last
+    one to finish wins. An exception inside removes the temporary file and leaves `path` as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    stage = _stage.get()
+    folder = stage[0] if stage is not None and path.is_relative_to(stage[1]) else path.parent
+    temporary = folder / f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
     try:
         yield temporary
         _sync(temporary)

@@ -1,10 +1,14 @@
 """The images and the compose files, as far as reading them goes: no engine is needed."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import dask
+import distributed
 import pytest
 import yaml
 
@@ -57,7 +61,7 @@ def test_only_the_cpu_image_takes_torch_for_cpus_and_before_all_that_needs_torch
 @pytest.mark.parametrize("target", ["cpu", "cuda"])
 def test_any_user_may_write_to_the_working_folder_and_keep_weights(target: str) -> None:
     lines = history(target)
-    assert any(re.search(r"install --directory --mode 1777 /data /weights", line) for line in lines)
+    assert any(re.search(r"install --directory --mode 1777 /data /weights /tls", line) for line in lines)
     assert any(re.match(r"ENV .*HOME=/weights", line) for line in lines)
     assert {"WORKDIR /data", "USER facemill", "VOLUME /weights"} <= set(lines)
 
@@ -81,7 +85,7 @@ def composed(*names: str) -> dict[str, Any]:
 )
 def test_services_have_an_image_memory_to_share_and_weights(files: tuple[str, ...], target: str) -> None:
     page = composed(*files)
-    assert set(page["services"]) == {"scheduler", "worker", "facemill"}
+    assert set(page["services"]) == {"certificates", "scheduler", "worker", "facemill"}
     for name, service in page["services"].items():
         assert (service["image"], service["build"]["target"]) == (f"facemill:{target}", target)
         assert target in stages()
@@ -91,9 +95,44 @@ def test_services_have_an_image_memory_to_share_and_weights(files: tuple[str, ..
         assert (volume in page["volumes"], place) == (True, "/weights")
         devices = service.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", [])
         expected = [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
-        assert devices == (expected if target == "cuda" and name != "scheduler" else [])
+        assert devices == (expected if target == "cuda" and name in ("worker", "facemill") else [])
     command = page["services"]["worker"]["command"]
     assert command[command.index("--memory-limit") + 1] == "0"  # Dask's own would be the RAM by the cores
+
+
+def test_services_speak_tls_as_a_user_and_reach_this_machine_only(
+    tmp_path: Path,
+) -> None:
+    """The service `certificates` is run here, and what it makes is what Dask's servers and clients take."""
+    page = composed("compose.yaml")
+    text = (ROOT / "docker" / "compose.yaml").read_text("utf-8")
+    assert "tcp://" not in text
+    for service in page["services"].values():
+        assert service["environment"]["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] == "true"
+        assert service["user"] == "${USER_ID:-1000:1000}"
+        assert service["cap_drop"] == ["ALL"]
+        assert any(volume.endswith(":/data:ro") for volume in service["volumes"])
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+    code = page["services"]["certificates"]["command"][0].replace("/tls", str(tmp_path))
+    subprocess.run([sys.executable, "-c", code], check=True)
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == made
+    settings = {
+        name.removeprefix("DASK_").lower().replace("__", "."): value.replace("/tls", str(tmp_path))
+        for name, value in page["x-image"]["environment"].items()
+    }
+    with dask.config.set(settings):
+        for role in ("client", "worker", "scheduler"):
+            assert distributed.Security().get_connection_args(role)["ssl_context"]
+        with (
+            distributed.LocalCluster(
+                n_workers=0, protocol="tls", dashboard_address="127.0.0.1:0", silence_logs="CRITICAL"
+            ) as cluster,
+            distributed.Client(cluster.scheduler_address, timeout=30) as client,
+        ):
+            assert client.scheduler.address.startswith("tls://")
 
 
 def test_no_address_of_a_package_index_is_written_down() -> None:

@@ -3,42 +3,58 @@
 import errno
 import fcntl
 import json
-import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from facemill import ConfigError, DatasetError
+from facemill import ConfigError
 from facemill.manifests.shards.dataset import BUILD_FILE, state_results
-from facemill.manifests.storage import read_json, write_atomically
+from facemill.manifests.storage import read_json, staged, write_atomically
 from facemill.pipeline.build.identity import differences
+from facemill.pipeline.build.run_folder import (
+    Holder,
+    at_work,
+    check_held,
+    holding,
+    refuse_living,
+    run_folder,
+)
 from facemill.pipeline.build.state import state_folder
 
-__all__ = ["check_running", "claim", "recorded", "run_file", "settle"]
+__all__ = ["claim", "recorded", "settle"]
 
 LOCK_FILE = "lock"
 SETTLE_S = 10.0
 """Longest time that a shared run waits for one that takes the folder."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-"""What file systems without locks answer: there, nothing keeps two builds apart."""
+"""What file systems without locks answer: there, the signs of life in a run's folder keep two builds apart."""
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 @contextmanager
-def claim(out: Path, identity: Mapping[str, Any], *, shared: bool = False) -> Iterator[str]:
+def claim(
+    out: Path,
+    identity: Mapping[str, Any],
+    *,
+    shared: bool = False,
+    warn: Callable[[str], None] = lambda line: None,
+) -> Iterator[str]:
     """Take a folder for a build, or find that it already is this build's; gives the id of this run.
 
     A folder is another build's once a shard is committed there: a run that made nothing claims nothing. The lock is
-    the kernel's: it goes with the process, however that ends.
+    the kernel's: it goes with the process, however that ends. Some network disks have no locks, or one per machine:
+    there, signs of life in the run's folder tell whether another run is under way.
 
     Args:
         shared: other shared runs of the same build may be under way.
+        warn: called with a line if another run, which may be gone, has to be waited for.
 
     Raises:
         ConfigError: if it is another build's, another run is under way there, it holds anything else, or it cannot
             be written to.
+        ClusterError: at the end, if another run took the folder over.
     """
     state = state_folder(out)
     try:
@@ -49,41 +65,24 @@ def claim(out: Path, identity: Mapping[str, Any], *, shared: bool = False) -> It
             raise ConfigError(f"{state / LOCK_FILE} is not a regular file: delete it, or choose another --out.")
         with (state / LOCK_FILE).open("a") as lock:
             kind = _lock(lock.fileno(), out, shared=shared)
-            before = _check_identity(out, identity, at_work=kind == fcntl.LOCK_SH)
-            if kind != fcntl.LOCK_SH:
-                write_atomically(state / BUILD_FILE, json.dumps({**before, **identity}, indent=1).encode())
-            if kind == fcntl.LOCK_EX:
-                for path in state.glob("run-*"):  # of runs that were killed
-                    path.unlink(missing_ok=True)
-                if shared:
+            with holding(out, shared=shared) as run:
+                refuse_living(out, run, shared=shared, locked=kind == fcntl.LOCK_EX, warn=warn)
+                before = _check_identity(out, identity, at_work=kind == fcntl.LOCK_SH)
+                if kind != fcntl.LOCK_SH:
+                    write_atomically(state / BUILD_FILE, json.dumps({**before, **identity}, indent=1).encode())
+                if kind == fcntl.LOCK_EX and shared:
                     fcntl.flock(lock.fileno(), fcntl.LOCK_SH)
-            run = secrets.token_hex(8)
-            run_file(out, run).touch()
-            try:
-                yield run
-            finally:
-                run_file(out, run).unlink(missing_ok=True)
+                with staged(run_folder(out, run), out):
+                    try:
+                        yield run
+                    except FileNotFoundError:
+                        check_held(out, run)
+                        raise
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
         place = error.filename or out
         raise ConfigError(f"{place} cannot be written to ({error.strerror}): choose another --out.") from error
-
-
-def run_file(out: Path, run: str) -> Path:
-    """The file that is there for as long as a run is under way: its workers stop when it is gone."""
-    return state_folder(out) / f"run-{run}"
-
-
-def check_running(out: Path, run: str | None) -> None:
-    """See that the run is under way still.
-
-    Raises:
-        DatasetError: if it has ended.
-    """
-    if run is None or run_file(out, run).exists():
-        return
-    raise DatasetError(f"The build in {out} was stopped: this worker stops, too.")
 
 
 def _lock(descriptor: int, out: Path, *, shared: bool) -> int | None:
@@ -101,7 +100,8 @@ def _lock(descriptor: int, out: Path, *, shared: bool) -> int | None:
                     raise
                 return None
         if not shared or time.monotonic() > deadline:
-            raise ConfigError(f"Another build is at work in {out}: wait for it, or choose another --out.")
+            held = [*state_folder(out).glob("run-*")]
+            raise at_work(out, Holder.of(held[0]) if held else None)
         time.sleep(0.1)  # the first of several parts looks at the folder alone
 
 

@@ -54,7 +54,7 @@ def clip_results(
     with _worker_settings(), ThreadPoolExecutor(1, "encode") as encoders:
         known = None if job.faces is None else open_faces(job.faces)
         tools = WorkerResources(job.recipe, detector, known, job.work.detection, encoders, watch)
-        with Prefetch(spec.groups, job.recipe, slot.threads) as stream:
+        with Prefetch(spec.groups, job.recipe, slot.threads, watch.on_stage) as stream:
             for item in stream:
                 if isinstance(item, FailureRecord):
                     yield group_of[item.video_id], ClipResult([], [], [item])

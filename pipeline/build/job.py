@@ -1,6 +1,7 @@
 """The build: from a manifest and a recipe to a dataset of face crops. It resumes after an interruption at any point."""
 
-from collections.abc import Generator, Iterator, Sequence
+import json
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,11 +11,13 @@ from facemill import ConfigError, DatasetError, FacemillError
 from facemill.manifests import VideoEntry, group_clips, read_videos, write_videos
 from facemill.manifests.exclusion import refuse_unknown, sampled_rest, video_of
 from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, VIDEOS_FILE
+from facemill.manifests.storage import write_atomically
 from facemill.manifests.validation import check
 from facemill.manifests.videos import manifest_digest
-from facemill.pipeline.build.claim import claim, recorded, run_file, settle
+from facemill.pipeline.build.beats import progress_of
+from facemill.pipeline.build.claim import claim, recorded, settle
 from facemill.pipeline.build.early_stop import EarlyStop
-from facemill.pipeline.build.executors import Executor, Outcome, tell
+from facemill.pipeline.build.executors import Certificates, Executor, Outcome, tell
 from facemill.pipeline.build.identity import (
     WorkIdentity,
     detection_values,
@@ -23,8 +26,10 @@ from facemill.pipeline.build.identity import (
 )
 from facemill.pipeline.build.isolate import deaths_of
 from facemill.pipeline.build.merge import BuildReport, merge_shards, report_of
+from facemill.pipeline.build.patience import Limits
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot, plan_framing, plan_shards
-from facemill.pipeline.build.state import GroupDone, ShardResult, load_final, load_whole
+from facemill.pipeline.build.run_folder import check_held, end_work, run_folder
+from facemill.pipeline.build.state import PLAN_FILE, GroupDone, ShardResult, load_final, load_whole, state_folder
 from facemill.pipeline.build.workers import check_workers
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.extract.known_faces import open_faces
@@ -62,11 +67,13 @@ def build(
     executor: str = "dask",
     workers: int | None = None,
     scheduler: str | None = None,
+    certificates: Certificates | None = None,
     device: str = "auto",
     faces: str | Path | None = None,
     part: tuple[int, int] | None = None,
     performance_report: str | Path | None = None,
     retry_failed: bool = False,
+    limits: Limits | None = None,
     watcher: Watcher | None = None,
 ) -> BuildReport:
     """Build a dataset of face crops; call it again with the same arguments to resume a build that was killed.
@@ -80,12 +87,14 @@ def build(
     Args:
         videos: a manifest, or its entries.
         out: the dataset's folder; every worker must see it under this path.
-        executor, workers, scheduler, performance_report: a name in `registry.EXECUTORS`, and that executor's arguments.
+        executor: a name in `registry.EXECUTORS`.
+        workers, scheduler, certificates, performance_report: that executor's arguments.
         device: see `BuildJob`.
         faces: folder of an earlier build whose detections are reused.
         part: (3, 16) builds the third of 16 equal parts of the shards and merges nothing: 16 such calls, at any
             times and on any machines that see `out`, then `finish_build`, give the same as one call without `part`.
         retry_failed: also retry shards in which a video failed by its own fault.
+        limits: how long to wait for what may never answer; None for the defaults.
         watcher: receives the progress.
 
     Returns:
@@ -95,6 +104,7 @@ def build(
         ManifestError: the manifest cannot be read or is invalid.
         ConfigError: `out` holds another build or cannot be written to, another run is active there, the scheduler
             cannot be reached, or most of the first videos fail for the same fault of the environment.
+        ClusterError: the scheduler or all workers are lost, or another run has taken `out` over.
         DetectorError: the detector's weights are missing.
         DatasetError: `faces` cannot be read, or a shard fails repeatedly through no fault of a video.
     """
@@ -102,8 +112,9 @@ def build(
     entries = _entries(videos)
     if faces is not None and not (faces / FACES_FILE).is_file():
         raise DatasetError(f"There is no {faces / FACES_FILE}: give --faces the folder of a finished build.")
-    watcher = watcher or Watcher()
+    watcher, limits = watcher or Watcher(), limits or Limits()
     recipe, notes, specs = _planned(entries, recipe)
+    plan = json.dumps({"shards": len(specs), "videos": sum(len(spec.sampled_ids) for spec in specs)})
     if part is not None:
         specs = _share(specs, *part)
     count = sum(len(spec.sampled_ids) for spec in specs)
@@ -112,9 +123,12 @@ def build(
         scheduler=scheduler,
         gpus=_count_gpus(device),
         performance_report=performance_report,
+        **({} if certificates is None else {"certificates": certificates}),
     )
     identity = WorkIdentity.here(recipe, device)
-    with claim(out, _claimed(entries, identity), shared=part is not None) as run:
+    with claim(out, _claimed(entries, identity), shared=part is not None, warn=watcher.warn) as run:
+        runner.watch(limits, watcher.warn, lambda spec: progress_of(out, run, spec.shard_id))
+        write_atomically(state_folder(out) / PLAN_FILE, plan.encode())
         write_videos(entries, out / VIDEOS_FILE, places=False)
         watcher.begin(count)
         for note in notes:
@@ -123,22 +137,34 @@ def build(
         with runner:
             if runner.dashboard is not None:
                 watcher.note(f"Dask's dashboard: {runner.dashboard}")
-            identity = check_workers(runner, identity, device, entries, recipe, run_file(out, run), watcher.warn)
+            identity = check_workers(runner, identity, device, entries, recipe, run_folder(out, run), watcher.warn)
             settle(out, identity.values())
             if faces is not None:
                 faces = _fitting_faces(faces, identity, watcher)
-            job = BuildJob(out, recipe, faces, device, retry_failed, run, identity, thorough=_is_finished(out))
+            work = BuildJob(out, recipe, faces, device, retry_failed, run, identity)
+            job = replace(work, thorough=_is_finished(out), stall_s=limits.stall_s)
             for result, built in _run(runner, specs, job, _Listener(watcher, EarlyStop(count))):
                 results[result.shard_id] = result
+                check_held(out, run)
                 watcher.shard(result, built=built)
+        end_work(out, run)
         in_order = [results[spec.shard_id] for spec in specs]
         if part is not None:
             return report_of(out, in_order)
         return merge_shards(out, recipe, in_order, identity.device, notes)
 
 
-def finish_build(videos: str | Path | Sequence[VideoEntry], recipe: Recipe, out: str | Path) -> BuildReport:
+def finish_build(
+    videos: str | Path | Sequence[VideoEntry],
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    warn: Callable[[str], None] = lambda line: None,
+) -> BuildReport:
     """Merge the shards of a build whose parts are all finished, without decoding. Arguments as for `build`.
+
+    Args:
+        warn: called with warnings.
 
     Raises:
         ManifestError, ConfigError: as `build`.
@@ -147,7 +173,7 @@ def finish_build(videos: str | Path | Sequence[VideoEntry], recipe: Recipe, out:
     out, entries = Path(out).absolute(), _entries(videos)
     recipe, notes, specs = _planned(entries, recipe)
     identity = WorkIdentity.here(recipe, "cpu")
-    with claim(out, _claimed(entries, identity)):
+    with claim(out, _claimed(entries, identity), warn=warn):
         identity = replace(identity, device=recorded(out).get("device", ""))  # that of the parts, not of this machine
         how = {"thorough": _is_finished(out)}
         results = [load_whole(out, spec.shard_id, spec.fingerprint(identity), **how) for spec in specs]

@@ -15,6 +15,7 @@ from facemill.manifests.archives import split_archive
 from facemill.manifests.sequences import holds_crops
 from facemill.manifests.videos import entry_values
 from facemill.pipeline.build.identity import WorkIdentity
+from facemill.pipeline.build.patience import Limits
 from facemill.pipeline.clips.sampling import expected_frames
 from facemill.pipeline.config.recipe import Recipe
 from facemill.seeded import seeded_hash
@@ -42,6 +43,9 @@ class ShardSpec:
     split: str
     groups: tuple[ClipGroup, ...]
     isolated: bool = False
+
+    def __str__(self) -> str:
+        return self.shard_id
 
     @property
     def video_ids(self) -> frozenset[str]:
@@ -73,6 +77,7 @@ class BuildJob:
         (`facemill.pipeline.build.claim`). None: always.
         identity: of the work; None for this process's own.
         thorough: look at every byte of what is committed, not only at sizes and last bytes.
+        stall_s: see `facemill.pipeline.build.patience.Limits`.
     """
 
     out: Path
@@ -83,6 +88,7 @@ class BuildJob:
     run: str | None = None
     identity: WorkIdentity | None = None
     thorough: bool = True
+    stall_s: float = Limits().stall_s
 
     @property
     def work(self) -> WorkIdentity:

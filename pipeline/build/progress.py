@@ -73,11 +73,11 @@ class BuildProgress(Watcher):
     def note(self, line: str) -> None:
         logger.info(line)
         if not self._quiet:
-            self.console.print(Text(printable(line)))
+            self.console.print(Text(printable(line)), soft_wrap=True)
 
     def warn(self, line: str) -> None:
+        self.console.print(Text(printable(line)), soft_wrap=True)  # first: the disk of the log may be what is warned of
         logger.info(line)
-        self.console.print(Text(printable(line)))
 
     def group(self, done: GroupDone) -> None:
         self._open[done.shard_id].update(videos=done.videos, faces=done.samples, failures=done.failures)

@@ -23,10 +23,11 @@ from facemill.manifests.codes import Fault
 from facemill.manifests.shards import ShardWriter, listing
 from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, FACTS_FILE, SAMPLES_FILE, state_path
 from facemill.manifests.storage import atomic_path, sha256_of
-from facemill.pipeline.build.claim import check_running
+from facemill.pipeline.build.beats import Beat
 from facemill.pipeline.build.earlier import EarlierShard
 from facemill.pipeline.build.isolate import deaths_file, isolated_results
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot
+from facemill.pipeline.build.run_folder import attempt, check_running
 from facemill.pipeline.build.state import GroupDone, ShardFile, ShardResult, load_result, save_result
 from facemill.pipeline.clips.stopwatch import Stopwatch
 from facemill.pipeline.extract.annotators import create_annotators, declared
@@ -56,6 +57,18 @@ def build_shard(
     Raises:
         FacemillError: for faults that no video causes, such as missing weights, a missing root, or a stopped build.
     """
+    with attempt(job.out, job.run, spec.shard_id) as folder, Beat(folder, spec) as beat:
+
+        def done(group: GroupDone) -> None:
+            beat.group(group)
+            tell(group)
+
+        return _build(spec, job, slot or WorkerSlot(), folder, Stopwatch(beat.stage), done)
+
+
+def _build(
+    spec: ShardSpec, job: BuildJob, slot: WorkerSlot, folder: Path, watch: Stopwatch, tell: Callable[[GroupDone], None]
+) -> ShardResult:
     fingerprint = spec.fingerprint(job.work)
     before = load_result(job.out, spec.shard_id, fingerprint)
     if before is not None and before.is_final(job.out, retry_failed=job.retry_failed, thorough=job.thorough):
@@ -64,24 +77,36 @@ def build_shard(
     shard = f"{spec.split}/{spec.shard_id}{shard_format.suffix}"
     annotations = declared(create_annotators(job.recipe.annotate))
     records = _Records(annotations, {} if before is None else before.devices)
-    watch = Stopwatch()
     changed = False
     with suppress(_Unchanged), atomic_path(job.out / shard) as temporary:
         with shard_format.open_writer(temporary, shard, annotations) as writer:
-            for part in _results(spec, job, slot or WorkerSlot(), before, watch, tell):
+            for part in _results(spec, job, slot, before, watch, tell):
                 with watch("write"):
                     records.add(part, writer)
-                check_running(job.out, job.run)
+                _check_in_hand(spec, job, folder)
         if before is not None and before.is_whole(job.out) and records.equal(before, temporary):
             raise _Unchanged
-        (job.out / DATASET_FILE).unlink(missing_ok=True)  # it marks the dataset as complete
+        _move_away(job.out / DATASET_FILE, folder)  # it marks the dataset as complete
         changed = True
     if before is not None and not changed:
         return before
-    result = records.commit(spec, job, shard, fingerprint, watch)
+    result = records.commit(spec, job, shard, fingerprint, watch, folder)
     save_result(job.out, result)
     deaths_file(job.out, spec.shard_id).unlink(missing_ok=True)
     return result
+
+
+def _check_in_hand(spec: ShardSpec, job: BuildJob, folder: Path) -> None:
+    """See that the run goes on, and that no other worker was given this shard."""
+    check_running(job.out, job.run)
+    if not folder.is_dir():
+        raise RuntimeError(f"another worker has taken over the shard {spec.shard_id}")
+
+
+def _move_away(path: Path, folder: Path) -> None:
+    """Remove a file from the dataset, unless the attempt is over: then nothing may be removed any more."""
+    with suppress(FileNotFoundError):
+        path.rename(folder / path.name)
 
 
 class _Unchanged(Exception):  # noqa: N818, not an error: it keeps a new file from replacing an equal one
@@ -102,7 +127,7 @@ def _results(
     check_roots(video for group in groups for video in group.videos())
     anew = replace(spec, groups=tuple(groups))
     if spec.isolated:
-        stream = isolated_results(anew, job, slot)
+        stream = isolated_results(anew, job, slot, watch.on_stage)
     else:
         from facemill.pipeline.build.groups import clip_results  # not at the top: isolation must not need torch
 
@@ -154,7 +179,9 @@ class _Records:
         same = tuple(self.failures) == before.failures and len(self.samples) == before.rows
         return same and (before.shard is None or sha256_of(shard) == before.shard.sha256)
 
-    def commit(self, spec: ShardSpec, job: BuildJob, shard: str, fingerprint: str, watch: Stopwatch) -> ShardResult:
+    def commit(
+        self, spec: ShardSpec, job: BuildJob, shard: str, fingerprint: str, watch: Stopwatch, folder: Path
+    ) -> ShardResult:
         """Write the tables of the finished shard, and return its result."""
         out = job.out
         with watch("write"):
@@ -168,7 +195,7 @@ class _Records:
                     pq.write_table(table, temporary)
             samples, faces, facts = (ShardFile.of(out, name, len(table)) for name, table in tables.items())
             if not self.samples:
-                (out / shard).unlink()
+                _move_away(out / shard, folder)
         return ShardResult(
             shard_id=spec.shard_id,
             split=spec.split,

@@ -13,6 +13,7 @@ from facemill.manifests.storage import footer_digest, sha256_of, write_atomicall
 from facemill.pipeline.extract.result import DeviceUse
 
 __all__ = [
+    "PLAN_FILE",
     "GroupDone",
     "ShardFile",
     "ShardResult",
@@ -22,6 +23,9 @@ __all__ = [
     "save_result",
     "state_folder",
 ]
+
+PLAN_FILE = "plan.json"
+"""In the state folder: how many shards and videos there are to do."""
 
 
 @dataclass(frozen=True, slots=True)

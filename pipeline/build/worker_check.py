@@ -9,14 +9,14 @@ from typing import Any
 __all__ = ["describe", "fit_workers"]
 
 
-def describe(weights_file: str | None, device: str, files: Sequence[str], run_file: str) -> dict[str, Any]:
+def describe(weights_file: str | None, device: str, files: Sequence[str], run_folder: str) -> dict[str, Any]:
     """The versions and device that this process would use, and the paths that it does not see, as plain values.
 
     Args:
         weights_file: the face detector's weights.
         device: as in `BuildJob`.
         files: paths that a worker must see.
-        run_file: a file in the output folder's state.
+        run_folder: a folder in the output folder's state.
     """
     import hashlib
     from pathlib import Path
@@ -34,8 +34,8 @@ def describe(weights_file: str | None, device: str, files: Sequence[str], run_fi
         weights = Path(weights_file)
         told["weights file"] = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "missing"
     unseen = [file for file in files if not Path(file).exists()]
-    token = Path(run_file)
-    if not token.is_file():
+    token = Path(run_folder)
+    if not token.is_dir():
         unseen.append(str(token.parent.parent))
     return {"identity": told, "unseen": unseen}
 

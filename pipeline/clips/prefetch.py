@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -45,12 +45,21 @@ class Prefetch:
     Iterating yields, group by group, failures to open and pairs of a clip and its items; all items of
     a clip must be consumed before the next pair is requested. Leaving the context stops the thread.
 
+    Args:
+        on_stage: see `Stopwatch`; called in that thread.
+
     Attributes:
         watch: time spent decoding in the background.
     """
 
-    def __init__(self, groups: Sequence[ClipGroup], recipe: Recipe, threads: int) -> None:
-        self.watch = Stopwatch()
+    def __init__(
+        self,
+        groups: Sequence[ClipGroup],
+        recipe: Recipe,
+        threads: int,
+        on_stage: Callable[[str], None] = lambda stage: None,
+    ) -> None:
+        self.watch = Stopwatch(on_stage)
         self._groups, self._recipe, self._threads = groups, recipe, threads
         self._excluded = frozenset(recipe.filter.exclude)
         self._queue: queue.Queue[_Item] = queue.Queue(ITEMS_AHEAD)

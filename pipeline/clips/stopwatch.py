@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -12,13 +12,19 @@ Item = TypeVar("Item")
 
 
 class Stopwatch:
-    """Adds up wall-clock seconds by stage. Use one per thread, and `merge` them afterwards."""
+    """Adds up wall-clock seconds by stage. Use one per thread, and `merge` them afterwards.
 
-    def __init__(self) -> None:
+    Args:
+        on_stage: called with the name of each stage that begins.
+    """
+
+    def __init__(self, on_stage: Callable[[str], None] = lambda stage: None) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self.on_stage = on_stage
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
+        self.on_stage(stage)
         start = time.perf_counter()
         try:
             yield

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from facemill import FacemillError, __version__
+from facemill import ClusterError, FacemillError, __version__
 from facemill.pipeline.commands import (
     about,
     auditing,
@@ -20,6 +20,7 @@ from facemill.pipeline.commands import (
     scoring,
     training,
     viewing,
+    watching,
 )
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.commands.printing import echo
@@ -41,7 +42,8 @@ app = typer.Typer(
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(manifest.merge, manifest.check, degrading.degrade),
-    *(dataset.build, dataset.verify, auditing.audit, dataset.inspect, reporting.report, viewing.view, dataset.export),
+    *(dataset.build, watching.status),
+    *(dataset.verify, auditing.audit, dataset.inspect, reporting.report, viewing.view, dataset.export),
     *(training.train, judging.evaluate, judging.compare, judging.metrics),
     *(scoring.score, training.explain, training.import_checkpoint, training.export_model, reproduce),
     *(about.datasets, about.recipes, about.detectors, about.demo),
@@ -98,6 +100,8 @@ def main() -> None:
 
 def _ending(error: BaseException) -> tuple[Exit, str]:
     """The exit code and the message for an error."""
+    if isinstance(error, ClusterError):
+        return Exit.INTERRUPTED, f"Error: {error}"
     if isinstance(error, FacemillError):
         return Exit.USAGE, f"Error: {error}"
     if isinstance(error, ModuleNotFoundError):

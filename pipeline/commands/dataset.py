@@ -1,20 +1,27 @@
 """The commands that build a dataset, and those that read a built one."""
 
+import logging
+import os
 import re
+import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from facemill import ConfigError
+from facemill.manifests.printable import printable
 from facemill.pipeline.commands.logfile import keep_log
 from facemill.pipeline.commands.places import free_file, local_path
 from facemill.pipeline.commands.printing import echo, echo_json, echo_table
 from facemill.pipeline.commands.progress import progress
 from facemill.pipeline.commands.shared import AsJson, Built, Exit, Overrides, Quiet, Roots
+from facemill.pipeline.commands.watching import metrics_served
 
 if TYPE_CHECKING:
+    from facemill.pipeline.build.executors import Certificates
     from facemill.pipeline.build.job import BuildReport
 
 __all__ = ["build", "export", "inspect", "verify"]
@@ -36,10 +43,15 @@ def build(
     scheduler: Annotated[
         str | None,
         typer.Option(
-            help="Dask scheduler to use instead, such as tcp://host:8786; for tls://, name the certificates in "
-            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY."
+            help="Dask scheduler to use instead, such as tls://host:8786; its certificates are those of --tls-…, or of "
+            "Dask's configuration (DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY)."
         ),
     ] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option(help="Certificate of the scheduler's authority.", parser=local_path)
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="One's own certificate.", parser=local_path)] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key.", parser=local_path)] = None,
     device: Annotated[str, typer.Option(help="For face detection: auto, cpu, cuda or cuda:N.")] = "auto",
     faces: Annotated[
         Path | None, typer.Option(help="Earlier build whose face detections to reuse.", parser=local_path)
@@ -64,6 +76,20 @@ def build(
         float,
         typer.Option(min=0, max=1, help="Largest share of videos without samples; above it, exit code 3."),
     ] = 0.05,
+    wait_limit: Annotated[
+        float,
+        typer.Option(min=1, help="End if scheduler, workers or a disk do not answer for so long.", metavar="SECONDS"),
+    ] = 300,
+    stall_limit: Annotated[
+        float,
+        typer.Option(
+            min=10, help="Give a worker's shard to another one after so long without progress.", metavar="SECONDS"
+        ),
+    ] = 1800,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Serve metrics for Prometheus; 0 for a free port.")
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(help="Address to serve them at.")] = "127.0.0.1",
     performance_report: Annotated[
         Path | None, typer.Option(help="Save Dask's own HTML report here.", parser=local_path)
     ] = None,
@@ -75,6 +101,7 @@ def build(
     from facemill.manifests.shards.dataset import BUILD_FILE
     from facemill.pipeline.build.job import build as run
     from facemill.pipeline.build.job import finish_build
+    from facemill.pipeline.build.patience import Limits, disks_watched
     from facemill.pipeline.build.progress import BuildProgress
     from facemill.pipeline.build.state import state_folder
     from facemill.pipeline.config.recipe import load_recipe
@@ -89,14 +116,20 @@ def build(
     if performance_report is not None:
         free_file(performance_report, overwrite=True, is_own=_is_performance_report)
     keep_log(state_folder(out) / LOG_FILE, mark=state_folder(out) / BUILD_FILE)
-    entries = read_videos(videos, roots or ())
     if finish and part is not None:
         raise ConfigError("--shards builds a part and --finish merges all parts: pass one of the two.")
-    if finish:
-        report = finish_build(entries, settings, out)
-    else:
-        check_roots(entries)
-        with BuildProgress(quiet=quiet) as shown:
+    disks = {out.absolute(), videos.absolute()}
+    with (
+        BuildProgress(quiet=quiet or finish) as shown,
+        disks_watched(disks, wait_limit, shown.warn, _end_at_once),
+        metrics_served(out, metrics_host, metrics_port),
+    ):
+        entries = read_videos(videos, roots or ())
+        disks |= {Path(entry.root) for entry in entries if "://" not in entry.root}
+        if finish:
+            report = finish_build(entries, settings, out, warn=shown.warn)
+        else:
+            check_roots(entries)
             report = run(
                 entries,
                 settings,
@@ -104,11 +137,13 @@ def build(
                 executor=executor,
                 workers=workers,
                 scheduler=scheduler,
+                certificates=_certificates(tls_ca, tls_cert, tls_key),
                 device=device,
                 faces=faces,
                 part=_part(part),
                 performance_report=performance_report,
                 retry_failed=retry_failed,
+                limits=Limits(wait_limit, stall_limit),
                 watcher=shown,
             )
     if part is not None:
@@ -195,6 +230,25 @@ def _part(text: str | None) -> tuple[int, int] | None:
     if not (match := re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)):
         raise ConfigError(f"--shards {text} is not a part of a build: for 16 parts, pass 1/16 to 16/16.")
     return int(match[1]), int(match[2])
+
+
+def _certificates(ca: Path | None, cert: Path | None, key: Path | None) -> "Certificates | None":
+    from facemill.pipeline.build.executors import Certificates
+
+    if ca is None and cert is None and key is None:
+        return None
+    if ca is None or cert is None or key is None:
+        raise ConfigError("--tls-ca, --tls-cert and --tls-key belong together: pass all three.")
+    return Certificates(ca, cert, key)
+
+
+def _end_at_once(message: str) -> NoReturn:
+    """Leave this process, whose threads may be blocked for ever; logging may block, too."""
+    print(f"Error: {printable(message)}", file=sys.stderr, flush=True)
+    log = threading.Thread(target=logging.getLogger("facemill").info, args=(message,), daemon=True)
+    log.start()
+    log.join(1.0)
+    os._exit(Exit.INTERRUPTED)
 
 
 def _print_coverage(out: Path, threshold: float) -> None:

@@ -47,6 +47,7 @@ COMMANDS: dict[str, dict[int, list[str]]] = {
         2: [*BUILD, "--set", "crop.size=big"],
         3: [*BUILD, "--max-failure-rate", "0.99"],
     },
+    "status": {0: ["status", "dataset"], 2: ["status", "nowhere"]},
     "verify": {0: ["verify", "dataset"], 2: ["verify", "dataset", "--threads", "0"], 3: ["verify", "damaged"]},
     "audit": {
         0: ["audit", "dataset"],

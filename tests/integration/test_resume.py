@@ -1,6 +1,7 @@
 """A build that is killed, interrupted or damaged at any point comes to the same bytes in the end."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.command import Ended, build_args, committed, content, ended, facemill, start, wait_for
+from tests.integration.command import LOG, Ended, build_args, committed, content, ended, facemill, start, wait_for
 from tests.integration.conftest import Built
+from tests.pipeline.build.executors.test_lost import cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -66,6 +68,43 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(built: Built, manifest:
         finished = ended(process)
     assert finished.code == 0, finished.err
     assert content(out) == content(built.folder)
+
+
+@pytest.mark.long
+def test_the_shard_of_a_stopped_worker_is_built_by_another(built: Built, manifest: Path, tmp_path: Path) -> None:
+    """Short forms: the executor's with SIGSTOP, and a build's whose worker wakes up at any point (`test_zombie`)."""
+    out = tmp_path / "out"
+    with start(*build_args(manifest, out, "--stall-limit", 20, workers=2)) as process:
+        stopped, _ = [child for child in wait_for(out, 1, process) if is_worker(child)]
+        stopped.suspend()
+        finished = ended(process)
+    assert finished.code == 0, finished.err
+    assert content(out) == content(built.folder)
+    for told in (finished.err, (out / LOG).read_text()):
+        assert re.search(r"The worker at \S+ has made no progress for 20 s: its work \(\w+-\d+", told)
+
+
+@pytest.mark.long
+def test_a_scheduler_that_dies_ends_the_command_and_the_same_command_resumes(
+    built: Built, manifest: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with (
+        cluster(tmp_path) as (address, scheduler),
+        start(*build_args(manifest, out, "--scheduler", address)) as process,
+    ):
+        wait_for(out, 1, process)
+        scheduler.kill()
+        lost = ended(process)
+    assert lost.code == 4, lost.err
+    assert lost.err.splitlines()[-1].startswith("Error: The scheduler ")
+    assert lost.err.splitlines()[-1].endswith("run the same command again to resume.")
+    assert "Traceback" not in lost.err
+    kept = {path: path.stat().st_mtime_ns for path in committed(out)}
+    finished = facemill(*build_args(manifest, out))
+    assert finished.code == 0, finished.err
+    assert content(out) == content(built.folder)
+    assert all(path.stat().st_mtime_ns == at for path, at in kept.items())
 
 
 def test_damaged_and_missing_shards_are_built_again(built: Built, manifest: Path, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 """Executors, which run the building of shards. Only `dask` imports Dask, and only if it is used."""
 
-from facemill.pipeline.build.executors.base import Executor, Outcome, tell
+from facemill.pipeline.build.executors.base import Certificates, Executor, Outcome, tell
 
-__all__ = ["Executor", "Outcome", "tell"]
+__all__ = ["Certificates", "Executor", "Outcome", "tell"]

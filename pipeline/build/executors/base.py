@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from facemill import ConfigError
+from facemill.pipeline.build.patience import Limits
 
-__all__ = ["Executor", "Outcome", "listening", "tell"]
+__all__ = ["Certificates", "Executor", "Outcome", "listening", "tell"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -28,6 +29,15 @@ class Outcome(Generic[Task, Result]):
     killed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Files with which a scheduler is reached by TLS: the authority's certificate, one's own, and its private key."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+
 class Executor(AbstractContextManager["Executor"], ABC):
     """Runs tasks within its context: in this process, unless a subclass starts or uses workers.
 
@@ -36,6 +46,7 @@ class Executor(AbstractContextManager["Executor"], ABC):
         scheduler: address of a running cluster.
         gpus: number of this machine's GPUs that the work will use.
         performance_report: file to write a performance report to.
+        certificates: for the scheduler.
 
     Raises:
         ConfigError: an argument is not supported by this executor.
@@ -43,6 +54,11 @@ class Executor(AbstractContextManager["Executor"], ABC):
 
     dashboard: str | None = None
     """Address of a page that shows the progress of the work; None if there is none."""
+    limits = Limits()
+    warn: Callable[[str], None] = staticmethod(lambda line: None)
+    """Called with a line on what is waited for, or was taken from a worker."""
+    progress: Callable[[Any], Any] = staticmethod(lambda task: None)
+    """Of a task, a value that changes as long as it makes progress."""
 
     def __init__(
         self,
@@ -51,9 +67,14 @@ class Executor(AbstractContextManager["Executor"], ABC):
         scheduler: str | None = None,
         gpus: int = 0,
         performance_report: str | Path | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
-        if workers not in (None, 1) or scheduler is not None or performance_report is not None:
-            raise ConfigError("This executor has no workers: leave out --workers, --scheduler and reports.")
+        if workers not in (None, 1) or {scheduler, performance_report, certificates} != {None}:
+            raise ConfigError("This executor has no workers: leave out --workers, --scheduler, --tls-… and reports.")
+
+    def watch(self, limits: Limits, warn: Callable[[str], None], progress: Callable[[Any], Any]) -> None:
+        """Set the attributes of these names, before the context is entered; without workers, nothing is watched."""
+        self.limits, self.warn, self.progress = limits, warn, progress
 
     def __enter__(self) -> Self:
         return self

@@ -6,7 +6,7 @@ import pickle
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -17,9 +17,10 @@ import distributed
 from dask.system import CPU_COUNT
 from distributed.scheduler import KilledWorker
 
-from facemill import ConfigError, FacemillError
-from facemill.pipeline.build.executors.base import Executor, Outcome
+from facemill import ClusterError, ConfigError, FacemillError
+from facemill.pipeline.build.executors.base import Certificates, Executor, Outcome
 from facemill.pipeline.build.executors.by_value import ByValue
+from facemill.pipeline.build.executors.cluster_watch import ClusterWatch
 from facemill.pipeline.build.executors.late_workers import LateWorkers
 from facemill.pipeline.build.executors.numbering import WorkerNumbers, visible_gpus
 from facemill.pipeline.build.executors.own_processes import (
@@ -28,7 +29,8 @@ from facemill.pipeline.build.executors.own_processes import (
     main_module_hidden,
     quiet_event_loop,
 )
-from facemill.pipeline.build.executors.reaching import explain_failure, within
+from facemill.pipeline.build.executors.reaching import explain_failure, plain_warning
+from facemill.pipeline.build.patience import LOOK_EVERY_S, within
 
 __all__ = ["DaskExecutor"]
 
@@ -41,9 +43,6 @@ TASKS_PER_WORKER = 2
 RETRIES = 2
 """Retries of a task that raises an exception other than a `FacemillError`."""
 CONNECT_TIMEOUT_S = 30
-LOOK_EVERY_S = 10.0
-NO_WORKERS_S = 120.0
-"""Longest time without any worker before the run is given up."""
 
 SETTINGS = {
     # A task is given up when its worker has died twice.
@@ -67,6 +66,7 @@ class DaskExecutor(Executor):
         scheduler: address of a running scheduler, such as `tcp://host:8786`; no process is started then.
         gpus: number of this machine's GPUs that the work will use.
         performance_report: file to write Dask's HTML performance report to.
+        certificates: for the scheduler; by default those of Dask's configuration.
 
     Raises:
         ConfigError: if the scheduler cannot be reached, or a required package is not installed.
@@ -79,15 +79,20 @@ class DaskExecutor(Executor):
         scheduler: str | None = None,
         gpus: int = 0,
         performance_report: str | Path | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
+        if certificates is not None and scheduler is None:
+            raise ConfigError("Certificates are those of a --scheduler: name one, or leave out --tls-….")
         self.workers = workers or gpus or CPU_COUNT
-        self._scheduler, self._report = scheduler, performance_report
+        self._scheduler, self._report, self._certificates = scheduler, performance_report, certificates
         self._resources = ExitStack()
         self._client: Any = None
         self._chosen: list[str] | None = None  # addresses of the workers that get work; None: all
         self._late = LateWorkers()
         self._numbers = WorkerNumbers()  # of a cluster's workers; local ones are numbered by their names
         self._counted: tuple[float, int] = (-math.inf, 0)  # (time of the last count, number of the scheduler's workers)
+        self._look_at = 0.0
+        self._watch: ClusterWatch
 
     def __enter__(self) -> Self:
         with ExitStack() as resources:
@@ -96,6 +101,7 @@ class DaskExecutor(Executor):
             resources.enter_context(environment_kept(dask.config.get("distributed.nanny.pre-spawn-environ")))
             resources.enter_context(quiet_event_loop())
             self._client = resources.enter_context(self._connect(resources))
+            self._watch = ClusterWatch(self._client, self)
             if self._report is not None:
                 resources.enter_context(self._performance_report(self._report))
             if self._scheduler is not None:
@@ -117,9 +123,10 @@ class DaskExecutor(Executor):
         """See `Executor.run`. At any time the scheduler holds only a few tasks per worker.
 
         Raises:
-            ConfigError: if all workers are lost, and none returns in time.
+            ClusterError: if the scheduler or all workers are lost, and none returns in time.
         """
         waiting = iter(tasks)
+        self._look_at = time.monotonic() + LOOK_EVERY_S
         at_work: dict[Any, Task] = {}
         events: SimpleQueue[Any] = SimpleQueue()
         topic = f"facemill-{secrets.token_hex(8)}"
@@ -142,17 +149,17 @@ class DaskExecutor(Executor):
         try:
             fill()
             while at_work:
-                event = self._next_event(events)
+                event = self._next_event(events, at_work)
                 if isinstance(event, distributed.Future):
                     outcome = _outcome(at_work.pop(event), event)
                     event.release()
                     match outcome.result:
                         case ("unfit", address, told):
-                            self._chosen = self._late.leave_out(address, told, self._chosen or self._workers())
+                            self._chosen = self._late.leave_out(address, told, self._chosen or self._watch.workers())
                             submit(outcome.task)
                             continue
                         case ("unnumbered", address, gpus):
-                            self._numbers.add({address: gpus}, self._workers)
+                            self._numbers.add({address: gpus}, self._watch.workers)
                             # Not asked for again: a task that kills each worker would get new ones without end.
                             submit(outcome.task, spare=0)
                             continue
@@ -184,26 +191,18 @@ class DaskExecutor(Executor):
             raise ConfigError(f"The workers of {self._scheduler} do not answer ({error}): check their logs.") from error
         chosen = choose(told)
         self._chosen = chosen if len(chosen) < len(told) else None
-        self._numbers.add({address: gpus[address] for address in chosen if address in gpus}, self._workers)
+        self._numbers.add({address: gpus[address] for address in chosen if address in gpus}, self._watch.workers)
         self._late = LateWorkers.like(told[chosen[0]], sent, arguments, choose)
 
-    def _next_event(self, events: SimpleQueue[Any]) -> Any:
-        """Wait for the next event; regularly check that there are still workers."""
-        alone_since: float | None = None
+    def _next_event(self, events: SimpleQueue[Any], at_work: dict[Any, Any]) -> Any:
+        """Wait for the next event; regularly check that there are still workers, and that each makes progress."""
         while True:
-            try:
-                return events.get(timeout=LOOK_EVERY_S)
-            except Empty:
-                if any(self._chosen is None or address in self._chosen for address in self._workers()):
-                    alone_since = None
-                    continue
-            alone_since = alone_since or time.monotonic()
-            if time.monotonic() - alone_since >= NO_WORKERS_S:
-                usable = "" if self._chosen is None else " that can be used"
-                raise ConfigError(
-                    f"There has been no worker{usable} for {NO_WORKERS_S:g} s: check the workers' logs, start workers, "
-                    "and run the same command again."
-                )
+            if time.monotonic() >= self._look_at:
+                self._watch.check_workers(self._chosen)
+                self._watch.check_progress({future.key: task for future, task in at_work.items()})
+                self._look_at = time.monotonic() + LOOK_EVERY_S
+            with suppress(Empty):
+                return events.get(timeout=max(0.0, self._look_at - time.monotonic()))
 
     def _connect(self, resources: ExitStack) -> Any:
         if self._scheduler is None:
@@ -220,37 +219,32 @@ class DaskExecutor(Executor):
                     security=_own_security(),
                 )
             return distributed.Client(resources.enter_context(cluster))
-        timeout = CONNECT_TIMEOUT_S
+        timeout, security = CONNECT_TIMEOUT_S, None
+        if (files := self._certificates) is not None:
+            paths = {"tls_ca_file": files.ca, "tls_client_cert": files.cert, "tls_client_key": files.key}
+            texts = {name: str(path.absolute()) for name, path in paths.items()}
+            security = distributed.Security(**texts, require_encryption=True)
+        if warning := plain_warning(self._scheduler):
+            self.warn(warning)
         try:  # Dask's own timeout does not cover its handshake
-            client = within(timeout + 1, lambda: distributed.Client(self._scheduler, timeout=timeout))
+            client = within(
+                timeout + 1, lambda: distributed.Client(self._scheduler, timeout=timeout, security=security)
+            )
         except Exception as error:  # any error from a server that is not a scheduler, or wants other credentials
             raise ConfigError(explain_failure(self._scheduler, error, timeout)) from error
         try:
-            client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
-        except TimeoutError:
+            ClusterWatch(client, self).wait_for_workers()
+        except FacemillError:
             client.close()
-            raise ConfigError(f"The scheduler at {self._scheduler} has no workers: start workers.") from None
+            raise
         return client
 
     def _window(self) -> int:
         if self._scheduler is None:
             return self.workers * TASKS_PER_WORKER
         if time.monotonic() - self._counted[0] >= LOOK_EVERY_S:  # rarely, since the answer is large
-            self._counted = time.monotonic(), len(self._workers())
+            self._counted = time.monotonic(), len(self._watch.workers())
         return max(1, self._counted[1]) * TASKS_PER_WORKER
-
-    def _workers(self) -> Any:
-        """The workers that the scheduler knows.
-
-        Raises:
-            ConfigError: if it does not answer.
-        """
-        try:
-            return within(NO_WORKERS_S, lambda: self._client.scheduler_info(n_workers=-1)["workers"])
-        except (TimeoutError, OSError) as error:
-            raise ConfigError(
-                f"The scheduler no longer answers ({error}): check its log, and run the same command again."
-            ) from error
 
     def _threads(self) -> int:
         return 1 if self._scheduler else max(1, CPU_COUNT // self.workers)
@@ -272,7 +266,10 @@ def _outcome(task: Task, future: Any) -> Outcome[Task, Any]:
         return Outcome(task, error=error, killed=True)
     except distributed.CancelledError:
         return Outcome(
-            task, error=ConfigError("The scheduler forgot a task, as if it was stopped: run the same command again.")
+            task,
+            error=ClusterError(
+                "The scheduler was stopped or restarted, and forgot its tasks: run the same command again to resume."
+            ),
         )
     except Exception as error:
         return Outcome(task, error=error)

@@ -1,40 +1,32 @@
-"""Connecting to an existing scheduler: with a time limit, and an explanation of each kind of failure."""
+"""Connecting to an existing scheduler: certificates, and an explanation of each kind of failure."""
 
-import threading
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+import ipaddress
+from collections.abc import Iterator
+from urllib.parse import urlsplit
 
-__all__ = ["explain_failure", "within"]
+__all__ = ["explain_failure", "plain_warning"]
 
-Result = TypeVar("Result")
+CERTIFICATES = (
+    "--tls-ca, --tls-cert and --tls-key, or DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY"
+)
 
-CERTIFICATES = "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY"
+
+def plain_warning(address: str) -> str | None:
+    """A line on what an address without TLS means; None if other machines cannot reach it, or if it has TLS."""
+    parts = urlsplit(address if "://" in address else f"tcp://{address}")
+    if parts.scheme in ("tls", "wss", "inproc") or _is_loopback(parts.hostname or ""):
+        return None
+    return (
+        f"{address} is not secured: anyone who reaches the scheduler runs code there, on the workers and here, and "
+        "reads what is sent; use tls:// with --tls-ca, --tls-cert and --tls-key."
+    )
 
 
-def within(seconds: float, call: Callable[[], Result]) -> Result:
-    """Return or raise the result of `call`, run in a thread that is abandoned after this many seconds.
-
-    Raises:
-        TimeoutError: it does not end in time. Dask has no time limit for a handshake, or for a worker that hangs.
-    """
-    ended: list[tuple[Any, BaseException | None]] = []
-
-    def run() -> None:
-        try:
-            ended.append((call(), None))
-        except BaseException as error:
-            ended.append((None, error))
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not ended:
-        raise TimeoutError(f"no answer within {seconds:g} s")
-    result, error = ended[0]
-    if error is not None:
-        raise error
-    value: Result = result
-    return value
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def explain_failure(address: str, error: BaseException, seconds: float) -> str:

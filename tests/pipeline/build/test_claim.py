@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from facemill import ConfigError, DatasetError
+from facemill import ClusterError, ConfigError
 from facemill.pipeline.build import claim as module
-from facemill.pipeline.build.claim import check_running, claim
+from facemill.pipeline.build.claim import claim
+from facemill.pipeline.build.run_folder import check_running
 
 HOLD = "import sys; from pathlib import Path; from facemill.pipeline.build.claim import claim\n"
 HOLD += "with claim(Path(sys.argv[1]), {'recipe': 1}): print('held', flush=True); sys.stdin.read()"
@@ -43,7 +44,7 @@ def test_parts_of_one_build_work_at_one_time_and_nobody_else(tmp_path: Path) -> 
             with pytest.raises(ConfigError, match="Another build is at work in"), claim(tmp_path, {"recipe": 1}):
                 pass
         check_running(tmp_path, first)
-        with pytest.raises(DatasetError, match="was stopped"):
+        with pytest.raises(ClusterError, match="was stopped"):
             check_running(tmp_path, second)
 
 
@@ -55,8 +56,8 @@ def test_a_part_is_refused_while_a_whole_build_is_at_work(tmp_path: Path, monkey
         claim(tmp_path, {}, shared=True),
     ):
         pass
-    (tmp_path / "_state" / f"run-{run}").touch()  # as a run that was killed leaves it
-    with claim(tmp_path, {}), pytest.raises(DatasetError, match="was stopped"):
+    (tmp_path / "_state" / f"run-{run}" / "work").mkdir(parents=True)  # as a run that was killed leaves it
+    with claim(tmp_path, {}), pytest.raises(ClusterError, match="was stopped"):
         check_running(tmp_path, run)
 
 
@@ -72,9 +73,9 @@ def test_a_run_that_made_nothing_claims_nothing(tmp_path: Path) -> None:
 def test_workers_see_when_their_run_is_over(tmp_path: Path) -> None:
     with claim(tmp_path, {}) as run:
         check_running(tmp_path, run)
-        with pytest.raises(DatasetError, match="was stopped"):
+        with pytest.raises(ClusterError, match="was stopped"):
             check_running(tmp_path, "another")
-    with pytest.raises(DatasetError, match="was stopped"):
+    with pytest.raises(ClusterError, match="was stopped"):
         check_running(tmp_path, run)
     check_running(tmp_path, None)  # somebody builds a shard without any run
 

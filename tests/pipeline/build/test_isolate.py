@@ -1,6 +1,7 @@
 import pickle
 import signal
-import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -46,19 +47,19 @@ def isolated(
     """What is recorded where processes die that get one of `deadly` sets of videos; what is sampled; what was tried."""
     tried = []
 
-    def run(command: list[str], *, input: bytes, **options: object) -> subprocess.CompletedProcess[bytes]:
-        spec, _, slot = pickle.loads(input)
+    def watched(command: list[str], work: bytes, *rest: object) -> tuple[int, bytes, bytes]:
+        spec, _, slot, _ = pickle.loads(work)
         (group,) = spec.groups
         assert slot == SLOT  # the process has the GPU of its worker
         videos = [video.video_id for video in group.videos()]
         tried.append("+".join(videos))
         for some, death in deadly.items():
             if some <= set(videos):
-                return subprocess.CompletedProcess(command, -death, b"", b"")
+                return -death, b"", b""
         faces = [FrameFaces("key", video_id, 0, (), (), ()) for video_id in videos]
-        return subprocess.CompletedProcess(command, 0, pickle.dumps(ClipResult([], faces, [])), b"")
+        return 0, pickle.dumps(ClipResult([], faces, [])), b""
 
-    monkeypatch.setattr(isolate.subprocess, "run", run)
+    monkeypatch.setattr(isolate, "_watched", watched)
     job = BuildJob(tmp_path, load_recipe("default"))
     results = [result for _, result in isolated_results(ShardSpec("train-000000", "train", GROUPS), job, SLOT)]
     failures = {failure.video_id: failure.reason for result in results for failure in result.failures}
@@ -100,8 +101,7 @@ def test_the_real_process_gives_the_failures_of_files_that_are_not_there(tmp_pat
 
 def test_what_is_no_videos_fault_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = pickle.dumps(DetectorError("There are no weights."))
-    ended = subprocess.CompletedProcess([], 0, answer, b"")
-    monkeypatch.setattr(isolate.subprocess, "run", lambda command, **options: ended)
+    monkeypatch.setattr(isolate, "_watched", lambda *given: (0, answer, b""))
     with pytest.raises(DetectorError, match="no weights"):
         list(
             isolated_results(
@@ -123,13 +123,13 @@ def test_a_group_that_takes_its_worker_with_it_twice_is_left_out_and_tried_again
     class WorkerDies(BaseException):
         pass
 
-    def run(command: list[str], *, input: bytes, **options: object) -> subprocess.CompletedProcess[bytes]:
-        (group,) = pickle.loads(input)[0].groups
+    def watched(command: list[str], work: bytes, *rest: object) -> tuple[int, bytes, bytes]:
+        (group,) = pickle.loads(work)[0].groups
         if group.real == GROUPS[0].real:
             raise WorkerDies
-        return subprocess.CompletedProcess(command, 0, pickle.dumps(ClipResult([], [], [])), b"")
+        return 0, pickle.dumps(ClipResult([], [], [])), b""
 
-    monkeypatch.setattr(isolate.subprocess, "run", run)
+    monkeypatch.setattr(isolate, "_watched", watched)
     for deaths in (1, 2):
         with pytest.raises(WorkerDies):
             list(isolated_results(spec, job, SLOT))
@@ -138,3 +138,27 @@ def test_a_group_that_takes_its_worker_with_it_twice_is_left_out_and_tried_again
     blamed = {f.video_id: f for result in results.values() for f in result.failures}
     assert set(blamed) == {"real", "fake1", "fake2"}
     assert all(f.reason.retryable and "--memory-limit" in f.message for f in blamed.values())
+
+
+def test_a_video_whose_process_makes_no_progress_is_left_out_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures, kept, _ = isolated(tmp_path, monkeypatch, {frozenset({"fake1"}): isolate.STALLED})
+    assert failures == {"fake1": Reason.WORKER_KILLED}
+    assert kept == ["real", "fake2", "healthy", "alone"]
+
+
+STEPS = "import os, sys, time; [(os.write(int(sys.argv[1]), b'.'), time.sleep(0.1)) for _ in range(int(sys.argv[2]))]"
+
+
+@pytest.mark.parametrize(("steps", "rest", "code"), [(12, "", 0), (1, "; time.sleep(60)", -isolate.STALLED)])
+def test_a_process_may_take_any_time_if_it_makes_steps(
+    steps: int, rest: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolate, "POLL_S", 0.05)
+    heard: list[str] = []
+    with tempfile.TemporaryFile() as file:
+        command = [sys.executable, "-c", STEPS + rest, str(file.fileno()), str(steps)]
+        ended, _, _ = isolate._watched(command, b"", file.fileno(), 2.0, heard.append)
+    assert ended == code
+    assert heard

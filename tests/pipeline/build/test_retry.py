@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from facemill import DatasetError, ManifestError, VideoError
+from facemill import ClusterError, ManifestError, VideoError
 from facemill.manifests import ClipGroup, Reason
 from facemill.manifests.checks.verify import verify
 from facemill.manifests.shards import format_of
@@ -18,6 +18,7 @@ from facemill.pipeline.build import shard as module
 from facemill.pipeline.build import state
 from facemill.pipeline.build.job import build
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
+from facemill.pipeline.build.run_folder import holding, put_away, run_folder
 from facemill.pipeline.build.state import ShardFile, ShardResult
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.extract.result import DeviceUse
@@ -264,19 +265,17 @@ def test_a_root_that_is_not_there_stops_the_work(groups: list[ClipGroup], tmp_pa
 
 
 def test_work_ends_between_two_groups_when_the_run_is_over(groups: list[ClipGroup], tmp_path: Path) -> None:
-    """As where the driver is gone: the folder names another run, or none."""
+    """As where the driver is gone, and another run has taken its place."""
     out = tmp_path / "out"
-    (out / "_state").mkdir(parents=True)
-    (out / "_state" / "run").write_text("mine")
     done = []
+    with holding(out, shared=False) as run:
 
-    def stop_after_one(group: object) -> None:
-        done.append(group)
-        (out / "_state" / "run").write_text("another")
+        def stop_after_one(group: object) -> None:
+            done.append(group)
+            put_away(run_folder(out, run))
 
-    spec = ShardSpec("train-000000", "train", tuple(groups))
-    job = BuildJob(out, RECIPE, run="mine")
-    with pytest.raises(DatasetError, match="was stopped"):
-        module.build_shard(spec, job, tell=stop_after_one)
+        spec = ShardSpec("train-000000", "train", tuple(groups))
+        with pytest.raises(ClusterError, match="was stopped"):
+            module.build_shard(spec, BuildJob(out, RECIPE, run=run), tell=stop_after_one)
     assert len(done) == 1
-    assert not list(out.rglob("*.json"))
+    assert not list(out.rglob("*.*"))

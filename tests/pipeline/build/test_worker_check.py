@@ -14,17 +14,16 @@ LIBRARIES = "version of facemill or its libraries"
 
 
 def test_what_is_in_sight_is_told(tmp_path: Path) -> None:
-    (tmp_path / "out" / "_state").mkdir(parents=True)
-    run_file = tmp_path / "out" / "_state" / "run"
-    run_file.touch()
-    told = describe(None, "cpu", [str(tmp_path)], str(run_file))
+    folder = tmp_path / "out" / "_state" / "run"
+    folder.mkdir(parents=True)
+    told = describe(None, "cpu", [str(tmp_path)], str(folder))
     assert told["unseen"] == []
     assert told["identity"] == {
         name: value
         for name, value in WorkIdentity.here(load_recipe("default"), "cpu").values().items()
         if name in (LIBRARIES, "device")
     }
-    told = describe(str(tmp_path / "weights"), "cpu", [str(tmp_path / "data")], str(run_file.with_name("gone")))
+    told = describe(str(tmp_path / "weights"), "cpu", [str(tmp_path / "data")], str(folder.with_name("gone")))
     assert told["unseen"] == [str(tmp_path / "data"), str(tmp_path / "out")]
     assert told["identity"]["weights file"] == "missing"
 

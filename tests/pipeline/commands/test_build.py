@@ -1,5 +1,7 @@
 """`facemill build` in this process; on Dask's workers it is tested from the outside."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,12 +43,44 @@ def test_a_job_array_and_its_end(folder: Path) -> None:
     assert (folder / "out" / "dataset.json").exists()
 
 
+STALLED = """
+import sys, threading
+import facemill.manifests as manifests
+from facemill.pipeline.build import patience
+from facemill.pipeline.commands import cli
+
+def stall(*ignored, **options):
+    threading.Event().wait()
+
+stat = patience.os.stat
+patience.os = type("os", (), {"stat": lambda path: stall() if "videos" in str(path) else stat(path)})
+manifests.read_videos = stall  # the command itself is blocked, too
+cli.main()
+"""
+
+
+def test_a_command_that_a_disk_blocks_says_so_and_ends_with_4(tmp_path: Path) -> None:
+    """The disk stalls: nothing that reads it returns, and no signal wakes it."""
+    manifest, out = tmp_path / "videos.parquet", tmp_path / "out"
+    (out / "_state").mkdir(parents=True)
+    (out / "_state" / "build.json").write_text("{}")
+    command = [sys.executable, "-c", STALLED, "build", str(manifest), "--out", str(out), "--wait-limit", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 4
+    assert len(done.stderr.splitlines()) == 2
+    for text in (done.stderr, (out / "_state" / "build.log").read_text()):
+        assert "Waiting for the disk of" in text
+        assert f"The disk of {manifest} has not answered for 2 s: check it, and run the same command again" in text
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--shards", "3-16"], "--shards 3-16 is not a part of a build: for 16 parts, pass 1/16 to 16/16"),
         (["--shards", "1/2", "--finish"], "pass one of the two"),
         (["--finish"], "2 of 2 shards are not built"),
+        (["--tls-ca", "ca.pem"], "--tls-ca, --tls-cert and --tls-key belong together: pass all three"),
         (["--executor", "slurm"], "no executor 'slurm': use one of dask, sequential"),
     ],
 )

@@ -318,7 +318,7 @@ def test_tasks_that_the_scheduler_forgets_are_errors(address: str) -> None:
         (outcome,) = outcomes
         timer.join()
     assert not outcome.killed
-    assert "The scheduler forgot a task" in str(outcome.error)
+    assert "forgot its tasks: run the same command again" in str(outcome.error)
 
 
 def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

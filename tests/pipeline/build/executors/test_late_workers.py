@@ -63,7 +63,7 @@ def test_a_late_worker_that_differs_gets_no_work(fatal: bool) -> None:
         return [address for address, each in told.items() if not each["unseen"]]
 
     with cluster(n_workers=1) as running, DaskExecutor(scheduler=running.scheduler_address) as executor:
-        [first] = executor._workers()
+        [first] = executor._watch.workers()
         [pid] = executor._client.run(os.getpid).values()
         executor.choose_workers(sees, "/data", pid, choose=choose)
         running.scale(2)
@@ -74,11 +74,11 @@ def test_a_late_worker_that_differs_gets_no_work(fatal: bool) -> None:
         else:
             outcomes = list(executor.run(sleepy, range(6)))
             assert [outcome.result for outcome in outcomes] == [pid] * 6
-            [late] = set(executor._workers()) - {first}
+            [late] = set(executor._watch.workers()) - {first}
             assert told_of == [late]
             executor._client.retire_workers([first])
             with pytest.raises(ConfigError, match="No worker"):
-                executor._late.leave_out(late, {"unseen": ["/data"]}, executor._workers())
+                executor._late.leave_out(late, {"unseen": ["/data"]}, executor._watch.workers())
 
 
 def test_only_chosen_workers_work() -> None:

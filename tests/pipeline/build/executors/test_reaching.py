@@ -15,10 +15,13 @@ import dask
 import distributed
 import pytest
 
-from facemill import ConfigError
+from facemill import ClusterError, ConfigError, FacemillError
+from facemill.pipeline.build.executors import Certificates
 from facemill.pipeline.build.executors import dask as module
 from facemill.pipeline.build.executors.dask import DaskExecutor
-from facemill.pipeline.build.executors.reaching import within
+from facemill.pipeline.build.executors.reaching import plain_warning
+from facemill.pipeline.build.executors.sequential import SequentialExecutor
+from facemill.pipeline.build.patience import Limits, within
 from tests.pipeline.build.executors.test_dask import double, wait_long
 
 pytestmark = [
@@ -34,7 +37,7 @@ LONGEST_S = 30.0
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", SECONDS)
-    monkeypatch.setattr(module, "NO_WORKERS_S", SECONDS)
+    monkeypatch.setattr(DaskExecutor, "limits", Limits(wait_s=SECONDS))
     monkeypatch.setattr(module, "LOOK_EVERY_S", 0.5)
 
 
@@ -56,7 +59,7 @@ def certificates(security: distributed.Security) -> dict[str, str]:
 def refused(address: str) -> str:
     """The sentence, which comes in time."""
     start = time.monotonic()
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(FacemillError) as error:
         DaskExecutor(scheduler=address).__enter__()
     assert time.monotonic() - start < LONGEST_S
     return str(error.value)
@@ -66,7 +69,7 @@ def test_tls_without_certificates() -> None:
     with cluster(security=distributed.Security.temporary()) as running:
         address = running.scheduler_address
         assert address.startswith("tls://")
-        assert "needs certificates: name them in DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in refused(address)
+        assert "needs certificates: name them in --tls-ca, --tls-cert and --tls-key, or DASK_" in refused(address)
         assert "or needs tls:// and certificates" in refused(address.replace("tls", "tcp"))
 
 
@@ -94,7 +97,7 @@ def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
         for name in ("none.pem", "text.pem"):
             own = {"distributed.comm.tls.client.cert": str(tmp_path / name)}
             with dask.config.set({**certificates(security), **own}):
-                assert "cannot be read: check the files named by DASK_" in refused(running.scheduler_address)
+                assert "cannot be read: check the files named by --tls-ca" in refused(running.scheduler_address)
 
 
 def test_encryption_that_is_required() -> None:
@@ -134,8 +137,11 @@ def test_workers_that_hang_or_all_die() -> None:
         os.kill(pid, signal.SIGCONT)
         timer = threading.Timer(1.0, running.scale, [0])
         timer.start()
-        with pytest.raises(ConfigError, match="There has been no worker for 3 s"):
+        told: list[str] = []
+        executor.warn = told.append  # type: ignore[method-assign]
+        with pytest.raises(ClusterError, match="There has been no worker for 3 s"):
             list(executor.run(wait_long, [1]))
+        assert told == ["Waiting for workers: there is no worker. The command ends after 3 s."]
         timer.join()
 
 
@@ -146,15 +152,47 @@ def test_a_worker_that_is_left_out_does_not_count_when_the_others_die() -> None:
         executor.choose_workers(double, 1, 0, 0, choose=lambda told: [seeing])
         timer = threading.Timer(1.0, executor._client.retire_workers, [[seeing]])
         timer.start()
-        with pytest.raises(ConfigError, match="There has been no worker that can be used for 3 s"):
+        with pytest.raises(ClusterError, match="There has been no worker that can be used for 3 s"):
             list(executor.run(wait_long, [1]))
         timer.join()
-        assert blind in executor._workers()
+        assert blind in executor._watch.workers()
+
+
+def test_certificates_from_options_are_used_and_only_with_a_scheduler(tmp_path: Path) -> None:
+    security = distributed.Security.temporary()
+    texts = security.tls_ca_file, security.tls_client_cert, security.tls_client_key
+    files = [tmp_path / name for name in ("ca.pem", "cert.pem", "key.pem")]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text)
+    with pytest.raises(ConfigError, match="name one, or leave out --tls"):
+        DaskExecutor(certificates=Certificates(*files))
+    with cluster(security=security, n_workers=1) as running:
+        assert running.scheduler_address.startswith("tls://")
+        with DaskExecutor(scheduler=running.scheduler_address, certificates=Certificates(*files)) as executor:
+            assert [outcome.result for outcome in executor.run(double, [1])] == [2]
+    with pytest.raises(ConfigError, match="leave out --workers, --scheduler, --tls"):
+        SequentialExecutor(certificates=Certificates(*files))
+
+
+@pytest.mark.parametrize(
+    ("address", "warned"),
+    [
+        *(("tcp://node1:8786", True), ("node1:8786", True), ("tcp://10.0.0.7:8786", True), ("ws://node1:8786", True)),
+        *(("tls://node1:8786", False), ("tcp://127.0.0.1:8786", False), ("localhost:8786", False)),
+        *(("tcp://[::1]:8786", False), ("tcp://[fd00::7]:8786", True)),
+    ],
+)
+def test_what_other_machines_may_reach_without_tls_is_warned_of(address: str, warned: bool) -> None:
+    line = plain_warning(address)
+    assert (line is not None) == warned
+    assert line is None or f"{address} is not secured: anyone who reaches the scheduler runs code" in line
 
 
 def test_what_ends_in_time_gives_its_result_or_its_error() -> None:
     assert within(5, lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         within(5, lambda: 1 // 0)
+    told: list[str] = []
     with pytest.raises(TimeoutError, match=r"no answer within 0\.1 s"):
-        within(0.1, lambda: time.sleep(2))
+        within(0.1, threading.Event().wait, lambda: told.append("waiting"))
+    assert told == ["waiting"]
