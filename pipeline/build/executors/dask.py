@@ -178,7 +178,7 @@ class DaskExecutor(Executor):
         """See `Executor.choose_workers`; local workers are not asked.
 
         Raises:
-            ConfigError: if the workers do not answer.
+            ClusterError: if the workers do not answer.
         """
         if self._scheduler is None:
             return  # local workers use this installation
@@ -187,7 +187,10 @@ class DaskExecutor(Executor):
             told = within(CONNECT_TIMEOUT_S, lambda: self._client.run(sent, *arguments))
             gpus = within(CONNECT_TIMEOUT_S, lambda: self._client.run(numbering))
         except Exception as error:
-            raise ConfigError(f"The workers of {self._scheduler} do not answer ({error}): check their logs.") from error
+            raise ClusterError(
+                f"The workers of {self._scheduler} do not answer ({error}): check their logs, and run the same command "
+                "again."
+            ) from error
         chosen = choose(told)
         self._chosen = chosen if len(chosen) < len(told) else None
         self._numbers.add({address: gpus[address] for address in chosen if address in gpus}, self._watch.workers)
