@@ -128,7 +128,7 @@ def put_away(folder: Path) -> None:
     """Remove a folder: at once for whoever would rename a file in it, in any time else."""
     gone = folder.with_name(f".gone-{secrets.token_hex(4)}")
     with suppress(FileNotFoundError):  # another process was faster
-        folder.rename(gone)
+        folder.replace(gone)
         shutil.rmtree(gone, ignore_errors=True)
 
 
@@ -170,11 +170,11 @@ def holding(out: Path, *, shared: bool) -> Iterator[str]:
     """A run's folder, with regular signs of life of this process; gives the run's id."""
     run = secrets.token_hex(8)
     folder = run_folder(out, run)
-    made = folder.with_name(f".gone-{run}")  # complete before others see it
+    made = folder.with_name(f".new-{run}")  # complete before others see it
     (made / WORK_FOLDER).mkdir(parents=True)
     (made / HOLDER_FILE).write_text(json.dumps(asdict(Holder.here(shared=shared))))
     (made / BEAT_FILE).touch()
-    made.rename(folder)
+    made.replace(folder)
     ended = threading.Event()
     threading.Thread(target=_beat, args=(folder / BEAT_FILE, ended), name="signs of life", daemon=True).start()
     try:
@@ -225,6 +225,9 @@ def refuse_living(out: Path, own: str, *, shared: bool, locked: bool, warn: Call
         _wait_for_sign(out, unseen)
     for folder in unseen:
         put_away(folder)
+    for pattern in (".gone-*", ".new-*")[: 1 + locked]:  # of processes that were killed meanwhile
+        for left in state_folder(out).glob(pattern):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def at_work(out: Path, holder: Holder | None) -> ConfigError:

@@ -106,7 +106,7 @@ def _check_in_hand(spec: ShardSpec, job: BuildJob, folder: Path) -> None:
 def _move_away(path: Path, folder: Path) -> None:
     """Remove a file from the dataset, unless the attempt is over: then nothing may be removed any more."""
     with suppress(FileNotFoundError):
-        path.rename(folder / path.name)
+        path.replace(folder / path.name)
 
 
 class _Unchanged(Exception):  # noqa: N818, not an error: it keeps a new file from replacing an equal one

@@ -179,7 +179,7 @@ class DaskExecutor(Executor):
         """See `Executor.choose_workers`; local workers are not asked.
 
         Raises:
-            ConfigError: if the workers do not answer.
+            ClusterError: if the workers do not answer.
         """
         if self._scheduler is None:
             return  # local workers use this installation
@@ -188,7 +188,10 @@ class DaskExecutor(Executor):
             told = within(CONNECT_TIMEOUT_S, lambda: self._client.run(sent, *arguments))
             gpus = within(CONNECT_TIMEOUT_S, lambda: self._client.run(numbering))
         except Exception as error:
-            raise ConfigError(f"The workers of {self._scheduler} do not answer ({error}): check their logs.") from error
+            raise ClusterError(
+                f"The workers of {self._scheduler} do not answer ({error}): check their logs, and run the same command "
+                "again."
+            ) from error
         chosen = choose(told)
         self._chosen = chosen if len(chosen) < len(told) else None
         self._numbers.add({address: gpus[address] for address in chosen if address in gpus}, self._watch.workers)
@@ -207,17 +210,22 @@ class DaskExecutor(Executor):
     def _connect(self, resources: ExitStack) -> Any:
         if self._scheduler is None:
             resources.enter_context(main_module_hidden())
-            with interrupts_blocked():
-                cluster = distributed.LocalCluster(
-                    n_workers=self.workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    memory_limit=0,  # windows bound the memory: Dask need not pause or kill workers
-                    dashboard_address="127.0.0.1:0",  # any free port; None would use 8787, and warn if it is in use
-                    scheduler_kwargs={"dashboard": False},
-                    silence_logs="CRITICAL",  # failures are reported as outcomes
-                    security=_own_security(),
-                )
+            try:
+                with interrupts_blocked():
+                    cluster = distributed.LocalCluster(
+                        n_workers=self.workers,
+                        threads_per_worker=1,
+                        processes=True,
+                        memory_limit=0,  # windows bound the memory: Dask need not pause or kill workers
+                        dashboard_address="127.0.0.1:0",  # any free port; None would use 8787, and warn if it is in use
+                        scheduler_kwargs={"dashboard": False},
+                        silence_logs="CRITICAL",  # failures are reported as outcomes
+                        security=_own_security(),
+                    )
+            except RuntimeError as error:  # as when the machine was suspended meanwhile
+                raise ClusterError(
+                    f"The workers on this machine did not start ({error}): run the same command again."
+                ) from error
             return distributed.Client(resources.enter_context(cluster))
         timeout, security = CONNECT_TIMEOUT_S, None
         if (files := self._certificates) is not None:

@@ -132,7 +132,7 @@ def test_workers_that_hang_or_all_die() -> None:
     with cluster(n_workers=1) as running, DaskExecutor(scheduler=running.scheduler_address) as executor:
         [pid] = executor._client.run(os.getpid).values()
         os.kill(pid, signal.SIGSTOP)
-        with pytest.raises(ConfigError, match=r"do not answer \(no answer within 3 s\): check their logs"):
+        with pytest.raises(ClusterError, match=r"do not answer \(no answer within 3 s\): check their logs"):
             executor.choose_workers(double, 1, 0, 0, choose=list)
         os.kill(pid, signal.SIGCONT)
         timer = threading.Timer(1.0, running.scale, [0])
