@@ -30,7 +30,7 @@ class DeeperForensics(DatasetAdapter):
 
     Layout: `manipulated_videos/<variant>` and `lists/splits`. The actors of `source_videos` are no reals of the same
     kind, say the authors (DeepfakeBench takes them so): they are left out.
-    Names: `<target>_<actor>.mp4`; the variant is the method.
+    Names: `<target>_<actor>.mp4`; the variant is the method. Targets are named as FaceForensics++'s subjects.
     Pairs: the originals are FaceForensics++'s reals `<target>` in c23, which are not part of the release: see
     `scan --originals`. Distorted variants differ from them everywhere, so that their masks are marked as unreliable.
     Splits: `lists/splits/{train,val,test}.txt`, names for all variants. By identity, targets and actors are assigned
@@ -62,9 +62,13 @@ class DeeperForensics(DatasetAdapter):
             )
             for match in matches
         ]
-        enter(report, self.name, drafts, quality, official=official, listing=listing)
+        enter(report, self.name, drafts, quality, official=official, listing=listing, known_from=_known_from)
         report.unknown = [path for path in report.unknown if not path.startswith("source_videos/")]
         return report
+
+
+def _known_from(subject: str) -> str:
+    return "ffpp" if subject.isdigit() else DeeperForensics.name
 
 
 def _read_splits(listing: Listing) -> dict[str, str]:
