@@ -54,8 +54,8 @@ class DF40(DatasetAdapter):
     `inversions` (MidJourney, StarGAN and others) are each a video of one frame, in which faces are detected.
     Reals: the authors' crops `original_sequences/youtube/c23/frames` and `Celeb-DF-v2/{Celeb,YouTube}-real/frames`,
     and those of the methods; reals cropped in another way would give away the label.
-    Names: `<target>_<source>` and `id<target>_id<source>_<clip>`; of two public loaders that say which is the target,
-    one says so and one the reverse. Subjects are named as FaceForensics++'s and Celeb-DF v2's, so that an overlap with
+    Names: `<target>_<source>` and `id<target>_id<source>_<clip>`, as most public loaders say; one says the reverse.
+    Subjects are named as FaceForensics++'s and Celeb-DF v2's, so that an overlap with
     these is reported. Those of other names are unknown: images of a folder stay together.
     Pairs: none of crops, each of which is aligned anew. Swaps that were downloaded as whole videos have the originals
     `<target>` and `id<target>_<clip>`, of FaceForensics++ and Celeb-DF v2: see `scan --originals`.
