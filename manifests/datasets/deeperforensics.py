@@ -3,7 +3,6 @@
 import re
 from typing import ClassVar
 
-from facemill import ManifestError
 from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.records import SPLITS
@@ -79,11 +78,6 @@ def _read_splits(listing: Listing) -> dict[str, str]:
     """
     splits: dict[str, str] = {}
     for split in SPLITS:
-        path = f"lists/splits/{split}.txt"
-        if path not in listing.present:
-            raise ManifestError(
-                f"{listing.root} lacks {path}: copy it from the dataset's download, or pass --split identity:80/10/10."
-            )
-        for line in listing.read_text(path).split():
-            splits[line.rpartition("/")[2].removesuffix(".mp4")] = split
+        for line in listing.read_split_list(f"lists/splits/{split}.txt"):
+            splits[line.strip().rpartition("/")[2].removesuffix(".mp4")] = split
     return splits
