@@ -93,13 +93,9 @@ def _split(
     Raises:
         ManifestError: the list is missing, or a line is malformed.
     """
-    if TEST_LIST not in listing.present:
-        raise ManifestError(
-            f"{listing.root} lacks {TEST_LIST}: copy it from the dataset's download, or pass --split identity:80/10/10."
-        )
     listed, contradictions = set(), 0
     present = {(draft.method, draft.name) for draft in drafts}
-    for number, line in enumerate(listing.read_text(TEST_LIST).splitlines(), start=1):
+    for number, line in enumerate(listing.read_split_list(TEST_LIST), start=1):
         if not line.strip():
             continue
         label, _, path = line.strip().partition(" ")

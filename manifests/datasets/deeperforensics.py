@@ -3,7 +3,6 @@
 import re
 from typing import ClassVar
 
-from facemill import ManifestError
 from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.records import SPLITS
@@ -30,7 +29,7 @@ class DeeperForensics(DatasetAdapter):
 
     Layout: `manipulated_videos/<variant>` and `lists/splits`. The actors of `source_videos` are no reals of the same
     kind, say the authors (DeepfakeBench takes them so): they are left out.
-    Names: `<target>_<actor>.mp4`; the variant is the method.
+    Names: `<target>_<actor>.mp4`; the variant is the method. Targets are named as FaceForensics++'s subjects.
     Pairs: the originals are FaceForensics++'s reals `<target>` in c23, which are not part of the release: see
     `scan --originals`. Distorted variants differ from them everywhere, so that their masks are marked as unreliable.
     Splits: `lists/splits/{train,val,test}.txt`, names for all variants. By identity, targets and actors are assigned
@@ -62,9 +61,13 @@ class DeeperForensics(DatasetAdapter):
             )
             for match in matches
         ]
-        enter(report, self.name, drafts, quality, official=official, listing=listing)
+        enter(report, self.name, drafts, quality, official=official, listing=listing, known_from=_known_from)
         report.unknown = [path for path in report.unknown if not path.startswith("source_videos/")]
         return report
+
+
+def _known_from(subject: str) -> str:
+    return "ffpp" if subject.isdigit() else DeeperForensics.name
 
 
 def _read_splits(listing: Listing) -> dict[str, str]:
@@ -75,11 +78,6 @@ def _read_splits(listing: Listing) -> dict[str, str]:
     """
     splits: dict[str, str] = {}
     for split in SPLITS:
-        path = f"lists/splits/{split}.txt"
-        if path not in listing.present:
-            raise ManifestError(
-                f"{listing.root} lacks {path}: copy it from the dataset's download, or pass --split identity:80/10/10."
-            )
-        for line in listing.read_text(path).split():
-            splits[line.rpartition("/")[2].removesuffix(".mp4")] = split
+        for line in listing.read_split_list(f"lists/splits/{split}.txt"):
+            splits[line.strip().rpartition("/")[2].removesuffix(".mp4")] = split
     return splits

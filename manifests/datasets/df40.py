@@ -54,8 +54,9 @@ class DF40(DatasetAdapter):
     `inversions` (MidJourney, StarGAN and others) are each a video of one frame, in which faces are detected.
     Reals: the authors' crops `original_sequences/youtube/c23/frames` and `Celeb-DF-v2/{Celeb,YouTube}-real/frames`,
     and those of the methods; reals cropped in another way would give away the label.
-    Names: `<target>_<source>` and `id<target>_id<source>_<clip>`; of two public loaders that say which is the target,
-    one says so and one the reverse. Subjects of other names are unknown: images of a folder stay together.
+    Names: `<target>_<source>` and `id<target>_id<source>_<clip>`, as most public loaders say; one says the reverse.
+    Subjects are named as FaceForensics++'s and Celeb-DF v2's, so that an overlap with
+    these is reported. Those of other names are unknown: images of a folder stay together.
     Pairs: none of crops, each of which is aligned anew. Swaps that were downloaded as whole videos have the originals
     `<target>` and `id<target>_<clip>`, of FaceForensics++ and Celeb-DF v2: see `scan --originals`.
     Splits: by folder, where only train lacks `ff`, `cdf`, `fake` and `real`; Celeb-DF is test, and val is carved from
@@ -77,7 +78,7 @@ class DF40(DatasetAdapter):
         drafts = list(_drafts(listing, report))
         if official:
             drafts = _follow_lists(drafts, listing, report)
-        enter(report, self.name, drafts, quality, official=official)
+        enter(report, self.name, drafts, quality, official=official, known_from=_known_from)
         return report
 
     def family(self, entry: VideoEntry) -> str | None:
@@ -143,6 +144,10 @@ def _video(draft: Draft) -> Draft:
         return draft
     target = draft.subjects[0]
     return replace(draft, original=target if celeb is None else f"{target}_{celeb[3]}")
+
+
+def _known_from(subject: str) -> str:
+    return "ffpp" if len(subject) == 3 and subject.isdigit() else "celebdf2"
 
 
 def _follow_lists(drafts: list[Draft], listing: Listing, report: ScanReport) -> list[Draft]:

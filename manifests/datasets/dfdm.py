@@ -30,6 +30,7 @@ class DFDM(DatasetAdapter):
     Layout: `DFDM_crf0`, `DFDM_crf10` and `DFDM_crf23`, each with a folder a model, whose names no source shows: they
     may be any.
     Names: `<target>_<source>_<clip>_<model>.mp4`, such as `id28_id20_0008_4dfaker.mp4`; the last part is the method.
+    Subjects are named as Celeb-DF v2's.
     Qualities: raw (crf0, without loss), c10 and c23.
     Pairs: the originals are Celeb-DF v2's `Celeb-real/<target>_<clip>.mp4`, which are not part of the release: see
     `scan --originals`.
@@ -50,7 +51,7 @@ class DFDM(DatasetAdapter):
         listing = list_videos(root)
         report = ScanReport.of(listing, self.published)
         drafts = [_draft(match) for path in listing.paths if (match := _FAKE.fullmatch(path))]
-        enter(report, self.name, drafts, quality, official=official, listing=listing)
+        enter(report, self.name, drafts, quality, official=official, listing=listing, known_from=lambda _: "celebdf2")
         return report
 
 

@@ -1,6 +1,6 @@
 """Turns an adapter's drafts of videos into manifest entries: quality, duplicates, pairs, splits."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from facemill.manifests.datasets.base import UNASSIGNED, choose_quality, make_video_id
@@ -52,6 +52,7 @@ def enter(
     *,
     official: bool,
     listing: Listing | None = None,
+    known_from: Callable[[str], str] | None = None,
 ) -> None:
     """Add drafts of the requested quality to the report; record unpaired, missing, duplicate and unsplit videos.
 
@@ -61,6 +62,8 @@ def enter(
     Args:
         listing: of the root, if drafts are of files: those that are not there are reported as missing and left out, and
             videos without a draft as unknown.
+        known_from: the dataset that a subject is known from; None if all are this dataset's own. People of another
+            one are named as there, so that an overlap with it is found.
 
     Raises:
         ManifestError: an ambiguous quality, or one that does not exist.
@@ -107,7 +110,9 @@ def enter(
                 root=report.root,
                 path=draft.path,
                 source_id=source_id,
-                subject_ids=tuple(f"{dataset}-{subject}" for subject in draft.subjects),
+                subject_ids=tuple(
+                    f"{known_from(subject) if known_from else dataset}-{subject}" for subject in draft.subjects
+                ),
                 mask_path=draft.mask_path,
                 fake_periods=draft.fake_periods,
                 attributes=draft.attributes,

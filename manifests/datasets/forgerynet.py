@@ -30,7 +30,7 @@ _METHODS = dict(
 _SOURCES = {16: "RAVDESS", 17: "CREMA-D", 18: "AVSpeech", 19: "VoxCeleb"}
 _UNLISTED = (2, 8)
 """Methods that forge all frames of a video, which video lists leave out."""
-_HIDDEN = re.compile(r"(?:.*/)?test\w*/", re.IGNORECASE)
+_HIDDEN = re.compile(r"(?:test|(?:.*/)?test\w*_release)/", re.IGNORECASE)
 _MASKS = "spatial_localize/"
 
 _Key = tuple[str, str, bool]
@@ -74,12 +74,12 @@ class ForgeryNet(DatasetAdapter):
         ]
         enter(report, self.name, drafts, quality, official=official, listing=listing)
         mixed = {files[key].string for key, real_too in partial.items() if real_too and key in files}
-        hidden = {path for path in report.unknown if _HIDDEN.match(path)}
+        hidden = {path for path in listing.paths if _HIDDEN.match(path) and (is_image(path) or is_video(path))}
         report.unknown = [path for path in report.unknown if path not in mixed | hidden]
         if mixed:
             report.notes.append(f"{len(mixed)} fake videos have segments that are real, and are left out.")
         if hidden:
-            report.notes.append(f"{len(hidden)} videos of test have no published labels, and are left out.")
+            report.notes.append(f"{len(hidden)} files of test have no published labels, and are left out.")
         return report
 
     def family(self, entry: VideoEntry) -> str | None:

@@ -3,7 +3,6 @@
 import posixpath
 import re
 
-from facemill import ManifestError
 from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.records import SPLITS
@@ -63,15 +62,9 @@ def _read_lists(listing: Listing) -> dict[str, str]:
     """The split of each video of the lists, by the end of its path."""
     splits = {}
     for split in SPLITS:
-        path = next((path for path in listing.paths if posixpath.basename(path) == f"{split}.csv"), None)
-        if path is None:
-            raise ManifestError(
-                f"{listing.root} lacks {split}.csv: copy it from the dataset's download, or pass "
-                "--split identity:80/10/10."
-            )
-        for line in listing.read_text(path).splitlines():
-            if line.strip():
-                splits[_tail(line.strip())] = split
+        name = f"{split}.csv"
+        path = next((path for path in listing.paths if posixpath.basename(path) == name), name)
+        splits.update({_tail(line.strip()): split for line in listing.read_split_list(path) if line.strip()})
     return splits
 
 

@@ -127,9 +127,18 @@ class Listing:
         for row in table:
             yield table.line_num, row
 
-    def _need(self, path: str) -> None:
+    def read_split_list(self, path: str) -> list[str]:
+        """Read the lines of a list of a split's videos.
+
+        Raises:
+            ManifestError: it is missing, or cannot be read.
+        """
+        self._need(path, ", or pass --split identity:80/10/10")
+        return self.read_text(path).splitlines()
+
+    def _need(self, path: str, instead: str = "") -> None:
         if path not in self.present:
-            raise ManifestError(f"{self.root} lacks {path}: copy it from the dataset's download.")
+            raise ManifestError(f"{self.root} lacks {path}: copy it from the dataset's download{instead}.")
 
     def _read_json(self, path: str) -> Any:
         try:

@@ -14,9 +14,6 @@ __all__ = ["pair_elsewhere"]
 def pair_elsewhere(report: ScanReport, datasets: Mapping[str, str], originals: Iterable[VideoEntry]) -> None:
     """Give fakes their originals, which join the report's entries as references.
 
-    A fake's target subject is then its original's, also where it is a source, so that both datasets know the person by
-    one name.
-
     Args:
         datasets: those that hold originals, with the quality that the fakes were made from.
         originals: videos of a manifest; others than reals of these datasets and qualities are ignored.
@@ -30,13 +27,11 @@ def pair_elsewhere(report: ScanReport, datasets: Mapping[str, str], originals: I
         if entry.label == 0 and datasets.get(entry.dataset) == entry.quality
     }
     used: dict[str, VideoEntry] = {}
-    names: dict[str, str] = {}
     entries = []
     for entry in report.entries:
         real = reals.get(report.elsewhere.get(entry.video_id, ""))
         if real is not None:
             used[real.video_id] = real
-            names.update(zip(entry.subject_ids[:1], real.subject_ids[:1], strict=False))
             entry = replace(entry, source_id=real.video_id)
         entries.append(entry)
     if report.entries and not used:
@@ -47,5 +42,4 @@ def pair_elsewhere(report: ScanReport, datasets: Mapping[str, str], originals: I
         )
     paired = {entry.path for entry in entries if entry.source_id in used}
     report.unpaired = [path for path in report.unpaired if path not in paired]
-    entries = [replace(e, subject_ids=tuple(names.get(s, s) for s in e.subject_ids)) for e in entries]
     report.entries = [*entries, *(replace(real, split=REFERENCE) for real in used.values())]

@@ -407,7 +407,7 @@ def forgerynet(root: Path) -> str:
         (folder / "image_list.txt").write_text("".join(f"{release}/{p} {labels[p]}\n" for p in paths))
         (folder / "video_list.txt").write_text("\n".join([*lines, ""]))
     touch(root / "Training/video/train_video_release", ["2/ea/00.mp4", "8/eb/00.mp4"])
-    touch(root, ["Test/video/test_video_release/0a.mp4", "stray.mp4"])
+    touch(root, ["Test/video/test_video_release/0a.mp4", "Test/image/0b.jpg", "stray.mp4"])
     return str(root)
 
 

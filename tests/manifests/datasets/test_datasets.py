@@ -47,7 +47,8 @@ def test_finds_valid_videos_that_are_there(name, root):
     assert [entry.video_id for entry in report.entries] == sorted(entry.video_id for entry in report.entries)
     for entry in report.entries:
         assert entry.video_id.startswith(plain_name(f"{entry.dataset}-{entry.method}-{entry.quality}-"))
-        assert all(subject.startswith(f"{entry.dataset}-") for subject in entry.subject_ids)
+        homes = tuple(f"{home}-" for home in (entry.dataset, *DATASETS[name].originals))
+        assert all(subject.startswith(homes) for subject in entry.subject_ids)
         archive = split_archive(entry.path)
         assert Path(locate(entry.root, entry.path if archive is None else archive[0])).exists()
         assert entry.mask_path is None or Path(locate(entry.root, entry.mask_path)).is_file()

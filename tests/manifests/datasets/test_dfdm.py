@@ -19,7 +19,7 @@ def test_method_quality_and_persons_are_told_by_folder_and_name(root):
     fakes = {entry.path: entry for entry in report.entries}
     fake = fakes["DFDM_crf0/B/id0_id1_0000_5dfl-h128.mp4"]
     assert (fake.method, fake.label, fake.quality, fake.split) == ("DFL-H128", 1, "raw", "test")
-    assert fake.subject_ids == ("dfdm-id0", "dfdm-id1")
+    assert fake.subject_ids == ("celebdf2-id0", "celebdf2-id1")
     assert {entry.method for entry in report.entries} == {"DFL-H128", "Faceswap"}
     assert len(report.unpaired) == len(report.entries) == 6
 
@@ -41,7 +41,6 @@ def test_originals_are_celebdf_s_in_every_quality(root, tmp_path, quality, as_ma
     fake = entries[f"dfdm-Faceswap-{quality}-id2_id0_0000"]
     real = entries[fake.source_id]
     assert (real.path, real.quality, real.split) == ("Celeb-real/id2_0000.mp4", "native", REFERENCE)
-    # Of both persons, as one is the target in another fake.
     assert fake.subject_ids == ("celebdf2-id2", "celebdf2-id0")
 
 

@@ -43,7 +43,7 @@ def test_fakes_with_a_real_segment_and_test_are_left_out_and_told(tmp_path):
     assert report.unknown == ["stray.mp4"]
     assert report.notes == [
         "1 fake videos have segments that are real, and are left out.",
-        "1 videos of test have no published labels, and are left out.",
+        "2 files of test have no published labels, and are left out.",
     ]
 
 

@@ -62,3 +62,4 @@ def test_lists_may_lie_beside_the_videos_and_are_needed(root, tmp_path):
     (tmp_path / "main/val.csv").unlink()
     with pytest.raises(ManifestError, match=r"lacks val\.csv: copy it"):
         scan("idforge", root)
+    assert scan("idforge", root, split="identity:40/30/30").entries
