@@ -127,6 +127,16 @@ def test_a_damaged_member_is_the_failure_of_its_video(pair: ClipGroup, tmp_path:
     assert [content is None for content in read_contents([packed.real, fake, gone])] == [False, True, True]
 
 
+def test_a_damaged_image_of_a_sequence_is_a_frame_without_image(pair: ClipGroup, tmp_path: Path) -> None:
+    frames = ClipGroup(unpack(pair.real))
+    packed = pack(frames, tmp_path / "stored.zip")
+    hurt(tmp_path / "stored.zip", Path(pair.real.root, "real-frames", "v2_0000.png").read_bytes())
+    samples, failures = build(tmp_path / "out", packed)
+    assert len(samples) == 2 * 7
+    assert [(f.video_id, f.reason, f.frames) for f in failures] == [("real", Reason.TRUNCATED, 1)]
+    assert read_contents([*packed.videos()]) == [None]
+
+
 @pytest.mark.parametrize(
     ("how", "reason", "words"),
     [
