@@ -30,7 +30,8 @@ ARCHIVES: dict[str, Writer] = {
     "plain.tar": lambda path, members: write_archive(path, members, "w"),
     "packed.tar.gz": write_archive,
 }
-ALL_KINDS = pytest.mark.parametrize("name", list(ARCHIVES))
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("deflated.zip", "plain.tar")]
+ALL_KINDS = pytest.mark.parametrize("name", ["stored.zip", "packed.tar.gz", *LONG])
 
 
 @pytest.fixture
