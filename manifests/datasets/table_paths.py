@@ -4,6 +4,7 @@ import posixpath
 from collections.abc import Iterable
 
 from facemill import ManifestError
+from facemill.manifests.archives import split_archive
 from facemill.manifests.scanning.listing import one_form
 
 __all__ = ["TablePaths"]
@@ -52,4 +53,8 @@ def _common_folder(places: list[str]) -> str:
         )
     folders = [posixpath.dirname(place.rpartition("://")[2]) for place in places]
     (protocol,) = protocols
+    # An archive's members are below its folder, like other files.
+    folders = [
+        posixpath.dirname(packed[0]) if (packed := split_archive(f"{folder}/x")) else folder for folder in folders
+    ]
     return f"{protocol}://{posixpath.commonpath(folders)}" if protocol else posixpath.commonpath(folders)

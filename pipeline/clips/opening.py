@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from facemill import VideoError
+from facemill import ManifestError, VideoError
 from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage, VideoEntry, locate
 from facemill.manifests.archives import archive_of, open_file
 from facemill.manifests.blame import reason_of_error
@@ -110,7 +110,7 @@ def _local_copy(location: str, resources: ExitStack) -> Path:
     try:
         with open_file(location) as there, path.open("wb") as local:
             shutil.copyfileobj(there, local)
-    except (OSError, ImportError, ValueError) as error:
+    except (OSError, ImportError, ValueError, ManifestError) as error:
         if packed is None:
             raise VideoError(Reason.MISSING_FILE, f"{location} cannot be fetched: {error}.") from error
         reason = reason_of_error(error) or Reason.UNREADABLE

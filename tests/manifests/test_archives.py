@@ -1,3 +1,4 @@
+import gzip
 import io
 import stat
 import tarfile
@@ -209,6 +210,22 @@ def test_a_tar_that_expands_beyond_reason_is_refused(tmp_path, monkeypatch, name
     for read in (list_archive, Archive, lambda place: list(read_archive(place))):
         with pytest.raises(ManifestError, match="expands to more than 100 times"):
             read(str(tmp_path / name))
+
+
+def test_a_bomb_is_not_unpacked_until_the_disk_is_full(tmp_path, monkeypatch):
+    """Whatever its members claim to hold."""
+    monkeypatch.setattr(archives, "FREE_BYTES", 1_000_000)
+    with gzip.open(tmp_path / "1.tar.gz", "wb") as packed:
+        packed.write(tarfile.TarInfo("a.mp4").tobuf() + bytes(30_000_000))
+    files = []
+    temporary = archives.TemporaryFile
+    monkeypatch.setattr(archives, "TemporaryFile", lambda: files.append(temporary()) or files[-1])
+    sizes = []
+    refuse = archives._refuse_bomb
+    monkeypatch.setattr(archives, "_refuse_bomb", lambda place: sizes.append(files[0].tell()) or refuse(place))
+    with pytest.raises(ManifestError, match="expands to more than 100 times"):
+        Archive(str(tmp_path / "1.tar.gz"))
+    assert sizes[0] < 10_000_000
 
 
 def test_a_damaged_member_is_its_own_fault(tmp_path):

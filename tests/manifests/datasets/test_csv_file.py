@@ -9,7 +9,7 @@ import pytest
 from facemill import ManifestError
 from facemill.manifests import locate, scan
 from facemill.manifests.datasets.csv_file import CsvFile
-from tests.manifests.dataset_trees import touch
+from tests.manifests.dataset_trees import touch, write_zip
 
 
 @pytest.fixture
@@ -303,3 +303,45 @@ def test_forged_periods(table):
 def test_odd_periods_are_refused(table, text):
     with pytest.raises(ManifestError, match=f"Row 1 has the fake_periods '{text}': write start and end in seconds"):
         scan("csv", table(f"path,label,fake_periods\na.mp4,1,{text}\n", "a.mp4"), split="all-test")
+
+
+def test_a_column_tells_what_images_show(table):
+    text = "path,label,content\nclips/a,0,\nclips/b,1,crops\nclips/c,1,frames\none.png,0,\ntwo.png,1,crops\nv.mp4,1,\n"
+    files = "clips/a/1.png", "clips/b/1.png", "clips/c/1.png", "one.png", "two.png", "v.mp4"
+    report = scan("csv", table(text, *files), split="all-test")
+    assert {path: entry.content for path, entry in by_path(report).items()} == {
+        "clips/a": "frames",
+        "clips/b": "crops",
+        "clips/c": "frames",
+        "one.png": None,
+        "two.png": "crops",
+        "v.mp4": None,
+    }
+    assert all(entry.attributes == () for entry in report.entries)
+
+
+@pytest.mark.parametrize(("path", "content"), [("a.mp4", "crops"), ("a.png", "faces")])
+def test_content_is_frames_or_crops_of_images(table, path, content):
+    with pytest.raises(ManifestError, match=f"Row 1 has the content '{content}': write frames or crops, of images"):
+        scan("csv", table(f"path,label,content\n{path},1,{content}\n", path), split="all-test")
+
+
+def test_paths_lead_into_archives(table, tmp_path):
+    write_zip(tmp_path / "data/part.zip", dict.fromkeys(("x/r.mp4", "x/f.mp4", "x/seq/1.png", "y/stray.mp4"), b""))
+    rows = "data/part.zip/x/r.mp4,0,\ndata/part.zip/x/f.mp4,1,r\ndata/part.zip/x/seq,0,\ndata/part.zip/x/gone.mp4,0,\n"
+    report = scan("csv", table(f"path,label,source\n{rows}data/nopart.zip/a.mp4,0,\n"), split="all-test")
+    entries = by_path(report)
+    assert sorted(entries) == [f"data/part.zip/x/{name}" for name in ("f.mp4", "r.mp4", "seq")]
+    assert entries["data/part.zip/x/f.mp4"].source_id == entries["data/part.zip/x/r.mp4"].video_id
+    assert report.missing == ["data/nopart.zip/a.mp4", "data/part.zip/x/gone.mp4"]
+    assert report.unreadable == ["data/nopart.zip"]
+
+
+def test_the_common_folder_of_absolute_paths_is_no_archive(table, tmp_path):
+    write_zip(tmp_path / "data/part.zip", {"x/r.mp4": b"", "x/f.mp4": b""})
+    rows = "".join(f"{tmp_path}/data/part.zip/x/{name}.mp4,{label}\n" for label, name in enumerate("rf"))
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/t.csv").write_text(f"path,label\n{rows}")
+    report = scan("csv", str(tmp_path / "tables/t.csv"), split="all-test")
+    assert sorted(by_path(report)) == ["part.zip/x/f.mp4", "part.zip/x/r.mp4"]
+    assert {entry.root for entry in report.entries} == {str(tmp_path / "data")}

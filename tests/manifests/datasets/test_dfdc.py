@@ -1,4 +1,7 @@
+import shutil
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -7,7 +10,7 @@ from facemill.manifests import scan
 from facemill.manifests.datasets.dfdc import DFDC
 from facemill.manifests.datasets.drafts import Draft, enter
 from facemill.manifests.scanning.scan_report import ScanReport
-from tests.manifests.dataset_trees import dfdc, dfdc_part, touch, write_json
+from tests.manifests.dataset_trees import dfdc, dfdc_part, touch, write_json, write_zip
 
 
 def by_path(report):
@@ -162,3 +165,41 @@ def test_ten_thousand_videos_take_a_moment(tmp_path):
     started = time.process_time()
     assert len(scan("dfdc", str(tmp_path)).entries) == 40 * 84 * 3
     assert time.process_time() - started < 5  # about 0.3 s on a quiet core
+
+
+def test_zipped_parts_are_the_parts(tmp_path):
+    """As they are downloaded: `dfdc_train_part_00.zip`, with the part's folder inside; some unpacked already."""
+    root = Path(dfdc(tmp_path / "data"))
+    unpacked = scan("dfdc", str(root))
+    for part in (0, 35):
+        folder = root / f"dfdc_train_part_{part}"
+        members = {f"{folder.name}/{path.name}": path.read_bytes() for path in sorted(folder.iterdir())}
+        write_zip(root / f"dfdc_train_part_{part:02d}.zip", members)
+        shutil.rmtree(folder)
+    packed = scan("dfdc", str(root))
+    inside = {entry.path.partition(".zip/")[2] or entry.path for entry in packed.entries}
+    assert inside == {entry.path for entry in unpacked.entries}
+    assert [replace(entry, path="") for entry in packed.entries] == [
+        replace(entry, path="") for entry in unpacked.entries
+    ]
+    assert (packed.unknown, packed.missing) == (unpacked.unknown, unpacked.missing)
+
+
+def test_a_part_that_is_there_twice_is_told_and_the_unpacked_one_kept(tmp_path):
+    dfdc_part(tmp_path, 0, ["aaaaaaaaaa"])
+    folder = tmp_path / "dfdc_train_part_0"
+    write_zip(
+        tmp_path / "dfdc_train_part_00.zip", {f"{folder.name}/{p.name}": p.read_bytes() for p in folder.iterdir()}
+    )
+    report = scan("dfdc", str(tmp_path))
+    assert len(report.entries) == len(report.duplicate) == 3
+    assert not any(".zip" in entry.path for entry in report.entries)
+
+
+def test_a_damaged_part_is_told_and_the_others_are_listed(tmp_path):
+    dfdc_part(tmp_path, 0, ["aaaaaaaaaa"])
+    (tmp_path / "dfdc_train_part_01.zip").write_bytes(b"PK")
+    report = scan("dfdc", str(tmp_path))
+    assert report.unreadable == ["dfdc_train_part_01.zip"]
+    assert "unreadable: 1 (dfdc_train_part_01.zip)" in report.lines()
+    assert len(report.entries) == 3

@@ -10,6 +10,7 @@ from tests.manifests.dataset_trees import (
     FFPP_PAIRS,
     MASKED,
     dfd_videos,
+    ffpp,
     ffpp_videos,
     touch,
     write_splits,
@@ -190,3 +191,26 @@ def test_an_empty_root_is_refused(tmp_path):
     touch(tmp_path, ["holiday.mp4"])
     with pytest.raises(ManifestError, match=r"There are no ffpp videos below .*1 unknown"):
         scan("ffpp", str(tmp_path), split="all-test")
+
+
+def test_frames_as_the_authors_script_extracts_them_are_found(tmp_path):
+    """In `images` in place of `videos`, of masks too; where there are both, the videos are used and that is told."""
+    ffpp(tmp_path)
+    videos = scan("ffpp", str(tmp_path))
+    for folder in [*tmp_path.rglob("videos")]:
+        for video in folder.iterdir():
+            touch(folder.parent / "images" / video.stem, ["0000.png", "0001.png"])
+    both = scan("ffpp", str(tmp_path))
+    assert both.entries == videos.entries
+    assert len(both.duplicate) == len(videos.entries)
+    for folder in [*tmp_path.rglob("videos")]:
+        shutil.rmtree(folder)
+    frames = scan("ffpp", str(tmp_path))
+    assert [entry.video_id for entry in frames.entries] == [entry.video_id for entry in videos.entries]
+    for entry, video in zip(frames.entries, videos.entries, strict=True):
+        assert f"{entry.path}.mp4" == video.path.replace("videos", "images")
+        assert (entry.source_id, entry.split, entry.content) == (video.source_id, video.split, "frames")
+        assert (entry.mask_path and f"{entry.mask_path}.mp4") == (
+            video.mask_path and video.mask_path.replace("videos", "images")
+        )
+    assert (frames.missing, frames.unknown) == (videos.missing, videos.unknown)

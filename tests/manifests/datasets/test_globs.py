@@ -4,7 +4,7 @@ import pytest
 
 from facemill import ConfigError, ManifestError
 from facemill.manifests import from_globs
-from tests.manifests.dataset_trees import touch
+from tests.manifests.dataset_trees import touch, write_zip
 
 
 @pytest.fixture
@@ -106,3 +106,48 @@ def test_a_pattern_in_another_unicode_form_matches(tmp_path):
     assert (
         len(from_globs(str(tmp_path), unicodedata.normalize("NFC", "réal/*"), "fake/*", split="all-test").entries) == 2
     )
+
+
+def test_folders_of_images_that_a_pattern_matches_are_sequences(tmp_path):
+    frames = [f"{kind}/{clip}/{n:03d}.png" for kind in ("real", "fake") for clip in ("a", "b.v2") for n in range(3)]
+    touch(tmp_path, [*frames, "real/c.mp4", "notes/readme.txt"])
+    write_zip(tmp_path / "more.zip", {"real/d/1.jpg": b"", "real/d/2.jpg": b""})
+    report = from_globs(str(tmp_path), "**/real/*", "fake/*", split="all-test")
+    assert [(entry.path, entry.content) for entry in sorted(report.entries, key=lambda entry: entry.path)] == [
+        ("fake/a", "frames"),
+        ("fake/b.v2", "frames"),
+        ("more.zip/real/d", "frames"),
+        ("real/a", "frames"),
+        ("real/b.v2", "frames"),
+        ("real/c.mp4", None),
+    ]
+    [note] = [note for note in report.notes if "full frames" in note]
+    assert note.startswith("5 folders of images are taken as full frames of videos; if they are face crops already, ")
+
+
+def test_images_that_a_pattern_matches_are_none_of_a_sequence(tmp_path):
+    touch(tmp_path, ["real/a/1.png", "real/a/2.png", "fake/1.png"])
+    report = from_globs(str(tmp_path), "real/**", "fake/*", split="all-test", images="crops")
+    assert [(entry.path, entry.content) for entry in report.entries] == [
+        ("fake/1.png", "crops"),
+        ("real/a/1.png", "crops"),
+        ("real/a/2.png", "crops"),
+    ]
+
+
+def test_photos_of_a_folder_go_into_all_splits_and_other_files_are_told(tmp_path):
+    images = [f"{kind}/{n:03d}.jpg" for kind in ("real", "fake/gan") for n in range(40)]
+    touch(tmp_path, [*images, "real/Thumbs.db", "fake/._1.jpg"])
+    report = from_globs(str(tmp_path), "real/**", "fake/**", split="identity:50/25/25", photos=True)
+    assert sorted(entry.path for entry in report.entries) == sorted(images)
+    assert report.unknown == ["fake/._1.jpg", "real/Thumbs.db"]
+    counts = {(label, split): 0 for label in (0, 1) for split in ("train", "val", "test")}
+    for entry in report.entries:
+        counts[entry.label, entry.split] += 1
+    assert sorted(counts.values()) == [10, 10, 10, 10, 20, 20]
+
+
+def test_what_images_show_is_one_of_two(tmp_path):
+    touch(tmp_path, ["real/a.png", "fake/a.png"])
+    with pytest.raises(ConfigError, match="--images faces is unknown: pass frames or crops"):
+        from_globs(str(tmp_path), "real/*", "fake/*", split="all-test", images="faces")

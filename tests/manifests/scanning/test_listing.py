@@ -6,8 +6,8 @@ import fsspec
 import pytest
 
 from facemill import ManifestError
-from facemill.manifests.scanning.listing import list_files, list_folders_of, locate
-from tests.manifests.dataset_trees import touch
+from facemill.manifests.scanning.listing import list_files, list_folders_of, list_videos, locate
+from tests.manifests.dataset_trees import touch, write_zip
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,14 @@ def test_a_name_is_found_in_its_other_unicode_form(tmp_path):
     listing = list_folders_of(str(tmp_path), ["ä/é.mp4"])
     assert listing.find(unicodedata.normalize("NFC", "ä/é.mp4")) == unicodedata.normalize("NFD", "ä/é.mp4")
     assert listing.find("ä/e.mp4") is None
+
+
+def test_a_folder_of_images_stands_for_a_video_unless_there_is_one(tmp_path):
+    touch(tmp_path, ["a/1.png", "a/2.png", "b/1.png", "b.mp4", "c/d/1.jpg", "c/list.txt", "0.png"])
+    write_zip(tmp_path / "part.zip", {"e/1.png": b"", "e/meta.json": b"{}"})
+    listing = list_videos(str(tmp_path))
+    assert listing.frames == {"a.mp4": "a", "c/d.mp4": "c/d", "part.zip/e.mp4": "part.zip/e"}
+    assert listing.paths == ("a.mp4", "b.mp4", "c/d.mp4", "c/list.txt", "part.zip/e.mp4", "part.zip/e/meta.json")
+    assert listing.read_text("part.zip/e/meta.json") == "{}"
+    with pytest.raises(ManifestError, match="cannot be read"):
+        listing.read_text("part.zip/e/gone.json")

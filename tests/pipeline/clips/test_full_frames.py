@@ -87,8 +87,9 @@ def test_crops_and_masks_of_frames_are_those_of_the_video(pair: ClipGroup, tmp_p
 
 def test_a_lone_video_gives_the_same_as_frames(pair: ClipGroup, tmp_path: Path) -> None:
     samples, *_ = build(tmp_path / "video", ClipGroup(pair.real), "track.keep=all")
-    found, *_ = build(tmp_path / "frames", ClipGroup(unpack(pair.real)), "track.keep=all")
+    found, _, facts = build(tmp_path / "frames", ClipGroup(unpack(pair.real)), "track.keep=all")
     assert len(found) == 24
+    assert facts["real"].cuts == (18,)  # between two samples
     assert list(map(seen, found)) == list(map(seen, samples))
 
 

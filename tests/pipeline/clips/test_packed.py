@@ -30,7 +30,8 @@ ARCHIVES: dict[str, Writer] = {
     "plain.tar": lambda path, members: write_archive(path, members, "w"),
     "packed.tar.gz": write_archive,
 }
-ALL_KINDS = pytest.mark.parametrize("name", list(ARCHIVES))
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("deflated.zip", "plain.tar")]
+ALL_KINDS = pytest.mark.parametrize("name", ["stored.zip", "packed.tar.gz", *LONG])
 
 
 @pytest.fixture
@@ -125,6 +126,16 @@ def test_a_damaged_member_is_the_failure_of_its_video(pair: ClipGroup, tmp_path:
     ]
     assert "download its archive again" in failures[0].message
     assert [content is None for content in read_contents([packed.real, fake, gone])] == [False, True, True]
+
+
+def test_a_damaged_image_of_a_sequence_is_a_frame_without_image(pair: ClipGroup, tmp_path: Path) -> None:
+    frames = ClipGroup(unpack(pair.real))
+    packed = pack(frames, tmp_path / "stored.zip")
+    hurt(tmp_path / "stored.zip", Path(pair.real.root, "real-frames", "v2_0000.png").read_bytes())
+    samples, failures = build(tmp_path / "out", packed)
+    assert len(samples) == 2 * 7
+    assert [(f.video_id, f.reason, f.frames) for f in failures] == [("real", Reason.TRUNCATED, 1)]
+    assert read_contents([*packed.videos()]) == [None]
 
 
 @pytest.mark.parametrize(
