@@ -35,6 +35,8 @@ class FakeAVCeleb(DatasetAdapter):
 
     name = "fakeavceleb"
     link = "https://github.com/DASH-Lab/FakeAVCeleb"
+    terms = "FakeAVCeleb request form"
+    methods = "faceswap, fsgan and wav2lip, some with voices by SV2TTS"
     linked = True
     published: ClassVar = {("fakeavceleb", "real", "test"): 1000, ("fakeavceleb", ALL_FAKES, "test"): 20_566}
 

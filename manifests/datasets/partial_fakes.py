@@ -31,6 +31,8 @@ class LAVDF(DatasetAdapter):
 
     name = "lavdf"
     link = "https://github.com/ControlNet/LAV-DF"
+    terms = "its terms and conditions and those of VoxCeleb2, non-commercial research and education"
+    methods = "one, which replaces words in picture, sound or both"
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`.
@@ -85,6 +87,8 @@ class AVDeepfake1M(DatasetAdapter):
 
     name = "avdeepfake1m"
     link = "https://github.com/ControlNet/AV-Deepfake1M"
+    terms = "EULA, signed; the repository is under CC BY-NC 4.0"
+    methods = "one, which replaces words in picture, sound or both"
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`.

@@ -26,6 +26,7 @@ class UADFV(DatasetAdapter):
 
     name = "uadfv"
     link = "https://arxiv.org/abs/1811.00661"
+    methods = "FakeApp, a swap"
     published: ClassVar = {("uadfv", "real", "test"): 49, ("uadfv", _METHOD, "test"): 49}
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
