@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import facemill
 from facemill.detectors import forgery
 from facemill.manifests import Reason, schemas
+from facemill.manifests.datasets import DatasetAdapter
 from facemill.manifests.shards.croissant import DESCRIPTIONS
 from facemill.pipeline.commands.cli import app
 from facemill.pipeline.commands.shared import Exit
@@ -60,8 +61,8 @@ def copies() -> None:
 
 
 def datasets() -> None:
-    """Layout, names, pairs, splits and published counts of each dataset, from its adapter."""
-    sections = []
+    """A table of all datasets, and layout, names, pairs, splits and published counts of each, from its adapter."""
+    sections = [table(DATASET_HEAD, map(dataset_row, DATASETS.values()))]
     for name, adapter in DATASETS.items():
         about = re.sub(r"^(\w+): ", r"- **\1**: ", adapter.description, flags=re.MULTILINE)
         link = f"Request the files from the authors: <{adapter.link}>" if adapter.link else ""
@@ -69,9 +70,23 @@ def datasets() -> None:
     write(
         "datasets",
         "# Datasets",
-        "The output of `facemill datasets NAME` for every dataset that `facemill scan` supports.",
+        "What the authors' pages say of every dataset that `facemill scan` supports, and below, the output of "
+        "`facemill datasets NAME`. Sizes are of the download.",
         *sections,
     )
+
+
+DATASET_HEAD = (
+    *("dataset", "terms", "size", "videos", "methods", "paired with", "authors' masks", "official split", "command"),
+)
+
+
+def dataset_row(adapter: DatasetAdapter) -> tuple[str, ...]:
+    """What the authors' pages say of a dataset, and how it is listed; what they do not say is `unknown`."""
+    topics = (adapter.topic(name) or "none" for name in ("Pairs", "Masks", "Splits"))
+    name = f"[{adapter.name}]({adapter.link})" if adapter.link else adapter.name
+    stated = (adapter.terms, adapter.size, adapter.topic("Published"), adapter.methods)
+    return (name, *(one or "unknown" for one in stated), *topics, code(adapter.command))
 
 
 def detectors() -> None:

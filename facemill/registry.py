@@ -294,7 +294,12 @@ FILTERS: "Registry[type[Filter]]" = Registry(
     {"blurred": "pipeline.extract.filters:Blurred", "too_small": "pipeline.extract.filters:TooSmall"},
 )
 ANNOTATORS: "Registry[type[Annotator]]" = Registry(
-    "annotator", "facemill.annotators", {"quality": "pipeline.extract.annotators.quality:Quality"}
+    "annotator",
+    "facemill.annotators",
+    {
+        "landmarks68": "pipeline.extract.annotators.landmarks68:Landmarks68",
+        "quality": "pipeline.extract.annotators.quality:Quality",
+    },
 )
 EXECUTORS: "Registry[type[Executor]]" = Registry(
     "executor",

@@ -30,6 +30,14 @@ class DatasetAdapter(ABC):
     name: ClassVar[str]
     link: ClassVar[str | None] = None
     """The authors' page for requesting the dataset."""
+    terms: ClassVar[str | None] = None
+    """Licence or agreement that the authors name, and how one gets the files; None if unknown."""
+    size: ClassVar[str | None] = None
+    """Size of the files by the authors' pages; None if unknown."""
+    methods: ClassVar[str | None] = None
+    """What the fakes are made with; None if unknown."""
+    options: ClassVar[str] = ""
+    """What `facemill scan` needs for it, beside name and folder."""
     published: ClassVar[Mapping[Count, int]] = {}
     """The authors' counts by dataset, method and split; see `ALL_SPLITS` and `ALL_FAKES` for totals."""
     lacks_val: ClassVar[bool] = False
@@ -68,6 +76,19 @@ class DatasetAdapter(ABC):
     def description(self) -> str:
         """Layout, names, pairs, splits and published counts: the class docstring."""
         return (inspect.getdoc(type(self)) or self.name).partition("\n\nAttributes:")[0]
+
+    @property
+    def command(self) -> str:
+        """The command that lists the dataset, with ROOT for its folder, ORIGINALS for its fakes' originals."""
+        more = [self.options] if self.options else []
+        if self.originals:
+            more.append("--originals ORIGINALS")
+        return " ".join(["facemill scan", self.name, "ROOT", *more, "--out videos.parquet"])
+
+    def topic(self, name: str) -> str | None:
+        """First sentence of a topic of the description, such as `Pairs`; None if it has none."""
+        found = re.search(rf"^{name}: (.+?)(?=^\w+: |^$|\Z)", self.description, re.MULTILINE | re.DOTALL)
+        return found and re.split(r"\.(?=\s|$)", " ".join(found[1].split()))[0]
 
 
 def make_video_id(dataset: str, method: str, quality: str, path: str, stem: str | None = None) -> str:

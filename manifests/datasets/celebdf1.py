@@ -18,6 +18,8 @@ class CelebDF1(CelebDF2):
 
     name = "celebdf1"
     link = "https://github.com/yuezunli/celeb-deepfakeforensics"
+    terms = "Terms to Use Celeb-DF; on request by form"
+    methods = "Celeb-synthesis, a swap"
     published: ClassVar = {
         ("celebdf1", "real", "train"): 370,
         ("celebdf1", "real", "test"): 38,

@@ -36,6 +36,8 @@ class CelebDF2(DatasetAdapter):
 
     name = "celebdf2"
     link = "https://github.com/yuezunli/celeb-deepfakeforensics"
+    terms = "Terms to Use Celeb-DF; on request by form"
+    methods = "Celeb-synthesis, a swap"
     lacks_val = True
     linked = True
     published: ClassVar = {

@@ -33,6 +33,8 @@ class CelebDFpp(CelebDF2):
 
     name = "celebdfpp"
     link = "https://github.com/OUC-VAS/Celeb-DF-PP"
+    terms = "Terms to Use Celeb-DF++; on request by form"
+    methods = "22: 8 swaps, 7 reenactments, 7 talking faces"
     published: ClassVar = {("celebdfpp", "real", "train"): 712, ("celebdfpp", "real", "test"): 178}
 
     @staticmethod

@@ -39,6 +39,9 @@ class DeeperForensics(DatasetAdapter):
 
     name = "deeperforensics"
     link = "https://github.com/EndlessSora/DeeperForensics-1.0"
+    terms = "its Terms of Use, non-commercial research; on request by form"
+    size = "fakes 119 GB, sources 164 GB"
+    methods = "DF-VAE, a swap: 2 undistorted and 9 distorted variants"
     linked = True
     originals: ClassVar = {"ffpp": "c23"}
     published: ClassVar = {("deeperforensics", method, ALL_SPLITS): 1000 for method in _METHODS}

@@ -43,6 +43,9 @@ class DFDC(DatasetAdapter):
     parts: Mapping[str, range] = field(default_factory=_usual_parts)
     name = "dfdc"
     link = "https://ai.meta.com/datasets/dfdc"
+    terms = "Meta's licence agreement, accepted on its page"
+    size = "training parts 470 GB"
+    methods = "several, which the release does not name"
     published: ClassVar = {
         ("dfdc", "real", ALL_SPLITS): 19154,
         ("dfdc", "fake", ALL_SPLITS): 100_000,

@@ -33,6 +33,8 @@ class DFDCPreview(DatasetAdapter):
 
     name = "dfdcp"
     link = "https://ai.meta.com/datasets/dfdc"
+    terms = "Meta's licence agreement, accepted on its page"
+    methods = "two swaps, A and B, which the release does not name"
     lacks_val = True
     linked = True
     published: ClassVar = {("dfdcp", "real", ALL_SPLITS): 1131, ("dfdcp", ALL_FAKES, ALL_SPLITS): 4119}

@@ -92,7 +92,10 @@ def enter(
         unique = {video_id: draft for video_id, draft in unique.items() if draft.split != UNASSIGNED}
     reals = {draft.name: video_id for video_id, draft in unique.items() if draft.method == "real"}
     missing = set(report.missing)
-    for video_id, draft in sorted(unique.items()):
+    named: dict[tuple[str, ...], tuple[str, ...]] = {}
+    drafts.clear()
+    for video_id in sorted(unique):
+        draft = unique.pop(video_id)  # of a million videos, either the draft or the entry is in memory
         source_id = None if draft.original is None else reals.get(draft.original)
         if draft.original is not None and source_id is None:
             report.unpaired.append(draft.path)
@@ -110,8 +113,9 @@ def enter(
                 root=report.root,
                 path=draft.path,
                 source_id=source_id,
-                subject_ids=tuple(
-                    f"{known_from(subject) if known_from else dataset}-{subject}" for subject in draft.subjects
+                subject_ids=named.setdefault(
+                    draft.subjects,
+                    tuple(f"{known_from(subject) if known_from else dataset}-{subject}" for subject in draft.subjects),
                 ),
                 mask_path=draft.mask_path,
                 fake_periods=draft.fake_periods,

@@ -33,6 +33,8 @@ class FakeAVCeleb(DatasetAdapter):
 
     name = "fakeavceleb"
     link = "https://github.com/DASH-Lab/FakeAVCeleb"
+    terms = "FakeAVCeleb request form"
+    methods = "faceswap, fsgan and wav2lip, some with voices by SV2TTS"
     all_test = True
     linked = True
     published: ClassVar = {("fakeavceleb", "real", "test"): 1000, ("fakeavceleb", ALL_FAKES, "test"): 20_566}

@@ -30,6 +30,8 @@ class FFIW(DatasetAdapter):
 
     name = "ffiw"
     link = "https://github.com/tfzhou/FFIW"
+    terms = "Terms to Use form; on request"
+    methods = "swaps of some of several people"
     published: ClassVar = {("ffiw", _METHOD, ALL_SPLITS): 10_000}
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:

@@ -48,6 +48,10 @@ class FaceForensics(DatasetAdapter):
 
     name = "ffpp"
     link = "https://github.com/ondyari/FaceForensics"
+    terms = "FaceForensics Terms of Use; a script, on request by form"
+    size = "videos of all methods: raw 500 GB, c23 10 GB, c40 2 GB"
+    methods = "Deepfakes, Face2Face, FaceSwap, NeuralTextures, FaceShifter"
+    options = "--quality c23"
     published: ClassVar = {
         ("ffpp", method, split): count
         for method in ("real", *_METHODS)

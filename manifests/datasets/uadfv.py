@@ -26,6 +26,7 @@ class UADFV(DatasetAdapter):
 
     name = "uadfv"
     link = "https://arxiv.org/abs/1811.00661"
+    methods = "FakeApp, a swap"
     all_test = True
     published: ClassVar = {("uadfv", "real", "test"): 49, ("uadfv", _METHOD, "test"): 49}
 

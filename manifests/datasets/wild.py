@@ -31,6 +31,8 @@ class WildDeepfake(DatasetAdapter):
 
     name = "wild"
     link = "https://github.com/OpenTAI/wild-deepfake"
+    terms = "agreement for research, signed; on request by form"
+    methods = "whatever made the fakes found on the internet"
     lacks_val = True
     published: ClassVar = {("wild", "real", ALL_SPLITS): 3805, ("wild", "fake", ALL_SPLITS): 3509}
 

@@ -37,7 +37,9 @@ VERSIONED = (
     "torchvision",
 )
 """Packages, besides PyAV, whose version may affect pixels or files."""
-NOT_IN_FACES = ("face-recognition-models", "pyarrow", "python")
+OPTIONAL = ("dlib-bin",)
+"""The same, of extras: where they are installed."""
+NOT_IN_FACES = ("dlib-bin", "face-recognition-models", "pyarrow", "python")
 """Versions on which detections do not depend."""
 MOST_TOLD = 3
 """Most differences of one kind that are listed."""
@@ -147,6 +149,7 @@ def versions() -> dict[str, str]:
         found = {name: metadata.version(name) for name in VERSIONED}
     except metadata.PackageNotFoundError as error:
         raise ConfigError(f"The package {error.name} is missing: install facemill's dependencies again.") from error
+    found |= {one.name: one.version for name in OPTIONAL for one in metadata.distributions(name=name)}
     libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
     found |= {"av": av.__version__, "libavcodec": libavcodec}
     return found | {"python": ".".join(platform.python_version_tuple()[:2])}

@@ -20,7 +20,8 @@ def datasets(
 
     if as_json:
         found = [DATASETS[known] for known in (DATASETS if name is None else [name])]
-        echo_json([{"name": each.name, "summary": each.summary, "link": each.link} for each in found])
+        keys = ("name", "summary", "link", "terms", "size", "methods", "command")
+        echo_json([{key: getattr(each, key) for key in keys} for each in found])
         return
     if name is None:
         width = max(map(len, DATASETS))
@@ -28,9 +29,10 @@ def datasets(
             typer.echo(f"{known:<{width}} {adapter.summary}")
         return
     adapter = DATASETS[name]
-    typer.echo(adapter.description)
+    typer.echo(f"{adapter.description}\n\nCommand: {adapter.command}")
     if adapter.link is not None:
-        typer.echo(f"\nAsk its authors for the files: {adapter.link}")
+        typer.echo(f"Terms: {adapter.terms or 'unknown'}.\nSize: {adapter.size or 'unknown'}.")
+        typer.echo(f"Ask its authors for the files: {adapter.link}")
 
 
 def recipes(

@@ -55,13 +55,15 @@ def evaluate(
     """Score a split with a trained detector: metrics per frame and per video, per method and dataset, and plots.
 
     RUN may be a folder of several seeds, whose mean and spread are given. Intervals are of 95 %, by resampling of clip
-    groups. Methods and datasets that the detector was trained on, and those that it was not, have separate tables.
+    groups. Methods and datasets that the detector was trained on, and those that it was not, have separate tables. Of
+    videos that are forged only at times, AP and AR of the segments that the frames' scores propose are given too.
     """
     from rich.console import Console
 
     from facemill.pipeline.evaluate import evaluate as run_evaluation
     from facemill.pipeline.evaluate import metrics_table, robustness_table, titled
     from facemill.pipeline.evaluate.localisation import localisation_tables
+    from facemill.pipeline.evaluate.segments import segments_table
 
     interrupts.advice = "Interrupted: nothing was written, run the same command again."
     free_folder(out, overwrite=overwrite, is_own=_is_evaluation)
@@ -92,6 +94,8 @@ def evaluate(
             console.print(robustness_table(part))
     for found in result.metrics["localisation"]:
         console.print(*localisation_tables(found["rows"]))
+    if result.metrics["segments"]:
+        console.print(segments_table(result.metrics["segments"]))
     echo(f"scores, metrics and plots -> {out}")
 
 

@@ -1,4 +1,4 @@
-"""Soft masks of the shapes in which forgeries replace parts of a face, placed by five landmarks."""
+"""Soft masks of the shapes in which forgeries replace parts of a face, placed by five landmarks or by 68."""
 
 from functools import lru_cache
 
@@ -26,6 +26,17 @@ _SHAPES = (
 """Right halves of convex outlines, which are symmetric."""
 _SHARES = (0.3, 0.25, 0.15, 0.1, 0.1, 0.1)
 """How often each is drawn: most of the papers' hulls are of whole faces."""
+_INNER, _BROWS = [*range(17, 68)], [*range(17, 27)]
+_PARTS = (
+    [*range(68)],
+    [*range(68)],  # and the brows' points raised to the forehead
+    _INNER,
+    [*range(1, 16), *range(28, 36), *range(48, 68)],
+    [*_BROWS, *range(27, 30), *range(36, 48), 0, 16],
+    [*range(31, 36), *range(48, 68)],
+)
+"""The points of iBUG's 68 whose convex hulls are the same shapes."""
+_FOREHEAD = 0.3  # how far brows are raised, in heights of the face from its chin to the brows
 _CENTRE, _REACH = (0.0, 0.8), 3.5  # of the square that templates show
 _TEMPLATE_SIDE = 224
 _SIDE = 128
@@ -33,7 +44,9 @@ _SIDE = 128
 _RADIUS = 12  # of the blurs, pixels of `_SIDE`
 
 
-def place_masks(landmarks: Tensor, moves: Tensor, side: int, rng: np.random.Generator) -> Tensor:
+def place_masks(
+    landmarks: Tensor, moves: Tensor, side: int, rng: np.random.Generator, dense: Tensor | None = None
+) -> Tensor:
     """Make a soft mask of a random shape on each face, float [N, 1, side, side] in 0..1.
 
     A convex outline is fitted to the landmarks, moved, scaled, deformed elastically, and smoothed by two Gaussian
@@ -43,6 +56,7 @@ def place_masks(landmarks: Tensor, moves: Tensor, side: int, rng: np.random.Gene
     Args:
         landmarks: [N, 5, 2], pixels of the crops.
         moves: [N, 2, 3], maps a crop's points to those whose mask they get.
+        dense: [N, 68, 2], in iBUG's order: outlines are then the hulls of these points (Li et al., 2020), or of parts.
     """
     count, device = len(landmarks), landmarks.device
 
@@ -62,7 +76,9 @@ def place_masks(landmarks: Tensor, moves: Tensor, side: int, rng: np.random.Gene
     inverse = torch.stack([d, -b, -c, a], -1).view(-1, 2, 2) / (a * d - b * c)[:, None, None]
     scaled = points @ inverse - torch.stack([places.new_full((), value) for value in _CENTRE])
     grid = (scaled * drawn(0.9, 1.15, 1, 2) / _REACH).view(count, _SIDE, _SIDE, 2)
-    shapes = torch.from_numpy(_templates()[rng.choice(len(_SHAPES), count, p=_SHARES)]).to(device, non_blocking=True)
+    chosen = rng.choice(len(_SHAPES), count, p=_SHARES)
+    templates = _templates()[chosen] if dense is None else _hulls(dense, onto, chosen)
+    shapes = torch.from_numpy(templates).to(device, non_blocking=True)
     masks = F.grid_sample(shapes[:, None].float() / 255, grid.nan_to_num(9), align_corners=False)
     masks = (_largest_1(_blur(masks, drawn(0.7, 2.5))) > 0.999).float()
     masks = _largest_1(_blur(masks, drawn(0.7, 4)))
@@ -104,6 +120,23 @@ def _templates() -> NDArray[np.uint8]:
         hull = cv2.convexHull(np.rint(pixels).astype(np.int32))
         drawn.append(cv2.fillConvexPoly(np.zeros((_TEMPLATE_SIDE, _TEMPLATE_SIDE), np.uint8), hull, 255))
     return np.stack(drawn)
+
+
+def _hulls(dense: Tensor, onto: Tensor, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Filled hulls of each face's own points, as templates: moved to where `onto` [N, 3, 2] moves templates from."""
+    points, fits = dense.double().cpu().numpy(), onto.double().cpu().numpy()
+    drawn = np.zeros((len(points), _TEMPLATE_SIDE, _TEMPLATE_SIDE), np.uint8)
+    for image, face, fit, shape in zip(drawn, points, fits, chosen, strict=True):
+        outline = face[_PARTS[shape]]
+        if shape == 1:
+            outline = np.concatenate([outline, face[_BROWS] + _FOREHEAD * (face[_BROWS].mean(0) - face[8])])
+        try:
+            outline = np.linalg.solve(fit[:2].T, (outline - fit[2]).T).T
+        except np.linalg.LinAlgError:  # five points on a line: no face, and no mask of it
+            continue
+        pixels = ((outline - _CENTRE) / _REACH + 1) * (_TEMPLATE_SIDE / 2)
+        cv2.fillConvexPoly(image, cv2.convexHull(np.rint(pixels.clip(-1e4, 1e4)).astype(np.int32)), 255)
+    return drawn
 
 
 def _blur(masks: Tensor, sigma: Tensor) -> Tensor:

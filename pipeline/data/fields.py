@@ -28,9 +28,11 @@ from facemill.registry import nearest
 pc: Any = pyarrow.compute
 """Untyped: the stubs do not support nulls."""
 
-__all__ = ["LANDMARKS", "MASK", "PAIR", "SUBJECT", "images_of", "numbered", "pairs", "subjects", "values_of"]
+__all__ = ["DENSE", "LANDMARKS", "MASK", "PAIR", "SUBJECT", "images_of", "numbered", "pairs", "subjects", "values_of"]
 
 LANDMARKS = "landmarks"
+DENSE = "landmarks68_points"
+"""The column of the annotator `landmarks68`, float32 [136]."""
 MASK = "mask"
 PAIR = "pair"
 SUBJECT = "subject"

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from facemill import DatasetError
 from facemill.detectors.forgery import ForgeryBatch
 from facemill.pipeline.data.face_masks import place_masks, sample_at, similarities
-from facemill.pipeline.data.fields import LANDMARKS, MASK, SUBJECT, subjects
+from facemill.pipeline.data.fields import DENSE, LANDMARKS, MASK, SUBJECT, subjects
 from facemill.pipeline.data.split import describe_sample
 
 __all__ = ["XRAY", "Forgeries", "add_forgeries", "check_reals", "fields_to_read"]
@@ -32,10 +32,14 @@ _SHRINK = (2, 4)
 _ALPHA, _LIGHTNESS = (0.2, 0.5), (0.5, 1.0)  # of sharpening
 
 
-def fields_to_read(fields: Sequence[str], forgeries: Forgeries) -> tuple[str, ...]:
-    """The fields that reals must have, for batches with these fields once forgeries are added."""
+def fields_to_read(fields: Sequence[str], forgeries: Forgeries, *, dense: bool = False) -> tuple[str, ...]:
+    """The fields that reals must have, for batches with these fields once forgeries are added.
+
+    Args:
+        dense: whether they have dense landmarks, by which the masks are then made.
+    """
     made = (MASK, XRAY)
-    needed = (LANDMARKS, SUBJECT) if forgeries == "xray" else (LANDMARKS,)
+    needed = (LANDMARKS, *([DENSE] if dense else []), *([SUBJECT] if forgeries == "xray" else []))
     return tuple(dict.fromkeys([*(name for name in fields if name not in made), *needed]))
 
 
@@ -50,6 +54,9 @@ def add_forgeries(
     target by a soft mask M of a part of the face, times a ratio. The target is the real of the pair, so that nothing
     but the blending tells them apart. Amounts are those of the released code, whose changes of hue, saturation and
     value (0.3 of 255 levels) are below what 8 bits hold, and left out.
+
+    Masks are hulls of the dense landmarks of `annotate.landmarks68`, as both papers have them, where the batch has
+    these, and otherwise outlines of an adult's face, fitted to the five landmarks.
 
     `xray`: the source is the crop of another subject in the batch whose landmarks are nearest (Li et al., CVPR 2020),
     aligned with the target by a similarity and given its mean and deviation of colours within the mask; it is then
@@ -87,9 +94,10 @@ def _blend(reals: ForgeryBatch, forgeries: Forgeries, rng: np.random.Generator) 
     target, landmarks = reals.images.float(), reals[LANDMARKS].float()
     count, side, device = len(target), target.shape[-1], target.device
     moves = _jitter(count, side, rng).to(device, non_blocking=True)
-    mask = place_masks(landmarks, moves, side, rng)
+    dense = reals[DENSE].float().view(count, -1, 2) if DENSE in reals else None
+    mask = place_masks(landmarks, moves, side, rng, dense)
     if forgeries == "xray":
-        partner = _nearest(landmarks, reals[SUBJECT])
+        partner = _nearest(landmarks if dense is None else dense, reals[SUBJECT])
         align = similarities(landmarks, landmarks[partner])
         linear, shift = align[:, :, :2], align[:, :, 2:]
         moves = torch.cat([linear @ moves[:, :, :2], linear @ moves[:, :, 2:] + shift], 2)

@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from facemill.manifests.shards.dataset import read_dataset
 from facemill.options import create_all
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data.balance import BalancedSampler
 from facemill.pipeline.data.batching import BatchSampler
 from facemill.pipeline.data.dataset import FaceDataset
-from facemill.pipeline.data.fields import MASK
+from facemill.pipeline.data.fields import DENSE, MASK
 from facemill.pipeline.data.forge import fields_to_read
 from facemill.pipeline.data.loader import FaceLoader
 from facemill.pipeline.data.split import Roots, chosen_rows, list_folders
@@ -70,7 +71,8 @@ class TrainingData:
         self._workers = workers
         size, balance = s.batch, s.balance
         if s.forgeries != "none":
-            size, balance, fields = s.batch // 2, "none", fields_to_read(fields, s.forgeries)
+            dense = all(DENSE in read_dataset(root).annotations for root in self.roots)
+            size, balance, fields = s.batch // 2, "none", fields_to_read(fields, s.forgeries, dense=dense)
         common: dict[str, Any] = {**(sampling or {}), "cache": cache}
         drawn: dict[str, Any] = {"frames": s.frames, "every": s.every, "seed": seed}
         self.train = FaceDataset(roots, "train", rows=used_rows(s, "train"), fields=fields, **drawn, **common)

@@ -22,7 +22,7 @@ from facemill.pipeline.data.overlap import KnownVideos, find_known, read_part
 from facemill.pipeline.data.remote import origin
 from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.evaluate.calibration import read_calibration
-from facemill.pipeline.evaluate.corruptions import LEVELS, Corruption, all_corruptions
+from facemill.pipeline.evaluate.corruptions import LEVELS, all_corruptions
 from facemill.pipeline.evaluate.coverage import describe_unscored, find_unscored, only_unscored, with_unscored
 from facemill.pipeline.evaluate.localisation import (
     Located,
@@ -37,6 +37,7 @@ from facemill.pipeline.evaluate.metrics import AGGREGATE, check_aggregate
 from facemill.pipeline.evaluate.report import build_report, write_report
 from facemill.pipeline.evaluate.scoring import score_faces
 from facemill.pipeline.evaluate.seen import separate
+from facemill.pipeline.evaluate.segments import judge_segments
 from facemill.pipeline.figures.plots import draw_plots
 from facemill.pipeline.runs.folder import VALIDATION_FILE, load_run, read_trained_on, seed_runs
 from facemill.pipeline.runs.framing import differences_from_training
@@ -58,9 +59,10 @@ class Evaluation:
         metrics: the content of metrics.json: see `evaluate.report.build_report`, for all rows and, in `parts`, for each
             part that `evaluate.seen.separate` makes of them. `videos_trained_on` is the number of videos that the run
             was trained or validated on, `subjects_trained_on` and `originals_trained_on` those of others that it knows
-            by a subject or an original; None if the run has kept no list.
+            by a subject or an original; None if the run has kept no list. `segments` are the rows of
+            `evaluate.segments.judge_segments`.
         warnings: one sentence about videos of each kind, and one about each dataset whose crops differ from the
-            training data.
+            training data, or that lacks the real frames of partial fakes.
     """
 
     out: Path
@@ -117,45 +119,37 @@ def evaluate(
         raise ConfigError("A dataset is given twice: name each folder once.")
     check_aggregate(video_score)
     seeds = seed_runs(run) or [run]
+    outs = [out / seed.name if len(seeds) > 1 else out for seed in seeds]
     chosen = resolve_device(device)
     loaded = [load_run(seed, chosen) for seed in seeds]
     (first, config), *_ = loaded
     sampling = first.options.sampling
     datasets = [FaceDataset(folder, split, fields=(), **sampling) for folder in data]
     _refuse_shared_samples(data, datasets)
-    names = LEVELS if robustness is True else robustness or ()
-    conditions = [None, *all_corruptions(names)]
+    conditions = [None, *all_corruptions(LEVELS if robustness is True else robustness or ())]
     masked = [FaceDataset(folder, split, **sampling) for folder in data] if localisation else []
     total = len(seeds) * sum(len(faces) for faces in (*datasets * len(conditions), *masked))
-    unscored = pa.concat_tables(
-        find_unscored(folder, split, *faces.divided()) for folder, faces in zip(data, datasets, strict=True)
-    )
 
     def count(crops: int) -> None:
         if on_progress is not None:
             on_progress(crops, total)
 
-    def score(detector: ForgeryDetector, faces: FaceDataset, condition: Corruption | None) -> pa.Table:
-        return score_faces(
-            detector,
-            faces,
-            **loading,
-            precision=precision,
-            corruption=condition,
-            on_progress=count,
-        )
-
     workers = default_workers(1) if workers is None else workers
-    loading: dict[str, Any] = {"device": chosen, "batch": batch, "workers": workers}
-    tables, thresholds, temperatures, located = [], [], [], []
-    for seed, (detector, _) in zip(seeds, loaded, strict=True):
-        scores = pa.concat_tables(score(detector, faces, condition) for faces in datasets for condition in conditions)
-        calibration = read_calibration(seed / VALIDATION_FILE, video_score, calibrated=calibrated)
+    loading: dict[str, Any] = {"device": chosen, "batch": batch, "workers": workers, "on_progress": count}
+    tables, calibrations, located = [], [], []
+    for seed, into, (detector, _) in zip(seeds, outs, loaded, strict=True):
+        scores = pa.concat_tables(
+            score_faces(detector, faces, **loading, precision=precision, corruption=condition)
+            for faces in datasets
+            for condition in conditions
+        )
+        calibrations.append(read_calibration(seed / VALIDATION_FILE, video_score, calibrated=calibrated))
+        tables.append(calibrations[-1].apply(scores))
         if localisation:
-            located.append(_locate(detector, data, masked, out / seed.name if len(seeds) > 1 else out, loading, count))
-        tables.append(calibration.apply(scores))
-        temperatures.append(calibration.temperature)
-        thresholds.append(calibration.thresholds)
+            located.append(_locate(detector, data, masked, into, loading))
+    unscored = pa.concat_tables(
+        find_unscored(folder, split, *faces.divided()) for folder, faces in zip(data, datasets, strict=True)
+    )
     trained_on = read_trained_on(seeds[0])
     known = None
     warnings = [f"{run} keeps no list of its training videos: it may have been trained on these videos."]
@@ -164,17 +158,12 @@ def evaluate(
         warnings = list(known.sentences())
     warnings += [*differences_from_training(config.crop, data), *changes(config.code)]
     warnings += describe_unscored(unscored, sum(faces.unused for faces in datasets))
-
-    def report(rows: Sequence[pa.Table], lost: pa.Table) -> dict[str, Any]:
-        built = build_report(rows, unscored=lost, aggregate=video_score, thresholds=thresholds)
-        return {**_known_counts(known, rows[0]), **built}
-
-    parts = [separate(table, trained_on) for table in tables]
-    lost_parts = separate(with_unscored(tables[0], unscored), trained_on)
+    segments, unjudged = judge_segments(data, split, pa.concat_tables(faces.crops for faces in datasets), tables)
+    thresholds = [calibration.thresholds for calibration in calibrations]
     metrics = {
-        **report(tables, unscored),
+        **_measure(tables, unscored, trained_on, known, aggregate=video_score, thresholds=thresholds),
         "localisation": located,
-        "parts": {name: report([part[name] for part in parts], only_unscored(lost_parts[name])) for name in parts[0]},
+        "segments": segments,
     }
     about = {
         "run": str(run),
@@ -183,17 +172,29 @@ def evaluate(
         "split": split,
         "video_score": video_score,
         "calibrated": calibrated,
-        "temperatures": temperatures,
-        "thresholds": [asdict(one) for one in thresholds],
+        "temperatures": [calibration.temperature for calibration in calibrations],
+        "thresholds": list(map(asdict, thresholds)),
     }
-    title = f"{config.detector}: {{}} of {split}"
-    for seed, table in zip(seeds, tables, strict=True):
-        into = out / seed.name if len(seeds) > 1 else out
+    for into, table in zip(outs, tables, strict=True):
         with atomic_path(into / SCORES_FILE) as temporary:
             pq.write_table(table, temporary)
-        draw_plots(table, into, title=title, aggregate=video_score)
+        draw_plots(table, into, title=f"{config.detector}: {{}} of {split}", aggregate=video_score)
     write_report({**about, **metrics}, out / METRICS_FILE)
-    return Evaluation(out, metrics, tuple(warnings))
+    return Evaluation(out, metrics, (*warnings, *unjudged))
+
+
+def _measure(
+    tables: Sequence[pa.Table], unscored: pa.Table, trained_on: pa.Table | None, known: KnownVideos | None, **how: Any
+) -> dict[str, Any]:
+    """The report of all rows and, in `parts`, of those that the run may have seen and of others."""
+
+    def report(rows: Sequence[pa.Table], lost: pa.Table) -> dict[str, Any]:
+        return {**_known_counts(known, rows[0]), **build_report(rows, unscored=lost, **how)}
+
+    parts = [separate(table, trained_on) for table in tables]
+    lost = separate(with_unscored(tables[0], unscored), trained_on)
+    apart = {name: report([part[name] for part in parts], only_unscored(lost[name])) for name in parts[0]}
+    return {**report(tables, unscored), "parts": apart}
 
 
 def _locate(
@@ -202,19 +203,19 @@ def _locate(
     tested: Sequence[FaceDataset],
     out: Path,
     loading: Mapping[str, Any],
-    on_progress: Callable[[int], None],
 ) -> dict[str, Any]:
     """Write localisation.parquet; returns the scale of each map and the means."""
     sampling = detector.options.sampling
     validation = [FaceDataset(folder, "val", **sampling) for folder in data if "val" in read_dataset(folder).counts]
-
     mean = mean_mask(validation)
 
-    def crops(faces: FaceDataset, count: Callable[[int], None] | None = None) -> Iterator[Located]:
-        return add_mean_mask(locate(detector, faces, on_progress=count, **loading), mean)
+    def crops(faces: FaceDataset, **more: Any) -> Iterator[Located]:
+        return add_mean_mask(locate(detector, faces, **{**loading, **more}), mean)
 
-    scales = choose_scales(lambda: ((maps, mask) for faces in validation for _, maps, mask in crops(faces)))
-    table = pa.concat_tables(judge_maps(crops(faces, on_progress), faces.crops, scales) for faces in tested)
+    scales = choose_scales(
+        lambda: ((maps, mask) for faces in validation for _, maps, mask in crops(faces, on_progress=None))
+    )
+    table = pa.concat_tables(judge_maps(crops(faces), faces.crops, scales) for faces in tested)
     with atomic_path(out / LOCALISATION_FILE) as temporary:
         pq.write_table(table, temporary)
     return {"scales": {name: asdict(scale) for name, scale in scales.items()}, "rows": summarise_maps(table)}

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ECE_BINS", "METRICS", "PARTIAL_FPR", "RATES", "Judged", "ece_bins"]
+__all__ = ["CELLS", "ECE_BINS", "METRICS", "PARTIAL_FPR", "RATES", "Judged", "ece_bins"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -20,7 +20,7 @@ METRICS = (
     *("log_loss", "brier", "ece"),
 )
 _RANKING = {"auc", "partial_auc", "eer", "ap", *RATES}
-_CELLS = 4_000_000
+CELLS = 4_000_000
 """Elements of the largest arrays of weights: 32 MB."""
 
 
@@ -72,7 +72,7 @@ class Judged:
         wanted = tuple(metrics)
         found = self._means(weights, wanted)
         if _RANKING.intersection(wanted):
-            step = max(_CELLS // max(len(self._order), 1), 1)
+            step = max(CELLS // max(len(self._order), 1), 1)
             parts = [self._rankings(weights[start : start + step], wanted) for start in range(0, len(weights), step)]
             found |= {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return {name: found[name] for name in wanted}

@@ -1,16 +1,29 @@
 """The contract of dataset adapters: every registered one goes through these."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import fsspec
 import pytest
+from typer.testing import CliRunner
 
 from facemill import ManifestError
-from facemill.manifests import REFERENCE, SPLITS, check_roots, group_clips, locate, scan, shared_subjects, validate
+from facemill.manifests import (
+    REFERENCE,
+    SPLITS,
+    check_roots,
+    group_clips,
+    locate,
+    read_videos,
+    scan,
+    shared_subjects,
+    validate,
+)
 from facemill.manifests.archives import split_archive
 from facemill.manifests.datasets.base import choose_quality, make_video_id, plain_name
 from facemill.manifests.scanning.scan_report import ALL_SPLITS
+from facemill.pipeline.commands.cli import app
 from facemill.registry import DATASETS
 from tests.manifests.dataset_trees import FAKES_ONLY, OFFICIAL_SPLITS, TELLS_NO_PAIRS, TREES, write_zip
 
@@ -37,6 +50,46 @@ def test_says_what_it_reads(name):
         assert dataset == name
         assert method
         assert split in (*SPLITS, ALL_SPLITS)
+
+
+UNKNOWN = {
+    "terms": {"csv", "uadfv", "df40", "forgerynet", "deepspeak", "kodf", "dfdm", "talkingheadbench", "idforge"},
+    "methods": {"csv", "df40", "forgerynet", "deepspeak", "kodf", "dfdm", "talkingheadbench", "idforge"},
+    "size": {
+        *("csv", "uadfv", "celebdf1", "celebdf2", "celebdfpp", "dfdcp", "wild", "fakeavceleb", "ffiw", "lavdf"),
+        *("avdeepfake1m", "df40", "forgerynet", "deepspeak", "kodf", "dfdm", "talkingheadbench", "idforge"),
+    },
+}
+"""Datasets of which nobody has found the authors' word: one of another name must say it."""
+
+
+@pytest.mark.parametrize("fact", list(UNKNOWN))
+def test_says_its_terms_size_and_methods_or_is_known_not_to(fact):
+    silent = {name for name, adapter in DATASETS.items() if getattr(adapter, fact) is None}
+    assert silent == UNKNOWN[fact] & DATASETS.keys()
+
+
+def test_its_command_is_the_one_that_lists_it(name, root, tmp_path):
+    words = shlex.split(DATASETS[name].command.replace("ROOT", shlex.quote(root)))
+    words[words.index("videos.parquet")] = str(tmp_path / "videos.parquet")
+    assert words[0] == "facemill"
+    found = CliRunner().invoke(app, words[1:])
+    assert found.exit_code == 0, found.output
+    assert len(read_videos(tmp_path / "videos.parquet")) == len(
+        scan(name, root, quality="c23" if DATASETS[name].options else None).entries
+    )
+
+
+def test_topics_are_first_sentences_of_the_description():
+    ffpp = DATASETS["ffpp"]
+    assert ffpp.topic("Pairs") == "a fake's original is its target, the first id, in the same quality"
+    assert ffpp.topic("Splits") == "`{train,val,test}.json` in the root or in `splits/`, lists of pairs of ids"
+    assert ffpp.topic("Published") == "1000 reals (720/140/140) and as many fakes per method"
+    assert DATASETS["dfdc"].topic("Published").endswith("2500 of each in the test set")
+    assert DATASETS["uadfv"].topic("Masks") is None
+    assert DATASETS["celebdfpp"].topic("Published").endswith("300 of each talking face")
+    assert "--originals ORIGINALS" in DATASETS["deeperforensics"].command
+    assert all("--quality c23" in DATASETS[name].command for name in ("ffpp", "dfd"))  # a root has several
 
 
 def test_finds_valid_videos_that_are_there(name, root):

@@ -1,5 +1,7 @@
 import errno
+import json
 import os
+import tracemalloc
 import unicodedata
 
 import fsspec
@@ -133,3 +135,50 @@ def test_a_folder_of_images_stands_for_a_video_unless_there_is_one(tmp_path):
     assert listing.read_text("part.zip/e/meta.json") == "{}"
     with pytest.raises(ManifestError, match="cannot be read"):
         listing.read_text("part.zip/e/gone.json")
+
+
+def rows_of(folder, text):
+    (folder / "rows.json").write_text(text, encoding="utf-8")
+    return list_files(folder).read_json_rows("rows.json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        " [ ]\n",
+        '[{"a": 1}]',
+        '\t[ {"a": [{"b": "]"}]} ,\r\n {} , {"\u00e9": null}]\n',
+        json.dumps([{"n": n} for n in range(99)]),
+    ],
+)
+def test_rows_are_those_of_the_json_file(tmp_path, text):
+    assert list(rows_of(tmp_path, text)) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"a": 1},]', '[{"a": 1}', '[{"a": 1} {}]', '[{"a": 1}] {}', "[,]", '[{"a": }]', "[", '[{"a": 1}}']
+)
+def test_rows_that_are_no_json_are_refused(tmp_path, text):
+    with pytest.raises(ValueError):  # noqa: PT011, so that the texts are known to be wrong
+        json.loads(text)
+    with pytest.raises(ManifestError, match=r"rows.json is not JSON .*: download it again"):
+        list(rows_of(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', "[1]", '[{"a": 1}, "b"]', "", "null"])
+def test_rows_that_describe_no_videos_are_refused(tmp_path, text):
+    with pytest.raises(ManifestError, match=r"rows.json does not list videos: restore the file"):
+        list(rows_of(tmp_path, text))
+
+
+def test_rows_are_not_in_memory_together(tmp_path):
+    """A row takes four times the memory of its text, which is held twice while it is decoded."""
+    text = json.dumps([{"file": f"id{n:05d}/{n}/real.mp4", "periods": [[0.5, n]], "kind": "real"} for n in range(5000)])
+    rows = rows_of(tmp_path, text)
+    tracemalloc.start()
+    count = sum(1 for _ in rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 5000
+    assert peak < 2.5 * len(text)

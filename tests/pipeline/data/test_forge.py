@@ -1,14 +1,21 @@
 """Forgeries made of reals: where they differ, what they are blended from, and what depends on what."""
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch.nn import functional as F
 
 from facemill import DatasetError
 from facemill.detectors.forgery import ForgeryBatch, InputSpec
+from facemill.manifests.annotations import Annotation
+from facemill.manifests.shards.dataset import read_dataset, write_dataset
 from facemill.pipeline.config.train_settings import AugmentSettings, TrainSettings
-from facemill.pipeline.data import Augmentation, FaceDataset, TrainingData, prepare
+from facemill.pipeline.data import Augmentation, FaceDataset, TrainingData, face_masks, prepare
 from facemill.pipeline.data.face_masks import place_masks, sample_at, similarities
 from facemill.pipeline.data.forge import add_forgeries, check_reals, fields_to_read
 from tests.manifests.small_dataset import make_sample
@@ -103,6 +110,45 @@ def test_masks_are_turned_and_scaled_with_the_face() -> None:
     assert iou.median() > 0.8  # elastic deformation is not turned
 
 
+def dense(narrow: float = 1.0) -> torch.Tensor:
+    """68 points on a face in `FACE`'s place: a jaw of an ellipse, whose width is that of an adult's times `narrow`."""
+    turns = torch.linspace(np.pi, 0, 17)
+    jaw = torch.stack([0.5 + 0.3 * narrow * turns.cos(), 0.42 + 0.42 * turns.sin()], 1)
+    brows = torch.stack([torch.linspace(0.5 - 0.25 * narrow, 0.5 + 0.25 * narrow, 10), torch.full((10,), 0.32)], 1)
+    inner = FACE[[2] * 9 + [0] * 6 + [1] * 6 + [3] * 10 + [4] * 10] / SIDE
+    return torch.cat([jaw, brows, inner]) * SIDE
+
+
+@pytest.mark.parametrize(("narrow", "shift"), [(1.0, 0.0), (0.6, 0.0), (0.8, 9.0)])
+def test_masks_are_hulls_of_dense_landmarks(monkeypatch: pytest.MonkeyPatch, narrow: float, shift: float) -> None:
+    """Of points that are narrower than an adult's face, or beside the five: masks are as wide, and where they are."""
+    monkeypatch.setattr(face_masks, "_SHARES", (1, 0, 0, 0, 0, 0))
+    points = dense(narrow) + torch.tensor([shift, 0])
+    hull = cv2.fillConvexPoly(np.zeros((SIDE, SIDE)), cv2.convexHull(points.round().int().numpy()), 1) > 0
+    given = (FACE.expand(40, 5, 2), STAY.expand(40, 2, 3), SIDE, np.random.default_rng(0))
+    masks = place_masks(*given, points.expand(40, 68, 2))[:, 0].numpy() > 0.5
+    assert np.mean(masks.mean(0)[~hull] > 0.5) < 0.02
+    eroded = hull.any(0).sum() - 7  # by the first blur
+    assert masks.any(1).sum(1).mean() == pytest.approx(eroded, abs=4)
+    across = np.arange(SIDE) + 0.5
+    assert np.average(across, weights=masks.sum((0, 1))) == pytest.approx(SIDE / 2 + shift, abs=2)
+
+
+def test_a_crop_with_dense_landmarks_has_masks_of_every_part_within_its_face_and_forehead() -> None:
+    points = dense()
+    batch = forged(reals(64, landmarks68_points=points.flatten().expand(64, 136)))
+    mask = batch["mask"][64:, 0] > 0
+    assert batch.labels[64:].all()
+    high, low = mask[:, : int(0.25 * SIDE)].flatten(1).any(1), mask[:, int(0.72 * SIDE) :].flatten(1).any(1)
+    assert 0.1 < high.float().mean() < 0.45  # the forehead's
+    assert 0.5 < low.float().mean() < 0.95
+    assert not mask[:, :, : int(0.1 * SIDE)].any()
+    line = FACE.clone()
+    line[:, 1] = line[:, 0]
+    flat = forged(reals(2, landmarks=line.expand(2, 5, 2), landmarks68_points=points.flatten().expand(2, 136)))
+    assert torch.isfinite(flat.images.float()).all()
+
+
 def test_masks_are_smooth_and_have_many_shapes() -> None:
     masks = place_masks(FACE.expand(60, 5, 2), STAY.expand(60, 2, 3), SIDE, np.random.default_rng(0))
     steps = torch.maximum(masks.diff(dim=2).abs().amax((1, 2, 3)), masks.diff(dim=3).abs().amax((1, 2, 3)))
@@ -163,6 +209,7 @@ def test_only_the_fields_asked_for_are_made() -> None:
     assert "xray" not in forged(reals(), fields=("mask",))
     assert fields_to_read(("mask", "pair", "xray"), "sbi") == ("pair", "landmarks")
     assert fields_to_read(("landmarks",), "xray") == ("landmarks", "subject")
+    assert fields_to_read((), "sbi", dense=True) == ("landmarks", "landmarks68_points")
 
 
 def stripes(along: int) -> torch.Tensor:
@@ -243,6 +290,25 @@ def test_training_reads_reals_alone_in_half_batches(root) -> None:
     assert len(data.val.labels) == 12
     assert data.val.labels.sum() == 6
     assert len(set(torch.cat([batch.index for batch in batches]).tolist())) == 12
+
+
+def test_dense_landmarks_are_read_where_all_datasets_have_them(tmp_path) -> None:
+    entries = [video("a", 0), video("b", 0), video("c", 0, "val"), video("d", 1, "val")]
+    plain = build(tmp_path / "plain", samples_of(entries))
+    other = [video(f"{entry.video_id}2", entry.label, entry.split) for entry in entries]
+    rich = build(tmp_path / "rich", samples_of(other))
+    table = pq.read_table(rich / "samples.parquet")
+    column = Annotation("float[136]", "points")
+    values = pa.array([dense().flatten().tolist()] * len(table), column.type)
+    pq.write_table(table.append_column("landmarks68_points", values), rich / "samples.parquet")
+    write_dataset(rich, replace(read_dataset(rich), annotations={"landmarks68_points": column}))
+    for roots, has in ((rich, True), ([plain, rich], False)):
+        batch = next(iter(TrainingData(roots, TrainSettings(batch=4, forgeries="sbi")).train_loader))
+        assert ("landmarks68_points" in batch) == has
+    both = TrainingData(rich, TrainSettings(batch=4, forgeries="sbi"))
+    given = next(iter(both.train_loader))
+    made, without = forged(given), forged(ForgeryBatch({k: v for k, v in given.items() if k != "landmarks68_points"}))
+    assert not torch.equal(made["mask"], without["mask"])
 
 
 def test_a_dataset_may_have_no_fake_to_train_on(tmp_path) -> None:
