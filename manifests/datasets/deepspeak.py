@@ -37,6 +37,8 @@ class DeepSpeak(DatasetAdapter):
 
     name = "deepspeak"
     link = "https://huggingface.co/datasets/faridlab/deepspeak_v2"
+    terms = "free for academic institutions, for a fee for others; on request"
+    methods = "face swaps, lip-sync and, in version 2, avatars"
     lacks_val = True
     linked = True
 

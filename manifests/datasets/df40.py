@@ -68,6 +68,8 @@ class DF40(DatasetAdapter):
 
     name = "df40"
     link = "https://github.com/YZY-stack/DF40"
+    terms = "CC BY-NC 4.0; on request"
+    methods = "10 face swaps, 13 reenactments, 12 syntheses and 5 edits of faces"
     lacks_val = True
     originals: ClassVar = {"ffpp": "c23", "celebdf2": "native"}
 

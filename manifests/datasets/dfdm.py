@@ -41,6 +41,8 @@ class DFDM(DatasetAdapter):
 
     name = "dfdm"
     link = "https://github.com/shanface33/Deepfake_Model_Attribution"
+    terms = "on request"
+    methods = "swaps by five autoencoders of Faceswap and DeepFaceLab"
     all_test = True
     linked = True
     originals: ClassVar = {"celebdf2": "native"}

@@ -57,6 +57,8 @@ class ForgeryNet(DatasetAdapter):
 
     name = "forgerynet"
     link = "https://github.com/yinanhe/ForgeryNet"
+    terms = "non-commercial research and education"
+    methods = "7 forgeries of images and 8 of videos"
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`.

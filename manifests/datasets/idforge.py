@@ -36,6 +36,8 @@ class IDForge(DatasetAdapter):
 
     name = "idforge"
     link = "https://github.com/xyyandxyy/IDForge"
+    terms = "on request"
+    methods = "face swaps by roop, SimSwap and InfoSwap, lip-sync by Wav2Lip, voices by TorToiSe and RVC"
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`.

@@ -34,6 +34,7 @@ class KoDF(DatasetAdapter):
 
     name = "kodf"
     link = "https://deepbrainai-research.github.io/kodf/"
+    methods = "swaps by FaceSwap, DeepFaceLab and FSGAN, FOMM, and talking faces by ATFHP and Wav2Lip"
     all_test = True
     linked = True
     published: ClassVar = {("kodf", "real", "test"): 62_166, ("kodf", ALL_FAKES, "test"): 175_776}

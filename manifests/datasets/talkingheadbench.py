@@ -28,6 +28,7 @@ class TalkingHeadBench(DatasetAdapter):
 
     name = "talkingheadbench"
     link = "https://huggingface.co/datasets/luchaoqi/TalkingHeadBench"
+    methods = "generators of talking heads"
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`."""
