@@ -1,4 +1,4 @@
-"""A part of DFDC, of real clips: as files, in a zip, and as folders of frames, through scan, check, build and verify."""
+"""A part of DFDC, of real clips: as files, in a zip and as folders of frames, through scan, check, build and verify."""
 
 import json
 import shutil
