@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from facemill import ClusterError
 from facemill.manifests import ClipGroup
 from facemill.manifests.checks.verify import verify
 from facemill.pipeline.build import beats
@@ -84,6 +85,28 @@ def test_a_zombie_does_no_harm(
     assert content(out) == built
     assert verify(out).ok
     assert not list((out / "_state").glob("run-*"))
+
+
+def test_a_worker_that_begins_when_all_is_committed_is_too_late(
+    add_video: AddVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was frozen before its first step: nothing of what is merged then may change any more."""
+    given: list[tuple[ShardSpec, BuildJob]] = []
+    before, merge = job_module._build_on_worker, job_module.merge_shards
+
+    def build_on_worker(job: BuildJob, spec: ShardSpec, *rest: int) -> object:
+        given.append((spec, job))
+        return before(job, spec, *rest)
+
+    def merge_shards(*arguments: object) -> object:
+        with pytest.raises(ClusterError, match="this process stops, too"):
+            module.build_shard(*given[0])
+        return merge(*arguments)
+
+    monkeypatch.setattr(job_module, "_build_on_worker", build_on_worker)
+    monkeypatch.setattr(job_module, "merge_shards", merge_shards)
+    assert build([*pair(add_video).videos()], RECIPE, tmp_path / "out", executor="sequential").samples == 6
+    assert len(given) == 1
 
 
 def test_what_a_worker_has_in_hand_is_written_and_its_steps_are_progress(
