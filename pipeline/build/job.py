@@ -1,6 +1,7 @@
 """The build: from a manifest and a recipe to a dataset of face crops. It resumes after an interruption at any point."""
 
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from facemill.manifests.exclusion import refuse_unknown, sampled_rest, video_of
 from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, VIDEOS_FILE
 from facemill.manifests.validation import check
 from facemill.manifests.videos import manifest_digest
-from facemill.pipeline.build.claim import claim, recorded, run_file, settle
+from facemill.pipeline.build.claim import recorded, settle
 from facemill.pipeline.build.early_stop import EarlyStop
 from facemill.pipeline.build.executors import Executor, Outcome, tell
 from facemill.pipeline.build.identity import (
@@ -22,7 +23,15 @@ from facemill.pipeline.build.identity import (
     has_gpu,
 )
 from facemill.pipeline.build.isolate import deaths_of
-from facemill.pipeline.build.merge import BuildReport, merge_shards, report_of
+from facemill.pipeline.build.merge import BuildReport, report_of
+from facemill.pipeline.build.output import (
+    build_at,
+    merge_at,
+    place_of,
+    publish_claim,
+    run_place,
+    taken,
+)
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot, plan_framing, plan_shards
 from facemill.pipeline.build.state import GroupDone, ShardResult, load_final, load_whole
 from facemill.pipeline.build.workers import check_workers
@@ -79,7 +88,8 @@ def build(
 
     Args:
         videos: a manifest, or its entries.
-        out: the dataset's folder; every worker must see it under this path.
+        out: the dataset's folder, which every worker must see under this path; or an fsspec URL, such as
+            `s3://bucket/faces`, for which every worker needs the credentials.
         executor, workers, scheduler, performance_report: a name in `registry.EXECUTORS`, and that executor's arguments.
         device: see `BuildJob`.
         faces: folder of an earlier build whose detections are reused.
@@ -96,14 +106,16 @@ def build(
         ConfigError: `out` holds another build or cannot be written to, another run is active there, the scheduler
             cannot be reached, or most of the first videos fail for the same fault of the environment.
         DetectorError: the detector's weights are missing.
-        DatasetError: `faces` cannot be read, or a shard fails repeatedly through no fault of a video.
+        DatasetError: `faces` cannot be read, a shard fails repeatedly through no fault of a video, or the server behind
+            a URL fails.
     """
-    out, faces = Path(out).absolute(), None if faces is None else Path(faces).absolute()
+    place, faces = place_of(out), None if faces is None else Path(faces).absolute()
     entries = _entries(videos)
     if faces is not None and not (faces / FACES_FILE).is_file():
         raise DatasetError(f"There is no {faces / FACES_FILE}: give --faces the folder of a finished build.")
     watcher = watcher or Watcher()
     recipe, notes, specs = _planned(entries, recipe)
+    shards = [spec.shard_id for spec in specs]
     if part is not None:
         specs = _share(specs, *part)
     count = sum(len(spec.sampled_ids) for spec in specs)
@@ -114,8 +126,9 @@ def build(
         performance_report=performance_report,
     )
     identity = WorkIdentity.here(recipe, device)
-    with claim(out, _claimed(entries, identity), shared=part is not None) as run:
-        write_videos(entries, out / VIDEOS_FILE, places=False)
+    claimed = _claimed(entries, identity)
+    with taken(place, claimed, shards, shared=part is not None, note=watcher.warn) as (folder, run):
+        write_videos(entries, folder / VIDEOS_FILE, places=False)
         watcher.begin(count)
         for note in notes:
             watcher.warn(note)
@@ -123,18 +136,20 @@ def build(
         with runner:
             if runner.dashboard is not None:
                 watcher.note(f"Dask's dashboard: {runner.dashboard}")
-            identity = check_workers(runner, identity, device, entries, recipe, run_file(out, run), watcher.warn)
-            settle(out, identity.values())
+            identity = check_workers(runner, identity, device, entries, recipe, run_place(place, run), watcher.warn)
+            settle(folder, identity.values())
+            publish_claim(place, folder)
             if faces is not None:
                 faces = _fitting_faces(faces, identity, watcher)
-            job = BuildJob(out, recipe, faces, device, retry_failed, run, identity, thorough=_is_finished(out))
+            store, thorough = None if isinstance(place, Path) else place, _is_finished(folder)
+            job = BuildJob(folder, recipe, faces, device, retry_failed, run, identity, thorough, store)
             for result, built in _run(runner, specs, job, _Listener(watcher, EarlyStop(count))):
                 results[result.shard_id] = result
                 watcher.shard(result, built=built)
         in_order = [results[spec.shard_id] for spec in specs]
         if part is not None:
-            return report_of(out, in_order)
-        return merge_shards(out, recipe, in_order, identity.device, notes)
+            return report_of(place, in_order)
+        return merge_at(place, folder, run, in_order, recipe, identity.device, notes)
 
 
 def finish_build(videos: str | Path | Sequence[VideoEntry], recipe: Recipe, out: str | Path) -> BuildReport:
@@ -144,19 +159,23 @@ def finish_build(videos: str | Path | Sequence[VideoEntry], recipe: Recipe, out:
         ManifestError, ConfigError: as `build`.
         DatasetError: a shard is not built, or is damaged.
     """
-    out, entries = Path(out).absolute(), _entries(videos)
+    place, entries = place_of(out), _entries(videos)
     recipe, notes, specs = _planned(entries, recipe)
     identity = WorkIdentity.here(recipe, "cpu")
-    with claim(out, _claimed(entries, identity)):
-        identity = replace(identity, device=recorded(out).get("device", ""))  # that of the parts, not of this machine
-        how = {"thorough": _is_finished(out)}
-        results = [load_whole(out, spec.shard_id, spec.fingerprint(identity), **how) for spec in specs]
+    with taken(place, _claimed(entries, identity), [spec.shard_id for spec in specs]) as (folder, run):
+        identity = replace(
+            identity, device=recorded(folder).get("device", "")
+        )  # that of the parts, not of this machine
+        load = partial(load_whole, place, thorough=_is_finished(folder))
+        with ThreadPoolExecutor() as pool:
+            results = [*pool.map(lambda spec: load(spec.shard_id, spec.fingerprint(identity)), specs)]
         if missing := [spec.shard_id for spec, result in zip(specs, results, strict=True) if result is None]:
             raise DatasetError(
                 f"{len(missing)} of {len(specs)} shards are not built, the first is {missing[0]}: run the parts of the "
                 "build that failed again."
             )
-        return merge_shards(out, recipe, [result for result in results if result is not None], identity.device, notes)
+        found = [result for result in results if result is not None]
+        return merge_at(place, folder, run, found, recipe, identity.device, notes)
 
 
 def _planned(entries: Sequence[VideoEntry], recipe: Recipe) -> tuple[Recipe, tuple[str, ...], list[ShardSpec]]:
@@ -238,7 +257,7 @@ def _run(
     deaths: dict[str, list[str]] = {}
     while killed:
         killed = yield from _attempt(executor, [replace(spec, isolated=True) for spec in killed], job, listener)
-        before, deaths = deaths, {spec.shard_id: deaths_of(job.out, spec.shard_id) for spec in killed}
+        before, deaths = deaths, {spec.shard_id: deaths_of(job.place, spec.shard_id) for spec in killed}
         for shard_id, told in deaths.items():
             if told == before.get(shard_id, []):
                 raise DatasetError(
@@ -279,12 +298,10 @@ def _result(outcome: Outcome[ShardSpec, Result]) -> Result:
 def _build_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) -> tuple[ShardResult, bool]:
     # Checked first, before torch is imported, which takes seconds: in a resumed build most shards are committed.
     how = {"retry_failed": job.retry_failed, "thorough": job.thorough}
-    done = load_final(job.out, spec.shard_id, spec.fingerprint(job.work), **how)
+    done = load_final(job.place, spec.shard_id, spec.fingerprint(job.work), **how)
     if done is not None:
         return done, False
-    from facemill.pipeline.build.shard import build_shard
-
-    return build_shard(spec, job, WorkerSlot(number, threads), lambda done: tell(asdict(done))), True
+    return build_at(job.place, spec, job, WorkerSlot(number, threads), lambda done: tell(asdict(done))), True
 
 
 def _count_gpus(device: str) -> int:

@@ -23,9 +23,9 @@ from facemill.manifests.codes import Fault
 from facemill.manifests.shards import ShardWriter, listing
 from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, FACTS_FILE, SAMPLES_FILE, state_path
 from facemill.manifests.storage import atomic_path, sha256_of
-from facemill.pipeline.build.claim import check_running
 from facemill.pipeline.build.earlier import EarlierShard
 from facemill.pipeline.build.isolate import deaths_file, isolated_results
+from facemill.pipeline.build.output import check_running
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot
 from facemill.pipeline.build.state import GroupDone, ShardFile, ShardResult, load_result, save_result
 from facemill.pipeline.clips.stopwatch import Stopwatch
@@ -71,7 +71,7 @@ def build_shard(
             for part in _results(spec, job, slot or WorkerSlot(), before, watch, tell):
                 with watch("write"):
                     records.add(part, writer)
-                check_running(job.out, job.run)
+                check_running(job.place, job.run)
         if before is not None and before.is_whole(job.out) and records.equal(before, temporary):
             raise _Unchanged
         (job.out / DATASET_FILE).unlink(missing_ok=True)  # it marks the dataset as complete

@@ -16,10 +16,12 @@ def describe(weights_file: str | None, device: str, files: Sequence[str], run_fi
         weights_file: the face detector's weights.
         device: as in `BuildJob`.
         files: paths that a worker must see.
-        run_file: a file in the output folder's state.
+        run_file: a file in the output folder's state, or its fsspec URL.
     """
     import hashlib
     from pathlib import Path
+
+    import fsspec  # which Dask needs, too
 
     told: dict[str, Any] = {}
     try:
@@ -34,9 +36,11 @@ def describe(weights_file: str | None, device: str, files: Sequence[str], run_fi
         weights = Path(weights_file)
         told["weights file"] = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "missing"
     unseen = [file for file in files if not Path(file).exists()]
-    token = Path(run_file)
-    if not token.is_file():
-        unseen.append(str(token.parent.parent))
+    try:
+        with fsspec.open(run_file):
+            pass
+    except Exception:  # of the library of any protocol
+        unseen.append(run_file.rsplit("/", 2)[0])
     return {"identity": told, "unseen": unseen}
 
 

@@ -25,7 +25,7 @@ def check_workers(
     device: str,
     entries: Sequence[VideoEntry],
     recipe: Recipe,
-    run_file: Path,
+    run_file: str,
     warn: Callable[[str], None],
 ) -> WorkIdentity:
     """The identity of the work with the workers' device; workers that do not see the files are left out.
@@ -50,7 +50,7 @@ def check_workers(
         devices.append(there)
         return fit
 
-    executor.choose_workers(describe, weights, device, _files(entries), str(run_file), choose=choose)
+    executor.choose_workers(describe, weights, device, _files(entries), run_file, choose=choose)
     return replace(own, device=devices[-1])
 
 

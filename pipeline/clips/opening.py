@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from facemill import VideoError
 from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage, VideoEntry, locate
+from facemill.manifests.copies import copies_folder
 from facemill.manifests.sequences import is_sequence
 from facemill.masks import match_by_time
 from facemill.pipeline.clips.clip import Clip
-from facemill.pipeline.clips.fetched import copies_folder
 from facemill.pipeline.clips.items import ClipVideo, FrameReader
 from facemill.pipeline.clips.sampling import sample_frames
 from facemill.pipeline.config.recipe import Recipe

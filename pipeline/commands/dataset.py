@@ -25,7 +25,8 @@ LOG_FILE = "build.log"
 def build(
     videos: Annotated[Path, typer.Argument(help="Manifest, as `facemill scan` writes it.", parser=local_path)],
     out: Annotated[
-        Path, typer.Option(help="Folder of the dataset. Run with the same folder to resume.", parser=local_path)
+        str,
+        typer.Option(help="Folder of the dataset, or a URL such as s3://bucket/faces. Run with the same to resume."),
     ],
     recipe: Annotated[str, typer.Option(help="Name of a recipe (see `facemill recipes`) or a YAML file.")] = "default",
     overrides: Overrides = None,
@@ -75,6 +76,7 @@ def build(
     from facemill.manifests.shards.dataset import BUILD_FILE
     from facemill.pipeline.build.job import build as run
     from facemill.pipeline.build.job import finish_build
+    from facemill.pipeline.build.output import place_of
     from facemill.pipeline.build.progress import BuildProgress
     from facemill.pipeline.build.state import state_folder
     from facemill.pipeline.config.recipe import load_recipe
@@ -88,7 +90,8 @@ def build(
         settings = settings.model_copy(update={"filter": settings.filter.model_copy(update={"exclude": ids})})
     if performance_report is not None:
         free_file(performance_report, overwrite=True, is_own=_is_performance_report)
-    keep_log(state_folder(out) / LOG_FILE, mark=state_folder(out) / BUILD_FILE)
+    if isinstance(place := place_of(out), Path):  # a URL cannot be appended to
+        keep_log(state_folder(place) / LOG_FILE, mark=state_folder(place) / BUILD_FILE)
     entries = read_videos(videos, roots or ())
     if finish and part is not None:
         raise ConfigError("--shards builds a part and --finish merges all parts: pass one of the two.")
@@ -197,7 +200,7 @@ def _part(text: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def _print_coverage(out: Path, threshold: float) -> None:
+def _print_coverage(out: Path | str, threshold: float) -> None:
     """Print by method how much of the crops is covered by masks of a fixed threshold."""
     from facemill.manifests import MaskKind
     from facemill.manifests.shards.summary import summarise
