@@ -8,6 +8,7 @@ Nothing is renamed, and an object is whole or absent. Slow, throttling and faili
 library of their protocol, which tries again; for how long is set here (`PATIENCE`).
 """
 
+import asyncio
 import atexit
 import hashlib
 import json
@@ -52,8 +53,11 @@ DEEPEST = 4
 AT_ONCE = 16
 """Files that are fetched at the same time."""
 BLOCK_BYTES = 16 << 20
-LONGEST_PUT_S = 900.0
-"""Seconds after which an upload is given up: a server that no longer takes bytes runs into no other limit."""
+LONGEST_PUT_S, SLOWEST_BYTES_S = 180.0, 1 << 18
+"""Seconds that an upload may take, and bytes for each of which more: some servers that take no bytes run into no limit
+of the library."""
+PUTS = 3
+"""How often it is begun."""
 
 PATIENCE: dict[str, dict[str, Any]] = {
     # s3fs makes five attempts of each of these series: 75 s on average with a server that always throttles, and
@@ -62,7 +66,7 @@ PATIENCE: dict[str, dict[str, Any]] = {
         "config_kwargs": {
             "connect_timeout": 5,
             "read_timeout": 10,
-            "retries": {"mode": "adaptive", "total_max_attempts": 6},
+            "retries": {"mode": "standard", "total_max_attempts": 6},
         }
     },
 }
@@ -131,19 +135,38 @@ class RemoteFolder:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file."""
-        with reached(f"{self.url}/{name}", "written") as (filesystem, path):
-            filesystem.pipe_file(path, content)
+        self._put(name, content)
 
     def publish(self, names: Iterable[str], of: Path) -> None:
         """Upload files of a local folder one after another: each is complete before the next begins."""
         for name in names:
-            with reached(f"{self.url}/{name}", "written") as (filesystem, path):
-                if filesystem.async_impl:
-                    from fsspec.asyn import sync
+            self._put(name, of / name)
 
-                    sync(filesystem.loop, filesystem._put_file, str(of / name), path, timeout=LONGEST_PUT_S)
-                else:
-                    filesystem.put_file(str(of / name), path)
+    def _put(self, name: str, content: bytes | Path) -> None:
+        def call(filesystem: Any, path: str, kind: str = "") -> Any:
+            if isinstance(content, Path):
+                return getattr(filesystem, f"{kind}put_file")(str(content), path)
+            return getattr(filesystem, f"{kind}pipe_file")(path, content)
+
+        with reached(f"{self.url}/{name}", "written") as (filesystem, path):
+            if not filesystem.async_impl:
+                call(filesystem, path)
+                return
+            from fsspec.asyn import sync
+
+            size = content.stat().st_size if isinstance(content, Path) else len(content)
+            limit = LONGEST_PUT_S + size / SLOWEST_BYTES_S
+
+            async def put() -> None:
+                await asyncio.wait_for(call(filesystem, path, "_"), limit)
+
+            for left in reversed(range(PUTS)):
+                try:
+                    sync(filesystem.loop, put)
+                    return
+                except TimeoutError:
+                    if not left:
+                        raise TimeoutError(f"{PUTS} times no answer within {limit:.3g} s") from None
 
     def remove(self, name: str) -> None:
         """Delete a file, if there is one."""

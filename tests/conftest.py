@@ -58,7 +58,7 @@ def s3_server() -> Iterator[Any]:
 
 @pytest.fixture
 def s3(s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An S3 server (`tests.object_store.ObjectStore`) with an empty bucket, `s3://bucket`, for this and new processes."""
+    """An S3 server (`tests.object_store.ObjectStore`) with an empty bucket `s3://bucket`, also for new processes."""
     import fsspec
 
     for name, value in (("ACCESS_KEY_ID", "me"), ("SECRET_ACCESS_KEY", "mine"), ("DEFAULT_REGION", "us-east-1")):
@@ -67,9 +67,9 @@ def s3(s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     filesystem = fsspec.filesystem("s3")
     filesystem.invalidate_cache()
     filesystem.mkdir("bucket")
+    s3_server.requests.clear()
     yield s3_server
     s3_server.fault = None
-    s3_server.requests.clear()
     filesystem.invalidate_cache()
     filesystem.rm("bucket", recursive=True)
 

@@ -7,17 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import fsspec
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 Answer = Iterable[bytes]
-Fault = Callable[[str, str, Callable[[], bytes], Callable[..., Any]], Answer | None]
-"""Called with method, path, a function for the true answer's body, and WSGI's start_response; None leaves it alone."""
-
-
-class _Quiet(WSGIRequestHandler):
-    def log(self, *_: Any) -> None:
-        pass
+Fault = Callable[[str, str, dict[str, Any], Callable[..., Any]], Answer | None]
+"""Called with method, path, and WSGI's environment and start_response; gives another answer, or None."""
 
 
 @dataclass
@@ -25,15 +18,16 @@ class ObjectStore:
     """The server's application.
 
     Attributes:
+        app: answers undisturbed.
         url: address of the server.
         fault: disturbs answers.
         requests: method and path of each request so far.
     """
 
+    app: Any
     url: str = ""
-    fault: Callable[..., Answer | None] | None = None
+    fault: Fault | None = None
     requests: list[tuple[str, str]] = field(default_factory=list)
-    app: Any = field(default_factory=lambda: DomainDispatcherApplication(create_backend_app))
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Answer:
         request = environ["REQUEST_METHOD"], environ["PATH_INFO"]
@@ -41,7 +35,8 @@ class ObjectStore:
         told = None if self.fault is None else self.fault(*request, environ, start)
         return self.app(environ, start) if told is None else told
 
-    def refuse(self, start: Callable[..., Any], status: str, code: str, message: str) -> Answer:
+    @staticmethod
+    def refuse(start: Callable[..., Any], status: str, code: str, message: str) -> Answer:
         """An S3 error."""
         body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
         start(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
@@ -55,8 +50,15 @@ class ObjectStore:
 
 @contextmanager
 def serving() -> Iterator[ObjectStore]:
-    store = ObjectStore()
-    server = make_server("127.0.0.1", 0, store, threaded=True, request_handler=_Quiet)
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        def log(self, *_: Any) -> None:
+            pass
+
+    store = ObjectStore(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, store, threaded=True, request_handler=Quiet)
     server.daemon_threads = True
     store.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -1,20 +1,19 @@
 """Opening a clip group: which of its videos can be read, and which of them form a clip."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
 from facemill import VideoError
 from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage, VideoEntry, locate
-from facemill.manifests.copies import copies_folder
+from facemill.manifests.remote import is_url
 from facemill.manifests.sequences import is_sequence
 from facemill.masks import match_by_time
 from facemill.pipeline.clips.clip import Clip
+from facemill.pipeline.clips.fetcher import Fetcher
 from facemill.pipeline.clips.items import ClipVideo, FrameReader
 from facemill.pipeline.clips.sampling import sample_frames
 from facemill.pipeline.config.recipe import Recipe
@@ -29,18 +28,23 @@ SAME_ASPECT = 0.01
 """Largest relative difference of two frames' aspect ratios at which they may show the same image at two sizes."""
 
 
-def open_clips(group: ClipGroup, recipe: Recipe, threads: int, resources: ExitStack) -> Iterator[Clip | FailureRecord]:
+def open_clips(
+    group: ClipGroup, recipe: Recipe, threads: int, resources: ExitStack, fetcher: Fetcher | None = None
+) -> Iterator[Clip | FailureRecord]:
     """Open a group's videos.
 
     Yields a failure for each video that cannot be opened, and the clips that the others form, usually one. Consume the
     items of a clip before requesting the next one: fakes that do not follow their original are only found by reading
     them, and then become clips of their own. Everything opened is closed by `resources`.
+
+    Args:
+        fetcher: may have begun to copy the group's remote videos.
     """
     opened: list[ClipVideo] = []
     colour = _UNTAGGED  # a fake without colour tags has the colours of its original, which is opened first
     for entry in group.videos():
         try:
-            opened.append(video := _open_video(entry, recipe, threads, resources, colour))
+            opened.append(video := _open_video(entry, recipe, threads, resources, colour, fetcher))
             if entry is group.real:
                 colour = video.reader.info.colour
         except VideoError as error:
@@ -62,18 +66,26 @@ def open_clips(group: ClipGroup, recipe: Recipe, threads: int, resources: ExitSt
         yield _clip(fake, [], recipe)
 
 
-def _open_video(entry: VideoEntry, recipe: Recipe, threads: int, resources: ExitStack, colour: Colour) -> ClipVideo:
-    reader = open_frames(entry.root, entry.path, recipe, threads, resources, colour)
+def _open_video(
+    entry: VideoEntry, recipe: Recipe, threads: int, resources: ExitStack, colour: Colour, fetcher: Fetcher | None
+) -> ClipVideo:
+    reader = open_frames(entry.root, entry.path, recipe, threads, resources, colour, fetcher)
     video = ClipVideo(entry, reader, reader.path.stat().st_size if isinstance(reader, VideoReader) else 0)
     if recipe.mask.source != "difference" and entry.mask_path is not None:
         # If it cannot be read, the mask of each frame is recorded as missing.
         with suppress(VideoError):
-            video.ground_truth = open_frames(entry.root, entry.mask_path, recipe, threads, resources)
+            video.ground_truth = open_frames(entry.root, entry.mask_path, recipe, threads, resources, fetcher=fetcher)
     return video
 
 
 def open_frames(
-    root: str, path: str, recipe: Recipe, threads: int, resources: ExitStack, colour: Colour = _UNTAGGED
+    root: str,
+    path: str,
+    recipe: Recipe,
+    threads: int,
+    resources: ExitStack,
+    colour: Colour = _UNTAGGED,
+    fetcher: Fetcher | None = None,
 ) -> FrameReader:
     """Open a video or an image sequence of a manifest; `resources` closes it.
 
@@ -83,21 +95,9 @@ def open_frames(
     location = locate(root, path)
     if is_sequence(path) and not Path(location).is_file():  # a video's name may also lack a suffix
         return resources.enter_context(SequenceReader(root, path))
-    local = _local_copy(location, resources)
-    return resources.enter_context(VideoReader(local, recipe.decode, threads=threads, colour=colour))
-
-
-def _local_copy(location: str, resources: ExitStack) -> Path:
-    """Local path of a video; a remote video is copied, and the copy kept as long as its clip is open."""
-    if "://" not in location:
-        return Path(location)
-    path = resources.enter_context(copies_folder()) / location.rpartition("/")[2]
-    try:
-        with fsspec.open(location) as remote, path.open("wb") as local:
-            shutil.copyfileobj(remote, local)
-    except (OSError, ImportError, ValueError) as error:
-        raise VideoError(Reason.MISSING_FILE, f"{location} cannot be fetched: {error}.") from error
-    return path
+    if is_url(location):  # a copy is kept as long as its clip is open
+        location = str((fetcher or resources.enter_context(Fetcher())).take(location, resources))
+    return resources.enter_context(VideoReader(Path(location), recipe.decode, threads=threads, colour=colour))
 
 
 def _misfit(real: ClipVideo, fake: ClipVideo) -> FailureRecord | None:

@@ -1,25 +1,149 @@
-"""Builds that write to an object store: the files of a build into a folder, whatever happens on the way."""
+"""Builds that write behind a URL: the files of a build into a folder, whatever happens on the way."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
+from facemill import ConfigError, DatasetError
 from facemill.manifests import VideoEntry
 from facemill.manifests.checks.verify import verify
-from facemill.pipeline.build.job import build
+from facemill.manifests.remote import RemoteFolder, local_folder
+from facemill.pipeline.build import output
+from facemill.pipeline.build.job import Watcher, build, finish_build
+from facemill.pipeline.build.output import check_running, taken
+from facemill.pipeline.build.state import ShardResult
 from tests.object_store import files
-from tests.pipeline.build.test_job import RECIPE, videos  # noqa: F401, a fixture
+from tests.pipeline.build.test_job import RECIPE, Notes, videos
+
+__all__ = ["videos"]  # a fixture
 
 pytestmark = pytest.mark.usefixtures("mark_detector")
 OUT = "s3://bucket/data/faces"
 
 
-def test_the_objects_are_the_files_of_a_build_into_a_folder(videos: list[VideoEntry], tmp_path: Path, s3: Any) -> None:  # noqa: F811
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """URL of an empty folder in this process's memory."""
+    monkeypatch.setattr(MemoryFileSystem, "store", {})
+    monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
+    monkeypatch.setattr(output, "BEAT_S", 0.1)
+    monkeypatch.setattr(output, "DEAD_S", 0.5)
+    local_folder.cache_clear()
+    yield "memory://bucket/faces"
+    local_folder.cache_clear()
+
+
+def in_folder(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def same_for_all(content: dict[str, bytes]) -> dict[str, bytes | None]:
+    """Names of files, with the content of those that say nothing of one run's time."""
+    skip = ("_state/lock", "_state/build.log")
+    timed = {name for name in content if name.startswith("_state/") and name.endswith(".json")}
+    return {name: None if name in timed else data for name, data in content.items() if name not in skip}
+
+
+class Stopping(Watcher):
+    """Interrupts a build when a shard is committed."""
+
+    def shard(self, result: ShardResult, *, built: bool) -> None:
+        raise KeyboardInterrupt
+
+
+def test_the_objects_are_the_files_of_a_build_into_a_folder(videos: list[VideoEntry], tmp_path: Path, s3: Any) -> None:
     here = build(videos, RECIPE, tmp_path / "here", executor="sequential")
     there = build(videos, RECIPE, OUT, executor="sequential")
     assert (there.out, there.samples, there.shards) == (OUT, here.samples, here.shards)
-    print(s3.requests)
-    for k in files(OUT):
-        print(k)
-    assert verify(OUT).problems == ()
+    assert same_for_all(files(OUT)) == same_for_all(in_folder(tmp_path / "here"))
+    puts = [path.removeprefix("/bucket/data/faces/") for method, path in s3.requests if method == "PUT"]
+    assert puts[-1] == "dataset.json"
+    for shard in ("train-000000", "train-000001", "train-000002"):
+        assert [path for path in puts if shard in path][-1] == f"_state/{shard}.json"
+    local_folder.cache_clear()
+    assert verify(OUT).problems == verify(OUT).warnings == ()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_interrupted_build_goes_on_where_it_was(
+    videos: list[VideoEntry], tmp_path: Path, memory: str, killed: bool
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        build(videos, RECIPE, memory, executor="sequential", watcher=Stopping())
+    assert "dataset.json" not in files(memory)
+    assert not any(name.startswith("_state/runs/") for name in files(memory))
+    if killed:  # what a process that is killed leaves
+        RemoteFolder(memory).write("_state/runs/dead", b'{"shared": false, "at": 1}')
+    notes = Notes()
+    build(videos, RECIPE, memory, executor="sequential", watcher=notes)
+    assert notes.shards == ["train-000000 was there", "train-000001 built", "train-000002 built"]
+    build(videos, RECIPE, tmp_path / "here", executor="sequential")
+    assert same_for_all(files(memory)) == same_for_all(in_folder(tmp_path / "here"))
+
+
+@pytest.mark.parametrize(("finished", "byte"), [(False, -20), (True, 40)])
+def test_damaged_objects_are_made_again(videos: list[VideoEntry], memory: str, finished: bool, byte: int) -> None:
+    """An interrupted build is checked by its footers, a finished one by every byte."""
+    build(videos, RECIPE, memory, executor="sequential")
+    expected = same_for_all(files(memory))
+    name = "train/train-000001.parquet"
+    data = bytearray(files(memory)[name])
+    data[byte] ^= 255
+    RemoteFolder(memory).write(name, bytes(data))
+    RemoteFolder(memory).remove("_state/tables/train-000002.faces.parquet")
+    if not finished:
+        RemoteFolder(memory).remove("dataset.json")
+    notes = Notes()
+    build(videos, RECIPE, memory, executor="sequential", watcher=notes)
+    assert notes.shards == ["train-000000 was there", "train-000001 built", "train-000002 built"]
+    assert same_for_all(files(memory)) == expected
+
+
+def test_parts_side_by_side_and_finish(videos: list[VideoEntry], tmp_path: Path, memory: str) -> None:
+    class Another(Watcher):
+        def shard(self, result: ShardResult, *, built: bool) -> None:
+            build(videos, RECIPE, memory, executor="sequential", part=(2, 2))
+            with pytest.raises(ConfigError, match=f"Another build is at work in {memory}: wait for it"):
+                build(videos, RECIPE, memory, executor="sequential")
+
+    build(videos, RECIPE, memory, executor="sequential", part=(1, 2), watcher=Another())
+    assert "dataset.json" not in files(memory)
+    finish_build(videos, RECIPE, memory)
+    build(videos, RECIPE, tmp_path / "here", executor="sequential")
+    assert same_for_all(files(memory)) == same_for_all(in_folder(tmp_path / "here"))
+
+
+def test_a_place_of_another_build_or_of_anything_else_is_refused(videos: list[VideoEntry], memory: str) -> None:
+    build(videos, RECIPE, memory, executor="sequential", part=(3, 3))
+    other = RECIPE.model_copy(update={"seed": 7})
+    with pytest.raises(ConfigError, match=r"holds a build with another recipe \(seed"):
+        build(videos, other, memory, executor="sequential", part=(1, 3))
+    RemoteFolder("memory://bucket/full").write("thesis.pdf", b"")
+    with pytest.raises(ConfigError, match="memory://bucket/full is not empty and holds no build"):
+        build(videos, RECIPE, "memory://bucket/full", executor="sequential")
+    assert [*files("memory://bucket/full")] == ["thesis.pdf"]
+
+
+def test_workers_stop_with_their_run(memory: str) -> None:
+    place = RemoteFolder(memory)
+    with taken(place, {"recipe": 1}, []) as (_, run):
+        check_running(place, run)
+    with pytest.raises(DatasetError, match=f"The build in {memory} was stopped: this worker stops, too"):
+        check_running(place, run)
+    check_running(place, None)
+
+
+def test_a_run_that_was_taken_over_ends_without_a_dataset(videos: list[VideoEntry], memory: str) -> None:
+    class Slept(Watcher):
+        def shard(self, result: ShardResult, *, built: bool) -> None:
+            for name in files(memory):
+                if name.startswith("_state/runs/"):
+                    RemoteFolder(memory).remove(name)
+
+    with pytest.raises(DatasetError, match="was stopped"):
+        build(videos, RECIPE, memory, executor="sequential", watcher=Slept())
+    assert "dataset.json" not in files(memory)
+    assert "_state/train-000001.json" not in files(memory)
