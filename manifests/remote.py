@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from facemill import DatasetError
@@ -104,10 +105,12 @@ class RemoteFolder:
 
     def read(self, name: str) -> bytes | None:
         """Content of a small file; None if there is none."""
-        with reached(f"{self.url}/{name}") as (filesystem, path), suppress(FileNotFoundError):
-            content: bytes = filesystem.cat_file(path)
-            return content
-        return None
+        with (
+            TemporaryDirectory() as folder
+        ):  # one request: s3fs's `cat_file` asks for the size, and lists what it lacks
+            self.fetch([name], Path(folder))
+            file = Path(folder, name)
+            return file.read_bytes() if file.exists() else None
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None if there is none."""

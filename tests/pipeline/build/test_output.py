@@ -5,16 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fsspec.implementations.memory import MemoryFileSystem
 
 from facemill import ConfigError, DatasetError
 from facemill.manifests import VideoEntry
 from facemill.manifests.checks.verify import verify
 from facemill.manifests.remote import RemoteFolder, local_folder
+from facemill.manifests.shards.summary import summarise
 from facemill.pipeline.build import output
 from facemill.pipeline.build.job import Watcher, build, finish_build
 from facemill.pipeline.build.output import check_running, taken
 from facemill.pipeline.build.state import ShardResult
+from facemill.pipeline.data import FaceDataset
+from facemill.pipeline.data.loader import FaceLoader
 from tests.object_store import files
 from tests.pipeline.build.test_job import RECIPE, Notes, videos
 
@@ -24,13 +28,17 @@ pytestmark = pytest.mark.usefixtures("mark_detector")
 OUT = "s3://bucket/data/faces"
 
 
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "BEAT_S", 0.1)
+    monkeypatch.setattr(output, "DEAD_S", 0.5)
+
+
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """URL of an empty folder in this process's memory."""
     monkeypatch.setattr(MemoryFileSystem, "store", {})
     monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
-    monkeypatch.setattr(output, "BEAT_S", 0.1)
-    monkeypatch.setattr(output, "DEAD_S", 0.5)
     local_folder.cache_clear()
     yield "memory://bucket/faces"
     local_folder.cache_clear()
@@ -147,3 +155,48 @@ def test_a_run_that_was_taken_over_ends_without_a_dataset(videos: list[VideoEntr
         build(videos, RECIPE, memory, executor="sequential", watcher=Slept())
     assert "dataset.json" not in files(memory)
     assert "_state/train-000001.json" not in files(memory)
+
+
+def test_credentials_that_expire_stop_the_build_and_the_same_call_resumes_it(
+    videos: list[VideoEntry], tmp_path: Path, s3: Any
+) -> None:
+    def expired(method: str, path: str, environ: dict[str, Any], start: Any) -> Any:
+        over = any(path.endswith("_state/train-000000.json") for method, path in s3.requests if method == "PUT")
+        over &= not path.endswith("_state/train-000000.json")
+        return s3.refuse(start, "400 Bad Request", "ExpiredToken", "The provided token has expired.") if over else None
+
+    s3.fault = expired
+    with pytest.raises(DatasetError, match=r"s3://bucket/data/faces/.*token has expired\): check .* credentials"):
+        build(videos, RECIPE, OUT, executor="sequential")
+    s3.fault = None
+    assert any("_state/runs/" in name for name in files(OUT))  # it could not be removed either
+    notes = Notes()
+    build(videos, RECIPE, OUT, executor="sequential", watcher=notes)
+    assert notes.shards == ["train-000000 was there", "train-000001 built", "train-000002 built"]
+    build(videos, RECIPE, tmp_path / "here", executor="sequential")
+    assert same_for_all(files(OUT)) == same_for_all(in_folder(tmp_path / "here"))
+
+
+def test_samples_are_those_of_a_build_into_a_folder(videos: list[VideoEntry], tmp_path: Path, s3: Any) -> None:
+    """Also where the server throttles and cuts bodies short now and then."""
+    disturbed = iter(range(10_000))
+
+    def disturb(method: str, path: str, environ: dict[str, Any], start: Any) -> Any:
+        number = next(disturbed) % 24
+        if number == 7:
+            return s3.refuse(start, "503 Slow Down", "SlowDown", "Please reduce your request rate.")
+        return s3.cut(environ, start) if number == 19 and method == "GET" else None
+
+    s3.fault = disturb
+    build(videos, RECIPE, OUT, executor="sequential")
+    build(videos, RECIPE, tmp_path / "here", executor="sequential")
+    assert same_for_all(files(OUT)) == same_for_all(in_folder(tmp_path / "here"))
+    local_folder.cache_clear()
+    here, there = (
+        FaceLoader(FaceDataset(place, "train"), batch_size=5, num_workers=workers)
+        for place, workers in ((tmp_path / "here", 0), (OUT, 2))
+    )
+    for one, other in zip(here, there, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one["mask"], other["mask"])
+    assert summarise(OUT).samples == summarise(tmp_path / "here").samples
