@@ -105,9 +105,7 @@ class RemoteFolder:
 
     def read(self, name: str) -> bytes | None:
         """Content of a small file; None if there is none."""
-        with (
-            TemporaryDirectory() as folder
-        ):  # one request: s3fs's `cat_file` asks for the size, and lists what it lacks
+        with TemporaryDirectory() as folder:  # one request: s3fs's `cat_file` makes two or three
             self.fetch([name], Path(folder))
             file = Path(folder, name)
             return file.read_bytes() if file.exists() else None
