@@ -1,5 +1,6 @@
 """Builds that write behind a URL: the files of a build into a folder, whatever happens on the way."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from fsspec.implementations.memory import MemoryFileSystem
+from typer.testing import CliRunner
 
 from facemill import ConfigError, DatasetError
-from facemill.manifests import VideoEntry
+from facemill.manifests import VideoEntry, write_videos
 from facemill.manifests.checks.verify import verify
 from facemill.manifests.remote import RemoteFolder, local_folder
 from facemill.manifests.shards.summary import summarise
@@ -17,6 +19,7 @@ from facemill.pipeline.build import output
 from facemill.pipeline.build.job import Watcher, build, finish_build
 from facemill.pipeline.build.output import check_running, taken
 from facemill.pipeline.build.state import ShardResult
+from facemill.pipeline.commands.cli import app
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.loader import FaceLoader
 from tests.object_store import files
@@ -192,11 +195,36 @@ def test_samples_are_those_of_a_build_into_a_folder(videos: list[VideoEntry], tm
     build(videos, RECIPE, tmp_path / "here", executor="sequential")
     assert same_for_all(files(OUT)) == same_for_all(in_folder(tmp_path / "here"))
     local_folder.cache_clear()
-    here, there = (
-        FaceLoader(FaceDataset(place, "train"), batch_size=5, num_workers=workers)
-        for place, workers in ((tmp_path / "here", 0), (OUT, 2))
-    )
+    here, there = (FaceLoader(FaceDataset(place, "train"), batch_size=5) for place in (tmp_path / "here", OUT))
     for one, other in zip(here, there, strict=True):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one["mask"], other["mask"])
     assert summarise(OUT).samples == summarise(tmp_path / "here").samples
+
+
+def test_commands_take_urls(videos: list[VideoEntry], tmp_path: Path, memory: str) -> None:
+    write_videos(videos, tmp_path / "videos.parquet")
+    sets = [part for one in ("crop.size=96", "sample.frames=3") for part in ("--set", one)]
+    ended = CliRunner().invoke(
+        app, ["build", f"{tmp_path}/videos.parquet", "--out", memory, "--executor", "sequential", *sets]
+    )
+    assert ended.exit_code == 0, ended.output
+    assert f"18 samples of 6 videos in 1 shards -> {memory}" in ended.output
+    verified = CliRunner().invoke(app, ["verify", memory, "--quiet"])
+    assert verified.output.startswith("18 samples in 1 shards, 6 videos: 0 problems")
+    inspected = json.loads(CliRunner().invoke(app, ["inspect", memory, "--json"]).output)
+    assert inspected["videos"] == 6
+    assert inspected["seconds"]["decode"] > 0
+    exported = CliRunner().invoke(app, ["export", memory, "--out", f"{tmp_path}/export", "--quiet"])
+    assert exported.output.startswith("18 samples of 6 videos"), exported.output
+    sheet = CliRunner().invoke(app, ["report", memory, "--out", f"{tmp_path}/sheet.png"])
+    assert sheet.exit_code == 0, sheet.output
+    RemoteFolder(memory).write("train/train-000009.parquet", b"")
+    RemoteFolder(memory).write("train/notes.txt", b"")
+    RemoteFolder(memory).remove("train/train-000000.parquet")
+    local_folder.cache_clear()
+    verified = CliRunner().invoke(app, ["verify", memory, "--quiet"])
+    assert verified.exit_code == 3
+    assert "train-000009.parquet: dataset.json does not list this shard" in verified.output
+    assert "train/notes.txt: it is not a file of the dataset" in verified.output
+    assert "train-000000.parquet: the shard is missing" in verified.output
