@@ -110,7 +110,7 @@ upgrade: setup
 
 # The user's installation, without the lock: the wheel with its newest dependencies, for every Python, outside the checkout.
 # Plain pip resolves once; uv, without configuration, resolves for the other Python versions and installs from its cache.
-EXTRAS := --extra train --extra export --extra demo --extra dashboard --extra lmdb --extra landmarks
+EXTRAS := --extra train --extra export --extra demo --extra dashboard --extra lmdb --extra landmarks --extra s3
 WHEELS_ONLY := --python-platform x86_64-unknown-linux-gnu --only-binary :all: --no-binary face-recognition-models
 
 NEWER ?= >=3.12,<3.15

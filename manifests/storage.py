@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "FOOTER_BYTES",
     "TEMPORARY_SUFFIX",
     "atomic_path",
     "footer_digest",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 FOOTER_BYTES = 1 << 16
+"""Bytes of `footer_digest`."""
 TEMPORARY_SUFFIX = ".tmp"
 """Suffix of unfinished files; those left behind by a killed process can be recognised by it and deleted."""
 

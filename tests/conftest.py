@@ -1,8 +1,9 @@
 """What many tests share: where the real media are, and small videos made on the spot."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -43,6 +44,34 @@ def encode_video(path: Path, frames: np.ndarray, *, codec: str = "libx264", fps:
 def make_video(tmp_path: Path) -> Callable[..., Path]:
     """`make_video(name, frames, **encoder_options)` writes below the test's own folder."""
     return lambda name, frames, **options: encode_video(tmp_path / name, frames, **options)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Any]:
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto")
+    from tests.object_store import serving
+
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An S3 server (`tests.object_store.ObjectStore`) with an empty bucket `s3://bucket`, also for new processes."""
+    import fsspec
+
+    for name, value in (("ACCESS_KEY_ID", "me"), ("SECRET_ACCESS_KEY", "mine"), ("DEFAULT_REGION", "us-east-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.url)
+    filesystem = fsspec.filesystem("s3")
+    filesystem.invalidate_cache()
+    filesystem.mkdir("bucket")
+    s3_server.requests.clear()
+    yield s3_server
+    s3_server.fault = None
+    filesystem.invalidate_cache()
+    filesystem.rm("bucket", recursive=True)
 
 
 @pytest.fixture

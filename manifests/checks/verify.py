@@ -44,6 +44,7 @@ from facemill.manifests.checks.state_checks import check_build, check_state
 from facemill.manifests.codes import Reason
 from facemill.manifests.problem import Problem, VerifyReport, condense
 from facemill.manifests.records import VideoEntry
+from facemill.manifests.remote import borrowed, here
 from facemill.manifests.schemas import ADDED, FACES, FACTS, FAILURES, VIDEOS, from_table
 from facemill.manifests.shards.dataset import (
     DATASET_FILE,
@@ -77,10 +78,11 @@ def verify(
     sample, and a few samples per thread.
 
     Args:
+        root: folder of the dataset, or its fsspec URL: then no more shards are copied at a time than are read.
         threads: shards read in parallel; by default the number of processors.
         on_samples: called with the number of samples just checked, and the total.
     """
-    root = Path(root)
+    root = here(root)
     try:
         info = read_dataset(root)
         recipe = recipe_facts(info.recipe)
@@ -178,11 +180,15 @@ class _Verification:
         with ThreadPoolExecutor(threads) as pool:
             for shard in shards:
                 rows = listed.get(shard.path)
-                running.append(pool.submit(check_shard, self.root, shard, rows, self.recipe, self.info.annotations))
+                running.append(pool.submit(self._check_shard, shard, rows))
                 if len(running) > threads:
                     found.append(self._done(running.popleft()))
             found += map(self._done, running)
         return found
+
+    def _check_shard(self, shard: ShardInfo, listed: pa.Table | None) -> ShardFindings:
+        with borrowed(self.root, shard.path):
+            return check_shard(self.root, shard, listed, self.recipe, self.info.annotations)
 
     def _done(self, shard: Future[ShardFindings]) -> ShardFindings:
         findings = shard.result()

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from facemill import ConfigError, DatasetError, __version__
+from facemill.manifests.remote import borrowed
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.manifests.shards.dataset import DATASET_FILE, ShardInfo
 from facemill.manifests.storage import read_json, write_atomically
@@ -102,10 +103,11 @@ def export_shards(
         if not _is_whole(out, done):
             rows = 0
             sizes: dict[str, int] = {}
-            for sample in format_of(shard.path).read(folder / shard.path):
-                _refuse_damaged(sample, shard, rows)
-                sizes |= {path.as_posix(): (out / path).stat().st_size for path in write(sample)}
-                rows += 1
+            with borrowed(folder, shard.path):
+                for sample in format_of(shard.path).read(folder / shard.path):
+                    _refuse_damaged(sample, shard, rows)
+                    sizes |= {path.as_posix(): (out / path).stat().st_size for path in write(sample)}
+                    rows += 1
             if rows != shard.rows:
                 raise DatasetError(f"{shard.path} holds {rows} samples, not {shard.rows}: run `facemill verify`.")
             os.sync()  # once per shard: syncing each of its many files would be slow

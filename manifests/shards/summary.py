@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from facemill import DatasetError, ManifestError
 from facemill.manifests.checks.bounded import read_table
 from facemill.manifests.records import LABELS
+from facemill.manifests.remote import here
 from facemill.manifests.schemas import FAILURES, SAMPLES, VIDEOS
 from facemill.manifests.shards.dataset import FAILURES_FILE, SAMPLES_FILE, VIDEOS_FILE, read_dataset, split_order
 from facemill.manifests.shards.state_summary import DeviceCount, read_state
@@ -200,7 +201,7 @@ def summarise(root: str | Path) -> Summary:
     Raises:
         DatasetError: for a build that is not finished, or whose tables cannot be read.
     """
-    root = Path(root)
+    root = here(root)
     info = read_dataset(root)
     samples, failures = (
         _table(root / name, schema) for name, schema in ((SAMPLES_FILE, SAMPLES), (FAILURES_FILE, FAILURES))

@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage
+from facemill.manifests.remote import RemoteFolder
 from facemill.manifests.shards.dataset import state_path
 from facemill.manifests.storage import write_atomically
 from facemill.pipeline.build.patience import RunningClock
@@ -44,10 +45,20 @@ def deaths_file(out: Path, shard_id: str) -> Path:
     return out / state_path(shard_id, "deaths")
 
 
-def deaths_of(out: Path, shard_id: str) -> list[str]:
+def deaths_of(out: Path | RemoteFolder, shard_id: str) -> list[str]:
     """A line with the run and the group's id for each time a worker died with a group, and for the current group."""
+    if isinstance(out, RemoteFolder):
+        return (out.read(state_path(shard_id, "deaths")) or b"").decode().splitlines()
     file = deaths_file(out, shard_id)
     return file.read_text().splitlines() if file.exists() else []
+
+
+def _save_deaths(out: Path | RemoteFolder, shard_id: str, lines: list[str]) -> None:
+    content = "\n".join(lines).encode()
+    if isinstance(out, RemoteFolder):
+        out.write(state_path(shard_id, "deaths"), content)
+    else:
+        write_atomically(deaths_file(out, shard_id), content)
 
 
 def isolated_results(
@@ -61,16 +72,16 @@ def isolated_results(
     Raises:
         FacemillError: for faults that no video causes, such as missing weights.
     """
-    file, deaths = deaths_file(job.out, spec.shard_id), deaths_of(job.out, spec.shard_id)
+    deaths = deaths_of(job.place, spec.shard_id)
     for group in spec.groups:
         line = f"{job.run} {group.group_id}"
         if deaths.count(line) >= DEADLY:
             failures = [_failure(video.video_id, signal.SIGKILL, "this clip group", job) for video in group.videos()]
             yield group.group_id, ClipResult([], [], failures)
             continue
-        write_atomically(file, "\n".join([*deaths, line]).encode())
+        _save_deaths(job.place, spec.shard_id, [*deaths, line])
         result = _result_of(group, lambda part: _process(part, spec, job, slot, on_stage), job)
-        write_atomically(file, "\n".join(deaths).encode())
+        _save_deaths(job.place, spec.shard_id, deaths)
         yield group.group_id, result
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from facemill.manifests.storage import write_atomically
 from facemill.manifests.validation import check
 from facemill.manifests.videos import manifest_digest
 from facemill.pipeline.build.beats import progress_of
-from facemill.pipeline.build.claim import claim, recorded, settle
+from facemill.pipeline.build.claim import recorded, settle
 from facemill.pipeline.build.early_stop import EarlyStop
 from facemill.pipeline.build.executors import Certificates, Executor, Outcome, tell
 from facemill.pipeline.build.identity import (
@@ -25,10 +26,19 @@ from facemill.pipeline.build.identity import (
     has_gpu,
 )
 from facemill.pipeline.build.isolate import deaths_of
-from facemill.pipeline.build.merge import BuildReport, merge_shards, report_of
+from facemill.pipeline.build.merge import BuildReport, report_of
+from facemill.pipeline.build.output import (
+    build_at,
+    check_held,
+    end_work,
+    merge_at,
+    place_of,
+    publish_claim,
+    run_place,
+    taken,
+)
 from facemill.pipeline.build.patience import Limits
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot, plan_framing, plan_shards
-from facemill.pipeline.build.run_folder import check_held, end_work, run_folder
 from facemill.pipeline.build.state import PLAN_FILE, GroupDone, ShardResult, load_final, load_whole, state_folder
 from facemill.pipeline.build.workers import check_workers
 from facemill.pipeline.config.recipe import Recipe
@@ -86,7 +96,8 @@ def build(
 
     Args:
         videos: a manifest, or its entries.
-        out: the dataset's folder; every worker must see it under this path.
+        out: the dataset's folder, which every worker must see under this path; or an fsspec URL, such as
+            `s3://bucket/faces`, for which every worker needs the credentials.
         executor: a name in `registry.EXECUTORS`.
         workers, scheduler, certificates, performance_report: that executor's arguments.
         device: see `BuildJob`.
@@ -106,15 +117,17 @@ def build(
             cannot be reached, or most of the first videos fail for the same fault of the environment.
         ClusterError: the scheduler or all workers are lost, or another run has taken `out` over.
         DetectorError: the detector's weights are missing.
-        DatasetError: `faces` cannot be read, or a shard fails repeatedly through no fault of a video.
+        DatasetError: `faces` cannot be read, a shard fails repeatedly through no fault of a video, or the server behind
+            a URL fails.
     """
-    out, faces = Path(out).absolute(), None if faces is None else Path(faces).absolute()
+    place, faces = place_of(out), None if faces is None else Path(faces).absolute()
     entries = _entries(videos)
     if faces is not None and not (faces / FACES_FILE).is_file():
         raise DatasetError(f"There is no {faces / FACES_FILE}: give --faces the folder of a finished build.")
     watcher, limits = watcher or Watcher(), limits or Limits()
     recipe, notes, specs = _planned(entries, recipe)
     plan = json.dumps({"shards": len(specs), "videos": sum(len(spec.sampled_ids) for spec in specs)})
+    shards = [spec.shard_id for spec in specs]
     if part is not None:
         specs = _share(specs, *part)
     count = sum(len(spec.sampled_ids) for spec in specs)
@@ -126,10 +139,11 @@ def build(
         **({} if certificates is None else {"certificates": certificates}),
     )
     identity = WorkIdentity.here(recipe, device)
-    with claim(out, _claimed(entries, identity), shared=part is not None, warn=watcher.warn) as run:
-        runner.watch(limits, watcher.warn, lambda spec: progress_of(out, run, spec.shard_id))
-        write_atomically(state_folder(out) / PLAN_FILE, plan.encode())
-        write_videos(entries, out / VIDEOS_FILE, places=False)
+    claimed = _claimed(entries, identity)
+    with taken(place, claimed, shards, shared=part is not None, warn=watcher.warn) as (folder, run):
+        runner.watch(limits, watcher.warn, lambda spec: progress_of(folder, run, spec.shard_id))
+        write_atomically(state_folder(folder) / PLAN_FILE, plan.encode())
+        write_videos(entries, folder / VIDEOS_FILE, places=False)
         watcher.begin(count)
         for note in notes:
             watcher.warn(note)
@@ -137,21 +151,23 @@ def build(
         with runner:
             if runner.dashboard is not None:
                 watcher.note(f"Dask's dashboard: {runner.dashboard}")
-            identity = check_workers(runner, identity, device, entries, recipe, run_folder(out, run), watcher.warn)
-            settle(out, identity.values())
+            identity = check_workers(runner, identity, device, entries, recipe, run_place(place, run), watcher.warn)
+            settle(folder, identity.values())
+            publish_claim(place, folder)
             if faces is not None:
                 faces = _fitting_faces(faces, identity, watcher)
-            work = BuildJob(out, recipe, faces, device, retry_failed, run, identity)
-            job = replace(work, thorough=_is_finished(out), stall_s=limits.stall_s)
+            work = BuildJob(folder, recipe, faces, device, retry_failed, run, identity)
+            store = None if isinstance(place, Path) else place
+            job = replace(work, thorough=_is_finished(folder), stall_s=limits.stall_s, store=store)
             for result, built in _run(runner, specs, job, _Listener(watcher, EarlyStop(count))):
                 results[result.shard_id] = result
-                check_held(out, run)
+                check_held(place, run)
                 watcher.shard(result, built=built)
-        end_work(out, run)
+        end_work(place, run)
         in_order = [results[spec.shard_id] for spec in specs]
         if part is not None:
-            return report_of(out, in_order)
-        return merge_shards(out, recipe, in_order, identity.device, notes)
+            return report_of(place, in_order)
+        return merge_at(place, folder, run, in_order, recipe, identity.device, notes)
 
 
 def finish_build(
@@ -170,19 +186,22 @@ def finish_build(
         ManifestError, ConfigError: as `build`.
         DatasetError: a shard is not built, or is damaged.
     """
-    out, entries = Path(out).absolute(), _entries(videos)
+    place, entries = place_of(out), _entries(videos)
     recipe, notes, specs = _planned(entries, recipe)
     identity = WorkIdentity.here(recipe, "cpu")
-    with claim(out, _claimed(entries, identity), warn=warn):
-        identity = replace(identity, device=recorded(out).get("device", ""))  # that of the parts, not of this machine
-        how = {"thorough": _is_finished(out)}
-        results = [load_whole(out, spec.shard_id, spec.fingerprint(identity), **how) for spec in specs]
+    with taken(place, _claimed(entries, identity), [spec.shard_id for spec in specs], warn=warn) as (folder, run):
+        of_parts = recorded(folder).get("device", "")  # not of this machine
+        identity = replace(identity, device=of_parts)
+        load = partial(load_whole, place, thorough=_is_finished(folder))
+        with ThreadPoolExecutor() as pool:
+            results = [*pool.map(lambda spec: load(spec.shard_id, spec.fingerprint(identity)), specs)]
         if missing := [spec.shard_id for spec, result in zip(specs, results, strict=True) if result is None]:
             raise DatasetError(
                 f"{len(missing)} of {len(specs)} shards are not built, the first is {missing[0]}: run the parts of the "
                 "build that failed again."
             )
-        return merge_shards(out, recipe, [result for result in results if result is not None], identity.device, notes)
+        found = [result for result in results if result is not None]
+        return merge_at(place, folder, run, found, recipe, identity.device, notes)
 
 
 def _planned(entries: Sequence[VideoEntry], recipe: Recipe) -> tuple[Recipe, tuple[str, ...], list[ShardSpec]]:
@@ -264,7 +283,7 @@ def _run(
     deaths: dict[str, list[str]] = {}
     while killed:
         killed = yield from _attempt(executor, [replace(spec, isolated=True) for spec in killed], job, listener)
-        before, deaths = deaths, {spec.shard_id: deaths_of(job.out, spec.shard_id) for spec in killed}
+        before, deaths = deaths, {spec.shard_id: deaths_of(job.place, spec.shard_id) for spec in killed}
         for shard_id, told in deaths.items():
             if told == before.get(shard_id, []):
                 raise DatasetError(
@@ -305,12 +324,10 @@ def _result(outcome: Outcome[ShardSpec, Result]) -> Result:
 def _build_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) -> tuple[ShardResult, bool]:
     # Checked first, before torch is imported, which takes seconds: in a resumed build most shards are committed.
     how = {"retry_failed": job.retry_failed, "thorough": job.thorough}
-    done = load_final(job.out, spec.shard_id, spec.fingerprint(job.work), **how)
+    done = load_final(job.place, spec.shard_id, spec.fingerprint(job.work), **how)
     if done is not None:
         return done, False
-    from facemill.pipeline.build.shard import build_shard
-
-    return build_shard(spec, job, WorkerSlot(number, threads), lambda done: tell(asdict(done))), True
+    return build_at(job.place, spec, job, WorkerSlot(number, threads), lambda done: tell(asdict(done))), True
 
 
 def _count_gpus(device: str) -> int:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from facemill.manifests import FailureRecord, Reason, schemas
 from facemill.manifests.annotations import listing_schema
 from facemill.manifests.records import SPLITS
+from facemill.manifests.remote import RemoteFolder
 from facemill.manifests.shards.card import dataset_card
 from facemill.manifests.shards.croissant import croissant_metadata
 from facemill.manifests.shards.dataset import (
@@ -62,6 +63,7 @@ class BuildReport:
     """What a build came to.
 
     Attributes:
+        out: the dataset's folder, or its URL.
         videos: all but those that the recipe excludes.
         excluded: number of the latter.
         videos_without_samples: videos that gave no sample; each is in failures.parquet with the reason.
@@ -69,7 +71,7 @@ class BuildReport:
         retryable: how many of them the same command tries again, by reason.
     """
 
-    out: Path
+    out: Path | str
     videos: int
     videos_without_samples: int
     samples: int
@@ -123,12 +125,12 @@ def merge_shards(
     return report_of(out, results)
 
 
-def report_of(out: Path, results: Sequence[ShardResult]) -> BuildReport:
+def report_of(place: Path | RemoteFolder, results: Sequence[ShardResult]) -> BuildReport:
     """What shards came to, all of a build's or a part of them."""
     failures = _failures(results)
     excluded = sum(failure.reason is Reason.EXCLUDED and not failure.frames for failure in failures)
     return BuildReport(
-        out=out,
+        out=place if isinstance(place, Path) else place.url,
         videos=sum(result.videos for result in results) - excluded,
         videos_without_samples=sum(result.videos_without_samples for result in results) - excluded,
         samples=sum(result.rows for result in results),

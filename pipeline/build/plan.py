@@ -12,6 +12,7 @@ from pathlib import Path
 
 from facemill.manifests import SPLITS, ClipGroup
 from facemill.manifests.archives import split_archive
+from facemill.manifests.remote import RemoteFolder
 from facemill.manifests.sequences import holds_crops
 from facemill.manifests.videos import entry_values
 from facemill.pipeline.build.identity import WorkIdentity
@@ -69,7 +70,7 @@ class BuildJob:
     """What all shards of a build have in common.
 
     Attributes:
-        out: the dataset's folder, seen by every worker.
+        out: the dataset's folder, seen by every worker; with `store`, a folder of this process.
         faces: folder of an earlier build whose detections are reused.
         device: `cpu`, `cuda`, `cuda:1`, or `auto` for a GPU where there is one.
         retry_failed: also try again what failed by the videos' own fault.
@@ -78,6 +79,7 @@ class BuildJob:
         identity: of the work; None for this process's own.
         thorough: look at every byte of what is committed, not only at sizes and last bytes.
         stall_s: see `facemill.pipeline.build.patience.Limits`.
+        store: where the dataset is, if that is behind a URL.
     """
 
     out: Path
@@ -89,6 +91,12 @@ class BuildJob:
     identity: WorkIdentity | None = None
     thorough: bool = True
     stall_s: float = Limits().stall_s
+    store: RemoteFolder | None = None
+
+    @property
+    def place(self) -> Path | RemoteFolder:
+        """Where the dataset is."""
+        return self.store or self.out
 
     @property
     def work(self) -> WorkIdentity:

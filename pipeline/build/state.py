@@ -8,8 +8,9 @@ from pydantic import TypeAdapter
 
 from facemill.manifests import FailureRecord
 from facemill.manifests.checks.bounded import content_of
+from facemill.manifests.remote import RemoteFolder
 from facemill.manifests.shards.dataset import STATE_FOLDER, state_path
-from facemill.manifests.storage import footer_digest, sha256_of, write_atomically
+from facemill.manifests.storage import FOOTER_BYTES, footer_digest, sha256_of, write_atomically
 from facemill.pipeline.extract.result import DeviceUse
 
 __all__ = [
@@ -51,8 +52,11 @@ class ShardFile:
         file = root / path
         return cls(path, rows, file.stat().st_size, sha256_of(file), footer_digest(file))
 
-    def is_whole(self, root: Path, *, thorough: bool = True) -> bool:
+    def is_whole(self, root: Path | RemoteFolder, *, thorough: bool = True) -> bool:
         """Whether the file is there, byte for byte, or, if not `thorough`, by its size and its last bytes."""
+        if isinstance(root, RemoteFolder):
+            start, digest = (0, self.sha256) if thorough else (max(0, self.bytes - FOOTER_BYTES), self.footer)
+            return root.size(self.path) == self.bytes and root.sha256(self.path, start, self.bytes) == digest
         path = root / self.path
         if not path.is_file() or path.stat().st_size != self.bytes:
             return False
@@ -93,12 +97,16 @@ class ShardResult:
         """Samples in the shard."""
         return self.shard.rows if self.shard else 0
 
-    def is_whole(self, root: Path, *, thorough: bool = True) -> bool:
-        """Whether every file it speaks of is there (see `ShardFile.is_whole`)."""
-        files = (self.shard, self.samples, self.faces, self.facts)
-        return all(file.is_whole(root, thorough=thorough) for file in files if file is not None)
+    @property
+    def files(self) -> list[ShardFile]:
+        """Every file it speaks of, the shard first."""
+        return [file for file in (self.shard, self.samples, self.faces, self.facts) if file is not None]
 
-    def is_final(self, root: Path, *, retry_failed: bool = False, thorough: bool = True) -> bool:
+    def is_whole(self, root: Path | RemoteFolder, *, thorough: bool = True) -> bool:
+        """Whether every file it speaks of is there (see `ShardFile.is_whole`)."""
+        return all(file.is_whole(root, thorough=thorough) for file in self.files)
+
+    def is_final(self, root: Path | RemoteFolder, *, retry_failed: bool = False, thorough: bool = True) -> bool:
         """Whether nothing is left to do: its files are whole, and no failure is to be tried again.
 
         Args:
@@ -140,23 +148,26 @@ def save_result(root: Path, result: ShardResult) -> None:
     write_atomically(root / state_path(result.shard_id), text.encode())
 
 
-def load_result(root: Path, shard_id: str, fingerprint: str) -> ShardResult | None:
+def load_result(root: Path | RemoteFolder, shard_id: str, fingerprint: str) -> ShardResult | None:
     """The committed result of this very work, be its files whole or not; None where there is none."""
-    path = root / state_path(shard_id)
+    name = state_path(shard_id)
     try:
-        result = _RESULT.validate_json(content_of(path), strict=True)
+        content = root.read(name) if isinstance(root, RemoteFolder) else content_of(root / name)
+        result = _RESULT.validate_json(content or b"", strict=True)
     except (OSError, ValueError):  # pydantic's ValidationError is one
         return None
     return result if result.fingerprint == fingerprint else None
 
 
-def load_whole(root: Path, shard_id: str, fingerprint: str, *, thorough: bool = True) -> ShardResult | None:
+def load_whole(
+    root: Path | RemoteFolder, shard_id: str, fingerprint: str, *, thorough: bool = True
+) -> ShardResult | None:
     """The committed result of this very work, if its files are whole; else None."""
     result = load_result(root, shard_id, fingerprint)
     return result if result is not None and result.is_whole(root, thorough=thorough) else None
 
 
-def load_final(root: Path, shard_id: str, fingerprint: str, **how: bool) -> ShardResult | None:
+def load_final(root: Path | RemoteFolder, shard_id: str, fingerprint: str, **how: bool) -> ShardResult | None:
     """The committed result of this very work, if it is final (see `ShardResult.is_final`); else None."""
     result = load_result(root, shard_id, fingerprint)
     return result if result is not None and result.is_final(root, **how) else None

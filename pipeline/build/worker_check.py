@@ -9,17 +9,19 @@ from typing import Any
 __all__ = ["describe", "fit_workers"]
 
 
-def describe(weights_file: str | None, device: str, files: Sequence[str], run_folder: str) -> dict[str, Any]:
+def describe(weights_file: str | None, device: str, files: Sequence[str], run_place: str) -> dict[str, Any]:
     """The versions and device that this process would use, and the paths that it does not see, as plain values.
 
     Args:
         weights_file: the face detector's weights.
         device: as in `BuildJob`.
         files: paths that a worker must see.
-        run_folder: a folder in the output folder's state.
+        run_place: a folder in the output folder's state, or the fsspec URL of an object.
     """
     import hashlib
     from pathlib import Path
+
+    import fsspec  # which Dask needs, too
 
     told: dict[str, Any] = {}
     try:
@@ -34,9 +36,15 @@ def describe(weights_file: str | None, device: str, files: Sequence[str], run_fo
         weights = Path(weights_file)
         told["weights file"] = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "missing"
     unseen = [file for file in files if not Path(file).exists()]
-    token = Path(run_folder)
-    if not token.is_dir():
-        unseen.append(str(token.parent.parent))
+    try:
+        if "://" in run_place:
+            with fsspec.open(run_place):
+                pass
+        seen = "://" in run_place or Path(run_place).is_dir()
+    except Exception:  # of the library of any protocol
+        seen = False
+    if not seen:
+        unseen.append(run_place.rsplit("/", 2)[0])
     return {"identity": told, "unseen": unseen}
 
 

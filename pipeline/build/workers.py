@@ -26,7 +26,7 @@ def check_workers(
     device: str,
     entries: Sequence[VideoEntry],
     recipe: Recipe,
-    run_folder: Path,
+    run_place: str,
     warn: Callable[[str], None],
 ) -> WorkIdentity:
     """The identity of the work with the workers' device; workers that do not see the files are left out.
@@ -51,7 +51,7 @@ def check_workers(
         devices.append(there)
         return fit
 
-    executor.choose_workers(describe, weights, device, _files(entries), str(run_folder), choose=choose)
+    executor.choose_workers(describe, weights, device, _files(entries), run_place, choose=choose)
     return replace(own, device=devices[-1])
 
 

@@ -12,11 +12,13 @@ from facemill import ManifestError, VideoError
 from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage, VideoEntry, locate
 from facemill.manifests.archives import archive_of, open_file
 from facemill.manifests.blame import reason_of_error
+from facemill.manifests.copies import copies_folder
+from facemill.manifests.remote import is_url
 from facemill.manifests.sequences import is_sequence
 from facemill.masks import match_by_number, match_by_time
 from facemill.masks.alignment import MAX_OFFSET
 from facemill.pipeline.clips.clip import Clip
-from facemill.pipeline.clips.fetched import copies_folder
+from facemill.pipeline.clips.fetcher import Fetcher
 from facemill.pipeline.clips.items import ClipVideo, FrameReader
 from facemill.pipeline.clips.sampling import sample_frames
 from facemill.pipeline.config.recipe import Recipe
@@ -32,18 +34,23 @@ SAME_ASPECT = 0.01
 """Largest relative difference of two frames' aspect ratios at which they may show the same image at two sizes."""
 
 
-def open_clips(group: ClipGroup, recipe: Recipe, threads: int, resources: ExitStack) -> Iterator[Clip | FailureRecord]:
+def open_clips(
+    group: ClipGroup, recipe: Recipe, threads: int, resources: ExitStack, fetcher: Fetcher | None = None
+) -> Iterator[Clip | FailureRecord]:
     """Open a group's videos.
 
     Yields a failure for each video that cannot be opened, and the clips that the others form, usually one. Consume the
     items of a clip before requesting the next one: fakes that do not follow their original are only found by reading
     them, and then become clips of their own. Everything opened is closed by `resources`.
+
+    Args:
+        fetcher: may have begun to copy the group's remote videos.
     """
     opened: list[ClipVideo] = []
     colour = _UNTAGGED  # a fake without colour tags has the colours of its original, which is opened first
     for entry in group.videos():
         try:
-            opened.append(video := _open_video(entry, recipe, threads, resources, colour))
+            opened.append(video := _open_video(entry, recipe, threads, resources, colour, fetcher))
             if entry is group.real:
                 colour = video.reader.info.colour
         except VideoError as error:
@@ -65,20 +72,28 @@ def open_clips(group: ClipGroup, recipe: Recipe, threads: int, resources: ExitSt
         yield _clip(fake, [], recipe)
 
 
-def _open_video(entry: VideoEntry, recipe: Recipe, threads: int, resources: ExitStack, colour: Colour) -> ClipVideo:
-    reader = open_frames(entry.root, entry.path, recipe, threads, resources, colour)
+def _open_video(
+    entry: VideoEntry, recipe: Recipe, threads: int, resources: ExitStack, colour: Colour, fetcher: Fetcher | None
+) -> ClipVideo:
+    reader = open_frames(entry.root, entry.path, recipe, threads, resources, colour, fetcher)
     video = ClipVideo(entry, reader, reader.path.stat().st_size if isinstance(reader, VideoReader) else 0)
     if recipe.mask.source != "difference" and entry.mask_path is not None:
         # If it cannot be read, the mask of each frame is recorded as missing.
         with suppress(VideoError):
-            video.ground_truth = open_frames(entry.root, entry.mask_path, recipe, threads, resources)
+            video.ground_truth = open_frames(entry.root, entry.mask_path, recipe, threads, resources, fetcher=fetcher)
             if isinstance(video.ground_truth, SequenceReader) or video.is_sequence:
                 video.truth_of = _match_numbers(reader, video.ground_truth)
     return video
 
 
 def open_frames(
-    root: str, path: str, recipe: Recipe, threads: int, resources: ExitStack, colour: Colour = _UNTAGGED
+    root: str,
+    path: str,
+    recipe: Recipe,
+    threads: int,
+    resources: ExitStack,
+    colour: Colour = _UNTAGGED,
+    fetcher: Fetcher | None = None,
 ) -> FrameReader:
     """Open a video or an image sequence of a manifest; `resources` closes it.
 
@@ -96,23 +111,20 @@ def open_frames(
         is_images = is_sequence(path) and not Path(location).is_file()  # a video's name may also lack a suffix
     if is_images:
         return resources.enter_context(SequenceReader(root, path))
-    local = _local_copy(location, resources)
-    return resources.enter_context(VideoReader(local, recipe.decode, threads=threads, colour=colour))
+    if archive_of(location) is not None:
+        location = str(_member_copy(location, resources))
+    elif is_url(location):  # a copy is kept as long as its clip is open
+        location = str((fetcher or resources.enter_context(Fetcher())).take(location, resources))
+    return resources.enter_context(VideoReader(Path(location), recipe.decode, threads=threads, colour=colour))
 
 
-def _local_copy(location: str, resources: ExitStack) -> Path:
-    """Local path of a video; of one that is remote or in an archive, a copy, kept as long as its clip is open."""
-    packed = archive_of(location)
-    if packed is None and "://" not in location:
-        return Path(location)
-    name = location.rpartition("/")[2] if packed is None else f"video{PurePosixPath(packed[1]).suffix[:9]}"
-    path = resources.enter_context(copies_folder()) / name
+def _member_copy(location: str, resources: ExitStack) -> Path:
+    """A copy of a video in an archive, kept as long as its clip is open."""
+    path = resources.enter_context(copies_folder()) / f"video{PurePosixPath(location).suffix[:9]}"
     try:
         with open_file(location) as there, path.open("wb") as local:
             shutil.copyfileobj(there, local)
     except (OSError, ImportError, ValueError, ManifestError) as error:
-        if packed is None:
-            raise VideoError(Reason.MISSING_FILE, f"{location} cannot be fetched: {error}.") from error
         reason = reason_of_error(error) or Reason.UNREADABLE
         raise VideoError(reason, f"{location} cannot be read ({error}): download its archive again.") from error
     return path

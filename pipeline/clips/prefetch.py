@@ -10,6 +10,7 @@ from types import TracebackType
 from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage
 from facemill.manifests.exclusion import sampled_rest
 from facemill.pipeline.clips.clip import Clip
+from facemill.pipeline.clips.fetcher import Fetcher, videos_of
 from facemill.pipeline.clips.items import ClipItem, CropFrames, FakeFrames, LeadWindow
 from facemill.pipeline.clips.opening import open_clips
 from facemill.pipeline.clips.stopwatch import Stopwatch
@@ -20,6 +21,8 @@ __all__ = ["BrokenGroup", "Prefetch"]
 
 ITEMS_AHEAD = 1
 """Finished items that wait in the queue; one more is being decoded and one is in use."""
+GROUPS_AHEAD = 2
+"""Later groups whose remote videos are copied while one is decoded."""
 LARGE_BYTES = 64 << 20
 """Frame size above which nothing is decoded ahead, since three items of such frames exceed a worker's memory."""
 
@@ -103,24 +106,29 @@ class Prefetch:
     # In the background thread ----------------------------------------------------------------------
 
     def _decode(self) -> None:
-        for group in self._groups:
-            try:
-                with ExitStack() as resources:
-                    for item in self.watch.timed("decode", self._read(group, resources)):
-                        if not self._put(item):
-                            return
-                        del item
-            except Exception as error:
-                if not self._put(BrokenGroup(group, error)):
-                    return
+        rests = [sampled_rest(group, self._excluded) for group in self._groups]
+        with Fetcher() as fetcher:
+            for number, (group, rest) in enumerate(zip(self._groups, rests, strict=True)):
+                for each in rests[number : number + 1 + GROUPS_AHEAD]:
+                    fetcher.ahead(() if each is None else videos_of(each, self._recipe))
+                try:
+                    with ExitStack() as resources:
+                        for item in self.watch.timed("decode", self._read(group, rest, resources, fetcher)):
+                            if not self._put(item):
+                                return
+                            del item
+                except Exception as error:
+                    if not self._put(BrokenGroup(group, error)):
+                        return
         self._put(_End)
 
-    def _read(self, group: ClipGroup, resources: ExitStack) -> Iterator[_Item]:
+    def _read(
+        self, group: ClipGroup, rest: ClipGroup | None, resources: ExitStack, fetcher: Fetcher
+    ) -> Iterator[_Item]:
         for video in group.sampled():
             if video.video_id in self._excluded:
                 yield FailureRecord(video.video_id, Stage.FILTER, Reason.EXCLUDED, "The recipe excludes this video.")
-        rest = sampled_rest(group, self._excluded)
-        for opened in () if rest is None else open_clips(rest, self._recipe, self._threads, resources):
+        for opened in () if rest is None else open_clips(rest, self._recipe, self._threads, resources, fetcher):
             yield opened
             if isinstance(opened, Clip):
                 yield from opened.items()

@@ -32,7 +32,8 @@ LOG_FILE = "build.log"
 def build(
     videos: Annotated[Path, typer.Argument(help="Manifest, as `facemill scan` writes it.", parser=local_path)],
     out: Annotated[
-        Path, typer.Option(help="Folder of the dataset. Run with the same folder to resume.", parser=local_path)
+        str,
+        typer.Option(help="Folder of the dataset, or a URL such as s3://bucket/faces. Run with the same to resume."),
     ],
     recipe: Annotated[str, typer.Option(help="Name of a recipe (see `facemill recipes`) or a YAML file.")] = "default",
     overrides: Overrides = None,
@@ -101,6 +102,7 @@ def build(
     from facemill.manifests.shards.dataset import BUILD_FILE
     from facemill.pipeline.build.job import build as run
     from facemill.pipeline.build.job import finish_build
+    from facemill.pipeline.build.output import place_of
     from facemill.pipeline.build.patience import Limits, disks_watched
     from facemill.pipeline.build.progress import BuildProgress
     from facemill.pipeline.build.state import state_folder
@@ -115,14 +117,18 @@ def build(
         settings = settings.model_copy(update={"filter": settings.filter.model_copy(update={"exclude": ids})})
     if performance_report is not None:
         free_file(performance_report, overwrite=True, is_own=_is_performance_report)
-    keep_log(state_folder(out) / LOG_FILE, mark=state_folder(out) / BUILD_FILE)
+    place = place_of(out)
+    if isinstance(place, Path):  # a URL cannot be appended to
+        keep_log(state_folder(place) / LOG_FILE, mark=state_folder(place) / BUILD_FILE)
+    elif metrics_port is not None:
+        raise ConfigError("--metrics-port reads the state of a folder: with --out behind a URL, leave it out.")
     if finish and part is not None:
         raise ConfigError("--shards builds a part and --finish merges all parts: pass one of the two.")
-    disks = {out.absolute(), videos.absolute()}
+    disks = {path.absolute() for path in (place, videos) if isinstance(path, Path)}
     with (
         BuildProgress(quiet=quiet or finish) as shown,
         disks_watched(disks, wait_limit, shown.warn, _end_at_once),
-        metrics_served(out, metrics_host, metrics_port),
+        metrics_served(Path(out), metrics_host, metrics_port),
     ):
         entries = read_videos(videos, roots or ())
         disks |= {Path(entry.root) for entry in entries if "://" not in entry.root}
@@ -251,7 +257,7 @@ def _end_at_once(message: str) -> NoReturn:
     os._exit(Exit.INTERRUPTED)
 
 
-def _print_coverage(out: Path, threshold: float) -> None:
+def _print_coverage(out: Path | str, threshold: float) -> None:
     """Print by method how much of the crops is covered by masks of a fixed threshold."""
     from facemill.manifests import MaskKind
     from facemill.manifests.shards.summary import summarise

@@ -1,4 +1,4 @@
-"""Input and output paths of commands: local only, and a command replaces only its own earlier output."""
+"""Input and output paths of commands: local but for datasets, and a command replaces only its own earlier output."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import typer
 
 from facemill import ConfigError
 
-__all__ = ["Overwrite", "dataset_folder", "free_file", "free_folder", "free_names", "local_path"]
+__all__ = ["Overwrite", "dataset_folder", "free_file", "free_folder", "free_names", "local_path", "whole_dataset"]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -28,20 +28,25 @@ def local_path(text: Any) -> Path:
     return Path(text)
 
 
-def dataset_folder(text: Any) -> Path:
+def dataset_folder(text: Any, *, whole: bool = False) -> Path:
     """Parse a built dataset's folder, or its fsspec URL: `typer.Argument(parser=dataset_folder)`.
 
     Returns:
-        the folder, or that of the tables' copy: see `facemill.pipeline.data.remote`.
+        the folder, or that of a copy: see `facemill.manifests.remote.local_folder`.
 
     Raises:
         DatasetError: if a URL cannot be read.
     """
     if not _URL.match(str(text)):
         return Path(text)
-    from facemill.pipeline.data.remote import local_folder  # late, since it needs torch
+    from facemill.manifests.remote import local_folder
 
-    return local_folder(str(text))
+    return local_folder(str(text), whole=whole)
+
+
+def whole_dataset(text: Any) -> Path:
+    """As `dataset_folder`, for commands that look at more than samples."""
+    return dataset_folder(text, whole=True)
 
 
 def free_file(path: Path, *, overwrite: bool = False, is_own: Callable[[Path], bool] = lambda path: False) -> Path:

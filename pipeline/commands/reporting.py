@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from facemill import ConfigError
-from facemill.pipeline.commands.places import free_file, local_path
+from facemill.pipeline.commands.places import free_file, whole_dataset
 from facemill.pipeline.commands.printing import echo
 from facemill.pipeline.commands.progress import progress
 from facemill.pipeline.commands.shared import MayOverwrite, Out, Quiet
@@ -18,7 +18,9 @@ def report(
     folders: Annotated[
         list[Path],
         typer.Argument(
-            help="Folder of a built dataset, or those of runs and evaluations.", metavar="DIR...", parser=local_path
+            help="Folder or URL of a built dataset, or folders of runs and evaluations.",
+            metavar="DIR...",
+            parser=whole_dataset,
         ),
     ],
     out: Out = Path("report.html"),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from facemill.pipeline.commands.places import Overwrite, dataset_folder, local_path
+from facemill.pipeline.commands.places import Overwrite, dataset_folder, local_path, whole_dataset
 
 __all__ = [
     *("AsJson", "Built", "Calibrated", "CropsAtOnce", "Data", "Device", "Exit", "MayOverwrite", "Out", "Overrides"),
@@ -25,7 +25,7 @@ class Exit(IntEnum):
 
 
 Out = Annotated[Path, typer.Option(help="Where to write.", parser=local_path, metavar="PATH")]
-Built = Annotated[Path, typer.Argument(help="Folder of a built dataset.", metavar="DIR", parser=local_path)]
+Built = Annotated[Path, typer.Argument(help="Folder or URL of a built dataset.", metavar="DIR", parser=whole_dataset)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 MayOverwrite = Annotated[bool, Overwrite]

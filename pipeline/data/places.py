@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 
 from facemill import DatasetError
 from facemill.manifests.annotations import PLACE
+from facemill.manifests.remote import bring
 from facemill.manifests.shards import format_of
 from facemill.manifests.shards.base import Places
 from facemill.manifests.shards.dataset import DATASET_FILE, STATE_FOLDER
 from facemill.manifests.storage import atomic_path, sha256_of
-from facemill.pipeline.data.remote import bring
 
 pc: Any = pyarrow.compute
 """Untyped: the stubs do not support nulls."""

@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from facemill import DatasetError
 from facemill.manifests.checks.bounded import most_bytes
+from facemill.manifests.remote import RemoteShard, bring, remote_shard
 from facemill.manifests.shards import EncodedImages, ShardIndex, format_of
 from facemill.manifests.storage import refuse_special_file
 from facemill.pipeline.data.places import other_sample
-from facemill.pipeline.data.remote import RemoteShard, bring, remote_shard
 from facemill.pipeline.data.split import Split
 
 __all__ = ["ImageReader"]

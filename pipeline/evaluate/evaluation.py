@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 from facemill import ConfigError
 from facemill.detectors.device import resolve_device
 from facemill.detectors.forgery import ForgeryDetector
+from facemill.manifests.remote import origin
 from facemill.manifests.shards.dataset import read_dataset
 from facemill.manifests.storage import atomic_path
 from facemill.own_code import changes
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.loader import default_workers
 from facemill.pipeline.data.overlap import KnownVideos, find_known, read_part
-from facemill.pipeline.data.remote import origin
 from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.evaluate.calibration import read_calibration
 from facemill.pipeline.evaluate.corruptions import LEVELS, all_corruptions

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from facemill import DatasetError, ManifestError
 from facemill.manifests import MaskKind, schemas
 from facemill.manifests.checks.bounded import image_size, read_table
+from facemill.manifests.remote import bring
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.manifests.shards.dataset import SAMPLES_FILE, read_dataset
 from facemill.pipeline.figures.contact_sheet import SheetPart, Strip, write_contact_sheet
@@ -230,7 +231,7 @@ def _read_images(folder: Path, records: Iterable[_Sample]) -> dict[str, tuple[Im
         wanted[record.shard][record.row] = record.sample_id
     found = {}
     for shard, rows in wanted.items():
-        for row, sample in enumerate(islice(format_of(shard).read(folder / shard), max(rows) + 1)):
+        for row, sample in enumerate(islice(format_of(shard).read(bring(folder / shard)), max(rows) + 1)):
             if row in rows:
                 found[sample.record.sample_id] = _decode(sample)
         if missing := sorted(set(rows.values()) - found.keys()):

@@ -13,6 +13,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from facemill import ConfigError
 from facemill.detectors.forgery import create, options_of
 from facemill.manifests.printable import printable
+from facemill.manifests.remote import origin
 from facemill.manifests.shards.dataset import DATASET_FILE, read_dataset
 from facemill.manifests.storage import read_json, sha256_of
 from facemill.options import check_options
@@ -21,7 +22,6 @@ from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import TrainingData
 from facemill.pipeline.data.loader import default_workers
-from facemill.pipeline.data.remote import origin
 from facemill.pipeline.data.split import Roots, list_folders
 from facemill.pipeline.runs.folder import (
     CONFIG_FILE,

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from facemill import ConfigError, DatasetError, ManifestError, VideoError
 from facemill.manifests import REFERENCE, VIDEOS, VideoEntry, from_table
+from facemill.manifests.remote import bring
 from facemill.manifests.roots import check_roots, locate_roots
 from facemill.manifests.schemas import conform
 from facemill.manifests.shards import ShardIndex, format_of
@@ -61,7 +62,7 @@ class ShardImages:
         """
         if shard not in self._known:
             raise DatasetError(f"{shard} is no shard of this dataset: build it again.")
-        path = self._root / shard
+        path = bring(self._root / shard)
         try:
             refuse_special_file(path)
             encoded = self._read(path, row, place, name)

@@ -8,6 +8,7 @@ import pytest
 
 from facemill import DetectorError
 from facemill.manifests import ClipGroup, FrameFaces, Reason, VideoEntry
+from facemill.manifests.remote import RemoteFolder
 from facemill.pipeline.build import isolate
 from facemill.pipeline.build.isolate import isolated_results
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot
@@ -110,15 +111,19 @@ def test_what_is_no_videos_fault_ends_the_run(tmp_path: Path, monkeypatch: pytes
         )
 
 
+@pytest.mark.parametrize("store", [None, RemoteFolder("memory://deaths")])
 def test_a_group_that_takes_its_worker_with_it_twice_is_left_out_and_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: RemoteFolder | None
 ) -> None:
     """As a container's memory limit kills: all of its processes. Nothing else of the shard is lost."""
-    job = BuildJob(tmp_path, load_recipe("default"), run="this")
+    job = BuildJob(tmp_path, load_recipe("default"), run="this", store=store)
     spec = ShardSpec("train-000000", "train", GROUPS)
     file = isolate.deaths_file(tmp_path, spec.shard_id)
     file.parent.mkdir(parents=True)
     file.write_text("earlier real\nearlier real\nthis healthy")  # another run's, and one death too few
+    if store is not None:  # the worker's folder is lost with it
+        store.publish([file.relative_to(tmp_path).as_posix()], tmp_path)
+        file.unlink()
 
     class WorkerDies(BaseException):
         pass
@@ -133,7 +138,7 @@ def test_a_group_that_takes_its_worker_with_it_twice_is_left_out_and_tried_again
     for deaths in (1, 2):
         with pytest.raises(WorkerDies):
             list(isolated_results(spec, job, SLOT))
-        assert isolate.deaths_of(tmp_path, spec.shard_id).count(f"this {GROUPS[0].group_id}") == deaths
+        assert isolate.deaths_of(job.place, spec.shard_id).count(f"this {GROUPS[0].group_id}") == deaths
     results = dict(isolated_results(spec, job, SLOT))
     blamed = {f.video_id: f for result in results.values() for f in result.failures}
     assert set(blamed) == {"real", "fake1", "fake2"}

@@ -64,7 +64,7 @@ def test_a_remote_video_is_copied_for_as_long_as_it_is_read(tmp_path: Path, monk
         [clip] = opened(ClipGroup(entry(Path(), "clip.mp4", root="memory://corpus")), resources)
         assert isinstance(clip, Clip)
         assert clip.lead.file_bytes == len(data)
-        [copy] = tmp_path.glob("facemill-copies-*/clip.mp4")
+        [copy] = tmp_path.glob("facemill-copies-*/1/clip.mp4")
         assert copy.read_bytes() == data
     assert list(tmp_path.glob("facemill-copies-*")) == []
 

@@ -7,7 +7,14 @@ from typer.testing import CliRunner
 
 from facemill import ConfigError
 from facemill.pipeline.commands.cli import app
-from facemill.pipeline.commands.places import dataset_folder, free_file, free_folder, free_names, local_path
+from facemill.pipeline.commands.places import (
+    dataset_folder,
+    free_file,
+    free_folder,
+    free_names,
+    local_path,
+    whole_dataset,
+)
 
 
 @pytest.mark.parametrize("text", ["s3://bucket/x", "file:///x", "hf://datasets/x", "https://host/x"])
@@ -20,7 +27,11 @@ def test_urls_are_no_paths(text: str) -> None:
 OWN = ("facemill.pipeline.commands.dataset", "facemill.pipeline.commands.training", "facemill.pipeline.commands.about")
 
 
-READ_ANYWHERE = {(command, "data") for command in ("train", "evaluate", "explain")}
+READ_ANYWHERE = {
+    **{(command, "data"): dataset_folder for command in ("train", "evaluate", "explain")},
+    **{(command, "folder"): whole_dataset for command in ("verify", "inspect", "export")},
+}
+"""Parameters that may be URLs of datasets."""
 
 
 def path_parameters() -> list[tuple[str, str]]:
@@ -38,14 +49,13 @@ def test_every_command_parses_every_path_by_the_one_rule(command: str, name: str
     (callback,) = [c.callback for c in app.registered_commands if c.callback and c.callback.__name__ == command]
     assert inspect.isfunction(callback)
     options = [o for o in get_type_hints(callback, include_extras=True)[name].__metadata__ if hasattr(o, "parser")]
-    # Trainings and what is made of them read datasets behind URLs too.
-    expected = dataset_folder if (command, name) in READ_ANYWHERE else local_path
+    expected = READ_ANYWHERE.get((command, name), local_path)
     assert [option.parser for option in options] == [expected]
 
 
 def test_a_url_given_to_build_makes_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    ended = CliRunner().invoke(app, ["build", "videos.parquet", "--out", "s3://bucket/x"])
+    ended = CliRunner().invoke(app, ["build", "s3://bucket/x", "--out", "out"])
     assert isinstance(ended.exception, ConfigError)
     assert list(tmp_path.iterdir()) == []
 

@@ -16,10 +16,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 from typer.testing import CliRunner
 
 from facemill import DatasetError
+from facemill.manifests.remote import local_folder
 from facemill.pipeline.commands.cli import app
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.loader import FaceLoader
-from facemill.pipeline.data.remote import local_folder
 from tests.pipeline.data.built import build, default_samples
 
 
@@ -123,7 +123,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def test_what_is_not_there_is_one_sentence(url: str) -> None:
     with pytest.raises(DatasetError, match=r"memory://bucket/none has no dataset.json"):
         FaceDataset("memory://bucket/none", "train")
-    with pytest.raises(DatasetError, match=r"nofs://x cannot be read .*: check the URL"):
+    with pytest.raises(DatasetError, match=r"nofs://x/dataset.json cannot be read .*: check the URL"):
         FaceDataset("nofs://x", "train")
     faces = FaceDataset(url, "train")
     fsspec.filesystem("memory").rm("/bucket/data/train", recursive=True)

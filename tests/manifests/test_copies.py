@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from facemill.pipeline.clips import fetched
+from facemill.manifests import copies
 
-HOLD = "from facemill.pipeline.clips.fetched import copies_folder\nimport sys\n"
+HOLD = "from facemill.manifests.copies import copies_folder\nimport sys\n"
 HOLD += "with copies_folder() as folder: print(folder, flush=True); sys.stdin.read()"
 
 
@@ -31,8 +31,8 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(
             os.utime(folder / "in-use", (0, 0))
         killed.kill()
         killed.wait()
-        fetched._sweep.cache_clear()
-        with fetched.copies_folder() as own:
+        copies._sweep.cache_clear()
+        with copies.copies_folder() as own:
             assert sorted(tmp_path.iterdir()) == sorted(
                 [own, used, tmp_path / "mine", tmp_path / "facemill-copies-without-lock"]
             )
