@@ -37,7 +37,7 @@ from facemill.pipeline.build import run_folder
 from facemill.pipeline.build.claim import claim
 from facemill.pipeline.build.merge import BuildReport, merge_shards, report_of
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot
-from facemill.pipeline.build.state import GroupDone, ShardResult, load_result
+from facemill.pipeline.build.state import PLAN_FILE, GroupDone, ShardResult, load_result
 from facemill.pipeline.config.recipe import Recipe
 
 __all__ = [
@@ -163,7 +163,7 @@ def end_work(place: Path | RemoteFolder, run: str) -> None:
 def publish_claim(place: Path | RemoteFolder, folder: Path) -> None:
     """Say what a build is, before any of its shards is committed."""
     if isinstance(place, RemoteFolder):
-        place.publish([f"{STATE_FOLDER}/{BUILD_FILE}", VIDEOS_FILE], folder)
+        place.publish([f"{STATE_FOLDER}/{BUILD_FILE}", f"{STATE_FOLDER}/{PLAN_FILE}", VIDEOS_FILE], folder)
 
 
 def build_at(
