@@ -12,7 +12,7 @@ import pytest
 
 from facemill import DatasetError
 from facemill.manifests import remote
-from facemill.manifests.remote import RemoteFolder
+from facemill.manifests.remote import RemoteFolder, reached
 from tests.object_store import ObjectStore
 
 FOLDER = RemoteFolder("s3://bucket/data")
@@ -28,6 +28,18 @@ def hasty(s3: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     patience = {"connect_timeout": 1, "read_timeout": 0.3, "retries": {"mode": "standard", "total_max_attempts": 1}}
     monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": patience})
     return s3
+
+
+def test_how_long_a_server_is_waited_for(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless the user says otherwise."""
+    monkeypatch.setattr(fsspec.config, "conf", {})
+    with reached("s3://bucket/a") as (filesystem, path):
+        assert path == "bucket/a"
+        assert filesystem.config_kwargs["read_timeout"] == 10
+        assert filesystem.config_kwargs["retries"] == {"mode": "standard", "total_max_attempts": 6}
+    monkeypatch.setattr(fsspec.config, "conf", {"s3": {"config_kwargs": {"read_timeout": 77}}})
+    with reached("s3://bucket/a") as (filesystem, _):
+        assert filesystem.config_kwargs["read_timeout"] == 77
 
 
 def test_files_are_whole_or_absent(s3: Any, tmp_path: Path) -> None:

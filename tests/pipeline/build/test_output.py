@@ -59,10 +59,11 @@ def same_for_all(content: dict[str, bytes]) -> dict[str, bytes | None]:
 
 
 class Stopping(Watcher):
-    """Interrupts a build when a shard is committed."""
+    """Interrupts a build when it has committed a shard."""
 
     def shard(self, result: ShardResult, *, built: bool) -> None:
-        raise KeyboardInterrupt
+        if built:
+            raise KeyboardInterrupt
 
 
 def test_the_objects_are_the_files_of_a_build_into_a_folder(videos: list[VideoEntry], tmp_path: Path, s3: Any) -> None:
@@ -107,9 +108,12 @@ def test_damaged_objects_are_made_again(videos: list[VideoEntry], memory: str, f
     RemoteFolder(memory).remove("_state/tables/train-000002.faces.parquet")
     if not finished:
         RemoteFolder(memory).remove("dataset.json")
+    with pytest.raises(KeyboardInterrupt):
+        build(videos, RECIPE, memory, executor="sequential", watcher=Stopping())
+    assert "dataset.json" not in files(memory)  # nobody may read half of one build and half of another
     notes = Notes()
     build(videos, RECIPE, memory, executor="sequential", watcher=notes)
-    assert notes.shards == ["train-000000 was there", "train-000001 built", "train-000002 built"]
+    assert notes.shards == ["train-000000 was there", "train-000001 was there", "train-000002 built"]
     assert same_for_all(files(memory)) == expected
 
 
@@ -211,6 +215,7 @@ def test_commands_take_urls(videos: list[VideoEntry], tmp_path: Path, memory: st
     assert f"18 samples of 6 videos in 1 shards -> {memory}" in ended.output
     verified = CliRunner().invoke(app, ["verify", memory, "--quiet"])
     assert verified.output.startswith("18 samples in 1 shards, 6 videos: 0 problems")
+    assert not [*local_folder(memory, whole=True).glob("train/*")]  # a shard is there while it is read
     inspected = json.loads(CliRunner().invoke(app, ["inspect", memory, "--json"]).output)
     assert inspected["videos"] == 6
     assert inspected["seconds"]["decode"] > 0

@@ -112,6 +112,17 @@ def test_members_of_an_archive_are_copied_one_by_one(monkeypatch: pytest.MonkeyP
     """They are read through one file object."""
     import tarfile
 
+    from fsspec.implementations.tar import TarFileSystem
+
+    get, reading, most = TarFileSystem.get_file, threading.Semaphore(1), list[bool]()
+
+    def get_file(self: TarFileSystem, *arguments: Any, **options: Any) -> None:
+        most.append(reading.acquire(blocking=False))
+        time.sleep(0.05)
+        get(self, *arguments, **options)
+        reading.release()
+
+    monkeypatch.setattr(TarFileSystem, "get_file", get_file)
     with tarfile.open(tmp_path / "corpus.tar", "w") as archive:
         for number in range(4):
             archive.add(tmp_path / "clip.mp4", f"{number}.mp4")
@@ -120,6 +131,7 @@ def test_members_of_an_archive_are_copied_one_by_one(monkeypatch: pytest.MonkeyP
     with Fetcher() as fetcher, ExitStack() as resources:
         fetcher.ahead(places)
         copies = [fetcher.take(place, resources) for place in places]
+        assert most == [True] * 4
         assert {copy.name for copy in copies} == {"0.mp4", "1.mp4", "2.mp4", "3.mp4"}
         assert {copy.read_bytes() for copy in copies} == {(tmp_path / "clip.mp4").read_bytes()}
 
