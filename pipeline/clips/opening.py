@@ -163,6 +163,7 @@ def _match_numbers(one: FrameReader, other: FrameReader) -> NDArray[np.int64]:
 
 
 def _clip(lead: ClipVideo, fakes: list[ClipVideo], recipe: Recipe, *, reference: bool = False) -> Clip:
+    lead.searched = True  # for cuts, also in a fake that turned out not to follow its original
     later = not lead.is_crops and (recipe.crop.steady or (recipe.crop.around == "mask" and bool(fakes)))
     return Clip(lead, fakes, _sampled(lead, fakes, recipe), reference=reference, crops_later=later)
 

@@ -153,6 +153,19 @@ def test_other_content_under_the_same_numbers_gets_no_mask(add_video: AddVideo, 
     assert {sample.record.mask_kind for sample in samples if sample.record.label} == {MaskKind.NONE}
 
 
+def test_frames_whose_original_does_not_decode_are_a_video_of_their_own(add_video: AddVideo, tmp_path: Path) -> None:
+    """With cuts, although a sequence with gaps is not searched for its original's frames."""
+    cut = np.concatenate([film([LEFT], 14), film([LEFT], 14, start=14, seed=9)])
+    real = unpack(add_video("real", cut))
+    fake = unpack(add_video("fake", cut, 1, source_id="real"), keep=[*range(1, 20), *range(21, 28)])
+    for path in sorted(Path(real.root, real.path).iterdir())[1:]:  # the fake lacks the first frame
+        path.write_bytes(b"no image")
+    samples, failures, facts = build(tmp_path / "out", ClipGroup(real, (fake,)), "sample.frames=4")
+    assert failures[0].video_id == "real"
+    assert facts["fake"].cuts == (13,)
+    assert {sample.record.mask_kind for sample in samples} == {MaskKind.NONE}
+
+
 def test_a_single_image_is_a_frame_or_a_crop_as_its_entry_says(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "one.png"), film([LEFT], 1)[0][..., ::-1])
     one = VideoEntry("one", "photos", "real", 0, "native", "train", str(tmp_path), "one.png")
