@@ -58,8 +58,8 @@ def scan(
             tells, and otherwise full frames.
 
     Raises:
-        ConfigError: unknown dataset, split option or `images`, a `subject` that matches nothing, or `originals` of a dataset that
-            has its own.
+        ConfigError: unknown dataset, split option or `images`, a `subject` that matches nothing, or `originals` of a
+            dataset that has its own.
         ManifestError: no videos, an ambiguous quality, no official split, a split by identity although no subjects
             are known, or videos that break a rule.
     """
