@@ -67,7 +67,8 @@ def open_clips(group: ClipGroup, recipe: Recipe, threads: int, resources: ExitSt
 
 def _open_video(entry: VideoEntry, recipe: Recipe, threads: int, resources: ExitStack, colour: Colour) -> ClipVideo:
     reader = open_frames(entry.root, entry.path, recipe, threads, resources, colour)
-    video = ClipVideo(entry, reader, reader.path.stat().st_size if isinstance(reader, VideoReader) else 0)
+    size = reader.path.stat().st_size if isinstance(reader, VideoReader) else reader.first_bytes
+    video = ClipVideo(entry, reader, size)
     if recipe.mask.source != "difference" and entry.mask_path is not None:
         # If it cannot be read, the mask of each frame is recorded as missing.
         with suppress(VideoError):

@@ -24,7 +24,7 @@ from facemill.pipeline.build.plan import BuildJob, ShardSpec
 from facemill.pipeline.build.shard import build_shard
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.decode import SequenceReader, VideoReader
-from tests.pipeline.conftest import SIZE, Actor, film, inner_box
+from tests.pipeline.conftest import SIZE, Actor, MarkDetector, film, inner_box
 
 pytestmark = pytest.mark.usefixtures("mark_detector")
 
@@ -164,6 +164,25 @@ def test_frames_whose_original_does_not_decode_are_a_video_of_their_own(add_vide
     assert failures[0].video_id == "real"
     assert facts["fake"].cuts == (13,)
     assert {sample.record.mask_kind for sample in samples} == {MaskKind.NONE}
+
+
+def test_faces_of_other_images_of_the_same_name_are_not_reused(
+    add_video: AddVideo, tmp_path: Path, mark_detector: MarkDetector
+) -> None:
+    real = unpack(add_video("real", film([LEFT], 6)))
+    recipe = load_recipe("default", ["crop.size=96"])
+    spec = ShardSpec("train-000000", "train", (ClipGroup(real),))
+    seen = []
+    for number in range(3):
+        out = tmp_path / f"out{number}"
+        faces = tmp_path / "out0" if number else None
+        result = build_shard(spec, BuildJob(out, recipe, faces=faces))
+        (out / "faces.parquet").write_bytes((out / result.faces.path).read_bytes())
+        seen.append(mark_detector.frames_seen)
+        if number == 1:
+            first = min(Path(real.root, real.path).iterdir())
+            cv2.imwrite(str(first), 255 - cv2.imread(str(first)))
+    assert seen == [6, 6, 12]
 
 
 def test_a_single_image_is_a_frame_or_a_crop_as_its_entry_says(tmp_path: Path) -> None:
