@@ -51,10 +51,10 @@ class VideoEntry:
         label: 0 real, 1 fake.
         quality: `raw`, `c23`, `c40`, or `native` if the dataset has no compression levels.
         split: `train`, `val` or `test`; `REFERENCE` for an original that is in no split, but whose fake is.
-        root: absolute folder or fsspec URL that `path` and `mask_path` are relative to; only a name if a shared
-            manifest was read without locating its root (see `facemill.manifests.roots`).
-        path: POSIX path of the video below `root`; for an image sequence, its folder, which may be
-            inside an archive (see `facemill.manifests.sequences`).
+        root: absolute folder, archive or fsspec URL that `path` and `mask_path` are relative to; only a name if a
+            shared manifest was read without locating its root (see `facemill.manifests.roots`).
+        path: POSIX path of the video below `root`; for an image sequence (see `facemill.manifests.sequences`), its
+            folder. It may lead into an archive (see `facemill.manifests.archives`).
         source_id: `video_id` of the pristine video that a fake was made from; None for a real
             video, and for a fake whose original is not in the manifest.
         subject_ids: the target subject (who is shown), then the source subject (who was swapped in); prefixed by

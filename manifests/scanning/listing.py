@@ -200,7 +200,7 @@ def list_videos(root: str) -> Listing:
     """List the files below `root`, and in archives, with folders of images in place of the images.
 
     A folder `a/000` with images is listed as the video `a/000.mp4` whose frames it holds (see `Listing.frames`), unless
-    there is a file of this name: adapters know videos by such names.
+    there is a file of this name: adapters know videos by such names, and `drafts.enter` enters the folder.
 
     Raises:
         ManifestError: as `list_files`.

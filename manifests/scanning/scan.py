@@ -58,12 +58,14 @@ def scan(
             tells, and otherwise full frames.
 
     Raises:
-        ConfigError: unknown dataset or split option, a `subject` that matches nothing, or `originals` of a dataset that
-            has its own.
+        ConfigError: unknown dataset, split option or `images`, a `subject` that matches nothing, or `originals` of a
+            dataset that has its own.
         ManifestError: no videos, an ambiguous quality, no official split, a split by identity although no subjects
             are known, or videos that break a rule.
     """
     rule = parse_split(split)
+    if images not in (None, "frames", "crops"):
+        raise ConfigError(f"--images {images} is unknown: pass frames or crops.")
     adapter = DATASETS[dataset] if isinstance(dataset, str) else dataset
     if originals is not None and not adapter.originals:
         raise ConfigError(f"{adapter.name} has its originals itself: leave out --originals.")
@@ -102,8 +104,6 @@ def scan(
 
 def _tell_content(report: ScanReport, images: str | None) -> None:
     """Enter what images show, or tell what is assumed."""
-    if images not in (None, "frames", "crops"):
-        raise ConfigError(f"--images {images} is unknown: pass frames or crops.")
     if images is not None:
         report.entries = [
             replace(entry, content=images) if entry.content is not None or is_image(entry.path) else entry
@@ -113,6 +113,10 @@ def _tell_content(report: ScanReport, images: str | None) -> None:
         report.notes.append(
             f"{full} folders of images are taken as full frames of videos; if they are face crops already, scan with "
             "--images crops."
+        )
+    if timed := sum(entry.content is not None and entry.fake_periods is not None for entry in report.entries):
+        report.notes.append(
+            f"{timed} fakes that are forged at times only count as fake throughout: images have no times."
         )
 
 

@@ -28,7 +28,7 @@ class ClipVideo:
     """One opened video of a clip.
 
     Attributes:
-        file_bytes: size of the file; 0 for a sequence of images.
+        file_bytes: size of the file, or of a sequence's first image: by which another file of the same name is noticed.
         searched: whether the fake is looked for at other frames of its original than those that times or numbers tell.
         ground_truth: reader of the ground-truth mask video, if the recipe uses it and it can be read.
         truth_of: [frames], the mask's frame for each frame, -1 for none; None if it is the one of the same index.

@@ -76,7 +76,8 @@ def _open_video(
     entry: VideoEntry, recipe: Recipe, threads: int, resources: ExitStack, colour: Colour, fetcher: Fetcher | None
 ) -> ClipVideo:
     reader = open_frames(entry.root, entry.path, recipe, threads, resources, colour, fetcher)
-    video = ClipVideo(entry, reader, reader.path.stat().st_size if isinstance(reader, VideoReader) else 0)
+    size = reader.path.stat().st_size if isinstance(reader, VideoReader) else reader.first_bytes
+    video = ClipVideo(entry, reader, size)
     if recipe.mask.source != "difference" and entry.mask_path is not None:
         # If it cannot be read, the mask of each frame is recorded as missing.
         with suppress(VideoError):
@@ -175,6 +176,7 @@ def _match_numbers(one: FrameReader, other: FrameReader) -> NDArray[np.int64]:
 
 
 def _clip(lead: ClipVideo, fakes: list[ClipVideo], recipe: Recipe, *, reference: bool = False) -> Clip:
+    lead.searched = True  # for cuts, also in a fake that turned out not to follow its original
     later = not lead.is_crops and (recipe.crop.steady or (recipe.crop.around == "mask" and bool(fakes)))
     return Clip(lead, fakes, _sampled(lead, fakes, recipe), reference=reference, crops_later=later)
 

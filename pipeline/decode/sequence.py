@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import PurePosixPath
 from types import TracebackType
@@ -58,6 +59,13 @@ class SequenceReader:
     def times(self) -> NDArray[np.float64]:
         """Frame numbers [frame_count] in place of times: a sequence has no clock."""
         return self.numbers.astype(np.float64)
+
+    @property
+    def first_bytes(self) -> int:
+        """Size of the first image's file, bytes; 0 if it cannot be read."""
+        with suppress(*DAMAGE):
+            return len(self._images[0]())
+        return 0
 
     @property
     def has_gaps(self) -> bool:

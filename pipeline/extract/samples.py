@@ -107,6 +107,6 @@ def facts_of(clip: Clip, video: ClipVideo) -> VideoFacts:
         profile=info.profile,
         duration_s=None if times is None else float(times[-1] - times[0]) + (1 / info.fps if info.fps else 0.0),
         longest_gap_s=None if times is None else float(np.diff(times).max(initial=0.0)),
-        size_bytes=video.file_bytes or None,
+        size_bytes=None if video.is_sequence else video.file_bytes,
         content_hash=video.entry.content_hash,
     )

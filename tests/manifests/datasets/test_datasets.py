@@ -240,6 +240,8 @@ def test_finds_folders_of_frames_in_place_of_videos(name, root, tmp_path):
     assert frames.unknown == videos.unknown
     assert frames.missing == videos.missing
     assert any("are taken as full frames of videos" in note for note in frames.notes)
+    timed = any(entry.fake_periods for entry in frames.entries)
+    assert any("forged at times only" in note for note in frames.notes) == timed
     crops = scan(name, root, images="crops")
     assert {entry.content for entry in crops.entries} == {"crops"}
     assert values_of(crops) == values_of(videos)

@@ -24,7 +24,7 @@ from facemill.pipeline.build.plan import BuildJob, ShardSpec
 from facemill.pipeline.build.shard import build_shard
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.decode import SequenceReader, VideoReader
-from tests.pipeline.conftest import SIZE, Actor, film, inner_box
+from tests.pipeline.conftest import SIZE, Actor, MarkDetector, film, inner_box
 
 pytestmark = pytest.mark.usefixtures("mark_detector")
 
@@ -151,6 +151,38 @@ def test_other_content_under_the_same_numbers_gets_no_mask(add_video: AddVideo, 
     samples, failures, _ = build(tmp_path / "out", ClipGroup(real, (fake,)))
     assert failures[0].reason is Reason.MISALIGNED
     assert {sample.record.mask_kind for sample in samples if sample.record.label} == {MaskKind.NONE}
+
+
+def test_frames_whose_original_does_not_decode_are_a_video_of_their_own(add_video: AddVideo, tmp_path: Path) -> None:
+    """With cuts, although a sequence with gaps is not searched for its original's frames."""
+    cut = np.concatenate([film([LEFT], 14), film([LEFT], 14, start=14, seed=9)])
+    real = unpack(add_video("real", cut))
+    fake = unpack(add_video("fake", cut, 1, source_id="real"), keep=[*range(1, 20), *range(21, 28)])
+    for path in sorted(Path(real.root, real.path).iterdir())[1:]:  # the fake lacks the first frame
+        path.write_bytes(b"no image")
+    samples, failures, facts = build(tmp_path / "out", ClipGroup(real, (fake,)), "sample.frames=4")
+    assert failures[0].video_id == "real"
+    assert facts["fake"].cuts == (13,)
+    assert {sample.record.mask_kind for sample in samples} == {MaskKind.NONE}
+
+
+def test_faces_of_other_images_of_the_same_name_are_not_reused(
+    add_video: AddVideo, tmp_path: Path, mark_detector: MarkDetector
+) -> None:
+    real = unpack(add_video("real", film([LEFT], 6)))
+    recipe = load_recipe("default", ["crop.size=96"])
+    spec = ShardSpec("train-000000", "train", (ClipGroup(real),))
+    seen = []
+    for number in range(3):
+        out = tmp_path / f"out{number}"
+        faces = tmp_path / "out0" if number else None
+        result = build_shard(spec, BuildJob(out, recipe, faces=faces))
+        (out / "faces.parquet").write_bytes((out / result.faces.path).read_bytes())
+        seen.append(mark_detector.frames_seen)
+        if number == 1:
+            first = min(Path(real.root, real.path).iterdir())
+            cv2.imwrite(str(first), 255 - cv2.imread(str(first)))
+    assert seen == [6, 6, 12]
 
 
 def test_a_single_image_is_a_frame_or_a_crop_as_its_entry_says(tmp_path: Path) -> None:
