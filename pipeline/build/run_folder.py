@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from facemill import ClusterError, ConfigError
-from facemill.manifests.storage import read_json, staged
+from facemill.manifests.storage import read_json, refuse_special_file, staged
 from facemill.pipeline.build.state import state_folder
 
 __all__ = [
@@ -248,9 +248,10 @@ def _wait_for_sign(out: Path, unseen: dict[Path, Holder]) -> None:
 
 def _last_sign(folder: Path) -> int | None:
     try:
+        refuse_special_file(folder / BEAT_FILE)  # opening a pipe would block
         with (folder / BEAT_FILE).open("rb") as file:  # opened, since network disks then ask the server
             return os.fstat(file.fileno()).st_mtime_ns
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 

@@ -70,7 +70,10 @@ def test_a_run_of_another_machine_is_waited_for_whatever_the_clocks_say(
 def test_a_damaged_holder_counts_as_one_of_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LEASE_S", 0.1)
     told: list[str] = []
-    (left_by(tmp_path, elsewhere()) / "holder.json").write_text("[1")
+    folder = left_by(tmp_path, elsewhere())
+    (folder / "holder.json").write_text("[1")
+    (folder / "beat").unlink()
+    os.mkfifo(folder / "beat")  # opening it would block
     with claim(tmp_path, {}, warn=told.append):
         pass
     assert "on another host" in told[0]

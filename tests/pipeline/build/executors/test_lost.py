@@ -1,5 +1,6 @@
 """Workers that freeze, and a scheduler that is killed or frozen: real processes, and signals that end or stop them."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -17,6 +19,7 @@ import pytest
 from facemill import ClusterError
 from facemill.pipeline.build.executors import cluster_watch
 from facemill.pipeline.build.executors import dask as module
+from facemill.pipeline.build.executors.cluster_watch import ClusterWatch
 from facemill.pipeline.build.executors.dask import DaskExecutor
 from facemill.pipeline.build.patience import Limits, RunningClock
 
@@ -24,8 +27,6 @@ pytestmark = [
     pytest.mark.timeout(180),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # sockets that Dask leaves open
 ]
-
-STALL_S = 3.0
 
 
 @pytest.fixture(autouse=True)
@@ -35,26 +36,36 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def watched(executor: DaskExecutor, folder: Path, limits: Limits) -> list[str]:
-    """Lines that it tells; the progress of a task is the size of its file in `folder`."""
+    """Lines that it tells; all tasks make progress, but for `one` from its first step to the first line."""
     told: list[str] = []
-    executor.watch(limits, told.append, lambda task: file.stat().st_size if (file := folder / task).exists() else None)
+    steps = itertools.count()
+    executor.watch(
+        limits, told.append, lambda task: "still" if task == "one" and begun(folder) and not told else next(steps)
+    )
     return told
 
 
-def step(file: Path) -> None:
-    with file.open("a") as steps:
-        steps.write(f"{os.getpid()}\n")
+def begun(folder: Path) -> list[int]:
+    """The processes that have begun the task `one`."""
+    file = folder / "one"
+    return [int(pid) for pid in file.read_text().split()] if file.exists() else []
+
+
+def begin() -> bool:
+    """Begin the task `one`; whether this process is the first."""
+    folder = Path(os.environ["FACEMILL_TEST_FOLDER"])
+    with (folder / "one").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    return len(begun(folder)) == 1
 
 
 def freeze_once(task: str, number: int, threads: int) -> int:
-    """The first process to get the task `frozen` stops, with a nanny's other processes; the others make steps."""
+    """The first process to get the task `one` stops; another task lasts until a second one has it."""
     folder = Path(os.environ["FACEMILL_TEST_FOLDER"])
-    step(folder / task)
-    if task == "frozen" and len((folder / task).read_text().split()) == 1:
+    if task == "one" and begin():
         os.kill(os.getpid(), signal.SIGSTOP)
-    for _ in range(5 if task == "slow" else 0):
-        time.sleep(STALL_S / 3)  # together longer than the limit
-        step(folder / task)
+    while len(begun(folder)) < 2:
+        time.sleep(0.05)
     return os.getpid()
 
 
@@ -62,32 +73,65 @@ def lost_in_c(task: str, number: int, threads: int) -> int:
     """The first process to get the task waits in a C function that keeps the interpreter's lock."""
     import ctypes
 
-    folder = Path(os.environ["FACEMILL_TEST_FOLDER"])
-    step(folder / task)
-    if len((folder / task).read_text().split()) == 1:
+    if begin():
         ctypes.PyDLL(None).sleep(3600)
     return os.getpid()
 
 
 @pytest.mark.parametrize(
     ("function", "tasks"),
-    [(freeze_once, ["frozen", "slow"]), pytest.param(lost_in_c, ["one"], marks=pytest.mark.long)],
+    [(freeze_once, ["one", "other"]), pytest.param(lost_in_c, ["one"], marks=pytest.mark.long)],
 )
 def test_the_task_of_a_worker_without_progress_is_done_by_another(
     function: Any, tasks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACEMILL_TEST_FOLDER", str(tmp_path))
     executor = DaskExecutor(workers=len(tasks))
-    told = watched(executor, tmp_path, Limits(stall_s=STALL_S))
+    told = watched(executor, tmp_path, Limits(stall_s=1))
     with executor:
         outcomes = {outcome.task: outcome for outcome in executor.run(function, tasks)}
     assert [outcomes[task].error for task in tasks] == [None] * len(tasks)
-    first, second = (tmp_path / tasks[0]).read_text().split()
+    first, second = begun(tmp_path)
     assert first != second
-    assert outcomes[tasks[0]].result == int(second)
-    assert not psutil.pid_exists(int(first))
-    assert len(told) == 1, told
-    assert f"has made no progress for 3 s: its work ({tasks[0]}) is given to another one" in told[0]
+    assert outcomes["one"].result == second
+    assert not psutil.pid_exists(first)
+    assert len(told) == 1
+    assert "has made no progress for 1 s: its work (" in told[0]
+
+
+class Client:
+    """A scheduler that says which worker has which tasks, and restarts workers."""
+
+    def __init__(self, held: dict[str, list[str]]) -> None:
+        self.held, self.restarted = held, []
+        self.scheduler = self
+
+    def processing(self) -> dict[str, list[str]]:
+        return self.held
+
+    def sync(self, function: Any, **options: Any) -> None:
+        function(**options)
+
+    def restart_workers(self, workers: list[str], **options: Any) -> None:
+        self.restarted += workers
+
+
+def test_only_workers_none_of_whose_tasks_makes_progress_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second task may wait on a worker; one may be frozen before it begins; others have nothing to do."""
+    told: list[str] = []
+    steps = {"a1": 0, "a2": None, "b1": None, "c1": 7}
+    executor = DaskExecutor(workers=1)
+    executor.watch(Limits(stall_s=60), told.append, lambda task: steps[task])
+    client = Client({"a": ["a1", "a2"], "b": ["b1"], "c": ["c1"], "idle": ["of somebody else"]})
+    watch = ClusterWatch(client, executor)
+    expected = {0: 0, 50: 0, 100: 1, 159: 1, 161: 1, 220: 2}  # how often, by second; a new worker has all of the time
+    now = iter(expected)
+    monkeypatch.setattr(watch, "_clock", SimpleNamespace(now=lambda: next(now)))
+    for second, times in expected.items():
+        steps["a1"] = second
+        watch.check_progress({name: name for name in steps})
+        assert client.restarted == ["b", "c"] * times, second
+    assert "The worker at b has made no progress for 60 s: its work (b1) is given to another one." in told
 
 
 def test_what_was_stopped_itself_takes_nothing_from_anyone(monkeypatch: pytest.MonkeyPatch) -> None:
