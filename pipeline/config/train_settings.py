@@ -160,7 +160,8 @@ class TrainSettings(Settings):
     """Compression levels of the videos used; none for all."""
     forgeries: Literal["none", "sbi", "xray"] = "none"
     """Train on reals and forgeries made of them, half of each batch, and none of the dataset's fakes, with which
-    validation stays: `sbi` for self-blended images, `xray` for blends with other subjects, as of Face X-ray."""
+    validation stays: `sbi` for self-blended images, `xray` for blends with other subjects, as of Face X-ray. Datasets
+    built with `annotate.landmarks68` give the outlines of each face, and others those of an adult's."""
     augment: AugmentSettings = AugmentSettings()
     limit: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the crops of each class used, drawn once by seed, for training and validation: for a first look."""

@@ -41,6 +41,7 @@ _CENTRE, _REACH = (0.0, 0.8), 3.5  # of the square that templates show
 _TEMPLATE_SIDE = 224
 _SIDE = 128
 """Side at which masks are made: they are smooth, and their cost does not depend on the size of crops."""
+_WAVES = 12
 _RADIUS = 12  # of the blurs, pixels of `_SIDE`
 
 
@@ -67,22 +68,39 @@ def place_masks(
 
     fit = torch.from_numpy(np.linalg.pinv(np.c_[_POINTS, np.ones(5)]).astype(np.float32))
     onto = fit.to(device, non_blocking=True) @ landmarks  # [N, 3, 2], template -> crop, by least squares
-    waves = F.interpolate(drawn(-1, 1, 2, 12, 12), (_SIDE, _SIDE), mode="bicubic", align_corners=False)
-    places = (torch.arange(_SIDE, device=device) + 0.5) * (side / _SIDE)
-    y, x = torch.meshgrid(places, places, indexing="ij")
-    points = torch.stack([x, y], -1).view(1, -1, 2) @ moves[:, :, :2].mT + moves[:, None, :, 2]
-    points = points + 0.015 * side * waves.flatten(2).mT - onto[:, None, 2]
+    waves = 0.015 * side * drawn(-1, 1, 2, _WAVES, _WAVES)
     (a, b), (c, d) = (row.unbind(-1) for row in onto[:, :2].unbind(1))  # inverted by hand: LAPACK's waits for the GPU
     inverse = torch.stack([d, -b, -c, a], -1).view(-1, 2, 2) / (a * d - b * c)[:, None, None]
-    scaled = points @ inverse - torch.stack([places.new_full((), value) for value in _CENTRE])
-    grid = (scaled * drawn(0.9, 1.15, 1, 2) / _REACH).view(count, _SIDE, _SIDE, 2)
+    scale = drawn(0.9, 1.15, 1, 2) / _REACH
+    grid = _grid(waves, moves, onto[:, 2], inverse * scale, scale, side)
     chosen = rng.choice(len(_SHAPES), count, p=_SHARES)
     templates = _templates()[chosen] if dense is None else _hulls(dense, onto, chosen)
     shapes = torch.from_numpy(templates).to(device, non_blocking=True)
     masks = F.grid_sample(shapes[:, None].float() / 255, grid.nan_to_num(9), align_corners=False)
     masks = (_largest_1(_blur(masks, drawn(0.7, 2.5))) > 0.999).float()
     masks = _largest_1(_blur(masks, drawn(0.7, 4)))
-    return F.interpolate(masks, (side, side), mode="bilinear", align_corners=False).clamp(0, 1)
+    return F.interpolate(masks, (side, side), mode="bilinear", align_corners=False).clamp_(0, 1)
+
+
+def _grid(waves: Tensor, moves: Tensor, origin: Tensor, inverse: Tensor, scale: Tensor, side: int) -> Tensor:
+    """Where in its template each point of a mask lies, [N, _SIDE, _SIDE, 2]: moved, deformed, and taken back.
+
+    These coordinates are linear in the numbers of the waves, and in x, y and 1: two products of small matrices.
+
+    Args:
+        waves: [N, 2, _WAVES, _WAVES], pixels, interpolated bicubically.
+        origin: [N, 2], the template's in the crop.
+        inverse: [N, 2, 2], from there to the template; includes `scale` [N, 1, 2].
+    """
+    core = F.pad(torch.einsum("nihw,nij->njhw", waves, inverse), (0, 2, 0, 2))
+    across, down = (moves[:, :, :2].mT @ inverse).unbind(1)  # [N, 2] each: steps for a pixel of x and y
+    centre = torch.stack([waves.new_full((), value) for value in _CENTRE])
+    core[:, :, -1, -2], core[:, :, -2, -1] = across, down
+    core[:, :, -1, -1] = ((moves[:, None, :, 2] - origin[:, None]) @ inverse - centre * scale)[:, 0]
+    weights = F.interpolate(torch.eye(_WAVES, device=waves.device)[None, None], (_SIDE, _WAVES), mode="bicubic")[0, 0]
+    places = (torch.arange(_SIDE, device=waves.device) + 0.5) * (side / _SIDE)
+    basis = torch.cat([weights, places[:, None], torch.ones_like(places)[:, None]], 1)
+    return (basis @ core @ basis.T).permute(0, 2, 3, 1)
 
 
 def similarities(points: Tensor, others: Tensor) -> Tensor:
@@ -95,18 +113,19 @@ def similarities(points: Tensor, others: Tensor) -> Tensor:
     return torch.cat([linear, (target - centre @ linear.mT).mT], 2)
 
 
-def sample_at(images: Tensor, moves: Tensor) -> Tensor:
+def sample_at(images: Tensor, moves: Tensor, box: tuple[slice, slice] = (slice(None), slice(None))) -> Tensor:
     """Images [N, C, S, S] that show at each point what is in the given ones at the moved point; edges are repeated.
 
     Args:
         moves: [N, 2, 3], of pixels.
+        box: the rows and columns to return.
     """
     side = images.shape[-1]
     # In units of half a side from the centre, as PyTorch counts.
     shift = moves[:, :, :2].sum(2) + moves[:, :, 2] * (2 / side) - 1  # [N, 2]
     places = (2 * torch.arange(side, device=images.device) + 1) / side - 1
     across, down = (places[:, None] * moves[:, None, :, axis] for axis in (0, 1))  # [N, side, 2]
-    grid = across[:, None] + (down + shift[:, None])[:, :, None]
+    grid = across[:, None, box[1]] + (down + shift[:, None])[:, box[0], None]
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 

@@ -29,6 +29,10 @@ _SCALE = (0.95, 1 / 0.95)
 _RGB, _RGB_SHARE = 20 / 255, 0.3  # largest shift of a channel, and the share of images that have one
 _LIGHT = 0.1
 _SHRINK = (2, 4)
+_AT_ONCE = 1
+"""Images changed at a time on a CPU: they fit into its cache, and their memory is used again."""
+_SHOWN, _MARGIN = 1 / 1024, 12
+"""Least value of a mask that shows in 8 bits, and the pixels around on which it depends, as images are shrunk first."""
 _ALPHA, _LIGHTNESS = (0.2, 0.5), (0.5, 1.0)  # of sharpening
 
 
@@ -73,12 +77,12 @@ def add_forgeries(
         (Li et al., Eq. 2, scaled to 1). Both are 0 for reals. A crop whose face lies outside it stays a real.
     """
     with torch.autocast(reals.images.device.type, enabled=False):  # coordinates need more precision than bf16
-        real, fake, mask = _blend(reals, forgeries, rng)
+        images, mask = _blend(reals, forgeries, rng)
     batch = ForgeryBatch({name: torch.cat([values, values]) for name, values in reals.items() if name != "image"})
-    batch["image"] = torch.cat([values.round_().to(torch.uint8) for values in (real, fake)])
+    batch["image"] = images
     forged = (mask > 0.5).to(torch.uint8)
     batch["label"] = torch.cat([reals.labels, forged.amax((1, 2, 3)).to(reals.labels)])
-    made = {MASK: 255 * forged, XRAY: (4 * 255 * mask * (1 - mask)).round().to(torch.uint8)}
+    made = {MASK: 255 * forged, XRAY: (1 - mask).mul_(mask).mul_(4 * 255).round_().to(torch.uint8)}
     for name in made.keys() & fields:
         batch[name] = torch.cat([torch.zeros_like(made[name]), made[name]])
     if MASK in fields:
@@ -86,29 +90,49 @@ def add_forgeries(
     return batch
 
 
-def _blend(reals: ForgeryBatch, forgeries: Forgeries, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Targets and forgeries [N, 3, S, S] in 0..255, and blending masks [N, 1, S, S].
+def _blend(reals: ForgeryBatch, forgeries: Forgeries, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Targets and then forgeries, uint8 [2 N, 3, S, S], and blending masks [N, 1, S, S].
 
-    Large tensors are changed in place, since on a CPU memory takes longer than arithmetic.
+    Tensors are changed in place, and few images at a time, since on a CPU memory takes longer than arithmetic.
     """
-    target, landmarks = reals.images.float(), reals[LANDMARKS].float()
-    count, side, device = len(target), target.shape[-1], target.device
+    images, landmarks = reals.images, reals[LANDMARKS].float()
+    count, side, device = len(images), images.shape[-1], images.device
     moves = _jitter(count, side, rng).to(device, non_blocking=True)
     dense = reals[DENSE].float().view(count, -1, 2) if DENSE in reals else None
     mask = place_masks(landmarks, moves, side, rng, dense)
+    partner = torch.arange(count, device=device)
     if forgeries == "xray":
         partner = _nearest(landmarks if dense is None else dense, reals[SUBJECT])
         align = similarities(landmarks, landmarks[partner])
         linear, shift = align[:, :, :2], align[:, :, 2:]
         moves = torch.cat([linear @ moves[:, :, :2], linear @ moves[:, :, 2:] + shift], 2)
-        source = _with_colours_of(sample_at(target[partner], moves), target, mask)
-    else:
-        source = sample_at(target, moves)
     of_target, look = rng.random(count) < 0.5, _Look(count, rng)
-    look.change(target, of_target)
-    look.change(source, ~of_target)
     ratio = torch.from_numpy(rng.choice(_RATIOS, (count, 1, 1, 1)).astype(np.float32)).to(device, non_blocking=True)
-    return target, torch.lerp(target, source, mask * ratio, out=source), mask
+    made = torch.empty((2, *images.shape), dtype=torch.uint8, device=device)
+    step = _AT_ONCE if device.type == "cpu" else count
+    for some in (slice(start, start + step) for start in range(0, count, step)):
+        target = images[some].float()
+        box = _around(mask[some]) if device.type == "cpu" else (slice(0, side), slice(0, side))
+        part = sample_at(images[partner[some]].float() if forgeries == "xray" else target, moves[some], box)
+        if forgeries == "xray":
+            part = _with_colours_of(part, target[..., *box], mask[some][..., *box])
+        source = target.clone()  # what is beside the box is not shown
+        source[..., *box] = part
+        look.change(target, of_target, some)
+        look.change(source, ~of_target, some)
+        made[1, some] = torch.lerp(target, source, mask[some] * ratio[some], out=source).round_()
+        made[0, some] = target.round_()
+    return made.flatten(0, 1), mask
+
+
+def _around(masks: Tensor) -> tuple[slice, slice]:
+    """Rows and columns around masks [N, 1, S, S]; starts are even, so that the same pixels are the fourth used."""
+    side, box = masks.shape[-1], []
+    for axis in (3, 2):
+        places = (masks.amax((0, 1, axis)) > _SHOWN).nonzero()
+        first, last = (int(places[0]), int(places[-1])) if len(places) else (0, 0)
+        box.append(slice(max(first - _MARGIN, 0) // 2 * 2, min(last + 1 + _MARGIN, side)))
+    return box[0], box[1]
 
 
 def _jitter(count: int, side: int, rng: np.random.Generator) -> Tensor:
@@ -156,25 +180,27 @@ class _Look:
         self._numbers = torch.from_numpy(numbers.astype(np.float32))[..., None, None]
         self._kind = rng.choice(len(_SHRINK) + 1, count, p=(0.25, 0.25, 0.5))
 
-    def change(self, images: Tensor, chosen: NDArray[np.bool_]) -> None:
-        """Change the chosen images, [N, 3, H, W], in place."""
+    def change(self, images: Tensor, chosen: NDArray[np.bool_], some: slice) -> None:
+        """Change the chosen ones, [N], of some images, [n, 3, H, W], in place."""
         for kind in range(len(_SHRINK) + 1):
-            where = torch.from_numpy(np.flatnonzero(chosen & (self._kind == kind)))
+            where = torch.from_numpy(np.flatnonzero((chosen & (self._kind == kind))[some]))
             if not len(where):
                 continue
-            numbers = self._numbers[where].to(images.device, non_blocking=True)
+            numbers = self._numbers[some][where].to(images.device, non_blocking=True)
             factor, summand, own, around = numbers[:, :1], numbers[:, 1:4], numbers[:, 4:5], numbers[:, 5:]
             where = where.to(images.device, non_blocking=True)
-            x = images[where].mul_(factor).add_(summand).clamp_(0, 255)
+            x = images if len(where) == len(images) else images[where]
+            x = x.mul_(factor).add_(summand).clamp_(0, 255)
             if kind < len(_SHRINK):
                 size = [max(side // _SHRINK[kind], 1) for side in x.shape[2:]]
                 x = F.interpolate(F.interpolate(x, size, mode="area"), x.shape[2:], mode="bilinear")
             else:
                 sums = F.pad(x, (1, 1, 1, 1), mode="replicate")
-                sums = sums[..., :-2] + sums[..., 1:-1] + sums[..., 2:]
-                sums = sums[..., :-2, :] + sums[..., 1:-1, :] + sums[..., 2:, :]
+                sums = (sums[..., :-2] + sums[..., 1:-1]).add_(sums[..., 2:])
+                sums = (sums[..., :-2, :] + sums[..., 1:-1, :]).add_(sums[..., 2:, :])
                 x = x.mul_(own).sub_(sums.mul_(around / 9)).clamp_(0, 255)
-            images.index_copy_(0, where, x)
+            if x is not images:
+                images.index_copy_(0, where, x)
 
 
 def check_reals(reals: pa.Table, forgeries: Forgeries) -> None:

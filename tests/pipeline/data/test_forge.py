@@ -15,7 +15,7 @@ from facemill.detectors.forgery import ForgeryBatch, InputSpec
 from facemill.manifests.annotations import Annotation
 from facemill.manifests.shards.dataset import read_dataset, write_dataset
 from facemill.pipeline.config.train_settings import AugmentSettings, TrainSettings
-from facemill.pipeline.data import Augmentation, FaceDataset, TrainingData, face_masks, prepare
+from facemill.pipeline.data import Augmentation, FaceDataset, TrainingData, face_masks, forge, prepare
 from facemill.pipeline.data.face_masks import place_masks, sample_at, similarities
 from facemill.pipeline.data.forge import add_forgeries, check_reals, fields_to_read
 from tests.manifests.small_dataset import make_sample
@@ -202,6 +202,36 @@ def test_chance_is_the_generator_s_alone() -> None:
     assert not torch.equal(first["mask"], other["mask"])
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(forged(reals()).images, first.images)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pixels_depend_neither_on_how_many_are_changed_at_once_nor_on_the_box(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    side = 99  # no multiple of the shrunk sides
+    noise = torch.randint(0, 256, (24, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    batch = reals(24, noise, landmarks=(FACE * side / SIDE).expand(24, 5, 2), subject=torch.arange(24))
+    alone = forged(batch, kind)
+    monkeypatch.setattr(forge, "_AT_ONCE", 24)
+    monkeypatch.setattr(forge, "_around", lambda _: (slice(0, side), slice(0, side)))
+    together = forged(batch, kind)
+    assert all(torch.equal(alone[name], together[name]) for name in ("label", *ALL))
+    assert (alone.images.int() - together.images.int()).abs().max() <= 1
+
+
+def test_points_of_masks_are_moved_deformed_and_taken_back_into_the_template() -> None:
+    """Point by point, with the waves interpolated as images."""
+    rng = torch.Generator().manual_seed(0)
+    waves, moves, origin, inverse, scale = (
+        torch.randn(3, *shape, generator=rng) for shape in ((2, 12, 12), (2, 3), (2,), (2, 2), (1, 2))
+    )
+    found = face_masks._grid(waves, moves, origin, inverse, scale, 64)
+    there = F.interpolate(waves, (128, 128), mode="bicubic", align_corners=False)
+    for n, row, column in ((0, 0, 0), (1, 127, 5), (2, 64, 100), (0, 3, 127)):
+        point = torch.tensor([column + 0.5, row + 0.5]) * 64 / 128
+        moved = moves[n, :, :2] @ point + moves[n, :, 2] + there[n, :, row, column] - origin[n]
+        expected = moved @ inverse[n] - torch.tensor(face_masks._CENTRE) * scale[n, 0]
+        assert torch.allclose(found[n, row, column], expected, atol=1e-3, rtol=1e-4)
 
 
 def test_only_the_fields_asked_for_are_made() -> None:
