@@ -2,24 +2,19 @@
 
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.chaos.conftest import KILLS, SEED, Corpus
+from tests.chaos.processes import cluster, workers_of
 from tests.integration.command import ended, start
-from tests.network import free_port
 
 LONGEST_S = 8.0
 """Moments are drawn from this time: from the first import to the end of a build."""
 FROZEN_S = 3.0
-STARTED_S = 60
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP)
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
@@ -34,12 +29,6 @@ def disturb(process: psutil.Process, how: signal.Signals) -> None:
             process.send_signal(signal.SIGCONT)
     except psutil.NoSuchProcess:
         pass
-
-
-def workers_of(process: psutil.Process) -> list[psutil.Process]:
-    """The processes below one that build; neither helpers of multiprocessing's, nor nannies."""
-    below = process.children(recursive=True)
-    return [one for one in below if one.is_running() and "spawn_main" in " ".join(one.cmdline())] or below
 
 
 def check_gone(processes: list[psutil.Process]) -> None:
@@ -77,38 +66,6 @@ def test_driver_and_workers_of_one_machine(corpus: Corpus, tmp_path: Path) -> No
             out = tmp_path / f"{builds}"
     corpus.finish(out)
     print(f"{kills} signals in {builds + 1} builds")
-
-
-@contextmanager
-def cluster() -> Iterator[tuple[str, dict[str, psutil.Process]]]:
-    """A scheduler, and a nanny with its worker, as users start them; killed in the end."""
-    address = f"tcp://127.0.0.1:{(port := free_port())}"
-    scheduler = ["scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"]
-    worker = ["worker", address, "--nworkers", 1, "--nthreads", 1, "--memory-limit", 0, "--no-dashboard"]
-    running = [
-        subprocess.Popen(
-            [Path(sys.executable).with_name("dask"), *map(str, command)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for command in (scheduler, worker)
-    ]
-    below: list[psutil.Process] = []
-    try:
-        processes = {name: psutil.Process(one.pid) for name, one in zip(("scheduler", "nanny"), running, strict=True)}
-        deadline = time.monotonic() + STARTED_S
-        while not (found := workers_of(processes["nanny"])):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        yield address, {**processes, "worker": found[0]}
-        below = processes["nanny"].children(recursive=True) if running[1].poll() is None else found
-    finally:
-        for one in running:
-            one.kill()
-            one.wait()
-        for one in below:
-            with suppress(psutil.NoSuchProcess):
-                one.kill()
 
 
 def test_scheduler_nanny_and_worker_of_a_cluster(corpus: Corpus, tmp_path: Path) -> None:
