@@ -49,9 +49,9 @@ test-slurm: setup
 	PATH=$$PATH:/usr/sbin $(BIN)/python -m pytest -m "$(SLURM_TESTS)" tests/slurm
 
 # Kills, frozen processes, full disks, clocks that jump: CHAOS_KILLS=20 CHAOS_SEED=7 make chaos
-export CHAOS_KILLS CHAOS_SEED
 CHAOS_KILLS ?= 100
 CHAOS_SEED ?= 0
+export CHAOS_KILLS CHAOS_SEED
 chaos: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m chaos tests/chaos
 

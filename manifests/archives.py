@@ -115,7 +115,13 @@ def _open_whole(place: str) -> Iterator[IO[bytes]]:
         return
     import fsspec  # here, because it takes a tenth of a second and only URLs need it
 
-    with fsspec.open(place, "rb") as file:
+    try:
+        opened = fsspec.open(place, "rb").open()
+    except (OSError, ImportError, ValueError):
+        raise
+    except Exception as error:  # some libraries' errors have no base class but this
+        raise OSError(f"{place} cannot be opened ({error})") from error
+    with opened as file:
         yield file
 
 

@@ -337,16 +337,20 @@ def _printable(path: str) -> str:
     return path.encode(errors="backslashreplace").decode()
 
 
+def _not_listed(url: str, error: Exception) -> ManifestError:
+    return ManifestError(
+        f"{url} cannot be listed ({error}): check the URL, your credentials and that its package is installed."
+    )
+
+
 def _walk_url(url: str) -> Iterator[str]:
     from fsspec.core import url_to_fs  # here and below, because it takes a tenth of a second and only URLs need it
 
     try:
         filesystem, root = url_to_fs(url)
         names = filesystem.find(root)
-    except (ImportError, OSError, ValueError) as error:
-        raise ManifestError(
-            f"{url} cannot be listed ({error}): check the URL and that its package is installed."
-        ) from error
+    except Exception as error:  # some libraries' errors have no base class but this
+        raise _not_listed(url, error) from error
     for name in names:
         yield name.removeprefix(root).lstrip("/")
 
@@ -359,8 +363,6 @@ def _names_at_url(url: str, folder: str) -> Iterator[str]:
         names = filesystem.ls(posixpath.join(root, folder), detail=False)
     except (FileNotFoundError, NotADirectoryError):
         return
-    except (ImportError, OSError, ValueError) as error:
-        raise ManifestError(
-            f"{url} cannot be listed ({error}): check the URL and that its package is installed."
-        ) from error
+    except Exception as error:  # some libraries' errors have no base class but this
+        raise _not_listed(url, error) from error
     yield from (posixpath.join(folder, posixpath.basename(name.rstrip("/"))) for name in names)

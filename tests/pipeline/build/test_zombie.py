@@ -92,19 +92,19 @@ def test_a_worker_that_begins_when_all_is_committed_is_too_late(
 ) -> None:
     """It was frozen before its first step: nothing of what is merged then may change any more."""
     given: list[tuple[ShardSpec, BuildJob]] = []
-    before, merge = job_module._build_on_worker, job_module.merge_shards
+    before, merge = job_module._build_on_worker, job_module.merge_at
 
     def build_on_worker(job: BuildJob, spec: ShardSpec, *rest: int) -> object:
         given.append((spec, job))
         return before(job, spec, *rest)
 
-    def merge_shards(*arguments: object) -> object:
+    def merge_at(*arguments: object) -> object:
         with pytest.raises(ClusterError, match="this process stops, too"):
             module.build_shard(*given[0])
         return merge(*arguments)
 
     monkeypatch.setattr(job_module, "_build_on_worker", build_on_worker)
-    monkeypatch.setattr(job_module, "merge_shards", merge_shards)
+    monkeypatch.setattr(job_module, "merge_at", merge_at)
     assert build([*pair(add_video).videos()], RECIPE, tmp_path / "out", executor="sequential").samples == 6
     assert len(given) == 1
 
