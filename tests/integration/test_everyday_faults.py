@@ -252,7 +252,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "long path in a table": (csv_of(f"path,label\n{LONG}/a.mp4,0\n"), ""),
     "table at a URL": (lambda bench: ["scan", "csv", "s3://bucket/a.csv", "--out", bench.new], "redentials"),
     "folder at a URL": (lambda bench: ["scan", "ffpp", "s3://bucket", "--out", bench.new], "your credentials"),
-    "folder at a URL of no protocol": (lambda bench: ["scan", "ffpp", "hdfs://nowhere", "--out", bench.new], "package"),
+    "folder at a URL of no protocol": (lambda bench: ["scan", "ffpp", "gs://nowhere", "--out", bench.new], "package"),
     "long recipe name": (lambda bench: bench.build("--recipe", LONG), ""),
     "long detector": (lambda bench: ["train", LONG, bench.toy, "--out", bench.new], ""),
     "weights: text": (weights(b"<html>Not Found</html>"), "it holds more than tensors"),
