@@ -42,7 +42,7 @@ def test_ended_before_any_step_it_is_finished_by_the_same_command(corpus: Corpus
     chosen = random.Random(SEED)
     out, crashes, builds = tmp_path / "0", 0, 0
     while crashes < KILLS:
-        step = chosen.randint(1, 40)
+        step = round(10 ** chosen.uniform(0, 2.3))  # up to the last step of a build
         before = corpus.check_committed(out) if out.exists() else 0
         ended = forked(*corpus.args(out), folder=tmp_path, limit_s=600, first=functools.partial(crash_at, step))
         assert ended.code in (0, CRASHED), ended.err
