@@ -29,21 +29,21 @@ def link() -> Iterator[str]:
     if shutil.which("ip") is None:
         pytest.skip("needs iproute2")
     try:
-        ip("netns", "add", SPACE)
-    except subprocess.CalledProcessError:
-        pytest.skip("networks need rights")
-    try:
-        ip("link", "add", LINK, "type", "veth", "peer", "name", OTHER_END)
-        ip("link", "set", OTHER_END, "netns", SPACE)
-        ip("addr", "add", f"{HERE}/24", "dev", LINK)
-        ip("link", "set", LINK, "up")
-        ip("-n", SPACE, "addr", "add", f"{THERE}/24", "dev", OTHER_END)
-        for name in (OTHER_END, "lo"):
-            ip("-n", SPACE, "link", "set", name, "up")
+        try:
+            ip("netns", "add", SPACE)
+            ip("link", "add", LINK, "type", "veth", "peer", "name", OTHER_END)
+            ip("link", "set", OTHER_END, "netns", SPACE)
+            ip("addr", "add", f"{HERE}/24", "dev", LINK)
+            ip("link", "set", LINK, "up")
+            ip("-n", SPACE, "addr", "add", f"{THERE}/24", "dev", OTHER_END)
+            for name in (OTHER_END, "lo"):
+                ip("-n", SPACE, "link", "set", name, "up")
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"networks need rights: {error.stderr}")
         yield LINK
     finally:
-        subprocess.run(["ip", "link", "del", LINK], check=False, capture_output=True)
-        ip("netns", "del", SPACE)
+        for arguments in (["link", "del", LINK], ["netns", "del", SPACE]):
+            subprocess.run(["ip", *arguments], check=False, capture_output=True)
 
 
 def test_a_short_cut_is_nothing_and_a_long_one_ends_the_command(corpus: Corpus, link: str, tmp_path: Path) -> None:
