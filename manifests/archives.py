@@ -20,7 +20,7 @@ import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
@@ -121,7 +121,7 @@ def _open_whole(place: str) -> Iterator[IO[bytes]]:
         raise
     except Exception as error:  # some libraries' errors have no base class but this
         raise OSError(f"{place} cannot be opened ({error})") from error
-    with opened as file:
+    with closing(opened) as file:
         yield file
 
 

@@ -64,14 +64,15 @@ def s3(s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     for name, value in (("ACCESS_KEY_ID", "me"), ("SECRET_ACCESS_KEY", "mine"), ("DEFAULT_REGION", "us-east-1")):
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.url)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # which may have looked for credentials before
     filesystem = fsspec.filesystem("s3")
-    filesystem.invalidate_cache()
     filesystem.mkdir("bucket")
     s3_server.requests.clear()
     yield s3_server
     s3_server.fault = None
     filesystem.invalidate_cache()
     filesystem.rm("bucket", recursive=True)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 @pytest.fixture

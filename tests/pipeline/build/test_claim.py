@@ -8,6 +8,7 @@ import pytest
 
 from facemill import ClusterError, ConfigError
 from facemill.pipeline.build import claim as module
+from facemill.pipeline.build import run_folder
 from facemill.pipeline.build.claim import claim
 from facemill.pipeline.build.run_folder import check_running
 
@@ -50,6 +51,7 @@ def test_parts_of_one_build_work_at_one_time_and_nobody_else(tmp_path: Path) -> 
 
 def test_a_part_is_refused_while_a_whole_build_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SETTLE_S", 0.3)
+    monkeypatch.setattr(run_folder, "LEASE_S", 0.1)
     with (
         claim(tmp_path, {}) as run,
         pytest.raises(ConfigError, match="Another build is at work"),
