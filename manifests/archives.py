@@ -20,7 +20,7 @@ import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
@@ -115,13 +115,13 @@ def _open_whole(place: str) -> Iterator[IO[bytes]]:
         return
     import fsspec  # here, because it takes a tenth of a second and only URLs need it
 
-    try:
-        opened = fsspec.open(place, "rb").open()
-    except (OSError, ImportError, ValueError):
-        raise
-    except Exception as error:  # some libraries' errors have no base class but this
-        raise OSError(f"{place} cannot be opened ({error})") from error
-    with closing(opened) as file:
+    with ExitStack() as resources:
+        try:
+            file = resources.enter_context(fsspec.open(place, "rb"))
+        except (OSError, ImportError, ValueError):
+            raise
+        except Exception as error:  # some libraries' errors have no base class but this
+            raise OSError(f"{place} cannot be opened ({error})") from error
         yield file
 
 
