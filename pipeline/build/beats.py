@@ -87,5 +87,5 @@ def read_beats(run: Path, shard_id: str = "*") -> dict[Path, dict[str, Any]]:
 
 
 def progress_of(out: Path, run: str, shard_id: str) -> Any:
-    """A value that changes whenever a shard makes progress; None if no worker has begun it."""
+    """A value that changes whenever a shard makes progress; empty if no worker of this folder has begun it."""
     return [(folder.name, told.get("step")) for folder, told in read_beats(run_folder(out, run), shard_id).items()]

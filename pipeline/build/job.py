@@ -1,9 +1,10 @@
 """The build: from a manifest and a recipe to a dataset of face crops. It resumes after an interruption at any point."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -141,7 +142,8 @@ def build(
     identity = WorkIdentity.here(recipe, device)
     claimed = _claimed(entries, identity)
     with taken(place, claimed, shards, shared=part is not None, warn=watcher.warn) as (folder, run):
-        runner.watch(limits, watcher.warn, lambda spec: progress_of(folder, run, spec.shard_id))
+        heard: Counter[str] = Counter()  # behind a URL, workers' steps are not seen, only groups that are done
+        runner.watch(limits, watcher.warn, lambda spec: (heard[spec.shard_id], progress_of(folder, run, spec.shard_id)))
         write_atomically(state_folder(folder) / PLAN_FILE, plan.encode())
         write_videos(entries, folder / VIDEOS_FILE, places=False)
         watcher.begin(count)
@@ -159,7 +161,7 @@ def build(
             work = BuildJob(folder, recipe, faces, device, retry_failed, run, identity)
             store = None if isinstance(place, Path) else place
             job = replace(work, thorough=_is_finished(folder), stall_s=limits.stall_s, store=store)
-            for result, built in _run(runner, specs, job, _Listener(watcher, EarlyStop(count))):
+            for result, built in _run(runner, specs, job, _Listener(watcher, EarlyStop(count), heard)):
                 results[result.shard_id] = result
                 check_held(place, run)
                 watcher.shard(result, built=built)
@@ -259,13 +261,15 @@ def _fitting_faces(faces: Path, identity: WorkIdentity, watcher: Watcher) -> Pat
 
 @dataclass(frozen=True, slots=True)
 class _Listener:
-    """Passes workers' messages to the watcher and the early stop."""
+    """Passes workers' messages to the watcher and the early stop, and counts them by shard."""
 
     watcher: Watcher
     early_stop: EarlyStop
+    heard: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, message: dict[str, Any]) -> None:
         done = GroupDone(**message)
+        self.heard[done.shard_id] += 1
         self.watcher.group(done)
         self.early_stop(done)
 

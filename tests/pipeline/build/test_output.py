@@ -16,6 +16,7 @@ from facemill.manifests.checks.verify import verify
 from facemill.manifests.remote import RemoteFolder, local_folder
 from facemill.manifests.shards.summary import summarise
 from facemill.pipeline.build import output
+from facemill.pipeline.build.executors.sequential import SequentialExecutor
 from facemill.pipeline.build.job import Watcher, build, finish_build
 from facemill.pipeline.build.output import check_held, taken
 from facemill.pipeline.build.state import ShardResult
@@ -149,6 +150,23 @@ def test_workers_stop_with_their_run(memory: str) -> None:
         check_held(place, run)
     with pytest.raises(ClusterError, match=f"The build in {memory} was stopped, or another run took it over"):
         check_held(place, run)
+
+
+def test_a_shard_behind_a_url_makes_progress_that_the_driver_sees(
+    videos: list[VideoEntry], memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a worker that takes long for a shard is ended, and so is the next one."""
+    seen, run = [], SequentialExecutor.run
+
+    def watched(self: SequentialExecutor, function: Any, tasks: Any, *more: Any) -> Iterator[Any]:
+        for task in tasks:
+            before = self.progress(task)
+            yield from run(self, function, [task], *more)
+            seen.append(self.progress(task) != before)
+
+    monkeypatch.setattr(SequentialExecutor, "run", watched)
+    build(videos, RECIPE, memory, executor="sequential")
+    assert seen == [True, True, True]
 
 
 def test_a_run_that_was_taken_over_ends_without_a_dataset(videos: list[VideoEntry], memory: str) -> None:
