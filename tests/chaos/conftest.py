@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from facemill.manifests.storage import TEMPORARY_SUFFIX, read_json, sha256_of
-from facemill.pipeline.demo import make_corpus
-from tests.integration.command import Ended, build_args, committed, content, facemill
+from tests.integration.command import Ended, build_args, committed, content, facemill, short_videos
 
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
 KILLS = int(os.environ.get("CHAOS_KILLS", "100"))
@@ -44,6 +43,15 @@ class Corpus:
         assert content(out) == self.content
         assert not [path for path in out.rglob("*") if path.name.endswith(TEMPORARY_SUFFIX)]
 
+    def after(self, out: Path, *, finished: bool) -> Path:
+        """Check what a disturbed build has left; returns where to go on, which is a new folder if it has finished."""
+        if out.exists():
+            self.check_committed(out)
+        if not finished:
+            return out
+        self.check_finished(out)
+        return out.with_name(f"{int(out.name) + 1}")
+
     def finish(self, out: Path) -> Ended:
         """The same command again, which has to bring a build to its end."""
         ended = facemill(*self.args(out))
@@ -55,9 +63,7 @@ class Corpus:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corpus]:
     folder = tmp_path_factory.mktemp("corpus")
-    videos = make_corpus(
-        folder / "ffpp", subjects=6, frames=12, qualities=("c23",), methods=("Deepfakes",), size=(320, 180)
-    )
+    videos = short_videos(folder / "ffpp")
     manifest = folder / "videos.parquet"
     assert facemill("scan", "ffpp", videos, "--quality", "c23", "--out", manifest).code == 0
     made = facemill(*build_args(manifest, folder / "alone"))

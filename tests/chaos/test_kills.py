@@ -38,7 +38,7 @@ def check_gone(processes: list[psutil.Process]) -> None:
 
 def test_driver_and_workers_of_one_machine(corpus: Corpus, tmp_path: Path) -> None:
     chosen = random.Random(SEED)
-    out, kills, builds = tmp_path / "0", 0, 0
+    out, kills = tmp_path / "0", 0
     while kills < KILLS:
         target, how = chosen.choice(("driver", "worker")), chosen.choice(SIGNALS)
         moment = chosen.uniform(0, LONGEST_S)
@@ -58,20 +58,15 @@ def test_driver_and_workers_of_one_machine(corpus: Corpus, tmp_path: Path) -> No
         else:
             assert done.code == 0, told
         assert "Traceback" not in done.err or done.code == -how, told  # Python's own, while it imports the command
-        if out.exists():
-            corpus.check_committed(out)
-        if done.code == 0:
-            corpus.check_finished(out)
-            builds += 1
-            out = tmp_path / f"{builds}"
+        out = corpus.after(out, finished=done.code == 0)
     corpus.finish(out)
-    print(f"{kills} signals in {builds + 1} builds")
+    print(f"{kills} signals in {int(out.name) + 1} builds")
 
 
 def test_scheduler_nanny_and_worker_of_a_cluster(corpus: Corpus, tmp_path: Path) -> None:
     """Whatever is killed, the command ends, with a sentence; on another cluster it goes on."""
     chosen = random.Random(SEED)
-    out, builds = tmp_path / "0", 0
+    out = tmp_path / "0"
     for _ in range(max(1, KILLS // 10)):
         target = chosen.choice(("scheduler", "nanny", "worker", "driver"))
         how, moment = chosen.choice(SIGNALS), chosen.uniform(0, LONGEST_S)
@@ -82,10 +77,5 @@ def test_scheduler_nanny_and_worker_of_a_cluster(corpus: Corpus, tmp_path: Path)
         told = (target, how.name, moment, done)
         assert done.code in (0, 2, 4, -how), told
         assert "Traceback" not in done.err or done.code == -how, told
-        if out.exists():
-            corpus.check_committed(out)
-        if done.code == 0:
-            corpus.check_finished(out)
-            builds += 1
-            out = tmp_path / f"{builds}"
+        out = corpus.after(out, finished=done.code == 0)
     corpus.finish(out)

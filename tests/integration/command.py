@@ -14,6 +14,7 @@ import psutil
 
 from facemill.pipeline.build import BuildReport, build
 from facemill.pipeline.config.recipe import load_recipe
+from facemill.pipeline.demo import make_corpus
 
 __all__ = [
     "LOG",
@@ -24,6 +25,7 @@ __all__ = [
     "committed",
     "content",
     "facemill",
+    "short_videos",
     "start",
     "wait_for",
 ]
@@ -33,6 +35,11 @@ SETTINGS = ("sample.frames=4", "crop.size=96", "shards.samples_per_shard=8")
 """A clip group a shard, so that a build has a middle."""
 LONGEST_S = 240
 LOG = Path("_state", "build.log")
+
+
+def short_videos(root: Path) -> Path:
+    """Twelve short videos below a new folder: six persons, each with one fake."""
+    return make_corpus(root, subjects=6, frames=12, qualities=("c23",), methods=("Deepfakes",), size=(320, 180))
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from facemill.pipeline.demo import make_corpus
-from tests.integration.command import Ended, build_args, build_here, facemill
+from tests.integration.command import Ended, build_args, build_here, facemill, short_videos
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,9 +38,7 @@ class Built:
 def scanned(tmp_path_factory: pytest.TempPathFactory) -> Scanned:
     """Twelve short videos: six persons, each with one fake."""
     folder = tmp_path_factory.mktemp("corpus")
-    corpus = make_corpus(
-        folder / "ffpp", subjects=6, frames=12, qualities=("c23",), methods=("Deepfakes",), size=(320, 180)
-    )
+    corpus = short_videos(folder / "ffpp")
     manifest = folder / "videos.parquet"
     return Scanned(manifest, facemill("scan", "ffpp", corpus, "--quality", "c23", "--out", manifest))
 

@@ -1,6 +1,5 @@
 """Commands of docs/pages/clusters.md on one machine: a scheduler with TLS, and one without."""
 
-import re
 import signal
 import subprocess
 import sys
@@ -8,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.clusters_page import SCRIPTS
 from tests.integration.command import LONGEST_S, SETTINGS, content
 from tests.integration.conftest import Built
 from tests.network import free_port
 
-PAGE = (Path(__file__).parents[2] / "docs/pages/clusters.md").read_text("utf-8")
-SCRIPTS = dict(re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL))
 TLS = {
     "tcp://": "tls://",
     "dask scheduler": "dask scheduler --protocol tls",

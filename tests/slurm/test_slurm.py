@@ -1,7 +1,6 @@
 """The scripts of docs/pages/clusters.md on a Slurm of two nodes: to the end, and stopped at their time limit."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -10,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from facemill.pipeline.demo import make_corpus
-from tests.integration.command import FACEMILL, SETTINGS, build_args, committed, content
+from tests.clusters_page import SCRIPTS
+from tests.integration.command import FACEMILL, SETTINGS, build_args, committed, content, short_videos
 from tests.slurm.nodes import PROGRAMS, Slurm, two_nodes
 
-PAGE = (Path(__file__).parents[2] / "docs/pages/clusters.md").read_text("utf-8")
-SCRIPTS = dict(re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL))
 SHARDS = 6
 LONGEST_S = 900
 SLOW = """
@@ -46,9 +43,7 @@ pytestmark = [
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A user's folder with a manifest, and a package that makes crops slow."""
     home = tmp_path_factory.mktemp("home")
-    corpus = make_corpus(
-        home / "ffpp", subjects=6, frames=12, qualities=("c23",), methods=("Deepfakes",), size=(320, 180)
-    )
+    corpus = short_videos(home / "ffpp")
     package = home / "package"
     (package / "slow-1.dist-info").mkdir(parents=True)
     (package / "slow.py").write_text(SLOW)
