@@ -9,7 +9,7 @@ from facemill import ClusterError
 from facemill.pipeline.build.executors.base import Executor
 from facemill.pipeline.build.patience import LOOK_EVERY_S, TOLD_AFTER, RunningClock, within
 
-__all__ = ["ClusterWatch"]
+__all__ = ["ClusterWatch", "no_answer"]
 
 Result = TypeVar("Result")
 
@@ -43,9 +43,7 @@ class ClusterWatch:
         try:
             return within(limit_s, question, lambda: self._executor.warn(told))
         except Exception as error:  # of several kinds while the client tries to connect again
-            raise ClusterError(
-                f"The scheduler no longer answers ({error}): check its log, and run the same command again to resume."
-            ) from error
+            raise no_answer(error) from error
 
     def workers(self) -> Any:
         """The workers that the scheduler knows, by address."""
@@ -121,3 +119,10 @@ class ClusterWatch:
             options["stimulus_id"] = f"facemill-{secrets.token_hex(4)}"
             restart = self._client.scheduler.restart_workers
             self.ask(lambda: self._client.sync(restart, workers=stalled, **options))
+
+
+def no_answer(error: BaseException) -> ClusterError:
+    """The error to raise where one of Dask's says that the scheduler cannot be reached any more."""
+    return ClusterError(
+        f"The scheduler no longer answers ({error}): check its log, and run the same command again to resume."
+    )

@@ -20,7 +20,7 @@ from distributed.scheduler import KilledWorker
 from facemill import ClusterError, ConfigError, FacemillError
 from facemill.pipeline.build.executors.base import Certificates, Executor, Outcome
 from facemill.pipeline.build.executors.by_value import ByValue
-from facemill.pipeline.build.executors.cluster_watch import ClusterWatch
+from facemill.pipeline.build.executors.cluster_watch import ClusterWatch, no_answer
 from facemill.pipeline.build.executors.late_workers import LateWorkers
 from facemill.pipeline.build.executors.numbering import WorkerNumbers, visible_gpus
 from facemill.pipeline.build.executors.own_processes import (
@@ -280,6 +280,8 @@ def _outcome(task: Task, future: Any) -> Outcome[Task, Any]:
             ),
         )
     except Exception as error:
+        if isinstance(error, OSError) and future.status != "error":  # not the task's: its result could not be fetched
+            return Outcome(task, error=no_answer(error))
         return Outcome(task, error=error)
 
 

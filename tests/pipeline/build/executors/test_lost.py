@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from distributed.comm import CommClosedError
 
 from facemill import ClusterError
 from facemill.pipeline.build.executors import cluster_watch
@@ -216,3 +217,14 @@ def test_a_scheduler_that_is_lost_ends_the_run_in_time(
     assert str(error).startswith(sentence)
     assert "run the same command again to resume" in str(error)
     assert len([line for line in told if "Waiting for the scheduler" in line]) >= waits
+
+
+@pytest.mark.parametrize(("status", "kind"), [("finished", ClusterError), ("error", OSError)])
+def test_a_result_that_cannot_be_fetched_is_the_clusters_fault(status: str, kind: type[Exception]) -> None:
+    def result() -> None:
+        raise CommClosedError("in <TCP>: TimeoutError: [Errno 110] Connection timed out")
+
+    outcome = module._outcome("one", SimpleNamespace(status=status, result=result))
+    assert isinstance(outcome.error, kind)
+    assert not outcome.killed
+    assert "timed out" in str(outcome.error)
