@@ -28,6 +28,7 @@ from typing import IO, NoReturn, Self
 from weakref import finalize
 
 from facemill import ManifestError
+from facemill.manifests.urls import as_os_error, is_url, load_fsspec
 
 __all__ = [
     "DAMAGE",
@@ -72,7 +73,7 @@ def archive_of(place: str) -> tuple[str, str] | None:
 
     A folder on disk is no archive, whatever its name.
     """
-    return next((found for found in _splits(place) if "://" in place or not Path(found[0]).is_dir()), None)
+    return next((found for found in _splits(place) if is_url(place) or not Path(found[0]).is_dir()), None)
 
 
 def _splits(place: str) -> Iterator[tuple[str, str]]:
@@ -107,21 +108,15 @@ def open_file(place: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _open_whole(place: str) -> Iterator[IO[bytes]]:
-    if "://" not in place:
+    if not is_url(place):
         if Path(place).exists() and not Path(place).is_file():
             raise OSError(f"{place} is not a regular file")  # reading a pipe would block
         with Path(place).open("rb") as file:
             yield file
         return
-    import fsspec  # here, because it takes a tenth of a second and only URLs need it
-
     with ExitStack() as resources:
-        try:
-            file = resources.enter_context(fsspec.open(place, "rb"))
-        except (OSError, ImportError, ValueError):
-            raise
-        except Exception as error:  # some libraries' errors have no base class but this
-            raise OSError(f"{place} cannot be opened ({error})") from error
+        with as_os_error():
+            file = resources.enter_context(load_fsspec().open(place, "rb"))
         yield file
 
 
@@ -205,7 +200,7 @@ def open_archive(place: str) -> Archive:
         ManifestError: as `read_archive`.
     """
     version = None
-    if "://" not in place:
+    if not is_url(place):
         with suppress(OSError):
             status = Path(place).stat()
             version = status.st_ino, status.st_size, status.st_mtime_ns

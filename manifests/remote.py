@@ -5,7 +5,7 @@ without shards. A shard that cannot be read by ranges, since another library has
 whole files only, is copied too when it is first needed.
 
 Nothing is renamed, and an object is whole or absent. Slow, throttling and failing servers are the concern of the
-library of their protocol, which tries again; for how long is set here (`PATIENCE`).
+library of their protocol, which tries again; for how long, `facemill.manifests.urls` says.
 """
 
 import asyncio
@@ -33,6 +33,7 @@ from facemill.manifests.shards.dataset import (
     read_dataset,
 )
 from facemill.manifests.storage import atomic_path, read_json, write_atomically
+from facemill.manifests.urls import answered, is_url
 
 __all__ = [
     "RemoteFolder",
@@ -40,7 +41,6 @@ __all__ = [
     "borrowed",
     "bring",
     "here",
-    "is_url",
     "local_folder",
     "origin",
     "reached",
@@ -60,26 +60,8 @@ of the library."""
 PUTS = 3
 """How often it is begun."""
 
-PATIENCE: dict[str, dict[str, Any]] = {
-    # s3fs makes five attempts of each of these series: 75 s on average with a server that always throttles, and
-    # five minutes with one that never answers.
-    "s3": {
-        "config_kwargs": {
-            "connect_timeout": 5,
-            "read_timeout": 10,
-            "retries": {"mode": "standard", "total_max_attempts": 6},
-        }
-    },
-}
-"""Arguments of file systems by protocol, where neither the URL nor fsspec's configuration says otherwise."""
-
 _copies = ExitStack()
 atexit.register(_copies.close)
-
-
-def is_url(root: object) -> bool:
-    """Whether a folder is named by an fsspec URL."""
-    return "://" in str(root)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,16 +276,11 @@ def reached(url: str, done: str = "read") -> Iterator[tuple[Any, str]]:
     Raises:
         DatasetError: for whatever goes wrong in the context.
     """
-    import fsspec.config  # late: it takes a tenth of a second, and only URLs need it
-    from fsspec.core import url_to_fs
-
-    for protocol, arguments in PATIENCE.items():
-        fsspec.config.conf[protocol] = {**arguments, **fsspec.config.conf.get(protocol, {})}
     try:
-        filesystem, path = url_to_fs(url)
-        filesystem.invalidate_cache()
-        yield filesystem, path
-    except Exception as error:  # some libraries' errors have no base class but this
+        with answered(url) as (filesystem, path):
+            filesystem.invalidate_cache()
+            yield filesystem, path
+    except OSError as error:
         why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         advice = "check the URL, the network, your credentials, and that the package of its protocol is installed"
         raise DatasetError(f"{url} cannot be {done} ({why}): {advice}.") from error

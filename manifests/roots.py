@@ -14,6 +14,7 @@ from facemill import ManifestError
 from facemill.manifests.archives import is_archive
 from facemill.manifests.records import VideoEntry
 from facemill.manifests.storage import read_json, write_atomically
+from facemill.manifests.urls import is_url
 
 __all__ = ["check_roots", "locate_roots", "places_file", "store_roots"]
 
@@ -68,7 +69,7 @@ def locate_roots(stored: Iterable[str], manifest: Path, given: Sequence[str] = (
         if name not in stored:
             known = " or ".join(f"{root}=DIR" for root in stored)
             raise ManifestError(f"--root {word} matches no root of {manifest}: pass {known}.")
-        located[name] = place if "://" in place else os.path.abspath(Path(place).expanduser())  # noqa: PTH100
+        located[name] = place if is_url(place) else os.path.abspath(Path(place).expanduser())  # noqa: PTH100
     return {root: located.get(root, root) for root in stored}
 
 
@@ -79,7 +80,7 @@ def check_roots(entries: Iterable[VideoEntry]) -> None:
         ManifestError: the location of a root is unknown, or is not a folder, for example an unmounted disk.
     """
     for root in sorted({entry.root for entry in entries}):
-        if "://" in root:
+        if is_url(root):
             continue
         if not Path(root).is_absolute():
             raise ManifestError(f"The manifest does not locate {root} on this machine: pass --root {root}=DIR.")

@@ -24,6 +24,7 @@ from facemill.manifests.scanning.scan_report import ScanReport
 from facemill.manifests.scanning.splits import split_named
 from facemill.manifests.sequences import is_sequence
 from facemill.manifests.tables import read_table
+from facemill.manifests.urls import is_url
 
 __all__ = ["CsvFile", "Row", "make_entries"]
 
@@ -76,7 +77,7 @@ class CsvFile(DatasetAdapter):
         """As `DatasetAdapter.find`; `root` is the table."""
         lines = read_table(root, _COLUMNS, {"path", "label"}, others=True)
         base = self.folder or _parent(root)
-        base = base if "://" in base else os.path.abspath(Path(base).expanduser())  # noqa: PTH100, without `..` too
+        base = base if is_url(base) else os.path.abspath(Path(base).expanduser())  # noqa: PTH100, without `..` too
         paths = TablePaths(base, [path for line in lines for path in (line["path"], line["mask"]) if path])
         rows = [_parse(line, number, paths) for number, line in enumerate(lines, start=1)]
         if official and (without := [number for number, row in enumerate(rows, start=1) if row.split not in SPLITS]):
@@ -227,4 +228,4 @@ def _as_on_disk(row: Row, listing: Listing) -> Row:
 
 
 def _parent(place: str) -> str:
-    return place.rpartition("/")[0] if "://" in place else str(Path(place).parent)
+    return place.rpartition("/")[0] if is_url(place) else str(Path(place).parent)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from facemill import ManifestError
 from facemill.manifests.archives import split_archive
 from facemill.manifests.scanning.listing import one_form
+from facemill.manifests.urls import is_url
 
 __all__ = ["TablePaths"]
 
@@ -36,7 +37,7 @@ class TablePaths:
         return self._below(self._place(path)) or path
 
     def _place(self, path: str) -> str:
-        place = path if "://" in path or path.startswith("/") else f"{self._base}/{path}"
+        place = path if is_url(path) or path.startswith("/") else f"{self._base}/{path}"
         protocol, mark, rest = place.rpartition("://")
         return one_form(f"{protocol}{mark}{posixpath.normpath(rest)}")
 

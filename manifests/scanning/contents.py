@@ -16,6 +16,7 @@ from facemill.manifests.records import VideoEntry
 from facemill.manifests.scanning.listing import is_image, list_files, locate
 from facemill.manifests.scanning.scan_report import ScanReport
 from facemill.manifests.sequences import is_sequence
+from facemill.manifests.urls import answered, is_url
 
 __all__ = ["Change", "add_contents", "find_changed", "read_contents", "size_of"]
 
@@ -127,12 +128,10 @@ def size_of(entry: VideoEntry) -> int | None:
     place = locate(entry.root, entry.path)
     if (packed := archive_of(place)) is not None:
         return open_archive(packed[0]).size(packed[1])
-    if "://" not in place:
+    if not is_url(place):
         return Path(place).stat().st_size
-    from fsspec.core import url_to_fs  # late, as in `facemill.manifests.scanning.listing`
-
-    filesystem, path = url_to_fs(place)
-    return int(filesystem.size(path))
+    with answered(place) as (filesystem, path):
+        return int(filesystem.size(path))
 
 
 def _read(place: str, is_archive: bool) -> dict[str, Content]:
@@ -149,12 +148,10 @@ def _read(place: str, is_archive: bool) -> dict[str, Content]:
 
 
 def _is_folder(place: str) -> bool:
-    if "://" not in place:
+    if not is_url(place):
         return Path(place).is_dir()
-    from fsspec.core import url_to_fs
-
-    filesystem, path = url_to_fs(place)
-    return bool(filesystem.isdir(path))
+    with answered(place) as (filesystem, path):
+        return bool(filesystem.isdir(path))
 
 
 def _read_folder(folder: str) -> Iterator[tuple[str, Content]]:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from facemill import ManifestError
 from facemill.manifests.archives import archive_of, is_archive, list_archive, open_file
+from facemill.manifests.urls import answered, is_url
 
 __all__ = ["Listing", "is_image", "is_video", "list_files", "list_folders_of", "list_videos", "locate", "one_form"]
 
@@ -44,7 +45,7 @@ def locate(root: str, path: str) -> str:
 
     In a chained URL, the path goes into the first link: `zip://::s3://b/a.zip` gives `zip://x.mp4::s3://b/a.zip`.
     """
-    if "://" not in root:
+    if not is_url(root):
         return os.path.join(root, path)  # noqa: PTH118, called once per video of a large manifest
     head, chain, tail = root.partition("::")
     return f"{head}{'' if head.endswith('/') else '/'}{path}{chain}{tail}"
@@ -210,11 +211,11 @@ def list_videos(root: str) -> Listing:
 
 def _listing(root: str, *, archives: bool, folded: bool) -> Listing:
     head = root.partition("::")[0]
-    if archives and is_archive(head) and ("://" in root or Path(root).expanduser().is_file()):
-        place = root if "://" in root else str(Path(root).expanduser().absolute())
+    if archives and is_archive(head) and (is_url(root) or Path(root).expanduser().is_file()):
+        place = root if is_url(root) else str(Path(root).expanduser().absolute())
         return _folded(place, list_archive(place), []) if folded else Listing(place, tuple(sorted(list_archive(place))))
-    top = root if "://" in root else str(_existing(root))
-    paths = _walk_url(top) if "://" in top else _walk_folder(top)
+    top = root if is_url(root) else str(_existing(root))
+    paths = _walk_url(top) if is_url(top) else _walk_folder(top)
     unreadable: list[str] = []
     if archives:
         paths = _with_members(top, paths, unreadable)
@@ -263,7 +264,7 @@ def list_folders_of(root: str, paths: Iterable[str]) -> Listing:
         ManifestError: as `list_files`.
     """
     folders = {posixpath.dirname(path) for path in paths}
-    top = root if "://" in root else str(_existing(root))
+    top = root if is_url(root) else str(_existing(root))
     archives = {folder: _archive_in(top, folder) for folder in folders}
     unreadable: list[str] = []
     names: set[str] = set()
@@ -271,7 +272,7 @@ def list_folders_of(root: str, paths: Iterable[str]) -> Listing:
         parent = posixpath.dirname(path)
         names |= {place for place in (path, parent) if posixpath.dirname(place) in folders}
     for folder in sorted(folder for folder, archive in archives.items() if archive is None):
-        names.update(_names_at_url(root, folder) if "://" in root else _names_in(Path(top), folder))
+        names.update(_names_at_url(root, folder) if is_url(root) else _names_in(Path(top), folder))
     return Listing(top, tuple(sorted(names)), tuple(unreadable))
 
 
@@ -344,25 +345,21 @@ def _not_listed(url: str, error: Exception) -> ManifestError:
 
 
 def _walk_url(url: str) -> Iterator[str]:
-    from fsspec.core import url_to_fs  # here and below, because it takes a tenth of a second and only URLs need it
-
     try:
-        filesystem, root = url_to_fs(url)
-        names = filesystem.find(root)
-    except Exception as error:  # some libraries' errors have no base class but this
+        with answered(url) as (filesystem, root):
+            names = filesystem.find(root)
+    except OSError as error:
         raise _not_listed(url, error) from error
     for name in names:
         yield name.removeprefix(root).lstrip("/")
 
 
 def _names_at_url(url: str, folder: str) -> Iterator[str]:
-    from fsspec.core import url_to_fs
-
     try:
-        filesystem, root = url_to_fs(url)
-        names = filesystem.ls(posixpath.join(root, folder), detail=False)
+        with answered(url) as (filesystem, root):
+            names = filesystem.ls(posixpath.join(root, folder), detail=False)
     except (FileNotFoundError, NotADirectoryError):
         return
-    except Exception as error:  # some libraries' errors have no base class but this
+    except OSError as error:
         raise _not_listed(url, error) from error
     yield from (posixpath.join(folder, posixpath.basename(name.rstrip("/"))) for name in names)

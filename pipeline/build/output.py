@@ -19,7 +19,7 @@ from typing import Any
 
 from facemill import ClusterError, ConfigError, DatasetError
 from facemill.manifests.copies import copies_folder
-from facemill.manifests.remote import RemoteFolder, is_url
+from facemill.manifests.remote import RemoteFolder
 from facemill.manifests.shards.dataset import (
     BUILD_FILE,
     CARD_FILE,
@@ -33,6 +33,7 @@ from facemill.manifests.shards.dataset import (
     VIDEOS_FILE,
     state_path,
 )
+from facemill.manifests.urls import is_url
 from facemill.pipeline.build import run_folder
 from facemill.pipeline.build.claim import claim
 from facemill.pipeline.build.merge import BuildReport, merge_shards, report_of

@@ -9,6 +9,7 @@ from facemill import ConfigError
 from facemill.manifests import VideoEntry
 from facemill.manifests.archives import archive_of
 from facemill.manifests.scanning.listing import locate
+from facemill.manifests.urls import is_url
 from facemill.pipeline.build.executors import Executor
 from facemill.pipeline.build.identity import WorkIdentity
 from facemill.pipeline.build.worker_check import describe, fit_workers
@@ -61,7 +62,7 @@ def _files(entries: Sequence[VideoEntry]) -> list[str]:
     tried: dict[str, int] = {}
     for entry in entries:
         root = entry.root
-        if "://" in root or root in found or tried.get(root, 0) >= MOST_TRIED:
+        if is_url(root) or root in found or tried.get(root, 0) >= MOST_TRIED:
             continue
         tried[root] = tried.get(root, 0) + 1
         location = locate(root, entry.path)

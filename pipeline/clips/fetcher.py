@@ -11,8 +11,9 @@ from facemill import DatasetError, VideoError
 from facemill.manifests import ClipGroup, Reason, locate
 from facemill.manifests.archives import archive_of
 from facemill.manifests.copies import copies_folder
-from facemill.manifests.remote import is_url, reached
+from facemill.manifests.remote import reached
 from facemill.manifests.sequences import is_sequence
+from facemill.manifests.urls import is_url
 from facemill.pipeline.config.recipe import Recipe
 
 __all__ = ["Fetcher", "videos_of"]

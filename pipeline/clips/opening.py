@@ -13,8 +13,8 @@ from facemill.manifests import ClipGroup, FailureRecord, Reason, Stage, VideoEnt
 from facemill.manifests.archives import archive_of, open_file
 from facemill.manifests.blame import reason_of_error
 from facemill.manifests.copies import copies_folder
-from facemill.manifests.remote import is_url
 from facemill.manifests.sequences import is_sequence
+from facemill.manifests.urls import is_url
 from facemill.masks import match_by_number, match_by_time
 from facemill.masks.alignment import MAX_OFFSET
 from facemill.pipeline.clips.clip import Clip

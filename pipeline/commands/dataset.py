@@ -13,6 +13,7 @@ import typer
 
 from facemill import ConfigError
 from facemill.manifests.printable import printable
+from facemill.manifests.urls import is_url
 from facemill.pipeline.commands.logfile import keep_log
 from facemill.pipeline.commands.places import free_file, local_path
 from facemill.pipeline.commands.printing import echo, echo_json, echo_table
@@ -131,7 +132,7 @@ def build(
         metrics_served(Path(out), metrics_host, metrics_port),
     ):
         entries = read_videos(videos, roots or ())
-        disks |= {Path(entry.root) for entry in entries if "://" not in entry.root}
+        disks |= {Path(entry.root) for entry in entries if not is_url(entry.root)}
         if finish:
             report = finish_build(entries, settings, out, warn=shown.warn)
         else:

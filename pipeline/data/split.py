@@ -17,7 +17,7 @@ from facemill import ConfigError, DatasetError, DetectorError, ManifestError
 from facemill.manifests import MaskKind
 from facemill.manifests.annotations import Annotations, image_names, listing_schema, samples_schema
 from facemill.manifests.exclusion import list_ids, refuse_unknown
-from facemill.manifests.remote import is_url, local_folder
+from facemill.manifests.remote import local_folder
 from facemill.manifests.schemas import conform
 from facemill.manifests.shards.base import Places
 from facemill.manifests.shards.dataset import (
@@ -29,6 +29,7 @@ from facemill.manifests.shards.dataset import (
     read_dataset,
 )
 from facemill.manifests.storage import refuse_special_file
+from facemill.manifests.urls import is_url
 from facemill.pipeline.data.frames import choose_crops
 from facemill.pipeline.data.places import places_of, with_places
 

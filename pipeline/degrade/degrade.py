@@ -16,6 +16,7 @@ from facemill.manifests.schemas import FAILURES, to_table
 from facemill.manifests.sequences import is_sequence
 from facemill.manifests.shards.dataset import FAILURES_FILE, VIDEOS_FILE
 from facemill.manifests.storage import atomic_path
+from facemill.manifests.urls import is_url
 from facemill.pipeline.degrade.encode import Degradation, encode_again, is_complete
 
 __all__ = ["MARK", "DegradeReport", "degrade"]
@@ -69,7 +70,7 @@ def degrade(
         raise ConfigError("The manifest has videos in several qualities: scan the best one alone.")
     for entry in entries:
         place = locate(entry.root, entry.path)
-        elsewhere = "://" in place or archive_of(place) is not None
+        elsewhere = is_url(place) or archive_of(place) is not None
         if elsewhere or (is_sequence(entry.path) and not Path(place).is_file()):
             raise ConfigError(f"{place} is no local video file, which alone can be encoded: leave it out or copy it.")
     out = out.absolute()

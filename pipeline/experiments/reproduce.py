@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from facemill import ConfigError
+from facemill.manifests.urls import is_url
 from facemill.pipeline.experiments.data import Catalogue, Given, Root, parse_places
 from facemill.pipeline.experiments.jobs import Jobs
 from facemill.pipeline.experiments.plan import make_plan
@@ -49,7 +50,7 @@ def prepare(
     for one in given:
         _ = one.recipe  # raises if it is not finished
     found = [Root(name, folder) for name, folder in parse_places(roots, "--root")]
-    if missing := [root.folder for root in found if "://" not in root.folder and not Path(root.folder).exists()]:
+    if missing := [root.folder for root in found if not is_url(root.folder) and not Path(root.folder).exists()]:
         raise ConfigError(f"--root names {missing[0]}, which is not there: give the folder of the dataset's videos.")
     rows = select_experiments(targets)
     plan = make_plan(leave_one_out(rows) if unseen else rows, seeds=seeds, overrides=overrides)

@@ -23,6 +23,7 @@ from facemill.manifests.shards import ShardIndex, format_of
 from facemill.manifests.shards.base import image_suffix
 from facemill.manifests.shards.dataset import VIDEOS_FILE, DatasetInfo
 from facemill.manifests.storage import refuse_special_file
+from facemill.manifests.urls import is_url
 from facemill.pipeline.clips.opening import open_frames
 from facemill.pipeline.config.recipe import parse_recipe
 
@@ -154,7 +155,7 @@ class SourceFrames:
         if entry is None:
             raise VideoError("missing_file", f"videos.parquet does not list {video_id}.")
         root, path = self._located[entry.root], PurePosixPath(entry.path)
-        if "://" in root:
+        if is_url(root):
             raise VideoError("not_fetched", "The videos are not on this machine: copy them, and pass --root DIR.")
         if path.is_absolute() or ".." in path.parts:
             raise VideoError("missing_file", f"videos.parquet has the path {path}, which is outside its root.")

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-import fsspec
+import fsspec.implementations.memory
 import pytest
 import xxhash
 
@@ -109,3 +109,17 @@ def test_a_sequence_has_no_size_of_its_own():
     assert size_of(entry) is None
     assert size_of(replace(entry, path="real_train/1/real/0")) is None
     assert size_of(replace(entry, path="a.mp4")) == 9
+
+
+@pytest.mark.parametrize("asked", ["isdir", "size"])
+def test_a_servers_error_without_a_base_class_is_told(report, monkeypatch, asked):
+    def refuse(*_):
+        raise Exception("no\ncredentials")  # as botocore's
+
+    monkeypatch.setattr(fsspec.implementations.memory.MemoryFileSystem, asked, refuse)
+    entry = replace(report.entries[0], root="memory://there")
+    if asked == "size":
+        with pytest.raises(OSError, match=r"^no credentials$"):
+            size_of(entry)
+    else:
+        assert read_contents([entry]) == [None]
