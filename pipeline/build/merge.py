@@ -39,8 +39,10 @@ from facemill.pipeline.build.state import ShardResult, state_folder
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.extract.annotators import create_annotators, declared
 
-__all__ = ["BuildReport", "merge_shards", "report_of", "sweep"]
+__all__ = ["MERGED", "BuildReport", "merge_shards", "report_of", "sweep"]
 
+MERGED = (SAMPLES_FILE, FACES_FILE, FACTS_FILE, FAILURES_FILE, CARD_FILE, CROISSANT_FILE)
+"""What `merge_shards` writes, before dataset.json."""
 MERGED_ROWS = 50_000
 """Rows of a row group of samples.parquet, about."""
 FACES_ROWS = 4_096
@@ -49,8 +51,7 @@ FACES_ROWS = 4_096
 OWN_FILES = re.compile(
     "|".join(
         [
-            *map(re.escape, (DATASET_FILE, CARD_FILE, CROISSANT_FILE)),
-            *map(re.escape, (VIDEOS_FILE, SAMPLES_FILE, FACES_FILE, FACTS_FILE, FAILURES_FILE, BUILD_FILE)),
+            *map(re.escape, (*MERGED, DATASET_FILE, VIDEOS_FILE, BUILD_FILE)),
             rf"({'|'.join(SPLITS)})-\d{{6,}}(\.samples|\.faces|\.facts)?\.\w+",
         ]
     )

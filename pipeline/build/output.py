@@ -22,13 +22,7 @@ from facemill.manifests.copies import copies_folder
 from facemill.manifests.remote import RemoteFolder
 from facemill.manifests.shards.dataset import (
     BUILD_FILE,
-    CARD_FILE,
-    CROISSANT_FILE,
     DATASET_FILE,
-    FACES_FILE,
-    FACTS_FILE,
-    FAILURES_FILE,
-    SAMPLES_FILE,
     STATE_FOLDER,
     VIDEOS_FILE,
     state_path,
@@ -36,7 +30,7 @@ from facemill.manifests.shards.dataset import (
 from facemill.manifests.urls import is_url
 from facemill.pipeline.build import run_folder
 from facemill.pipeline.build.claim import claim
-from facemill.pipeline.build.merge import BuildReport, merge_shards, report_of
+from facemill.pipeline.build.merge import MERGED, BuildReport, merge_shards, report_of
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot
 from facemill.pipeline.build.state import PLAN_FILE, GroupDone, ShardResult, load_result
 from facemill.pipeline.config.recipe import Recipe
@@ -47,7 +41,6 @@ __all__ = [
 
 BEAT_S, DEAD_S = 15.0, 60.0
 """Seconds between two signs of life of a run behind a URL, and without any after which it counts as killed."""
-MERGED = (SAMPLES_FILE, FACES_FILE, FACTS_FILE, FAILURES_FILE, CARD_FILE, CROISSANT_FILE)
 RUNS = f"{STATE_FOLDER}/runs"
 """One object for each run that is under way."""
 
