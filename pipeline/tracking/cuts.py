@@ -107,7 +107,7 @@ def _hard_cuts(thumbnails: NDArray[np.uint8], small: Frames, visible: NDArray[np
 def _displaced(
     first: NDArray[np.uint8], second: NDArray[np.uint8], enough: float = 1.0
 ) -> tuple[float, NDArray[np.float64]]:
-    """Best correlation of a part of the second thumbnail with the first, or one of `enough`; its displacement (x, y)."""
+    """Best correlation of a part of the second thumbnail with the first, or `enough` of it; its displacement (x, y)."""
     field, moved = _details(first), _details(second)
     height, width = moved.shape
     tall, wide = round(height * 0.6), round(width * 0.6)
