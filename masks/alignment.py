@@ -7,6 +7,7 @@ least cost finds missing, repeated and shifted frames; videos that do not belong
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -45,7 +46,7 @@ class AlignmentKind(StrEnum):
     REFUSED = "refused"  # it shows other content
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Thumbnails:
     """Small luma images of the decoded frames of a video.
 
@@ -58,6 +59,15 @@ class Thumbnails:
     frames: NDArray[np.uint8]
     indices: NDArray[np.int64]
     times: NDArray[np.float64]
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """Of every frame of the video; those that are not among `frames` are absent."""
+        frames = np.zeros((len(self.times), *self.frames.shape[1:]), np.uint8)
+        frames[self.indices] = self.frames
+        present = np.zeros(len(self.times), bool)
+        present[self.indices] = True
+        return split_blocks(frames, present)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,20 +149,19 @@ class _Comparison:
 
     def __init__(self, real: Thumbnails, fake: Thumbnails, max_offset: int, reach: int) -> None:
         self.real, self.fake, self.max_offset, self.reach = real, fake, max_offset, reach
-        count = len(real.times)
-        frames = np.zeros((count, *real.frames.shape[1:]), np.uint8)
-        frames[real.indices] = real.frames
-        present = np.zeros(count, bool)
-        present[real.indices] = True
-        self.originals = split_blocks(frames, present)
+        self.originals = real.blocks
         forged = split_blocks(fake.frames, np.ones(len(fake.frames), bool))
         self.predicted = predict_frames(real.times, fake.times)  # [M]
         steps = frame_interval(real.times), frame_interval(fake.times)
         self.clocks_differ = min(steps) > 0 and abs(steps[0] / steps[1] - 1) > SAME_RATE
         self.unsure = np.zeros(len(fake.times), bool)
         self.weight = float(fake.indices[-1] - fake.indices[0] + 1) / len(fake.indices)  # frames per compared frame
-        self.gain, self.level = self._levels(forged)
-        self.forged = Blocks(self.gain * forged.pixels + np.float32(self.level), forged.present)
+        # From the mean images of both videos, which hardly depend on the alignment in time.
+        self.gain, self.level = fit_levels(self.originals.mean, forged.mean)
+        self.forged = forged
+        if (self.gain, self.level) != (1, 0):
+            pixels = np.multiply(forged.pixels, self.gain, out=forged.pixels)
+            self.forged = Blocks(np.add(pixels, self.level, out=pixels), forged.present)
 
     def alignment(self) -> PairAlignment:
         expected = self.predicted[self.fake.indices]
@@ -168,8 +177,8 @@ class _Comparison:
         inside[inside] = self.originals.present[matched[inside]]
         if inside.sum() < LEAST_OVERLAP * len(expected) * min(1.0, len(self.real.times) / len(self.fake.times)):
             return self._refused(f"only {inside.sum()} of {len(expected)} frames compared lie within its original")
-        pixels = self.originals.pixels[:, matched[inside]], self.forged.pixels[:, np.flatnonzero(inside)]  # [B, n, P]
-        squares, reason, certain = compare_content(*pixels)
+        both = matched[inside], np.flatnonzero(inside)
+        squares, reason, certain = compare_content(self.originals.pixels, self.forged.pixels, *both)
         if reason:
             kind = AlignmentKind.REFUSED if certain else AlignmentKind.UNKNOWN
             return _without(kind, self.real, self.fake, reason)
@@ -209,11 +218,6 @@ class _Comparison:
         self.unsure = (as_good != guesses[chosen]).any(axis=0)
         self.predicted = guesses[chosen]
         return np.take_along_axis(costs, np.clip(np.arange(last + 1) + moved[chosen][:, None], 0, last), axis=1)
-
-    def _levels(self, forged: Blocks) -> tuple[float, float]:
-        """Gain and level from the mean images of both videos, which hardly depend on the alignment in time."""
-        shown = self.originals.pixels[:, self.originals.present]
-        return fit_levels(shown.mean(axis=1).ravel(), forged.pixels.mean(axis=1).ravel())
 
     def _still(self, costs: NDArray[np.float32]) -> bool:
         return bool(np.median(np.ptp(costs, axis=1)) < ALIKE * self.weight)

@@ -1,6 +1,7 @@
 """Block-wise matching costs of the frames of two videos, and the alignment path of least cost."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ TICK = 0.05
 Array = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Blocks:
     """Thumbnails divided into blocks.
 
@@ -35,10 +36,18 @@ class Blocks:
     pixels: Array
     present: NDArray[np.bool_]
 
+    @cached_property
     def energy(self) -> Array:
         """Sum of squares of each block [B, N]."""
         energy: Array = np.einsum("bnp,bnp->bn", self.pixels, self.pixels)
         return energy
+
+    @cached_property
+    def mean(self) -> Array:
+        """The mean image [B * P] of the frames that exist."""
+        present = slice(None) if self.present.all() else self.present
+        mean: Array = self.pixels[:, present].mean(axis=1).ravel()
+        return mean
 
 
 def split_blocks(frames: NDArray[np.uint8], present: NDArray[np.bool_]) -> Blocks:
@@ -49,8 +58,9 @@ def split_blocks(frames: NDArray[np.uint8], present: NDArray[np.bool_]) -> Block
     top, left = (height - rows * side) // 2, (width - columns * side) // 2
     inner = frames[:, top : top + rows * side, left : left + columns * side]
     tiles = inner.reshape(len(frames), rows, side, columns, side).transpose(1, 3, 0, 2, 4)
-    pixels = tiles.reshape(rows * columns, len(frames), side * side).astype(np.float32)
-    return Blocks(pixels - np.float32(128), present)
+    pixels = tiles.astype(np.float32, order="C").reshape(rows * columns, len(frames), side * side)
+    pixels -= 128
+    return Blocks(pixels, present)
 
 
 def fit_levels(real: NDArray[np.floating], fake: NDArray[np.floating]) -> tuple[float, float]:
@@ -90,7 +100,7 @@ def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: 
             relative penalty of a jump does not depend on how many frames are compared.
     """
     count = len(real.present)
-    real_energy, fake_energy = real.energy(), fake.energy()
+    real_energy, fake_energy = real.energy, fake.energy
     pixels = real.pixels.shape[2]
     costs = np.full((len(predicted), 2 * reach + 1), np.nan, np.float32)
     offsets = np.arange(-reach, reach + 1)
@@ -135,7 +145,8 @@ def best_path(costs: Array, *, clocks_differ: bool) -> tuple[NDArray[np.int64], 
     # If frames look alike, prefer the time stamps: strong compression makes slow motion lag by a frame or two.
     priced = costs + np.minimum(TRUST / 5 * np.abs(np.arange(columns) - columns // 2), TRUST)
     step = TICK if clocks_differ else JUMP
-    before, after = _totals(priced, step), _totals(priced[::-1], step)[::-1]
+    totals = _totals(np.stack([priced, priced[::-1]], axis=1), step)
+    before, after = totals[:, 0], totals[::-1, 1]
     path = np.empty(rows, np.int64)
     path[-1] = before[-1].argmin()
     for row in range(rows - 1, 0, -1):
@@ -150,13 +161,13 @@ def best_path(costs: Array, *, clocks_differ: bool) -> tuple[NDArray[np.int64], 
 
 
 def _totals(costs: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """Cost [K, C] of the best path from the first row to each column of each row."""
+    """Cost [K, 2, C] of the best path from the first row to each column of each row, in both directions."""
     totals = np.empty_like(costs)
     totals[0] = costs[0]
-    for row in range(1, len(costs)):
-        last = totals[row - 1]
-        best = np.minimum(last, last.min() + JUMP)
-        best[1:] = np.minimum(best[1:], last[:-1] + step)
-        best[:-1] = np.minimum(best[:-1], last[1:] + step)
-        totals[row] = best + costs[row]
+    for last, here, cost in zip(totals[:-1], totals[1:], costs[1:], strict=True):
+        np.minimum(last, last.min(axis=1, keepdims=True) + JUMP, out=here)
+        near = last + step
+        np.minimum(here[:, 1:], near[:, :-1], out=here[:, 1:])
+        np.minimum(here[:, :-1], near[:, 1:], out=here[:, :-1])
+        here += cost
     return totals

@@ -17,20 +17,26 @@ UNFORGED_SHARE = 0.6  # of a frame's blocks: a forgery covers up to 40 % of the 
 LONGEST_CHECK = 256  # most frames of a video that are compared
 
 
-def compare_content(shown: NDArray[np.float32], fakes: NDArray[np.float32]) -> tuple[NDArray[np.float32], str, bool]:
+def compare_content(
+    real: NDArray[np.float32], fake: NDArray[np.float32], matched: NDArray[np.integer], compared: NDArray[np.integer]
+) -> tuple[NDArray[np.float32], str, bool]:
     """Whether frames that are matched in time show the same content outside the forged region.
 
     Args:
-        shown, fakes: luma of the original's and the fake's frames by blocks, gray levels [B, n, P].
+        real, fake: luma of the original's and the fake's frames by blocks, gray levels [B, N, P] and [B, M, P].
+        matched, compared: the n frames of the original, and those of the fake, that are matched.
 
     Returns:
         Mean squared difference [n] of each frame outside the forged region; the reason why the videos are not a pair,
         empty if they are; and whether this result is certain: false if the original has too little structure.
     """
-    step = -(-shown.shape[1] // LONGEST_CHECK)
-    squares = np.square(fakes - shown).mean(axis=2)  # [B, n]
-    shown, fakes = shown[:, ::step], fakes[:, ::step]
-    contrast = np.median(shown.var(axis=2), axis=1)  # [B]
+    some = slice(None, None, -(-len(matched) // LONGEST_CHECK))
+    squares = np.empty((len(real), len(matched)), np.float32)
+    contrast = np.empty(len(real), np.float32)
+    for block, (ours, theirs) in enumerate(zip(real, fake, strict=True)):  # one by one: they fit a processor's cache
+        shown = ours[matched]
+        squares[block] = np.square(theirs[compared] - shown).mean(axis=1)
+        contrast[block] = np.median(shown[some].var(axis=1))
     structured = contrast > STRUCTURED**2
     agreeing = np.median(squares, axis=1) <= AGREEING * contrast + NOISE
     if structured.sum() < max(1, len(structured) // 12):
@@ -42,19 +48,29 @@ def compare_content(shown: NDArray[np.float32], fakes: NDArray[np.float32]) -> t
     # Blocks that are forged only part of the time also agree: in each frame, only the best blocks count.
     best = np.sort(squares[agreeing], axis=0)[: max(1, round(UNFORGED_SHARE * int(agreeing.sum())))]
     kept = best.mean(axis=0)
-    unlike = _unlike_motion(shown, fakes, float(np.quantile(squares[agreeing], 0.25)))
+    noise = float(np.quantile(squares[agreeing], 0.25))
+    unlike = _unlike_motion(real, fake, matched[some], compared[some], noise)
     if unlike > SAME_MOTION:
         reason = f"it does not move as its original does: {100 * unlike:.0f} % of the motion differs"
         return kept, reason, True
     return kept, "", True
 
 
-def _unlike_motion(real: NDArray[np.float32], fake: NDArray[np.float32], noise: float) -> float:
+def _unlike_motion(
+    real: NDArray[np.float32],
+    fake: NDArray[np.float32],
+    matched: NDArray[np.integer],
+    compared: NDArray[np.integer],
+    noise: float,
+) -> float:
     """Difference in motion of blocks [B, n, P]: 0 for equal motion or none, about 1 for unrelated motion."""
-    real, fake = real - real.mean(axis=1, keepdims=True), fake - fake.mean(axis=1, keepdims=True)
-    energy = np.square(real).mean(axis=(1, 2)), np.square(fake).mean(axis=(1, 2))
-    moving = energy[0] > max(MOVING**2, 4 * noise)
-    if moving.sum() < max(2, len(moving) // 24):
-        return 0.0
-    unlike = np.square(real - fake).mean(axis=(1, 2))[moving] / (energy[0] + energy[1])[moving]
-    return float(np.quantile(unlike, MOTION_SHARE))
+    unlike = []
+    for ours, theirs in zip(real, fake, strict=True):
+        moves = ours[matched]
+        moves -= moves.mean(axis=0)
+        energy = np.square(moves).mean()
+        if energy > max(MOVING**2, 4 * noise):
+            others = theirs[compared]
+            others -= others.mean(axis=0)
+            unlike.append(np.square(moves - others).mean() / (energy + np.square(others).mean()))
+    return float(np.quantile(unlike, MOTION_SHARE)) if len(unlike) >= max(2, len(real) // 24) else 0.0

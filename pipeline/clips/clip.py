@@ -31,7 +31,7 @@ from facemill.pipeline.clips.items import (
     FrameReader,
     LeadWindow,
 )
-from facemill.pipeline.decode import DecodedFrame, Frame, Observer, small_rgb, thumbnail_of
+from facemill.pipeline.decode import DecodedFrame, Frame, Observer, SmallFrames, thumbnail_of
 from facemill.pipeline.tracking.cuts import find_cuts
 
 __all__ = ["Clip"]
@@ -73,6 +73,7 @@ class Clip:
     failures: list[FailureRecord] = field(default_factory=list)
     alone: list[ClipVideo] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
+    _between: SmallFrames = field(default_factory=lambda: SmallFrames(SMALL_SIDE))
 
     @property
     def following(self) -> list[ClipVideo]:
@@ -85,9 +86,8 @@ class Clip:
 
     def items(self) -> Iterator[ClipItem]:
         """Read all videos: a window of the lead, then that window of each fake, and so on."""
-        between: dict[int, NDArray[np.uint8]] = {}
         every = bool(self.fakes) or self.lead.is_sequence  # of images, none is known to be unlike its neighbours
-        lead = self._frames(self.lead, self.indices, self._observe_lead(between), every=every)
+        lead = self._frames(self.lead, self.indices, self._observe_lead(), every=every)
         truth = self._ground_truth(self.lead, self.indices)
         length = self._window_length()
         streams = {fake.video_id: self._fake_streams(fake, 0) for fake in self.fakes}
@@ -101,9 +101,9 @@ class Clip:
                 self.cuts = [int(seen.indices[position]) for position in find_cuts(seen.frames)]
             if start == 0 and all(frame.image is None for frame in frames):
                 self.alone = list(self.fakes)
-            yield LeadWindow(indices, frames, dict(between), self.cuts, list(islice(truth, len(indices))))
-            between.clear()
-            del frames  # or they would stay until the next window is complete
+            between, self._between = self._between, SmallFrames(SMALL_SIDE)
+            yield LeadWindow(indices, frames, between, self.cuts, list(islice(truth, len(indices))))
+            del frames, between  # or they would stay until the next window is complete
             for fake in self.following:
                 follows = yield from self._read_fake(fake, seen, streams, start, len(indices))
                 if not follows and start == 0:  # none of its frames has been used yet
@@ -196,13 +196,13 @@ class Clip:
         frames = _frames_at(video.ground_truth, wanted.tolist(), lambda error, missing: None)
         return (None if frame is None or frame.image is None else frame for frame in frames)
 
-    def _observe_lead(self, between: dict[int, NDArray[np.uint8]]) -> Observer:
+    def _observe_lead(self) -> Observer:
         kept = _between_samples(self.indices)
 
         def observe(index: int, decoded: DecodedFrame) -> None:
             self.lead.thumbnails[index] = thumbnail_of(decoded)
             if index in kept:
-                between[index] = small_rgb(decoded, SMALL_SIDE)
+                self._between.add(index, decoded)
 
         return observe
 

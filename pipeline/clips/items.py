@@ -1,5 +1,6 @@
 """The videos of a clip, and what reading them yields."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -86,7 +87,7 @@ class LeadWindow:
 
     indices: list[int]
     frames: list[Frame]
-    between: dict[int, NDArray[np.uint8]]
+    between: Mapping[int, NDArray[np.uint8]]
     cuts: list[int]
     ground_truth: list[Frame | None]
 

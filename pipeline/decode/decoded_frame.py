@@ -1,11 +1,12 @@
 """Conversion of decoded frames to arrays: upright, with square pixels, as RGB or as a small luma image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from facemill.pipeline.decode.orientation import UPRIGHT, Orientation
 __all__ = [
     "DecodedFrame",
     "Observer",
+    "SmallFrames",
     "first_plane",
     "planes_of",
     "rgb_of",
@@ -55,20 +57,17 @@ class DecodedFrame:
 
 
 Observer = Callable[[int, DecodedFrame], None]
-"""Called with a frame's index and the decoded frame, which must not be kept after the call."""
+"""Called with a frame's index and the decoded frame, whose memory the decoder uses again unless it is kept."""
 
 
 def wrap_rgb(image: NDArray[np.uint8]) -> DecodedFrame:
     """Wrap an RGB image [H, W, 3] as a decoded frame."""
-    import av
-
     return DecodedFrame(av.VideoFrame.from_ndarray(image, format="rgb24"))
 
 
-@cache
 def square_size(width: int, height: int, pixel_aspect: Fraction) -> tuple[int, int]:
     """Width and height of a coded frame in square pixels; the side with too few pixels is enlarged."""
-    if abs(pixel_aspect - SQUARE) < NEARLY_SQUARE:
+    if pixel_aspect is SQUARE or abs(pixel_aspect - SQUARE) < NEARLY_SQUARE:
         return width, height
     if pixel_aspect > 1:
         return round(width * pixel_aspect), height
@@ -92,6 +91,32 @@ def small_rgb(decoded: DecodedFrame, side: int) -> NDArray[np.uint8]:
     return decoded.orientation.apply(np.ascontiguousarray(rgb))
 
 
+class SmallFrames(Mapping[int, NDArray[np.uint8]]):
+    """`small_rgb` of some frames of a video, by index; of small frames, it is computed when it is asked for.
+
+    Larger frames are shrunk at once: as decoded, they would take more memory.
+    """
+
+    def __init__(self, side: int) -> None:
+        self._side = side
+        self._frames: dict[int, DecodedFrame | NDArray[np.uint8]] = {}
+
+    def add(self, index: int, decoded: DecodedFrame) -> None:
+        width, height = _small_size(decoded, self._side)
+        coded = sum(plane.buffer_size for plane in decoded.frame.planes)
+        self._frames[index] = decoded if coded <= 3 * width * height else small_rgb(decoded, self._side)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        frame = self._frames[index]
+        return small_rgb(frame, self._side) if isinstance(frame, DecodedFrame) else frame
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._frames)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+
 def thumbnail_of(decoded: DecodedFrame, side: int = THUMBNAIL_SIDE) -> NDArray[np.uint8]:
     """Luma, uint8 [h, w], upright, square pixels; its longer side has `side` pixels for every frame size.
 
@@ -99,12 +124,11 @@ def thumbnail_of(decoded: DecodedFrame, side: int = THUMBNAIL_SIDE) -> NDArray[n
     """
     frame = decoded.frame
     width, height = _small_size(decoded, side, enlarge=True)
-    luma = _luma_plane(frame)
-    if luma is None:
+    if not _has_byte_luma(frame.format.name):
         small = frame.to_ndarray(format="gray", width=width, height=height, interpolation="AREA", threads=1)
     else:
         # Bilinear samples at twice the size are enough: the mean of all pixels takes 40 times as long.
-        fine = cv2.resize(luma, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
+        fine = cv2.resize(first_plane(frame), (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
         small = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
     return decoded.orientation.apply(np.ascontiguousarray(small))
 
@@ -128,7 +152,7 @@ def first_plane(frame: Any) -> NDArray[np.uint8]:
 
 def _samples(plane: Any, frame: Any) -> NDArray[np.uint8]:
     """View of a plane's bytes [H, bytes per row], without row padding."""
-    row = plane.width * -(-frame.format.components[0].bits // 8)
+    row = plane.width * -(-_bits(frame.format.name) // 8)
     return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, :row]
 
 
@@ -141,10 +165,12 @@ def _small_size(decoded: DecodedFrame, side: int, *, enlarge: bool = False) -> t
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _luma_plane(frame: Any) -> NDArray[np.uint8] | None:
-    """View of the coded luma [H, W]; None if the layout has no 8-bit luma plane."""
-    layout = frame.format
-    if not layout.name.startswith(_EIGHT_BIT_LUMA) or layout.components[0].bits != 8:
-        return None
-    plane = frame.planes[0]
-    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : frame.width]
+def _has_byte_luma(layout: str) -> bool:
+    """Whether a pixel layout has a plane of luma, 8 bits each."""
+    return layout.startswith(_EIGHT_BIT_LUMA) and _bits(layout) == 8
+
+
+@cache
+def _bits(layout: str) -> int:
+    """Of a sample of the first plane."""
+    return int(av.VideoFormat(layout).components[0].bits)

@@ -131,10 +131,8 @@ class _Bits:
 
     def golomb(self) -> int:
         """An unsigned Exp-Golomb number, `ue(v)`."""
-        zeros = 0
-        while not self.take(1):
-            zeros += 1
-        return (1 << zeros) - 1 + self.take(zeros)
+        zeros = self._left - (self._value & ((1 << self._left) - 1)).bit_length()
+        return self.take(2 * zeros + 1) - 1
 
 
 def _numbering(unit: bytes) -> _Numbering | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from facemill import VideoError
 from facemill.manifests.codes import Reason
-from facemill.pipeline.decode.decoded_frame import square_size
+from facemill.pipeline.decode.decoded_frame import SQUARE, square_size
 from facemill.pipeline.decode.frame import UNSPECIFIED, Colour, VideoInfo
 from facemill.pipeline.decode.nal import FrameNumbers, is_disposable, length_size
 from facemill.pipeline.decode.orientation import Orientation, orientation_of
@@ -270,8 +270,8 @@ def _pixel_aspect(stream: Any) -> Fraction:
         VideoError: unreadable, if the ratio is implausible.
     """
     aspect = Fraction(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
-    if aspect <= 0:
-        return Fraction(1)
+    if aspect <= 0 or aspect == SQUARE:
+        return SQUARE
     if not 1 / WIDEST_PIXEL <= aspect <= WIDEST_PIXEL:
         raise VideoError(
             Reason.UNREADABLE,

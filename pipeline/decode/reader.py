@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from weakref import WeakSet
@@ -61,7 +62,7 @@ class VideoReader:
         if settings.backend == "decord":
             check_decord_fits(self.path, self._probe, deadline, threads)
 
-    @property
+    @cached_property
     def times(self) -> NDArray[np.float64]:
         """Presentation time [frame_count] of every frame, seconds; at a constant rate if the file has no times."""
         timeline, fps = self._probe.timeline, self.info.fps

@@ -93,7 +93,7 @@ def _hard_cuts(thumbnails: NDArray[np.uint8], small: Frames, visible: NDArray[np
                 # What moved is sought only where an interruption ends: among many frames some match by chance.
                 or (
                     likeness[candidate + step] < ALIKE
-                    and _displaced(thumbnails[before[-1]], thumbnails[frame])[0] >= MOVED
+                    and _displaced(thumbnails[before[-1]], thumbnails[frame], MOVED)[0] >= MOVED
                 )
             ),
             None,
@@ -104,8 +104,10 @@ def _hard_cuts(thumbnails: NDArray[np.uint8], small: Frames, visible: NDArray[np
     return cuts
 
 
-def _displaced(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[float, NDArray[np.float64]]:
-    """Best correlation of a part of the second thumbnail with the first, and its displacement (x, y)."""
+def _displaced(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], enough: float = 1.0
+) -> tuple[float, NDArray[np.float64]]:
+    """Best correlation of a part of the second thumbnail with the first, or `enough` of it; its displacement (x, y)."""
     field, moved = _details(first), _details(second)
     height, width = moved.shape
     tall, wide = round(height * 0.6), round(width * 0.6)
@@ -117,6 +119,8 @@ def _displaced(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[flo
                 _, likeness, _, place = cv2.minMaxLoc(cv2.matchTemplate(field, part, cv2.TM_CCOEFF_NORMED))
                 if likeness > best:
                     best, shift = float(likeness), np.subtract(place, (left, top)).astype(np.float64)
+                if best >= enough:
+                    return best, shift
     return best, shift
 
 
@@ -126,7 +130,7 @@ def _zooms(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
     for zoom in ZOOMS:
         top, left = (round(side * (1 - 1 / zoom) / 2) for side in (height, width))
         centre = cv2.resize(first[top : height - top, left : width - left], (width, height))
-        if _displaced(centre, second)[0] >= FOUND:
+        if _displaced(centre, second, FOUND)[0] >= FOUND:
             return True
     return False
 

@@ -65,7 +65,7 @@ class Follower:
             self._tracker.cut()
             self._shot = frame_index
         elif self._tracker.ambiguous(frame_index, faces, looks):
-            since = [(index, small) for index, small in sorted(between.items()) if self._last < index < frame_index]
+            since = [(index, between[index]) for index in sorted(between) if self._last < index < frame_index]
             self._look_between(image.shape[1], since)
         self._last = frame_index
 

@@ -71,4 +71,4 @@ def test_blocks_lie_in_the_middle(height: int, width: int, corners: list[tuple[i
     for number, (top, left) in enumerate(corners):
         block = frames[:, top : top + 12, left : left + 12].astype(np.float32) - 128
         assert np.array_equal(blocks.pixels[number], block.reshape(2, 144))
-    assert blocks.energy() == pytest.approx(np.square(blocks.pixels).sum(axis=2), rel=1e-5)
+    assert blocks.energy == pytest.approx(np.square(blocks.pixels).sum(axis=2), rel=1e-5)
