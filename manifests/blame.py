@@ -1,10 +1,11 @@
 """Classifies exceptions: caused by the environment or not."""
 
 import errno
+import mmap
 
 from facemill.manifests.codes import Reason
 
-__all__ = ["reason_of_error"]
+__all__ = ["memory_is_short", "reason_of_error"]
 
 _REASONS = {
     errno.ENOENT: Reason.MISSING_FILE,
@@ -13,6 +14,9 @@ _REASONS = {
     errno.EPERM: Reason.NO_ACCESS,
     errno.ENOMEM: Reason.OUT_OF_MEMORY,
 }
+_ROOM_BYTES = 128 << 20
+_NO_MEMORY = ("allocate memory", "bad allocation", "bad_alloc", "Insufficient memory", "can't start new thread")
+"""What errors of torch, C++, OpenCV and threads say of it."""
 
 
 def reason_of_error(error: BaseException) -> Reason | None:
@@ -23,8 +27,22 @@ def reason_of_error(error: BaseException) -> Reason | None:
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
         return Reason.OUT_OF_MEMORY
+    if not isinstance(error, OSError) and any(text in str(error) for text in _NO_MEMORY):
+        return Reason.OUT_OF_MEMORY
     if isinstance(error, ImportError):
         return Reason.NOT_FETCHED
     if isinstance(error, OSError) and error.errno is not None:
         return _REASONS.get(error.errno, Reason.SYSTEM_ERROR)
     return None
+
+
+def memory_is_short() -> bool:
+    """Whether the system has little memory left to give to this process: then, data that do not decode may be intact.
+
+    Decoders tell lack of memory as damage, or leave frames out.
+    """
+    try:
+        mmap.mmap(-1, _ROOM_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except (OSError, MemoryError):
+        return True
+    return False

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from facemill.manifests.blame import memory_is_short
 from facemill.manifests.schemas import conform
 from facemill.manifests.storage import refuse_special_file
 
@@ -98,10 +99,16 @@ def open_parquet(path: Path, **options: object) -> Iterator[pq.ParquetFile]:
     Raises:
         ValueError: it is not a regular file.
         OSError, pa.ArrowException: it cannot be read.
+        MemoryError: memory is short. A damaged file may ask for more than any system has, which Arrow tells likewise.
     """
     refuse_special_file(path)
-    with pq.ParquetFile(path, pre_buffer=False, **options) as file:  # type: ignore[arg-type]
-        yield file
+    try:
+        with pq.ParquetFile(path, pre_buffer=False, **options) as file:  # type: ignore[arg-type]
+            yield file
+    except pa.ArrowMemoryError as error:
+        if memory_is_short():
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:

@@ -3,13 +3,14 @@
 import errno
 import fcntl
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from facemill import ConfigError
+from facemill import ConfigError, DatasetError
 from facemill.manifests.shards.dataset import BUILD_FILE, state_results
 from facemill.manifests.storage import read_json, staged, write_atomically
 from facemill.pipeline.build.identity import differences
@@ -31,6 +32,7 @@ SETTLE_S = 10.0
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 """What file systems without locks answer: there, the signs of life in a run's folder keep two builds apart."""
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG)
+FAILING = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -55,6 +57,7 @@ def claim(
         ConfigError: if it is another build's, another run is under way there, it holds anything else, or it cannot
             be written to.
         ClusterError: at the end, if another run took the folder over.
+        DatasetError: at any time, if the disk is full or fails.
     """
     state = state_folder(out)
     try:
@@ -79,9 +82,14 @@ def claim(
                         check_held(out, run)
                         raise
     except OSError as error:
+        place = error.filename or out
+        if error.errno in FAILING:
+            raise DatasetError(
+                f"The disk of {place} failed ({os.strerror(error.errno)}): check it, and run the same command again to "
+                "resume."
+            ) from error
         if error.errno not in UNWRITABLE:
             raise
-        place = error.filename or out
         raise ConfigError(f"{place} cannot be written to ({error.strerror}): choose another --out.") from error
 
 

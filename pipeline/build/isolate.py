@@ -12,6 +12,7 @@ writes the pickled result to stdout.
 
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -113,13 +114,17 @@ def _result_of(
 def _process(
     group: ClipGroup, spec: ShardSpec, job: BuildJob, slot: WorkerSlot, on_stage: Callable[[str], None]
 ) -> ClipResult | signal.Signals:
-    """The group's result from a new process, or the signal that killed that process."""
+    """The group's result from a new process, or the signal that killed that process.
+
+    A crash below a limit of the address space counts as SIGKILL: C libraries crash when they get no memory.
+    """
     with tempfile.TemporaryFile() as steps:  # it grows by a byte with every step of that process
         work = pickle.dumps((replace(spec, groups=(group,)), job, slot, steps.fileno()))
         code, answer, said = _watched([sys.executable, "-m", __name__], work, steps.fileno(), job.stall_s, on_stage)
     on_stage("isolated")
     if code < 0:
-        return signal.Signals(-code)
+        limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY or b"bad_alloc" in said
+        return signal.SIGKILL if limited and -code != STALLED else signal.Signals(-code)
     if code > 0:
         raise RuntimeError(said.decode(errors="replace").strip().rpartition("\n")[2])
     result: ClipResult | Exception = pickle.loads(answer)
@@ -165,9 +170,9 @@ def _failure(video_id: str, death: signal.Signals, what: str, job: BuildJob) -> 
         return FailureRecord(video_id, Stage.PROCESS, Reason.WORKER_KILLED, message)
     if death is signal.SIGKILL:
         message = (
-            f"The process that reads {what} is killed from outside ({death.name}), as when memory runs out: raise the "
-            "memory limit (--memory-limit of dask worker, or that of the container or batch job), or run fewer "
-            "workers; the same command tries it again."
+            f"The process that reads {what} is killed from outside ({death.name}), or crashes, as when memory runs "
+            "out: raise the memory limit (ulimit -v, --memory-limit of dask worker, or that of the container or batch "
+            "job), or run fewer workers; the same command tries it again."
         )
         return FailureRecord(video_id, Stage.PROCESS, Reason.WORKER_KILLED, message)
     message = f"The process that reads {what} crashes ({death.name}): replace the file."

@@ -118,8 +118,8 @@ def build(
             cannot be reached, or most of the first videos fail for the same fault of the environment.
         ClusterError: the scheduler or all workers are lost, or another run has taken `out` over.
         DetectorError: the detector's weights are missing.
-        DatasetError: `faces` cannot be read, a shard fails repeatedly through no fault of a video, or the server behind
-            a URL fails.
+        DatasetError: `faces` cannot be read, a shard fails repeatedly through no fault of a video, or the disk or the
+            server of `out` fails.
     """
     place, faces = place_of(out), None if faces is None else Path(faces).absolute()
     entries = _entries(videos)

@@ -1,5 +1,6 @@
 """Building one shard, the unit of layout and of commit. Does not import Dask, nor torch if groups are isolated."""
 
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from facemill import ConfigError
 from facemill.manifests import (
     ClipGroup,
     FailureRecord,
@@ -129,7 +131,13 @@ def _results(
     if spec.isolated:
         stream = isolated_results(anew, job, slot, watch.on_stage)
     else:
-        from facemill.pipeline.build.groups import clip_results  # not at the top: isolation must not need torch
+        try:
+            from facemill.pipeline.build.groups import clip_results  # not at the top: isolation must not need torch
+        except (ImportError, MemoryError, OSError) as error:  # tried again, torch would tell another error
+            raise ConfigError(
+                f"A worker on {platform.node()} cannot load its libraries ({error}): give it more memory, or install "
+                "them again."
+            ) from error
 
         stream = clip_results(anew, job, slot, watch)
     made = groupby(stream, key=itemgetter(0))

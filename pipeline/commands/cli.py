@@ -109,4 +109,6 @@ def _ending(error: BaseException) -> tuple[Exit, str]:
     if isinstance(error, OSError) and error.strerror:  # filename may be None, for example when a disk is full
         return Exit.USAGE, f"Error: {'' if error.filename is None else f'{error.filename}: '}{error.strerror}."
     fault = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
+        return Exit.USAGE, f"Error: there is too little memory ({fault}): give it more, and run the same command again."
     return Exit.INTERNAL_ERROR, f"Internal error ({fault}): run `facemill --debug …` and report what it prints."

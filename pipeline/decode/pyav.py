@@ -16,7 +16,7 @@ from facemill.pipeline.decode.deinterlace import deinterlaced
 from facemill.pipeline.decode.frame import UNSPECIFIED, Frame
 from facemill.pipeline.decode.orientation import orientation_of
 from facemill.pipeline.decode.probe import Probe
-from facemill.pipeline.decode.source import Deadline, blamed_on, decode, demux, open_video
+from facemill.pipeline.decode.source import Deadline, blamed_on, check_memory, decode, demux, open_video
 
 __all__ = ["read_with_pyav"]
 
@@ -68,6 +68,8 @@ def read_with_pyav(
         for index, frame in deinterlaced(frames) if deinterlace else frames:
             if index >= end:
                 return
+            if frame is None:
+                check_memory()
             decoded = None if frame is None else _decoded_frame(path, frame, probed)
             if observer is not None and decoded is not None:
                 observer(index, decoded)

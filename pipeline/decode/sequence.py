@@ -19,6 +19,7 @@ from facemill.manifests.codes import Reason
 from facemill.manifests.scanning.listing import is_image, list_files, locate
 from facemill.pipeline.decode.decoded_frame import Observer, wrap_rgb
 from facemill.pipeline.decode.frame import Frame, VideoInfo, check_indices
+from facemill.pipeline.decode.source import check_memory
 
 __all__ = ["SequenceReader", "archive_at"]
 
@@ -199,11 +200,11 @@ def _numbers(names: Sequence[str]) -> NDArray[np.int64]:
 
 def _decode(read: Callable[[], bytes]) -> NDArray[np.uint8] | None:
     """Decode an image to RGB [H, W, 3]; None if it is missing, damaged, or too large by its header."""
-    try:
+    image: NDArray[np.uint8] | None = None
+    with suppress(*DAMAGE, cv2.error):  # OpenCV's: no bytes at all, or an implausible size in the header
         data = read()
-        if max(image_size(data) or [LARGEST_SIDE + 1]) > LARGEST_SIDE:
-            return None
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except (*DAMAGE, cv2.error):  # OpenCV's: no bytes at all, or an implausible size in the header
-        return None
+        if max(image_size(data) or [LARGEST_SIDE + 1]) <= LARGEST_SIDE:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        check_memory()
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -12,11 +12,11 @@ from typing import Any
 import av
 
 from facemill import VideoError
-from facemill.manifests.blame import reason_of_error
+from facemill.manifests.blame import memory_is_short, reason_of_error
 from facemill.manifests.codes import Reason
 from facemill.pipeline.decode.nal import length_size, nal_units
 
-__all__ = ["Deadline", "blamed_on", "decode", "demux", "is_conforming", "open_video"]
+__all__ = ["Deadline", "blamed_on", "check_memory", "decode", "demux", "is_conforming", "open_video"]
 
 # Titles need not be UTF-8; PyAV 19 handles that itself.
 _LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
@@ -72,10 +72,6 @@ def blamed_on(path: Path) -> Iterator[None]:
         yield
     except VideoError:
         raise
-    except MemoryError as error:
-        raise VideoError(
-            Reason.OUT_OF_MEMORY, f"Reading {path} took more memory than is available: it is tried again."
-        ) from error
     except Exception as error:
         raise _unreadable(path, error) from error
 
@@ -130,6 +126,7 @@ def demux(container: Any, stream: Any, deadline: Deadline) -> Iterator[Any]:
         except av.error.ExitError:
             raise deadline.error() from None
         except (av.error.FFmpegError, IndexError, ValueError):  # PyAV fails on streams that begin late in a file
+            check_memory()
             break
         deadline.check()
         if packet is None:
@@ -146,12 +143,26 @@ def decode(context: Any, packet: Any) -> tuple[list[Any], bool]:
     A packet that is known to be damaged counts as a failure, whatever comes out.
 
     With several threads, an error also loses frames of other packets; with one thread, only that packet's frames.
+
+    Raises:
+        MemoryError: it failed, and memory is short. A damaged packet may ask for more than any system has.
     """
     damaged = packet is not None and (packet.is_corrupt or _is_zeroed(context, bytes(packet)))
     try:
         return context.decode(packet), not damaged
     except (av.error.FFmpegError, OSError, ValueError, MemoryError):
+        check_memory()
         return [], False
+
+
+def check_memory() -> None:
+    """Called where a file seems to be damaged.
+
+    Raises:
+        MemoryError: that may be for lack of memory.
+    """
+    if memory_is_short():
+        raise MemoryError
 
 
 def is_conforming(path: Path, deadline: Deadline) -> bool:
@@ -206,7 +217,11 @@ def _no_access(path: Path, error: OSError) -> VideoError:
 
 
 def _unreadable(path: Path, error: Exception) -> VideoError:
-    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO):
+    if reason_of_error(error) is Reason.OUT_OF_MEMORY or memory_is_short():
+        return VideoError(
+            Reason.OUT_OF_MEMORY, f"Reading {path} took more memory than is available: it is tried again."
+        )
+    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.EIO):
         return _no_access(path, error)  # type: ignore[arg-type]
     why = getattr(error, "strerror", None) or str(error)
     if isinstance(error, AttributeError | NameError | TypeError):  # a bug in facemill, or another version of PyAV

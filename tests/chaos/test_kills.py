@@ -56,7 +56,7 @@ def test_driver_and_workers_of_one_machine(corpus: Corpus, tmp_path: Path) -> No
         if target == "driver" and how != signal.SIGSTOP:
             assert done.code in (0, 4, -how), told
         else:
-            assert done.code == 0, told
+            assert done.code == 0 or (done.code == 4 and "did not start" in done.err), told  # Dask tries that once
         assert "Traceback" not in done.err or done.code == -how, told  # Python's own, while it imports the command
         out = corpus.after(out, finished=done.code == 0)
     corpus.finish(out)

@@ -37,6 +37,13 @@ def test_only_what_lies_in_the_file_is_final() -> None:
         (ModuleNotFoundError("s3fs"), Reason.NOT_FETCHED),
         (OSError("cannot identify image"), None),
         (ValueError(), None),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory: you tried to"
+            ),
+            Reason.OUT_OF_MEMORY,
+        ),
+        (RuntimeError("can't start new thread"), Reason.OUT_OF_MEMORY),
     ],
 )
 def test_the_reason_of_an_exception(error: Exception, reason: Reason | None) -> None:

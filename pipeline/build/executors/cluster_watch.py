@@ -53,7 +53,7 @@ class ClusterWatch:
         """Wait for the first worker.
 
         Raises:
-            ClusterError: if none comes in time.
+            ClusterError: if none comes in time, or the scheduler is gone.
         """
         limit_s, address = self._limits.wait_s, self._client.scheduler.address
         for wait_s in (min(LOOK_EVERY_S, limit_s / 2), limit_s):
@@ -62,6 +62,8 @@ class ClusterWatch:
             except TimeoutError:
                 if wait_s < limit_s:
                     self._executor.warn(f"Waiting for workers of {address}: the command ends after {limit_s:g} s.")
+            except Exception as error:  # of several kinds, as in `ask`
+                raise no_answer(error) from error
             else:
                 return
         raise ClusterError(f"The scheduler at {address} has no workers: start workers, and run the same command again.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from facemill import ClusterError, ConfigError
+from facemill import ClusterError, ConfigError, DatasetError
 from facemill.pipeline.build import claim as module
 from facemill.pipeline.build import run_folder
 from facemill.pipeline.build.claim import claim
@@ -104,6 +104,14 @@ def test_places_that_cannot_be_written_to(tmp_path: Path) -> None:
         locked.mkdir(mode=0o500)
         with pytest.raises(ConfigError, match="cannot be written to"), claim(locked / "out", {}):
             pass
+
+
+def test_a_disk_that_is_full_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DatasetError, match=r"^The disk of .*/out failed \(No space left on device\): .* same command"),
+        claim(tmp_path / "out", {}),
+    ):
+        Path("/dev/full").write_bytes(b"a shard")  # whose error names no file
 
 
 def test_other_things_are_left_alone(tmp_path: Path) -> None:

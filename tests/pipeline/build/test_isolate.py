@@ -93,6 +93,13 @@ def test_a_lone_video_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "alone" not in kept
 
 
+def test_a_crash_below_a_limit_of_memory_is_no_files_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C libraries crash where they get no memory: with more of it, the same command has to try again."""
+    monkeypatch.setattr(isolate.resource, "getrlimit", lambda what: (6 << 30, 8 << 30))
+    failures, _, _ = isolated(tmp_path, monkeypatch, {frozenset({"alone"}): signal.SIGSEGV})
+    assert failures == {"alone": Reason.WORKER_KILLED}
+
+
 def test_the_real_process_gives_the_failures_of_files_that_are_not_there(tmp_path: Path) -> None:
     spec = ShardSpec("train-000000", "train", GROUPS[1:2])
     ((group_id, result),) = isolated_results(spec, BuildJob(tmp_path, load_recipe("default"), device="cpu"), SLOT)

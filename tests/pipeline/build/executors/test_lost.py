@@ -228,3 +228,12 @@ def test_a_result_that_cannot_be_fetched_is_the_clusters_fault(status: str, kind
     assert isinstance(outcome.error, kind)
     assert not outcome.killed
     assert "timed out" in str(outcome.error)
+
+
+def test_a_scheduler_that_goes_while_workers_are_waited_for() -> None:
+    def wait_for_workers(count: int, timeout: float) -> None:
+        raise CommClosedError("in <TCP (closed) ConnectionPool.identity>: Connection reset by peer")
+
+    client = SimpleNamespace(scheduler=SimpleNamespace(address="tcp://here"), wait_for_workers=wait_for_workers)
+    with pytest.raises(ClusterError, match=r"no longer answers .*same command again"):
+        ClusterWatch(client, DaskExecutor(workers=1)).wait_for_workers()
