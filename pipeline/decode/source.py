@@ -2,10 +2,11 @@
 
 import errno
 import itertools
+import mmap
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ _ZEROS = bytes(32)
 # With this option, dav1d also checks the padding after a frame's data, which damage changes.
 _CONFORMING = {"strict": "strict"}
 
-
+MOST_ALLOCATED = 2 << 30
+"""Bytes that FFmpeg allocates at most at once."""
 LARGE_PIXELS = 20 << 20
 """Frames larger than this are decoded by one thread, since each thread holds frames in memory."""
 
@@ -206,12 +208,21 @@ def _no_access(path: Path, error: OSError) -> VideoError:
 
 
 def _unreadable(path: Path, error: Exception) -> VideoError:
-    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO):
+    number = getattr(error, "errno", None)
+    if number in (errno.EMFILE, errno.ENFILE, errno.EIO) or (number == errno.ENOMEM and not _has_memory()):
         return _no_access(path, error)  # type: ignore[arg-type]
     why = getattr(error, "strerror", None) or str(error)
     if isinstance(error, AttributeError | NameError | TypeError):  # a bug in facemill, or another version of PyAV
         return VideoError(Reason.INTERNAL_ERROR, f"facemill itself failed to read {path} ({why}): please report it.")
     return VideoError(Reason.UNREADABLE, f"FFmpeg cannot read {path} ({why}): convert or replace the file.")
+
+
+def _has_memory() -> bool:
+    """Whether as much as FFmpeg allows for one allocation is available: then a damaged file asked for even more."""
+    with suppress(OSError, MemoryError):
+        mmap.mmap(-1, MOST_ALLOCATED, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+        return True
+    return False
 
 
 def _video_stream(path: Path, container: Any) -> Any:
