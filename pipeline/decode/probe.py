@@ -82,7 +82,9 @@ def probe(path: Path, deadline: Deadline, colour: Colour = UNTAGGED) -> Probe:
             conforming = is_conforming(path, deadline)
         packets, first = _scan(container, stream, deadline)
         if first is None:
-            raise VideoError(Reason.UNREADABLE, f"No frame of {path} decodes: replace the file, it is damaged.")
+            raise VideoError(
+                Reason.UNREADABLE, f"No frame of {path} decodes: replace the file, it is damaged or too large."
+            )
         timeline = _by_packets(packets, first, stream)
         declared = stream.frames if stream.frames > 0 else _frames_of_cut_matroska(path, container, stream)
         if timeline is not None and not first.interlaced_frame:

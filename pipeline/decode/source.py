@@ -32,6 +32,8 @@ _CONFORMING = {"strict": "strict"}
 
 MOST_ALLOCATED = 2 << 30
 """Bytes that FFmpeg allocates at most at once."""
+MOST_PIXELS = 128 << 20
+"""Frames larger than this, well above 12K, do not decode: FFmpeg's own limit lets a file of 3 MB take gigabytes."""
 LARGE_PIXELS = 20 << 20
 """Frames larger than this are decoded by one thread, since each thread holds frames in memory."""
 
@@ -111,10 +113,10 @@ def open_video(
         stream = _video_stream(path, container)
         # Each thread holds one or two frames.
         stream.codec_context.thread_count = threads if _area(stream) <= LARGE_PIXELS else 1
-        if strict or stream.codec_context.name in _EXPLODE:
-            stream.codec_context.options = {"err_detect": "explode"}
+        options = {"err_detect": "explode"} if strict or stream.codec_context.name in _EXPLODE else {}
         if conforming and stream.codec_context.name == "libdav1d":
-            stream.codec_context.options = _CONFORMING
+            options = _CONFORMING
+        stream.codec_context.options = {**options, "max_pixels": str(MOST_PIXELS)}
         # With slice threads, the set of damaged frames that FFmpeg flags varies from run to run.
         stream.codec_context.thread_type = "FRAME"
         yield container, stream
