@@ -14,7 +14,7 @@ _REASONS = {
     errno.EPERM: Reason.NO_ACCESS,
     errno.ENOMEM: Reason.OUT_OF_MEMORY,
 }
-_ROOM_BYTES = 128 << 20
+ROOM_BYTES = 128 << 20
 _NO_MEMORY = ("allocate memory", "bad allocation", "bad_alloc", "Insufficient memory", "can't start new thread")
 """What errors of torch, C++, OpenCV and threads say of it."""
 
@@ -42,7 +42,7 @@ def memory_is_short() -> bool:
     Decoders tell lack of memory as damage, or leave frames out.
     """
     try:
-        mmap.mmap(-1, _ROOM_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+        mmap.mmap(-1, ROOM_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except (OSError, MemoryError):
         return True
     return False

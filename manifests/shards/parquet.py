@@ -163,9 +163,7 @@ def _located(file: pq.ParquetFile, data: mmap.mmap, group: int, name: str) -> Pl
     """
     rows = file.metadata.row_group(group).num_rows
     columns = map(file.metadata.row_group(group).column, range(file.metadata.num_columns))
-    chunk = next((column for column in columns if column.path_in_schema == f"{name}.bytes"), None)
-    if chunk is None:
-        raise ValueError(f"the column {name} holds no images")
+    chunk = {column.path_in_schema: column for column in columns}[f"{name}.bytes"]
     plain = {"PLAIN", "RLE", "BIT_PACKED"}.issuperset(chunk.encodings)  # the last two are those of nulls
     if chunk.compression != "UNCOMPRESSED" or not plain or chunk.is_stats_set:  # statistics hold images themselves
         return None
@@ -200,7 +198,16 @@ def _damage_told(path: Path) -> Iterator[None]:
 
 
 def image_columns(schema: pa.Schema) -> list[str]:
-    """Names of the image columns: `image`, `mask`, and the image annotations."""
+    """Names of the image columns: `image`, `mask`, and the image annotations.
+
+    Raises:
+        ValueError: `image` or `mask` has values of another type.
+    """
+    for name in ("image", "mask"):
+        kind = schema.field(name).type
+        stored = kind.field("bytes").type if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
+        if not (pa.types.is_binary(stored) or pa.types.is_large_binary(stored)) or stored is kind:
+            raise ValueError(f"the column {name} holds no images")
     return ["image", "mask", *(f.name for f in schema if f.name not in PARQUET_SAMPLES.names and f.type == IMAGE)]
 
 

@@ -83,7 +83,9 @@ def probe(path: Path, deadline: Deadline, colour: Colour = UNTAGGED) -> Probe:
         packets, first = _scan(container, stream, deadline)
         if first is None:
             check_memory()
-            raise VideoError(Reason.UNREADABLE, f"No frame of {path} decodes: replace the file, it is damaged.")
+            raise VideoError(
+                Reason.UNREADABLE, f"No frame of {path} decodes: replace the file, it is damaged or too large."
+            )
         timeline = _by_packets(packets, first, stream)
         declared = stream.frames if stream.frames > 0 else _frames_of_cut_matroska(path, container, stream)
         if timeline is not None and not first.interlaced_frame:
@@ -174,9 +176,14 @@ def _decoded_times(container: Any, stream: Any, deadline: Deadline) -> list[int 
 
 
 def _counted(pts: list[int | None], packets: list[_Packet], stream: Any) -> Timeline:
-    """The timeline of frames that are identified by counting the decoder's output."""
+    """The timeline of frames that are identified by counting the decoder's output.
+
+    Times that go back, as after a splice, or that some frames lack, are no clock: no frame gets one of them.
+    """
+    known = [time for time in pts if time is not None]
+    is_clock = known == sorted(known) and len(known) == len(pts) and not _numbers_packets(stream)
     return Timeline(
-        pts=(None,) * len(pts) if _numbers_packets(stream) else tuple(pts),
+        pts=tuple(pts) if is_clock else (None,) * len(pts),
         time_base=stream.time_base,
         by_pts=False,
         after_loss=frozenset(number for number, packet in enumerate(packets) if packet.after_loss),
@@ -191,8 +198,7 @@ def _numbers_packets(stream: Any) -> bool:
 def _describe(
     path: Path, timeline: Timeline, declared: int | None, first: Any, stream: Any, colour: Colour, conforming: bool
 ) -> Probe:
-    known = [time for time in timeline.pts if time is not None]
-    times = known if len(known) == len(timeline.pts) and known == sorted(known) else []
+    times = [time for time in timeline.pts if time is not None]
     tagged = _colour_of(first, colour)
     if tagged.transfer in HDR:
         raise VideoError(

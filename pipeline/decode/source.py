@@ -29,7 +29,8 @@ _ZEROS = bytes(32)
 # With this option, dav1d also checks the padding after a frame's data, which damage changes.
 _CONFORMING = {"strict": "strict"}
 
-
+MOST_PIXELS = 128 << 20
+"""Frames larger than this, well above 12K, do not decode: FFmpeg's own limit lets a file of 3 MB take gigabytes."""
 LARGE_PIXELS = 20 << 20
 """Frames larger than this are decoded by one thread, since each thread holds frames in memory."""
 
@@ -105,10 +106,10 @@ def open_video(
         stream = _video_stream(path, container)
         # Each thread holds one or two frames.
         stream.codec_context.thread_count = threads if _area(stream) <= LARGE_PIXELS else 1
-        if strict or stream.codec_context.name in _EXPLODE:
-            stream.codec_context.options = {"err_detect": "explode"}
+        options = {"err_detect": "explode"} if strict or stream.codec_context.name in _EXPLODE else {}
         if conforming and stream.codec_context.name == "libdav1d":
-            stream.codec_context.options = _CONFORMING
+            options = _CONFORMING
+        stream.codec_context.options = {**options, "max_pixels": str(MOST_PIXELS)}
         # With slice threads, the set of damaged frames that FFmpeg flags varies from run to run.
         stream.codec_context.thread_type = "FRAME"
         yield container, stream
@@ -217,7 +218,9 @@ def _no_access(path: Path, error: OSError) -> VideoError:
 
 
 def _unreadable(path: Path, error: Exception) -> VideoError:
-    if reason_of_error(error) is Reason.OUT_OF_MEMORY or memory_is_short():
+    # FFmpeg also tells damage as a lack of memory.
+    is_short = reason_of_error(error) is Reason.OUT_OF_MEMORY and not isinstance(error, av.error.FFmpegError)
+    if is_short or memory_is_short():
         return VideoError(
             Reason.OUT_OF_MEMORY, f"Reading {path} took more memory than is available: it is tried again."
         )

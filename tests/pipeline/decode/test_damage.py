@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from facemill import VideoError
+from facemill.manifests import blame
 from facemill.manifests.codes import Reason
 from facemill.pipeline.decode import VideoReader
 from facemill.pipeline.decode.nal import FrameNumbers, is_disposable, length_size
@@ -199,6 +200,22 @@ def test_whatever_fails_is_the_files_failure() -> None:
     ):
         with pytest.raises(VideoError) as caught, blamed_on(Path("clip.mp4")):
             raise error
+        assert caught.value.reason == reason
+
+
+def test_a_table_that_cannot_be_allocated_is_the_files_failure_unless_memory_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg calls a second table of sample durations (`stts`) a lack of memory."""
+    path = write(tmp_path / "clip.mp4", np.zeros((3, 64, 64, 3), np.uint8), "libx264")
+    content = path.read_bytes()
+    start = content.index(b"stts") - 4
+    end = start + int.from_bytes(content[start : start + 4], "big")
+    path.write_bytes(content[:end] + content[start:end] + content[end:])
+    for room, reason in ((blame.ROOM_BYTES, Reason.UNREADABLE), (1 << 60, Reason.OUT_OF_MEMORY)):
+        monkeypatch.setattr(blame, "ROOM_BYTES", room)
+        with pytest.raises(VideoError) as caught:
+            VideoReader(path)
         assert caught.value.reason == reason
 
 

@@ -17,6 +17,8 @@ from tests.pipeline.decode.test_decode import encode
 
 FRAMES = 30
 EMPTY_VOP = bytes.fromhex("000001b6 56 40 00")
+CLUSTER = bytes.fromhex("1f43b675")
+"""Element ID of a Matroska cluster."""
 
 
 def decoded(path: Path) -> int:
@@ -130,3 +132,14 @@ def test_frames_before_the_first_keyframe_of_a_cut_recording_do_not_count(tmp_pa
 def frame_count(path: Path) -> int:
     with VideoReader(path, DecodeSettings()) as reader:
         return reader.info.frame_count
+
+
+def test_times_that_go_back_are_no_clock(make_video: Callable[..., Path], rng: np.random.Generator) -> None:
+    """As in a Matroska file in which a cluster appears twice: all frames decode, and are numbered as they come."""
+    path = make_video("a.mkv", rng.integers(0, 255, (12, 64, 96, 3), np.uint8), codec="ffv1", g="4")
+    head, *clusters = path.read_bytes().split(CLUSTER)
+    path.write_bytes(CLUSTER.join([head, *clusters[:2], clusters[0]]))
+    with VideoReader(path) as reader:
+        assert reader.info.frame_count == 12
+        assert reader.times == pytest.approx(np.arange(12) / 25)
+        assert [frame.pts_s for frame in reader.read([3, 4, 8])] == pytest.approx([0.12, 0.16, 0.32])
