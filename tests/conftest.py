@@ -1,9 +1,12 @@
-"""What many tests share: where the real media are, and small videos made on the spot."""
+"""What many tests share: where the real media are, small videos made on the spot, and what is made once."""
 
+import fcntl
+import gc
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -16,7 +19,31 @@ settings.load_profile("any load")
 # Tests run side by side, and so do the processes that they start: more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A million objects of libraries and collected tests, which stay to the end: each look at all of them takes half a second.
+gc.disable()
+
+Made = TypeVar("Made")
 MEDIA = Path(os.environ.get("FACEMILL_TEST_MEDIA", Path(__file__).parents[2] / "shared" / "media"))
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Made]) -> Made:
+    """What `make` gives for a new folder: the first of the processes that run tests makes it, the others read it."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    made = root / f"{name}.pickle"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            (root / name).mkdir()
+            made.write_bytes(pickle.dumps(make(root / name)))
+    result: Made = pickle.loads(made.read_bytes())
+    return result
 
 
 @pytest.fixture(scope="session")
