@@ -285,6 +285,7 @@ def first_of_each(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         seen.update(ids)
 
 
+@cache
 def _kind(kind: pa.DataType) -> str:
     """The kind of a column's values, regardless of the width of its numbers and offsets."""
     if isinstance(kind, pa.DictionaryType):

@@ -1,9 +1,13 @@
-"""What many tests share: where the real media are, and small videos made on the spot."""
+"""What many tests share: where the real media are, small videos made on the spot, and what is made once."""
 
+import fcntl
+import gc
+import hashlib
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -11,12 +15,38 @@ import pytest
 from hypothesis import settings
 
 # How long an example takes depends on what else the machine does.
-settings.register_profile("any load", deadline=None)
+settings.register_profile("any load", deadline=None, max_examples=int(os.environ.get("EXAMPLES", 40)))
 settings.load_profile("any load")
 # Tests run side by side, and so do the processes that they start: more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A million objects of libraries and collected tests, which stay to the end: each look at all of them takes half a second.
+gc.disable()
+
+Made = TypeVar("Made")
+ENCODED: dict[tuple[Any, ...], bytes] = {}
+"""Videos that tests of this process have encoded, by all that they are made of."""
 MEDIA = Path(os.environ.get("FACEMILL_TEST_MEDIA", Path(__file__).parents[2] / "shared" / "media"))
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Made]) -> Made:
+    """What `make` gives for a new folder: the first of the processes that run tests makes it, the others read it."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    made = root / f"{name}.pickle"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            (root / name).mkdir()
+            made.write_bytes(pickle.dumps(make(root / name)))
+    result: Made = pickle.loads(made.read_bytes())
+    return result
 
 
 @pytest.fixture(scope="session")
@@ -28,8 +58,13 @@ def media() -> Path:
 
 
 def encode_video(path: Path, frames: np.ndarray, *, codec: str = "libx264", fps: int = 25, **options: str) -> Path:
-    """Write uint8 RGB frames [N, H, W, 3] as a video; `pix_fmt` and codec options by name."""
+    """Write uint8 RGB frames [N, H, W, 3] as a video; `pix_fmt` and codec options by name. Equal ones are kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha1(np.ascontiguousarray(frames)).digest()
+    key = (path.suffix, codec, fps, *sorted(options.items()), frames.shape, digest)
+    if key in ENCODED:
+        path.write_bytes(ENCODED[key])
+        return path
     pix_fmt = options.pop("pix_fmt", "yuv420p")
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps, options={"crf": "18", **options})
@@ -37,6 +72,7 @@ def encode_video(path: Path, frames: np.ndarray, *, codec: str = "libx264", fps:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
+    ENCODED[key] = path.read_bytes()
     return path
 
 

@@ -89,6 +89,9 @@ class RecipeFacts:
     label: _Label | None = None  # earlier versions had no such section
 
 
+_FACTS = TypeAdapter(RecipeFacts)
+
+
 def recipe_facts(recipe: Mapping[str, Any]) -> RecipeFacts:
     """Extract the checkable settings from a dataset's recipe.
 
@@ -96,7 +99,7 @@ def recipe_facts(recipe: Mapping[str, Any]) -> RecipeFacts:
         DatasetError: names the first missing or invalid key.
     """
     try:
-        return TypeAdapter(RecipeFacts).validate_python(dict(recipe), strict=False)
+        return _FACTS.validate_python(dict(recipe), strict=False)
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"])

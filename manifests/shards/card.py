@@ -4,12 +4,13 @@ The front matter names the files of each split, so that `datasets.load_dataset("
 It is written here, since huggingface_hub's `DatasetCard` is installed with training only.
 """
 
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 import yaml
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from facemill.manifests.annotations import Annotations, image_names, samples_schema
 from facemill.manifests.records import LABELS
@@ -76,8 +77,7 @@ grants nothing.
 
 def dataset_card(info: DatasetInfo) -> str:
     """Render README.md: YAML front matter, then Markdown."""
-    template = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
-    return template.from_string(TEMPLATE).render(
+    return _template().render(
         info=info,
         recipe=info.recipe,
         labels=LABELS,
@@ -85,6 +85,12 @@ def dataset_card(info: DatasetInfo) -> str:
         front_matter=_yaml(_front_matter(info)),
         recipe_page=_yaml(info.recipe),
     )
+
+
+@cache
+def _template() -> Template:
+    made = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
+    return made.from_string(TEMPLATE)
 
 
 def _front_matter(info: DatasetInfo) -> dict[str, Any]:

@@ -131,6 +131,9 @@ class DatasetInfo:
     format_version: int = FORMAT_VERSION
 
 
+_INFO = TypeAdapter(DatasetInfo)
+
+
 def shards_digest(shards: Iterable[ShardInfo]) -> bytes:
     """Digest of the shards' hashes; samples.parquet has it in its metadata, as its places are true for these files."""
     return hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest().encode()
@@ -217,7 +220,7 @@ def read_dataset(root: str | Path) -> DatasetInfo:
             "use the facemill that built it, or build it again."
         )
     try:
-        return TypeAdapter(DatasetInfo).validate_json(text, strict=True)
+        return _INFO.validate_json(text, strict=True)
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"])

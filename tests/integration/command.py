@@ -17,6 +17,7 @@ from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.demo import make_corpus
 
 __all__ = [
+    "ALONE",
     "LOG",
     "SETTINGS",
     "Ended",
@@ -33,6 +34,8 @@ __all__ = [
 FACEMILL = str(Path(sys.executable).with_name("facemill"))
 SETTINGS = ("sample.frames=4", "crop.size=96", "shards.samples_per_shard=8")
 """A clip group a shard, so that a build has a middle."""
+ALONE = ("--executor", "sequential")
+"""Arguments of a build that works in the process of the command, which spares the start of two."""
 LONGEST_S = 240
 LOG = Path("_state", "build.log")
 
@@ -58,8 +61,8 @@ class Ended:
 
 
 def facemill(*args: object, env: Mapping[str, str] | None = None) -> Ended:
-    """Run a command to its end: as a user does if it is `build` or has an environment, else with imports done."""
-    if env is None and args[:1] != ("build",):
+    """Run a command to its end: as a user does if it starts workers or has an environment, else with imports done."""
+    if env is None and (args[:1] != ("build",) or set(ALONE) <= set(args)):
         from tests.integration.forked import forked
 
         return forked(*args, folder=Path.cwd(), limit_s=LONGEST_S)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import made_once
 from tests.integration.command import Ended, build_args, build_here, facemill, short_videos
 
 
@@ -37,10 +38,13 @@ class Built:
 @pytest.fixture(scope="session")
 def scanned(tmp_path_factory: pytest.TempPathFactory) -> Scanned:
     """Twelve short videos: six persons, each with one fake."""
-    folder = tmp_path_factory.mktemp("corpus")
-    corpus = short_videos(folder / "ffpp")
-    manifest = folder / "videos.parquet"
-    return Scanned(manifest, facemill("scan", "ffpp", corpus, "--quality", "c23", "--out", manifest))
+
+    def scan(folder: Path) -> Scanned:
+        manifest = folder / "videos.parquet"
+        corpus = short_videos(folder / "ffpp")
+        return Scanned(manifest, facemill("scan", "ffpp", corpus, "--quality", "c23", "--out", manifest))
+
+    return made_once(tmp_path_factory, "scanned", scan)
 
 
 @pytest.fixture(scope="session")
@@ -52,17 +56,17 @@ def manifest(scanned: Scanned) -> Path:
 @pytest.fixture(scope="session")
 def built(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """An undisturbed build by one worker: what the others are compared with."""
-    folder = tmp_path_factory.mktemp("builds") / "one"
-    return Built(folder, facemill(*build_args(manifest, folder)))
+
+    def build(folder: Path) -> Built:
+        return Built(folder / "one", facemill(*build_args(manifest, folder / "one")))
+
+    return made_once(tmp_path_factory, "built", build)
 
 
 @pytest.fixture(scope="session")
 def builds(built: Built, manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of undisturbed builds: by one worker, by two, and by none in both formats."""
+    """Folders of undisturbed builds: by one worker, and by none in both formats."""
     root = tmp_path_factory.mktemp("builds")
-    folders = {name: root / name for name in ("two", "parquet", "webdataset")}
-    two = facemill(*build_args(manifest, folders["two"], workers=2))
-    assert two.code == 0, two.err
     for name in ("parquet", "webdataset"):
-        build_here(manifest, folders[name], f"shards.format={name}")
-    return {"one": built.folder, **folders}
+        build_here(manifest, root / name, f"shards.format={name}")
+    return {"one": built.folder, "parquet": root / "parquet", "webdataset": root / "webdataset"}

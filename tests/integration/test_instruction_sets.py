@@ -7,7 +7,7 @@ import pytest
 
 from facemill.pipeline.build.claim import recorded
 from facemill.pipeline.build.identity import LIMITS, device_kind
-from tests.integration.command import build_args, facemill
+from tests.integration.command import ALONE, build_args, facemill
 from tests.integration.conftest import Built
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -21,7 +21,7 @@ def shards(folder: Path) -> dict[str, str]:
 def test_shards_are_equal_and_the_identity_tells_the_builds_apart(built: Built, manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "narrow"
     limits = {**LIMITS, "OPENCV_CPU_DISABLE": "AVX512-SKX,AVX512-ICL"}
-    ended = facemill(*build_args(manifest, out), env=limits)
+    ended = facemill(*build_args(manifest, out, *ALONE), env=limits)
     assert ended.code == 0, ended.err
     assert len(shards(out)) > 1
     assert shards(out) == shards(built.folder)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.command import LOG, Ended, build_args, committed, content, ended, facemill, start, wait_for
+from tests.integration.command import ALONE, LOG, Ended, build_args, committed, content, ended, facemill, start, wait_for
 from tests.integration.conftest import Built
 from tests.pipeline.build.executors.test_lost import cluster
 
@@ -51,7 +51,7 @@ def test_stopped_in_every_way_in_turn_it_ends_in_the_same_bytes(
     assert len(ways) <= len(before) < SHARDS
     assert not (out / "dataset.json").exists()
 
-    finished = facemill(*args)
+    finished = facemill(*args, *ALONE)
     assert finished.code == 0, finished.err
     assert finished.out == built.ended.out.replace(str(built.folder), str(out))
     assert content(out) == content(built.folder)
@@ -101,7 +101,7 @@ def test_a_scheduler_that_dies_ends_the_command_and_the_same_command_resumes(
     assert lost.err.splitlines()[-1].endswith("run the same command again to resume.")
     assert "Traceback" not in lost.err
     kept = {path: path.stat().st_mtime_ns for path in committed(out)}
-    finished = facemill(*build_args(manifest, out))
+    finished = facemill(*build_args(manifest, out, *ALONE))
     assert finished.code == 0, finished.err
     assert content(out) == content(built.folder)
     assert all(path.stat().st_mtime_ns == at for path, at in kept.items())
@@ -119,7 +119,7 @@ def test_damaged_and_missing_shards_are_built_again(built: Built, manifest: Path
     (out / "samples.parquet").unlink()
     (out / "train" / ".train-000000.parquet.0badcafe.tmp").write_bytes(b"left by a killed process")
     untouched = {path: path.stat().st_mtime_ns for path in committed(out)}
-    finished = facemill(*build_args(manifest, out))
+    finished = facemill(*build_args(manifest, out, *ALONE))
     assert finished.code == 0, finished.err
     assert content(out) == content(built.folder)
     rebuilt = {path.stem for path, before in untouched.items() if path.stat().st_mtime_ns != before}

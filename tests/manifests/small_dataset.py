@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -64,6 +65,7 @@ def square_mask(size: int = SIZE) -> np.ndarray:
     return mask
 
 
+@cache
 def make_sample(video: VideoEntry, frame: int, *, suffix: str = ".png") -> EncodedSample:
     """A crop of a coloured pattern of its own, the same in all frames but for noise.
 

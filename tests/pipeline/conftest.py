@@ -15,7 +15,7 @@ from facemill.detectors.face import Face
 from facemill.manifests import VideoEntry
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.train import TrainResult, train
-from tests.conftest import encode_video
+from tests.conftest import encode_video, made_once
 from tests.pipeline.trained import SMALL, build_toy
 
 SIZE = (240, 320)  # height, width
@@ -136,11 +136,14 @@ def add_video(tmp_path: Path) -> Callable[..., VideoEntry]:
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small built dataset."""
-    return build_toy(tmp_path_factory.mktemp("toy") / "data")
+    return made_once(tmp_path_factory, "toy", lambda folder: build_toy(folder / "data"))
 
 
 @pytest.fixture(scope="session")
 def finished(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
     """A finished run on it; copy its folder before you change anything."""
-    out = tmp_path_factory.mktemp("finished") / "run"
-    return train("mat", [toy], out, load_recipe("default", SMALL), progress=False)
+
+    def run(folder: Path) -> TrainResult:
+        return train("mat", [toy], folder / "run", load_recipe("default", SMALL), progress=False)
+
+    return made_once(tmp_path_factory, "finished", run)

@@ -96,7 +96,7 @@ class TestShards:
         path = next((root / "val").iterdir())
         whole = path.read_bytes()
         rng = np.random.default_rng(1)
-        for position in rng.integers(0, len(whole), 40):
+        for position in rng.integers(0, len(whole), 12):
             damaged = bytearray(whole)
             damaged[position] ^= 1 << rng.integers(8)
             path.write_bytes(damaged)
@@ -215,7 +215,7 @@ class TestTables:
         whole, rows = (root / name).read_bytes(), pq.read_table(root / name).to_pylist()
         rng = np.random.default_rng(2)
         changed = found = 0
-        for position in rng.integers(0, len(whole), 40):
+        for position in rng.integers(0, len(whole), 15):
             damaged = bytearray(whole)
             damaged[position] ^= 1 << rng.integers(8)
             (root / name).write_bytes(damaged)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -24,6 +25,7 @@ def name_of(method: str, number: int) -> str:
     return f"toy-{method}-{number:03d}"
 
 
+@cache
 def face(seed: int, frame: int) -> np.ndarray:
     """Crop [64, 64, 3] of a smooth random scene of its own, which moves a little."""
     random = np.random.default_rng([seed, 5])
@@ -35,9 +37,10 @@ def face(seed: int, frame: int) -> np.ndarray:
     return np.clip(wide[shift : shift + SIDE, shift : shift + SIDE] + noise, 0, 255).astype(np.uint8)
 
 
-def forged(image: np.ndarray, method: str) -> np.ndarray:
-    """The same with a forged middle that is as bright, sharp and colourful as it was: mirrored, with a soft edge."""
-    inside = slice(SIDE // 4, -SIDE // 4)
+@cache
+def forged(seed: int, frame: int, method: str) -> np.ndarray:
+    """`face` with a forged middle that is as bright, sharp and colourful as it was: mirrored, with a soft edge."""
+    image, inside = face(seed, frame), slice(SIDE // 4, -SIDE // 4)
     opacity = np.zeros((SIDE, SIDE, 1))
     opacity[inside, inside] = 1
     mirrored = image[::-1] if method == "one" else image[:, ::-1]
@@ -73,7 +76,7 @@ class Corpus:
             for frame in FRAMES:
                 self.images[real, frame] = face(number, frame)
                 for method in METHODS:
-                    self.images[name_of(method, number), frame] = forged(face(number, frame), method)
+                    self.images[name_of(method, number), frame] = forged(number, frame, method)
 
     def fakes(self, method: str | None = None) -> list[str]:
         return [name for name, video in self.videos.items() if video.label and method in (None, video.method)]
