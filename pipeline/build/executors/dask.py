@@ -51,6 +51,8 @@ SETTINGS = {
     "distributed.scheduler.worker-saturation": 1.0,
     # Wait for the replacement of a killed worker, even on a busy machine; by default Dask gives up after 15 s.
     "distributed.deploy.lost-worker-timeout": "1h",
+    # By default each thread has memory of its own, which glibc returns to the system and gets back all the time.
+    "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,
     "distributed.admin.tick.limit": "1m",  # decoding sometimes holds the GIL: no warning needed
     # Pages about tasks, paths and logs, which any user of the machine could read: TLS does not cover them.
     "distributed.scheduler.http.routes": [],
