@@ -11,7 +11,7 @@ from mutmut.mutation.file_mutation import Mutation, create_mutations, deep_repla
 
 from tests.mutation.equivalent import EQUIVALENT
 
-__all__ = ["AREAS", "ROOT", "Mutant", "sample"]
+__all__ = ["AREAS", "ROOT", "Mutant", "modules", "sample"]
 
 ROOT = Path(__file__).parents[2]
 AREAS = {
@@ -31,6 +31,12 @@ class Mutant(NamedTuple):
     old: str
     new: str
     code: str
+
+
+def modules(*areas: str) -> list[str]:
+    """Paths of the modules of areas."""
+    found = (path for area in areas for folder in AREAS[area] for path in (ROOT / folder).rglob("*.py"))
+    return sorted(path.relative_to(ROOT).as_posix() for path in found)
 
 
 @cache
@@ -57,14 +63,18 @@ def mutant_of(area: str, path: str, rng: Random) -> Mutant | None:
 
 
 def sample(count: int, seed: int) -> list[Mutant]:
-    """As many mutants of each area, of files drawn by their length; equivalent ones are left out."""
-    rng, chosen = Random(seed), []
-    for area, folders in AREAS.items():
-        paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    """As many mutants of each area, of files drawn by their length; a small sample is the beginning of a large one.
+
+    Equivalent ones are left out.
+    """
+    chosen: list[Mutant] = []
+    for area in AREAS:
+        rng, paths = Random(f"{seed} {area}"), modules(area)
+        lengths = [(ROOT / path).stat().st_size for path in paths]
         drawn: dict[tuple[str, str, str], Mutant] = {}
         while len(drawn) < -(-count // len(AREAS)):
-            [path] = rng.choices(paths, [path.stat().st_size for path in paths])
-            one = mutant_of(area, path.relative_to(ROOT).as_posix(), rng)
+            [path] = rng.choices(paths, lengths)
+            one = mutant_of(area, path, rng)
             if one is not None and one[1:2] + one[3:5] not in EQUIVALENT:
                 drawn[one.path, one.old, one.new] = one
         chosen += drawn.values()
