@@ -1,5 +1,6 @@
 """The mutants that are tried: a seeded sample of those that mutmut makes."""
 
+import re
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
@@ -48,7 +49,7 @@ def mutations_of(path: str) -> tuple[libcst.Module, list[Mutation]]:
 
 
 def mutant_of(area: str, path: str, rng: Random) -> Mutant | None:
-    """One mutant of a file; None if there is none."""
+    """One mutant of a file; None if there is none, or if it does the same."""
     module, mutations = mutations_of(path)
     if not mutations:
         return None
@@ -59,7 +60,12 @@ def mutant_of(area: str, path: str, rng: Random) -> Mutant | None:
     start = next(n for n, (one, other) in enumerate(zip_longest(*sides)) if one != other)
     same = next(n for n, (one, other) in enumerate(zip_longest(*map(reversed, sides))) if one != other)
     old, new = (" ".join(map(str.strip, side[start : max(len(side) - same, start + 1)])) for side in sides)
-    return Mutant(area, path, start + 1, old, new, changed.code)
+    return None if _effect(old) == _effect(new) else Mutant(area, path, start + 1, old, new, changed.code)
+
+
+def _effect(line: str) -> str:
+    """A line without `strict`, which finds mistakes and changes no result, and with None for False: both are false."""
+    return re.sub(r",( strict=\w+)? *(?=\))", "", line).replace("=False", "=None")
 
 
 def sample(count: int, seed: int) -> list[Mutant]:
