@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Without compiled modules, as many containers and CI machines are set, each process compiles torch anew: seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: docs coverage fuzz mutants mutants-short test-long test-browser test-slurm chaos setup demo test check bench format lock upgrade test-install test-newer test-lowest clean
+.PHONY: docs coverage fuzz mutants mutants-short mutants-files test-long test-browser test-slurm chaos setup demo test check bench format lock upgrade test-install test-newer test-lowest clean
 
 # The stamp file is newer than its prerequisites, so that a second call installs nothing.
 setup: .venv/.installed
@@ -55,8 +55,8 @@ export CHAOS_KILLS CHAOS_SEED
 chaos: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m chaos tests/chaos
 
-# Runs README's commands, checks the demo's figures, and plants a few mutants.
-test-long: setup mutants-short
+# Runs README's commands and checks the demo's figures.
+test-long: setup
 	$(BIN)/python -m pytest -m "long and not slurm" --ignore tests/fuzz
 
 # Damaged files: FUZZ_CASES=1000 FUZZ_SEED=7 make fuzz; FUZZ_FIRST=200 starts at that case
@@ -69,8 +69,12 @@ SEED ?= 0
 mutants: build/contexts
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation build/contexts --sample $(MUTANTS) --seed $(SEED)
 
-mutants-short: build/contexts
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation build/contexts --sample 30 --seconds 10 --seed $(SEED)
+# The first of them, each with the files of tests that are written down for its module: recording contexts takes minutes.
+mutants-short: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation --sample 30 --seed $(SEED)
+
+mutants-files: build/contexts
+	$(BIN)/python -m tests.mutation build/contexts --files
 
 # Which tests run which lines of what is mutated, and how long they take.
 COVERED := manifests masks pipeline/build pipeline/clips pipeline/data pipeline/decode pipeline/extract pipeline/tracking

@@ -1,32 +1,37 @@
 """Plants a seeded sample of mutants, each in a copy of the repository, and runs the tests that cover its line.
 
+Without coverage's contexts, which take minutes to record, it runs whole files of tests, chosen by module.
+
 mutmut makes the mutants. Its own runner follows no symbolic links, such as `facemill/masks`, takes every mutant of a
 file, and knows the tests of a function, not those of a line.
+
+What was found is written to `build/mutants.jsonl` at once, so that a run that was stopped goes on where it was.
 """
 
 import argparse
 import contextlib
+import hashlib
+import json
 import multiprocessing
 import os
 import shutil
 import signal
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import Counter
 from functools import partial
 from importlib import import_module
-from itertools import chain
+from itertools import count
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
-
-import coverage
 
 from tests.conftest import MEDIA
-from tests.mutation.sampling import AREAS, ROOT, Mutant, sample
+from tests.mutation.choice import FILES_OF_MODULES, TestsOfLines, files_of
+from tests.mutation.sampling import AREAS, ROOT, Mutant, modules, sample
 
 PRELOADED = (
+    "pytest",
+    "hypothesis",
+    "xdist",
     "torchvision",
     "lightning.fabric",
     "timm",
@@ -40,54 +45,39 @@ PRELOADED = (
 LEAST_NOTICED = 0.9
 NOT_FOUND = 4
 """Exit code of pytest for tests that are not there, or whose file cannot be imported."""
+LEAST_LIMIT_S = 30
+NUMBERS = count(1)
 LEFT_OUT = (".*", "__pycache__", "*-out", "*.egg-info")
 
 
-class Tests:
-    """The tests that cover a line, the fastest first, from coverage's contexts and pytest's JUnit report."""
+class Results:
+    """What was found before, which holds while the mutated file and the files of its tests stay as they are."""
 
-    def __init__(self, contexts: Path) -> None:
-        self._data = coverage.CoverageData(str(contexts))
-        self._data.read()
-        self._seconds: dict[str, float] = {}
-        self._of_file: dict[str, list[str]] = defaultdict(list)
-        for case in ElementTree.parse(contexts.with_suffix(".xml")).iter("testcase"):
-            file, classes = _file_of(case.attrib["classname"])
-            node = "::".join([file, *classes, case.attrib["name"]])
-            self._seconds[node] = float(case.attrib["time"])
-            self._of_file[file].append(node)
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        self._path = path
+        self._found: dict[str, bool] = dict(json.loads(line) for line in path.read_text().splitlines())
 
-    def of(self, mutant: Mutant, limit_s: float) -> list[str]:
-        """As many as take `limit_s` in all, but one at least if there is any."""
-        lines: Any = self._data.contexts_by_lineno(str(ROOT / mutant.path))
-        nodes = self._in_contexts(lines.get(mutant.line, ()))
-        if len(nodes) < 2:
-            # What runs on import is known of no test, or of the first one only: tests of other lines use it.
-            nodes += [node for node in self._in_contexts(chain(*lines.values())) if node not in nodes]
-        total = 0.0
-        return [node for node in nodes if (total := total + self._seconds[node]) <= limit_s] or nodes[:1]
+    @staticmethod
+    def _key(mutant: Mutant, tests: list[str]) -> str:
+        files = sorted({node.partition("::")[0] for node in tests})
+        return hashlib.sha256(
+            "".join([mutant.code, *((ROOT / file).read_text() for file in files)]).encode()
+        ).hexdigest()
 
-    def _in_contexts(self, contexts: Iterable[str]) -> list[str]:
-        """The tests that coverage's contexts name, the fastest first."""
-        found: set[str] = set()
-        for context in set(contexts):
-            node, _, phase = context.rpartition("|")
-            # What a fixture of a whole file does is known of its first test only, and used by all.
-            found |= {node} if phase == "run" else {node, *self._of_file[node.partition("::")[0]]}
-        return sorted(found & self._seconds.keys(), key=lambda node: (self._seconds[node], node))
+    def get(self, mutant: Mutant, tests: list[str]) -> bool | None:
+        """Whether the tests notice the mutant; None if that is not known, False if there are no tests."""
+        return self._found.get(self._key(mutant, tests)) if tests else False
+
+    def add(self, mutant: Mutant, tests: list[str], noticed: bool) -> None:
+        with self._path.open("a") as file:
+            file.write(json.dumps([self._key(mutant, tests), noticed]) + "\n")
 
 
-def _file_of(classname: str) -> tuple[str, list[str]]:
-    """The file of a test and the classes that it is in, from JUnit's name for both."""
-    parts, classes = classname.split("."), []
-    while parts and not (ROOT / "/".join(parts)).with_suffix(".py").is_file():
-        classes.insert(0, parts.pop())
-    return "/".join(parts) + ".py", classes
-
-
-def is_noticed(work: tuple[Mutant, list[str]], limit_s: float) -> bool:
-    """Whether a test fails, or does not end, with the mutant in this process's copy of the repository."""
-    mutant, tests = work
+def is_noticed(work: tuple[Mutant, list[str], float]) -> bool:
+    """Whether a test fails, or takes far longer, with the mutant in this process's copy of the repository."""
+    mutant, tests, seconds = work
     tree = ROOT / "build" / f"mutants-{multiprocessing.current_process()._identity[0]}"
     if not tree.exists():
         tree.mkdir(parents=True)
@@ -97,18 +87,19 @@ def is_noticed(work: tuple[Mutant, list[str]], limit_s: float) -> bool:
             elif path.is_file():
                 shutil.copy(path, tree)
     (tree / mutant.path).write_text(mutant.code)
+    os.utime(tree / mutant.path, (number := next(NUMBERS), number))  # compiled files go by time and size
     child = os.fork()
     if not child:
         _test(tree, tests)
-    status, deadline = 0, time.monotonic() + limit_s
-    while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if ended[0]:
-        status = ended[1]
-    else:
-        os.killpg(child, signal.SIGKILL)
-        status = os.waitpid(child, 0)[1]
-    shutil.copy(ROOT / mutant.path, tree / mutant.path)
+    deadline = time.monotonic() + LEAST_LIMIT_S + 4 * seconds
+    try:
+        while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:  # also processes that the tests have left
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        shutil.copy2(ROOT / mutant.path, tree / mutant.path)
+    status = ended[1] if ended[0] else os.waitpid(child, 0)[1]
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == NOT_FOUND:
         said = (tree / "tests.log").read_text()
         if "ERROR collecting" not in said and "ImportError while loading" not in said:
@@ -121,12 +112,13 @@ def _test(tree: Path, tests: list[str]) -> None:
     code = 1
     with contextlib.suppress(BaseException), (tree / "tests.log").open("w") as log:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         os.chdir(tree)
-        os.environ.update(PYTHONPATH=str(tree), PYTHONDONTWRITEBYTECODE="1", FACEMILL_TEST_MEDIA=str(MEDIA))
+        os.environ.update(PYTHONPATH=str(tree), PYTHONDONTWRITEBYTECODE="", FACEMILL_TEST_MEDIA=str(MEDIA))
         sys.path.insert(0, str(tree))
-        sys.dont_write_bytecode = True
+        sys.dont_write_bytecode = False
         for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "facemill")]:
             del sys.modules[name]
         import pytest
@@ -139,24 +131,37 @@ def _test(tree: Path, tests: list[str]) -> None:
 def main() -> None:
     """Print the mutants that survive and the shares; exits with 1 if fewer than 90 % are noticed."""
     options = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
-    options.add_argument("contexts", type=Path, help="coverage's data, beside JUnit's report of the same run")
+    options.add_argument(
+        "contexts", type=Path, nargs="?", help="coverage's data, beside JUnit's report of the same run"
+    )
+    options.add_argument(
+        "--files", action="store_true", help="choose files of tests for each module, and write them down"
+    )
     options.add_argument("--sample", type=int, default=200)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--seconds", type=float, default=60, help="of tests for each mutant")
     options.add_argument("--workers", type=int, default=os.cpu_count())
     given = options.parse_args()
+    covering = given.contexts and TestsOfLines(given.contexts)
+    if given.files:
+        chosen = {path: files for path in modules(*AREAS) if (files := covering.files(path))}
+        FILES_OF_MODULES.write_text(json.dumps(chosen, indent=1) + "\n")
+        return
+    tests_of = partial(covering.of, limit_s=given.seconds) if covering else files_of
     for name in PRELOADED:
         import_module(name)
     for left in (ROOT / "build").glob("mutants-*"):
         shutil.rmtree(left)
-    tests = Tests(given.contexts)
-    work = [(mutant, tests.of(mutant, given.seconds)) for mutant in sample(given.sample, given.seed)]
-    counts: Counter[tuple[str, bool]] = Counter()
+    results, counts = Results(ROOT / "build" / "mutants.jsonl"), Counter()
+    work = [(mutant, *tests_of(mutant)) for mutant in sample(given.sample, given.seed)]
+    known = [results.get(mutant, nodes) for mutant, nodes, _ in work]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # also in workers, which end their tests first
     with multiprocessing.get_context("fork").Pool(given.workers) as pool:
-        covered = [(mutant, nodes) for mutant, nodes in work if nodes]
-        noticed = pool.imap(partial(is_noticed, limit_s=5 * given.seconds + 60), covered)
-        for mutant, nodes in work:
-            counts[mutant.area, found := bool(nodes) and next(noticed)] += 1
+        tried = pool.imap(is_noticed, [one for one, found in zip(work, known, strict=True) if found is None])
+        for (mutant, nodes, _), found in zip(work, known, strict=True):
+            if found is None:
+                results.add(mutant, nodes, found := next(tried))
+            counts[mutant.area, found] += 1
             if not found:
                 print(f"{mutant.path}:{mutant.line}, {len(nodes)} tests\n- {mutant.old}\n+ {mutant.new}", flush=True)
     for area in AREAS:

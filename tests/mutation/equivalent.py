@@ -43,4 +43,16 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "return np.full(len(real_times), -1, np.int64)",
         "return np.full(len(real_times), -1, None)",
     ): "int64 is the default on 64-bit systems",
+    (
+        "masks/face_difference.py",
+        "while square.shape[0] >= 2 * GRID and square.shape[0] % 2 == 0:"
+        "  # halving is many times faster than other areas",
+        "while square.shape[0] > 2 * GRID and square.shape[0] % 2 == 0:"
+        "  # halving is many times faster than other areas",
+    ): "the last halving is done below, as the mean of the same pixels",
+    (
+        "masks/face_difference.py",
+        "rows = slice(max(int((y1 - grow) // stride), 0), max(int((y2 + grow) // stride) + 1, 0))",
+        "rows = slice(max(int((y1 - grow) / stride), 0), max(int((y2 + grow) // stride) + 1, 0))",
+    ): "rounded down and towards 0 differ below 0 only, which becomes 0",
 }

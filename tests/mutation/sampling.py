@@ -1,5 +1,6 @@
 """The mutants that are tried: a seeded sample of those that mutmut makes."""
 
+import re
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
@@ -11,7 +12,7 @@ from mutmut.mutation.file_mutation import Mutation, create_mutations, deep_repla
 
 from tests.mutation.equivalent import EQUIVALENT
 
-__all__ = ["AREAS", "ROOT", "Mutant", "sample"]
+__all__ = ["AREAS", "ROOT", "Mutant", "modules", "sample"]
 
 ROOT = Path(__file__).parents[2]
 AREAS = {
@@ -33,6 +34,12 @@ class Mutant(NamedTuple):
     code: str
 
 
+def modules(*areas: str) -> list[str]:
+    """Paths of the modules of areas."""
+    found = (path for area in areas for folder in AREAS[area] for path in (ROOT / folder).rglob("*.py"))
+    return sorted(path.relative_to(ROOT).as_posix() for path in found)
+
+
 @cache
 def mutations_of(path: str) -> tuple[libcst.Module, list[Mutation]]:
     """Changes inside functions; texts with spaces are messages, whose words do not matter."""
@@ -42,7 +49,7 @@ def mutations_of(path: str) -> tuple[libcst.Module, list[Mutation]]:
 
 
 def mutant_of(area: str, path: str, rng: Random) -> Mutant | None:
-    """One mutant of a file; None if there is none."""
+    """One mutant of a file; None if there is none, or if it does the same."""
     module, mutations = mutations_of(path)
     if not mutations:
         return None
@@ -53,18 +60,27 @@ def mutant_of(area: str, path: str, rng: Random) -> Mutant | None:
     start = next(n for n, (one, other) in enumerate(zip_longest(*sides)) if one != other)
     same = next(n for n, (one, other) in enumerate(zip_longest(*map(reversed, sides))) if one != other)
     old, new = (" ".join(map(str.strip, side[start : max(len(side) - same, start + 1)])) for side in sides)
-    return Mutant(area, path, start + 1, old, new, changed.code)
+    return None if _effect(old) == _effect(new) else Mutant(area, path, start + 1, old, new, changed.code)
+
+
+def _effect(line: str) -> str:
+    """A line without `strict`, which finds mistakes and changes no result, and with None for False: both are false."""
+    return re.sub(r",( strict=\w+)? *(?=\))", "", line).replace("=False", "=None")
 
 
 def sample(count: int, seed: int) -> list[Mutant]:
-    """As many mutants of each area, of files drawn by their length; equivalent ones are left out."""
-    rng, chosen = Random(seed), []
-    for area, folders in AREAS.items():
-        paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    """As many mutants of each area, of files drawn by their length; a small sample is the beginning of a large one.
+
+    Equivalent ones are left out.
+    """
+    chosen: list[Mutant] = []
+    for area in AREAS:
+        rng, paths = Random(f"{seed} {area}"), modules(area)
+        lengths = [(ROOT / path).stat().st_size for path in paths]
         drawn: dict[tuple[str, str, str], Mutant] = {}
         while len(drawn) < -(-count // len(AREAS)):
-            [path] = rng.choices(paths, [path.stat().st_size for path in paths])
-            one = mutant_of(area, path.relative_to(ROOT).as_posix(), rng)
+            [path] = rng.choices(paths, lengths)
+            one = mutant_of(area, path, rng)
             if one is not None and one[1:2] + one[3:5] not in EQUIVALENT:
                 drawn[one.path, one.old, one.new] = one
         chosen += drawn.values()

@@ -182,3 +182,16 @@ def test_rows_are_not_in_memory_together(tmp_path):
     tracemalloc.stop()
     assert count == 5000
     assert peak < 2.5 * len(text)
+
+
+def test_a_missing_file_is_named_with_what_may_be_done_instead(tmp_path):
+    listing = list_files(tmp_path)
+    missing = f"{tmp_path} lacks list.txt: copy it from the dataset's download"
+    for read, instead in (
+        (listing.read_split_list, ", or pass --split identity:80/10/10"),
+        (lambda path: list(listing.read_csv_rows(path, [])), ""),
+        (lambda path: list(listing.read_json_rows(path)), ""),
+    ):
+        with pytest.raises(ManifestError) as caught:
+            read("list.txt")
+        assert str(caught.value) == f"{missing}{instead}."

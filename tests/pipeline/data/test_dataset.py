@@ -4,6 +4,7 @@ import pickle
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -201,6 +202,18 @@ def test_a_row_beyond_the_end_is_named(tmp_path, format_name, located):
     dataset = FaceDataset(tmp_path, "train")
     assert dataset[10]["index"] == 10
     with pytest.raises(DatasetError, match=rf"Row 4 of .*{shard} is missing"):
+        dataset[11]
+
+
+def test_a_row_beyond_the_end_of_a_compressed_shard_is_named(tmp_path):
+    """Whole row groups of it are read, as its images have no places."""
+    build(tmp_path)
+    rewrite_shard(tmp_path, SHARD, default_samples()[7:11])
+    path = tmp_path / SHARD
+    pq.write_table(pq.read_table(path), path, compression="zstd", use_dictionary=False)
+    dataset = FaceDataset(tmp_path, "train")
+    assert dataset[10]["index"] == 10
+    with pytest.raises(DatasetError, match=rf"Row 4 of .*{SHARD} is missing"):
         dataset[11]
 
 
