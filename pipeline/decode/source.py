@@ -30,8 +30,8 @@ _ZEROS = bytes(32)
 # With this option, dav1d also checks the padding after a frame's data, which damage changes.
 _CONFORMING = {"strict": "strict"}
 
-MOST_ALLOCATED = 2 << 30
-"""Bytes that FFmpeg allocates at most at once."""
+OPENING_BYTES = 256 << 20
+"""More memory than opening an intact video takes."""
 MOST_PIXELS = 128 << 20
 """Frames larger than this, well above 12K, do not decode: FFmpeg's own limit lets a file of 3 MB take gigabytes."""
 LARGE_PIXELS = 20 << 20
@@ -220,9 +220,9 @@ def _unreadable(path: Path, error: Exception) -> VideoError:
 
 
 def _has_memory() -> bool:
-    """Whether as much as FFmpeg allows for one allocation is available: then a damaged file asked for even more."""
+    """Whether as much is available as opening a video may take: then a damaged file asked for more."""
     with suppress(OSError, MemoryError):
-        mmap.mmap(-1, MOST_ALLOCATED, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+        mmap.mmap(-1, OPENING_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
         return True
     return False
 

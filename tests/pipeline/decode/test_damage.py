@@ -211,8 +211,8 @@ def test_a_table_that_cannot_be_allocated_is_the_files_failure_unless_memory_is_
     start = content.index(b"stts") - 4
     end = start + int.from_bytes(content[start : start + 4], "big")
     path.write_bytes(content[:end] + content[start:end] + content[end:])
-    for most, reason in ((source.MOST_ALLOCATED, Reason.UNREADABLE), (1 << 60, Reason.OUT_OF_MEMORY)):
-        monkeypatch.setattr(source, "MOST_ALLOCATED", most)
+    for needed, reason in ((source.OPENING_BYTES, Reason.UNREADABLE), (1 << 60, Reason.OUT_OF_MEMORY)):
+        monkeypatch.setattr(source, "OPENING_BYTES", needed)
         with pytest.raises(VideoError) as caught:
             VideoReader(path)
         assert caught.value.reason == reason
