@@ -6,7 +6,6 @@ by its number, whichever others run.
 
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from facemill.manifests import Reason, read_videos
 from tests.fuzz.materials import ARCHIVES, BRIEF, BUILD_SETS, IMAGES, VIDEOS, make_materials
 from tests.fuzz.mutations import PWNED, damage
 from tests.fuzz.pieces import damage_structure
-from tests.fuzz.running import LIMIT_S, run
+from tests.fuzz.running import LIMIT_S, Cost, run
 from tests.integration.command import content
 
 FIRST = int(os.environ.get("FUZZ_FIRST", "0"))
@@ -127,7 +126,7 @@ def damage_one(path: Path, folder: Path, rng: np.random.Generator) -> str:
 
 def check_account(folder: Path, manifest: str) -> None:
     """Each video of a build has samples, or is on record for a reason that is not facemill's."""
-    reasons = {entry.video_id: set() for entry in read_videos(folder / manifest)}
+    reasons: dict[str, set[str]] = {entry.video_id: set() for entry in read_videos(folder / manifest)}
     for row in pq.read_table(folder / "new-built" / "failures.parquet", columns=["video_id", "reason"]).to_pylist():
         reasons[row["video_id"]].add(row["reason"])
     samples = pq.read_table(folder / "new-built" / "samples.parquet", columns=["video_id"])
@@ -136,7 +135,7 @@ def check_account(folder: Path, manifest: str) -> None:
     assert not [name for name, why in reasons.items() if Reason.INTERNAL_ERROR in why], "an internal error"
 
 
-def try_case(number: int, materials: Path, folder: Path) -> tuple[str, tuple[list[str], int, float]]:
+def try_case(number: int, materials: Path, folder: Path) -> tuple[str, tuple[list[str], list[Cost]]]:
     rng = np.random.default_rng([SEED, number])
     target = TARGETS[number % len(TARGETS)]
     shutil.copytree(materials, folder, dirs_exist_ok=True)
@@ -144,16 +143,15 @@ def try_case(number: int, materials: Path, folder: Path) -> tuple[str, tuple[lis
     names, commands = target(rng)
     before = {name: (folder / name).read_bytes() for name in names}
     done = [damage_one(folder / name, folder, rng) for name in names]
-    ends, peaks, seconds = [], [], []
+    ends: list[str] = []
+    costs: list[Cost] = []
     for args in commands:
-        start = time.monotonic()
         try:
-            ended, peak = run(folder, *args)
+            ended, cost = run(folder, *args)
         except AssertionError as error:
             raise AssertionError(f"after {done}: {error}") from None
         ends.append(ENDS[ended.code])
-        peaks.append(peak)
-        seconds.append(time.monotonic() - start)
+        costs.append(cost)
         assert not (folder / PWNED).exists(), f"{args} ran what {done} holds"
         other_run = "different settings" in ended.err and names != ["run/config.json"]
         assert not other_run, f"{args} does not resume the run that it is given, after {done}"
@@ -165,7 +163,7 @@ def try_case(number: int, materials: Path, folder: Path) -> tuple[str, tuple[lis
     if target is on_build and ends[1] == "worked":
         same = content(folder / names[0].partition("/")[0]) == content(materials / "built")
         assert same or ends[2] == "reported", f"another dataset after {done}, of which verify says nothing"
-    return target.__name__[3:], (ends, max(peaks), max(seconds))
+    return target.__name__[3:], (ends, costs)
 
 
 @pytest.mark.parametrize("number", range(len(TARGETS)))
