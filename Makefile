@@ -59,9 +59,9 @@ chaos: setup
 test-long: setup
 	$(BIN)/python -m pytest -m "long and not slurm" --ignore tests/fuzz
 
-# Damaged files: FUZZ_CASES=1000 FUZZ_SEED=7 make fuzz; FUZZ_FIRST=200 starts at that case
+# Damaged files: FUZZ_CASES=1000 FUZZ_VIDEOS=2000 FUZZ_SEED=7 make fuzz; FUZZ_FIRST=200 starts at that case
 fuzz: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m long tests/fuzz
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist load -m long tests/fuzz
 
 # Plants small changes in the code, and lists those that no test notices: MUTANTS=50 SEED=7 make mutants
 MUTANTS ?= 200

@@ -1,37 +1,55 @@
-"""What the fuzz target damages: small videos, a manifest, two datasets, a recipe and a trained run, all whole."""
+"""What commands are tried on, all of it whole: each target damages some of its files."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-import av
-import numpy as np
+import cv2
 
 from facemill.manifests import VideoEntry, write_videos
+from facemill.manifests.shards.dataset import DATASET_FILE
+from facemill.pipeline.build import build
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.train import train
+from tests.fuzz.films import FILMS, encode, face_frames
+from tests.integration.command import committed
+from tests.manifests.dataset_trees import write_archive, write_zip
 from tests.manifests.small_dataset import Parts
 from tests.pipeline.trained import SMALL, build_toy
 
-__all__ = ["BRIEF", "CODECS", "make_materials"]
+__all__ = ["ARCHIVES", "BRIEF", "BUILD_SETS", "IMAGES", "VIDEOS", "make_materials"]
 
-CODECS = {"mp4": "libx264", "mkv": "mpeg4", "ts": "libx264", "avi": "mjpeg", "webm": "libvpx-vp9"}
+VIDEOS = ("h264.mp4", "vp9.webm", "mpeg4.avi")
+IMAGES = ("png", "jpg", "webp")
+ARCHIVES = ("plain.tar", "compressed.tgz", "deflated.zip")
 BRIEF = (*SMALL, "train.epochs=1", "train.model.pretrained=false")
 """Recipe values of the run."""
-FRAMES, HEIGHT, WIDTH = 10, 96, 128
+BUILD_SETS = ("sample.frames=2", "crop.size=64", "shards.samples_per_shard=4")
+"""Recipe values of builds."""
 
 
 def make_materials(root: Path) -> Path:
-    """videos/, manifest, dataset/ (Parquet), tar/, toy/ to train on, run/, mine.yaml."""
-    frames = np.random.default_rng(0).integers(0, 256, (FRAMES, HEIGHT // 8, WIDTH // 8, 3), dtype=np.uint8)
-    frames = frames.repeat(8, axis=1).repeat(8, axis=2)
+    """Make these below a folder.
+
+    videos/, manifest, table.csv, mine.yaml; images/, images.parquet; packed/, packed.parquet; built/, half/ (a build
+    that was interrupted); dataset/ (Parquet), tar/ (WebDataset); toy/ to train on, run/.
+    """
+    rows = ["path,label,split,source,subject"]
     entries: list[VideoEntry] = []
-    for suffix, codec in CODECS.items():
+    for name in VIDEOS:
+        codec, options, sound = FILMS[name]
         for label in (0, 1):
-            name = f"{'fake' if label else 'real'}-{suffix}"
-            encode(root / "videos" / f"{name}.{suffix}", frames, codec)
-            source = f"real-{suffix}" if label else None
-            how = ("fuzz", "swap" if label else "real", label, "native", "train", str(root / "videos"))
-            entries.append(VideoEntry(name, *how, f"{name}.{suffix}", source_id=source))
+            path = f"{'fake' if label else 'real'}-{name}"
+            encode(root / "videos" / path, face_frames(fake=bool(label)), codec, options, sound)
+            entries.append(_entry(path, root / "videos", label))
+            rows.append(f"videos/{path},{label},train,{f'videos/real-{name}' if label else ''},{name}")
+    (root / "table.csv").write_text("\n".join(rows))
     write_videos(entries, root / "manifest", places=False)
+    _make_images(root)
+    _make_archives(root)
+    for name in ("built", "half"):
+        build(root / "manifest", load_recipe("default", BUILD_SETS), root / name, executor="sequential", device="cpu")
+    (root / "half" / DATASET_FILE).unlink()
+    max(committed(root / "half")).unlink()
     Parts().write(root / "dataset", state=True)
     Parts().write(root / "tar", "webdataset", state=True)
     build_toy(root / "toy")
@@ -42,13 +60,46 @@ def make_materials(root: Path) -> Path:
     return root
 
 
-def encode(path: Path, frames: np.ndarray, codec: str) -> None:
-    """Frames [N, H, W, 3] as a video of 25 frames a second."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream(codec, rate=25)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        for picture in frames:
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        output.mux(stream.encode())
+def _entry(path: str, root: Path, label: int = 0, content: str | None = None) -> VideoEntry:
+    name = path.replace(".", "-").replace("/", "-")
+    how = ("fuzz", "swap" if label else "real", label, "native", "train", str(root))
+    source = path.replace("fake", "real").replace(".", "-") if label else None
+    return VideoEntry(name, *how, path, source_id=source, content=content)
+
+
+def _make_images(root: Path) -> None:
+    """Full frames, and crops, in a folder for each format."""
+    entries = []
+    for suffix in IMAGES:
+        for content, size in (("frames", 128), ("crops", 64)):
+            folder = f"{content}-{suffix}"
+            (root / "images" / folder).mkdir(parents=True)
+            for number, encoded in enumerate(_encoded(suffix, size)):
+                (root / "images" / folder / f"{number:03d}.{suffix}").write_bytes(encoded)
+            entries.append(_entry(folder, root / "images", content=content))
+    write_videos(entries, root / "images.parquet", places=False)
+
+
+def _make_archives(root: Path) -> None:
+    """A video, full frames and crops in each archive."""
+    video = (root / "videos" / f"real-{VIDEOS[0]}").read_bytes()
+    members = {"a/v.mp4": video}
+    for folder, suffix, size in (("frames", "jpg", 128), ("crops", "png", 64)):
+        members |= {f"{folder}/{number}.{suffix}": one for number, one in enumerate(_encoded(suffix, size))}
+    write: dict[str, Callable[[Path], None]] = {
+        "plain.tar": lambda path: write_archive(path, members, "w"),
+        "compressed.tgz": lambda path: write_archive(path, members),
+        "deflated.zip": lambda path: write_zip(path, members),
+    }
+    entries = []
+    for name in ARCHIVES:
+        write[name](root / "packed" / name)
+        for path, content in (("a/v.mp4", None), ("frames", "frames"), ("crops", "crops")):
+            entries.append(_entry(f"{name}/{path}", root / "packed", content=content))
+    write_videos(entries, root / "packed.parquet", places=False)
+
+
+def _encoded(suffix: str, side: int) -> list[bytes]:
+    """Some of the frames as image files."""
+    frames = face_frames()[::4] if side == 128 else face_frames()[::4, 20:84, 20:84]
+    return [cv2.imencode(f".{suffix}", frame[..., ::-1])[1].tobytes() for frame in frames]
