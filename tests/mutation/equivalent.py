@@ -55,4 +55,19 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "rows = slice(max(int((y1 - grow) // stride), 0), max(int((y2 + grow) // stride) + 1, 0))",
         "rows = slice(max(int((y1 - grow) / stride), 0), max(int((y2 + grow) // stride) + 1, 0))",
     ): "rounded down and towards 0 differ below 0 only, which becomes 0",
+    (
+        "masks/alignment.py",
+        "forged = split_blocks(fake.frames, np.ones(len(fake.frames), bool))",
+        "forged = split_blocks(fake.frames, np.ones(len(fake.frames), None))",
+    ): "ones count as true",
+    (
+        "pipeline/data/overlap.py",
+        "videos = pq.read_table(root / VIDEOS_FILE, columns=_HASHES.names).select(_HASHES.names).cast(_HASHES)",
+        "videos = pq.read_table(root / VIDEOS_FILE, columns=None).select(_HASHES.names).cast(_HASHES)",
+    ): "the other columns are read for nothing",
+    (
+        "pipeline/data/face_masks.py",
+        'return F.interpolate(masks, (side, side), mode="bilinear", align_corners=False).clamp_(0, 1)',
+        'return F.interpolate(masks, (side, side), mode="bilinear", ).clamp_(0, 1)',
+    ): "the default",
 }
