@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.clips import MEDIA
 from benchmarks.row import Row
-from facemill.masks import FaceForgery, difference_mask, find_forgeries, mask_iou, measure_faces
+from facemill.masks import FaceForgery, OriginalFrame, difference_mask, find_forgeries, mask_iou
 from facemill.pipeline.config.sections import CropSettings
 from facemill.pipeline.extract.crop import align_affine
 from tests.composed.forgeries import (
@@ -97,7 +97,7 @@ def _encoded(clip: ForgedClip, real_crf: int, fake_crf: int) -> ForgedClip:
 def _find(clip: ForgedClip) -> list[list[FaceForgery]]:
     assert clip.landmarks is not None
     frames = zip(clip.real, clip.fake, clip.boxes, clip.landmarks, strict=True)
-    rows = [measure_faces(real, fake, boxes, landmarks=points) for real, fake, boxes, points in frames]
+    rows = [OriginalFrame(real, boxes, landmarks=points).measure(fake) for real, fake, boxes, points in frames]
     return [[one for one in find_forgeries(track) if one is not None] for track in zip(*rows, strict=True)]
 
 

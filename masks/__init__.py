@@ -6,7 +6,7 @@ Importing this package does not import torch.
 
 from facemill.masks.alignment import AlignmentKind, PairAlignment, Thumbnails, align_pair
 from facemill.masks.difference import difference_mask, luma_difference, mask_from_difference, mask_iou
-from facemill.masks.face_difference import FaceDifference, measure_faces
+from facemill.masks.face_difference import FaceDifference, OriginalFrame
 from facemill.masks.forgery import FORGED_SCORE, FaceForgery, find_forgeries
 from facemill.masks.ground_truth import ground_truth_mask
 from facemill.masks.pair_times import match_by_number, match_by_time
@@ -16,6 +16,7 @@ __all__ = [
     "AlignmentKind",
     "FaceDifference",
     "FaceForgery",
+    "OriginalFrame",
     "PairAlignment",
     "Thumbnails",
     "align_pair",
@@ -27,5 +28,4 @@ __all__ = [
     "mask_iou",
     "match_by_number",
     "match_by_time",
-    "measure_faces",
 ]

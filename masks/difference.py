@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "check_frame",
-    "check_frames",
+    "check_sizes",
     "difference_mask",
     "disk",
     "luma_difference",
@@ -39,7 +39,9 @@ def luma_difference(real: Frame, fake: Frame) -> NDArray[np.uint8]:
     Raises:
         ValueError: a frame is not uint8 [H, W, 3], or the two differ in size.
     """
-    check_frames(real, fake)
+    check_frame("real", real)
+    check_frame("fake", fake)
+    check_sizes(real.shape, fake.shape)
     difference = cv2.absdiff(np.ascontiguousarray(real), np.ascontiguousarray(fake))
     gray: NDArray[np.uint8] = cv2.cvtColor(difference, cv2.COLOR_RGB2GRAY)
     return gray
@@ -122,14 +124,10 @@ def mask_iou(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
     return np.count_nonzero(in_a & in_b) / union if union else 1.0
 
 
-def check_frames(real: Frame, fake: Frame) -> None:
-    """Raise ValueError unless both frames are uint8 RGB [H, W, 3] of one size."""
-    check_frame("real", real)
-    check_frame("fake", fake)
-    if real.shape != fake.shape:
-        raise ValueError(
-            f"Frames of {list(real.shape)} and {list(fake.shape)} cannot be compared: pair videos of one size."
-        )
+def check_sizes(real: tuple[int, ...], fake: tuple[int, ...]) -> None:
+    """Raise ValueError unless two frames have one size."""
+    if real != fake:
+        raise ValueError(f"Frames of {list(real)} and {list(fake)} cannot be compared: pair videos of one size.")
 
 
 def check_frame(name: str, frame: Frame) -> None:

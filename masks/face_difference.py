@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facemill.masks.difference import check_frames
+from facemill.masks.difference import check_frame, check_sizes
 
-__all__ = ["FACE_CELLS", "FINE", "GRID", "FaceDifference", "measure_faces"]
+__all__ = ["FACE_CELLS", "FINE", "GRID", "FaceDifference", "OriginalFrame"]
 
 GRID = 128  # cells along a side
 GROWTH = 2.0  # side of the grid, as a multiple of the longer side of the face's box
@@ -88,72 +88,87 @@ class FaceDifference:
         return np.sqrt(x[None] ** 2 + y[:, None] ** 2).astype(np.float32)
 
 
-def measure_faces(
-    real: Frame,
-    fake: Frame,
-    boxes: Sequence[Box],
-    others: Sequence[Box] = (),
-    landmarks: Sequence[NDArray[np.floating]] | None = None,
-) -> list[FaceDifference]:
-    """Measure the difference of a fake's frame from its original around each face.
+class OriginalFrame:
+    """An original's frame with its faces, with which several fakes are compared.
 
     Args:
         real: uint8 RGB [H, W, 3].
-        fake: the frame made from it, of the same shape.
         boxes: the faces to measure.
         others: further faces in the frame, which may be forged too.
         landmarks: [K, 2] of each of `boxes`, the same points in every frame; coordinates are those of boxes.
 
-    Returns:
-        One measurement for each of `boxes`.
-
     Raises:
-        ValueError: the frames are not uint8 [H, W, 3] of one size, or a box is not four finite numbers.
+        ValueError: the frame is not uint8 [H, W, 3], or a box is not four finite numbers.
     """
-    check_frames(real, fake)
-    every = np.array([*boxes, *others], np.float64).reshape(-1, 4)
-    if not np.isfinite(every).all():
-        raise ValueError("A face box is not finite: pass xyxy in pixels.")
-    gain, offset, share = _outside(real, fake, every)
-    points = landmarks if landmarks is not None else [None] * len(boxes)
-    return [_measure(real, fake, every, index, gain, offset, share, one) for index, one in enumerate(points)]
+
+    def __init__(
+        self,
+        real: Frame,
+        boxes: Sequence[Box],
+        others: Sequence[Box] = (),
+        landmarks: Sequence[NDArray[np.floating]] | None = None,
+    ) -> None:
+        check_frame("real", real)
+        every = np.array([*boxes, *others], np.float64).reshape(-1, 4)
+        if not np.isfinite(every).all():
+            raise ValueError("A face box is not finite: pass xyxy in pixels.")
+        self.shape = real.shape
+        self._surroundings = _Surroundings(real, every)
+        points = landmarks if landmarks is not None else [None] * len(boxes)
+        self._faces = [_OriginalFace(real, every, index, one) for index, one in enumerate(points)]
+
+    def measure(self, fake: Frame) -> list[FaceDifference]:
+        """Measure the difference around each face of the frame [H, W, 3] made from this one.
+
+        Raises:
+            ValueError: it is not uint8, or of another size.
+        """
+        check_frame("fake", fake)
+        check_sizes(self.shape, fake.shape)
+        levels = self._surroundings.compare(fake)
+        return [face.measure(fake, *levels) for face in self._faces]
 
 
-def _measure(
-    real: Frame,
-    fake: Frame,
-    boxes: NDArray[np.float64],
-    index: int,
-    gain: float,
-    offset: NDArray[np.float32],
-    share: float,
-    landmarks: NDArray[np.floating] | None,
-) -> FaceDifference:
-    height, width = real.shape[:2]
-    x1, y1, x2, y2 = boxes[index]
-    side = 4 * max(round(GROWTH * max(x2 - x1, y2 - y1) / 4), 1)
-    left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
-    ours, theirs = (_gridded(frame, left, top, side) for frame in (real, fake))
-    difference = cv2.subtract(theirs, ours, dtype=cv2.CV_32F)
-    if gain != 1 or offset.any():
-        difference -= ours * (gain - 1) + offset
-    cells = (np.arange(GRID) + 0.5) * (side / GRID)
-    x, y = cells + left, cells + top
-    inside = np.outer((y >= 0) & (y < height), (x >= 0) & (x < width))
-    difference *= inside[..., None]
-    return FaceDifference(
-        grid=difference,
-        luma=cv2.cvtColor(ours, cv2.COLOR_RGB2GRAY),
-        own=inside & _nearest(x, y, boxes, index),
-        left=left,
-        top=top,
-        side=side,
-        box=(float(x1), float(y1), float(x2), float(y2)),
-        landmarks=None if landmarks is None else (landmarks.astype(np.float64) - (left, top)) * (GRID / side) - 0.5,
-        gain=gain,
-        offset=offset,
-        outside_share=share,
-    )
+class _OriginalFace:
+    """One face of an original's frame: see `FaceDifference`."""
+
+    def __init__(
+        self, real: Frame, boxes: NDArray[np.float64], index: int, landmarks: NDArray[np.floating] | None
+    ) -> None:
+        height, width = real.shape[:2]
+        x1, y1, x2, y2 = self._box = boxes[index]
+        self._side = side = 4 * max(round(GROWTH * max(x2 - x1, y2 - y1) / 4), 1)
+        self._left, self._top = left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
+        self._grid = _gridded(real, left, top, side)
+        self._luma = cv2.cvtColor(self._grid, cv2.COLOR_RGB2GRAY)
+        cells = (np.arange(GRID) + 0.5) * (side / GRID)
+        x, y = cells + left, cells + top
+        self._inside = np.outer((y >= 0) & (y < height), (x >= 0) & (x < width))
+        self._own = self._inside & _nearest(x, y, boxes, index)
+        self._landmarks = None
+        if landmarks is not None:
+            self._landmarks = (landmarks.astype(np.float64) - (left, top)) * (GRID / side) - 0.5
+
+    def measure(self, fake: Frame, gain: float, offset: NDArray[np.float32], share: float) -> FaceDifference:
+        theirs = _gridded(fake, self._left, self._top, self._side)
+        difference = cv2.subtract(theirs, self._grid, dtype=cv2.CV_32F)
+        if gain != 1 or offset.any():
+            difference -= self._grid * (gain - 1) + offset
+        difference *= self._inside[..., None]
+        x1, y1, x2, y2 = map(float, self._box)
+        return FaceDifference(
+            grid=difference,
+            luma=self._luma,
+            own=self._own,
+            left=self._left,
+            top=self._top,
+            side=self._side,
+            box=(x1, y1, x2, y2),
+            landmarks=self._landmarks,
+            gain=gain,
+            offset=offset,
+            outside_share=share,
+        )
 
 
 def _gridded(frame: Frame, left: int, top: int, side: int) -> NDArray[np.uint8]:
@@ -212,33 +227,42 @@ def _nearest(
     return nearest
 
 
-def _outside(real: Frame, fake: Frame, boxes: NDArray[np.float64]) -> tuple[float, NDArray[np.float32], float]:
-    """Gain and offsets outside all enlarged faces, and the share of pixels there that still differ strongly.
+class _Surroundings:
+    """What lies outside all enlarged faces. Only some pixels, on a regular grid, are looked at."""
 
-    Only some pixels, on a regular grid, are looked at.
-    """
-    stride = max(1, round((real.shape[0] * real.shape[1] / SAMPLES) ** 0.5))
-    ours, theirs = (np.ascontiguousarray(frame[::stride, ::stride]) for frame in (real, fake))
-    outside = np.ones(ours.shape[:2], np.uint8)
-    for x1, y1, x2, y2 in boxes:
-        grow = (FACE_MARGIN - 1) / 2 * max(x2 - x1, y2 - y1)
-        columns = slice(max(int((x1 - grow) // stride), 0), max(int((x2 + grow) // stride) + 1, 0))
-        rows = slice(max(int((y1 - grow) // stride), 0), max(int((y2 + grow) // stride) + 1, 0))
-        outside[rows, columns] = 0
-    size = (-(-ours.shape[1] // BLOCK), -(-ours.shape[0] // BLOCK))
-    free = cv2.resize(outside * np.uint8(255), size, interpolation=cv2.INTER_AREA) == 255
-    gain, offset = 1.0, np.zeros(3, np.float32)
-    small = [cv2.resize(frame, size, interpolation=cv2.INTER_AREA)[free] for frame in (ours, theirs)]  # [blocks, 3]
-    if len(small[0]) >= FEWEST_BLOCKS and np.median(cv2.absdiff(*small)) >= CHANGED:
-        real_blocks, fake_blocks = (blocks.astype(np.float32) for blocks in small)
-        gain = _gain(real_blocks.mean(axis=1), fake_blocks.mean(axis=1))
-        offset = np.median(fake_blocks - gain * real_blocks, axis=0)
-    levels = np.arange(256, dtype=np.float32)[:, None] * gain + offset  # [256, 3]
-    expected = cv2.LUT(ours, np.rint(levels).clip(0, 255).astype(np.uint8)[None])
-    luma = cv2.cvtColor(cv2.absdiff(expected, theirs), cv2.COLOR_RGB2GRAY)
-    pixels = int(np.count_nonzero(outside))
-    share = np.count_nonzero((luma > LARGE_DIFFERENCE) & (outside > 0)) / pixels if pixels else 0.0
-    return gain, offset, share
+    def __init__(self, real: Frame, boxes: NDArray[np.float64]) -> None:
+        self._stride = stride = max(1, round((real.shape[0] * real.shape[1] / SAMPLES) ** 0.5))
+        self._samples = np.ascontiguousarray(real[::stride, ::stride])
+        self._outside: NDArray[np.uint8] = np.ones(self._samples.shape[:2], np.uint8)
+        for x1, y1, x2, y2 in boxes:
+            grow = (FACE_MARGIN - 1) / 2 * max(x2 - x1, y2 - y1)
+            columns = slice(max(int((x1 - grow) // stride), 0), max(int((x2 + grow) // stride) + 1, 0))
+            rows = slice(max(int((y1 - grow) // stride), 0), max(int((y2 + grow) // stride) + 1, 0))
+            self._outside[rows, columns] = 0
+        height, width = self._outside.shape
+        self._size = (-(-width // BLOCK), -(-height // BLOCK))
+        self._free = cv2.resize(self._outside * np.uint8(255), self._size, interpolation=cv2.INTER_AREA) == 255
+        self._blocks = self._of_blocks(self._samples)
+
+    def _of_blocks(self, samples: Frame) -> NDArray[np.uint8]:
+        """Means of the free blocks [blocks, 3]."""
+        return np.asarray(cv2.resize(samples, self._size, interpolation=cv2.INTER_AREA)[self._free], np.uint8)
+
+    def compare(self, fake: Frame) -> tuple[float, NDArray[np.float32], float]:
+        """Gain and offsets of a fake's frame, and the share of pixels that still differ strongly."""
+        theirs = np.ascontiguousarray(fake[:: self._stride, :: self._stride])
+        gain, offset = 1.0, np.zeros(3, np.float32)
+        blocks = self._of_blocks(theirs)
+        if len(blocks) >= FEWEST_BLOCKS and np.median(cv2.absdiff(self._blocks, blocks)) >= CHANGED:
+            real_blocks, fake_blocks = self._blocks.astype(np.float32), blocks.astype(np.float32)
+            gain = _gain(real_blocks.mean(axis=1), fake_blocks.mean(axis=1))
+            offset = np.median(fake_blocks - gain * real_blocks, axis=0)
+        levels = np.arange(256, dtype=np.float32)[:, None] * gain + offset  # [256, 3]
+        expected = cv2.LUT(self._samples, np.rint(levels).clip(0, 255).astype(np.uint8)[None])
+        luma = cv2.cvtColor(cv2.absdiff(expected, theirs), cv2.COLOR_RGB2GRAY)
+        pixels = int(np.count_nonzero(self._outside))
+        share = np.count_nonzero((luma > LARGE_DIFFERENCE) & (self._outside > 0)) / pixels if pixels else 0.0
+        return gain, offset, share
 
 
 def _gain(real: NDArray[np.float32], fake: NDArray[np.float32]) -> float:

@@ -13,12 +13,12 @@ from facemill.manifests import LabelSource, MaskKind, Reason
 from facemill.masks import (
     FaceDifference,
     FaceForgery,
+    OriginalFrame,
     find_forgeries,
     ground_truth_mask,
     luma_difference,
     mask_from_difference,
     mask_iou,
-    measure_faces,
 )
 from facemill.pipeline.config.sections import LabelSettings, MaskSettings
 from facemill.pipeline.extract.crop import crop_mask, mask_box, pixel_centred
@@ -72,10 +72,18 @@ class Comparison:
 
     Args:
         shape: height and width of the lead's frames.
+        originals: frames of the original that other fakes were compared with, by position; completed by this one.
     """
 
-    def __init__(self, settings: MaskSettings, labels: LabelSettings, shape: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        settings: MaskSettings,
+        labels: LabelSettings,
+        shape: tuple[int, int],
+        originals: dict[int, OriginalFrame] | None = None,
+    ) -> None:
         self._settings, self._labels, self._shape = settings, labels, shape
+        self._originals = {} if originals is None else originals
         self._tracked: dict[int, list[TrackedFace]] = {}
         self._measured: dict[int, dict[int, FaceDifference]] = defaultdict(dict)  # by track, by position
         self._forgeries: dict[int, list[FaceForgery]] = defaultdict(list)  # by position
@@ -101,8 +109,10 @@ class Comparison:
             return
         if fake.shape != real.shape:
             fake = cv2.resize(fake, (width, height), interpolation=cv2.INTER_CUBIC)
-        boxes, landmarks = ([getattr(face, name) for _, face in tracked] for name in ("bbox", "landmarks"))
-        measured = measure_faces(real, fake, boxes, landmarks=landmarks)
+        if position not in self._originals:
+            boxes, landmarks = ([getattr(face, name) for _, face in tracked] for name in ("bbox", "landmarks"))
+            self._originals[position] = OriginalFrame(real, boxes, landmarks=landmarks)
+        measured = self._originals[position].measure(fake)
         for (track_id, _), difference in zip(tracked, measured, strict=True):
             self._measured[track_id][position] = difference
         if self._settings.threshold != "auto" and self._settings.source != "official":

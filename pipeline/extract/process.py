@@ -12,6 +12,7 @@ from facemill.detectors.face import Face, FaceDetector
 from facemill.manifests import FailureRecord, LabelSource, MaskKind, Reason
 from facemill.manifests.exclusion import sample_id_of
 from facemill.manifests.shards import EncodedSample
+from facemill.masks import OriginalFrame
 from facemill.pipeline.clips.clip import Clip
 from facemill.pipeline.clips.items import ClipItem, ClipVideo, CropFrames, FakeFrames, FakeRead, FakeRestart, LeadWindow
 from facemill.pipeline.clips.stopwatch import Stopwatch
@@ -63,9 +64,11 @@ def process_clip(clip: Clip, items: Iterable[ClipItem], tools: WorkerResources) 
 class _Reading:
     """Data of one video in one window, collected until its faces can be labelled."""
 
-    def __init__(self, video: ClipVideo, recipe: Recipe, shape: tuple[int, int]) -> None:
+    def __init__(
+        self, video: ClipVideo, recipe: Recipe, shape: tuple[int, int], originals: dict[int, OriginalFrame]
+    ) -> None:
         self.video = video
-        self.comparison = Comparison(recipe.mask, recipe.label, shape)
+        self.comparison = Comparison(recipe.mask, recipe.label, shape, originals)
         self.crops: dict[Key, Crop] = {}
         self.missing: list[int] = []  # positions without a frame of this video
         self.account = FrameAccount()
@@ -97,6 +100,7 @@ class _ClipProcessor:
         self.annotators = create_annotators(tools.recipe.annotate)
         self.window = LeadWindow([], [], {}, [], [])
         self.start = 0
+        self.originals: dict[int, OriginalFrame] = {}
         self.lead = self._reading(clip.lead)
         self.fake: _Reading | None = None
         self.framing = Framing(self.crop_settings, {}) if not clip.crops_later else None
@@ -119,12 +123,13 @@ class _ClipProcessor:
     # Measuring ------------------------------------------------------------------------------------------
 
     def _reading(self, video: ClipVideo) -> _Reading:
-        return _Reading(video, self.recipe, self.clip.lead.shape)
+        return _Reading(video, self.recipe, self.clip.lead.shape, self.originals)
 
     def _take_lead(self, window: LeadWindow) -> None:
         self._finish_lead()
         self.start += len(self.window.indices)
         self.window, self.lead = window, self._reading(self.clip.lead)
+        self.originals.clear()
         self.cropper.forget()
         followed = self.tracking.follow(window)
         self.selection.see(

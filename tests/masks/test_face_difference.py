@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from facemill.masks import FaceDifference, measure_faces
+from facemill.masks import FaceDifference, OriginalFrame
 from facemill.masks import face_difference as module
 from facemill.masks.face_difference import GRID
 
@@ -20,7 +20,7 @@ def painted(real: np.ndarray, rows: slice, columns: slice, levels: int = 40) -> 
 
 
 def measure_face(real: np.ndarray, fake: np.ndarray, box: tuple[float, ...], **others: object) -> FaceDifference:
-    return measure_faces(real, fake, [box], **others)[0]
+    return OriginalFrame(real, [box], **others).measure(fake)[0]
 
 
 @pytest.fixture
@@ -62,9 +62,19 @@ def test_a_face_beyond_the_frame_is_measured_as_empty(real):
     assert not measured.own.any()
 
 
+def test_fakes_of_one_frame_are_measured_as_each_alone(real):
+    original = OriginalFrame(real, [BOX])
+    fakes = [painted(real, slice(80, 120), slice(90, 150), levels) for levels in (40, -25)]
+    fakes[1] = (0.9 * fakes[1] + 20).astype(np.uint8)  # with a gain and an offset of its own
+    for fake in (*fakes, *fakes):
+        [shared], alone = original.measure(fake), measure_face(real, fake, BOX)
+        np.testing.assert_array_equal(shared.grid, alone.grid)
+        assert (shared.gain, shared.outside_share) == (alone.gain, alone.outside_share)
+
+
 def test_cells_belong_to_the_nearer_of_two_faces(real):
     other = (180.0, 60.0, 240.0, 140.0)  # their boxes touch at x = 180
-    left, right = measure_faces(real, real, [BOX, other])
+    left, right = OriginalFrame(real, [BOX, other]).measure(real)
     assert left.own[:, :88].all()  # (180 - 70) / 1.25
     assert not left.own[:, 88:].any()
     alone = measure_face(real, real, BOX, others=[other])

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facemill.masks import FaceForgery, find_forgeries, mask_iou, measure_faces
+from facemill.masks import FaceForgery, OriginalFrame, find_forgeries, mask_iou
 from facemill.masks.face_difference import GRID
 from facemill.pipeline.config.sections import CropSettings
 from facemill.pipeline.extract.crop import align_affine
@@ -32,7 +32,7 @@ def verdicts_of(clip: ForgedClip) -> list[list[FaceForgery]]:
     """By person, then by frame."""
     points = [None] * len(clip.real) if clip.landmarks is None else clip.landmarks
     frames = zip(clip.real, clip.fake, clip.boxes, points, strict=True)
-    rows = [measure_faces(real, fake, boxes, landmarks=landmarks) for real, fake, boxes, landmarks in frames]
+    rows = [OriginalFrame(real, boxes, landmarks=landmarks).measure(fake) for real, fake, boxes, landmarks in frames]
     return [[one for one in find_forgeries(track) if one is not None] for track in zip(*rows, strict=True)]
 
 
@@ -116,7 +116,8 @@ def test_the_same_frames_are_not_forged(painted):
 
 
 def test_samples_without_a_face_have_no_verdict(painted):
-    measured = [measure_faces(*one)[0] for one in zip(painted.real, painted.fake, painted.boxes, strict=True)]
+    frames = zip(painted.real, painted.fake, painted.boxes, strict=True)
+    measured = [OriginalFrame(real, boxes).measure(fake)[0] for real, fake, boxes in frames]
     found = find_forgeries([None, *measured[:4], None, None, *measured[4:6]])
     assert [one is None for one in found] == [True, *[False] * 4, True, True, False, False]
     assert all(one.forged for one in found if one is not None)
