@@ -10,6 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from facemill.detectors.face import Face
 from facemill.manifests import VideoEntry
@@ -19,6 +21,7 @@ from tests.conftest import encode_video, made_once
 from tests.pipeline.trained import SMALL, build_toy
 
 SIZE = (240, 320)  # height, width
+PICTURE = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
 MARKS = ((255, 0, 0), (0, 0, 255))
 """Colour of the frame drawn around the first and the second actor's face."""
 
@@ -131,6 +134,19 @@ def add_video(tmp_path: Path) -> Callable[..., VideoEntry]:
         )
 
     return add
+
+
+@pytest.fixture(autouse=True)
+def _unrendered_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots are drawn, which fails where they cannot be, but all have the same pixels: rendering takes a third of an
+    evaluation. `figures` tests what is rendered.
+    """
+
+    def draw_only(draw: Callable[[Axes], None], title: str, inches: tuple[float, float]) -> bytes:
+        draw(Figure(figsize=inches).add_subplot())
+        return PICTURE
+
+    monkeypatch.setattr("facemill.pipeline.figures.plots._png", draw_only)
 
 
 @pytest.fixture(scope="session")

@@ -100,11 +100,11 @@ def test_a_failed_training_prevents_only_what_needs_it(data: list[str], tmp_path
 
 
 def test_what_was_done_on_other_data_is_not_taken_as_done(tmp_path: Path) -> None:
-    folder = build_paper_data(tmp_path, "ffpp", "c40")
-    jobs = plan("lrl/table4/full", tmp_path / "out", [f"ffpp={folder}"])
+    folder = build_paper_data(tmp_path, "ffpp", "c23")
+    jobs = plan("mat/table2/efficientnet-b4-c23", tmp_path / "out", [f"ffpp={folder}"])
     assert all(why is None for _, why in jobs.run_all())
     write_dataset(folder, dataclasses.replace(read_dataset(folder), versions={"torch": "another"}))
-    again = plan("lrl/table4/full", tmp_path / "out", [f"ffpp={folder}"])
+    again = plan("mat/table2/efficientnet-b4-c23", tmp_path / "out", [f"ffpp={folder}"])
     assert not any(again.is_done(job) for job in again.all.values())
     [train, _] = again.run_all()
     assert "different settings (dataset_sha256)" in str(train[1])

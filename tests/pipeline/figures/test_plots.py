@@ -10,6 +10,11 @@ from facemill.pipeline.figures.plots import draw_roc, draw_scores
 from tests.pipeline.evaluate.score_rows import frame, frames, random_frames
 
 
+@pytest.fixture(autouse=True)
+def _unrendered_plots() -> None:
+    """They are rendered here."""
+
+
 @pytest.fixture
 def drawn(monkeypatch) -> list[Axes]:
     """The axes of each picture, caught when they get their title."""

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections import defaultdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ class Even(Tiny):
         self.norm = nn.GroupNorm(2, 4)
 
 
+def digests(tensors: dict[str, torch.Tensor]) -> dict[str, str]:
+    return {name: sha256(value.detach().numpy().tobytes()).hexdigest() for name, value in tensors.items()}
+
+
 def main(data: Path, out: Path, devices: int, network: str, settings: list[str]) -> None:
     rank = next((int(os.environ[name]) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), 0)
     if rank == 0 and "RANK" in os.environ:
@@ -52,8 +57,9 @@ def main(data: Path, out: Path, devices: int, network: str, settings: list[str])
 
     def end(self: TrainingLoop, epoch: int) -> None:
         save(self, epoch)
-        ended["buffers"] = {name: value.tolist() for name, value in self._module.named_buffers()}
-        ended["weights"] = {name: value.tolist() for name, value in self._module.detector.named_parameters()}
+        buffers = dict(self._module.named_buffers())
+        ended["buffers"], ended["weights"] = digests(buffers), digests(dict(self._module.detector.named_parameters()))
+        ended["centres"] = [value.tolist() for name, value in buffers.items() if name.endswith("centres")]
 
     ForgeryModule.forward, ForgeryModule.score, TrainingLoop._save = recorded_step, recorded_score, end
     FORGERY_DETECTORS._found["even"] = Even

@@ -33,7 +33,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.long] if name != "sia" else []) for name in LAYOUTS]
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name != "mat" else []) for name in LAYOUTS]
 )
 def test_an_imported_run_is_evaluated_and_explained(
     name: str, files: dict[str, Path], toy: Path, tmp_path: Path

@@ -22,12 +22,12 @@ from facemill.pipeline.train.module import ForgeryModule
 from facemill.pipeline.train.ranks import Means
 
 NETWORKS = {
-    "etd": {"size": 64},
+    "etd": {"size": 64, "backbone": "resnet18", "width": 8},
     "f3net": {"size": 80, "backbone": "tinynet_e", "positions": (3, 5)},
-    "lrl": {"size": 160},
+    "lrl": {"size": 160, "backbone": "resnet18"},
     "mat": {"size": 64, "backbone": "tinynet_e"},
     "recce": {"size": 64, "backbone": "tinynet_e", "stages": (4, 5, 6)},
-    "sia": {"size": 64},
+    "sia": {"size": 64, "backbone": "tinynet_e"},
     "sola": {"size": 128, "supervision": "full"},
     "spsl": {"size": 64, "backbone": "tinynet_e", "drop": ()},
     "resnet18": {"size": 64},
