@@ -239,7 +239,7 @@ class _Surroundings:
             columns = slice(max(int((x1 - grow) // stride), 0), max(int((x2 + grow) // stride) + 1, 0))
             rows = slice(max(int((y1 - grow) // stride), 0), max(int((y2 + grow) // stride) + 1, 0))
             self._outside[rows, columns] = 0
-        height, width = self._outside.shape
+        height, width = self._samples.shape[:2]
         self._size = (-(-width // BLOCK), -(-height // BLOCK))
         self._free = cv2.resize(self._outside * np.uint8(255), self._size, interpolation=cv2.INTER_AREA) == 255
         self._blocks = self._of_blocks(self._samples)

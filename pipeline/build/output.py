@@ -8,6 +8,8 @@ was killed. Two runs that start at the same moment both see the other, as each w
 """
 
 import json
+import os
+import platform
 import secrets
 import threading
 import time
@@ -36,6 +38,7 @@ from facemill.pipeline.build.state import PLAN_FILE, GroupDone, ShardResult, loa
 from facemill.pipeline.config.recipe import Recipe
 
 __all__ = [
+    "RUNS",
     *("build_at", "check_held", "end_work", "merge_at", "place_of", "publish_claim", "run_place", "taken"),
 ]
 
@@ -88,7 +91,8 @@ def _under_way(place: RemoteFolder, *, shared: bool, note: Callable[[str], None]
     mine, ended = f"{RUNS}/{run}", threading.Event()
 
     def content() -> bytes:
-        return json.dumps({"shared": shared, "at": time.time()}).encode()
+        told = {"shared": shared, "at": time.time(), "host": platform.node(), "pid": os.getpid()}
+        return json.dumps(told).encode()
 
     def beat() -> None:
         while not ended.wait(BEAT_S):

@@ -1,5 +1,7 @@
 """The state of a build, read from the dataset's state folder alone: neither driver nor scheduler need answer."""
 
+import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -8,11 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facemill import DatasetError
+from facemill.manifests.copies import copies_folder
 from facemill.manifests.printable import printable
-from facemill.manifests.shards.dataset import DATASET_FILE, state_results
-from facemill.manifests.storage import read_json
+from facemill.manifests.remote import RemoteFolder
+from facemill.manifests.shards.dataset import DATASET_FILE, STATE_FOLDER, state_results
+from facemill.manifests.storage import parse_json, read_json
+from facemill.manifests.urls import is_url
 from facemill.pipeline.build.beats import FILE, read_beats
-from facemill.pipeline.build.run_folder import BEAT_FILE, HOLDER_FILE, LEASE_S, Holder
+from facemill.pipeline.build.output import RUNS
+from facemill.pipeline.build.run_folder import BEAT_FILE, HOLDER_FILE, LEASE_S, Holder, run_folder
 from facemill.pipeline.build.state import PLAN_FILE, state_folder
 
 __all__ = ["InHand", "RunState", "Status", "exposition", "read_status"]
@@ -88,15 +94,44 @@ class Status:
     in_hand: tuple[InHand, ...]
 
 
-def read_status(out: Path) -> Status:
-    """Read the state of a build.
+def read_status(out: str | Path) -> Status:
+    """Read the state of a build in a folder or behind a URL: there, what is in hand and the rate are not known.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: there is none, or the server cannot be reached.
     """
+    if is_url(out):
+        with copies_folder() as copies:
+            return _read(_copied(RemoteFolder(str(out).rstrip("/")), copies), str(out))
+    return _read(Path(out), str(out))
+
+
+def _copied(place: RemoteFolder, folder: Path) -> Path:
+    """What is told of a build behind a URL, as a build in a folder leaves it; objects count as old ones."""
+    names = [f"{STATE_FOLDER}/{name}" for name in RemoteFolder(f"{place}/{STATE_FOLDER}").names(below=True)]
+    place.fetch((name for name in names if name.endswith(".json")), folder)
+    for path in folder.rglob("*.json"):
+        os.utime(path, (0, 0))
+    if place.size(DATASET_FILE) is not None:
+        (folder / DATASET_FILE).touch()
+    for run in (Path(name) for name in names if name.startswith(f"{RUNS}/")):
+        told = {}
+        with suppress(ValueError):  # damaged
+            told = parse_json(place.read(str(run)) or b"{}")
+        made = run_folder(folder, run.name)
+        made.mkdir(parents=True)
+        holder = {name: told[name] for name in ("host", "pid") if name in told}
+        (made / HOLDER_FILE).write_text(json.dumps(holder))
+        (made / BEAT_FILE).touch()
+        with suppress(TypeError):
+            os.utime(made / BEAT_FILE, (told.get("at", 0),) * 2)
+    return folder
+
+
+def _read(out: Path, told: str) -> Status:
     state = state_folder(out)
     if not state.is_dir():
-        raise DatasetError(f"There is no {state}: give the --out of a build.")
+        raise DatasetError(f"There is no {told}/{STATE_FOLDER}: give the --out of a build.")
     plan = _plan(state)
     folders = [folder for folder in state.glob("run-*") if _time_of(folder / BEAT_FILE) is not None]
     runs = tuple(_run(folder) for folder in folders)

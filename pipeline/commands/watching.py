@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 
 from facemill import ConfigError, FacemillError
-from facemill.pipeline.commands.places import local_path
 from facemill.pipeline.commands.printing import echo, echo_json, echo_table
 from facemill.pipeline.commands.shared import AsJson
 
@@ -23,10 +22,13 @@ MOST_SHOWN = 20
 
 
 def status(
-    out: Annotated[Path, typer.Argument(help="The --out of a build.", metavar="OUT", parser=local_path)],
+    out: Annotated[str, typer.Argument(help="The --out of a build: a folder or a URL.", metavar="OUT")],
     as_json: AsJson = False,
 ) -> None:
-    """Show what a build does: shards in hand and where, rate, time left, failures. Reads its state folder only."""
+    """Show what a build does: shards in hand and where, rate, time left, failures. Reads its state only.
+
+    Behind a URL, the shards in hand, and so the rate, are not known.
+    """
     from facemill.pipeline.build.status import read_status
 
     found = read_status(out)

@@ -16,6 +16,9 @@ class SequentialExecutor(Executor):
     """Runs tasks in this process.
 
     A video that crashes the process ends the run; with Dask's workers, the build would identify the video and go on.
+    `Limits.stall_s` is of no effect: a step that never returns could only be ended with this process, and nobody else
+    would go on with its work. Waits for a packet (`decode.timeout_s`) and for disks (`Limits.wait_s`) are limited, and
+    batch systems limit the time of a job, which the same command then resumes.
     """
 
     def run(

@@ -1,6 +1,7 @@
 """Builds that write behind a URL: the files of a build into a folder, whatever happens on the way."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from facemill.pipeline.build.executors.sequential import SequentialExecutor
 from facemill.pipeline.build.job import Watcher, build, finish_build
 from facemill.pipeline.build.output import check_held, taken
 from facemill.pipeline.build.state import ShardResult
+from facemill.pipeline.build.status import Status, read_status
 from facemill.pipeline.commands.cli import app
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.loader import FaceLoader
@@ -79,6 +81,32 @@ def test_the_objects_are_the_files_of_a_build_into_a_folder(videos: list[VideoEn
         assert [path for path in puts if shard in path][-1] == f"_state/{shard}.json"
     local_folder.cache_clear()
     assert verify(OUT).problems == verify(OUT).warnings == ()
+
+
+def test_its_state_can_be_read_from_anywhere(videos: list[VideoEntry], memory: str) -> None:
+    seen: list[Status] = []
+
+    class Looking(Watcher):
+        def shard(self, result: ShardResult, *, built: bool) -> None:
+            seen.append(read_status(memory))
+
+    with pytest.raises(DatasetError, match="There is no memory://bucket/faces/_state"):
+        read_status(memory)
+    Path(videos[1].root, videos[1].path).unlink()
+    build(videos, RECIPE, memory, executor="sequential", watcher=Looking())
+    RemoteFolder(memory).write("_state/runs/dead", b'{"shared": false, "at": 1, "host": "node7", "pid": 4}')
+    RemoteFolder(memory).write("_state/runs/damaged", b"[")
+    after = read_status(memory)
+    assert [(one.shards_done, one.shards, one.finished) for one in seen] == [(n, 3, False) for n in (1, 2, 3)]
+    assert [run.pid for one in seen for run in one.runs if run.alive] == [os.getpid()] * 3
+    assert (after.shards_done, after.finished, after.failures) == (3, True, {"missing_file": 1})
+    assert (after.videos_per_s, after.in_hand) == (None, ())
+    assert sorted((run.host, run.pid, run.alive) for run in after.runs) == [
+        ("another host", 0, False),
+        ("node7", 4, False),
+    ]
+    shown = CliRunner().invoke(app, ["status", memory])
+    assert "3/3 shards" in shown.output
 
 
 @pytest.mark.parametrize("killed", [False, True])
