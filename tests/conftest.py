@@ -35,6 +35,10 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # some libraries tell of what is left at the end
+
+
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Made]) -> Made:
     """What `make` gives for a new folder: the first of the processes that run tests makes it, the others read it."""
     root = factory.getbasetemp()
