@@ -19,11 +19,13 @@ def test_a_file_has_an_id_a_line_and_may_have_comments(tmp_path: Path) -> None:
     assert list_ids(["b", "a", "b"]) == ("a", "b")
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
-def test_a_file_that_is_no_list_is_told_in_one_sentence(tmp_path: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "No such file or directory"), (b"\xff\xfe\x00", "it is not UTF-8 text")]
+)
+def test_a_file_that_is_no_list_is_told_in_one_sentence(tmp_path: Path, content: bytes | None, reason: str) -> None:
     if content is not None:
         (tmp_path / "ids.txt").write_bytes(content)
-    with pytest.raises(ConfigError, match=r"ids\.txt cannot be read \(.+\): give a text file\.$"):
+    with pytest.raises(ConfigError, match=rf"ids\.txt cannot be read \({reason}\): give a text file\.$"):
         list_ids(tmp_path / "ids.txt")
 
 

@@ -230,3 +230,11 @@ def test_facts_of_an_earlier_version_are_read():
     told = VideoFacts("v", 320, 240, 9, 25.0, False, "h264", 0, 1.0, False, 2, 0, (), None, None)
     table = to_table([told], FACTS)
     assert from_table(table.select(FACTS.names[:15]), VideoFacts) == [told]
+
+
+def test_numbers_of_any_width_are_taken_as_pandas_writes_them():
+    narrow = pa.schema([pa.field("number", pa.float32()), pa.field("count", pa.int32())])
+    wide = pa.table({"number": pa.array([0.5, None], pa.float64()), "count": pa.array([3, 4], pa.int64())})
+    assert conform(wide, narrow).to_pylist() == wide.to_pylist()
+    with pytest.raises(ManifestError, match="number is int64 instead of float"):
+        conform(wide.set_column(0, "number", wide["count"]), narrow)

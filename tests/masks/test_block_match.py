@@ -43,6 +43,11 @@ def test_costs_are_mean_log_differences_of_blocks(predicted: np.ndarray, weight:
     assert costs == pytest.approx(by_definition(real, fake, predicted, 3, weight), abs=1e-3)
 
 
+def test_a_frame_costs_nothing_where_it_is_shown_unchanged() -> None:
+    real = Blocks(np.random.default_rng(0).normal(0, 40, (4, 20, 9)).astype(np.float32), np.ones(20, bool))
+    assert band_costs(real, real, np.arange(20), 3, 1.0)[:, 3] == pytest.approx(np.zeros(20), abs=1e-2)
+
+
 @pytest.mark.parametrize("clocks_differ", [True, False])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_path_is_the_best_of_all(clocks_differ: bool, seed: int) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from facemill.masks import FaceForgery, OriginalFrame, find_forgeries, mask_iou
-from facemill.masks.face_difference import GRID
+from facemill.masks.face_difference import FINE, GRID
+from facemill.masks.forgery import EYE, SMOOTH, STEP, _luma_energy
 from facemill.pipeline.config.sections import CropSettings
 from facemill.pipeline.extract.crop import align_affine
 from tests.composed.forgeries import (
@@ -287,3 +288,14 @@ def test_frames_before_the_forgery_begins_are_not_forged(people, tmp_path, crf):
     clip = forge(people["dancer"], people["man"], frames=slice(FRAMES // 2, None))
     [forgeries] = verdicts_of(encoded(clip, tmp_path, real_crf=crf, fake_crf=crf))
     assert [one.forged for one in forgeries] == clip.forged[:, 0].tolist()
+
+
+@pytest.mark.parametrize("sigma", [SMOOTH, EYE])
+def test_energy_is_that_of_the_difference_smoothed_by_the_width_asked_for(sigma: float) -> None:
+    """One cell that differs, in a field that is smoothed by `FINE` already."""
+    cell = np.zeros((GRID, GRID), np.float32)
+    cell[GRID // 2, GRID // 2] = 1000
+    field = cv2.merge([cv2.GaussianBlur(cell, (0, 0), FINE)] * 3)
+    expected = cv2.GaussianBlur(cell, (0, 0), sigma)[::STEP, ::STEP]
+    found = np.sqrt(_luma_energy(field[None], sigma)[0])
+    np.testing.assert_allclose(found, expected, atol=0.15 * expected.max())

@@ -45,7 +45,7 @@ PRELOADED = (
 LEAST_NOTICED = 0.9
 NOT_FOUND = 4
 """Exit code of pytest for tests that are not there, or whose file cannot be imported."""
-LEAST_LIMIT_S = 30
+LEAST_LIMIT_S = 60
 NUMBERS = count(1)
 LEFT_OUT = (".*", "__pycache__", "*-out", "*.egg-info")
 
@@ -57,7 +57,7 @@ class Results:
         path.parent.mkdir(exist_ok=True)
         path.touch()
         self._path = path
-        self._found: dict[str, bool] = dict(json.loads(line) for line in path.read_text().splitlines())
+        self._found: dict[str, str] = dict(json.loads(line) for line in path.read_text().splitlines())
 
     @staticmethod
     def _key(mutant: Mutant, tests: list[str]) -> str:
@@ -66,17 +66,17 @@ class Results:
             "".join([mutant.code, *((ROOT / file).read_text() for file in files)]).encode()
         ).hexdigest()
 
-    def get(self, mutant: Mutant, tests: list[str]) -> bool | None:
-        """Whether the tests notice the mutant; None if that is not known, False if there are no tests."""
-        return self._found.get(self._key(mutant, tests)) if tests else False
+    def get(self, mutant: Mutant, tests: list[str]) -> str | None:
+        """How the tests notice the mutant; None if that is not known, and empty if there are no tests."""
+        return self._found.get(self._key(mutant, tests)) if tests else ""
 
-    def add(self, mutant: Mutant, tests: list[str], noticed: bool) -> None:
+    def add(self, mutant: Mutant, tests: list[str], noticed: str) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps([self._key(mutant, tests), noticed]) + "\n")
 
 
-def is_noticed(work: tuple[Mutant, list[str], float]) -> bool:
-    """Whether a test fails, or takes far longer, with the mutant in this process's copy of the repository."""
+def noticed_by(work: tuple[Mutant, list[str], float]) -> str:
+    """How tests notice the mutant in this process's copy of the repository; empty if they do not."""
     mutant, tests, seconds = work
     tree = ROOT / "build" / f"mutants-{multiprocessing.current_process()._identity[0]}"
     if not tree.exists():
@@ -99,12 +99,15 @@ def is_noticed(work: tuple[Mutant, list[str], float]) -> bool:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
         shutil.copy2(ROOT / mutant.path, tree / mutant.path)
-    status = ended[1] if ended[0] else os.waitpid(child, 0)[1]
+    if not ended[0]:
+        os.waitpid(child, 0)
+        return "tests that do not end"
+    status = ended[1]
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == NOT_FOUND:
         said = (tree / "tests.log").read_text()
         if "ERROR collecting" not in said and "ImportError while loading" not in said:
             raise RuntimeError(f"The tests have changed since the contexts were recorded: {said[-300:]}")
-    return bool(status)
+    return "a failure" if status else ""
 
 
 def _test(tree: Path, tests: list[str]) -> None:
@@ -155,15 +158,16 @@ def main() -> None:
     results, counts = Results(ROOT / "build" / "mutants.jsonl"), Counter()
     work = [(mutant, *tests_of(mutant)) for mutant in sample(given.sample, given.seed)]
     known = [results.get(mutant, nodes) for mutant, nodes, _ in work]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # also in workers, which end their tests first
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # also in workers, which end their tests first
     with multiprocessing.get_context("fork").Pool(given.workers) as pool:
-        tried = pool.imap(is_noticed, [one for one, found in zip(work, known, strict=True) if found is None])
+        tried = pool.imap(noticed_by, [one for one, found in zip(work, known, strict=True) if found is None])
         for (mutant, nodes, _), found in zip(work, known, strict=True):
             if found is None:
                 results.add(mutant, nodes, found := next(tried))
-            counts[mutant.area, found] += 1
-            if not found:
-                print(f"{mutant.path}:{mutant.line}, {len(nodes)} tests\n- {mutant.old}\n+ {mutant.new}", flush=True)
+            counts[mutant.area, bool(found)] += 1
+            if found != "a failure":
+                by = f"noticed by {found}" if found else f"survives {len(nodes)} tests or files of them"
+                print(f"{mutant.path}:{mutant.line} {by}\n- {mutant.old}\n+ {mutant.new}", flush=True)
     for area in AREAS:
         print(f"{area}: {counts[area, True]} noticed, {counts[area, False]} survived")
     share = sum(counts[area, True] for area in AREAS) / counts.total()

@@ -67,8 +67,10 @@ class TestContract:
 
     def test_annotations_that_are_not_known_come_back_alike_from_files_and_table(self, shard_format, samples, tmp_path):
         """A build that resumes compares the two."""
-        annotations = {"q_yaw": Annotation("float", ""), "q_word": Annotation("text", "")}
-        values = [{"q_yaw": None, "q_word": "a"}, {"q_yaw": 0.1, "q_word": None}, {}]
+        kinds = {"q_yaw": "float", "q_word": "text", "q_turn": "float[3]"}
+        annotations = {name: Annotation(kind, "") for name, kind in kinds.items()}
+        turned = {"q_turn": (0.5, -1.0, 2.0)}  # which no sample lacks
+        values = [{"q_yaw": None, "q_word": "a", **turned}, {"q_yaw": 0.1, "q_word": None, **turned}, turned]
         given = [
             dataclasses.replace(sample, record=dataclasses.replace(sample.record, annotations=value))
             for sample, value in zip(samples, values, strict=False)
@@ -78,7 +80,8 @@ class TestContract:
         table = to_table(records, samples_schema(annotations))
         assert [sample.record for sample in shard_format.read(tmp_path / "shard")] == records
         assert from_table(table, SampleRecord) == records
-        assert [dict(record.annotations) for record in records] == [{"q_word": "a"}, {"q_yaw": np.float32(0.1)}, {}]
+        told = [{"q_word": "a", **turned}, {"q_yaw": np.float32(0.1), **turned}, turned]
+        assert [dict(record.annotations) for record in records] == told
 
     def test_equal_samples_give_equal_bytes(self, shard_format, samples, tmp_path):
         for name in ("a", "b"):
