@@ -62,8 +62,8 @@ class FaceTracking:
 
     @property
     def tracks(self) -> list[Track]:
-        """All tracks of the lead so far."""
-        return [self._crops] if self.clip.lead.is_crops else self._follower.tracks
+        """All tracks of the lead so far; of crops, none if no sampled image decodes."""
+        return [self._crops] if self._crops.faces else self._follower.tracks
 
     def follow(self, window: LeadWindow) -> list[list[TrackedFace]]:
         """The lead's faces in each frame of the window. Where it consists of face crops, each is one face."""

@@ -9,6 +9,8 @@ first_logits   log-odds [B], float32, of rank 0's first validation batch in this
 scored         [N, 2], float64: row of the validation samples, and its log-odds in this epoch; not in older checkpoints
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,24 @@ from facemill import ConfigError
 from facemill.detectors.weights import reason_of
 from facemill.manifests.storage import atomic_path, refuse_special_file
 
-__all__ = ["read_checkpoint", "write_checkpoint"]
+__all__ = ["damage_told", "read_checkpoint", "write_checkpoint"]
 
 _CONTENT = {"state_dict", "optimizer", "schedule", "epoch", "rows", "first_logits"}
+
+
+@contextmanager
+def damage_told(path: Path) -> Iterator[None]:
+    """Attribute what reading or using a checkpoint raises to its file.
+
+    Raises:
+        ConfigError: for any error but a lack of memory; torch raises many types on damaged files.
+    """
+    try:
+        yield
+    except (ConfigError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise ConfigError(f"{path} is damaged ({reason_of(error)}): train again in another folder.") from None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -29,14 +46,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: if it is damaged.
     """
-    try:
+    with damage_told(path):
         refuse_special_file(path)
         content: dict[str, Any] = torch.load(path, "cpu", weights_only=True)
         if not content.keys() >= _CONTENT:
             raise ValueError("it lacks the parts of a checkpoint")
-    except Exception as error:  # on damaged files torch raises exceptions of many types
-        raise ConfigError(f"{path} is damaged ({reason_of(error)}): train again in another folder.") from None
-    return content
+        if [row["epoch"] for row in content["rows"]] != [*range(content["epoch"] + 1)]:
+            raise ValueError("its rows are not those of its epochs")
+        return content
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:

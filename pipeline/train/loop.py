@@ -22,7 +22,7 @@ from facemill.pipeline.data import TrainingData
 from facemill.pipeline.data.split import describe_sample
 from facemill.pipeline.evaluate.auroc import ranked_auroc
 from facemill.pipeline.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT
-from facemill.pipeline.train.checkpoints import read_checkpoint, write_checkpoint
+from facemill.pipeline.train.checkpoints import damage_told, read_checkpoint, write_checkpoint
 from facemill.pipeline.train.epoch_log import EpochLog, Row, best_row
 from facemill.pipeline.train.module import ForgeryModule
 from facemill.pipeline.train.ranks import Means, copy_buffers, gather
@@ -80,20 +80,23 @@ class TrainingLoop:
         Raises:
             ConfigError: if it is damaged.
         """
-        path = self._run / LAST_CHECKPOINT
-        if not path.exists():
+        last = self._run / LAST_CHECKPOINT
+        if not last.exists():
             return
-        content = read_checkpoint(path)
-        read_checkpoint(self._run / BEST_CHECKPOINT)  # damaged, it would end the run after all its work
-        self._module.load_state_dict(content["state_dict"])
-        self._optimizer.load_state_dict(content["optimizer"])
-        self._schedule.load_state_dict(content["schedule"])
-        if self._average is not None:
-            self._average.load_state_dict(content["average"])
-        if isinstance(self._schedule, LambdaLR):  # a longer run may have other rates
-            factors = (factor(self._schedule.last_epoch) for factor in self._schedule.lr_lambdas)
-            for group, base, factor in zip(self._optimizer.param_groups, self._schedule.base_lrs, factors, strict=True):
-                group["lr"] = base * factor
+        for path in (self._run / BEST_CHECKPOINT, last):  # damaged, the best one would end the run after all its work
+            content = read_checkpoint(path)
+            with damage_told(path):
+                self._module.load_state_dict(content["state_dict"])
+        with damage_told(last):
+            self._optimizer.load_state_dict(content["optimizer"])
+            self._schedule.load_state_dict(content["schedule"])
+            if self._average is not None:
+                self._average.load_state_dict(content["average"])
+            if isinstance(self._schedule, LambdaLR):  # a longer run may have other rates
+                factors = [factor(self._schedule.last_epoch) for factor in self._schedule.lr_lambdas]
+                bases = self._schedule.base_lrs
+                for group, base, factor in zip(self._optimizer.param_groups, bases, factors, strict=True):
+                    group["lr"] = base * factor
         self.rows = content["rows"]
 
     def run(self, log: EpochLog) -> None:

@@ -25,7 +25,7 @@ from facemill.pipeline.runs.folder import (
     write_model,
 )
 from facemill.pipeline.train.card import write_card
-from facemill.pipeline.train.checkpoints import read_checkpoint
+from facemill.pipeline.train.checkpoints import damage_told, read_checkpoint
 from facemill.pipeline.train.device import channels_last
 from facemill.pipeline.train.module import ForgeryModule
 
@@ -71,9 +71,10 @@ def release(
         DetectorError: if the weights score that batch differently in a new detector.
     """
     checkpoint = read_checkpoint(out / BEST_CHECKPOINT)
-    module.load_state_dict(checkpoint["state_dict"])
-    if average := checkpoint.get("average"):  # of the detector, as `module`
-        module.detector.load_state_dict({key[7:]: x for key, x in average.items() if key.startswith("module.")})
+    with damage_told(out / BEST_CHECKPOINT):
+        module.load_state_dict(checkpoint["state_dict"])
+        if average := checkpoint.get("average"):  # of the detector, as `module`
+            module.detector.load_state_dict({key[7:]: x for key, x in average.items() if key.startswith("module.")})
     expected = [(_log_odds(module.detector, raw, device), _SAME_NETWORK)]
     if not mixed:
         expected.append((checkpoint["first_logits"], _AS_LOGGED))

@@ -102,11 +102,13 @@ def _odd_value(path: Path, rng: np.random.Generator) -> str:
         tree = torch.load(path, weights_only=True)
     else:
         tree = (json.loads if path.suffix == ".json" else yaml.safe_load)(path.read_text())
-    places = list(_places(tree))
+    # An optimiser's state may be anything, so that only its steps show what is wrong with it.
+    places = list(_places({**tree, "optimizer": None} if path.suffix == ".ckpt" else tree))
     node, key = places[rng.integers(len(places))]
+    node = tree if path.suffix == ".ckpt" and key in tree else node
     odd: tuple[Any, ...] = ODD
     if torch.is_tensor(node[key]):
-        odd = (*ODD, node[key][:0], node[key].double() * float("nan"), node[key][None], node[key].to(torch.int8))
+        odd = (*ODD, node[key] * float("nan"), node[key][None], node[key].to(torch.int8))
     node[key] = odd[rng.integers(len(odd))]
     if path.suffix == ".ckpt":
         torch.save(tree, path)

@@ -335,6 +335,14 @@ def test_whatever_is_wrong_with_a_sequence_is_on_record_and_the_others_are_built
     assert (result.videos, result.videos_without_samples) == (6, 3)
 
 
+def test_crops_of_which_only_those_between_the_samples_decode_are_on_record(tmp_path: Path) -> None:
+    images = pictures(range(3)) | {f"{number}.png": b"" for number in (0, 2)}
+    holed = entry(tmp_path, write_sequence(tmp_path, FOLDER, images), label=0)
+    result, samples = run(tmp_path / "out", holed, sets=["sample.strategy=uniform", "sample.frames=2"])
+    assert not samples
+    assert [(failure.reason, failure.frames) for failure in result.failures] == [(Reason.TRUNCATED, 2)]
+
+
 def test_a_sequence_with_its_original_gets_a_difference_mask(tmp_path: Path) -> None:
     """Of other corpora than WildDeepfake: pictures of real and fake that show the same."""
     forged = {}

@@ -191,3 +191,26 @@ def test_a_damaged_checkpoint_ends_a_resumed_run_before_any_work(
     with pytest.raises(ConfigError, match=rf"{damaged} is damaged .*: train again in another folder"):
         train(name, [toy], tmp_path, recipe("train.epochs=4"), resume=True, progress=False)
     assert (tmp_path / "log.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("checkpoint", ["best.ckpt", "last.ckpt"])
+def test_a_checkpoint_that_does_not_fit_is_told_before_any_work(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: str
+) -> None:
+    """As of a network whose code has changed since, or of another file of the name."""
+    name, path = use(monkeypatch, Tiny), tmp_path / "checkpoints" / checkpoint
+    train(name, [toy], tmp_path, recipe(), progress=False)
+    whole, before = path.read_bytes(), (tmp_path / "log.csv").read_bytes()
+    first = next(iter(torch.load(path, weights_only=True)["state_dict"]))
+    changes: list[tuple[str, Any]] = [("epoch", 7), ("epoch", "x"), ("rows", [[]]), ("state_dict", {})]
+    changes += [("state_dict", {first: value}) for value in ("x", torch.ones(1, 1, 1))]
+    if checkpoint == "last.ckpt":
+        changes += [("optimizer", {"state": {}}), ("schedule", []), ("optimizer", "x")]
+    for part, value in changes:
+        content = torch.load(path, weights_only=True)
+        content[part] = {**content[part], **value} if part == "state_dict" and value else value
+        torch.save(content, path)
+        with pytest.raises(ConfigError, match=rf"{checkpoint} is damaged .*: train again in another folder"):
+            train(name, [toy], tmp_path, recipe("train.epochs=4"), resume=True, progress=False)
+        path.write_bytes(whole)
+    assert (tmp_path / "log.csv").read_bytes() == before
