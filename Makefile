@@ -48,8 +48,8 @@ test-slurm: setup
 	fi
 	PATH=$$PATH:/usr/sbin $(BIN)/python -m pytest -m "$(SLURM_TESTS)" tests/slurm
 
-# Kills, frozen processes, partitions, full disks, clocks that jump: CHAOS_KILLS=100 CHAOS_SEED=7 make chaos
-CHAOS_KILLS ?= 50
+# Kills, frozen processes, partitions, disks that fail, little memory, clocks that jump: CHAOS_KILLS=100 CHAOS_SEED=7 make chaos
+CHAOS_KILLS ?= 40
 CHAOS_SEED ?= 0
 export CHAOS_KILLS CHAOS_SEED
 chaos: setup

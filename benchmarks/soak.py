@@ -51,11 +51,14 @@ def measure(scratch: Path) -> list[Row]:
 
 
 def _sizes(build: psutil.Process, temporary: Path) -> dict[str, float]:
-    """Sums over the driver and its children; memory in MiB, each shared page counted once, and space in KiB."""
+    """Sums over the driver and its children; private memory in MiB, and space in KiB.
+
+    Shared pages are left out: what a process is charged for them changes whenever others that use torch begin or end.
+    """
     sums = dict.fromkeys(GROWTH, 0.0)
     for process in [build, *build.children(recursive=True)]:
         with suppress(psutil.Error):
-            memory, files, threads = process.memory_full_info().pss, process.num_fds(), process.num_threads()
+            memory, files, threads = process.memory_full_info().uss, process.num_fds(), process.num_threads()
             sums["memory"] += memory / 2**20
             sums["open files"] += files
             sums["threads"] += threads

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from facemill import DatasetError, ManifestError
 from facemill.manifests.annotations import Annotations, image_names, samples_schema
+from facemill.manifests.blame import memory_is_short
 from facemill.manifests.checks.bounded import CELL_BYTES, check_cells, most_bytes, open_parquet
 from facemill.manifests.records import LABELS, SampleRecord
 from facemill.manifests.schemas import ADDED, LATER, from_table, to_table
@@ -194,6 +195,8 @@ def _damage_told(path: Path) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
+        if memory_is_short():
+            raise MemoryError(str(error)) from error
         raise DatasetError(f"{path.name} cannot be read as Parquet ({error}): build it again.") from error
 
 

@@ -31,6 +31,11 @@ def disturb(process: psutil.Process, how: signal.Signals) -> None:
         pass
 
 
+def tracebacks(said: str) -> list[str]:
+    """Those that were printed, but for Python's tracker of semaphores, which those of killed processes confuse."""
+    return [part for part in said.split("Traceback")[1:] if "resource_tracker.py" not in part.splitlines()[1]]
+
+
 def check_gone(processes: list[psutil.Process]) -> None:
     _, alive = psutil.wait_procs(processes, timeout=60)
     assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
@@ -57,7 +62,7 @@ def test_driver_and_workers_of_one_machine(corpus: Corpus, tmp_path: Path) -> No
             assert done.code in (0, 4, -how), told
         else:
             assert done.code == 0 or (done.code == 4 and "did not start" in done.err), told  # Dask tries that once
-        assert "Traceback" not in done.err or done.code == -how, told  # Python's own, while it imports the command
+        assert not tracebacks(done.err) or done.code == -how, told  # Python's own, while it imports the command
         out = corpus.after(out, finished=done.code == 0)
     corpus.finish(out)
     print(f"{kills} signals in {int(out.name) + 1} builds")
@@ -66,16 +71,16 @@ def test_driver_and_workers_of_one_machine(corpus: Corpus, tmp_path: Path) -> No
 def test_scheduler_nanny_and_worker_of_a_cluster(corpus: Corpus, tmp_path: Path) -> None:
     """Whatever is killed, the command ends, with a sentence; on another cluster it goes on."""
     chosen = random.Random(SEED)
-    out = tmp_path / "0"
+    out, limit = tmp_path / "0", ("--wait-limit", 60)
     for _ in range(max(1, KILLS // 10)):
         target = chosen.choice(("scheduler", "nanny", "worker", "driver"))
         how, moment = chosen.choice(SIGNALS), chosen.uniform(0, LONGEST_S)
-        with cluster() as (address, processes), start(*corpus.args(out, "--scheduler", address)) as process:
+        with cluster() as (address, processes), start(*corpus.args(out, *limit, "--scheduler", address)) as process:
             time.sleep(moment)
             disturb(psutil.Process(process.pid) if target == "driver" else processes[target], how)
             done = ended(process)
         told = (target, how.name, moment, done)
         assert done.code in (0, 2, 4, -how), told
-        assert "Traceback" not in done.err or done.code == -how, told
+        assert not tracebacks(done.err) or done.code == -how, told
         out = corpus.after(out, finished=done.code == 0)
     corpus.finish(out)

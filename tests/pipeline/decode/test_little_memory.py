@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from facemill import VideoError
-from facemill.manifests.blame import memory_is_short
 from facemill.manifests.codes import Reason
 from facemill.pipeline.decode import SequenceReader, VideoReader, source
 from tests.conftest import encode_video
@@ -99,10 +98,6 @@ def test_damage_is_damage_only_while_there_is_memory(tmp_path: Path, monkeypatch
     with pytest.raises(VideoError) as caught:
         VideoReader(tmp_path / "noise.mp4")
     assert caught.value.reason == Reason.OUT_OF_MEMORY
-
-
-def test_memory_is_not_short_here() -> None:
-    assert not memory_is_short()
 
 
 if __name__ == "__main__":
