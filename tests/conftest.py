@@ -20,7 +20,7 @@ settings.load_profile("any load")
 # Tests run side by side, and so do the processes that they start: more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A million objects of libraries and collected tests, which stay to the end: each look at all of them takes half a second.
+# A million objects of libraries and collected tests stay to the end: each look at all of them takes half a second.
 gc.disable()
 
 Made = TypeVar("Made")

@@ -12,7 +12,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.command import ALONE, LOG, Ended, build_args, committed, content, ended, facemill, start, wait_for
+from tests.integration.command import (
+    ALONE,
+    LOG,
+    Ended,
+    build_args,
+    committed,
+    content,
+    ended,
+    facemill,
+    start,
+    wait_for,
+)
 from tests.integration.conftest import Built
 from tests.pipeline.build.executors.test_lost import cluster
 
