@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from facemill import DetectorError
 from facemill.detectors.forgery.backbones import create_backbone
 from facemill.detectors.forgery.base import ForgeryDetector
-from facemill.detectors.forgery.creation import create, options_of
+from facemill.detectors.forgery.creation import create
+from facemill.detectors.forgery.etd.network import ETDOptions
 from facemill.registry import nearest
 
 __all__ = ["RELEASED", "Released", "convert"]
@@ -148,7 +149,7 @@ def _etd_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
     if "region_model1.layer4.0.conv1.weight" not in state:
         raise KeyError("facemill imports ETD with ResNet-34")
     # The release's images are BGR, as OpenCV reads them, and its mean and standard deviation in the order of RGB.
-    own = options_of("etd").input_spec
+    own = ETDOptions().input_spec
     return {"n": _count(state, r"region_model(\d+)\.") - 1, "mean": own.mean[::-1], "std": own.std[::-1]}
 
 
