@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
@@ -42,11 +43,14 @@ def describe(name: str) -> OwnCode:
     module = name.partition(":")[0]
     file = Path(str(sys.modules[module].__file__)).resolve()
     try:
-        packages = packages_distributions().get(module.partition(".")[0], [])
+        packages = _packages().get(module.partition(".")[0], [])
         number = version(packages[0]) if packages else None
     except PackageNotFoundError:
         number = None
     return OwnCode(name=name, file=str(file), sha256=sha256(file.read_bytes()).hexdigest(), version=number)
+
+
+_packages = cache(packages_distributions)  # which reads the lists of files of all that is installed
 
 
 def admit(codes: Iterable[OwnCode]) -> None:

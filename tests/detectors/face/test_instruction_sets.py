@@ -13,18 +13,16 @@ import torch
 
 from facemill.detectors.face import create
 
-DETECT = """
-import json, sys
-import numpy as np
-import torch
-from facemill.detectors.face import create
-torch.set_num_threads(1)
-frames = np.load(sys.argv[1])
-faces = [face for frame in create("mtcnn", device="cpu").detect(frames) for face in frame]
-told = [[*face.bbox.tolist(), *face.landmarks.ravel().tolist(), face.score] for face in faces]
-print(json.dumps([torch.backends.cpu.get_cpu_capability(), told]))
-"""
+DETECT = "import sys; from tests.detectors.face.test_instruction_sets import detect; print(detect(sys.argv[1]))"
+ROOT = Path(__file__).parents[3]
 OLDER = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
+
+
+def detect(frames: Path | str) -> str:
+    """The instruction set, and numbers of the faces in these frames, as JSON."""
+    faces = [face for frame in create("mtcnn", device="cpu").detect(np.load(frames)) for face in frame]
+    told = [[*face.bbox.tolist(), *face.landmarks.ravel().tolist(), face.score] for face in faces]
+    return json.dumps([torch.backends.cpu.get_cpu_capability(), told])
 
 
 def test_positions_are_whole_sixtyfourths(media: Path) -> None:
@@ -42,17 +40,9 @@ def test_an_older_instruction_set_sees_the_same_faces(media: Path, tmp_path: Pat
     portrait = cv2.imread(str(media / "images" / "astronaut.png"))[:, :, ::-1]
     frames = np.stack([np.roll(portrait, (17 * n, 23 * n), axis=(0, 1)) for n in range(6)])
     np.save(tmp_path / "frames.npy", frames)
-    here, there = (
-        json.loads(
-            subprocess.run(
-                [sys.executable, "-c", DETECT, tmp_path / "frames.npy"],
-                env={**os.environ, **settings},
-                capture_output=True,
-                check=True,
-            ).stdout
-        )
-        for settings in ({}, OLDER)
-    )
+    command = [sys.executable, "-c", DETECT, tmp_path / "frames.npy"]
+    older = subprocess.run(command, env={**os.environ, **OLDER}, cwd=ROOT, capture_output=True, check=True)
+    here, there = json.loads(detect(tmp_path / "frames.npy")), json.loads(older.stdout)
     assert (here[0], there[0]) == ("AVX512", "AVX2")
     faces, same = np.array(here[1]), np.array(there[1])
     assert faces.shape == same.shape

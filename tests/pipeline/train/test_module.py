@@ -26,9 +26,18 @@ BACKBONES: list[tuple[str, dict[str, Any]]] = [
     *(("sola", {"backbone": name, "width": None}) for name in ("resnet50", "resnet101")),
 ]
 """Every detector, and every backbone that its paper's tables name."""
+LARGE = (("lrl", "tf_efficientnet_b4"), ("lrl", "legacy_xception"), ("sola", "resnet101"))
+"""Whose families others have, too."""
 
 
-@pytest.mark.parametrize(("name", "options"), BACKBONES, ids=str)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        pytest.param(name, options, marks=[pytest.mark.long] if (name, options.get("backbone")) in LARGE else [])
+        for name, options in BACKBONES
+    ],
+    ids=str,
+)
 @torch.no_grad()
 def test_norms_over_all_ranks_leave_the_network_as_it_is(name: str, options: dict[str, Any]) -> None:
     torch.manual_seed(0)
