@@ -233,13 +233,13 @@ class _Surroundings:
     def __init__(self, real: Frame, boxes: NDArray[np.float64]) -> None:
         self._stride = stride = max(1, round((real.shape[0] * real.shape[1] / SAMPLES) ** 0.5))
         self._samples = np.ascontiguousarray(real[::stride, ::stride])
-        self._outside: NDArray[np.uint8] = np.ones(self._samples.shape[:2], np.uint8)
+        height, width = len(self._samples), len(self._samples[0])
+        self._outside = np.ones((height, width), np.uint8)
         for x1, y1, x2, y2 in boxes:
             grow = (FACE_MARGIN - 1) / 2 * max(x2 - x1, y2 - y1)
             columns = slice(max(int((x1 - grow) // stride), 0), max(int((x2 + grow) // stride) + 1, 0))
             rows = slice(max(int((y1 - grow) // stride), 0), max(int((y2 + grow) // stride) + 1, 0))
             self._outside[rows, columns] = 0
-        height, width = self._samples.shape[:2]
         self._size = (-(-width // BLOCK), -(-height // BLOCK))
         self._free = cv2.resize(self._outside * np.uint8(255), self._size, interpolation=cv2.INTER_AREA) == 255
         self._blocks = self._of_blocks(self._samples)
