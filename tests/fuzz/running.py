@@ -3,6 +3,7 @@
 import functools
 import os
 import resource
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import util
 from pathlib import Path
@@ -13,7 +14,7 @@ import psutil
 from tests.integration.command import Ended
 from tests.integration.forked import forked
 
-__all__ = ["LIMIT_S", "Cost", "run"]
+__all__ = ["LIMIT_S", "Cost", "record", "run"]
 
 LIMIT_S = 120
 """For a command that takes seconds, on a busy machine."""
@@ -57,6 +58,12 @@ def run(folder: Path, *args: str) -> tuple[Ended, Cost]:
     assert wrong is None, f"{wrong}: {' '.join(args)}: {ended}"
     peak, cpu = (folder / COST).read_text().split()
     return ended, Cost(int(peak), float(cpu))
+
+
+def record(record_property: Callable[[str, object], None], kind: str, outcome: tuple[list[str], list[Cost]]) -> None:
+    """Tell how the commands of a kind of damaged file ended, for the lines at the end of the run."""
+    ends, costs = outcome
+    record_property(kind, (ends, [tuple(cost) for cost in costs]))  # pytest-xdist sends plain values only
 
 
 def _works_in(process: psutil.Process, folder: Path) -> bool:

@@ -17,7 +17,7 @@ from facemill.manifests import Reason, read_videos
 from tests.fuzz.materials import ARCHIVES, BRIEF, BUILD_SETS, IMAGES, VIDEOS, make_materials
 from tests.fuzz.mutations import PWNED, damage
 from tests.fuzz.pieces import damage_structure
-from tests.fuzz.running import LIMIT_S, Cost, run
+from tests.fuzz.running import LIMIT_S, Cost, record, run
 from tests.integration.command import content
 
 FIRST = int(os.environ.get("FUZZ_FIRST", "0"))
@@ -182,7 +182,7 @@ def try_case(number: int, materials: Path, folder: Path) -> tuple[str, tuple[lis
 def test_a_few_damages_end_in_order(
     number: int, materials: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    record_property(*try_case(number, materials, tmp_path))
+    record(record_property, *try_case(number, materials, tmp_path))
 
 
 @pytest.mark.long
@@ -190,5 +190,5 @@ def test_a_few_damages_end_in_order(
 def test_many_damages_end_in_order(
     number: int, materials: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    record_property(*try_case(number, materials, tmp_path))
+    record(record_property, *try_case(number, materials, tmp_path))
     shutil.rmtree(tmp_path)

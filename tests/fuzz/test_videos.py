@@ -18,7 +18,7 @@ from facemill.manifests.codes import Fault
 from facemill.manifests.storage import read_json
 from tests.fuzz.films import FILMS, make_films
 from tests.fuzz.pieces import damage_structure
-from tests.fuzz.running import LIMIT_S, Cost, run
+from tests.fuzz.running import LIMIT_S, Cost, record, run
 from tests.integration.command import committed
 
 VIDEOS, SEED = int(os.environ.get("FUZZ_VIDEOS", "500")), int(os.environ.get("FUZZ_SEED", "0"))
@@ -93,7 +93,7 @@ def try_batch(numbers: range, films: dict[str, tuple[Path, Path]], folder: Path)
 def test_a_few_damaged_videos_are_accounted_for(
     films: dict[str, tuple[Path, Path]], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    record_property("built videos", try_batch(range(SHORT), films, tmp_path))
+    record(record_property, "built videos", try_batch(range(SHORT), films, tmp_path))
 
 
 @pytest.mark.long
@@ -101,5 +101,5 @@ def test_a_few_damaged_videos_are_accounted_for(
 def test_many_damaged_videos_are_accounted_for(
     first: int, films: dict[str, tuple[Path, Path]], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    record_property("built videos", try_batch(range(first, min(first + BATCH, VIDEOS)), films, tmp_path))
+    record(record_property, "built videos", try_batch(range(first, min(first + BATCH, VIDEOS)), films, tmp_path))
     shutil.rmtree(tmp_path)
