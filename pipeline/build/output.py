@@ -3,8 +3,8 @@
 Behind a URL, each shard is built in a temporary folder of its worker, as in any folder, and then uploaded: the shard,
 its tables, its result last, which is the commit. The driver asks for the results that the plan names, merges copies
 of the shards' tables, and uploads dataset.json last. Nothing is renamed or locked. A run says that it is under way by
-an object of its own, which it writes anew every `BEAT_S` seconds: one that stays as it is for `DEAD_S` is of a run that
-was killed. Two runs that start at the same moment both see the other, as each writes first and looks then.
+an object of its own, and by another that it writes anew every `BEAT_S` seconds: one that stays as it is for `DEAD_S` is
+of a run that was killed. Two runs that start at the same moment see each other, as both write first and look then.
 """
 
 import json
@@ -38,14 +38,16 @@ from facemill.pipeline.build.state import PLAN_FILE, GroupDone, ShardResult, loa
 from facemill.pipeline.config.recipe import Recipe
 
 __all__ = [
-    "RUNS",
+    *("BEAT", "RUNS"),
     *("build_at", "check_held", "end_work", "merge_at", "place_of", "publish_claim", "run_place", "taken"),
 ]
 
 BEAT_S, DEAD_S = 15.0, 60.0
 """Seconds between two signs of life of a run behind a URL, and without any after which it counts as killed."""
 RUNS = f"{STATE_FOLDER}/runs"
-"""One object for each run that is under way."""
+"""One object for each run that is under way, and one more for its signs of life."""
+BEAT = ".beat"
+"""End of the latter's name. A run that is taken over loses the former, which it never writes again."""
 
 
 def place_of(out: str | Path) -> Path | RemoteFolder:
@@ -89,19 +91,16 @@ def taken(
 def _under_way(place: RemoteFolder, *, shared: bool, note: Callable[[str], None]) -> Iterator[str]:
     run = secrets.token_hex(8)
     mine, ended = f"{RUNS}/{run}", threading.Event()
-
-    def content() -> bytes:
-        told = {"shared": shared, "at": time.time(), "host": platform.node(), "pid": os.getpid()}
-        return json.dumps(told).encode()
+    told = {"shared": shared, "host": platform.node(), "pid": os.getpid()}
 
     def beat() -> None:
         while not ended.wait(BEAT_S):
             with suppress(DatasetError):  # the work itself tells of a server that fails
                 if place.read(mine) is None:
                     return  # another run has taken the place, and this run's workers stop
-                place.write(mine, content())
+                place.write(mine + BEAT, str(time.time()).encode())
 
-    place.write(mine, content())
+    place.write(mine, json.dumps({**told, "at": time.time()}).encode())
     beating = threading.Thread(target=beat, name="claim", daemon=True)
     beating.start()
     try:
@@ -111,7 +110,7 @@ def _under_way(place: RemoteFolder, *, shared: bool, note: Callable[[str], None]
         ended.set()
         beating.join()
         with suppress(DatasetError):  # it is dead after a while
-            place.remove(mine)
+            _forget(place, mine)
 
 
 def _wait_for_others(place: RemoteFolder, mine: str, *, shared: bool, note: Callable[[str], None]) -> None:
@@ -120,20 +119,36 @@ def _wait_for_others(place: RemoteFolder, mine: str, *, shared: bool, note: Call
     Raises:
         ConfigError: if another run is under way that cannot share the place.
     """
-    others = {f"{RUNS}/{name}": place.read(f"{RUNS}/{name}") for name in RemoteFolder(f"{place}/{RUNS}").names()}
-    del others[mine]
-    rivals = {name: told for name, told in others.items() if told and not (shared and json.loads(told)["shared"])}
+    names = {f"{RUNS}/{name}".removesuffix(BEAT) for name in RemoteFolder(f"{place}/{RUNS}").names()}
+    rivals = {}
+    for name in sorted(names - {mine}):
+        claimed = place.read(name)
+        if claimed is None:  # a run that was taken over may give its last sign of life late
+            place.remove(name + BEAT)
+        elif not (shared and _shares(claimed)):
+            rivals[name] = place.read(name + BEAT)
     if rivals:
         note(f"{place} was taken by another run: this one waits up to {DEAD_S:g} s to see that it has ended.")
     deadline = time.monotonic() + DEAD_S
     while rivals and time.monotonic() < deadline:
         time.sleep(BEAT_S / 3)
-        now = {name: place.read(name) for name in rivals}
-        if any(now[name] not in (told, None) for name, told in rivals.items()):
+        rivals = {name: sign for name, sign in rivals.items() if place.read(name) is not None}
+        if any(place.read(name + BEAT) not in (sign, None) for name, sign in rivals.items()):
             raise ConfigError(f"Another build is at work in {place}: wait for it, or choose another --out.")
-        rivals = {name: told for name, told in rivals.items() if now[name] is not None}
     for name in rivals:
-        place.remove(name)
+        _forget(place, name)
+
+
+def _shares(claimed: bytes) -> bool:
+    try:
+        return bool(json.loads(claimed)["shared"])
+    except (ValueError, LookupError, TypeError):  # damaged
+        return False
+
+
+def _forget(place: RemoteFolder, run: str) -> None:
+    place.remove(run)
+    place.remove(run + BEAT)
 
 
 def run_place(place: Path | RemoteFolder, run: str) -> str:

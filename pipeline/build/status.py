@@ -17,7 +17,7 @@ from facemill.manifests.shards.dataset import DATASET_FILE, STATE_FOLDER, state_
 from facemill.manifests.storage import parse_json, read_json
 from facemill.manifests.urls import is_url
 from facemill.pipeline.build.beats import FILE, read_beats
-from facemill.pipeline.build.output import RUNS
+from facemill.pipeline.build.output import BEAT, RUNS
 from facemill.pipeline.build.run_folder import BEAT_FILE, HOLDER_FILE, LEASE_S, Holder, run_folder
 from facemill.pipeline.build.state import PLAN_FILE, state_folder
 
@@ -114,17 +114,17 @@ def _copied(place: RemoteFolder, folder: Path) -> Path:
         os.utime(path, (0, 0))
     if place.size(DATASET_FILE) is not None:
         (folder / DATASET_FILE).touch()
-    for run in (Path(name) for name in names if name.startswith(f"{RUNS}/")):
-        told = {}
+    for run in (name for name in names if name.startswith(f"{RUNS}/") and not name.endswith(BEAT)):
+        told, beat = {}, place.read(run + BEAT)
         with suppress(ValueError):  # damaged
-            told = parse_json(place.read(str(run)) or b"{}")
-        made = run_folder(folder, run.name)
+            told = parse_json(place.read(run) or b"{}")
+        made = run_folder(folder, Path(run).name)
         made.mkdir(parents=True)
         holder = {name: told[name] for name in ("host", "pid") if name in told}
         (made / HOLDER_FILE).write_text(json.dumps(holder))
         (made / BEAT_FILE).touch()
-        with suppress(TypeError):
-            os.utime(made / BEAT_FILE, (told.get("at", 0),) * 2)
+        with suppress(TypeError, ValueError):
+            os.utime(made / BEAT_FILE, (float(beat or told.get("at", 0)),) * 2)
     return folder
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,8 @@ def test_its_state_can_be_read_from_anywhere(videos: list[VideoEntry], memory: s
     RemoteFolder(memory).write("_state/runs/dead", b'{"shared": false, "at": 1, "host": "node7", "pid": 4}')
     RemoteFolder(memory).write("_state/runs/damaged", b"[")
     after = read_status(memory)
+    RemoteFolder(memory).write("_state/runs/dead.beat", str(time.time()).encode())
+    assert [run.pid for run in read_status(memory).runs if run.alive] == [4]
     assert [(one.shards_done, one.shards, one.finished) for one in seen] == [(n, 3, False) for n in (1, 2, 3)]
     assert [run.pid for one in seen for run in one.runs if run.alive] == [os.getpid()] * 3
     assert (after.shards_done, after.finished, after.failures) == (3, True, {"missing_file": 1})
@@ -119,6 +123,9 @@ def test_an_interrupted_build_goes_on_where_it_was(
     assert not any(name.startswith("_state/runs/") for name in files(memory))
     if killed:  # what a process that is killed leaves
         RemoteFolder(memory).write("_state/runs/dead", b'{"shared": false, "at": 1}')
+        RemoteFolder(memory).write("_state/runs/dead.beat", b"2")
+        RemoteFolder(memory).write("_state/runs/damaged", b"[")
+        RemoteFolder(memory).write("_state/runs/late.beat", b"3")
     notes = Notes()
     build(videos, RECIPE, memory, executor="sequential", watcher=notes)
     assert notes.shards == ["train-000000 was there", "train-000001 built", "train-000002 built"]
@@ -208,6 +215,29 @@ def test_a_run_that_was_taken_over_ends_without_a_dataset(videos: list[VideoEntr
         build(videos, RECIPE, memory, executor="sequential", watcher=Slept())
     assert "dataset.json" not in files(memory)
     assert "_state/train-000001.json" not in files(memory)
+
+
+def test_a_late_sign_of_life_takes_no_place_back(
+    videos: list[VideoEntry], memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, was_late = RemoteFolder.write, threading.Event()
+
+    def late(self: RemoteFolder, name: str, content: bytes) -> None:
+        if threading.current_thread().name == "claim":
+            for claimed in [file for file in files(memory) if file.startswith("_state/runs/")]:
+                self.remove(claimed)  # as a run does that takes the place
+        write(self, name, content)
+        if threading.current_thread().name == "claim":
+            was_late.set()
+
+    class Waiting(Watcher):
+        def shard(self, result: ShardResult, *, built: bool) -> None:
+            assert was_late.wait(60)
+
+    monkeypatch.setattr(RemoteFolder, "write", late)
+    with pytest.raises(ClusterError, match="was stopped"):
+        build(videos, RECIPE, memory, executor="sequential", watcher=Waiting())
+    assert not any(name.startswith("_state/runs/") for name in files(memory))
 
 
 def test_credentials_that_expire_stop_the_build_and_the_same_call_resumes_it(
