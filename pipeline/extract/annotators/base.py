@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,9 @@ from facemill.options import Configurable, create_all
 from facemill.registry import ANNOTATORS
 
 __all__ = ["Annotated", "Annotator", "annotate", "create_annotators", "declared"]
+
+LARGEST = float(np.finfo(np.float32).max)
+"""Numbers are stored with 32 bits."""
 
 
 class Annotator(Configurable, ABC):
@@ -125,10 +127,14 @@ def _fits(value: Any, kind: str, size: int) -> bool:
             shaped = isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.shape[2:] in ((), (3,))
             return shaped and min(value.shape[:2]) > 0 and max(value.shape[:2]) <= size
         case "float":
-            return value is None or (isinstance(value, int | float) and isfinite(value))
+            return value is None or (isinstance(value, int | float) and abs(value) <= LARGEST)
         case "int":
             return value is None or (isinstance(value, int) and -(1 << 63) <= value < 1 << 63)
         case "text":
             return value is None or isinstance(value, str)
         case _:
-            return isinstance(value, tuple) and kind == f"float[{len(value)}]" and all(map(isfinite, value))
+            return (
+                isinstance(value, tuple)
+                and kind == f"float[{len(value)}]"
+                and all(abs(one) <= LARGEST for one in value)
+            )
