@@ -11,7 +11,15 @@ from facemill.pipeline.decode.decoded_frame import SQUARE, square_size
 from facemill.pipeline.decode.frame import UNSPECIFIED, Colour, VideoInfo
 from facemill.pipeline.decode.nal import FrameNumbers, is_disposable, length_size
 from facemill.pipeline.decode.orientation import Orientation, orientation_of
-from facemill.pipeline.decode.source import Deadline, check_memory, decode, demux, is_conforming, open_video
+from facemill.pipeline.decode.source import (
+    Deadline,
+    check_memory,
+    check_readable,
+    decode,
+    demux,
+    is_conforming,
+    open_video,
+)
 from facemill.pipeline.decode.timeline import Timeline, measured_fps, skipped_times, varies
 
 __all__ = ["Probe", "probe"]
@@ -83,11 +91,14 @@ def probe(path: Path, deadline: Deadline, colour: Colour = UNTAGGED) -> Probe:
         packets, first = _scan(container, stream, deadline)
         if first is None:
             check_memory()
+            check_readable(path, deadline)
             raise VideoError(
                 Reason.UNREADABLE, f"No frame of {path} decodes: replace the file, it is damaged or too large."
             )
         timeline = _by_packets(packets, first, stream)
         declared = stream.frames if stream.frames > 0 else _frames_of_cut_matroska(path, container, stream)
+        if (declared or 0) > len(packets):
+            check_readable(path, deadline)
         if timeline is not None and not first.interlaced_frame:
             declared = declared and declared - (len(packets) - len(timeline.pts))
             return _describe(path, timeline, declared, first, stream, colour, conforming)

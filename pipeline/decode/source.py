@@ -16,7 +16,7 @@ from facemill.manifests.blame import memory_is_short, reason_of_error
 from facemill.manifests.codes import Reason
 from facemill.pipeline.decode.nal import length_size, nal_units
 
-__all__ = ["Deadline", "blamed_on", "check_memory", "decode", "demux", "is_conforming", "open_video"]
+__all__ = ["Deadline", "blamed_on", "check_memory", "check_readable", "decode", "demux", "is_conforming", "open_video"]
 
 # Titles need not be UTF-8; PyAV 19 handles that itself.
 _LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
@@ -29,6 +29,7 @@ _ZEROS = bytes(32)
 # With this option, dav1d also checks the padding after a frame's data, which damage changes.
 _CONFORMING = {"strict": "strict"}
 
+_BLOCK_BYTES = 4 << 20
 MOST_PIXELS = 128 << 20
 """Frames larger than this, well above 12K, do not decode: FFmpeg's own limit lets a file of 3 MB take gigabytes."""
 LARGE_PIXELS = 20 << 20
@@ -166,6 +167,20 @@ def check_memory() -> None:
         raise MemoryError
 
 
+def check_readable(path: Path, deadline: Deadline) -> None:
+    """Called where a file seems to end early, as FFmpeg tells of a disk's read error, too.
+
+    Raises:
+        VideoError: the disk or the network fails, and not the file.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            while file.read(_BLOCK_BYTES):
+                deadline.restart()
+    except OSError as error:
+        raise _no_access(path, error) from error
+
+
 def is_conforming(path: Path, deadline: Deadline) -> bool:
     """Whether AV1 data that violates the standard is damaged; false for the output of some encoders.
 
@@ -214,7 +229,7 @@ def _check_file(path: Path) -> None:
 
 def _no_access(path: Path, error: OSError) -> VideoError:
     reason = reason_of_error(error) or Reason.UNREADABLE
-    return VideoError(reason, f"{path} cannot be opened ({error.strerror}): the same command tries it again.")
+    return VideoError(reason, f"{path} cannot be read ({error.strerror}): the same command tries it again.")
 
 
 def _unreadable(path: Path, error: Exception) -> VideoError:

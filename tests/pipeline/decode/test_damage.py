@@ -1,5 +1,7 @@
 """Damaged files compared with the intact originals: every frame is either right or withheld."""
 
+import errno
+import os
 import random
 from collections.abc import Callable
 from fractions import Fraction
@@ -217,6 +219,43 @@ def test_a_table_that_cannot_be_allocated_is_the_files_failure_unless_memory_is_
         with pytest.raises(VideoError) as caught:
             VideoReader(path)
         assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("kept", [0.9, 0.02])
+def test_a_file_that_ends_early_since_the_disk_fails_is_not_damaged(
+    tmp_path: Path, scene: np.ndarray, monkeypatch: pytest.MonkeyPatch, kept: float
+) -> None:
+    """FFmpeg makes an end of file of a read error; the index is at the front, as in files for the web."""
+
+    class Failing:
+        def __enter__(self) -> "Failing":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def close(self) -> None: ...
+
+        def read(self, size: int) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    path = tmp_path / "clip.mp4"
+    source = write(tmp_path / "whole.mp4", scene, "libx264")
+    with av.open(str(source)) as whole, av.open(str(path), "w", options={"movflags": "faststart"}) as output:
+        stream = output.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                output.mux(packet)
+    content = path.read_bytes()
+    first = content.index(b"mdat")
+    path.write_bytes(content[: first + int(kept * (len(content) - first))])
+    if kept > 0.5:
+        info = VideoReader(path).info
+        assert info.frame_count < (info.declared_frames or 0) == len(scene)
+    monkeypatch.setattr(Path, "open", lambda *_, **__: Failing())
+    with pytest.raises(VideoError, match=r"clip\.mp4 cannot be read \(Input/output error\)") as caught:
+        VideoReader(path)
+    assert caught.value.reason == Reason.SYSTEM_ERROR
 
 
 def test_an_observer_that_cannot_convert_a_picture_does_not_break_the_group(tmp_path: Path, scene: np.ndarray) -> None:
