@@ -83,10 +83,11 @@ class TrainingLoop:
         last = self._run / LAST_CHECKPOINT
         if not last.exists():
             return
-        for path in (self._run / BEST_CHECKPOINT, last):  # damaged, the best one would end the run after all its work
-            content = read_checkpoint(path)
+        content, best = read_checkpoint(last), self._run / BEST_CHECKPOINT
+        # A damaged best one would end the run after all its work.
+        for path, parts in ((best, read_checkpoint(best)), (last, content)):
             with damage_told(path):
-                self._module.load_state_dict(content["state_dict"])
+                self._module.load_state_dict(parts["state_dict"])
         with damage_told(last):
             self._optimizer.load_state_dict(content["optimizer"])
             self._schedule.load_state_dict(content["schedule"])

@@ -352,10 +352,8 @@ def test_a_dataset_may_have_no_fake_to_train_on(tmp_path) -> None:
 def test_subjects_are_the_first_known_ones_or_else_videos(tmp_path) -> None:
     known = [{"subject_ids": ("toy-x", "toy-y")}, {"subject_ids": ("toy-x",)}, {"subject_ids": ("toy-y",)}, {}, {}]
     entries = [video(f"v{n}", 0) for n in range(5)]
-    samples = [make_sample(entry, 0) for entry in entries]
-    for sample, fields in zip(samples, known, strict=True):
-        for name, value in fields.items():
-            object.__setattr__(sample.record, name, value)
+    made = [make_sample(entry, 0) for entry in entries]
+    samples = [replace(s, record=replace(s.record, **fields)) for s, fields in zip(made, known, strict=True)]
     faces = FaceDataset(build(tmp_path, samples), "train", fields=("subject",))
     order = {row["video_id"]: int(faces[n]["subject"]) for n, row in enumerate(faces.samples.to_pylist())}
     assert order["v0"] == order["v1"]
@@ -368,7 +366,7 @@ def test_reals_that_cannot_be_blended_are_refused(tmp_path) -> None:
     check_reals(whole, "xray")
     with pytest.raises(DatasetError, match=r"reals are of one subject.*add others, or use sbi"):
         check_reals(whole.slice(0, 6), "xray")
-    object.__setattr__(samples[7].record, "landmarks", (0.0,) * 10)
+    samples[7] = replace(samples[7], record=replace(samples[7].record, landmarks=(0.0,) * 10))
     lacking = FaceDataset(build(tmp_path / "lacking", samples), "train").samples
     with pytest.raises(DatasetError, match=r"1 real crops have no landmarks, frame 10 of video b of toy first"):
         check_reals(lacking, "sbi")

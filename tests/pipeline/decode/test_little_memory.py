@@ -18,7 +18,7 @@ from tests.conftest import encode_video
 
 FRAMES = 12
 BLOCK = 1 << 16
-MORE_MIB = (1, 2, 3, 4, 5, 6, 8, 11, 16, 64)
+MORE_MIB = (1, 2, 3, 4, 5, 6, 8, 11, 16, 256)
 """Memory that is left for reading."""
 
 
