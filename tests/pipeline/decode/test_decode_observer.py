@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from facemill.pipeline.config.sections import DecodeSettings
-from facemill.pipeline.decode import DecodedFrame, SequenceReader, VideoReader, small_rgb, thumbnail_of
+from facemill.pipeline.decode import DecodedFrame, SequenceReader, SmallFrames, VideoReader, small_rgb, thumbnail_of
 
 PYRAMID = "bframes=3:b-adapt=0:b-pyramid=normal:keyint=20"
 
@@ -143,3 +143,17 @@ def test_a_thumbnail_is_cheap(media: Path) -> None:
         thumbnail_of(picture)
         lasted.append(time.perf_counter() - start)
     assert min(lasted) < 200e-6  # 50 microseconds where the machine is idle
+
+
+@pytest.mark.parametrize("side", [48, 1000])
+def test_small_frames_are_the_same_whether_kept_or_shrunk_at_once(media: Path, side: int) -> None:
+    small, shrunk = SmallFrames(side), {}
+
+    def observe(index: int, decoded: DecodedFrame) -> None:
+        small.add(index, decoded)
+        shrunk[index] = small_rgb(decoded, side)
+
+    list(VideoReader(media / "hostile/rot90_lp_d13.mp4").read([9], observer=observe, every=True))
+    assert list(small) == list(shrunk)
+    assert len(shrunk) > 9
+    assert all(np.array_equal(small[index], shrunk[index]) for index in shrunk)
