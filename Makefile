@@ -69,9 +69,10 @@ SEED ?= 0
 mutants: build/contexts
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation build/contexts --sample $(MUTANTS) --seed $(SEED)
 
-# The first of them, each with the files of tests that are written down for its module: recording contexts takes minutes.
+# The first of them, each with the files of tests that are written down for its module: recording contexts takes minutes. Of 30,
+# chance makes the share 11 % lower or higher.
 mutants-short: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation --sample 30 --seed $(SEED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation --sample 30 --least 0.79 --seed $(SEED)
 
 mutants-files: build/contexts
 	$(BIN)/python -m tests.mutation build/contexts --files

@@ -42,7 +42,6 @@ PRELOADED = (
     "cv2",
 )
 """What takes tests seconds to import; none of it is mutated."""
-LEAST_NOTICED = 0.9
 NOT_FOUND = 4
 """Exit code of pytest for tests that are not there, or whose file cannot be imported."""
 LEAST_LIMIT_S = 60
@@ -132,7 +131,7 @@ def _test(tree: Path, tests: list[str]) -> None:
 
 
 def main() -> None:
-    """Print the mutants that survive and the shares; exits with 1 if fewer than 90 % are noticed."""
+    """Print the mutants that survive and the shares; exits with 1 if too few are noticed."""
     options = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     options.add_argument(
         "contexts", type=Path, nargs="?", help="coverage's data, beside JUnit's report of the same run"
@@ -143,6 +142,7 @@ def main() -> None:
     options.add_argument("--sample", type=int, default=200)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--seconds", type=float, default=60, help="of tests for each mutant")
+    options.add_argument("--least", type=float, default=0.9, help="share that must be noticed")
     options.add_argument("--workers", type=int, default=os.cpu_count())
     given = options.parse_args()
     covering = given.contexts and TestsOfLines(given.contexts)
@@ -172,7 +172,7 @@ def main() -> None:
         print(f"{area}: {counts[area, True]} noticed, {counts[area, False]} survived")
     share = sum(counts[area, True] for area in AREAS) / counts.total()
     print(f"{share:.1%} of {counts.total()} noticed")
-    sys.exit(share < LEAST_NOTICED)
+    sys.exit(share < given.least)
 
 
 if __name__ == "__main__":

@@ -70,4 +70,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         'return F.interpolate(masks, (side, side), mode="bilinear", align_corners=False).clamp_(0, 1)',
         'return F.interpolate(masks, (side, side), mode="bilinear", ).clamp_(0, 1)',
     ): "the default",
+    (
+        "masks/face_difference.py",
+        "return np.asarray(cv2.resize(samples, self._size, interpolation=cv2.INTER_AREA)[self._free], np.uint8)",
+        "return np.asarray(cv2.resize(samples, self._size, interpolation=cv2.INTER_AREA)[self._free], None)",
+    ): "they are bytes already",
 }
