@@ -106,8 +106,8 @@ def open_video(
     with container:
         stream = _video_stream(path, container)
         if _area(stream) > MOST_PIXELS:  # the decoder would refuse them: PyAV 19 crashes on one that does not open
-            millions = _area(stream) // 1_000_000
-            raise VideoError(Reason.UNREADABLE, f"{path} has frames of {millions} million pixels: damaged or too large.")
+            size = f"{_area(stream) // 1_000_000} million pixels"
+            raise VideoError(Reason.UNREADABLE, f"{path} has frames of {size}: it is damaged or too large.")
         # Each thread holds one or two frames.
         stream.codec_context.thread_count = threads if _area(stream) <= LARGE_PIXELS else 1
         options = {"err_detect": "explode"} if strict or stream.codec_context.name in _EXPLODE else {}
