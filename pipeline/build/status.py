@@ -15,9 +15,8 @@ from facemill.manifests.printable import printable
 from facemill.manifests.remote import RemoteFolder
 from facemill.manifests.shards.dataset import DATASET_FILE, STATE_FOLDER, state_results
 from facemill.manifests.storage import parse_json, read_json
-from facemill.manifests.urls import is_url
 from facemill.pipeline.build.beats import FILE, read_beats
-from facemill.pipeline.build.output import BEAT, RUNS
+from facemill.pipeline.build.output import BEAT, RUNS, place_of
 from facemill.pipeline.build.run_folder import BEAT_FILE, HOLDER_FILE, LEASE_S, Holder, run_folder
 from facemill.pipeline.build.state import PLAN_FILE, state_folder
 
@@ -100,10 +99,11 @@ def read_status(out: str | Path) -> Status:
     Raises:
         DatasetError: there is none, or the server cannot be reached.
     """
-    if is_url(out):
-        with copies_folder() as copies:
-            return _read(_copied(RemoteFolder(str(out).rstrip("/")), copies), str(out))
-    return _read(Path(out), str(out))
+    place = place_of(out)
+    if isinstance(place, Path):
+        return _read(place, str(out))
+    with copies_folder() as copies:
+        return _read(_copied(place, copies), str(out))
 
 
 def _copied(place: RemoteFolder, folder: Path) -> Path:
