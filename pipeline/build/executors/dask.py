@@ -44,6 +44,8 @@ RETRIES = 2
 """Retries of a task that raises an exception other than a `FacemillError`."""
 CONNECT_TIMEOUT_S = 30
 
+PROFILING = "distributed.worker.profile.enabled"
+"""Dask looks at each worker's stack a hundred times a second, and keeps what it saw for an hour: memory that grows."""
 SETTINGS = {
     # A task is given up when its worker has died twice.
     "distributed.scheduler.allowed-failures": 1,
@@ -99,7 +101,7 @@ class DaskExecutor(Executor):
     def __enter__(self) -> Self:
         with ExitStack() as resources:
             # A scheduler of the user's may run in this process, as that of a SLURMCluster does.
-            resources.enter_context(dask.config.set(SETTINGS if self._scheduler is None else {}))
+            resources.enter_context(dask.config.set(self._settings()))
             resources.enter_context(environment_kept(dask.config.get("distributed.nanny.pre-spawn-environ")))
             resources.enter_context(quiet_event_loop())
             self._client = resources.enter_context(self._connect(resources))
@@ -208,6 +210,11 @@ class DaskExecutor(Executor):
                 self._look_at = time.monotonic() + LOOK_EVERY_S
             with suppress(Empty):
                 return events.get(timeout=max(0.0, self._look_at - time.monotonic()))
+
+    def _settings(self) -> dict[str, Any]:
+        if self._scheduler is not None:
+            return {}
+        return {**SETTINGS, PROFILING: self._report is not None}
 
     def _connect(self, resources: ExitStack) -> Any:
         if self._scheduler is None:

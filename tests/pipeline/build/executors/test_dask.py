@@ -119,6 +119,11 @@ def threads_of_worker(task: int, number: int, threads: int) -> str:
     return os.environ["MKL_NUM_THREADS"]
 
 
+def is_profiled(task: int, number: int, threads: int) -> bool:
+    time.sleep(1.5)  # what was seen is kept once a second
+    return bool(distributed.get_worker().profile_history)
+
+
 def test_every_task_ends_with_its_result(local: DaskExecutor) -> None:
     outcomes = list(local.run(double, range(20)))
     assert sorted((outcome.task, outcome.result) for outcome in outcomes) == [(n, 2 * n) for n in range(20)]
@@ -145,6 +150,14 @@ def test_nothing_is_told_to_whoever_asks_by_http(local: DaskExecutor) -> None:
         except (OSError, http.client.HTTPException):  # 404, or no HTTP
             continue
     assert not told
+
+
+def test_workers_keep_no_record_of_what_they_ran_when(local: DaskExecutor, tmp_path: Path) -> None:
+    """By default Dask keeps an hour of it; the page of --performance-report shows it."""
+    assert [outcome.result for outcome in local.run(is_profiled, [0])] == [False]
+    pytest.importorskip("bokeh")
+    with DaskExecutor(workers=1, performance_report=tmp_path / "page.html") as reporting:
+        assert [outcome.result for outcome in reporting.run(is_profiled, [0])] == [True]
 
 
 def test_workers_are_processes_that_share_the_machine(local: DaskExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
