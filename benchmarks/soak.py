@@ -71,7 +71,7 @@ def _sizes(build: psutil.Process, temporary: Path) -> dict[str, float]:
 def _row(name: str, samples: np.ndarray, target: str) -> Row:
     settled = samples[samples[:, 0] >= SETTLED * samples[-1, 0]][:-2]  # the last ones see workers end
     slope, base = np.polyfit(settled[:, 0], settled[:, 1], 1)
-    first, last = (slope * settled[at, 0] + base for at in (0, -1))
+    first, last = (float(slope * settled[at, 0] + base) for at in (0, -1))
     hours = f"{slope * 3600:+.1f} an hour"
     return Row(
         "soak",
