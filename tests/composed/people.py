@@ -4,7 +4,7 @@
 when they are asked for, so that a sparse sampling of a long scene costs little.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -65,7 +65,9 @@ def _cast(media: Path) -> tuple[Person, ...]:
     detector = create("mtcnn", device="cpu", max_side=640)
     people = []
     for name in CLIPS:
-        images = list(islice(_clip(media / name), 0, POSES * POSE_STEP, POSE_STEP))
+        with av.open(str(media / name)) as container:
+            frames = islice(container.decode(video=0), 0, POSES * POSE_STEP, POSE_STEP)
+            images = [frame.to_ndarray(format="rgb24") for frame in frames]
         found = detector.detect(images)
         poses = [_pose(image, faces[0]) for image, faces in zip(images, found, strict=True) if faces]
         people.append(Person(Path(name).stem, tuple(poses)))
@@ -74,12 +76,6 @@ def _cast(media: Path) -> tuple[Person, ...]:
         faces = sorted(detector.detect([image])[0], key=lambda face: float(face.bbox[0]))
         people += [Person(f"{Path(name).stem}:{i}", (_pose(image, face),)) for i, face in enumerate(faces)]
     return tuple(people)
-
-
-def _clip(path: Path) -> Iterator[np.ndarray]:
-    with av.open(str(path)) as container:
-        for frame in container.decode(container.streams.video[0]):
-            yield frame.to_ndarray(format="rgb24")
 
 
 def _pose(image: np.ndarray, face: Face) -> Pose:

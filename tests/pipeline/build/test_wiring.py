@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(600)
 FRAMES = 84
 """A picture on the wall is known as such after 75."""
 LONE = 24
-BASE = ("crop.size=96", "filter.min_face=20")
+BASE = ("crop.size=96", "filter.min_face=48")
 RETINAFACE = ("detect.detector=retinaface", "detect.variant=mobilenet0.25", "detect.weights={weights}")
 FIXED = ("mask.threshold=0.15",)
 
