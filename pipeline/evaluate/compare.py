@@ -110,7 +110,7 @@ def _difference(values: NDArray[np.float64]) -> dict[str, Any]:
     draws = draws[np.isfinite(draws)]
     least = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
     p = None if interval is None else min(1.0, 2 * (least + 1) / (len(draws) + 1))
-    return {"difference": float(values[0]), "interval": None if interval is None else [*interval], "p_bootstrap": p}
+    return {"difference": float(values[0]), "interval": interval, "p_bootstrap": p}
 
 
 def _common(scores: Sequence[pa.Table]) -> tuple[list[pa.Table], int]:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from facemill import ConfigError
-from facemill.pipeline.evaluate.weighted import METRICS, RATES, Judged
+from facemill.pipeline.evaluate.weighted import METRICS, ONCE, RATES, Judged
 
 __all__ = [
     "AGGREGATE",
@@ -109,9 +109,7 @@ def compute_metrics(
     reals = len(truth) - fakes
     found = dict.fromkeys(METRICS, np.array([np.nan]))
     if len(values) and np.isfinite(values).all():
-        ranking = values if logits is None else logits
-        judged = Judged(values, truth, ranking, np.zeros(len(values), int), 1, threshold=threshold)
-        found = judged.measure(np.ones((1, 1), np.int64))
+        found = Judged(values, truth, values if logits is None else logits, threshold=threshold).measure(ONCE)
     return Metrics(reals, fakes, **{name: measurable(name, float(value[0]), reals) for name, value in found.items()})
 
 
@@ -126,8 +124,7 @@ def roc_curve(ranking: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
     Needs both classes.
     """
     values = np.asarray(ranking, np.float64)
-    judged = Judged(values, labels, values, np.zeros(len(values), int), 1)
-    (false,), (true,) = judged.curve(np.ones((1, 1), np.int64))
+    (false,), (true,) = Judged(values, labels, values).curve(ONCE)
     return false / false[-1], true / true[-1]
 
 

@@ -3,7 +3,7 @@
 As LAV-DF (Cai et al., CVIU 2023) and AV-Deepfake1M (Cai et al., ACM MM 2024) report temporal forgery localisation.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,17 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from rich.text import Text
 from scipy.special import expit
 
-from facemill.manifests.printable import printable
 from facemill.manifests.schemas import VIDEOS, conform
 from facemill.manifests.shards.dataset import VIDEOS_FILE, read_dataset
 from facemill.pipeline.data.split import damage_told
-from facemill.pipeline.evaluate.intervals import combine, weights_of
+from facemill.pipeline.evaluate.intervals import summarise, weights_of
 from facemill.pipeline.evaluate.scores import NO_CORRUPTION, name_groups
+from facemill.pipeline.evaluate.terminal import add_bounds, name_cell, number_cells, number_table
 from facemill.pipeline.evaluate.weighted import CELLS
 
 __all__ = ["SEGMENT_METRICS", "judge_segments", "measure_segments", "propose", "segments_table"]
@@ -228,12 +226,7 @@ def _judge(videos: Sequence[_Video]) -> dict[str, Any]:
         measure_segments([video.proposals[seed] for video in videos], periods, groups, weights_of(len(names)))
         for seed in range(len(videos[0].proposals))
     ]
-    intervals, spread = {}, {}
-    for name in SEGMENT_METRICS:
-        mean, spread[name], interval = combine(np.array([one[name] for one in seeds]))
-        found[name] = mean if np.isfinite(mean) else None
-        intervals[name] = None if interval is None else [*interval]
-    return {**found, "intervals": intervals, **({"spread": spread} if len(seeds) > 1 else {})}
+    return {**found, **summarise(seeds)}
 
 
 def _list_videos(folder: Path, split: str) -> pa.Table:
@@ -265,17 +258,9 @@ def _frame_scores(scores: pa.Table, crops: pa.Table) -> dict[tuple[str, str, str
 
 def segments_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Table of the rows of `judge_segments`, with intervals."""
-    table = Table("segments", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for head in ("periods", *(name.replace("_", "@").upper() for name in _SHOWN)):
-        table.add_column(head, justify="right")
+    table = number_table("segments", ("periods", *(name.replace("_", "@").upper() for name in _SHOWN)))
     for row in rows:
-        name = Text(printable(f"{row['dataset']} {row['quality']}"))
-        table.add_row(name, str(row["periods"]), *_cells(row[name] for name in _SHOWN))
-        for place, bound in enumerate(("low", "high")):
-            bounds = ((row["intervals"][name] or [None, None])[place] for name in _SHOWN)
-            table.add_row(Text(f"  95 % {bound}", style="dim"), "", *_cells(bounds))
+        named = name_cell(f"{row['dataset']} {row['quality']}")
+        table.add_row(named, str(row["periods"]), *number_cells(row[name] for name in _SHOWN))
+        add_bounds(table, [row["intervals"][name] for name in _SHOWN], 1)
     return table
-
-
-def _cells(values: Iterable[float | None]) -> Iterator[str]:
-    return ("-" if value is None else f"{value:.3f}" for value in values)

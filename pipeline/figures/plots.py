@@ -17,7 +17,7 @@ from facemill.manifests.printable import printable
 from facemill.manifests.storage import write_atomically
 from facemill.pipeline.evaluate.metrics import AGGREGATE, compute_metrics, roc_curve, score_videos, split_methods
 from facemill.pipeline.evaluate.scores import NO_CORRUPTION
-from facemill.pipeline.evaluate.weighted import ECE_BINS, ece_bins
+from facemill.pipeline.evaluate.weighted import reliability
 
 __all__ = ["draw_plots", "draw_reliability", "draw_roc", "draw_scores", "timeline_png"]
 
@@ -94,13 +94,10 @@ def draw_reliability(rows: pa.Table, path: Path, *, title: str) -> None:
 
     def draw(axes: Axes) -> None:
         scores, labels = rows["score"].to_numpy(), rows["label"].to_numpy()
-        place = ece_bins(scores)
-        counts = np.bincount(place, minlength=ECE_BINS)
-        used = counts > 0
-        mean, share = (np.bincount(place, values, ECE_BINS)[used] / counts[used] for values in (scores, labels))
+        mean, share, counts = reliability(scores, labels)
         axes.plot([0, 1], [0, 1], color="0.75", linewidth=1, linestyle="--", zorder=0)
         axes.plot(mean, share, color=_FAKE, marker="o", linewidth=1.3)
-        for x, y, count in zip(mean, share, counts[used], strict=True):
+        for x, y, count in zip(mean, share, counts, strict=True):
             axes.annotate(str(count), (x, y), (0, 6), textcoords="offset points", fontsize=7, ha="center")
         ece = compute_metrics(scores, labels).ece
         shown = "" if ece is None else f", calibration error {ece:.3f}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from facemill.manifests.printable import printable
 from facemill.pipeline.evaluate.intervals import CONFIDENCE, weights_of
 from facemill.pipeline.evaluate.metrics import compute_metrics
-from facemill.pipeline.evaluate.weighted import ECE_BINS, Judged, ece_bins
+from facemill.pipeline.evaluate.weighted import Judged, group_names, reliability
 from facemill.pipeline.report.judged import Judged as Entry
 
 __all__ = ["figures_of"]
@@ -82,10 +82,8 @@ def _both(rows: pa.Table) -> bool:
 
 def _roc(rows: pa.Table) -> tuple[Floats, Floats, Floats]:
     """True positive rates at `_GRID`, and their bounds."""
-    names, places = np.unique(rows["group"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
-    scores, labels, logits = (rows[name].to_numpy() for name in ("score", "label", "logit"))
-    judged = Judged(scores, labels, logits, places, len(names))
-    weights = weights_of(len(names))
+    names = group_names(rows)
+    judged, weights = Judged.of(rows, names), weights_of(len(names))
     rates = [_at_grid(*judged.curve(weights[[row]])) for row in (0, *range(-_DRAWS, 0))]
     drawn = [one for one in rates[1:] if one is not None]
     assert rates[0] is not None
@@ -104,13 +102,10 @@ def _at_grid(false: NDArray[np.int64], true: NDArray[np.int64]) -> Floats | None
 
 def _reliability(number: int, one: Entry) -> Figure:
     scores, labels = one.frames["score"].to_numpy(), one.frames["label"].to_numpy()
-    place = ece_bins(scores)
-    counts = np.bincount(place, minlength=ECE_BINS)
-    used = counts > 0
-    mean, share = (np.bincount(place, values, ECE_BINS)[used] / counts[used] for values in (scores, labels))
+    mean, share, counts = reliability(scores, labels)
     ece = compute_metrics(scores, labels).ece
     name = one.name if ece is None else f"{one.name} (calibration error {ece:.3f})"
-    return {**_trace(number, name, mean, share), "text": [f"{count} crops" for count in counts[used].tolist()]}
+    return {**_trace(number, name, mean, share), "text": [f"{count} crops" for count in counts.tolist()]}
 
 
 def _trace(
