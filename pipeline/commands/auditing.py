@@ -1,6 +1,7 @@
 """The command that audits datasets."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,10 +36,11 @@ def audit(
     (a finding if the 95 % interval of its AUC lies above 0.6); empty masks; reals that equal fakes; missing classes.
     """
     from facemill.pipeline.audit.audit import audit as run
-    from facemill.pipeline.audit.page import is_page, write_page
+    from facemill.pipeline.audit.page import GENERATOR, write_page
+    from facemill.pipeline.figures.page import is_page
 
     if out is not None:
-        free_file(out, overwrite=overwrite, is_own=is_page)
+        free_file(out, overwrite=overwrite, is_own=partial(is_page, generator=GENERATOR))
     with progress("looking at crops", "crops", quiet=quiet) as advance:
         found = run(data, frames=frames, on_crops=advance)
     if out is not None:

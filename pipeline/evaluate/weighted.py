@@ -83,8 +83,8 @@ class Judged:
     def of(cls, rows: pa.Table, names: Any, *, threshold: float | None = None) -> "Judged":
         """The rows of a scores table, whose groups are numbered by `names`: those of `group_names` or more."""
         groups: Any = pc.index_in(rows["group"], value_set=names)
-        columns = (rows[name].to_numpy() for name in ("score", "label", "logit"))
-        return cls(*columns, groups.to_numpy(), len(names), threshold=threshold)
+        scores, labels, logits = (rows[name].to_numpy() for name in ("score", "label", "logit"))
+        return cls(scores, labels, logits, groups.to_numpy(), len(names), threshold=threshold)
 
     def measure(self, weights: Integers, metrics: Iterable[str] = METRICS) -> dict[str, Floats]:
         """Compute metrics with each sample counted as often as its group.

@@ -173,7 +173,8 @@ def _html(tables: list[Table]) -> bytes:
         (PageTable(f"{table.name}: {table.caption}", forms, [line.cells() for line in table.lines]), table.notes)
         for table in tables
     ]
-    return render_page(tables[0].paper, _HTML, {"tables": shown}, generator="facemill reproduce")
+    package, values = "facemill.pipeline.experiments", {"tables": shown}
+    return render_page(tables[0].paper, "tables.html", values, package=package, generator="facemill reproduce")
 
 
 def _in_markdown(value: Any) -> str:
@@ -221,18 +222,6 @@ _LATEX = r"""% {{ tables[0].paper }}
 {% endfor %}
 """
 
-_HTML = """\
-{% from "parts.html" import table %}
-{% for one, notes in tables %}
-<h2>{{ one.title }}</h2>
-{{ table(one) }}
-<ul>
-{% for note in notes %}
-<li>{{ note }}</li>
-{% endfor %}
-</ul>
-{% endfor %}
-"""
 _NUMBERS = {"paper", "ours", "spread", "difference"}
 
 _TEMPLATES: dict[str, tuple[str, Callable[[Any], str]]] = {

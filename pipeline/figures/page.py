@@ -3,8 +3,9 @@
 import hashlib
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
@@ -12,31 +13,30 @@ from markupsafe import Markup
 
 from facemill.manifests.printable import printable
 
-__all__ = ["file_url", "page_part", "png_url", "render_page"]
+__all__ = ["file_url", "is_page", "page_part", "render_page"]
 
 _PARTS = ("page.html", "parts.html")
 
 
 def render_page(
     title: str,
-    body: str,
+    template: str,
     values: Mapping[str, Any],
     *,
+    package: str,
     generator: str,
     filters: Mapping[str, Callable[..., Any]] | None = None,
     scripts: Sequence[str] = (),
-    policy: Mapping[str, str] | None = None,
 ) -> bytes:
     """Render a page. Its policy admits nothing but itself: no network, and no scripts but those given, by their hashes.
 
     Args:
         title: text; also the first heading.
-        body: a Jinja template of what follows it. Its values are escaped, and shown as `printable` shows them;
-            `{% from "parts.html" import table %}` gives it the parts of pages.
+        template: name of a Jinja template of what follows it, among the files of `package`. Its values are escaped, and
+            shown as `printable` shows them; `{% from "parts.html" import table %}` gives it the parts of pages.
         generator: what the page is written by, in its head.
         filters: more filters of the template.
         scripts: JavaScript, run in this order at the end of the page.
-        policy: directives of its content security policy in place of the usual ones, by name: of a page that is served.
     """
     pages = Environment(
         autoescape=True,
@@ -46,7 +46,7 @@ def render_page(
         finalize=lambda value: value if isinstance(value, Markup) else printable(value),
         loader=DictLoader({name: page_part(name) for name in _PARTS}),
     )
-    pages.filters |= filters or {}
+    pages.filters |= {"png_url": partial(file_url, kind="image/png"), **(filters or {})}
     style = page_part("page.css")
     allowed = {
         "default-src": "'none'",
@@ -56,7 +56,6 @@ def render_page(
         # Plotly sets styles of single elements, which no hash can allow.
         "style-src": "'unsafe-inline'" if scripts else _hash_source(style),
         **({"script-src": " ".join(map(_hash_source, scripts))} if scripts else {}),
-        **(policy or {}),
     }
     head = {
         "title": title,
@@ -65,7 +64,7 @@ def render_page(
         "style": Markup(style),
         "scripts": [Markup(script) for script in scripts],
     }
-    text = '{% extends "page.html" %}{% block body %}' + body + "{% endblock %}"
+    text = '{% extends "page.html" %}{% block body %}' + page_part(template, package) + "{% endblock %}"
     return pages.from_string(text).render({**values, **head}).encode()
 
 
@@ -75,9 +74,10 @@ def page_part(name: str, package: str = "facemill.pipeline.figures") -> str:
     return resources.files(package).joinpath(name).read_text("utf-8")
 
 
-def png_url(png: bytes) -> str:
-    """A PNG as the source of an image of a page."""
-    return file_url(png, "image/png")
+def is_page(path: Path, generator: str) -> bool:
+    """Whether a file is a page that `generator` wrote, so that a later run may replace it."""
+    with path.open("rb") as file:
+        return f'content="{generator}"'.encode() in file.read(1000)
 
 
 def file_url(content: bytes, kind: str) -> str:

@@ -20,7 +20,6 @@ from facemill.manifests.storage import sha256_of, write_atomically
 from facemill.pipeline.audit.audit import FRAMES, audit_opened
 from facemill.pipeline.audit.opened import Opened, open_dataset
 from facemill.pipeline.data.split import damage_told
-from facemill.pipeline.figures.page import page_part
 from facemill.pipeline.figures.page_table import PageTable
 from facemill.pipeline.report.page import render_report
 from facemill.pipeline.report.pictures import Crops, sample_of, worst_crops
@@ -85,8 +84,7 @@ def _page(folder: Path, on_crops: Callable[[int], None] | None) -> bytes:
         },
     }
     names = ", ".join(pc.unique(one.rows["dataset"]).to_pylist())
-    body = page_part("dataset.html", "facemill.pipeline.report")
-    return render_report(f"Dataset {names}", body, values)
+    return render_report(f"Dataset {names}", "dataset.html", values)
 
 
 def _counts(one: Opened, summary: Summary) -> PageTable:
