@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from facemill.manifests.checks.sample_rows import Rows, recipe_facts
 from facemill.manifests.checks.seen import SEEN, Seen
-from facemill.manifests.schemas import FACTS, SAMPLES, VIDEOS, conform
+from facemill.manifests.schemas import FACTS, SAMPLES, VIDEOS
 from facemill.manifests.shards.dataset import FACTS_FILE, SAMPLES_FILE, VIDEOS_FILE, read_dataset
 from facemill.pipeline.audit.looks import Looks, look_at_split
-from facemill.pipeline.data.split import damage_told
+from facemill.pipeline.data.split import read_listed
 
 __all__ = ["Opened", "open_dataset"]
 
@@ -51,12 +50,8 @@ def open_dataset(folder: Path, name: str, frames: int, on_crops: Callable[[int],
     """
     info = read_dataset(folder)
     recipe = recipe_facts(info.recipe)
-    tables = []
-    for file, schema in ((SAMPLES_FILE, SAMPLES), (VIDEOS_FILE, VIDEOS), (FACTS_FILE, FACTS)):
-        with damage_told(folder / file):
-            there = schema is SAMPLES or (folder / file).is_file()
-            tables.append(conform(pq.read_table(folder / file), schema) if there else schema.empty_table())
-    samples, videos, facts = tables
+    tables = ((SAMPLES_FILE, SAMPLES), (VIDEOS_FILE, VIDEOS), (FACTS_FILE, FACTS))
+    samples, videos, facts = (read_listed(folder, file, schema) for file, schema in tables)
     looks = {split: look_at_split(folder, split, frames, on_crops) for split in info.counts}
     chosen = pa.concat_tables([one.samples.select(SAMPLES.names) for one in looks.values()])
     at: Any = pc.index_in(chosen["sample_id"], value_set=samples["sample_id"].combine_chunks())

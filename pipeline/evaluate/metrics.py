@@ -19,8 +19,7 @@ from facemill.pipeline.evaluate.weighted import METRICS, ONCE, RATES, Judged
 
 __all__ = [
     "AGGREGATE",
-    "DatasetGroup",
-    "MethodGroup",
+    "Group",
     "Metrics",
     "check_aggregate",
     "compute_metrics",
@@ -77,22 +76,13 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetGroup:
-    """Rows of a scores table for one dataset in one quality."""
+class Group:
+    """Rows of a scores table for one dataset in one quality; with `method`, its fakes and all reals of these."""
 
     dataset: str
     quality: str
     rows: pa.Table
-
-
-@dataclass(frozen=True, slots=True)
-class MethodGroup:
-    """Rows of a scores table: a method's fakes with all reals of the same dataset and quality."""
-
-    dataset: str
-    quality: str
-    method: str
-    rows: pa.Table
+    method: str = ""
 
 
 def compute_metrics(
@@ -179,18 +169,18 @@ def score_videos(frames: pa.Table, aggregate: str = AGGREGATE) -> pa.Table:
     return pa.table(columns)
 
 
-def split_datasets(rows: pa.Table) -> Iterator[DatasetGroup]:
+def split_datasets(rows: pa.Table) -> Iterator[Group]:
     """Yield each dataset in each of its qualities, sorted by dataset and quality."""
     keys = rows.group_by(["dataset", "quality"]).aggregate([])
     for key in sorted(keys.to_pylist(), key=lambda key: tuple(key.values())):
         same = (pc.field("dataset") == key["dataset"]) & (pc.field("quality") == key["quality"])
-        yield DatasetGroup(**key, rows=rows.filter(same))
+        yield Group(**key, rows=rows.filter(same))
 
 
-def split_methods(rows: pa.Table) -> Iterator[MethodGroup]:
+def split_methods(rows: pa.Table) -> Iterator[Group]:
     """Yield each method's fakes with the reals of their dataset and quality, sorted by dataset, quality and method."""
     for group in split_datasets(rows):
         fakes = group.rows.filter(pc.field("label") == 1)
         for method in sorted(map(str, fakes["method"].unique().to_pylist())):
-            rows_of_method = group.rows.filter((pc.field("label") == 0) | (pc.field("method") == method))
-            yield MethodGroup(group.dataset, group.quality, method, rows_of_method)
+            chosen = (pc.field("label") == 0) | (pc.field("method") == method)
+            yield Group(group.dataset, group.quality, group.rows.filter(chosen), method)

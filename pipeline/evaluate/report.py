@@ -61,7 +61,6 @@ def build_report(
 
 
 def write_report(report: Report, path: Path) -> None:
-    """Write metrics.json."""
     text = json.dumps(report, indent=2, allow_nan=False)
     write_atomically(path, f"{text}\n".encode())
 
@@ -75,7 +74,7 @@ def metrics_table(report: Mapping[str, Any], title: str | None = None) -> Table:
     """
     heads = [head for unit in ("frames", "videos") for head in (unit, *map(str.upper, _SHOWN))]
     table = number_table("fakes of", heads, title)
-    for name, *units in zip(_line_names(report), _lines(report["frame"]), _lines(report["video"]), strict=True):
+    for name, units in _lines(report):
         table.add_row(name_cell(name), *(cell for unit in units for cell in _cells(unit)))
         for more, cells in _details(units):
             if name == "all" or any(cell != "-" for cell in cells if cell):
@@ -96,12 +95,9 @@ def robustness_table(report: Mapping[str, Any]) -> Table:
     severities = sorted({row["severity"] for row in robustness["overall"]})
     table = number_table("frame AUC by severity", map(str, (0, *severities)))
     lines = {"": (clean["overall"]["auc"], robustness["overall"])}
-    if len(clean["datasets"]) > 1:
-        for row in clean["datasets"]:
-            lines[f"{_dataset(row)} "] = (
-                row["auc"],
-                [r for r in robustness["datasets"] if _dataset(r) == _dataset(row)],
-            )
+    for row in clean["datasets"] if len(clean["datasets"]) > 1 else ():
+        own = [one for one in robustness["datasets"] if _dataset(one) == _dataset(row)]
+        lines[f"{_dataset(row)} "] = row["auc"], own
     for prefix, (auc, rows) in lines.items():
         found = {(row["corruption"], row["severity"]): row["frame_auc"] for row in rows}
         for name in dict.fromkeys(name for name, _ in found):
@@ -147,17 +143,16 @@ def _corruption_rows(tables: Sequence[pa.Table], aggregate: str) -> Iterator[Rep
         yield row
 
 
-def _line_names(report: Mapping[str, Any]) -> list[str]:
-    summary = report["frame"]
-    datasets, methods = summary["datasets"], summary["methods"]
-    if len(datasets) > 1:
-        return ["all", *map(_dataset, datasets), *(f"{_dataset(row)} {row['method']}" for row in methods)]
-    return ["all", *(row["method"] for row in methods)]
-
-
-def _lines(summary: Report) -> list[Mapping[str, Any]]:
-    datasets = summary["datasets"]
-    return [summary["overall"], *(datasets if len(datasets) > 1 else ()), *summary["methods"]]
+def _lines(report: Mapping[str, Any]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+    """Yield the name of each line of the table, and its metrics of frames and of videos."""
+    units = report["frame"], report["video"]
+    several = len(units[0]["datasets"]) > 1
+    yield "all", [unit["overall"] for unit in units]
+    if several:
+        for rows in zip(*(unit["datasets"] for unit in units), strict=True):
+            yield _dataset(rows[0]), [*rows]
+    for rows in zip(*(unit["methods"] for unit in units), strict=True):
+        yield f"{_dataset(rows[0])} {rows[0]['method']}" if several else rows[0]["method"], [*rows]
 
 
 def _dataset(row: Mapping[str, Any]) -> str:

@@ -3,22 +3,21 @@
 As LAV-DF (Cai et al., CVIU 2023) and AV-Deepfake1M (Cai et al., ACM MM 2024) report temporal forgery localisation.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.table import Table
 from scipy.special import expit
 
-from facemill.manifests.schemas import VIDEOS, conform
+from facemill.manifests.schemas import VIDEOS
 from facemill.manifests.shards.dataset import VIDEOS_FILE, read_dataset
-from facemill.pipeline.data.split import damage_told
+from facemill.pipeline.data.split import read_listed
 from facemill.pipeline.evaluate.intervals import summarise, weights_of
 from facemill.pipeline.evaluate.scores import NO_CORRUPTION, name_groups
 from facemill.pipeline.evaluate.terminal import add_bounds, name_cell, number_cells, number_table
@@ -192,9 +191,10 @@ def judge_segments(
         built dataset whose frames outside the periods are missing, which has no row: they would tell the periods.
     """
     scored = [_frame_scores(table.filter(pc.field("corruption") == NO_CORRUPTION), crops) for table in tables]
-    videos, missing = [], []
+    videos: dict[tuple[str, str], list[_Video]] = defaultdict(list)
+    missing = []
     for folder in data:
-        listed = _list_videos(folder, split)
+        listed = read_listed(folder, VIDEOS_FILE, VIDEOS).filter(pc.field("split") == split)
         if not pc.any(pc.is_valid(listed["fake_periods"])).as_py():
             continue
         if read_dataset(folder).recipe.get("label", {}).get("unforged", "drop") == "drop":
@@ -203,18 +203,14 @@ def judge_segments(
                 "build it with label.unforged=keep_as_real."
             )
             continue
-        names = map(str, name_groups(listed).to_pylist())
-        for row, group in zip(listed.select(["dataset", "quality", "video_id", "label", "fake_periods"]).to_pylist(),
-                              names, strict=True):  # fmt: skip
+        columns = listed.select(["dataset", "quality", "video_id", "label", "fake_periods"]).to_pylist()
+        for row, group in zip(columns, map(str, name_groups(listed).to_pylist()), strict=True):
             if row["label"] == 0 or row["fake_periods"]:
                 key = row["dataset"], row["quality"], row["video_id"]
                 periods = np.array(row["fake_periods"] or [], np.float64).reshape(-1, 2)
                 ours = [propose(*one[key]) if key in one else np.zeros((0, 3)) for one in scored]
-                videos.append((key[:2], _Video(periods, group, ours)))
-    videos.sort(key=lambda pair: pair[0])
-    rows = []
-    for (dataset, quality), pairs in groupby(videos, lambda pair: pair[0]):
-        rows.append({"dataset": dataset, "quality": quality, **_judge([video for _, video in pairs])})
+                videos[key[:2]].append(_Video(periods, group, ours))
+    rows = ({"dataset": key[0], "quality": key[1], **_judge(videos[key])} for key in sorted(videos))
     return [row for row in rows if row["periods"]], missing
 
 
@@ -229,13 +225,6 @@ def _judge(videos: Sequence[_Video]) -> dict[str, Any]:
     return {**found, **summarise(seeds)}
 
 
-def _list_videos(folder: Path, split: str) -> pa.Table:
-    if not (folder / VIDEOS_FILE).is_file():
-        return VIDEOS.empty_table()
-    with damage_told(folder / VIDEOS_FILE):
-        return conform(pq.read_table(folder / VIDEOS_FILE), VIDEOS).filter(pc.field("split") == split)
-
-
 def _frame_scores(scores: pa.Table, crops: pa.Table) -> dict[tuple[str, str, str], tuple[Floats, Integers, Floats]]:
     """Times, indices and log-odds of each video's frames, by dataset, quality and video."""
     places: Any = pc.index_in(scores["sample_id"], value_set=crops["sample_id"].combine_chunks())
@@ -247,12 +236,8 @@ def _frame_scores(scores: pa.Table, crops: pa.Table) -> dict[tuple[str, str, str
         [(name, "list") for name in ("pts_s_min", "frame_index", "logit_max")]
     )
     return {
-        (row["dataset"], row["quality"], row["video_id"]): (
-            np.array(row["pts_s_min_list"]),
-            np.array(row["frame_index_list"]),
-            np.array(row["logit_max_list"]),
-        )
-        for row in lists.to_pylist()
+        (dataset, quality, video): (np.array(times), np.array(indices), np.array(logits))
+        for dataset, quality, video, times, indices, logits in (row.values() for row in lists.to_pylist())
     }
 
 

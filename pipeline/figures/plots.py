@@ -1,4 +1,7 @@
-"""Plots of scores: ROC curves, histograms of each class's scores, and timelines."""
+"""Plots of scores: ROC curves, histograms of each class's scores, and timelines.
+
+Rows are those of a scores table, of frames or of videos, without corruptions.
+"""
 
 import warnings
 from collections.abc import Mapping
@@ -43,11 +46,7 @@ def draw_plots(scores: pa.Table, folder: Path, *, title: str, aggregate: str = A
 
 
 def draw_roc(rows: pa.Table, path: Path, *, title: str) -> None:
-    """Draw ROC curves as a PNG: overall, and each method's fakes against the reals of their dataset and quality.
-
-    Args:
-        rows: a scores table, of frames or of videos, without corruptions.
-    """
+    """Draw ROC curves as a PNG: overall, and each method's fakes against the reals of their dataset and quality."""
     axes = _axes(6.4, 6.4)
     groups = list(split_methods(rows))
     several = len({(group.dataset, group.quality) for group in groups}) > 1
@@ -65,11 +64,7 @@ def draw_roc(rows: pa.Table, path: Path, *, title: str) -> None:
 
 
 def draw_scores(rows: pa.Table, path: Path, *, title: str) -> None:
-    """Draw a histogram of each class's scores as a PNG; each class's bars sum to 1.
-
-    Args:
-        rows: a scores table, of frames or of videos, without corruptions.
-    """
+    """Draw a histogram of each class's scores as a PNG; each class's bars sum to 1."""
     axes = _axes(7.2, 4.2)
     for label, name, colour in ((0, "real", _REAL), (1, "fake", _FAKE)):
         scores = rows.filter(pc.field("label") == label)["score"].to_numpy()
@@ -82,11 +77,7 @@ def draw_scores(rows: pa.Table, path: Path, *, title: str) -> None:
 
 
 def draw_reliability(rows: pa.Table, path: Path, *, title: str) -> None:
-    """Draw the share of fakes over the mean score as a PNG, in each of the bins of the calibration error.
-
-    Args:
-        rows: a scores table, of frames or of videos, without corruptions.
-    """
+    """Draw the share of fakes over the mean score as a PNG, in each of the bins of the calibration error."""
     axes = _axes(5.6, 5.2)
     scores, labels = rows["score"].to_numpy(), rows["label"].to_numpy()
     mean, share, counts = reliability(scores, labels)
@@ -109,7 +100,7 @@ def _draw_curve(axes: Axes, rows: pa.Table, name: str, **style: Any) -> None:
         axes.plot(*roc_curve(logits, labels), label=f"{hidden}{printable(name)}  AUC {auc:.3f}", **style)
 
 
-def timeline_png(persons: Mapping[str, tuple[Floats, Floats]], *, threshold: float | None, title: str) -> bytes:
+def timeline_png(persons: Mapping[str, tuple[Floats, Floats]], threshold: float | None) -> bytes:
     """Draw scores over time, a line per person, as a PNG.
 
     Args:
@@ -126,12 +117,12 @@ def timeline_png(persons: Mapping[str, tuple[Floats, Floats]], *, threshold: flo
         axes.axhline(threshold, color="0.4", linewidth=1, linestyle="--", label="threshold of frames")
     axes.set(ylim=(-0.02, 1.02), xlabel="seconds", ylabel="score (probability of fake)")
     axes.figure.legend(loc="outside right upper", fontsize=9, frameon=False)
-    return _png(axes, title)
+    return _png(axes, "")
 
 
-def _axes(*inches: float) -> Axes:
-    """The axes of a new figure of some width and height."""
-    return Figure(figsize=inches, dpi=130, layout="constrained").add_subplot()
+def _axes(width: float, height: float) -> Axes:
+    """The axes of a new figure of some inches."""
+    return Figure(figsize=(width, height), dpi=130, layout="constrained").add_subplot()
 
 
 def _png(axes: Axes, title: str) -> bytes:

@@ -76,7 +76,7 @@ def _timeline(result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], thre
         name, (times, scores) = f"person {person['track_id']}", np.array(own).T
         lines[name] = times, scores
         words.append(f"{name} from {scores.min():.2f} to {scores.max():.2f} in {len(own)} frames")
-    png = timeline_png(lines, threshold=None if threshold is None else float(expit(threshold)), title="")
+    png = timeline_png(lines, None if threshold is None else float(expit(threshold)))
     return Figure(png, f"Scores over time: {'; '.join(words[:_LISTED])}.")
 
 

@@ -80,9 +80,7 @@ def score_persons(scores: pa.Table, aggregate: str) -> dict[str, list[dict[str, 
     return persons
 
 
-def unscored(
-    folder: Path, samples: pa.Table, recipe: Recipe, unclipped: pa.Table | None = None
-) -> dict[str, dict[str, Any]]:
+def unscored(folder: Path, samples: pa.Table, recipe: Recipe, unclipped: pa.Table) -> dict[str, dict[str, Any]]:
     """What could not be scored of a built dataset's videos, by video id: failures, frames without a score, and faces.
 
     Args:
@@ -99,19 +97,18 @@ def unscored(
     detected: dict[str, list[FrameFaces]] = defaultdict(list)
     for frame in from_table(pq.read_table(folder / FACES_FILE), FrameFaces):
         detected[frame.video_id].append(frame)
-    scored, in_no_clip = _places(samples), _places(samples.slice(0, 0) if unclipped is None else unclipped)
+    scored, in_no_clip = _places(samples), _places(unclipped)
     frames = {(video_id, frame) for video_id, frame, _ in scored}
     found: dict[str, dict[str, Any]] = {}
     for video_id in {*failures, *detected}:
         told, seen = failures[video_id], sorted(detected[video_id], key=lambda frame: frame.frame_index)
-        left = [
-            {"frame_index": frame.frame_index, "bbox": box, "detection_score": face.score, "reason": reason}
-            for frame in seen
-            for box, face in zip(frame.boxes, faces_of(frame), strict=True)
-            if (video_id, frame.frame_index, box) not in scored
-            for short in [(video_id, frame.frame_index, box) in in_no_clip]
-            for reason in [IN_NO_CLIP if short else _reason(face, told, recipe.filter)]
-        ]
+        left = []
+        for frame in seen:
+            for box, face in zip(frame.boxes, faces_of(frame), strict=True):
+                place = video_id, frame.frame_index, box
+                if place not in scored:
+                    reason = IN_NO_CLIP if place in in_no_clip else _reason(face, told, recipe.filter)
+                    left.append({"frame_index": place[1], "bbox": box, "detection_score": face.score, "reason": reason})
         found[video_id] = {
             "failures": [
                 {name: getattr(failure, name) for name in ("stage", "reason", "message", "frames")} for failure in told

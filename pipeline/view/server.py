@@ -57,12 +57,6 @@ class Viewed:
         self.catalogue, self.sources = catalogue, sources
         self.images = ShardImages(catalogue.root, catalogue.info)
 
-    def about(self) -> dict[str, Any]:
-        """The name of the dataset, its number of samples, and what they are filtered and sorted by."""
-        name = self.catalogue.root.resolve().name
-        columns = list(self.catalogue.columns)
-        return {"name": name, "rows": len(self.catalogue), "columns": columns, "scored": DETECTOR_SCORE in columns}
-
 
 def make_app(viewed: Viewed, token: str) -> Application:
     """The application; all its addresses begin with the token."""
@@ -199,7 +193,9 @@ class _Api(_Handler):
             self.send_json(found)
 
     def _about(self) -> dict[str, Any]:
-        return self.viewed.about()
+        catalogue = self.viewed.catalogue
+        name, columns = catalogue.root.resolve().name, list(catalogue.columns)
+        return {"name": name, "rows": len(catalogue), "columns": columns, "scored": DETECTOR_SCORE in columns}
 
     def _fewest(self) -> dict[str, Any]:
         return {"videos": self.viewed.catalogue.fewest(self.viewed.sources.sampled(), FEWEST_VIDEOS)}
