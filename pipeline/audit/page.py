@@ -42,10 +42,8 @@ def write_page(audit: Audit, path: Path) -> None:
 
 
 def interval(one: Shortcut) -> str:
-    """The interval of a shortcut, for people."""
     return "not known" if one.interval is None else f"{one.interval[0]:.2f} to {one.interval[1]:.2f}"
 
 
 def verdict(one: Shortcut) -> str:
-    """What a shortcut's figures mean."""
     return "predicts fakes" if one.found else "not certain" if one.auc > LIMIT else ""

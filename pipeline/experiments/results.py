@@ -224,8 +224,5 @@ _LATEX = r"""% {{ tables[0].paper }}
 
 _NUMBERS = {"paper", "ours", "spread", "difference"}
 
-_TEMPLATES: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "md": (_MARKDOWN, _in_markdown),
-    "tex": (_LATEX, in_latex),
-}
+_TEMPLATES: dict[str, tuple[str, Callable[[Any], str]]] = {"md": (_MARKDOWN, _in_markdown), "tex": (_LATEX, in_latex)}
 """Templates by suffix, and what escapes a value in them."""

@@ -34,11 +34,9 @@ class PageTable:
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
     def is_number(self, column: int) -> bool:
-        """Whether a column is one of numbers."""
         return bool([*self.columns.values()][column])
 
     def cells(self) -> list[list[str]]:
-        """Its rows as text."""
         return [
             [_LACKING if value is None else format(value, form) if form and not isinstance(value, str) else str(value)
              for value, form in zip(row, self.columns.values(), strict=True)]
@@ -64,7 +62,6 @@ class PageTable:
 
 
 def in_latex(value: Any) -> str:
-    """A value as text of LaTeX."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", _LACKING: "--"}
     return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in str(value))
 

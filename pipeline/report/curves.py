@@ -61,13 +61,7 @@ def figures_of(entries: Sequence[Entry]) -> Iterator[tuple[str, str, Figure]]:
         ("Learning rate", "The schedule as it was run.", ("learning_rate",)),
     ):
         traces = [
-            _plain(
-                number,
-                f"{one.name} {name}" if len(entries) > 1 else name,
-                one.log,
-                name,
-                dashed=dash > 0,
-            )
+            _log_trace(number, one.log, name, f"{one.name} {name}" if len(entries) > 1 else name, dashed=dash > 0)
             for number, one in enumerate(entries)
             for dash, name in enumerate(names)
             if any(name in row for row in one.log)
@@ -115,23 +109,15 @@ def _trace(
     return {"name": printable(name), "colour": number, "x": _short(x), "y": _short(y), **band}
 
 
-def _plain(number: int, name: str, log: Sequence[Any], column: str, *, dashed: bool) -> Figure:
+def _log_trace(number: int, log: Sequence[Any], column: str, name: str, *, dashed: bool) -> Figure:
     rows = [row for row in log if column in row]
     x, y = (np.array([row[key] for row in rows]) for key in ("epoch", column))
     return {**_trace(number, name, x + 1, y), "dashed": dashed}
 
 
 def _figure(name: str, x: str, y: str, traces: list[Figure], **more: bool) -> Figure:
-    return {
-        "id": name,
-        "x": x,
-        "y": y,
-        "traces": traces,
-        "rates": True,
-        "diagonal": False,
-        "logarithmic": False,
-        **more,
-    }
+    kind = {"rates": True, "diagonal": False, "logarithmic": False, **more}
+    return {"id": name, "x": x, "y": y, "traces": traces, **kind}
 
 
 def _short(values: Floats) -> list[float]:

@@ -147,7 +147,6 @@ class SourceFrames:
         return cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 
     def close(self) -> None:
-        """Close the video that is open."""
         self._open = "", None
         self._resources.close()
 
