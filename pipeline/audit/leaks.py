@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 from facemill.manifests.records import SPLITS
 from facemill.pipeline.audit.duplicates import CORRELATION, Match, find_matches
 from facemill.pipeline.audit.findings import Duplicate, Finding
-from facemill.pipeline.audit.looks import Looks
-from facemill.pipeline.audit.opened import Opened
+from facemill.pipeline.audit.opened import Looks, Opened
 from facemill.pipeline.data.overlap import KINDS, find_shared, read_part
 from facemill.pipeline.evaluate.scores import name_groups
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from facemill.manifests.storage import write_atomically
 from facemill.pipeline.audit.findings import Audit
 from facemill.pipeline.audit.shortcuts import LIMIT, Shortcut
-from facemill.pipeline.figures.page import render_page
-from facemill.pipeline.figures.page_table import PageTable
+from facemill.pipeline.figures.page import PageTable, render_page
 
 __all__ = ["GENERATOR", "interval", "verdict", "write_page"]
 

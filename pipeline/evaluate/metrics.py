@@ -20,7 +20,6 @@ from facemill.pipeline.evaluate.weighted import METRICS, ONCE, RATES, Judged
 __all__ = [
     "AGGREGATE",
     "Group",
-    "Metrics",
     "check_aggregate",
     "compute_metrics",
     "measurable",
@@ -36,11 +35,27 @@ AGGREGATE = "mean"
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
-    """Metrics of a set of frames or videos; None if undefined.
+class Group:
+    """Rows of a scores table for one dataset in one quality; with `method`, its fakes and all reals of these."""
 
-    Attributes:
-        reals, fakes: number of samples of each class.
+    dataset: str
+    quality: str
+    rows: pa.Table
+    method: str = ""
+
+
+def compute_metrics(
+    scores: ArrayLike, labels: ArrayLike, logits: ArrayLike | None = None, *, threshold: float | None = None
+) -> dict[str, Any]:
+    """Compute metrics of frames or videos, from scores in 0..1 [N] and labels [N].
+
+    Args:
+        logits: log-odds [N] to rank by; None to rank by scores.
+        threshold: log-odds chosen on validation; None if there is none.
+
+    Returns:
+        `reals` and `fakes`, how many there are, and metrics; None if undefined, and all if a score is not finite.
+
         acc: accuracy with a threshold of 0.5 (above: fake); needs at least one score.
         balanced_acc: mean of the accuracies of reals and of fakes; needs both classes, like the next ones up to `ap`.
         acc_val, balanced_acc_val: the same at the threshold chosen on validation; need one.
@@ -57,50 +72,14 @@ class Metrics:
         ece: expected calibration error: mean absolute difference between the mean score and the share of fakes in
             each of 15 equal bins of the score, weighted by their samples.
     """
-
-    reals: int
-    fakes: int
-    acc: float | None
-    balanced_acc: float | None
-    acc_val: float | None
-    balanced_acc_val: float | None
-    auc: float | None
-    partial_auc: float | None
-    eer: float | None
-    ap: float | None
-    tpr_at_fpr_1: float | None
-    tpr_at_fpr_01: float | None
-    log_loss: float | None
-    brier: float | None
-    ece: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Rows of a scores table for one dataset in one quality; with `method`, its fakes and all reals of these."""
-
-    dataset: str
-    quality: str
-    rows: pa.Table
-    method: str = ""
-
-
-def compute_metrics(
-    scores: ArrayLike, labels: ArrayLike, logits: ArrayLike | None = None, *, threshold: float | None = None
-) -> Metrics:
-    """Compute metrics of scores in 0..1 [N] against labels [N]; all None if a score is not finite.
-
-    Args:
-        logits: log-odds [N] to rank by; None to rank by scores.
-        threshold: log-odds chosen on validation; None if there is none.
-    """
     values, truth = np.asarray(scores, np.float64), np.asarray(labels, np.int64)
     fakes = int(truth.sum())
     reals = len(truth) - fakes
     found = dict.fromkeys(METRICS, np.array([np.nan]))
     if len(values) and np.isfinite(values).all():
         found = Judged(values, truth, values if logits is None else logits, threshold=threshold).measure(ONCE)
-    return Metrics(reals, fakes, **{name: measurable(name, float(value[0]), reals) for name, value in found.items()})
+    metrics = {name: measurable(name, float(value[0]), reals) for name, value in found.items()}
+    return {"reals": reals, "fakes": fakes, **metrics}
 
 
 def measurable(metric: str, value: float, reals: int) -> float | None:

@@ -85,7 +85,7 @@ def draw_reliability(rows: pa.Table, path: Path, *, title: str) -> None:
     axes.plot(mean, share, color=_FAKE, marker="o", linewidth=1.3)
     for x, y, count in zip(mean, share, counts, strict=True):
         axes.annotate(str(count), (x, y), (0, 6), textcoords="offset points", fontsize=7, ha="center")
-    ece = compute_metrics(scores, labels).ece
+    ece = compute_metrics(scores, labels)["ece"]
     shown = "" if ece is None else f", calibration error {ece:.3f}"
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.05, 1.08), xlabel=f"mean score of the bin{shown}", ylabel="share of fakes")
     write_atomically(path, _png(axes, title))
@@ -94,7 +94,7 @@ def draw_reliability(rows: pa.Table, path: Path, *, title: str) -> None:
 def _draw_curve(axes: Axes, rows: pa.Table, name: str, **style: Any) -> None:
     """Draw a curve, unless it is undefined."""
     logits, labels = rows["logit"].to_numpy(), rows["label"].to_numpy()
-    auc = compute_metrics(rows["score"].to_numpy(), labels, logits).auc
+    auc = compute_metrics(rows["score"].to_numpy(), labels, logits)["auc"]
     if auc is not None:
         hidden = " " if name.startswith("_") else ""  # Matplotlib leaves such labels out of its legends
         axes.plot(*roc_curve(logits, labels), label=f"{hidden}{printable(name)}  AUC {auc:.3f}", **style)

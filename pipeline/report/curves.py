@@ -97,7 +97,7 @@ def _at_grid(false: NDArray[np.int64], true: NDArray[np.int64]) -> Floats | None
 def _reliability(number: int, one: Entry) -> Figure:
     scores, labels = one.frames["score"].to_numpy(), one.frames["label"].to_numpy()
     mean, share, counts = reliability(scores, labels)
-    ece = compute_metrics(scores, labels).ece
+    ece = compute_metrics(scores, labels)["ece"]
     name = one.name if ece is None else f"{one.name} (calibration error {ece:.3f})"
     return {**_trace(number, name, mean, share), "text": [f"{count} crops" for count in counts.tolist()]}
 

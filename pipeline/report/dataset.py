@@ -19,7 +19,7 @@ from facemill.manifests.storage import sha256_of, write_atomically
 from facemill.pipeline.audit.audit import FRAMES, audit_opened
 from facemill.pipeline.audit.opened import Opened, open_dataset
 from facemill.pipeline.data.split import read_listed
-from facemill.pipeline.figures.page_table import PageTable
+from facemill.pipeline.figures.page import PageTable
 from facemill.pipeline.report.page import render_report
 from facemill.pipeline.report.pictures import Crops, sample_of, worst_crops
 from facemill.pipeline.report.quantities import Cells, quantities

@@ -16,7 +16,7 @@ from facemill.pipeline.evaluate.compare import compare_tables
 from facemill.pipeline.evaluate.intervals import CONFIDENCE
 from facemill.pipeline.evaluate.seen import titled
 from facemill.pipeline.figures.explain import explain_crops
-from facemill.pipeline.figures.page_table import PageTable
+from facemill.pipeline.figures.page import PageTable
 from facemill.pipeline.figures.sheet import overlay_heat_map
 from facemill.pipeline.report.curves import figures_of
 from facemill.pipeline.report.judged import Judged, read_judged

@@ -15,7 +15,7 @@ from facemill.manifests.printable import printable
 from facemill.manifests.shards.dataset import split_order
 from facemill.pipeline.audit.opened import Opened
 from facemill.pipeline.extract.annotators.quality import head_pose
-from facemill.pipeline.figures.page_table import PageTable
+from facemill.pipeline.figures.page import PageTable
 
 __all__ = ["Cells", "Quantity", "quantities"]
 
