@@ -25,8 +25,7 @@ class Scene:
     """One pristine video: a person who sways, turns, nods and talks in front of a wall.
 
     Args:
-        size: (width, height) of the frames.
-        frames: length of the video.
+        size: (width, height) of its frames.
     """
 
     def __init__(self, rng: np.random.Generator, subject: Subject, size: tuple[int, int], frames: int) -> None:

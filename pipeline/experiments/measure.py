@@ -78,11 +78,7 @@ class Scores:
 
 
 def summarise(found: Sequence[Floats]) -> Measured:
-    """Summarise a figure over seeds.
-
-    Args:
-        found: results of `Scores.measure`, one a seed.
-    """
+    """Summarise a figure over seeds, by a result of `Scores.measure` for each."""
     mean, spread, interval = combine(np.array(found))
     return Measured(mean, len(found), spread, interval)
 

@@ -84,11 +84,7 @@ class Table:
 
 
 def make_tables(jobs: Jobs, failed: Mapping[str, str] | None = None) -> list[Table]:
-    """Measure all figures of a plan for which there are scores.
-
-    Args:
-        failed: why jobs failed, by name.
-    """
+    """Measure all figures of a plan for which there are scores; `failed` tells why jobs failed, by name."""
     read = lru_cache(maxsize=2)(Scores)  # figures of one evaluation follow each other
     return [
         _table(list(rows), jobs, failed or {}, read)

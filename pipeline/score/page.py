@@ -97,12 +97,7 @@ def _highest_faces(
 
 
 def write_page(path: Path, summary: Mapping[str, Any], figures: Mapping[str, Sequence[Figure]]) -> None:
-    """Write the page, atomically.
-
-    Args:
-        summary: the content of scores.json.
-        figures: by file.
-    """
+    """Write the page of scores.json's content, and of the figures by file, atomically."""
     threshold = summary["thresholds"]["video"]
     values = {
         **summary,

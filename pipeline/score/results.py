@@ -63,12 +63,7 @@ def in_order(table: pa.Table, names: Iterable[str]) -> pa.Table:
 
 
 def score_persons(scores: pa.Table, aggregate: str) -> dict[str, list[dict[str, Any]]]:
-    """Score each person of each video as `evaluate` scores a video: by video id, the highest first.
-
-    Args:
-        scores: with schema `SCORES`.
-        aggregate: see `score_videos`.
-    """
+    """Score each person of each video as `score_videos` scores a video: by video id, the highest first."""
     place = scores.schema.get_field_index("video_id")
     parts: Any = scores["video_id"], scores["track_id"].cast(pa.string()), "/"
     joined = pc.binary_join_element_wise(*parts)
@@ -170,11 +165,7 @@ def result_of(
 
 
 def describe(result: Mapping[str, Any], threshold: float | None) -> str:
-    """A file's line on the terminal.
-
-    Args:
-        threshold: score.
-    """
+    """A file's line on the terminal; the threshold is a score."""
     lacking = result["not_scored"]
     if not result["persons"]:
         short = any(face["reason"] == IN_NO_CLIP for face in lacking["faces"])
