@@ -28,8 +28,9 @@ _LEAST = 1e-3
 def figures_of(entries: Sequence[Entry]) -> Iterator[tuple[str, str, Figure]]:
     """Title, what to look for, and figure."""
     for unit in ("frames", "videos"):
-        curves = [(number, one.name, *_roc(getattr(one, unit))) for number, one in enumerate(entries)
-                  if _both(getattr(one, unit))]  # fmt: skip
+        tables = [one.frames if unit == "frames" else one.videos for one in entries]
+        both = [number for number, rows in enumerate(tables) if len(rows["label"].unique()) == 2]
+        curves = [(number, entries[number].name, *_roc(tables[number])) for number in both]
         if not curves:
             continue
         roc = [_trace(number, name, _GRID, *band) for number, name, *band in curves]
@@ -68,10 +69,6 @@ def figures_of(entries: Sequence[Entry]) -> Iterator[tuple[str, str, Figure]]:
         ]
         if traces:
             yield title, look_for, _figure(title.lower().replace(" ", "-"), "epoch", title.lower(), traces, rates=False)
-
-
-def _both(rows: pa.Table) -> bool:
-    return len(np.unique(rows["label"].to_numpy())) == 2
 
 
 def _roc(rows: pa.Table) -> tuple[Floats, Floats, Floats]:
