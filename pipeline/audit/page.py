@@ -1,16 +1,19 @@
 """The page of an audit: one HTML file without scripts or links, which a browser shows offline."""
 
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 
 from facemill.manifests.storage import write_atomically
 from facemill.pipeline.audit.findings import Audit
 from facemill.pipeline.audit.shortcuts import LIMIT, Shortcut
-from facemill.pipeline.figures.page import PageTable, render_page
+from facemill.pipeline.figures.page import PageTable, is_page_of, render_page
 
-__all__ = ["GENERATOR", "interval", "verdict", "write_page"]
+__all__ = ["interval", "is_page", "verdict", "write_page"]
 
-GENERATOR = "facemill audit"
+_GENERATOR = "facemill audit"
+is_page = partial(is_page_of, _GENERATOR)
+"""Whether a file was written by `write_page`, so that a later run may replace it."""
 _COUNTS = {
     **dict.fromkeys(("dataset", "split", "method", "quality"), ""),
     **{"videos": ",d", "crops": ",d", "crops per video": ".1f", "faces per video": ".2f"},
@@ -36,7 +39,7 @@ def write_page(audit: Audit, path: Path) -> None:
         ],
         "counts": PageTable("Videos and crops", _COUNTS, [astuple(one) for one in audit.counts]),
     }
-    page = render_page(title, "audit.html", values, package="facemill.pipeline.audit", generator=GENERATOR)
+    page = render_page(title, "audit.html", values, package="facemill.pipeline.audit", generator=_GENERATOR)
     write_atomically(path, page)
 
 

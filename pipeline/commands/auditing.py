@@ -1,7 +1,6 @@
 """The command that audits datasets."""
 
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,11 +35,10 @@ def audit(
     (a finding if the 95 % interval of its AUC lies above 0.6); empty masks; reals that equal fakes; missing classes.
     """
     from facemill.pipeline.audit.audit import audit as run
-    from facemill.pipeline.audit.page import GENERATOR, write_page
-    from facemill.pipeline.figures.page import is_page
+    from facemill.pipeline.audit.page import is_page, write_page
 
     if out is not None:
-        free_file(out, overwrite=overwrite, is_own=partial(is_page, generator=GENERATOR))
+        free_file(out, overwrite=overwrite, is_own=is_page)
     with progress("looking at crops", "crops", quiet=quiet) as advance:
         found = run(data, frames=frames, on_crops=advance)
     if out is not None:

@@ -1,6 +1,5 @@
 """The command that writes reports."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -51,10 +50,9 @@ def report(
         draw_contact_sheet(folder, out, rows=rows)
         echo(f"contact sheet -> {out}")
         return
-    from facemill.pipeline.figures.page import is_page
-    from facemill.pipeline.report.page import GENERATOR
+    from facemill.pipeline.report.page import is_report
 
-    free_file(out, overwrite=overwrite, is_own=partial(is_page, generator=GENERATOR))
+    free_file(out, overwrite=overwrite, is_own=is_report)
     if _is_judged(folder):
         from facemill.pipeline.report.evaluations import report_evaluations
 

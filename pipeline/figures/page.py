@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from facemill.manifests.printable import printable
 
-__all__ = ["PageTable", "file_url", "in_latex", "is_page", "page_part", "render_page"]
+__all__ = ["PageTable", "file_url", "in_latex", "is_page_of", "page_part", "render_page"]
 
 _PARTS = ("page.html", "parts.html")
 _LACKING = "\N{EN DASH}"
@@ -82,7 +82,7 @@ def page_part(name: str, package: str = "facemill.pipeline.figures") -> str:
     return resources.files(package).joinpath(name).read_text("utf-8")
 
 
-def is_page(path: Path, generator: str) -> bool:
+def is_page_of(generator: str, path: Path) -> bool:
     """Whether a file is a page that `generator` wrote, so that a later run may replace it."""
     with path.open("rb") as file:
         return f'content="{generator}"'.encode() in file.read(1000)
