@@ -17,7 +17,7 @@ from facemill import manifests
 from facemill.pipeline.build.job import build
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.demo.corpus import make_corpus
-from facemill.pipeline.evaluate import evaluate
+from facemill.pipeline.evaluate.evaluation import evaluate
 from facemill.pipeline.train import train
 
 __all__ = ["measure"]

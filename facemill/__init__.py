@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from facemill.pipeline.build import build
     from facemill.pipeline.config.recipe import load_recipe
     from facemill.pipeline.data import FaceDataset
-    from facemill.pipeline.evaluate import evaluate
+    from facemill.pipeline.evaluate.evaluation import evaluate
     from facemill.pipeline.score import score
     from facemill.pipeline.train import train
 
@@ -68,7 +68,7 @@ _PLACES = {
     "create_face_detector": "detectors.face.create",
     "create_forgery_detector": "detectors.forgery.create",
     "difference_mask": "masks.difference_mask",
-    "evaluate": "pipeline.evaluate.evaluate",
+    "evaluate": "pipeline.evaluate.evaluation.evaluate",
     "inspect": "manifests.shards.summary.summarise",
     "load_model": "detectors.forgery.load_model",
     "load_recipe": "pipeline.config.recipe.load_recipe",

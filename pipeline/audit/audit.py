@@ -48,7 +48,6 @@ def audit(folders: Sequence[Path], *, frames: int = FRAMES, on_crops: Callable[[
 
 
 def audit_opened(opened: Sequence[Opened]) -> Audit:
-    """Audit datasets that have been opened."""
     counts = [count for one in opened for count in _counts(one)]
     shortcuts = {one.name: tuple(_shortcuts(one)) for one in opened}
     duplicates, near = find_duplicates(opened)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facemill.pipeline.audit.looks import SIDE
+from facemill.pipeline.audit.opened import SIDE
 
 __all__ = ["Match", "find_matches"]
 

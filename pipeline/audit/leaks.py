@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 from facemill.manifests.records import SPLITS
 from facemill.pipeline.audit.duplicates import CORRELATION, Match, find_matches
 from facemill.pipeline.audit.findings import Duplicate, Finding
-from facemill.pipeline.audit.looks import Looks
-from facemill.pipeline.audit.opened import Opened
+from facemill.pipeline.audit.opened import Looks, Opened
 from facemill.pipeline.data.overlap import KINDS, find_shared, read_part
 from facemill.pipeline.evaluate.scores import name_groups
 
@@ -22,6 +21,9 @@ __all__ = ["find_duplicates", "shared_things"]
 SHOWN = 20
 """Pairs of videos with nearly equal crops that are listed."""
 PICTURE = 128
+
+Place = tuple[str, str, str]
+"""Dataset, split and video."""
 
 
 def shared_things(opened: Sequence[Opened]) -> Iterator[Finding]:
@@ -46,7 +48,7 @@ class _Crop(NamedTuple):
 
     looks: Looks
     row: int
-    place: tuple[str, str, str]
+    place: Place
 
     @property
     def sample_id(self) -> str:
@@ -63,7 +65,7 @@ def find_duplicates(opened: Sequence[Opened]) -> tuple[list[Duplicate], list[Fin
     ]
     every = np.concatenate([looks.values for one in opened for looks in one.looks.values()])
     splits = np.array([SPLITS.index(crop.place[1]) for crop in crops])
-    pairs: dict[tuple[tuple[str, str, str], ...], list[Match]] = defaultdict(list)
+    pairs: dict[tuple[Place, ...], list[Match]] = defaultdict(list)
     for match in sorted(find_matches(every, splits), key=lambda match: -match.correlation):
         pairs[crops[match.first].place, crops[match.second].place].append(match)
     shown = [_shown(crops[same[0].first], crops[same[0].second], same) for same in [*pairs.values()][:SHOWN]]
@@ -86,9 +88,9 @@ def _small_png(crop: _Crop) -> bytes:
     return bytes(cv2.imencode(".png", cv2.resize(image, (PICTURE, PICTURE), interpolation=cv2.INTER_AREA))[1])
 
 
-def _by_split(pairs: dict[tuple[tuple[str, str, str], ...], list[Match]]) -> Iterator[Finding]:
+def _by_split(pairs: dict[tuple[Place, ...], list[Match]]) -> Iterator[Finding]:
     """One finding for each two splits."""
-    among: dict[tuple[tuple[str, str], ...], list[tuple[tuple[str, str, str], ...]]] = defaultdict(list)
+    among: dict[tuple[tuple[str, str], ...], list[tuple[Place, ...]]] = defaultdict(list)
     for pair in pairs:
         among[tuple(place[:2] for place in pair)].append(pair)
     for ((name, split), (other_name, other_split)), videos in among.items():

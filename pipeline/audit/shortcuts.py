@@ -106,7 +106,7 @@ def _interval(judged: Judged, auc: float, groups: int) -> Interval | None:
     If every resample is perfect, the lower bound is that of a share of groups, all of which agree (Clopper & Pearson).
     """
     interval = find_interval(judged.measure(weights_of(groups), ("auc",))["auc"])
-    return (((1 - CONFIDENCE) / 2) ** (1 / groups), 1.0) if interval is None and auc == 1 else interval
+    return [((1 - CONFIDENCE) / 2) ** (1 / groups), 1.0] if interval is None and auc == 1 else interval
 
 
 def _folds(groups: Integers, labels: Integers) -> Integers:

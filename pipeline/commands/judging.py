@@ -60,9 +60,10 @@ def evaluate(
     """
     from rich.console import Console
 
-    from facemill.pipeline.evaluate import evaluate as run_evaluation
-    from facemill.pipeline.evaluate import metrics_table, robustness_table, titled
+    from facemill.pipeline.evaluate.evaluation import evaluate as run_evaluation
     from facemill.pipeline.evaluate.localisation import localisation_tables
+    from facemill.pipeline.evaluate.report import metrics_table, robustness_table
+    from facemill.pipeline.evaluate.seen import titled
     from facemill.pipeline.evaluate.segments import segments_table
 
     interrupts.advice = "Interrupted: nothing was written, run the same command again."
@@ -163,9 +164,9 @@ def metrics(
     """
     from rich.console import Console
 
-    from facemill.pipeline.evaluate import metrics_table
     from facemill.pipeline.evaluate.attributes import attributes_table
     from facemill.pipeline.evaluate.elsewhere import evaluate_scores
+    from facemill.pipeline.evaluate.report import metrics_table
 
     names = attributes.split(",") if attributes else []
     free_folder(out, overwrite=overwrite, is_own=_is_evaluation)

@@ -41,6 +41,7 @@ __all__ = [
     "describe_sample",
     "list_folders",
     "open_split",
+    "read_listed",
     "refuse_not_finite",
 ]
 
@@ -230,6 +231,18 @@ def damage_told(table: Path) -> Iterator[None]:
         yield
     except (ManifestError, pa.ArrowException, OSError, ValueError, LookupError) as error:
         raise DatasetError(f"{table} cannot be read ({error}): build the dataset again.") from None
+
+
+def read_listed(folder: Path, file: str, schema: pa.Schema) -> pa.Table:
+    """Read one of a dataset's tables; it is empty if the dataset lacks it.
+
+    Raises:
+        DatasetError: if it is damaged.
+    """
+    if not (folder / file).is_file():
+        return schema.empty_table()
+    with damage_told(folder / file):
+        return conform(pq.read_table(folder / file), schema)
 
 
 def _rows(folder: Path, info: DatasetInfo, split: str, annotations: Annotations) -> pa.Table:

@@ -26,6 +26,7 @@ __all__ = ["FPS", "VideoEncoder", "make_corpus", "write_splits"]
 FPS = 25
 _CRF = {"c23": 23, "c40": 40}
 _MASK_CRF = 18
+_FLICKER = 0.01  # standard deviation of a forged face's brightness from frame to frame, relative
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _render(root: Path, order: _Order, pair: int, member: int, subjects: tuple[S
                 masks = VideoEncoder({folder / "masks" / "videos" / f"{stem}.mp4": _MASK_CRF}, order.size, stack)
                 rng = np.random.default_rng([order.seed, pair, member, 2 + number])
                 offsets = rng.normal(0, method.jitter, (order.frames, 2))
-                gains = rng.normal(1, method.flicker, order.frames).clip(0.9, 1.1)
+                gains = rng.normal(1, _FLICKER, order.frames).clip(0.9, 1.1)
                 face = forged_face(method, subjects[1 - member], subjects[member])
                 fakes.append((face, offsets, gains, encoder(folder, stem), masks))
         for t in range(order.frames):

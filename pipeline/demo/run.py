@@ -59,10 +59,9 @@ def run_demo(out: Path, *, workers: int | None = None, training: bool = True, co
     scanned = manifests.scan("ffpp", str(corpus), quality=QUALITY)
     manifests.write_videos(scanned.entries, out / MANIFEST)
     _say(console, 2, f"scanned: {len(scanned.entries)} videos of quality {QUALITY} in {out / MANIFEST}")
+    recipe = load_recipe("default", OVERRIDES)
     with BuildProgress() as progress:
-        report = build(
-            out / MANIFEST, load_recipe("default", OVERRIDES), out / SHARDS, workers=workers, watcher=progress
-        )
+        report = build(out / MANIFEST, recipe, out / SHARDS, workers=workers, watcher=progress)
     _say(console, 3, f"built: {report.samples} face crops in {report.shards} shards in {out / SHARDS}")
     if report.failure_rate:
         raise DatasetError(
@@ -89,7 +88,9 @@ def run_demo(out: Path, *, workers: int | None = None, training: bool = True, co
 def _train(out: Path, console: Console) -> None:
     # Imported late: these need the train extra, which the steps before do not.
     from facemill.pipeline.data import FaceDataset
-    from facemill.pipeline.evaluate import evaluate, metrics_table, titled
+    from facemill.pipeline.evaluate.evaluation import evaluate
+    from facemill.pipeline.evaluate.report import metrics_table
+    from facemill.pipeline.evaluate.seen import titled
     from facemill.pipeline.figures.explain import draw_explanations
     from facemill.pipeline.report.evaluations import report_evaluations
     from facemill.pipeline.runs import load_run
@@ -108,7 +109,6 @@ def _train(out: Path, console: Console) -> None:
 
 
 def _say(console: Console, number: int, line: str) -> None:
-    """Print what a step did."""
     console.print(Text.assemble((str(number), "bold"), f"  {printable(line)}"))
 
 

@@ -16,7 +16,8 @@ __all__ = ["METHODS", "Method", "Scene", "blend", "forged_face"]
 Image = NDArray[np.uint8]
 
 _FRAME_HEIGHT = 360  # frame height that the sizes below refer to
-_GRID_PERIOD = 20.0  # pixels of the patch: a tenth of a face
+_GRID, _GRID_PERIOD = 0.15, 20.0
+"""Relative amplitude of the pattern that a generator's upsampling leaves in the face, and its period: a tenth of it."""
 _HEAD_CENTRE = np.array([226, 115]) * PATCH_SCALE  # pixels of the patch
 
 
@@ -24,8 +25,7 @@ class Scene:
     """One pristine video: a person who sways, turns, nods and talks in front of a wall.
 
     Args:
-        size: (width, height) of the frames.
-        frames: length of the video.
+        size: (width, height) of its frames.
     """
 
     def __init__(self, rng: np.random.Generator, subject: Subject, size: tuple[int, int], frames: int) -> None:
@@ -152,8 +152,6 @@ class Method:
         identity: how much of the source's proportions the forged face keeps, 0..1.
         colour_kept: how much of the source's tint is kept, 0..1.
         jitter: standard deviation of the placement error from frame to frame, pixels of the patch.
-        flicker: standard deviation of the brightness error from frame to frame, relative.
-        grid: relative amplitude of the pattern that a generator's upsampling leaves in the face.
     """
 
     mouth: bool
@@ -162,16 +160,14 @@ class Method:
     identity: float
     colour_kept: float
     jitter: float
-    flicker: float
-    grid: float
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
-        "Deepfakes": Method(False, 56, 0.028, 0.5, 0.4, 0.4, 0.01, 0.15),
-        "Face2Face": Method(True, 160, 0.030, 0.6, 0.3, 0.4, 0.01, 0.15),
-        "FaceSwap": Method(False, 72, 0.014, 0.2, 0.8, 0.4, 0.01, 0.15),
-        "NeuralTextures": Method(True, 80, 0.050, 0.3, 0.1, 0.2, 0.01, 0.15),
+        "Deepfakes": Method(False, 56, 0.028, 0.5, 0.4, 0.4),
+        "Face2Face": Method(True, 160, 0.030, 0.6, 0.3, 0.4),
+        "FaceSwap": Method(False, 72, 0.014, 0.2, 0.8, 0.4),
+        "NeuralTextures": Method(True, 80, 0.050, 0.3, 0.1, 0.2),
     }
 )
 
@@ -191,7 +187,7 @@ def forged_face(method: Method, source: Subject, target: Subject) -> Image:
     side = round(PATCH_SIZE * min(1.0, method.resolution / width))
     face = cv2.resize(cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA), (PATCH_SIZE, PATCH_SIZE))
     waves = np.sin(np.arange(PATCH_SIZE, dtype=np.float32) * (2 * np.pi / _GRID_PERIOD))
-    grid = 1 + method.grid * waves[:, None, None] * waves[None, :, None]
+    grid = 1 + _GRID * waves[:, None, None] * waves[None, :, None]
     return _rgba((_matched(method, face, target, opacity) * grid).clip(0, 1), opacity)
 
 

@@ -69,11 +69,7 @@ class Subject:
 
 
 def create_subject(rng: np.random.Generator, tone: int, *, lit: bool) -> Subject:
-    """Create a subject: recolour the portrait, change its face shape, and relight it.
-
-    Args:
-        tone: index into `TONES`.
-        lit: whether the face is under a lamp, instead of in shadow.
+    """Create a subject: recolour the portrait, as a tone of `TONES`, change its face shape, and relight it.
 
     Raises:
         ConfigError: if scikit-image is not installed.

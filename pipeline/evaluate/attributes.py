@@ -1,23 +1,23 @@
 """Metrics by an attribute of the samples, such as the subjects' sex, and the gaps between its values."""
 
 from collections.abc import Iterable, Mapping
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from rich.text import Text
 
-from facemill.manifests.printable import printable
 from facemill.pipeline.evaluate.intervals import find_interval, weights_of
 from facemill.pipeline.evaluate.metrics import AGGREGATE, score_videos
-from facemill.pipeline.evaluate.weighted import Judged
+from facemill.pipeline.evaluate.terminal import add_bounds, name_cell, number_cells, number_table
+from facemill.pipeline.evaluate.weighted import Judged, group_names
 
 __all__ = ["COMPARED", "attributes_table", "compare_attributes"]
 
 COMPARED = ("auc", "tpr", "fpr")
+_FORMATS = (".3f", "+.3f")  # of a value, and of a gap
 
 
 def compare_attributes(
@@ -36,14 +36,11 @@ def compare_attributes(
         What is undefined is None.
     """
     column = values.fill_null("not given")
-    names = pc.unique(scores["group"]).sort()
+    names = group_names(scores)
     weights = weights_of(len(names)) if len(names) else np.ones((1, 0), np.int64)
 
     def measure(rows: pa.Table) -> dict[str, Any]:
-        places: Any = pc.index_in(rows["group"], value_set=names)
-        score, label, logit = (rows[key].to_numpy() for key in ("score", "label", "logit"))
-        judged = Judged(score, label, logit, places.to_numpy(), len(names), threshold=threshold)
-        return judged.measure(weights, COMPARED)
+        return Judged.of(rows, names, threshold=threshold).measure(weights, COMPARED)
 
     found = []
     for value in sorted(map(str, column.unique().to_pylist())):
@@ -58,9 +55,9 @@ def compare_attributes(
                 {
                     **{"attribute": name, "value": value, "unit": unit, "reals": len(rows) - fakes, "fakes": fakes},
                     **{key: _known(one) for key, one in here.items()},
-                    "intervals": {key: _interval(one) for key, one in here.items()},
+                    "intervals": {key: find_interval(one) for key, one in here.items()},
                     "gaps": {key: _known(one) for key, one in gaps.items()},
-                    "gap_intervals": {key: _interval(one) for key, one in gaps.items()},
+                    "gap_intervals": {key: find_interval(one) for key, one in gaps.items()},
                 }
             )
     return found
@@ -68,34 +65,18 @@ def compare_attributes(
 
 def attributes_table(rows: Iterable[Mapping[str, Any]], name: str) -> Table:
     """Table of one attribute of `compare_attributes`: each value's metrics, gaps to all others, and intervals."""
-    title = Text(printable(f"By {name}, and the gap to all others"))
-    table = Table("", title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for head in ("reals", "fakes", *(word for key in COMPARED for word in (key.upper(), "gap"))):
-        table.add_column(head, justify="right")
+    heads = ("reals", "fakes", *(head for key in COMPARED for head in (key.upper(), "gap")))
+    table = number_table("", heads, name_cell(f"By {name}, and the gap to all others"))
     for row in rows:
-        if row["attribute"] != name:
-            continue
-        pairs = [(row[key], row["gaps"][key]) for key in COMPARED]
-        counts = (str(row["reals"]), str(row["fakes"]))
-        table.add_row(Text(printable(f"{row['value']} ({row['unit']}s)")), *counts, *_cells(pairs))
-        for place, bound in enumerate(("low", "high")):
-            intervals = [(row["intervals"][key], row["gap_intervals"][key]) for key in COMPARED]
-            bounds = [tuple(None if one is None else one[place] for one in pair) for pair in intervals]
-            table.add_row(Text(f"  95 % {bound}", style="dim"), "", "", *_cells(bounds))
+        if row["attribute"] == name:
+            values = [of[key] for key in COMPARED for of in (row, row["gaps"])]
+            intervals = [of[key] for key in COMPARED for of in (row["intervals"], row["gap_intervals"])]
+            counts = (str(row["reals"]), str(row["fakes"]))
+            named = name_cell(f"{row['value']} ({row['unit']}s)")
+            table.add_row(named, *counts, *number_cells(values, cycle(_FORMATS)))
+            add_bounds(table, intervals, len(counts), cycle(_FORMATS))
     return table
-
-
-def _cells(pairs: Iterable[Iterable[float | None]]) -> list[str]:
-    forms = (".3f", "+.3f")
-    return [
-        "-" if value is None else format(value, form) for pair in pairs for value, form in zip(pair, forms, strict=True)
-    ]
 
 
 def _known(values: Any) -> float | None:
     return float(values[0]) if np.isfinite(values[0]) else None
-
-
-def _interval(values: Any) -> list[float] | None:
-    interval = find_interval(values)
-    return None if interval is None else [*interval]

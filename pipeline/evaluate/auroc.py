@@ -4,16 +4,10 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
-__all__ = ["ranked_auroc", "ranks"]
-
-
-def ranks(values: Tensor) -> Tensor:
-    """Map `values` [N] to float64 in 0..1 with the same order and ties; torchmetrics applies no sigmoid to these."""
-    distinct, place = torch.unique(values, return_inverse=True)
-    scaled: Tensor = place.double() / len(distinct)
-    return scaled
+__all__ = ["ranked_auroc"]
 
 
 def ranked_auroc(logits: Tensor, labels: Tensor) -> float:
     """Exact area under the ROC curve of log-odds [N] against labels, int [N]."""
-    return float(binary_auroc(ranks(logits), labels))
+    distinct, place = torch.unique(logits, return_inverse=True)
+    return float(binary_auroc(place.double() / len(distinct), labels))  # in 0..1: torchmetrics applies no sigmoid

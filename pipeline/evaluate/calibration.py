@@ -78,12 +78,7 @@ def read_calibration(path: Path, aggregate: str = AGGREGATE, *, calibrated: bool
 
 
 def choose_thresholds(validation: pa.Table, aggregate: str = AGGREGATE) -> Thresholds:
-    """Choose the thresholds with the highest balanced accuracy on validation scores, for frames and for videos.
-
-    Args:
-        validation: rows of scores.parquet.
-        aggregate: how videos are scored: see `score_videos`.
-    """
+    """Choose the thresholds with the highest balanced accuracy on rows of scores, for frames and for videos."""
     tables = (validation, score_videos(validation, aggregate))
     return Thresholds(*(choose_threshold(table["logit"].to_numpy(), table["label"].to_numpy()) for table in tables))
 

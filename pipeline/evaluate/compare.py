@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm, rankdata
 
 from facemill import ConfigError
-from facemill.pipeline.evaluate.delong import delong_test
 from facemill.pipeline.evaluate.evaluation import SCORES_FILE
 from facemill.pipeline.evaluate.intervals import RESAMPLES, find_interval, weights_of
 from facemill.pipeline.evaluate.metrics import AGGREGATE, check_aggregate, measurable, score_videos
 from facemill.pipeline.evaluate.scores import NO_CORRUPTION, read_scores
 from facemill.pipeline.evaluate.weighted import METRICS, Judged
 
-__all__ = ["compare", "compare_tables", "holm"]
+__all__ = ["auc_covariance", "compare", "compare_tables", "delong_test", "holm"]
+
+Floats = NDArray[np.float64]
 
 _KEYS = ("dataset", "quality", "split", "method", "label", "video_id", "sample_id")
 _COMPARED = tuple(name for name in METRICS if not name.endswith("_val"))
@@ -92,6 +94,43 @@ def compare_tables(scores: Sequence[pa.Table], *, aggregate: str = AGGREGATE) ->
     return {"samples": len(frames[0]), "left_out": left_out, "rows": rows}
 
 
+def auc_covariance(rankings: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
+    """AUCs and their covariance, by DeLong et al. (Biometrics, 1988) in the form of Sun and Xu (2014), with midranks.
+
+    Samples are taken as independent, so that frames of one video give too small a covariance.
+
+    Args:
+        rankings: scores or log-odds of each of K detectors, [K, N].
+        labels: 0 real, 1 fake, [N]; at least two of each.
+
+    Returns:
+        [K] and [K, K].
+    """
+    values, fake = np.asarray(rankings, np.float64), np.asarray(labels) == 1
+    fakes, reals = int(fake.sum()), int((~fake).sum())
+    together = rankdata(values, axis=1)
+    # For each fake the share of reals below it, and for each real that of fakes above it.
+    above = (together[:, fake] - rankdata(values[:, fake], axis=1)) / reals  # [K, F]
+    below = 1 - (together[:, ~fake] - rankdata(values[:, ~fake], axis=1)) / fakes  # [K, R]
+    covariance = np.atleast_2d(np.cov(above)) / fakes + np.atleast_2d(np.cov(below)) / reals
+    return above.mean(1), covariance
+
+
+def delong_test(first: ArrayLike, second: ArrayLike, labels: ArrayLike) -> float | None:
+    """Two-sided p of equal AUCs of two rankings [N] of the same samples.
+
+    None if it is not defined: with fewer than two samples of a class, or without variance of the difference.
+    """
+    counts = np.bincount(np.asarray(labels, np.int64), minlength=2)
+    if counts.min() < 2:
+        return None
+    aucs, covariance = auc_covariance([np.asarray(first), np.asarray(second)], labels)
+    variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    if variance <= 1e-15:
+        return None
+    return float(2 * norm.sf(abs(aucs[1] - aucs[0]) / np.sqrt(variance)))
+
+
 def holm(ps: Sequence[float | None]) -> list[float | None]:
     """Correct p values for their number (Holm, 1979); None stays None and does not count."""
     known = sorted((p, place) for place, p in enumerate(ps) if p is not None)
@@ -103,14 +142,14 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def _difference(values: NDArray[np.float64]) -> dict[str, Any]:
+def _difference(values: Floats) -> dict[str, Any]:
     """A difference under each row of `weights_of`: its value, interval, and p of no difference."""
     interval = find_interval(values)
     draws = values[-RESAMPLES:]
     draws = draws[np.isfinite(draws)]
     least = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
     p = None if interval is None else min(1.0, 2 * (least + 1) / (len(draws) + 1))
-    return {"difference": float(values[0]), "interval": None if interval is None else [*interval], "p_bootstrap": p}
+    return {"difference": float(values[0]), "interval": interval, "p_bootstrap": p}
 
 
 def _common(scores: Sequence[pa.Table]) -> tuple[list[pa.Table], int]:

@@ -6,11 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from facemill.manifests.schemas import FAILURES, VIDEOS, conform
+from facemill.manifests.schemas import FAILURES, VIDEOS
 from facemill.manifests.shards.dataset import FAILURES_FILE, VIDEOS_FILE
-from facemill.pipeline.data.split import damage_told
+from facemill.pipeline.data.split import read_listed
 
 __all__ = ["UNSCORED", "count_unscored", "describe_unscored", "find_unscored", "only_unscored", "with_unscored"]
 
@@ -33,25 +32,18 @@ def find_unscored(folder: Path, split: str, samples: pa.Table, left: pa.Table | 
     Raises:
         DatasetError: if a table is damaged.
     """
-    if not (folder / VIDEOS_FILE).is_file():
-        return UNSCORED.empty_table()
-    with damage_told(folder / VIDEOS_FILE):
-        videos = conform(pq.read_table(folder / VIDEOS_FILE), VIDEOS).filter(pc.field("split") == split)
+    videos = read_listed(folder, VIDEOS_FILE, VIDEOS).filter(pc.field("split") == split)
     whole = pc.invert(pc.is_in(videos["video_id"], value_set=samples["video_id"].unique()))
     table = videos.select(list(_NAMES)).append_column("whole", whole)
     none: Any = pa.schema({name: _COLUMNS[name] for name in ("video_id", "frames")})
-    lost = [none.empty_table()]
+    lost = [read_listed(folder, FAILURES_FILE, FAILURES).select(none.names).cast(none)]
     if left is not None:
         lost.append(left.select(["video_id"]).append_column("frames", pa.repeat(1, len(left))).cast(none))
-    if (folder / FAILURES_FILE).is_file():
-        with damage_told(folder / FAILURES_FILE):
-            failures = conform(pq.read_table(folder / FAILURES_FILE), FAILURES)
-        lost.append(failures.select(none.names).cast(none))
     counts = pa.concat_tables(lost).group_by("video_id", use_threads=False).aggregate([("frames", "sum")])
     rows: Any = pc.index_in(table["video_id"], value_set=counts["video_id"].combine_chunks())
     frames: Any = counts["frames_sum"].combine_chunks().take(rows.combine_chunks()).fill_null(0)
-    table = table.append_column("frames", frames).select(UNSCORED.names).cast(UNSCORED)
-    return only_unscored(table)
+    table = table.append_column("frames", frames)
+    return only_unscored(table.select(UNSCORED.names).cast(UNSCORED))
 
 
 def count_unscored(unscored: pa.Table, **keys: str) -> dict[str, int]:

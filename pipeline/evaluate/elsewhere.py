@@ -1,5 +1,6 @@
 """`facemill metrics`: metrics of anybody's scores, from a CSV file."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ __all__ = ["Foreign", "evaluate_scores", "read_foreign"]
 
 _NEEDED = ("video", "label", "score")
 _OPTIONAL = ("frame", "method", "dataset", "quality", "group")
+_VIDEO = ("dataset", "quality", "method", "video_id")
+"""Columns that tell videos."""
 _LIMITS = (-750.0, 40.0)
 """Log-odds that stand for scores of 0 and 1, below and above those of all other float64 numbers."""
 
@@ -102,12 +105,12 @@ def read_foreign(path: Path, *, logits: bool = False, attributes: Sequence[str] 
     unknown = [name for name in table.column_names if name not in (*_NEEDED, *_OPTIONAL, *attributes)]
     notes = [f"Columns that are not used: {', '.join(unknown)}."] if unknown else []
     labels = _labels(path, table["label"])
-    given = {"method", "dataset", "quality"}.intersection(table.column_names)
-    texts: dict[str, Any] = {name: table[name].fill_null(pa.scalar("")) for name in given}
-    blank = pa.repeat("", len(table))
-    real = pa.array(labels == 0)
-    method: Any = pc.if_else(real, "real", texts.get("method", pa.repeat("fake", len(table))))
-    dataset: Any = texts.get("dataset", pa.repeat("scores", len(table)))
+
+    def text(name: str, otherwise: str) -> Any:
+        given = name in table.column_names
+        return table[name].fill_null(pa.scalar("")) if given else pa.repeat(otherwise, len(table))
+
+    dataset, real = text("dataset", "scores"), pa.array(labels == 0)
     group: Any = pc.binary_join_element_wise(dataset, table["video"], " ")
     if "group" in table.column_names:
         named: Any = pc.binary_join_element_wise(dataset, table["group"], " ")
@@ -117,31 +120,28 @@ def read_foreign(path: Path, *, logits: bool = False, attributes: Sequence[str] 
     columns: dict[str, Any] = {
         "video_id": table["video"],
         "dataset": dataset,
-        "method": method,
+        "method": pc.if_else(real, "real", text("method", "fake")),
         "label": pa.array(labels, pa.int8()),
-        "quality": texts.get("quality", blank),
-        "split": blank,
+        "quality": text("quality", ""),
+        "split": pa.repeat("", len(table)),
         "group": group,
         "score": table["score"],
     }
     rows = pa.table(columns)
-    frame = table["frame"].to_numpy() if "frame" in table.column_names else None
-    scored: Any = pc.is_valid(rows["score"])
-    if frame is None:
-        frame = _occurrences(rows.select(["dataset", "quality", "method", "video_id"]))
-    rows = rows.append_column("frame_index", pa.array(frame, pa.int32()))
-    unscored = _unscored(rows)
+    frames: Any = table["frame"] if "frame" in table.column_names else pa.array(_occurrences(rows, _VIDEO), pa.int32())
+    rows = rows.append_column("frame_index", frames)
+    unscored, scored = _unscored(rows), pc.is_valid(rows["score"])
     rows = rows.filter(scored)
     values = _log_odds(_finite(path, rows), logits=logits)
-    faces = _occurrences(rows.select(["dataset", "quality", "method", "video_id", "frame_index"]))
+    faces = _occurrences(rows, (*_VIDEO, "frame_index"))
     names: Any = pc.binary_join_element_wise(
         rows["video_id"], pc.cast(rows["frame_index"], pa.string()), pa.array(faces.astype(str)), "-"
     )
     found: dict[str, Any] = {name: rows[name] for name in rows.column_names}
-    found |= {"sample_id": names, "track_id": faces.astype(np.int32), "logit": values, "score": expit(values)}
-    if not logits:
-        found["score"] = rows["score"]  # as given, to the last bit
+    found |= {"sample_id": names, "track_id": faces.astype(np.int32), "logit": values}
     found |= {"corruption": [NO_CORRUPTION] * len(rows), "severity": [0] * len(rows)}
+    if logits:
+        found["score"] = expit(values)  # else as given, to the last bit
     scores = pa.table({name: found[name] for name in SCORES.names}, schema=SCORES)
     return Foreign(scores, table.select(list(attributes)).filter(scored), unscored, tuple(notes))
 
@@ -198,20 +198,19 @@ def _log_odds(scores: NDArray[np.float64], *, logits: bool) -> NDArray[np.float6
     return found
 
 
-def _occurrences(keys: pa.Table) -> NDArray[np.int64]:
-    """How many earlier rows are equal to each row."""
-    seen: dict[tuple[Any, ...], int] = {}
+def _occurrences(rows: pa.Table, keys: Sequence[str]) -> NDArray[np.int64]:
+    """How many earlier rows are equal to each row in some columns."""
+    seen: Counter[tuple[Any, ...]] = Counter()
     counts = []
-    for row in zip(*(column.to_pylist() for column in keys.columns), strict=True):
-        counts.append(seen.get(row, 0))
-        seen[row] = counts[-1] + 1
+    for row in zip(*(rows[key].to_pylist() for key in keys), strict=True):
+        counts.append(seen[row])
+        seen[row] += 1
     return np.array(counts, np.int64)
 
 
 def _unscored(rows: pa.Table) -> pa.Table:
     lost: Any = pc.is_null(rows["score"])
-    keys = ["dataset", "quality", "method", "video_id"]
     counted = rows.append_column("lost", lost.cast(pa.int64())).append_column("whole", lost)
-    found = counted.group_by(keys, use_threads=False).aggregate([("lost", "sum"), ("whole", "all")])
-    table = found.select([*keys, "lost_sum", "whole_all"]).rename_columns(UNSCORED.names).cast(UNSCORED)
+    found = counted.group_by([*_VIDEO], use_threads=False).aggregate([("lost", "sum"), ("whole", "all")])
+    table = found.select([*_VIDEO, "lost_sum", "whole_all"]).rename_columns(UNSCORED.names).cast(UNSCORED)
     return table.filter(pc.field("frames") > 0)

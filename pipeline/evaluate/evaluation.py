@@ -189,7 +189,9 @@ def _measure(
     """The report of all rows and, in `parts`, of those that the run may have seen and of others."""
 
     def report(rows: Sequence[pa.Table], lost: pa.Table) -> dict[str, Any]:
-        return {**_known_counts(known, rows[0]), **build_report(rows, unscored=lost, **how)}
+        unknown = dict.fromkeys(f"{name}_trained_on" for name in KnownVideos._fields)
+        counts = unknown if known is None else known.counts(rows[0])
+        return {**counts, **build_report(rows, unscored=lost, **how)}
 
     parts = [separate(table, trained_on) for table in tables]
     lost = separate(with_unscored(tables[0], unscored), trained_on)
@@ -219,12 +221,6 @@ def _locate(
     with atomic_path(out / LOCALISATION_FILE) as temporary:
         pq.write_table(table, temporary)
     return {"scales": {name: asdict(scale) for name, scale in scales.items()}, "rows": summarise_maps(table)}
-
-
-def _known_counts(known: KnownVideos | None, rows: pa.Table) -> dict[str, int | None]:
-    if known is None:
-        return {f"{name}_trained_on": None for name in KnownVideos._fields}
-    return dict(known.counts(rows))
 
 
 def _refuse_shared_samples(folders: Sequence[Path], datasets: Sequence[FaceDataset]) -> None:

@@ -3,7 +3,7 @@
 Intervals are bias-corrected and accelerated (Efron, 1987), with quantiles widened for few groups (Hesterberg, 2015).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from scipy.stats import norm, t
 
 from facemill.pipeline.evaluate.metrics import measurable
-from facemill.pipeline.evaluate.weighted import METRICS, Judged
+from facemill.pipeline.evaluate.weighted import METRICS, Judged, group_names
 
-__all__ = ["CONFIDENCE", "RESAMPLES", "Interval", "combine", "find_interval", "judge", "mean_interval", "weights_of"]
+__all__ = [
+    *("CONFIDENCE", "RESAMPLES", "Interval"),
+    *("combine", "find_interval", "judge", "mean_interval", "summarise", "weights_of"),
+]
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
@@ -25,7 +28,8 @@ _EQUAL = 1e-12
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Interval = tuple[float, float]
+Interval = list[float]
+"""Its two bounds."""
 
 
 @lru_cache(maxsize=1)  # each metric, method and seed is measured on the same draws
@@ -66,8 +70,7 @@ def find_interval(values: Floats) -> Interval | None:
     # Draws of G groups deviate too little, by sqrt((G - 1) / G), and normally distributed only for many groups.
     tail = np.sqrt(blocks / (blocks - 1)) * t.ppf((1 - CONFIDENCE) / 2, blocks - 1)
     shares = [norm.cdf(bias + (bias + z) / (1 - skew * (bias + z))) for z in (tail, -tail)]
-    low, high = np.quantile(draws, shares)
-    return float(low), float(high)
+    return [float(bound) for bound in np.quantile(draws, shares)]
 
 
 def mean_interval(values: Floats, groups: NDArray[np.str_]) -> Interval | None:
@@ -98,8 +101,25 @@ def combine(values: Floats) -> tuple[float, float | None, Interval | None]:
     spread = float(seeds.std(ddof=1))
     if interval is not None:
         half = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * spread / np.sqrt(len(values))
-        interval = mean - float(np.hypot(mean - interval[0], half)), mean + float(np.hypot(interval[1] - mean, half))
+        interval = [mean - float(np.hypot(mean - interval[0], half)), mean + float(np.hypot(interval[1] - mean, half))]
     return mean, spread, interval
+
+
+def summarise(measured: Sequence[Mapping[str, Floats]], reals: int = 0) -> dict[str, Any]:
+    """Combine metrics over seeds, as JSON values: each, `intervals` and, with several seeds, `spread` by metric.
+
+    Args:
+        measured: each metric under each row of `weights_of`, for each seed.
+        reals: how many there are, of which rates need some.
+    """
+    found: dict[str, Any] = {}
+    intervals: dict[str, Any] = {}
+    spread: dict[str, Any] = {}
+    for name in measured[0]:
+        mean, deviation, interval = combine(np.array([one[name] for one in measured]))
+        found[name] = measurable(name, mean, reals)
+        intervals[name], spread[name] = (None, None) if found[name] is None else (interval, deviation)
+    return {**found, "intervals": intervals, **({"spread": spread} if len(measured) > 1 else {})}
 
 
 def judge(
@@ -112,27 +132,15 @@ def judge(
         threshold: log-odds chosen on validation, one for each table.
 
     Returns:
-        `reals`, `fakes`, `groups` (how many), each metric (its mean over seeds), `intervals` ([low, high] by metric)
-        and, with several seeds, `spread` (the standard deviation over seeds, by metric). Intervals cover the choice of
-        clip groups, and with several seeds that of a training's seed.
+        `reals`, `fakes`, `groups` (how many), and what `summarise` gives. Intervals cover the choice of clip groups,
+        and with several seeds that of a training's seed.
     """
-    first, wanted = tables[0], tuple(metrics)
-    names, places = np.unique(first["group"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
-    fakes = int(first["label"].to_numpy().sum())
-    reals = len(first) - fakes
-    found: dict[str, Any] = {"reals": reals, "fakes": fakes, "groups": len(names)}
-    intervals: dict[str, Any] = {}
-    spread: dict[str, Any] = {}
-    measured = []
-    for table, limit in zip(tables, threshold or [None] * len(tables), strict=True):
-        scores, labels, logits = (table[name].to_numpy() for name in ("score", "label", "logit"))
-        judged = Judged(scores, labels, logits, places, len(names), threshold=limit)
-        measured.append(judged.measure(weights_of(len(names)), wanted) if len(names) else {})
-    for name in wanted:
-        values = np.array([one[name] for one in measured]) if len(names) else np.full((1, 1 + RESAMPLES), np.nan)
-        mean, deviation, interval = combine(values)
-        found[name] = measurable(name, mean, reals)
-        known = found[name] is not None
-        intervals[name] = [*interval] if known and interval is not None else None
-        spread[name] = deviation if known else None
-    return {**found, "intervals": intervals, **({"spread": spread} if len(tables) > 1 else {})}
+    wanted, names = tuple(metrics), group_names(tables[0])
+    fakes = int(tables[0]["label"].to_numpy().sum())
+    reals = len(tables[0]) - fakes
+    measured: list[dict[str, Floats]] = [dict.fromkeys(wanted, np.full(1 + RESAMPLES, np.nan))] * len(tables)
+    if len(names):
+        limits = threshold or [None] * len(tables)
+        judged = (Judged.of(table, names, threshold=limit) for table, limit in zip(tables, limits, strict=True))
+        measured = [one.measure(weights_of(len(names)), wanted) for one in judged]
+    return {"reals": reals, "fakes": fakes, "groups": len(names), **summarise(measured, reals)}

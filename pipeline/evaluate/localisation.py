@@ -10,21 +10,19 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from rich.text import Text
 from torch import Tensor
 from torch.nn import functional as F
 
 from facemill.detectors.forgery import ForgeryDetector
 from facemill.detectors.forgery.gradcam import explanations
-from facemill.manifests.printable import printable
 from facemill.pipeline.data import FaceDataset, FaceLoader, prepare
 from facemill.pipeline.data.split import refuse_not_finite
 from facemill.pipeline.evaluate.against_reals import above_reals, in_cells
 from facemill.pipeline.evaluate.intervals import mean_interval
 from facemill.pipeline.evaluate.scores import COPIED, SCORES, name_groups
-from facemill.pipeline.evaluate.weighted import Judged
+from facemill.pipeline.evaluate.terminal import add_bounds, name_cell, number_cells, number_table
+from facemill.pipeline.evaluate.weighted import ONCE, Judged
 
 __all__ = [
     *("LOCALISATION", "LOCATED", "MEAN_MASK", "Located", "Scale", "add_mean_mask"),
@@ -98,8 +96,7 @@ def measure_map(values: Floats, mask: NDArray[np.bool_], scale: Scale) -> dict[s
         found["pointing"] = float(mask[values == values.max()].mean())
     if mask.any() and not mask.all():
         flat = values.ravel()
-        judged = Judged(flat, mask.ravel(), flat, np.zeros(flat.size, int), 1)
-        pixels = judged.measure(np.ones((1, 1), np.int64), ["auc", "ap"])
+        pixels = Judged(flat, mask.ravel(), flat).measure(ONCE, ["auc", "ap"])
         found |= {name: float(value[0]) for name, value in pixels.items()}
     return found
 
@@ -247,8 +244,7 @@ def summarise_maps(table: pa.Table) -> list[dict[str, Any]]:
         for name in LOCATED:
             values = table[name].to_numpy()[chosen]
             row[name] = float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else None
-            interval = mean_interval(values, groups[chosen])
-            row["intervals"][name] = None if interval is None else [*interval]
+            row["intervals"][name] = mean_interval(values, groups[chosen])
         found.append(row)
     return found
 
@@ -265,15 +261,9 @@ def localisation_tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
         "area": "area",
     }
     for (dataset, quality, method), group in groupby(rows, lambda row: (row["dataset"], row["quality"], row["method"])):
-        title = Text(printable(f"Maps against masks: {dataset} {quality} {method}"))
-        table = Table("map", title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        for head in ("crops", *shown.values()):
-            table.add_column(head, justify="right")
+        title = name_cell(f"Maps against masks: {dataset} {quality} {method}")
+        table = number_table("map", ("crops", *shown.values()), title)
         for row in group:
-            values = ("-" if row[name] is None else f"{row[name]:.3f}" for name in shown)
-            table.add_row(Text(printable(row["map"])), str(row["crops"]), *values)
-            for place, bound in enumerate(("low", "high")):
-                intervals = (row["intervals"][name] for name in shown)
-                bounds = ("-" if interval is None else f"{interval[place]:.3f}" for interval in intervals)
-                table.add_row(Text(f"  95 % {bound}", style="dim"), "", *bounds)
+            table.add_row(name_cell(row["map"]), str(row["crops"]), *number_cells(row[name] for name in shown))
+            add_bounds(table, [row["intervals"][name] for name in shown], 1)
         yield table

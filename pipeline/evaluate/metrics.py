@@ -15,13 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from facemill import ConfigError
-from facemill.pipeline.evaluate.weighted import METRICS, RATES, Judged
+from facemill.pipeline.evaluate.weighted import METRICS, ONCE, RATES, Judged
 
 __all__ = [
     "AGGREGATE",
-    "DatasetGroup",
-    "MethodGroup",
-    "Metrics",
+    "Group",
     "check_aggregate",
     "compute_metrics",
     "measurable",
@@ -37,11 +35,27 @@ AGGREGATE = "mean"
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
-    """Metrics of a set of frames or videos; None if undefined.
+class Group:
+    """Rows of a scores table for one dataset in one quality; with `method`, its fakes and all reals of these."""
 
-    Attributes:
-        reals, fakes: number of samples of each class.
+    dataset: str
+    quality: str
+    rows: pa.Table
+    method: str = ""
+
+
+def compute_metrics(
+    scores: ArrayLike, labels: ArrayLike, logits: ArrayLike | None = None, *, threshold: float | None = None
+) -> dict[str, Any]:
+    """Compute metrics of frames or videos, from scores in 0..1 [N] and labels [N].
+
+    Args:
+        logits: log-odds [N] to rank by; None to rank by scores.
+        threshold: log-odds chosen on validation; None if there is none.
+
+    Returns:
+        `reals` and `fakes`, how many there are, and metrics; None if undefined, and all if a score is not finite.
+
         acc: accuracy with a threshold of 0.5 (above: fake); needs at least one score.
         balanced_acc: mean of the accuracies of reals and of fakes; needs both classes, like the next ones up to `ap`.
         acc_val, balanced_acc_val: the same at the threshold chosen on validation; need one.
@@ -58,61 +72,14 @@ class Metrics:
         ece: expected calibration error: mean absolute difference between the mean score and the share of fakes in
             each of 15 equal bins of the score, weighted by their samples.
     """
-
-    reals: int
-    fakes: int
-    acc: float | None
-    balanced_acc: float | None
-    acc_val: float | None
-    balanced_acc_val: float | None
-    auc: float | None
-    partial_auc: float | None
-    eer: float | None
-    ap: float | None
-    tpr_at_fpr_1: float | None
-    tpr_at_fpr_01: float | None
-    log_loss: float | None
-    brier: float | None
-    ece: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetGroup:
-    """Rows of a scores table for one dataset in one quality."""
-
-    dataset: str
-    quality: str
-    rows: pa.Table
-
-
-@dataclass(frozen=True, slots=True)
-class MethodGroup:
-    """Rows of a scores table: a method's fakes with all reals of the same dataset and quality."""
-
-    dataset: str
-    quality: str
-    method: str
-    rows: pa.Table
-
-
-def compute_metrics(
-    scores: ArrayLike, labels: ArrayLike, logits: ArrayLike | None = None, *, threshold: float | None = None
-) -> Metrics:
-    """Compute metrics of scores in 0..1 [N] against labels [N]; all None if a score is not finite.
-
-    Args:
-        logits: log-odds [N] to rank by; None to rank by scores.
-        threshold: log-odds chosen on validation; None if there is none.
-    """
     values, truth = np.asarray(scores, np.float64), np.asarray(labels, np.int64)
     fakes = int(truth.sum())
     reals = len(truth) - fakes
     found = dict.fromkeys(METRICS, np.array([np.nan]))
     if len(values) and np.isfinite(values).all():
-        ranking = values if logits is None else logits
-        judged = Judged(values, truth, ranking, np.zeros(len(values), int), 1, threshold=threshold)
-        found = judged.measure(np.ones((1, 1), np.int64))
-    return Metrics(reals, fakes, **{name: measurable(name, float(value[0]), reals) for name, value in found.items()})
+        found = Judged(values, truth, values if logits is None else logits, threshold=threshold).measure(ONCE)
+    metrics = {name: measurable(name, float(value[0]), reals) for name, value in found.items()}
+    return {"reals": reals, "fakes": fakes, **metrics}
 
 
 def measurable(metric: str, value: float, reals: int) -> float | None:
@@ -126,8 +93,7 @@ def roc_curve(ranking: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
     Needs both classes.
     """
     values = np.asarray(ranking, np.float64)
-    judged = Judged(values, labels, values, np.zeros(len(values), int), 1)
-    (false,), (true,) = judged.curve(np.ones((1, 1), np.int64))
+    (false,), (true,) = Judged(values, labels, values).curve(ONCE)
     return false / false[-1], true / true[-1]
 
 
@@ -182,18 +148,18 @@ def score_videos(frames: pa.Table, aggregate: str = AGGREGATE) -> pa.Table:
     return pa.table(columns)
 
 
-def split_datasets(rows: pa.Table) -> Iterator[DatasetGroup]:
+def split_datasets(rows: pa.Table) -> Iterator[Group]:
     """Yield each dataset in each of its qualities, sorted by dataset and quality."""
     keys = rows.group_by(["dataset", "quality"]).aggregate([])
     for key in sorted(keys.to_pylist(), key=lambda key: tuple(key.values())):
         same = (pc.field("dataset") == key["dataset"]) & (pc.field("quality") == key["quality"])
-        yield DatasetGroup(**key, rows=rows.filter(same))
+        yield Group(**key, rows=rows.filter(same))
 
 
-def split_methods(rows: pa.Table) -> Iterator[MethodGroup]:
+def split_methods(rows: pa.Table) -> Iterator[Group]:
     """Yield each method's fakes with the reals of their dataset and quality, sorted by dataset, quality and method."""
     for group in split_datasets(rows):
         fakes = group.rows.filter(pc.field("label") == 1)
         for method in sorted(map(str, fakes["method"].unique().to_pylist())):
-            rows_of_method = group.rows.filter((pc.field("label") == 0) | (pc.field("method") == method))
-            yield MethodGroup(group.dataset, group.quality, method, rows_of_method)
+            chosen = (pc.field("label") == 0) | (pc.field("method") == method)
+            yield Group(group.dataset, group.quality, group.rows.filter(chosen), method)

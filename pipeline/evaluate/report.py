@@ -7,24 +7,22 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from facemill.manifests.printable import printable
 from facemill.manifests.storage import write_atomically
 from facemill.pipeline.evaluate.calibration import Thresholds
 from facemill.pipeline.evaluate.coverage import UNSCORED, count_unscored
 from facemill.pipeline.evaluate.intervals import judge
 from facemill.pipeline.evaluate.metrics import AGGREGATE, score_videos, split_datasets, split_methods
 from facemill.pipeline.evaluate.scores import NO_CORRUPTION
+from facemill.pipeline.evaluate.terminal import name_cell, number_cells, number_table
 
 __all__ = ["build_report", "metrics_table", "robustness_table", "write_report"]
 
 Report = dict[str, Any]
 
 _SHOWN = ("acc", "auc", "eer")  # the rest is in metrics.json: a terminal has 80 columns
-_UNDEFINED = "-"
 
 
 def build_report(
@@ -63,7 +61,6 @@ def build_report(
 
 
 def write_report(report: Report, path: Path) -> None:
-    """Write metrics.json."""
     text = json.dumps(report, indent=2, allow_nan=False)
     write_atomically(path, f"{text}\n".encode())
 
@@ -75,15 +72,12 @@ def metrics_table(report: Mapping[str, Any], title: str | None = None) -> Table:
     bounds of its intervals; with several seeds the deviations over them; and how many frames and videos could not be
     scored. The lines below the first are always there, the others only if they say something.
     """
-    table = Table("fakes of", title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for unit in ("frames", "videos"):
-        table.add_column(unit, justify="right")
-        for name in _SHOWN:
-            table.add_column(name.upper(), justify="right")
-    for name, *units in zip(_line_names(report), _lines(report["frame"]), _lines(report["video"]), strict=True):
-        table.add_row(_plain(name), *(cell for unit in units for cell in _cells(unit)))
+    heads = [head for unit in ("frames", "videos") for head in (unit, *map(str.upper, _SHOWN))]
+    table = number_table("fakes of", heads, title)
+    for name, units in _lines(report):
+        table.add_row(name_cell(name), *(cell for unit in units for cell in _cells(unit)))
         for more, cells in _details(units):
-            if name == "all" or any(cell != _UNDEFINED for cell in cells if cell):
+            if name == "all" or any(cell != "-" for cell in cells if cell):
                 table.add_row(Text(f"  {more}", style="dim"), *cells)
         lost = [units[0]["frames_unscored"], units[0]["videos_unscored"]]
         if name == "all" or any(lost):
@@ -99,21 +93,16 @@ def robustness_table(report: Mapping[str, Any]) -> Table:
     """
     robustness, clean = report["robustness"], report["frame"]
     severities = sorted({row["severity"] for row in robustness["overall"]})
-    table = Table("frame AUC by severity", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for severity in (0, *severities):
-        table.add_column(str(severity), justify="right")
+    table = number_table("frame AUC by severity", map(str, (0, *severities)))
     lines = {"": (clean["overall"]["auc"], robustness["overall"])}
-    if len(clean["datasets"]) > 1:
-        for row in clean["datasets"]:
-            lines[f"{_dataset(row)} "] = (
-                row["auc"],
-                [r for r in robustness["datasets"] if _dataset(r) == _dataset(row)],
-            )
+    for row in clean["datasets"] if len(clean["datasets"]) > 1 else ():
+        own = [one for one in robustness["datasets"] if _dataset(one) == _dataset(row)]
+        lines[f"{_dataset(row)} "] = row["auc"], own
     for prefix, (auc, rows) in lines.items():
         found = {(row["corruption"], row["severity"]): row["frame_auc"] for row in rows}
         for name in dict.fromkeys(name for name, _ in found):
             aucs = (auc, *(found.get((name, severity)) for severity in severities))
-            table.add_row(_plain(f"{prefix}{name}"), *map(_number, aucs))
+            table.add_row(name_cell(f"{prefix}{name}"), *number_cells(aucs))
     return table
 
 
@@ -154,17 +143,16 @@ def _corruption_rows(tables: Sequence[pa.Table], aggregate: str) -> Iterator[Rep
         yield row
 
 
-def _line_names(report: Mapping[str, Any]) -> list[str]:
-    summary = report["frame"]
-    datasets, methods = summary["datasets"], summary["methods"]
-    if len(datasets) > 1:
-        return ["all", *map(_dataset, datasets), *(f"{_dataset(row)} {row['method']}" for row in methods)]
-    return ["all", *(row["method"] for row in methods)]
-
-
-def _lines(summary: Report) -> list[Mapping[str, Any]]:
-    datasets = summary["datasets"]
-    return [summary["overall"], *(datasets if len(datasets) > 1 else ()), *summary["methods"]]
+def _lines(report: Mapping[str, Any]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+    """Yield the name of each line of the table, and its metrics of frames and of videos."""
+    units = report["frame"], report["video"]
+    several = len(units[0]["datasets"]) > 1
+    yield "all", [unit["overall"] for unit in units]
+    if several:
+        for rows in zip(*(unit["datasets"] for unit in units), strict=True):
+            yield _dataset(rows[0]), [*rows]
+    for rows in zip(*(unit["methods"] for unit in units), strict=True):
+        yield f"{_dataset(rows[0])} {rows[0]['method']}" if several else rows[0]["method"], [*rows]
 
 
 def _dataset(row: Mapping[str, Any]) -> str:
@@ -172,25 +160,16 @@ def _dataset(row: Mapping[str, Any]) -> str:
 
 
 def _cells(metrics: Mapping[str, Any]) -> list[str]:
-    return [str(metrics["reals"] + metrics["fakes"]), *(_number(metrics[key]) for key in _SHOWN)]
+    return [str(metrics["reals"] + metrics["fakes"]), *number_cells(metrics[key] for key in _SHOWN)]
 
 
 def _details(units: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
     """The lines below a line of the table: bounds of intervals, and deviations over seeds."""
 
     def cells(value: Callable[[Mapping[str, Any], str], float | None]) -> list[str]:
-        return [cell for unit in units for cell in ("", *(_number(value(unit, key)) for key in _SHOWN))]
+        return [cell for unit in units for cell in ("", *number_cells(value(unit, key) for key in _SHOWN))]
 
     yield "95 % low", cells(lambda unit, key: (unit["intervals"][key] or [None])[0])
     yield "95 % high", cells(lambda unit, key: (unit["intervals"][key] or [None])[-1])
     if "spread" in units[0]:
         yield "± over seeds", cells(lambda unit, key: unit["spread"][key])
-
-
-def _number(value: float | None) -> str:
-    return _UNDEFINED if value is None else f"{value:.3f}"
-
-
-def _plain(name: str) -> Text:
-    """A name as a cell, not taken for markup."""
-    return Text(printable(name))

@@ -18,27 +18,17 @@ NO_CORRUPTION = "none"
 
 COPIED = ("sample_id", "video_id", "dataset", "method", "label", "quality", "split", "frame_index", "track_id")
 """Columns copied from samples.parquet."""
-
-
-def _required(name: str, kind: pa.DataType) -> "pa.Field[Any]":
-    return pa.field(name, kind, nullable=False)
-
-
-SCORES = pa.schema(
-    [
-        *(_required(name, pa.string()) for name in ("sample_id", "video_id", "dataset", "method")),
-        _required("label", pa.int8()),
-        _required("quality", pa.string()),
-        _required("split", pa.string()),
-        _required("frame_index", pa.int32()),
-        _required("track_id", pa.int32()),
-        _required("logit", pa.float64()),
-        _required("score", pa.float64()),
-        _required("corruption", pa.string()),
-        _required("severity", pa.int8()),
-        _required("group", pa.string()),
-    ]
-)
+_COLUMNS: dict[str, Any] = {
+    **dict.fromkeys(("sample_id", "video_id", "dataset", "method"), pa.string()),
+    "label": pa.int8(),
+    **dict.fromkeys(("quality", "split"), pa.string()),
+    **dict.fromkeys(("frame_index", "track_id"), pa.int32()),
+    **dict.fromkeys(("logit", "score"), pa.float64()),
+    "corruption": pa.string(),
+    "severity": pa.int8(),
+    "group": pa.string(),
+}
+SCORES = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _COLUMNS.items()])
 """scores.parquet: a row per face crop and corruption.
 
 `logit` is the log-odds of fake, used for ranking, and `score` the probability of fake;

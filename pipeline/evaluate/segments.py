@@ -3,27 +3,24 @@
 As LAV-DF (Cai et al., CVIU 2023) and AV-Deepfake1M (Cai et al., ACM MM 2024) report temporal forgery localisation.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from rich.text import Text
 from scipy.special import expit
 
-from facemill.manifests.printable import printable
-from facemill.manifests.schemas import VIDEOS, conform
+from facemill.manifests.schemas import VIDEOS
 from facemill.manifests.shards.dataset import VIDEOS_FILE, read_dataset
-from facemill.pipeline.data.split import damage_told
-from facemill.pipeline.evaluate.intervals import combine, weights_of
+from facemill.pipeline.data.split import read_listed
+from facemill.pipeline.evaluate.intervals import summarise, weights_of
 from facemill.pipeline.evaluate.scores import NO_CORRUPTION, name_groups
+from facemill.pipeline.evaluate.terminal import add_bounds, name_cell, number_cells, number_table
 from facemill.pipeline.evaluate.weighted import CELLS
 
 __all__ = ["SEGMENT_METRICS", "judge_segments", "measure_segments", "propose", "segments_table"]
@@ -194,9 +191,10 @@ def judge_segments(
         built dataset whose frames outside the periods are missing, which has no row: they would tell the periods.
     """
     scored = [_frame_scores(table.filter(pc.field("corruption") == NO_CORRUPTION), crops) for table in tables]
-    videos, missing = [], []
+    videos: dict[tuple[str, str], list[_Video]] = defaultdict(list)
+    missing = []
     for folder in data:
-        listed = _list_videos(folder, split)
+        listed = read_listed(folder, VIDEOS_FILE, VIDEOS).filter(pc.field("split") == split)
         if not pc.any(pc.is_valid(listed["fake_periods"])).as_py():
             continue
         if read_dataset(folder).recipe.get("label", {}).get("unforged", "drop") == "drop":
@@ -205,18 +203,14 @@ def judge_segments(
                 "build it with label.unforged=keep_as_real."
             )
             continue
-        names = map(str, name_groups(listed).to_pylist())
-        for row, group in zip(listed.select(["dataset", "quality", "video_id", "label", "fake_periods"]).to_pylist(),
-                              names, strict=True):  # fmt: skip
+        columns = listed.select(["dataset", "quality", "video_id", "label", "fake_periods"]).to_pylist()
+        for row, group in zip(columns, map(str, name_groups(listed).to_pylist()), strict=True):
             if row["label"] == 0 or row["fake_periods"]:
                 key = row["dataset"], row["quality"], row["video_id"]
                 periods = np.array(row["fake_periods"] or [], np.float64).reshape(-1, 2)
                 ours = [propose(*one[key]) if key in one else np.zeros((0, 3)) for one in scored]
-                videos.append((key[:2], _Video(periods, group, ours)))
-    videos.sort(key=lambda pair: pair[0])
-    rows = []
-    for (dataset, quality), pairs in groupby(videos, lambda pair: pair[0]):
-        rows.append({"dataset": dataset, "quality": quality, **_judge([video for _, video in pairs])})
+                videos[key[:2]].append(_Video(periods, group, ours))
+    rows = ({"dataset": key[0], "quality": key[1], **_judge(videos[key])} for key in sorted(videos))
     return [row for row in rows if row["periods"]], missing
 
 
@@ -228,19 +222,7 @@ def _judge(videos: Sequence[_Video]) -> dict[str, Any]:
         measure_segments([video.proposals[seed] for video in videos], periods, groups, weights_of(len(names)))
         for seed in range(len(videos[0].proposals))
     ]
-    intervals, spread = {}, {}
-    for name in SEGMENT_METRICS:
-        mean, spread[name], interval = combine(np.array([one[name] for one in seeds]))
-        found[name] = mean if np.isfinite(mean) else None
-        intervals[name] = None if interval is None else [*interval]
-    return {**found, "intervals": intervals, **({"spread": spread} if len(seeds) > 1 else {})}
-
-
-def _list_videos(folder: Path, split: str) -> pa.Table:
-    if not (folder / VIDEOS_FILE).is_file():
-        return VIDEOS.empty_table()
-    with damage_told(folder / VIDEOS_FILE):
-        return conform(pq.read_table(folder / VIDEOS_FILE), VIDEOS).filter(pc.field("split") == split)
+    return {**found, **summarise(seeds)}
 
 
 def _frame_scores(scores: pa.Table, crops: pa.Table) -> dict[tuple[str, str, str], tuple[Floats, Integers, Floats]]:
@@ -254,28 +236,16 @@ def _frame_scores(scores: pa.Table, crops: pa.Table) -> dict[tuple[str, str, str
         [(name, "list") for name in ("pts_s_min", "frame_index", "logit_max")]
     )
     return {
-        (row["dataset"], row["quality"], row["video_id"]): (
-            np.array(row["pts_s_min_list"]),
-            np.array(row["frame_index_list"]),
-            np.array(row["logit_max_list"]),
-        )
-        for row in lists.to_pylist()
+        (dataset, quality, video): (np.array(times), np.array(indices), np.array(logits))
+        for dataset, quality, video, times, indices, logits in (row.values() for row in lists.to_pylist())
     }
 
 
 def segments_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Table of the rows of `judge_segments`, with intervals."""
-    table = Table("segments", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for head in ("periods", *(name.replace("_", "@").upper() for name in _SHOWN)):
-        table.add_column(head, justify="right")
+    table = number_table("segments", ("periods", *(name.replace("_", "@").upper() for name in _SHOWN)))
     for row in rows:
-        name = Text(printable(f"{row['dataset']} {row['quality']}"))
-        table.add_row(name, str(row["periods"]), *_cells(row[name] for name in _SHOWN))
-        for place, bound in enumerate(("low", "high")):
-            bounds = ((row["intervals"][name] or [None, None])[place] for name in _SHOWN)
-            table.add_row(Text(f"  95 % {bound}", style="dim"), "", *_cells(bounds))
+        named = name_cell(f"{row['dataset']} {row['quality']}")
+        table.add_row(named, str(row["periods"]), *number_cells(row[name] for name in _SHOWN))
+        add_bounds(table, [row["intervals"][name] for name in _SHOWN], 1)
     return table
-
-
-def _cells(values: Iterable[float | None]) -> Iterator[str]:
-    return ("-" if value is None else f"{value:.3f}" for value in values)

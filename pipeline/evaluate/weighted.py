@@ -1,11 +1,14 @@
 """Metrics of scored samples under many sets of weights at once, for resampling: one row of weights, one value."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["CELLS", "ECE_BINS", "METRICS", "PARTIAL_FPR", "RATES", "Judged", "ece_bins"]
+__all__ = ["CELLS", "METRICS", "ONCE", "PARTIAL_FPR", "RATES", "Judged", "group_names", "reliability"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -22,9 +25,25 @@ METRICS = (
 _RANKING = {"auc", "partial_auc", "eer", "ap", *RATES}
 CELLS = 4_000_000
 """Elements of the largest arrays of weights: 32 MB."""
+ONCE = np.ones((1, 1), np.int64)
+"""Weights under which every sample of a single group counts once."""
 
 
-def ece_bins(scores: Floats) -> Integers:
+def group_names(rows: pa.Table) -> Any:
+    """The distinct clip groups of a scores table, sorted: an Arrow array."""
+    return pc.unique(rows["group"]).sort()
+
+
+def reliability(scores: Floats, labels: Integers) -> tuple[Floats, Floats, Integers]:
+    """Mean score, share of fakes and number of samples of each bin of the calibration error that has any, [bins]."""
+    place = _ece_bins(scores)
+    counts = np.bincount(place, minlength=ECE_BINS)
+    used = counts > 0
+    mean, share = (np.bincount(place, values, ECE_BINS)[used] / counts[used] for values in (scores, labels))
+    return mean, share, counts[used]
+
+
+def _ece_bins(scores: Floats) -> Integers:
     """The bin of the calibration error, 0 to `ECE_BINS` - 1, of each score in 0..1."""
     return np.minimum((scores * ECE_BINS).astype(np.int64), ECE_BINS - 1)
 
@@ -36,7 +55,7 @@ class Judged:
         scores: probabilities of fake, finite, [N].
         labels: 0 real, 1 fake, [N].
         logits: log-odds to rank by, [N].
-        groups: index of each sample's group, [N].
+        groups: index of each sample's group, [N]; None for a single group.
         count: number of groups, G.
         threshold: log-odds above which `acc_val` and `balanced_acc_val` call a sample fake; None if there is none.
     """
@@ -46,18 +65,26 @@ class Judged:
         scores: ArrayLike,
         labels: ArrayLike,
         logits: ArrayLike,
-        groups: ArrayLike,
-        count: int,
+        groups: ArrayLike | None = None,
+        count: int = 1,
         *,
         threshold: float | None = None,
     ) -> None:
         self._scores, self._logits = np.asarray(scores, np.float64), np.asarray(logits, np.float64)
-        self._fake, self._groups = np.asarray(labels) == 1, np.asarray(groups, np.int64)
+        self._fake = np.asarray(labels) == 1
+        self._groups = np.zeros(len(self._fake), np.int64) if groups is None else np.asarray(groups, np.int64)
         self._count, self._threshold = count, threshold
         order = np.argsort(-self._logits, kind="stable")
         ranked = self._logits[order]
         self._order = order
         self._ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else np.array([], int)
+
+    @classmethod
+    def of(cls, rows: pa.Table, names: Any, *, threshold: float | None = None) -> "Judged":
+        """The rows of a scores table, whose groups are numbered by `names`: those of `group_names` or more."""
+        groups: Any = pc.index_in(rows["group"], value_set=names)
+        scores, labels, logits = (rows[name].to_numpy() for name in ("score", "label", "logit"))
+        return cls(scores, labels, logits, groups.to_numpy(), len(names), threshold=threshold)
 
     def measure(self, weights: Integers, metrics: Iterable[str] = METRICS) -> dict[str, Floats]:
         """Compute metrics with each sample counted as often as its group.
@@ -111,7 +138,7 @@ class Judged:
             found["log_loss"] = total(-np.log(of_truth)) / (reals + fakes)
             found["brier"] = total((score - fake) ** 2) / (reals + fakes)
             if "ece" in wanted:
-                place = ece_bins(score)
+                place = _ece_bins(score)
                 gaps = [np.abs(total((place == number) * (score - fake))) for number in range(ECE_BINS)]
                 found["ece"] = np.sum(gaps, axis=0) / (reals + fakes)
         return found

@@ -53,7 +53,6 @@ class Given:
 
     @cached_property
     def recipe(self) -> Mapping[str, Any]:
-        """The recipe that it was built with."""
         return read_dataset(self.folder).recipe
 
     @cached_property

@@ -66,7 +66,6 @@ class _Trials:
         self._builds: dict[Wanted, _Build] = {}
 
     def of(self, work: Wanted | Training | Evaluation) -> Cost:
-        """What a job takes."""
         if isinstance(work, Wanted):
             one, videos = self._built(work), len(self._jobs.catalogue.root(work).videos(work))
             return Cost(one.seconds * videos, one.bytes * videos)
@@ -74,9 +73,8 @@ class _Trials:
             return self._training(work)
         training = self._jobs.plan.trainings[work.training]
         sources = self._jobs.plan.tests[work]
-        place = next(
-            found for source in sources if (found := self._jobs.place(work.wanted, source, TESTED)) is not None
-        )
+        found = (self._jobs.place(work.wanted, source, TESTED) for source in sources)
+        place = next(one for one in found if one is not None)
         every = Source(data=work.wanted.data, quality=work.wanted.quality)
         crops = sum(one.crops for one in self._counts(place, work.wanted, every) if one.split == "test")
         crops *= 1 + len(list(all_corruptions(CORRUPTIONS))) * (work in self._jobs.plan.corrupted)
@@ -92,9 +90,8 @@ class _Trials:
                 if one.split == "val":
                     crops += one.crops
                 if one.split == "train":
-                    classes[one.is_real] += min(
-                        one.crops / settings.every, one.videos * (settings.frames or float("inf"))
-                    )
+                    most = one.videos * (settings.frames or float("inf"))
+                    classes[one.is_real] += min(one.crops / settings.every, most)
         epoch = 2 * max(classes.values()) if settings.balance == "oversample" else sum(classes.values())
         if settings.forgeries != "none":
             epoch = 2 * classes[True]
@@ -159,10 +156,8 @@ class _Trials:
             few = list({video.video_id: video for split in SPLITS for video in _pair(videos, split)}.values())
             start = time.monotonic()
             report = build(few, wanted.load(), out, executor="sequential", device=self._jobs.device)
-            seconds = (time.monotonic() - start) / report.videos
-            self._builds[wanted] = _Build(
-                out, seconds, _bytes_below(out) / report.videos, report.samples / report.videos
-            )
+            whole = (time.monotonic() - start, _bytes_below(out), report.samples)
+            self._builds[wanted] = _Build(out, *(amount / report.videos for amount in whole))
         return self._builds[wanted]
 
 

@@ -68,7 +68,8 @@ class Figure:
     Attributes:
         label: source, corruption, unit and metric, such as `FF++ c23 contrast level 1 AUC`, or a size.
         paper: the paper's value: percent, but for log loss and sizes; None for a figure that it does not print.
-        metric: a metric of `facemill.pipeline.evaluate.Metrics`, or `parameters`, `macs`, `flops`, `added_parameters`.
+        metric: a metric of `facemill.pipeline.evaluate.metrics.compute_metrics`, or `parameters`, `macs`, `flops` or
+            `added_parameters`.
         source: what is tested; None for sizes and means.
         unit: `frame` or `video`.
         corruption, severity: of the test images.

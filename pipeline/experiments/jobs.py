@@ -64,11 +64,9 @@ class Jobs:
         self.all = {job.name: job for job in self._list()}
 
     def run_folder(self, training: str) -> Path:
-        """The folder of a training's run."""
         return self.out / "runs" / training
 
     def scores_folder(self, evaluation: Evaluation) -> Path:
-        """The folder of an evaluation."""
         return self.out / "evaluations" / evaluation.name
 
     def lacking(self, experiment: Experiment) -> list[str]:
@@ -205,7 +203,7 @@ class Jobs:
         train(training.detector, folders, run, recipe, resume=True, device=self.device, workers=self._workers)
 
     def _evaluate(self, evaluation: Evaluation) -> None:
-        from facemill.pipeline.evaluate import evaluate
+        from facemill.pipeline.evaluate.evaluation import evaluate
 
         run, data = self.run_folder(evaluation.training), self._tested_folder(evaluation)
         out, corrupted = self.scores_folder(evaluation), CORRUPTIONS if evaluation in self.plan.corrupted else False

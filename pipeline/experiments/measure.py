@@ -15,7 +15,7 @@ from facemill.detectors.forgery import create
 from facemill.pipeline.evaluate.intervals import Interval, combine, weights_of
 from facemill.pipeline.evaluate.metrics import score_videos
 from facemill.pipeline.evaluate.scores import read_scores
-from facemill.pipeline.evaluate.weighted import Judged
+from facemill.pipeline.evaluate.weighted import Judged, group_names
 from facemill.pipeline.experiments.figures import Figure
 
 __all__ = ["Measured", "Scores", "count_size", "summarise"]
@@ -53,7 +53,7 @@ class Scores:
 
     def __init__(self, path: Path) -> None:
         self._rows = read_scores(path)
-        self._groups = pc.unique(self._rows["group"]).sort()
+        self._groups = group_names(self._rows)
         self._weights = weights_of(len(self._groups))
 
     def measure(self, figure: Figure) -> Floats | None:
@@ -71,20 +71,14 @@ class Scores:
         rows = self._rows.filter(figure.source.rows() & degraded)
         if figure.unit == "video":
             rows = score_videos(rows)
-        scores, labels, logits = (rows[name].to_numpy() for name in ("score", "label", "logit"))
-        if len(np.unique(labels)) < 2:
+        if len(rows["label"].unique()) < 2:
             return None
-        groups: Any = pc.index_in(rows["group"].combine_chunks(), value_set=self._groups)
-        judged = Judged(scores, labels, logits, groups.to_numpy(), len(self._groups))
-        return judged.measure(self._weights, [figure.metric])[figure.metric] * _PERCENT[figure.metric]
+        measured = Judged.of(rows, self._groups).measure(self._weights, [figure.metric])
+        return measured[figure.metric] * _PERCENT[figure.metric]
 
 
 def summarise(found: Sequence[Floats]) -> Measured:
-    """Summarise a figure over seeds.
-
-    Args:
-        found: results of `Scores.measure`, one a seed.
-    """
+    """Summarise a figure over seeds, by a result of `Scores.measure` for each."""
     mean, spread, interval = combine(np.array(found))
     return Measured(mean, len(found), spread, interval)
 

@@ -15,13 +15,7 @@ __all__ = ["Evaluation", "Plan", "Training", "Wanted", "make_plan"]
 
 @dataclass(frozen=True, order=True)
 class Wanted:
-    """A dataset as a row wants it built: all methods of one quality, under one recipe.
-
-    Attributes:
-        data, quality, split: as in `Source`.
-        recipe: name of the recipe.
-        settings: overrides of the recipe.
-    """
+    """A dataset as a row wants it built: all methods of a quality of a `Source`, under a recipe with overrides."""
 
     data: str
     quality: str
@@ -33,12 +27,10 @@ class Wanted:
     def name(self) -> str:
         """Name of its folder."""
         plain = f"{self.recipe}-{self.data}-{self.quality}"
-        return (
-            plain if self.split == "official" and not self.settings else f"{plain}-{_digest(self.split, self.settings)}"
-        )
+        usual = self.split == "official" and not self.settings
+        return plain if usual else f"{plain}-{_digest(self.split, self.settings)}"
 
     def load(self) -> Recipe:
-        """The recipe that it is built with."""
         return load_recipe(self.recipe, self.settings, purpose="build")
 
 
@@ -48,8 +40,6 @@ class Training:
 
     Attributes:
         name: the detector, a digest of all that determines the run, and the seed: name of its folder.
-        detector: name of a forgery detector.
-        recipe: name of the recipe.
         settings: overrides of the recipe's `train` section, and the seed.
         data: what it is trained on, each with the dataset to take it from.
     """
@@ -61,7 +51,6 @@ class Training:
     data: tuple[tuple[Wanted, Source], ...]
 
     def load(self) -> Recipe:
-        """The recipe that it is trained with."""
         return load_recipe(self.recipe, self.settings, purpose="train")
 
 
@@ -99,7 +88,6 @@ class Plan:
     corrupted: set[Evaluation] = field(default_factory=set)
 
     def evaluation(self, experiment: Experiment, training: str, figure: Figure) -> Evaluation:
-        """The evaluation that a figure is measured on."""
         assert figure.source is not None
         return Evaluation(training, _wanted(experiment, figure.source, self.overrides))
 

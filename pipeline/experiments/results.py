@@ -18,12 +18,12 @@ from facemill.pipeline.experiments.figures import Figure
 from facemill.pipeline.experiments.jobs import Jobs
 from facemill.pipeline.experiments.measure import Measured, Scores, count_size, summarise
 from facemill.pipeline.experiments.tables import Experiment
-from facemill.pipeline.figures.page import render_page
-from facemill.pipeline.figures.page_table import PageTable, in_latex
+from facemill.pipeline.figures.page import PageTable, in_latex, page_part, render_page
 
 __all__ = ["Line", "Table", "make_tables", "write_tables"]
 
 _COLUMNS = ("row", "figure", "paper", "ours", "spread", "interval", "difference", "")
+_PACKAGE = "facemill.pipeline.experiments"
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,7 @@ class Table:
 
 
 def make_tables(jobs: Jobs, failed: Mapping[str, str] | None = None) -> list[Table]:
-    """Measure all figures of a plan for which there are scores.
-
-    Args:
-        failed: why jobs failed, by name.
-    """
+    """Measure all figures of a plan for which there are scores; `failed` tells why jobs failed, by name."""
     read = lru_cache(maxsize=2)(Scores)  # figures of one evaluation follow each other
     return [
         _table(list(rows), jobs, failed or {}, read)
@@ -143,9 +139,10 @@ def write_tables(tables: list[Table], folder: Path) -> list[Path]:
     pages = []
     for page, group in groupby(tables, key=lambda table: table.name.partition("/")[0]):
         shown = list(group)
-        for suffix, (template, escape) in _TEMPLATES.items():
+        for suffix, escape in {"md": _in_markdown, "tex": in_latex}.items():
             made = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=escape)
-            text = made.from_string(template).render(tables=shown, columns=_COLUMNS)
+            template = made.from_string(page_part(f"tables.{suffix}", _PACKAGE))
+            text = template.render(tables=shown, columns=_COLUMNS)
             write_atomically(folder / f"{page}.{suffix}", text.encode())
         write_atomically(folder / f"{page}.csv", _csv(shown).encode())
         write_atomically(folder / f"{page}.html", _html(shown))
@@ -173,70 +170,12 @@ def _html(tables: list[Table]) -> bytes:
         (PageTable(f"{table.name}: {table.caption}", forms, [line.cells() for line in table.lines]), table.notes)
         for table in tables
     ]
-    return render_page(tables[0].paper, _HTML, {"tables": shown}, generator="facemill reproduce")
+    paper, values = tables[0].paper, {"tables": shown}
+    return render_page(paper, "tables.html", values, package=_PACKAGE, generator="facemill reproduce")
 
 
 def _in_markdown(value: Any) -> str:
     return str(value).replace("|", r"\|")
 
 
-_MARKDOWN = """\
-# {{ tables[0].paper }}
-{% for table in tables %}
-
-## {{ table.name }}: {{ table.caption }}
-
-|{% for column in columns %} {{ column }} |{% endfor %}
-
-|{% for column in columns %} --- |{% endfor %}
-
-{% for line in table.lines %}
-|{% for cell in line.cells() %} {{ cell }} |{% endfor %}
-
-{% endfor %}
-
-{% for note in table.notes %}
-- {{ note }}
-{% endfor %}
-{% endfor %}
-"""
-
-_LATEX = r"""% {{ tables[0].paper }}
-{% for table in tables %}
-
-\begin{table}
-\caption{ {{- table.name }}: {{ table.caption -}} }
-\begin{tabular}{llrrrrrl}
-{% for column in columns %}{{ column }}{% if not loop.last %} & {% endif %}{% endfor %} \\
-\hline
-{% for line in table.lines %}
-{% for cell in line.cells() %}{{ cell }}{% if not loop.last %} & {% endif %}{% endfor %} \\
-{% endfor %}
-\end{tabular}
-{% for note in table.notes %}
-
-{{ note }}
-{% endfor %}
-\end{table}
-{% endfor %}
-"""
-
-_HTML = """\
-{% from "parts.html" import table %}
-{% for one, notes in tables %}
-<h2>{{ one.title }}</h2>
-{{ table(one) }}
-<ul>
-{% for note in notes %}
-<li>{{ note }}</li>
-{% endfor %}
-</ul>
-{% endfor %}
-"""
 _NUMBERS = {"paper", "ours", "spread", "difference"}
-
-_TEMPLATES: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "md": (_MARKDOWN, _in_markdown),
-    "tex": (_LATEX, in_latex),
-}
-"""Templates by suffix, and what escapes a value in them."""

@@ -40,7 +40,6 @@ def write_contact_sheet(parts: Sequence[SheetPart], path: Path, *, cell: int = 1
     """Write a PNG of the parts, one below the other, with short strips side by side; empty parts are left out.
 
     Args:
-        path: the file to write.
         cell: side of each image, pixels.
     """
     parts = [part for part in parts if part.strips]

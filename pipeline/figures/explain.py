@@ -1,23 +1,24 @@
 """Explanations of a forgery detector's scores: its own maps and Grad-CAM, drawn over crops."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from facemill import DatasetError
 from facemill.detectors.forgery import ForgeryDetector
 from facemill.detectors.forgery.gradcam import explanations
 from facemill.manifests.records import LABELS
-from facemill.pipeline.data import FaceDataset, collate, prepare
+from facemill.pipeline.data import FaceDataset, Sample, collate, prepare
 from facemill.pipeline.data.split import refuse_not_finite
-from facemill.pipeline.figures.explanation_sheet import ExplanationRow, write_explanation_sheet
+from facemill.pipeline.figures.explanation_sheet import ExplanationRow, explanation_sheet
+from facemill.pipeline.figures.sheet import save_png
 
 __all__ = ["choose_samples", "draw_explanations", "explain_crops"]
 
@@ -57,7 +58,7 @@ def draw_explanations(
     for number, start in enumerate(range(0, len(chosen), _ROWS_A_SHEET), 1):
         part = chosen[start : start + _ROWS_A_SHEET]
         path = Path(folder) / f"explanations-{number:02d}.png"
-        write_explanation_sheet(_explain(detector, faces, part, torch.device(device)), path)
+        save_png(explanation_sheet(_explain(detector, faces, part, torch.device(device))), path)
         paths.append(path)
     return paths
 
@@ -89,24 +90,20 @@ def _in_turn(queues: list[list[int]]) -> list[int]:
 def _explain(
     detector: ForgeryDetector, faces: FaceDataset, indices: list[int], device: torch.device
 ) -> list[ExplanationRow]:
-    samples = [faces[index] for index in indices]
-    images = prepare(collate(samples).to(device), detector.input_spec).images
+    """Explain crops of known labels, with their scores and masks."""
+    samples, images = _load(detector, faces, indices, device)
     with torch.no_grad():
         scores = detector(images).score.cpu()
     refuse_not_finite(scores.numpy(), faces.samples, np.array(indices))
-    heats = _heats(detector, images)
     rows = faces.samples.take(indices).select(["method", "video_id", "frame_index"]).to_pylist()
-    return [
-        ExplanationRow(
-            caption=f"{_name(sample['label'], row['method'])}   score {score:.2f}   "
-            f"{row['video_id']} frame {row['frame_index']}",
-            wrong=(score > 0.5) != bool(sample["label"]),
-            crop=_pixels(sample["image"]),
-            mask=_pixels(sample["mask"])[..., 0] if np.ravel(sample["has_mask"])[0] else None,
-            maps={name: heat[position] for name, heat in heats.items()},
-        )
-        for position, (sample, row, score) in enumerate(zip(samples, rows, scores.tolist(), strict=True))
-    ]
+    explained = []
+    for sample, row, score, maps in zip(samples, rows, scores.tolist(), _maps(detector, images), strict=True):
+        name = _name(sample["label"], row["method"])
+        caption = f"{name}   score {score:.2f}   {row['video_id']} frame {row['frame_index']}"
+        mask = _pixels(sample["mask"])[..., 0] if np.ravel(sample["has_mask"])[0] else None
+        wrong = (score > 0.5) != bool(sample["label"])
+        explained.append(ExplanationRow(caption, wrong, _pixels(sample["image"]), mask, maps))
+    return explained
 
 
 def explain_crops(
@@ -118,25 +115,33 @@ def explain_crops(
         detector: on `device` and in eval mode.
         captions: by index in `faces`; ASCII.
     """
-    samples = [faces[index] for index in captions]
-    heats = _heats(detector, prepare(collate(samples).to(device), detector.input_spec).images)
+    samples, images = _load(detector, faces, captions, device)
     return [
-        ExplanationRow(caption, False, _pixels(sample["image"]), None, {name: heat[n] for name, heat in heats.items()})
-        for n, (sample, caption) in enumerate(zip(samples, captions.values(), strict=True))
+        ExplanationRow(caption, False, _pixels(sample["image"]), None, maps)
+        for sample, caption, maps in zip(samples, captions.values(), _maps(detector, images), strict=True)
     ]
 
 
-def _heats(detector: ForgeryDetector, images: Tensor) -> "dict[str, np.ndarray[Any, np.dtype[np.float32]]]":
-    """Maps [B, h, w]; of clips, those of the first frames."""
-    maps = {name: heat if heat.ndim == 3 else heat[:, 0] for name, heat in explanations(detector, images).items()}
-    return {name: torch.nan_to_num(heat.float()).cpu().numpy() for name, heat in maps.items()}
+def _load(
+    detector: ForgeryDetector, faces: FaceDataset, indices: Iterable[int], device: torch.device
+) -> tuple[list[Sample], Tensor]:
+    """Samples, and their images as the detector takes them."""
+    samples = [faces[index] for index in indices]
+    return samples, prepare(collate(samples).to(device), detector.input_spec).images
+
+
+def _maps(detector: ForgeryDetector, images: Tensor) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Yield the maps [h, w] of each image; of a clip, those of the first frame."""
+    found = explanations(detector, images).items()
+    heats = {name: torch.nan_to_num((heat if heat.ndim == 3 else heat[:, 0]).float()).cpu() for name, heat in found}
+    return ({name: heat[n].numpy() for name, heat in heats.items()} for n in range(len(images)))
 
 
 def _name(label: int, method: str) -> str:
     return f"{LABELS[label]}: {method}" if label else LABELS[label]
 
 
-def _pixels(tensor: Tensor) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+def _pixels(tensor: Tensor) -> NDArray[np.uint8]:
     """An image [C, H, W], or the first of a clip, as [H, W, C]."""
     first = tensor if tensor.ndim == 3 else tensor[0]
     return np.ascontiguousarray(first.permute(1, 2, 0).numpy())

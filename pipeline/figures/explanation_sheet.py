@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,11 +18,10 @@ from facemill.pipeline.figures.sheet import (
     overlay_mask,
     place,
     resize_square,
-    save_png,
     write_text,
 )
 
-__all__ = ["ExplanationRow", "explanation_sheet", "write_explanation_sheet"]
+__all__ = ["ExplanationRow", "explanation_sheet"]
 
 _MARGIN, _GAP, _LABEL_HEIGHT, _TITLE_HEIGHT = 20, 10, 20, 56  # pixels
 _LINE, _BAR_TOP, _BAR_HEIGHT = 18, 36, 6
@@ -48,11 +46,6 @@ class ExplanationRow:
     crop: Image
     mask: Image | None
     maps: Mapping[str, Heat]
-
-
-def write_explanation_sheet(rows: Sequence[ExplanationRow], path: Path, *, cell: int = 160) -> None:
-    """Write a sheet as a PNG: see `explanation_sheet`."""
-    save_png(explanation_sheet(rows, cell=cell), path)
 
 
 def explanation_sheet(rows: Sequence[ExplanationRow], *, cell: int = 160, masks: bool = True) -> Image:

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
 from facemill import DatasetError, ManifestError
 from facemill.manifests import MaskKind, schemas
 from facemill.manifests.checks.bounded import image_size, read_table
+from facemill.manifests.checks.columns import joined, pc, places
 from facemill.manifests.remote import bring
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.manifests.shards.dataset import SAMPLES_FILE, read_dataset
@@ -23,9 +22,6 @@ from facemill.pipeline.figures.contact_sheet import SheetPart, Strip, write_cont
 from facemill.pipeline.figures.sheet import Image, overlay_mask
 
 __all__ = ["draw_contact_sheet"]
-
-pc: Any = pyarrow.compute
-"""Untyped: the stubs do not cover columns of two types."""
 
 STRIP = 9
 """Maximum samples of a track shown side by side."""
@@ -36,24 +32,9 @@ COLUMNS = pa.schema(
 """Columns that are read: some tens of bytes per row."""
 
 Rows = NDArray[np.int64]  # row numbers of samples.parquet
-
-
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    """Fields of `SampleRecord` needed to show a sample."""
-
-    sample_id: str
-    video_id: str
-    method: str
-    frame_index: int
-    track_id: int
-    mask_kind: str
-    mask_coverage: float | None
-    shard: str
-    row: int
-
-
-Pair = tuple[_Sample, _Sample | None]
+Sample = dict[str, Any]
+"""The columns `SHOWN` of a row."""
+Pair = tuple[Sample, Sample | None]
 """A fake's sample, and the sample of the same face and time in its original."""
 
 
@@ -85,12 +66,12 @@ def draw_contact_sheet(folder: str | Path, path: str | Path, *, rows: int = 8) -
         "Fakes without an original": choice.pairs(choice.unpaired, 0 * choice.coverage),
     }
     tracks = choice.tracks_by_size_change()
-    real_only = [real for real, _ in choice.pairs(choice.real_only, 0 * choice.coverage)]
-    shown = chain(chain.from_iterable(chain.from_iterable(masks.values())), chain.from_iterable(tracks), real_only)
+    reals = [real for real, _ in choice.pairs(choice.real_only, 0 * choice.coverage)]
+    shown = chain(chain.from_iterable(chain.from_iterable(masks.values())), chain.from_iterable(tracks), reals)
     images = _read_images(folder, (sample for sample in shown if sample is not None))
     drawn = [SheetPart(title, [_strip_of_pair(pair, images) for pair in chosen]) for title, chosen in masks.items()]
     drawn.append(SheetPart("Tracks: consecutive samples", [_strip_of_track(track, images) for track in tracks]))
-    drawn.append(SheetPart("Real videos without fakes", [Strip(_name(s), [images[s.sample_id][0]]) for s in real_only]))
+    drawn.append(SheetPart("Real videos without fakes", [Strip(_name(s), [images[s["sample_id"]][0]]) for s in reals]))
     write_contact_sheet(drawn, path)
 
 
@@ -117,13 +98,14 @@ class _Selection:
         source = _numbers(pc.fill_null(pc.index_in(column["source_id"], videos.dictionary), -1))
         self._frame, self._track = _numbers(column["frame_index"]), _numbers(column["track_id"])
         fake = _numbers(column["label"]) == 1
-        in_original = self._frame - _numbers(pc.fill_null(column["pair_offset"], 0))
-        self._original = _match_rows(
-            np.stack([source, in_original, self._track]),
-            np.stack([self._video, self._frame, self._track]),
-            np.flatnonzero(fake),
-            np.flatnonzero(_numbers(column["label"]) == 0),
+        in_original = pc.subtract(column["frame_index"], pc.fill_null(column["pair_offset"], 0))
+        reals = np.flatnonzero(~fake)
+        at = places(
+            joined(column["source_id"], in_original, column["track_id"]),
+            joined(column["video_id"], column["frame_index"], column["track_id"]).take(reals),
         )
+        self._original = np.full(len(fake), -1, np.int64)
+        self._original[fake & (at >= 0)] = reals[at[fake & (at >= 0)]]
         kind = _numbers(pc.not_equal(column["mask_kind"], MaskKind.NONE.value))
         real = _numbers(pc.equal(column["method"], "real"))
         self.masked = np.flatnonzero(fake & (self._original >= 0) & (kind == 1))
@@ -148,7 +130,7 @@ class _Selection:
         equal = [found[key[found] == key[found].min()] for found in of_video]
         return [self._pair(int(found[len(found) // 2])) for found in equal]
 
-    def tracks_by_size_change(self) -> list[list[_Sample]]:
+    def tracks_by_size_change(self) -> list[list[Sample]]:
         """Select strips of the tracks whose face boxes change most in size between consecutive samples."""
         rows = self._track_rows
         if not len(rows):
@@ -171,30 +153,13 @@ class _Selection:
         original = int(self._original[row])
         return self._sample(row), self._sample(original) if original >= 0 else None
 
-    def _sample(self, row: int) -> _Sample:
-        return _Sample(**self._samples.select(SHOWN).slice(row, 1).to_pylist()[0])
+    def _sample(self, row: int) -> Sample:
+        [sample] = self._samples.select(SHOWN).slice(row, 1).to_pylist()
+        return sample
 
 
 def _numbers(column: Any) -> Rows:
     return np.asarray(column.to_numpy(zero_copy_only=False), np.int64)
-
-
-def _match_rows(wanted: Rows, keys: Rows, queries: Rows, candidates: Rows) -> Rows:
-    """Find for each of N rows the row with its wanted key; -1 if there is none.
-
-    Args:
-        wanted, keys: [3, N], the key that a row looks for, and its own.
-        queries, candidates: rows that look for another, and rows that may be found.
-    """
-    found = np.full(wanted.shape[1], -1, np.int64)
-    both = np.concatenate([keys[:, candidates], wanted[:, queries]], axis=1)
-    order = np.lexsort(both)  # stable: among equal keys, candidates come first
-    same = np.append(False, (np.diff(both[:, order], axis=1) == 0).all(axis=0))
-    first = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
-    match, is_query = order[first], order >= len(candidates)
-    hit = is_query & (match < len(candidates))
-    found[queries[order[hit] - len(candidates)]] = candidates[match[hit]]
-    return found
 
 
 # Drawing ----------------------------------------------------------------------------------------------
@@ -202,24 +167,25 @@ def _match_rows(wanted: Rows, keys: Rows, queries: Rows, candidates: Rows) -> Ro
 
 def _strip_of_pair(pair: Pair, images: dict[str, tuple[Image, Image]]) -> Strip:
     fake, real = pair
-    image, mask = images[fake.sample_id]
-    covered = "no mask" if fake.mask_coverage is None else f"{fake.mask_kind} {fake.mask_coverage:.1%}"
-    strip = [] if real is None else [images[real.sample_id][0]]
-    strip += [image] if fake.mask_kind == MaskKind.NONE else [image, overlay_mask(image, mask)]
+    image, mask = images[fake["sample_id"]]
+    covered = "no mask" if fake["mask_coverage"] is None else f"{fake['mask_kind']} {fake['mask_coverage']:.1%}"
+    strip = [] if real is None else [images[real["sample_id"]][0]]
+    strip += [image] if fake["mask_kind"] == MaskKind.NONE else [image, overlay_mask(image, mask)]
     return Strip(f"{covered}  {_name(fake)}", strip)
 
 
-def _strip_of_track(track: Sequence[_Sample], images: dict[str, tuple[Image, Image]]) -> Strip:
-    frames = f"to {track[-1].frame_index}" if len(track) > 1 else ""
-    return Strip(f"{_name(track[0])} {frames}  track {track[0].track_id}", [images[s.sample_id][0] for s in track])
+def _strip_of_track(track: Sequence[Sample], images: dict[str, tuple[Image, Image]]) -> Strip:
+    frames = f"to {track[-1]['frame_index']}" if len(track) > 1 else ""
+    label = f"{_name(track[0])} {frames}  track {track[0]['track_id']}"
+    return Strip(label, [images[sample["sample_id"]][0] for sample in track])
 
 
-def _name(sample: _Sample) -> str:
-    return f"{sample.method}  {sample.video_id}  frame {sample.frame_index}"
+def _name(sample: Sample) -> str:
+    return f"{sample['method']}  {sample['video_id']}  frame {sample['frame_index']}"
 
 
-def _read_images(folder: Path, records: Iterable[_Sample]) -> dict[str, tuple[Image, Image]]:
-    """Read image [S, S, 3] and mask [S, S] of these records, by sample id.
+def _read_images(folder: Path, samples: Iterable[Sample]) -> dict[str, tuple[Image, Image]]:
+    """Read image [S, S, 3] and mask [S, S] of these samples, by id.
 
     Each shard is read up to the last requested sample.
 
@@ -227,13 +193,13 @@ def _read_images(folder: Path, records: Iterable[_Sample]) -> dict[str, tuple[Im
         DatasetError: a shard has another sample in that row.
     """
     wanted: dict[str, dict[int, str]] = defaultdict(dict)
-    for record in records:
-        wanted[record.shard][record.row] = record.sample_id
+    for sample in samples:
+        wanted[sample["shard"]][sample["row"]] = sample["sample_id"]
     found = {}
     for shard, rows in wanted.items():
-        for row, sample in enumerate(islice(format_of(shard).read(bring(folder / shard)), max(rows) + 1)):
+        for row, stored in enumerate(islice(format_of(shard).read(bring(folder / shard)), max(rows) + 1)):
             if row in rows:
-                found[sample.record.sample_id] = _decode(sample)
+                found[stored.record.sample_id] = _decode(stored)
         if missing := sorted(set(rows.values()) - found.keys()):
             raise DatasetError(
                 f"{folder / shard} lacks {missing[0]} where samples.parquet says: run `facemill verify`."

@@ -48,12 +48,10 @@ _CELLS = 32  # maps up to this side are shown cell by cell
 
 
 def blank_sheet(width: int, height: int) -> Image:
-    """Create an empty sheet."""
     return np.full((height, width, 3), _PAPER, np.uint8)
 
 
 def resize_square(image: Image, side: int) -> Image:
-    """Resize an image to a square of that side."""
     shrinks = image.shape[0] > side
     resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     return np.asarray(resized, np.uint8)
@@ -86,7 +84,6 @@ def colour_bar(width: int, height: int) -> Image:
 
 
 def place(sheet: Image, image: Image, left: int, top: int) -> None:
-    """Copy an image onto the sheet."""
     height, width, _ = image.shape
     sheet[top : top + height, left : left + width] = image
 

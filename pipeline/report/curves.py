@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from facemill.manifests.printable import printable
 from facemill.pipeline.evaluate.intervals import CONFIDENCE, weights_of
 from facemill.pipeline.evaluate.metrics import compute_metrics
-from facemill.pipeline.evaluate.weighted import ECE_BINS, Judged, ece_bins
+from facemill.pipeline.evaluate.weighted import Judged, group_names, reliability
 from facemill.pipeline.report.judged import Judged as Entry
 
 __all__ = ["figures_of"]
@@ -28,8 +28,9 @@ _LEAST = 1e-3
 def figures_of(entries: Sequence[Entry]) -> Iterator[tuple[str, str, Figure]]:
     """Title, what to look for, and figure."""
     for unit in ("frames", "videos"):
-        curves = [(number, one.name, *_roc(getattr(one, unit))) for number, one in enumerate(entries)
-                  if _both(getattr(one, unit))]  # fmt: skip
+        tables = [one.frames if unit == "frames" else one.videos for one in entries]
+        both = [number for number, rows in enumerate(tables) if len(rows["label"].unique()) == 2]
+        curves = [(number, entries[number].name, *_roc(tables[number])) for number in both]
         if not curves:
             continue
         roc = [_trace(number, name, _GRID, *band) for number, name, *band in curves]
@@ -61,13 +62,7 @@ def figures_of(entries: Sequence[Entry]) -> Iterator[tuple[str, str, Figure]]:
         ("Learning rate", "The schedule as it was run.", ("learning_rate",)),
     ):
         traces = [
-            _plain(
-                number,
-                f"{one.name} {name}" if len(entries) > 1 else name,
-                one.log,
-                name,
-                dashed=dash > 0,
-            )
+            _log_trace(number, one.log, name, f"{one.name} {name}" if len(entries) > 1 else name, dashed=dash > 0)
             for number, one in enumerate(entries)
             for dash, name in enumerate(names)
             if any(name in row for row in one.log)
@@ -76,16 +71,10 @@ def figures_of(entries: Sequence[Entry]) -> Iterator[tuple[str, str, Figure]]:
             yield title, look_for, _figure(title.lower().replace(" ", "-"), "epoch", title.lower(), traces, rates=False)
 
 
-def _both(rows: pa.Table) -> bool:
-    return len(np.unique(rows["label"].to_numpy())) == 2
-
-
 def _roc(rows: pa.Table) -> tuple[Floats, Floats, Floats]:
     """True positive rates at `_GRID`, and their bounds."""
-    names, places = np.unique(rows["group"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
-    scores, labels, logits = (rows[name].to_numpy() for name in ("score", "label", "logit"))
-    judged = Judged(scores, labels, logits, places, len(names))
-    weights = weights_of(len(names))
+    names = group_names(rows)
+    judged, weights = Judged.of(rows, names), weights_of(len(names))
     rates = [_at_grid(*judged.curve(weights[[row]])) for row in (0, *range(-_DRAWS, 0))]
     drawn = [one for one in rates[1:] if one is not None]
     assert rates[0] is not None
@@ -104,13 +93,10 @@ def _at_grid(false: NDArray[np.int64], true: NDArray[np.int64]) -> Floats | None
 
 def _reliability(number: int, one: Entry) -> Figure:
     scores, labels = one.frames["score"].to_numpy(), one.frames["label"].to_numpy()
-    place = ece_bins(scores)
-    counts = np.bincount(place, minlength=ECE_BINS)
-    used = counts > 0
-    mean, share = (np.bincount(place, values, ECE_BINS)[used] / counts[used] for values in (scores, labels))
-    ece = compute_metrics(scores, labels).ece
+    mean, share, counts = reliability(scores, labels)
+    ece = compute_metrics(scores, labels)["ece"]
     name = one.name if ece is None else f"{one.name} (calibration error {ece:.3f})"
-    return {**_trace(number, name, mean, share), "text": [f"{count} crops" for count in counts[used].tolist()]}
+    return {**_trace(number, name, mean, share), "text": [f"{count} crops" for count in counts.tolist()]}
 
 
 def _trace(
@@ -120,23 +106,15 @@ def _trace(
     return {"name": printable(name), "colour": number, "x": _short(x), "y": _short(y), **band}
 
 
-def _plain(number: int, name: str, log: Sequence[Any], column: str, *, dashed: bool) -> Figure:
+def _log_trace(number: int, log: Sequence[Any], column: str, name: str, *, dashed: bool) -> Figure:
     rows = [row for row in log if column in row]
     x, y = (np.array([row[key] for row in rows]) for key in ("epoch", column))
     return {**_trace(number, name, x + 1, y), "dashed": dashed}
 
 
 def _figure(name: str, x: str, y: str, traces: list[Figure], **more: bool) -> Figure:
-    return {
-        "id": name,
-        "x": x,
-        "y": y,
-        "traces": traces,
-        "rates": True,
-        "diagonal": False,
-        "logarithmic": False,
-        **more,
-    }
+    kind = {"rates": True, "diagonal": False, "logarithmic": False, **more}
+    return {"id": name, "x": x, "y": y, "traces": traces, **kind}
 
 
 def _short(values: Floats) -> list[float]:

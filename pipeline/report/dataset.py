@@ -6,22 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from facemill import DatasetError, ManifestError
 from facemill.manifests.checks.columns import pc
 from facemill.manifests.printable import printable
 from facemill.manifests.records import REFERENCE
-from facemill.manifests.schemas import FAILURES, conform
+from facemill.manifests.schemas import FAILURES
 from facemill.manifests.shards.dataset import DATASET_FILE, FAILURES_FILE, VIDEOS_FILE, DatasetInfo, read_dataset
 from facemill.manifests.shards.summary import Summary, summarise
 from facemill.manifests.storage import sha256_of, write_atomically
 from facemill.pipeline.audit.audit import FRAMES, audit_opened
 from facemill.pipeline.audit.opened import Opened, open_dataset
-from facemill.pipeline.data.split import damage_told
-from facemill.pipeline.figures.page import page_part
-from facemill.pipeline.figures.page_table import PageTable
+from facemill.pipeline.data.split import read_listed
+from facemill.pipeline.figures.page import PageTable
 from facemill.pipeline.report.page import render_report
 from facemill.pipeline.report.pictures import Crops, sample_of, worst_crops
 from facemill.pipeline.report.quantities import Cells, quantities
@@ -85,8 +83,7 @@ def _page(folder: Path, on_crops: Callable[[int], None] | None) -> bytes:
         },
     }
     names = ", ".join(pc.unique(one.rows["dataset"]).to_pylist())
-    body = page_part("dataset.html", "facemill.pipeline.report")
-    return render_report(f"Dataset {names}", body, values)
+    return render_report(f"Dataset {names}", "dataset.html", values)
 
 
 def _counts(one: Opened, summary: Summary) -> PageTable:
@@ -115,8 +112,7 @@ def _failures(summary: Summary) -> PageTable:
 
 def _worst_videos(folder: Path) -> PageTable:
     """Failed videos: those without any crop first, then by the number of their lost frames."""
-    with damage_told(folder / FAILURES_FILE):
-        table = conform(pq.read_table(folder / FAILURES_FILE), FAILURES)
+    table = read_listed(folder, FAILURES_FILE, FAILURES)
     whole: pa.Array[Any] = pc.equal(table["frames"], 0)
     order = table.append_column("whole", whole).sort_by([("whole", "descending"), ("frames", "descending")])
     rows = [

@@ -16,8 +16,7 @@ from facemill.pipeline.evaluate.compare import compare_tables
 from facemill.pipeline.evaluate.intervals import CONFIDENCE
 from facemill.pipeline.evaluate.seen import titled
 from facemill.pipeline.figures.explain import explain_crops
-from facemill.pipeline.figures.page import page_part
-from facemill.pipeline.figures.page_table import PageTable
+from facemill.pipeline.figures.page import PageTable
 from facemill.pipeline.figures.sheet import overlay_heat_map
 from facemill.pipeline.report.curves import figures_of
 from facemill.pipeline.report.judged import Judged, read_judged
@@ -61,8 +60,7 @@ def report_evaluations(folders: Sequence[Path], path: Path) -> None:
     }
     kind = "Training" if all(one.log for one in entries) else "Evaluation"
     title = f"{kind}{'s' if len(entries) > 1 else ''}: {', '.join(one.name for one in entries)}"
-    body = page_part("evaluations.html", "facemill.pipeline.report")
-    write_atomically(path, render_report(title, body, values))
+    write_atomically(path, render_report(title, "evaluations.html", values))
 
 
 def _verdicts(one: Judged, several: bool) -> Iterator[Verdict]:

@@ -45,7 +45,6 @@ class Judged:
 
     @property
     def videos(self) -> pa.Table:
-        """Scores of videos."""
         return score_videos(self.frames, self.metrics.get("video_score", AGGREGATE))
 
 
@@ -62,9 +61,9 @@ def read_judged(folders: Sequence[Path]) -> list[Judged]:
 
 def _seeds(folder: Path) -> list[Path]:
     """The evaluations of a folder of several seeds."""
-    return (
-        [] if (folder / SCORES_FILE).exists() else sorted(path.parent for path in folder.glob(f"seed-*/{SCORES_FILE}"))
-    )
+    if (folder / SCORES_FILE).exists():
+        return []
+    return sorted(path.parent for path in folder.glob(f"seed-*/{SCORES_FILE}"))
 
 
 def _read(folder: Path, name: str) -> Judged:

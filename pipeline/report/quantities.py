@@ -15,7 +15,7 @@ from facemill.manifests.printable import printable
 from facemill.manifests.shards.dataset import split_order
 from facemill.pipeline.audit.opened import Opened
 from facemill.pipeline.extract.annotators.quality import head_pose
-from facemill.pipeline.figures.page_table import PageTable
+from facemill.pipeline.figures.page import PageTable
 
 __all__ = ["Cells", "Quantity", "quantities"]
 
@@ -92,7 +92,8 @@ class Cells:
 
     def table(self, quantity: Quantity) -> PageTable:
         """Quantiles of a quantity by method."""
-        form, methods = quantity.form, _words(quantity.rows, "method")
+        form = quantity.form
+        methods = np.asarray(quantity.rows["method"].to_numpy(zero_copy_only=False), np.str_)
         columns = {"method": "", quantity.of: ",d", "5 %": form, "median": form, "95 %": form}
         rows = []
         for method in self.methods:
@@ -182,7 +183,3 @@ def _edges(quantity: Quantity, values: Floats) -> Floats:
     if low == high:
         low, high = (low / 1.1, high * 1.1) if quantity.logarithmic else (low - 0.5, high + 0.5)
     return np.geomspace(low, high, count + 1) if quantity.logarithmic else np.linspace(low, high, count + 1)
-
-
-def _words(rows: Rows, name: str) -> NDArray[np.str_]:
-    return np.asarray(rows[name].to_numpy(zero_copy_only=False), np.str_)

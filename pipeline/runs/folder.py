@@ -95,7 +95,6 @@ class RunConfig(Settings):
 
 
 def write_config(run: Path, config: RunConfig) -> None:
-    """Write a run's config.json, atomically."""
     write_atomically(run / CONFIG_FILE, f"{config.model_dump_json(indent=2)}\n".encode())
 
 
@@ -147,7 +146,6 @@ def read_trained_on(run: Path) -> pa.Table | None:
 
 
 def seed_folder(out: Path, seed: int) -> Path:
-    """The run's folder of one of several seeds."""
     return out / f"seed-{seed}"
 
 
@@ -178,7 +176,6 @@ def load_run(run: str | Path, device: torch.device | str = "cpu") -> tuple[Forge
 
 
 def write_model(run: Path, config: RunConfig, detector: ForgeryDetector) -> None:
-    """Write a run's model.json, atomically."""
     saved = saved_model(config, detector)
     write_atomically(run / INFO_FILE, f"{saved.model_dump_json(indent=2)}\n".encode())
 

@@ -20,20 +20,16 @@ def differences_from_paper(detector: str, folders: Sequence[Path]) -> Iterator[s
     if detector in available_recipes():
         wanted = load_recipe(detector).crop.model_dump(mode="json", exclude={"size"})
         for folder in folders:
-            yield from _differences(folder, wanted, f"the recipe {detector}")
+            yield from differing_crops(str(folder), crop_settings(folder), wanted, f"the recipe {detector}")
     else:
         for folder in folders[1:]:
-            yield from _differences(folder, crop_settings(folders[0]), str(folders[0]))
+            yield from differing_crops(str(folder), crop_settings(folder), crop_settings(folders[0]), str(folders[0]))
 
 
 def differences_from_training(trained_on: Mapping[str, Any] | None, folders: Sequence[Path]) -> Iterator[str]:
     """Yield a sentence for each dataset whose crops differ from those that a run was trained on."""
     for folder in folders:
-        yield from _differences(folder, trained_on or {}, "the run's training data")
-
-
-def _differences(folder: Path, wanted: Mapping[str, Any], whose: str) -> Iterator[str]:
-    yield from differing_crops(str(folder), crop_settings(folder), wanted, whose)
+        yield from differing_crops(str(folder), crop_settings(folder), trained_on or {}, "the run's training data")
 
 
 def differing_crops(what: str, crop: Mapping[str, Any], wanted: Mapping[str, Any], whose: str) -> Iterator[str]:

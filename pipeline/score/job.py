@@ -20,20 +20,20 @@ from facemill.own_code import changes
 from facemill.pipeline.build import build
 from facemill.pipeline.build.job import Watcher
 from facemill.pipeline.build.state import GroupDone
-from facemill.pipeline.config.recipe import Recipe
+from facemill.pipeline.config.recipe import Recipe, parse_recipe
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.overlap import find_known, read_part
 from facemill.pipeline.evaluate.calibration import read_calibration
 from facemill.pipeline.evaluate.metrics import AGGREGATE, check_aggregate
 from facemill.pipeline.evaluate.scores import SCORES
 from facemill.pipeline.evaluate.scoring import score_faces
-from facemill.pipeline.runs.folder import VALIDATION_FILE, load_run, read_trained_on, seed_runs
+from facemill.pipeline.runs.folder import VALIDATION_FILE, RunConfig, load_run, read_trained_on, seed_runs
+from facemill.pipeline.runs.framing import differing_crops
 from facemill.pipeline.score.files import SPLIT, Files, find_files
 from facemill.pipeline.score.page import draw_figures, write_page
-from facemill.pipeline.score.reading import reading_recipe
 from facemill.pipeline.score.results import faces_table, in_order, result_of, score_persons, unscored
 
-__all__ = ["PAGE_FILE", "SCORES_FILE", "SUMMARY_FILE", "Scored", "score"]
+__all__ = ["PAGE_FILE", "SCORES_FILE", "SUMMARY_FILE", "Scored", "reading_recipe", "score"]
 
 SCORES_FILE = "scores.parquet"
 SUMMARY_FILE = "scores.json"
@@ -152,6 +152,41 @@ def score(
     write_page(out / PAGE_FILE, summary, figures)
     write_atomically(out / SUMMARY_FILE, f"{json.dumps(summary, indent=1, allow_nan=False)}\n".encode())
     return scored
+
+
+def reading_recipe(
+    run: Path, config: RunConfig, given: Recipe | None = None, frames: int | None = None, every: int | None = None
+) -> tuple[Recipe, list[str]]:
+    """The recipe to read files by: that of the run's training data, but of everyone in them and around faces.
+
+    Args:
+        given: a recipe to use instead.
+        frames, every: sample so many frames, evenly spaced, or every n-th, instead of as the recipe does.
+
+    Returns:
+        the recipe, and sentences on how its crops differ from the training data's.
+
+    Raises:
+        ConfigError: if the run records no recipe and none is given, or `frames` and `every` are both given.
+    """
+    if frames is not None and every is not None:
+        raise ConfigError("A number of frames and an interval are two ways to sample: give one of the two.")
+    if given is None and config.recipe is None:
+        raise ConfigError(
+            f"{run} does not record how its training data was built, as runs of earlier versions: pass --recipe with "
+            "the recipe that it was built with."
+        )
+    values = (given or parse_recipe(config.recipe or {})).build_values()
+    if frames is not None:
+        values["sample"] = {"strategy": "uniform", "frames": frames}
+    elif every is not None:
+        values["sample"] = {"strategy": "stride", "every": every}
+    values["crop"]["steady"] &= values["sample"]["strategy"] == "runs"
+    values["track"]["keep"] = "all"
+    values["crop"]["around"] = "face"  # masks are made of pairs
+    recipe = parse_recipe({**values, "mask": {}, "annotate": {}, "shards": {}})
+    crop = {name: value for name, value in values["crop"].items() if name != "size"}
+    return recipe, [*differing_crops("these files", crop, config.crop or {}, "the run's training data")]
 
 
 def _results(

@@ -17,7 +17,7 @@ from facemill.pipeline.evaluate.calibration import Thresholds
 from facemill.pipeline.extract.account import spans
 from facemill.pipeline.figures.explain import explain_crops
 from facemill.pipeline.figures.explanation_sheet import explanation_sheet
-from facemill.pipeline.figures.page import png_url, render_page
+from facemill.pipeline.figures.page import render_page
 from facemill.pipeline.figures.plots import timeline_png
 from facemill.pipeline.figures.sheet import png_of
 
@@ -76,7 +76,7 @@ def _timeline(result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], thre
         name, (times, scores) = f"person {person['track_id']}", np.array(own).T
         lines[name] = times, scores
         words.append(f"{name} from {scores.min():.2f} to {scores.max():.2f} in {len(own)} frames")
-    png = timeline_png(lines, threshold=None if threshold is None else float(expit(threshold)), title="")
+    png = timeline_png(lines, None if threshold is None else float(expit(threshold)))
     return Figure(png, f"Scores over time: {'; '.join(words[:_LISTED])}.")
 
 
@@ -97,12 +97,7 @@ def _highest_faces(
 
 
 def write_page(path: Path, summary: Mapping[str, Any], figures: Mapping[str, Sequence[Figure]]) -> None:
-    """Write the page, atomically.
-
-    Args:
-        summary: the content of scores.json.
-        figures: by file.
-    """
+    """Write the page of scores.json's content, and of the figures by file, atomically."""
     threshold = summary["thresholds"]["video"]
     values = {
         **summary,
@@ -111,68 +106,7 @@ def write_page(path: Path, summary: Mapping[str, Any], figures: Mapping[str, Seq
         "listed": _LISTED,
         "most": MOST_FIGURES,
     }
-    title, filters = f"Scores of {len(summary['files'])} files", {"spans": spans, "url": png_url}
-    write_atomically(path, render_page(title, _PAGE, values, generator="facemill score", filters=filters))
-
-
-_PAGE = """\
-<p>The detector {{ detector }} of the run {{ run }} has scored the faces in these files. A score
-is an estimate of the probability that a face is forged. It may be wrong, most of all for recordings and forgeries
-unlike the run's training data. A person's score is made of the scores of its faces ({{ video_score }}), and a file's
-score is that of the person with the highest, so that it tends to be higher if more people are shown. Persons are face
-tracks: somebody who leaves and returns may count as two.
-{{ "Scores are calibrated on the run's validation scores." if calibrated }}</p>
-<p>{% if threshold is none %}
-The run has no validation scores that a threshold could be chosen on.
-{% else %}
-Scores are compared with {{ "%.3f" | format(threshold) }}, the threshold that has the highest balanced accuracy on the
-run's validation videos.
-{% endif %}</p>
-{% for note in notes %}
-<p>Note: {{ note }}</p>
-{% endfor %}
-<table>
-<tr><th>file</th><th>score</th>{% if threshold is not none %}<th>threshold</th>{% endif %}<th>persons</th></tr>
-{% for file in files %}
-<tr><td><a href="#file-{{ loop.index }}">{{ file.file }}</a></td>
-<td class="number">{{ "%.3f" | format(file.score) if file.persons else "not scored" }}</td>
-{% if threshold is not none %}
-<td>{{ ("above" if file.above_threshold else "below") if file.persons else "" }}</td>
-{% endif %}
-<td class="number">{{ file.persons | length }}</td></tr>
-{% endfor %}
-</table>
-{% for file in files %}
-<h2 id="file-{{ loop.index }}">{{ file.file }}</h2>
-{% if file.persons %}
-<table>
-<tr><th>person</th><th>score</th>{% if threshold is not none %}<th>threshold</th>{% endif %}<th>frames</th></tr>
-{% for person in file.persons %}
-<tr><td class="number">{{ person.track_id }}</td><td class="number">{{ "%.3f" | format(person.score) }}</td>
-{% if threshold is not none %}<td>{{ "above" if person.above_threshold else "below" }}</td>{% endif %}
-<td class="number">{{ person.frames }}</td></tr>
-{% endfor %}
-</table>
-{% for figure in figures.get(file.file, ()) %}
-<img src="{{ figure.png | url }}" alt="{{ figure.alt }}">
-{% else %}
-<p>Figures are of the {{ most }} files with the highest scores.</p>
-{% endfor %}
-{% endif %}
-{% set left = file.not_scored %}
-{% if left.failures or left.frames or left.faces %}
-<h3>Not scored</h3>
-<ul>
-{% for failure in left.failures %}
-<li>{{ failure.message }}</li>
-{% endfor %}
-{% if left.frames %}<li>Frames without a scored face: {{ left.frames | spans }}.</li>{% endif %}
-{% for face in left.faces[:listed] %}
-<li>Frame {{ face.frame_index }}, face at {{ face.bbox | map("round") | map("int") | join(", ") }} pixels:
-{{ face.reason | replace("_", " ") }}.</li>
-{% endfor %}
-{% if left.faces | length > listed %}<li>{{ left.faces | length - listed }} more faces: see scores.json.</li>{% endif %}
-</ul>
-{% endif %}
-{% endfor %}
-"""
+    title, package = f"Scores of {len(summary['files'])} files", "facemill.pipeline.score"
+    filters = {"spans": spans}
+    page = render_page(title, "score.html", values, package=package, generator="facemill score", filters=filters)
+    write_atomically(path, page)

@@ -63,12 +63,7 @@ def in_order(table: pa.Table, names: Iterable[str]) -> pa.Table:
 
 
 def score_persons(scores: pa.Table, aggregate: str) -> dict[str, list[dict[str, Any]]]:
-    """Score each person of each video as `evaluate` scores a video: by video id, the highest first.
-
-    Args:
-        scores: with schema `SCORES`.
-        aggregate: see `score_videos`.
-    """
+    """Score each person of each video as `score_videos` scores a video: by video id, the highest first."""
     place = scores.schema.get_field_index("video_id")
     parts: Any = scores["video_id"], scores["track_id"].cast(pa.string()), "/"
     joined = pc.binary_join_element_wise(*parts)
@@ -80,9 +75,7 @@ def score_persons(scores: pa.Table, aggregate: str) -> dict[str, list[dict[str, 
     return persons
 
 
-def unscored(
-    folder: Path, samples: pa.Table, recipe: Recipe, unclipped: pa.Table | None = None
-) -> dict[str, dict[str, Any]]:
+def unscored(folder: Path, samples: pa.Table, recipe: Recipe, unclipped: pa.Table) -> dict[str, dict[str, Any]]:
     """What could not be scored of a built dataset's videos, by video id: failures, frames without a score, and faces.
 
     Args:
@@ -99,19 +92,18 @@ def unscored(
     detected: dict[str, list[FrameFaces]] = defaultdict(list)
     for frame in from_table(pq.read_table(folder / FACES_FILE), FrameFaces):
         detected[frame.video_id].append(frame)
-    scored, in_no_clip = _places(samples), _places(samples.slice(0, 0) if unclipped is None else unclipped)
+    scored, in_no_clip = _places(samples), _places(unclipped)
     frames = {(video_id, frame) for video_id, frame, _ in scored}
     found: dict[str, dict[str, Any]] = {}
     for video_id in {*failures, *detected}:
         told, seen = failures[video_id], sorted(detected[video_id], key=lambda frame: frame.frame_index)
-        left = [
-            {"frame_index": frame.frame_index, "bbox": box, "detection_score": face.score, "reason": reason}
-            for frame in seen
-            for box, face in zip(frame.boxes, faces_of(frame), strict=True)
-            if (video_id, frame.frame_index, box) not in scored
-            for short in [(video_id, frame.frame_index, box) in in_no_clip]
-            for reason in [IN_NO_CLIP if short else _reason(face, told, recipe.filter)]
-        ]
+        left = []
+        for frame in seen:
+            for box, face in zip(frame.boxes, faces_of(frame), strict=True):
+                place = video_id, frame.frame_index, box
+                if place not in scored:
+                    reason = IN_NO_CLIP if place in in_no_clip else _reason(face, told, recipe.filter)
+                    left.append({"frame_index": place[1], "bbox": box, "detection_score": face.score, "reason": reason})
         found[video_id] = {
             "failures": [
                 {name: getattr(failure, name) for name in ("stage", "reason", "message", "frames")} for failure in told
@@ -173,11 +165,7 @@ def result_of(
 
 
 def describe(result: Mapping[str, Any], threshold: float | None) -> str:
-    """A file's line on the terminal.
-
-    Args:
-        threshold: score.
-    """
+    """A file's line on the terminal; the threshold is a score."""
     lacking = result["not_scored"]
     if not result["persons"]:
         short = any(face["reason"] == IN_NO_CLIP for face in lacking["faces"])

@@ -26,7 +26,7 @@ from facemill.registry import nearest
 pc: Any = pyarrow.compute
 """Untyped: the stubs lack functions on dictionaries."""
 
-__all__ = ["DETECTOR_SCORE", "FACE_SIZE", "Catalogue"]
+__all__ = ["DETECTOR_SCORE", "FACE_SIZE", "Catalogue", "damage_told"]
 
 DETECTOR_SCORE = "detector_score"
 """Column of an evaluation's scores."""
@@ -50,6 +50,19 @@ Column = Any
 """An Arrow array; text that is held is dictionary-encoded."""
 
 
+@contextmanager
+def damage_told(table: Path) -> Iterator[None]:
+    """As `facemill.pipeline.data.split.damage_told`, without torch: pages are shown at once.
+
+    Raises:
+        DatasetError: names the file.
+    """
+    try:
+        yield
+    except (ManifestError, pa.ArrowException, OSError, ValueError, LookupError) as error:
+        raise DatasetError(f"{table} cannot be read ({error}): build the dataset again.") from None
+
+
 class Catalogue:
     """The samples of a built dataset, numbered in the order of samples.parquet.
 
@@ -70,7 +83,7 @@ class Catalogue:
 
     def __init__(self, root: Path, scores: tuple["pa.Array[Any]", "pa.Array[Any]"] | None = None) -> None:
         self.root, self.info, self._path = root, read_dataset(root), root / SAMPLES_FILE
-        with self._damage_told(), pq.ParquetFile(self._path) as file:
+        with damage_told(self._path), pq.ParquetFile(self._path) as file:
             conform(file.schema_arrow.empty_table(), SAMPLES)
             groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
             self._starts = np.cumsum([0, *groups])
@@ -134,7 +147,7 @@ class Catalogue:
     def sample(self, number: int) -> dict[str, Any]:
         """All columns of a sample; `counterparts`: samples of its original or fakes, of the same face and frame."""
         group = int(np.searchsorted(self._starts, number, "right")) - 1
-        with self._damage_told(), pq.ParquetFile(self._path) as file:
+        with damage_told(self._path), pq.ParquetFile(self._path) as file:
             table = file.read_row_group(group, use_threads=False).slice(number - int(self._starts[group]), 1)
         [values] = table.drop_columns([name for name in PLACES if name in table.column_names]).to_pylist()
         return {**self.rows([number])[0], **values, "counterparts": self.rows(self._counterparts(number))}
@@ -143,7 +156,7 @@ class Catalogue:
         """The samples of a video with further columns, in the order of frames."""
         numbers = self._where("video_id", video_id)
         listed = self.rows(numbers)
-        with self._damage_told(), pq.ParquetFile(self._path) as file:
+        with damage_told(self._path), pq.ParquetFile(self._path) as file:
             for group in np.unique(np.searchsorted(self._starts, numbers, "right")) - 1:
                 table = file.read_row_group(int(group), list(columns), use_threads=False)
                 start, end = self._starts[group : group + 2]
@@ -220,7 +233,7 @@ class Catalogue:
 
     def _read(self, name: str) -> Column:
         stored = "bbox" if name == FACE_SIZE else name
-        with self._damage_told():
+        with damage_told(self._path):
             table = pq.read_table(self._path, columns=[stored])
             if stored in SAMPLES.names:
                 table = conform(table, pa.schema([SAMPLES.field(stored)]))
@@ -235,13 +248,6 @@ class Catalogue:
         if name in _WORDS:
             return pc.dictionary_encode(column)
         return column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column
-
-    @contextmanager
-    def _damage_told(self) -> Iterator[None]:
-        try:
-            yield
-        except (ManifestError, pa.ArrowException, OSError, ValueError, LookupError) as error:
-            raise DatasetError(f"{self._path} cannot be read ({error}): build the dataset again.") from None
 
 
 PLACES = ("image", "mask")

@@ -26,6 +26,7 @@ from facemill.manifests.storage import refuse_special_file
 from facemill.manifests.urls import is_url
 from facemill.pipeline.clips.opening import open_frames
 from facemill.pipeline.config.recipe import parse_recipe
+from facemill.pipeline.view.catalogue import damage_told
 
 __all__ = ["ShardImages", "SourceFrames"]
 
@@ -146,7 +147,6 @@ class SourceFrames:
         return cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 
     def close(self) -> None:
-        """Close the video that is open."""
         self._open = "", None
         self._resources.close()
 
@@ -167,8 +167,6 @@ class SourceFrames:
         return open_frames(root, entry.path, recipe, 1, self._resources)
 
     def _table(self, columns: list[str] | None, rows: pc.Expression | None = None) -> pa.Table:
-        try:
+        with damage_told(self._path):
             table = pq.read_table(self._path, columns=columns, filters=rows)
             return table if columns else conform(table, VIDEOS)
-        except (pa.ArrowException, OSError, ValueError, LookupError) as error:
-            raise DatasetError(f"{self._path} cannot be read ({error}): build the dataset again.") from None

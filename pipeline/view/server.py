@@ -4,12 +4,13 @@ import asyncio
 import hmac
 import json
 import math
+import re
 import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from importlib import resources
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -44,15 +45,9 @@ _HEADERS = {
     "Server": "facemill",
     "X-Content-Type-Options": "nosniff",
 }
-_FILES = {
-    "": ("gallery.html", "text/html"),
-    "video": ("video.html", "text/html"),
-    "gallery.js": ("gallery.js", "text/javascript"),
-    "video.js": ("video.js", "text/javascript"),
-    "shared.js": ("shared.js", "text/javascript"),
-    "view.css": ("view.css", "text/css"),
-    "icon.svg": ("icon.svg", "image/svg+xml"),
-}
+_PAGES = {"": "gallery.html", "video": "video.html"}
+_FILES = ("gallery.js", "video.js", "shared.js", "view.css", "icon.svg", "page.css", "plotly.js")
+_KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
 class Viewed:
@@ -62,12 +57,6 @@ class Viewed:
         self.catalogue, self.sources = catalogue, sources
         self.images = ShardImages(catalogue.root, catalogue.info)
 
-    def about(self) -> dict[str, Any]:
-        """The name of the dataset, its number of samples, and what they are filtered and sorted by."""
-        name = self.catalogue.root.resolve().name
-        columns = list(self.catalogue.columns)
-        return {"name": name, "rows": len(self.catalogue), "columns": columns, "scored": DETECTOR_SCORE in columns}
-
 
 def make_app(viewed: Viewed, token: str) -> Application:
     """The application; all its addresses begin with the token."""
@@ -75,7 +64,7 @@ def make_app(viewed: Viewed, token: str) -> Application:
     given: dict[str, Any] = {"viewed": viewed, "token": token, "pool": pool}
     place = r"/([^/]*)/"
     handlers = [
-        (rf"{place}({'|'.join(_FILES)}|page\.css|plotly\.js)", _File, given),
+        (rf"{place}({'|'.join(map(re.escape, (*_PAGES, *_FILES)))})", _File, given),
         (rf"{place}api/(about|fewest|list|sample|video)", _Api, given),
         (rf"{place}(image|mask)/(\d{{1,12}})", _Image, given),
         (rf"{place}frame", _Frame, given),
@@ -159,6 +148,15 @@ class _Handler(RequestHandler):
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.finish(json.dumps(_plain(value)))
 
+    async def send_image(self, call: Callable[[], tuple[bytes, str]]) -> None:
+        """Answer with an image and its media type, as a call in a thread gives them."""
+        found = await self.work(call)
+        if found is not None:
+            content, kind = found
+            self.set_header("Content-Type", kind)
+            self.set_header("Cache-Control", "private, max-age=600")
+            self.finish(content)
+
     async def work(self, call: Callable[[], Any]) -> Any:
         """Run a call in a thread; an error of facemill is answered as one sentence."""
         try:
@@ -173,18 +171,16 @@ class _File(_Handler):
     """The pages' own files."""
 
     def get(self, token: str, name: str) -> None:
+        file = _PAGES.get(name, name)
         if name == "plotly.js":
             from plotly.offline import get_plotlyjs  # late, since it takes a second
 
-            content, kind = get_plotlyjs(), "text/javascript"
-        elif name == "page.css":
-            content, kind = page_part(name), "text/css"
+            content = get_plotlyjs()
         else:
-            file, kind = _FILES[name]
-            content = resources.files("facemill.pipeline.view").joinpath(file).read_text("utf-8")
+            content = page_part(file) if name == "page.css" else page_part(file, "facemill.pipeline.view")
         if name == "video":  # plotly sets styles of single elements
             self.set_header("Content-Security-Policy", _POLICY.format("'self' 'unsafe-inline'"))
-        self.set_header("Content-Type", f"{kind}; charset=utf-8")
+        self.set_header("Content-Type", f"{_KINDS[PurePath(file).suffix]}; charset=utf-8")
         self.finish(content)
 
 
@@ -197,7 +193,9 @@ class _Api(_Handler):
             self.send_json(found)
 
     def _about(self) -> dict[str, Any]:
-        return self.viewed.about()
+        catalogue = self.viewed.catalogue
+        name, columns = catalogue.root.resolve().name, list(catalogue.columns)
+        return {"name": name, "rows": len(catalogue), "columns": columns, "scored": DETECTOR_SCORE in columns}
 
     def _fewest(self) -> dict[str, Any]:
         return {"videos": self.viewed.catalogue.fewest(self.viewed.sources.sampled(), FEWEST_VIDEOS)}
@@ -231,12 +229,7 @@ class _Image(_Handler):
         if int(number) >= len(self.viewed.catalogue):
             raise HTTPError(404)
         catalogue, images = self.viewed.catalogue, self.viewed.images
-        found = await self.work(lambda: images.read(*catalogue.place(int(number), name), name))
-        if found is not None:
-            content, kind = found
-            self.set_header("Content-Type", kind)
-            self.set_header("Cache-Control", "private, max-age=600")
-            self.finish(content)
+        await self.send_image(lambda: images.read(*catalogue.place(int(number), name), name))
 
 
 class _Frame(_Handler):
@@ -246,11 +239,7 @@ class _Frame(_Handler):
         video_id, index = self.get_query_argument("video"), self.get_query_argument("index")
         if not (index.isascii() and index.isdecimal() and len(index) <= 9):
             raise HTTPError(404)
-        content = await self.work(lambda: self.viewed.sources.jpeg(video_id, int(index)))
-        if content is not None:
-            self.set_header("Content-Type", "image/jpeg")
-            self.set_header("Cache-Control", "private, max-age=600")
-            self.finish(content)
+        await self.send_image(lambda: (self.viewed.sources.jpeg(video_id, int(index)), "image/jpeg"))
 
 
 def _plain(value: Any) -> Any:

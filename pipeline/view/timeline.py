@@ -14,7 +14,7 @@ from facemill import DatasetError
 from facemill.manifests.codes import Stage
 from facemill.manifests.schemas import FACES, FACTS, FAILURES, conform
 from facemill.manifests.shards.dataset import FACES_FILE, FACTS_FILE, FAILURES_FILE
-from facemill.pipeline.view.catalogue import Catalogue
+from facemill.pipeline.view.catalogue import Catalogue, damage_told
 from facemill.pipeline.view.images import SourceFrames
 
 __all__ = ["describe_video", "frame_size"]
@@ -113,7 +113,5 @@ def _rows(path: Path, schema: pa.Schema, video_id: str) -> list[dict[str, Any]]:
     """The rows of a table about a video; none if the dataset lacks the table."""
     if not path.is_file():
         return []
-    try:
+    with damage_told(path):
         return conform(pq.read_table(path, filters=pc.field("video_id") == video_id), schema).to_pylist()
-    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}): build the dataset again.") from None

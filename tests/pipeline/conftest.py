@@ -10,8 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from facemill.detectors.face import Face
 from facemill.manifests import VideoEntry
@@ -142,11 +140,7 @@ def _unrendered_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     evaluation. `figures` tests what is rendered.
     """
 
-    def draw_only(draw: Callable[[Axes], None], title: str, inches: tuple[float, float]) -> bytes:
-        draw(Figure(figsize=inches).add_subplot())
-        return PICTURE
-
-    monkeypatch.setattr("facemill.pipeline.figures.plots._png", draw_only)
+    monkeypatch.setattr("facemill.pipeline.figures.plots._png", lambda axes, title: PICTURE)
 
 
 @pytest.fixture(scope="session")

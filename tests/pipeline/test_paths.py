@@ -12,7 +12,7 @@ from facemill.manifests.shards.summary import summarise
 from facemill.pipeline.build.job import build
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.data import FaceDataset
-from facemill.pipeline.evaluate import evaluate
+from facemill.pipeline.evaluate.evaluation import evaluate
 from facemill.pipeline.figures.report import draw_contact_sheet
 from facemill.pipeline.runs import load_run
 from facemill.pipeline.train import TrainResult, train

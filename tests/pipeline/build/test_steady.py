@@ -17,7 +17,7 @@ from facemill.pipeline.build.job import build
 from facemill.pipeline.clips import clip as clip_module
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.data import FaceDataset
-from facemill.pipeline.score.reading import reading_recipe
+from facemill.pipeline.score.job import reading_recipe
 from tests.pipeline.build.test_shard import AddVideo
 from tests.pipeline.conftest import Actor, MarkDetector, film
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from facemill import ConfigError
 from facemill.pipeline.commands.cli import app
-from facemill.pipeline.evaluate import evaluate
+from facemill.pipeline.evaluate.evaluation import evaluate
 from facemill.pipeline.runs.folder import seed_runs
 from tests.pipeline.trained import SMALL
 

@@ -12,8 +12,7 @@ from scipy.stats import kstest
 from sklearn.metrics import roc_auc_score
 
 from facemill import ConfigError
-from facemill.pipeline.evaluate.compare import compare, compare_tables, holm
-from facemill.pipeline.evaluate.delong import auc_covariance, delong_test
+from facemill.pipeline.evaluate.compare import auc_covariance, compare, compare_tables, delong_test, holm
 from tests.pipeline.evaluate.score_rows import random_frames
 
 METHODS = {"Deepfakes": 1.0, "FaceSwap": 0.3}

@@ -16,9 +16,9 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from facemill import ConfigError, DatasetError
 from facemill.manifests.schemas import VIDEOS, to_table
-from facemill.pipeline.evaluate import Evaluation, evaluate
 from facemill.pipeline.evaluate.calibration import choose_thresholds
 from facemill.pipeline.evaluate.corruptions import LEVELS
+from facemill.pipeline.evaluate.evaluation import Evaluation, evaluate
 from facemill.pipeline.figures import plots
 from facemill.pipeline.train import TrainResult
 from tests.pipeline.data.built import build, samples_of, video

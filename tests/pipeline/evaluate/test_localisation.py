@@ -13,8 +13,8 @@ from torch import Tensor
 
 from facemill import DetectorError
 from facemill.pipeline.data import FaceDataset
-from facemill.pipeline.evaluate import evaluate
 from facemill.pipeline.evaluate.against_reals import above_reals
+from facemill.pipeline.evaluate.evaluation import evaluate
 from facemill.pipeline.evaluate.localisation import (
     LOCALISATION,
     LOCATED,

@@ -15,7 +15,7 @@ from facemill.manifests.codes import LabelSource, MaskKind
 from facemill.manifests.records import VideoEntry
 from facemill.manifests.schemas import VIDEOS, to_table
 from facemill.manifests.shards.dataset import DATASET_FILE
-from facemill.pipeline.evaluate import evaluate
+from facemill.pipeline.evaluate.evaluation import evaluate
 from facemill.pipeline.evaluate.scores import SCORES
 from facemill.pipeline.evaluate.segments import (
     SEGMENT_METRICS,

@@ -33,7 +33,7 @@ def value(scores: Scores, label: str) -> float:
 
 def expected(table: pa.Table, metric: str) -> float:
     logits = table["logit"].to_numpy()
-    return float(getattr(compute_metrics(table["score"].to_numpy(), table["label"].to_numpy(), logits), metric))
+    return float(compute_metrics(table["score"].to_numpy(), table["label"].to_numpy(), logits)[metric])
 
 
 def methods(*names: str, **fields: object) -> pa.Table:

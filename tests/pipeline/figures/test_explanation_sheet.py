@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from facemill.pipeline.figures.explanation_sheet import ExplanationRow, write_explanation_sheet
+from facemill.pipeline.figures.explanation_sheet import ExplanationRow, explanation_sheet
+from facemill.pipeline.figures.sheet import save_png
 
 CELL = 100
 TOP, LEFT, STEP = 20 + 56 + 20, 20, CELL + 10
@@ -16,7 +17,7 @@ def row(heat: np.ndarray, *, mask: np.ndarray | None = None, wrong: bool = False
 
 def written(tmp_path: Path, *rows: ExplanationRow) -> np.ndarray:
     path = tmp_path / "sheet.png"
-    write_explanation_sheet(rows, path, cell=CELL)
+    save_png(explanation_sheet(rows, cell=CELL), path)
     return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB).astype(int)
 
 

@@ -37,8 +37,8 @@ def test_roc_has_a_curve_for_each_method_and_one_for_all(drawn, tmp_path):
     rows = score_videos(random_frames({"Deepfakes": 2.0, "FaceSwap": 0.0}))
     draw_roc(rows, tmp_path / "roc.png", title="ROC")
     labels = [line.get_label() for line in drawn[0].get_lines()][:3]
-    aucs = [compute_metrics(g.rows["score"], g.rows["label"]).auc for g in split_methods(rows)]
-    overall = compute_metrics(rows["score"], rows["label"]).auc
+    aucs = [compute_metrics(g.rows["score"], g.rows["label"])["auc"] for g in split_methods(rows)]
+    overall = compute_metrics(rows["score"], rows["label"])["auc"]
     assert labels == [
         f"Deepfakes  AUC {aucs[0]:.3f}",
         f"FaceSwap  AUC {aucs[1]:.3f}",

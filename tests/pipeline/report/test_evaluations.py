@@ -13,7 +13,7 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from facemill import ConfigError
-from facemill.pipeline.evaluate import evaluate
+from facemill.pipeline.evaluate.evaluation import evaluate
 from facemill.pipeline.report.evaluations import report_evaluations
 from facemill.pipeline.train import TrainResult
 from tests.pipeline.evaluate.score_rows import frame, frames, random_frames

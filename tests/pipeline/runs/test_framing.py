@@ -9,7 +9,7 @@ import pytest
 
 from facemill.manifests.shards.dataset import DATASET_FILE
 from facemill.pipeline.config.recipe import load_recipe
-from facemill.pipeline.evaluate import evaluate
+from facemill.pipeline.evaluate.evaluation import evaluate
 from facemill.pipeline.runs.folder import CONFIG_FILE, read_config
 from facemill.pipeline.runs.framing import differences_from_paper
 from facemill.pipeline.train import TrainResult, train

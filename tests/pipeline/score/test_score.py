@@ -22,7 +22,7 @@ from facemill.manifests.printable import printable
 from facemill.pipeline.build import build
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.data.overlap import read_part
-from facemill.pipeline.evaluate import evaluate
+from facemill.pipeline.evaluate.evaluation import evaluate
 from facemill.pipeline.runs.folder import TRAINED_ON_FILE, write_trained_on
 from facemill.pipeline.score import Scored, page, score
 from tests.pipeline.conftest import Actor, MarkDetector, film

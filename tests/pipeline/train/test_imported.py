@@ -13,7 +13,7 @@ from facemill import ConfigError, DetectorError
 from facemill.manifests.storage import sha256_of
 from facemill.pipeline.commands.cli import app
 from facemill.pipeline.data import FaceDataset
-from facemill.pipeline.evaluate import evaluate
+from facemill.pipeline.evaluate.evaluation import evaluate
 from facemill.pipeline.figures.explain import draw_explanations
 from facemill.pipeline.runs import load_run
 from facemill.pipeline.train.imported import import_checkpoint

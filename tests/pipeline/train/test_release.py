@@ -117,7 +117,7 @@ def test_the_logged_loss_is_that_of_the_released_weights(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from facemill.pipeline.data import FaceDataset
-    from facemill.pipeline.evaluate import score_faces
+    from facemill.pipeline.evaluate.scoring import score_faces
 
     report = train(use(monkeypatch, Tiny), [toy], tmp_path, recipe(), progress=False)
     rows = score_faces(load_run(tmp_path)[0], FaceDataset(toy, "val")).to_pylist()

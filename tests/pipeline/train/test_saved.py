@@ -16,7 +16,7 @@ import facemill
 from facemill import ConfigError, DetectorError
 from facemill.detectors.forgery import InputSpec, create
 from facemill.pipeline.data import FaceDataset, FaceLoader
-from facemill.pipeline.evaluate import score_faces
+from facemill.pipeline.evaluate.scoring import score_faces
 from facemill.pipeline.runs import load_run
 from facemill.pipeline.train import TrainResult
 
