@@ -195,7 +195,7 @@ DATASETS: "Registry[DatasetAdapter]" = Registry(
     "facemill.datasets",
     {
         "avdeepfake1m": "manifests.datasets.partial_fakes:AVDeepfake1M",
-        "celebdf1": "manifests.datasets.celebdf1:CelebDF1",
+        "celebdf1": "manifests.datasets.celebdf2:CelebDF1",
         "celebdf2": "manifests.datasets.celebdf2:CelebDF2",
         "celebdfpp": "manifests.datasets.celebdfpp:CelebDFpp",
         "csv": "manifests.datasets.csv_file:CsvFile",

@@ -1,17 +1,16 @@
-"""Celeb-DF v2."""
+"""Celeb-DF v1 and v2."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
 from facemill import ManifestError
-from facemill.manifests.datasets.base import DatasetAdapter
-from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import Listing, list_videos
+from facemill.manifests.datasets.drafts import Draft, DraftedDataset
+from facemill.manifests.scanning.listing import Listing
 from facemill.manifests.scanning.scan_report import ScanReport
 
-__all__ = ["CelebDF2"]
+__all__ = ["CelebDF1", "CelebDF2"]
 
 TEST_LIST = "List_of_testing_videos.txt"
 _REAL = re.compile(r"Celeb-real/(?:videos/)?(?P<name>(?P<target>id\d+)_\d+)\.mp4")
@@ -20,7 +19,7 @@ _FAKE = re.compile(r"Celeb-synthesis/(?:videos/)?(?P<name>(?P<target>id\d+)_(?P<
 _FAKE_METHOD = "Celeb-synthesis"
 
 
-class CelebDF2(DatasetAdapter):
+class CelebDF2(DraftedDataset):
     """Celeb-DF v2 (Li et al., CVPR 2020).
 
     Layout: `Celeb-real`, `YouTube-real` (also `Youtube-real`) and `Celeb-synthesis`, with or without a folder
@@ -50,64 +49,66 @@ class CelebDF2(DatasetAdapter):
     @staticmethod
     def describe(path: str) -> Draft | None:
         """The draft of a video; None for another file."""
-        return _draft(path)
+        match = _REAL.fullmatch(path) or _YOUTUBE.fullmatch(path) or _FAKE.fullmatch(path)
+        if match is None:
+            return None
+        parts = match.groupdict()
+        target, source = parts.get("target"), parts.get("source")
+        subjects = tuple(subject for subject in (target, source) if subject)
+        if source is None:
+            return Draft(path, "real", parts["name"], subjects=subjects)
+        folder = path.rpartition("/")[0].replace("Celeb-synthesis", "Celeb-real")
+        original = f"{target}_{parts['clip']}"
+        return Draft(
+            path,
+            _FAKE_METHOD,
+            parts["name"],
+            subjects=subjects,
+            original=original,
+            original_path=f"{folder}/{original}.mp4",
+        )
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`."""
-        listing = list_videos(root)
-        report = ScanReport.of(listing, self.published)
-        drafts = [draft for path in listing.paths if (draft := self.describe(path))]
-        if official and drafts:
-            drafts = _split(drafts, listing, report, self.describe)
-        enter(report, self.name, drafts, quality, official=official, listing=listing)
-        return report
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
+        found = [draft for path in listing.paths if (draft := self.describe(path))]
+        return self._split(found, listing, report) if official and found else found
+
+    def _split(self, drafts: Sequence[Draft], listing: Listing, report: ScanReport) -> list[Draft]:
+        """The listed videos are test and the others train; listed videos that do not exist are reported missing.
+
+        Raises:
+            ManifestError: the list is missing, or a line is malformed.
+        """
+        listed, contradictions = set(), 0
+        present = {(draft.method, draft.name) for draft in drafts}
+        for number, line in enumerate(listing.read_split_list(TEST_LIST), start=1):
+            if not line.strip():
+                continue
+            label, _, path = line.strip().partition(" ")
+            video = self.describe(path.strip())
+            if label not in ("0", "1") or video is None:
+                raise ManifestError(f"Line {number} of {TEST_LIST} is not a label and a video path: restore the file.")
+            contradictions += (label == "1") != (video.method == "real")
+            listed.add((video.method, video.name))
+            if (video.method, video.name) not in present:
+                report.missing.append(path.strip())
+        if contradictions:
+            report.notes.append(f"{contradictions} labels of {TEST_LIST} contradict their folder; the folder is used.")
+        return [replace(draft, split="test" if (draft.method, draft.name) in listed else "train") for draft in drafts]
 
 
-def _draft(path: str) -> Draft | None:
-    match = _REAL.fullmatch(path) or _YOUTUBE.fullmatch(path) or _FAKE.fullmatch(path)
-    if match is None:
-        return None
-    parts = match.groupdict()
-    target, source = parts.get("target"), parts.get("source")
-    subjects = tuple(subject for subject in (target, source) if subject)
-    if source is None:
-        return Draft(path, "real", parts["name"], subjects=subjects)
-    folder = path.rpartition("/")[0].replace("Celeb-synthesis", "Celeb-real")
-    original = f"{target}_{parts['clip']}"
-    return Draft(
-        path,
-        _FAKE_METHOD,
-        parts["name"],
-        subjects=subjects,
-        original=original,
-        original_path=f"{folder}/{original}.mp4",
-    )
+class CelebDF1(CelebDF2):
+    """Celeb-DF v1 (Li et al., 2019): the first 13 celebrities.
 
-
-def _split(
-    drafts: Sequence[Draft], listing: Listing, report: ScanReport, describe: Callable[[str], Draft | None]
-) -> list[Draft]:
-    """The listed videos are test and the others train; listed videos that do not exist are reported missing.
-
-    Args:
-        describe: makes the draft of a path; None if it is no video of the dataset.
-
-    Raises:
-        ManifestError: the list is missing, or a line is malformed.
+    Layout: as in v2, including names.
+    Pairs: as in v2.
+    Splits: `List_of_testing_videos.txt`, as in v2.
+    Published: 158 + 250 reals and 795 fakes; 38 and 62 of them are test.
     """
-    listed, contradictions = set(), 0
-    present = {(draft.method, draft.name) for draft in drafts}
-    for number, line in enumerate(listing.read_split_list(TEST_LIST), start=1):
-        if not line.strip():
-            continue
-        label, _, path = line.strip().partition(" ")
-        video = describe(path.strip())
-        if label not in ("0", "1") or video is None:
-            raise ManifestError(f"Line {number} of {TEST_LIST} is not a label and a video path: restore the file.")
-        contradictions += (label == "1") != (video.method == "real")
-        listed.add((video.method, video.name))
-        if (video.method, video.name) not in present:
-            report.missing.append(path.strip())
-    if contradictions:
-        report.notes.append(f"{contradictions} labels of {TEST_LIST} contradict their folder; the folder is used.")
-    return [replace(draft, split="test" if (draft.method, draft.name) in listed else "train") for draft in drafts]
+
+    name = "celebdf1"
+    published: ClassVar = {
+        ("celebdf1", "real", "train"): 370,
+        ("celebdf1", "real", "test"): 38,
+        ("celebdf1", "Celeb-synthesis", "train"): 733,
+        ("celebdf1", "Celeb-synthesis", "test"): 62,
+    }

@@ -40,25 +40,21 @@ class CelebDFpp(CelebDF2):
     @staticmethod
     def describe(path: str) -> Draft | None:
         """As `CelebDF2.describe`."""
-        return _draft(path)
-
-
-def _draft(path: str) -> Draft | None:
-    if real := _REAL.fullmatch(path):
-        return Draft(path, "real", real["name"], subjects=tuple(re.findall(r"id\d+", real["name"])[:1]))
-    fake = _FAKE.fullmatch(path)
-    if fake is None:
-        return None
-    swap = _SWAP.fullmatch(fake["name"]) if fake["family"] == "FaceSwap" else None
-    if swap is None:
-        people = tuple(dict.fromkeys(re.findall(r"id\d+", fake["name"])))
-        return Draft(path, fake["method"], fake["name"], subjects=people)
-    original = f"{swap['target']}_{swap['clip']}"
-    return Draft(
-        path=path,
-        method=fake["method"],
-        name=fake["name"],
-        subjects=(swap["target"], swap["source"]),
-        original=original,
-        original_path=f"Celeb-real/{original}.mp4",
-    )
+        if real := _REAL.fullmatch(path):
+            return Draft(path, "real", real["name"], subjects=tuple(re.findall(r"id\d+", real["name"])[:1]))
+        fake = _FAKE.fullmatch(path)
+        if fake is None:
+            return None
+        swap = _SWAP.fullmatch(fake["name"]) if fake["family"] == "FaceSwap" else None
+        if swap is None:
+            people = tuple(dict.fromkeys(re.findall(r"id\d+", fake["name"])))
+            return Draft(path, fake["method"], fake["name"], subjects=people)
+        original = f"{swap['target']}_{swap['clip']}"
+        return Draft(
+            path=path,
+            method=fake["method"],
+            name=fake["name"],
+            subjects=(swap["target"], swap["source"]),
+            original=original,
+            original_path=f"Celeb-real/{original}.mp4",
+        )

@@ -1,12 +1,12 @@
 """DeepFakeDetection, in the root of FaceForensics++."""
 
 import re
+from collections.abc import Iterable
 from typing import ClassVar
 
-from facemill.manifests.datasets.base import DatasetAdapter
-from facemill.manifests.datasets.drafts import Draft, enter
+from facemill.manifests.datasets.drafts import Draft, DraftedDataset, matches
 from facemill.manifests.datasets.faceforensics_root import FOLDER, QUALITY, Masks, is_mask, plain_quality
-from facemill.manifests.scanning.listing import list_videos
+from facemill.manifests.scanning.listing import Listing
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["DeepFakeDetection"]
@@ -20,7 +20,7 @@ _FAKE = re.compile(
 _FFPP = re.compile(rf"original_sequences/youtube/.*|manipulated_sequences/(?!{_METHOD}/).*")
 
 
-class DeepFakeDetection(DatasetAdapter):
+class DeepFakeDetection(DraftedDataset):
     """DeepFakeDetection, DFD (Google and Jigsaw, 2019), in raw, c23 or c40.
 
     Layout: `original_sequences/actors/<quality>/videos` and
@@ -43,16 +43,12 @@ class DeepFakeDetection(DatasetAdapter):
     linked = True
     published: ClassVar = {("dfd", "real", "test"): 363, ("dfd", _METHOD, "test"): 3068}
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`."""
-        listing = list_videos(root)
-        report = ScanReport.of(listing, self.published)
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
         masks = Masks(listing)
-        matches = [match for path in listing.paths if (match := _REAL.fullmatch(path) or _FAKE.fullmatch(path))]
-        drafts = [_draft(match, masks) for match in matches]
-        enter(report, self.name, drafts, quality, official=official, listing=listing)
-        report.unknown = [path for path in report.unknown if not is_mask(path) and not _FFPP.fullmatch(path)]
-        return report
+        return (_draft(match, masks) for match in matches(listing, _REAL, _FAKE))
+
+    def is_expected(self, path: str) -> bool:
+        return is_mask(path) or _FFPP.fullmatch(path) is not None
 
 
 def _draft(match: re.Match[str], masks: Masks) -> Draft:

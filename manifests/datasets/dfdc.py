@@ -2,16 +2,16 @@
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import ClassVar
 
 from facemill import ManifestError
-from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
-from facemill.manifests.datasets.drafts import Draft, enter
+from facemill.manifests.datasets.base import UNASSIGNED
+from facemill.manifests.datasets.drafts import Draft, DraftedDataset
 from facemill.manifests.records import VideoEntry
-from facemill.manifests.scanning.listing import Listing, list_videos
+from facemill.manifests.scanning.listing import Listing
 from facemill.manifests.scanning.scan_report import ALL_SPLITS, ScanReport
 
 __all__ = ["DFDC"]
@@ -25,7 +25,7 @@ def _usual_parts() -> dict[str, range]:
 
 
 @dataclass(frozen=True)
-class DFDC(DatasetAdapter):
+class DFDC(DraftedDataset):
     """The DeepFake Detection Challenge dataset, DFDC (Dolhansky et al., 2020).
 
     Layout: `dfdc_train_part_<0..49>/metadata.json` beside the part's videos; a test set is any other folder
@@ -53,22 +53,16 @@ class DFDC(DatasetAdapter):
         ("dfdc", "fake", "test"): 2500,
     }
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`."""
-        listing = list_videos(root)
-        report = ScanReport.of(listing, self.published)
-        drafts: list[Draft] = []
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
         labelled: dict[str, str] = {}  # tables of folders other than parts; labels.csv before metadata.json
         for path in listing.paths:
             if match := _PART.fullmatch(path):
-                drafts += _part(listing, path, int(match["part"]), self._split_of(int(match["part"])))
+                yield from _part(listing, path, int(match["part"]), self._split_of(int(match["part"])))
             elif PurePosixPath(path).name in ("labels.csv", "metadata.json"):
                 labelled.setdefault(posixpath.dirname(path), path)
         for folder, table in labelled.items():
             prefix = "test" if len(labelled) == 1 else folder or "test"
-            drafts += (_test_labels if table.endswith(".csv") else _test_metadata)(listing, table, prefix)
-        enter(report, self.name, drafts, quality, official=official, listing=listing)
-        return report
+            yield from (_test_labels if table.endswith(".csv") else _test_metadata)(listing, table, prefix)
 
     def family(self, entry: VideoEntry) -> str | None:
         """The folder: subjects are unknown, and the usual splits go by part too."""

@@ -1,14 +1,13 @@
 """The preview of the DeepFake Detection Challenge dataset."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from facemill import ManifestError
-from facemill.manifests.datasets.base import DatasetAdapter
-from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import list_videos
+from facemill.manifests.datasets.drafts import Draft, DraftedDataset
+from facemill.manifests.scanning.listing import Listing
 from facemill.manifests.scanning.scan_report import ALL_FAKES, ALL_SPLITS, ScanReport
 
 __all__ = ["DFDCPreview"]
@@ -20,7 +19,7 @@ _FAKE = re.compile(
 )
 
 
-class DFDCPreview(DatasetAdapter):
+class DFDCPreview(DraftedDataset):
     """The preview of DFDC (Dolhansky et al., 2019), two forgery methods.
 
     Layout: `dataset.json`, keyed by path; `original_videos/<target>/`, `method_{A,B}/<target>/<target>_<letter>/`.
@@ -39,19 +38,8 @@ class DFDCPreview(DatasetAdapter):
     linked = True
     published: ClassVar = {("dfdcp", "real", ALL_SPLITS): 1131, ("dfdcp", ALL_FAKES, ALL_SPLITS): 4119}
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`.
-
-        Raises:
-            ManifestError: also if `dataset.json` is missing, malformed, or contradicts a path.
-        """
-        listing = list_videos(root)
-        report = ScanReport.of(listing, self.published)
-        if _TABLE not in listing.present:
-            raise ManifestError(f"{listing.root} lacks {_TABLE}: copy it from the dataset's download.")
-        drafts = [_draft(path, row) for path, row in listing.read_json_table(_TABLE).items()]
-        enter(report, self.name, drafts, quality, official=official, listing=listing)
-        return report
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
+        return (_draft(path, row) for path, row in listing.read_json_table(_TABLE).items())
 
 
 def _draft(path: str, row: Mapping[str, Any]) -> Draft:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from facemill.manifests.datasets.base import DatasetAdapter
-from facemill.manifests.datasets.drafts import Draft, enter
+from facemill.manifests.datasets.drafts import Draft, enter, matches
 from facemill.manifests.datasets.faceforensics_root import (
     FOLDER,
     QUALITY,
@@ -62,11 +62,11 @@ class FaceForensics(DatasetAdapter):
         """As `DatasetAdapter.find`."""
         listing = list_videos(root)
         report = ScanReport.of(listing, self.published)
-        matches = [match for path in listing.paths if (match := _REAL.fullmatch(path) or _FAKE.fullmatch(path))]
-        pairs = read_pairs(listing) if official and matches else {}
+        found = list(matches(listing, _REAL, _FAKE))
+        pairs = read_pairs(listing) if official and found else {}
         split_of = splits_of_ids(pairs)
         masks = Masks(listing)
-        drafts = [_draft(match, split_of, masks) for match in matches]
+        drafts = [_draft(match, split_of, masks) for match in found]
         enter(report, self.name, drafts, quality, official=official, listing=listing)
         report.missing = sorted({*report.missing, *_not_there(pairs, report)})
         dfd = [path for path in report.unknown if _DFD.fullmatch(path)]

@@ -97,9 +97,13 @@ class Listing:
         """Read a JSON file that describes each video of a dataset, by file name or path.
 
         Raises:
-            ManifestError: the file cannot be read, or is not an object of objects.
+            ManifestError: the file is missing, cannot be read, or is not an object of objects.
         """
-        table = self._read_json(path)
+        self._need(path)
+        try:
+            table = json.loads(self.read_text(path))
+        except ValueError as error:
+            raise ManifestError(f"{path} is not JSON ({error}): download it again.") from error
         if not isinstance(table, dict) or not all(isinstance(row, dict) for row in table.values()):
             raise ManifestError(f"{path} does not describe videos by name: restore the file.")
         return table
@@ -147,12 +151,6 @@ class Listing:
     def _need(self, path: str, instead: str = "") -> None:
         if path not in self.present:
             raise ManifestError(f"{self.root} lacks {path}: copy it from the dataset's download{instead}.")
-
-    def _read_json(self, path: str) -> Any:
-        try:
-            return json.loads(self.read_text(path))
-        except ValueError as error:
-            raise ManifestError(f"{path} is not JSON ({error}): download it again.") from error
 
 
 def _json_items(text: str) -> Iterator[Any]:
