@@ -240,14 +240,9 @@ def test_a_large_forgery_is_no_other_video(media: Path) -> None:
     assert align_pair(thumbnails(real), thumbnails(fake[3:])).offsets == [(0, -3)]
 
 
-def test_the_greatest_offset_is_kept_to(media: Path) -> None:
+def test_the_greatest_offset_is_found(media: Path) -> None:
     real = clip(media / "pairs/ghost_real.mp4")
-    for max_offset in (0, 4):
-        found = align_pair(thumbnails(real), thumbnails(real[5:]), max_offset)
-        assert found.kind == AlignmentKind.REFUSED
-        assert "off by 5 frames" in found.reason
-        assert align_pair(thumbnails(real), thumbnails(real), max_offset).kind == "in_step"
-    assert align_pair(thumbnails(real), thumbnails(real[5:]), 5).kind == "shifted"
+    assert align_pair(thumbnails(real), thumbnails(real[40:])).offsets == [(0, -40)]
 
 
 @pytest.mark.parametrize("times_tell", [True, False])
