@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import attrgetter
-from typing import Any
 
 from facemill import ConfigError, ManifestError
 from facemill.manifests.datasets import DatasetAdapter
@@ -169,12 +168,16 @@ def from_globs(
     Raises:
         As `scan`; there is no official split.
     """
-    how: dict[str, Any] = {"split": split, "seed": seed, "subjects_apart": subjects_apart, "subject": subject}
-    return scan(Globs(real_glob, fake_glob, photos), root, images=images, **how)
+    folder = Globs(real_glob, fake_glob, photos)
+    return scan(folder, root, split=split, seed=seed, subjects_apart=subjects_apart, subject=subject, images=images)
 
 
 def _nothing_found(adapter: DatasetAdapter, report: ScanReport) -> str:
-    problems = {"missing": report.missing, "in no split": report.unsplit, "unknown": report.unknown}
-    problems["unreadable"] = report.unreadable
+    problems = {
+        "missing": report.missing,
+        "in no split": report.unsplit,
+        "unknown": report.unknown,
+        "unreadable": report.unreadable,
+    }
     seen = "".join(f", {len(paths)} {kind}" for kind, paths in problems.items() if paths)
     return f"There are no {adapter.name} videos below {report.root}{seen}: check the root and its layout."
