@@ -100,13 +100,6 @@ Put = Callable[[BenchVideo, str, bytes], None]
 """Stores content under a path below the root."""
 
 
-def export_deepfakebench(
-    folder: Path, out: Path, *, prefix: str | None, threads: int, on_samples: Callable[[int], None]
-) -> ExportReport:
-    """As `Exporter`; the JSON files are written last. The default prefix is `PREFIX`."""
-    return _export(folder, out, prefix=prefix, threads=threads, on_samples=on_samples, lmdb=False)
-
-
 def export_deepfakebench_lmdb(
     folder: Path, out: Path, *, prefix: str | None, threads: int, on_samples: Callable[[int], None]
 ) -> ExportReport:
@@ -119,12 +112,13 @@ def export_deepfakebench_lmdb(
     """
     if find_spec("lmdb") is None:
         raise ConfigError('This export needs the package lmdb: pip install "facemill[lmdb]".')
-    return _export(folder, out, prefix=prefix, threads=threads, on_samples=on_samples, lmdb=True)
+    return export_deepfakebench(folder, out, prefix=prefix, threads=threads, on_samples=on_samples, lmdb=True)
 
 
-def _export(
-    folder: Path, out: Path, *, prefix: str | None, threads: int, on_samples: Callable[[int], None], lmdb: bool
+def export_deepfakebench(
+    folder: Path, out: Path, *, prefix: str | None, threads: int, on_samples: Callable[[int], None], lmdb: bool = False
 ) -> ExportReport:
+    """As `Exporter`; the JSON files are written last. The default prefix is `PREFIX`."""
     prefix = _checked(PREFIX if prefix is None else prefix)
     info = read_dataset(folder)
     bench_videos = _find_bench_videos(folder)
