@@ -78,15 +78,13 @@ def _shared(keys: Any, values: Any) -> Any:
 
 
 def check_state(
-    root: Path,
-    info: DatasetInfo,
-    videos: Sequence[VideoEntry],
-    samples: pa.Table | None,
-    faces: pa.Table | None,
-    facts: pa.Table | None,
-    failures: pa.Table | None,
+    root: Path, info: DatasetInfo, videos: Sequence[VideoEntry], tables: Mapping[str, pa.Table | None]
 ) -> Iterator[Problem]:
-    """The shards' results, if still present, agree with dataset.json on shards, tables, failures and videos."""
+    """The shards' results, if still present, agree with dataset.json on shards, tables, failures and videos.
+
+    Args:
+        tables: by name of the file; None for one that cannot be read.
+    """
     paths = sorted(state_results(root), key=lambda path: (split_order(path.stem.partition("-")[0])[0], path.name))
     if not paths:
         return
@@ -112,6 +110,7 @@ def check_state(
     stems = [path.stem for path in paths]
     for stem in sorted({Path(shard.path).stem for shard in info.shards} - set(stems)):
         yield Problem(STATE_FOLDER, f"it has no result for the shard {stem[:200]}", check="state_missing")
+    samples, failures = tables[SAMPLES_FILE], tables[FAILURES_FILE]
     if failures is not None and failures.to_pylist() != list(failed.values()):
         message = f"it differs from the failures of the shards' results in {STATE_FOLDER}, in the order of the shards"
         yield Problem(FAILURES_FILE, message, check="state_failures")
@@ -121,7 +120,8 @@ def check_state(
         if counts != expected:
             message = "the shards' results count {} videos, {} of them without samples, but there are {} and {}"
             yield Problem(STATE_FOLDER, message.format(*counts, *expected), check="state_videos")
-    for file, table in ((SAMPLES_FILE, samples), (FACES_FILE, faces), (FACTS_FILE, facts)):
+    for file in (SAMPLES_FILE, FACES_FILE, FACTS_FILE):
+        table = tables[file]
         parts = [_state_table(root, stem, file) for stem in stems]
         if file == FACTS_FILE and not any(part.is_file() for part in parts):
             continue  # earlier versions kept facts in the shards' results
