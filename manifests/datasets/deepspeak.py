@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from facemill import ManifestError
 from facemill.manifests.datasets.drafts import Draft, DraftedDataset
-from facemill.manifests.datasets.faceforensics_root import common_split
+from facemill.manifests.datasets.faceforensics import common_split
 from facemill.manifests.scanning.listing import Listing, is_video
 from facemill.manifests.scanning.scan_report import ScanReport
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.datasets.faceforensics_root import common_split, read_pairs, splits_of_ids
+from facemill.manifests.datasets.faceforensics import common_split, read_pairs, splits_of_ids
 from facemill.manifests.records import SPLITS, VideoEntry
 from facemill.manifests.scanning.listing import Listing, is_image, is_video, list_files
 from facemill.manifests.scanning.scan_report import ScanReport
