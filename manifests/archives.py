@@ -56,6 +56,7 @@ DAMAGE = (
 """What reading a damaged member may raise."""
 _Opened = zipfile.ZipFile | tarfile.TarFile
 _Member = zipfile.ZipInfo | tarfile.TarInfo
+_COMPRESSED = gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
 
 
 def is_archive(path: str) -> bool:
@@ -165,7 +166,7 @@ class Archive:
         finalize(self, resources.close)
         with _told(place):
             self._opened, most = _open(place, resources)
-            if isinstance(self._opened, tarfile.TarFile) and _is_compressed(self._opened):
+            if isinstance(self._opened, tarfile.TarFile) and isinstance(self._opened.fileobj, _COMPRESSED):
                 self._opened = _unpacked(place, self._opened, most, resources)
             self._members = dict(_members(place, self._opened, most))
 
@@ -282,10 +283,6 @@ class _DamagedFile(io.BytesIO):
 
     def read(self, size: int | None = -1) -> bytes:
         raise self._error
-
-
-def _is_compressed(opened: tarfile.TarFile) -> bool:
-    return isinstance(opened.fileobj, gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile)
 
 
 def _unpacked(place: str, opened: tarfile.TarFile, most: int, resources: ExitStack) -> tarfile.TarFile:

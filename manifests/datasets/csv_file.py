@@ -77,7 +77,7 @@ class CsvFile(DatasetAdapter):
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`; `root` is the table."""
         lines = read_table(root, _COLUMNS, {"path", "label"}, others=True)
-        base = self.folder or _parent(root)
+        base = self.folder or (root.rpartition("/")[0] if is_url(root) else str(Path(root).parent))
         base = base if is_url(base) else os.path.abspath(Path(base).expanduser())  # noqa: PTH100, without `..` too
         paths = _TablePaths(base, [path for line in lines for path in (line["path"], line["mask"]) if path])
         rows = [_parse(line, number, paths) for number, line in enumerate(lines, start=1)]
@@ -215,11 +215,7 @@ class _Originals:
 
 
 def _unique(rows: Iterable[Row], report: ScanReport) -> list[Row]:
-    """The rows without duplicates.
-
-    Raises:
-        ManifestError: a path is repeated with different values.
-    """
+    """The rows without duplicates; raises ManifestError for a path that is repeated with different values."""
     kept: dict[str, Row] = {}
     for row in rows:
         if kept.setdefault(row.path, row) is not row:
@@ -276,7 +272,3 @@ def _content(path: str, given: str | None, number: int) -> str | None:
 def _as_on_disk(row: Row, listing: Listing) -> Row:
     mask = None if row.mask is None else listing.find(row.mask) or row.mask
     return replace(row, path=listing.find(row.path) or row.path, mask=mask)
-
-
-def _parent(place: str) -> str:
-    return place.rpartition("/")[0] if is_url(place) else str(Path(place).parent)

@@ -71,11 +71,7 @@ class DeeperForensics(DraftedDataset):
 
 
 def _read_splits(listing: Listing) -> dict[str, str]:
-    """The split of each name of the lists.
-
-    Raises:
-        ManifestError: a list is missing.
-    """
+    """The split of each name of the lists; raises ManifestError if one is missing."""
     splits: dict[str, str] = {}
     for split in SPLITS:
         for line in listing.read_split_list(f"lists/splits/{split}.txt"):

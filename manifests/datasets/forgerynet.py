@@ -117,11 +117,7 @@ def _draft(match: re.Match[str], mask: str | None) -> Draft:
 
 
 def _read_lists(listing: Listing, files: Mapping[_Key, re.Match[str]], report: ScanReport) -> dict[_Key, bool]:
-    """Of each listed video, whether it is a fake with segments that are real; listed files not there are reported.
-
-    Raises:
-        ManifestError: there are videos but no list of them, or a list is malformed.
-    """
+    """Of each listed video, whether it is a fake with segments that are real; listed files not there are reported."""
     partial = {}
     lists = [path for path in listing.paths if posixpath.basename(path) in ("image_list.txt", "video_list.txt")]
     if any(video for *_, video in files) and not any(path.endswith("video_list.txt") for path in lists):

@@ -132,11 +132,7 @@ def _audio(forged: bool) -> tuple[str, ...]:
 
 
 def _periods(given: Any, table: str, path: str) -> _Periods:
-    """Periods as pairs of seconds; empty ones, which some lists have, are left out.
-
-    Raises:
-        ManifestError: the value is no list of pairs of numbers.
-    """
+    """Periods as pairs of seconds, without empty ones; raises ManifestError for anything but pairs of numbers."""
     try:
         pairs = [(float(start), float(end)) for start, end in given or ()]
     except (TypeError, ValueError):

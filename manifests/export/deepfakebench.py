@@ -143,11 +143,7 @@ def export_deepfakebench(
 
 
 def _checked(prefix: str) -> str:
-    """The prefix without a trailing slash.
-
-    Raises:
-        ConfigError: the loader would prepend a folder of its own, or replace a part of the prefix.
-    """
+    """The prefix without a trailing slash; raises ConfigError if the loader would change a path with it."""
     if not prefix.startswith(".") or any(part in prefix for part in ("frames", ".png", "\\")):
         raise ConfigError(
             f"DeepfakeBench cannot read paths that start with {prefix!r}: --prefix must start with a dot, "
@@ -160,11 +156,7 @@ def _checked(prefix: str) -> str:
 
 
 def _find_bench_videos(dataset: Path) -> BenchVideos:
-    """Every face track of every video with samples, in the order of the manifest.
-
-    Raises:
-        DatasetError: samples.parquet cannot be read, or lists a video that the manifest does not.
-    """
+    """Every face track of every video with samples, in the order of the manifest."""
     frames = _find_frames(dataset / SAMPLES_FILE)
     videos = {video.video_id: video for video in read_videos(dataset / VIDEOS_FILE)}
     tracks: dict[str, list[int]] = defaultdict(list)

@@ -154,11 +154,7 @@ class Listing:
 
 
 def _json_items(text: str) -> Iterator[Any]:
-    """Yield the items of a JSON array, one at a time: a million of them take four times the memory of their text.
-
-    Raises:
-        ValueError: it is not JSON.
-    """
+    """Yield a JSON array's items one at a time (a million take four times their text's memory), or raise ValueError."""
     decoder, blank = json.JSONDecoder(), re.compile(r"[ \t\n\r]*")
 
     def skip(place: int) -> int:

@@ -65,7 +65,7 @@ def scan(
         ConfigError: unknown dataset, split option or `images`, a `subject` that matches nothing, or `originals` of a
             dataset that has its own.
         ManifestError: no videos, an ambiguous quality, no official split, a split by identity although no subjects
-            are known, or videos that break a rule.
+            are known, `originals` of which none is one, or videos that break a rule.
     """
     rule = parse_split(split)
     if images not in (None, "frames", "crops"):
@@ -107,11 +107,7 @@ def scan(
 
 
 def _name_subjects(entries: Sequence[VideoEntry], pattern: str) -> list[VideoEntry]:
-    r"""Name the subjects of videos that have none: `\d{3}` finds `004` and `005` in `fake/004_005.mp4`.
-
-    Raises:
-        ConfigError: it is not a regular expression, or matches in no path.
-    """
+    r"""Name the subjects of videos that have none: `\d{3}` finds `004` and `005` in `fake/004_005.mp4`."""
     try:
         rule = re.compile(pattern)
     except re.error as error:
@@ -179,9 +175,6 @@ def _pair_elsewhere(report: ScanReport, datasets: Mapping[str, str], originals: 
     Args:
         datasets: those that hold originals, with the quality that the fakes were made from.
         originals: videos of a manifest; others than reals of these datasets and qualities are ignored.
-
-    Raises:
-        ManifestError: none of them is an original of these fakes.
     """
     reals = {
         PurePosixPath(entry.path).stem: entry

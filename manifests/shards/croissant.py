@@ -122,15 +122,14 @@ def _describe_parquet(info: DatasetInfo, shards: list[ShardInfo], root: Path) ->
         distribution.append(_file_set(f"{split}-shards", PARQUET, [f"{split}/*.parquet"]))
         source = {"fileSet": {"@id": f"{split}-shards"}}
         names = ("image", "mask", *image_names(info.annotations))
-        images = [_image_field(split, name, {**source, **_image_bytes(name)}) for name in names]
+        # An image is a struct of its bytes and a name.
+        images = [
+            _image_field(split, name, {**source, "extract": {"column": name}, "transform": {"jsonPath": "bytes"}})
+            for name in names
+        ]
         fields = [*_sample_fields(split, source, info.annotations), *images]
         record_sets.append(_record_set(split, f"samples for {split}", fields))
     return distribution, record_sets
-
-
-def _image_bytes(column: str) -> Node:
-    """Source of an image, which is a struct of its bytes and a name."""
-    return {"extract": {"column": column}, "transform": {"jsonPath": "bytes"}}
 
 
 def _plainly(
@@ -142,7 +141,7 @@ def _plainly(
         _file(SAMPLES_FILE, PARQUET, samples.stat().st_size, sha256_of(samples)),
         *(_file(shard.path, kind, shard.bytes, shard.sha256) for shard in shards),
     ]
-    fields = [*_sample_fields("samples", {"fileObject": {"@id": SAMPLES_FILE}}, info.annotations)]
+    fields = list(_sample_fields("samples", {"fileObject": {"@id": SAMPLES_FILE}}, info.annotations))
     return distribution, [_record_set("samples", "all samples, without their pictures", fields)]
 
 
