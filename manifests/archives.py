@@ -40,6 +40,7 @@ __all__ = [
     "open_file",
     "read_archive",
     "split_archive",
+    "storable",
 ]
 
 SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
@@ -57,6 +58,11 @@ DAMAGE = (
 _Opened = zipfile.ZipFile | tarfile.TarFile
 _Member = zipfile.ZipInfo | tarfile.TarInfo
 _COMPRESSED = gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
+
+
+def storable(path: str) -> str:
+    """Escape a name that is not UTF-8, which Parquet cannot store, so that it can be reported."""
+    return path.encode(errors="backslashreplace").decode()
 
 
 def is_archive(path: str) -> bool:
@@ -245,7 +251,7 @@ def _members(place: str, opened: _Opened, most: int) -> Iterator[tuple[str, _Mem
         total += _size(member)
         if total > most:
             _refuse_bomb(place)
-        listed = str(path).encode(errors="backslashreplace").decode()  # Parquet cannot store names that are not UTF-8
+        listed = storable(str(path))
         if listed in seen:
             raise ManifestError(f"{place} has two members {name!r}, of which one hides the other: pack it again.")
         seen.add(listed)

@@ -21,8 +21,9 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,13 @@ from facemill import ConfigError, DatasetError
 from facemill.manifests.checks.bounded import open_parquet
 from facemill.manifests.codes import MaskKind
 from facemill.manifests.export.base import ExportReport, claim, export_shards
-from facemill.manifests.export.deepfakebench_names import BenchDataset, VideoNames, identify, is_known_label
-from facemill.manifests.export.deepfakebench_notes import detector_notes
+from facemill.manifests.export.deepfakebench_names import (
+    BenchDataset,
+    VideoNames,
+    detector_notes,
+    identify,
+    is_known_label,
+)
 from facemill.manifests.records import SPLITS, SampleRecord, VideoEntry
 from facemill.manifests.shards import EncodedSample
 from facemill.manifests.shards.base import image_suffix
@@ -76,10 +82,6 @@ class BenchVideo:
     label: str
     folder: str
     frames: dict[int, bool]
-
-    @property
-    def name(self) -> str:
-        return self.folder.rpartition("/")[2]
 
     def path(self, kind: str, frame: int, suffix: str = ".png") -> str:
         """POSIX path of a file below the root; `kind` is frames, masks or landmarks."""
@@ -123,7 +125,8 @@ def export_deepfakebench(
     info = read_dataset(folder)
     bench_videos = _find_bench_videos(folder)
     claim(folder, out, "deepfakebench-lmdb" if lmdb else "deepfakebench")
-    with _open_environments(out, bench_videos.values(), prefix) if lmdb else _open_folder(out) as put:
+    files = nullcontext(partial(_put_file, out))
+    with _open_environments(out, bench_videos.values(), prefix) if lmdb else files as put:
 
         def write(sample: EncodedSample) -> list[Path]:
             bench_video = bench_videos.get((sample.record.video_id, sample.record.track_id))
@@ -206,15 +209,9 @@ def _write_sample(put: Put, bench_video: BenchVideo, sample: EncodedSample, *, l
     return [] if lmdb else [Path(path) for path in contents]
 
 
-@contextmanager
-def _open_folder(out: Path) -> Iterator[Put]:
-    """Yield a function that stores content in a file."""
-
-    def put(bench_video: BenchVideo, path: str, content: bytes) -> None:
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
-        (out / path).write_bytes(content)
-
-    yield put
+def _put_file(out: Path, bench_video: BenchVideo, path: str, content: bytes) -> None:
+    (out / path).parent.mkdir(parents=True, exist_ok=True)
+    (out / path).write_bytes(content)
 
 
 @contextmanager
@@ -289,7 +286,8 @@ def _page(bench_videos: list[BenchVideo], prefix: str) -> dict[str, Any]:
             bench_video.label, {split: {level: {} for level in levels} if leveled else {} for split in SPLITS}
         )
         videos = splits[bench_video.video.split]
-        (videos[bench_video.video.quality] if leveled else videos)[bench_video.name] = bench_video.entry(prefix)
+        name = bench_video.folder.rpartition("/")[2]
+        (videos[bench_video.video.quality] if leveled else videos)[name] = bench_video.entry(prefix)
     return page
 
 

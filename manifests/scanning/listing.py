@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from facemill import ManifestError
-from facemill.manifests.archives import archive_of, is_archive, list_archive, open_file
+from facemill.manifests.archives import archive_of, is_archive, list_archive, open_file, storable
 from facemill.manifests.urls import answered, is_url
 
 __all__ = ["Listing", "is_image", "is_video", "list_files", "list_folders_of", "list_videos", "locate", "one_form"]
@@ -298,7 +298,7 @@ def _walk_folder(root: str) -> Iterator[str]:
             subfolders[:] = sorted({*subfolders} - {"lost+found"})  # belongs to the file system, readable by root only
             tops.extend(place for name in subfolders if os.path.islink(place := os.path.join(folder, name)))  # noqa: PTH114, PTH118
             prefix = folder[len(root) :].strip("/")
-            yield from (_printable(f"{prefix}/{name}" if prefix else name) for name in files)
+            yield from (storable(f"{prefix}/{name}" if prefix else name) for name in files)
 
 
 def _names_in(root: Path, folder: str) -> Iterator[str]:
@@ -309,7 +309,7 @@ def _names_in(root: Path, folder: str) -> Iterator[str]:
         return
     except OSError as error:
         _refuse(error)
-    yield from (_printable(f"{there}/{name}" if there else name) for name in names)
+    yield from (storable(f"{there}/{name}" if there else name) for name in names)
 
 
 def _as_on_disk(root: Path, folder: str) -> str | None:
@@ -325,11 +325,6 @@ def _refuse(error: OSError) -> NoReturn:
     raise ManifestError(
         f"{error.filename} cannot be listed ({error.strerror}): allow it, otherwise its videos would be missed."
     ) from error
-
-
-def _printable(path: str) -> str:
-    """Escape a name that is not UTF-8, which Parquet cannot store, so that it can be reported."""
-    return path.encode(errors="backslashreplace").decode()
 
 
 def _not_listed(url: str, error: Exception) -> ManifestError:

@@ -76,8 +76,8 @@ def merge(manifests: Sequence[Sequence[VideoEntry]], *, drop_duplicates: bool = 
         for number, entry in kept
     ]
     check(entries)
-    ids = {_place(old): (old.video_id, new.video_id) for (_, old), new in zip(kept, entries, strict=True)}
-    renamed = {place: new for place, (old, new) in ids.items() if old != new}
+    both = zip(kept, entries, strict=True)
+    renamed = {_place(old): new.video_id for (_, old), new in both if old.video_id != new.video_id}
     return Merged(sorted(entries, key=lambda entry: entry.video_id), duplicates, renamed)
 
 
