@@ -215,14 +215,11 @@ def open_archive(place: str) -> Archive:
     return (_kept_unpacked if compressed else _kept_open)(place, version)
 
 
-@lru_cache(maxsize=KEPT_OPEN)
-def _kept_open(place: str, version: object) -> Archive:
+def _archive(place: str, version: object) -> Archive:
     return Archive(place)
 
 
-@lru_cache(maxsize=KEPT_UNPACKED)
-def _kept_unpacked(place: str, version: object) -> Archive:
-    return Archive(place)
+_kept_open, _kept_unpacked = lru_cache(KEPT_OPEN)(_archive), lru_cache(KEPT_UNPACKED)(_archive)
 
 
 def _open(place: str, resources: ExitStack) -> tuple[_Opened, int]:

@@ -26,6 +26,7 @@ from facemill.manifests.shards.dataset import (
     STATE_FOLDER,
     VIDEOS_FILE,
     DatasetInfo,
+    ShardInfo,
     split_order,
     state_path,
     state_results,
@@ -88,6 +89,7 @@ def check_state(
     paths = sorted(state_results(root), key=lambda path: (split_order(path.stem.partition("-")[0])[0], path.name))
     if not paths:
         return
+    shards = {Path(shard.path).stem: shard for shard in info.shards}
     failed: dict[str, Any] = {}  # a reference fails alike in several shards
     counts, identities = [0, 0], set()
     for path in paths:
@@ -95,7 +97,7 @@ def check_state(
         try:
             result = parse_json(content_of(path))
             failed |= {json.dumps(failure, sort_keys=True): failure for failure in result["failures"]}
-            yield from _check_result(root, info, path, result)
+            yield from _check_result(root, shards.get(path.stem), path, result)
             identities.add(result["identity"])
             counts = [counts[0] + result["videos"], counts[1] + result["videos_without_samples"]]
         except UNREADABLE as error:
@@ -108,7 +110,7 @@ def check_state(
         message = "the shards' results state that they were made in different ways"
         yield Problem(STATE_FOLDER, message, check="state_identity")
     stems = [path.stem for path in paths]
-    for stem in sorted({Path(shard.path).stem for shard in info.shards} - set(stems)):
+    for stem in sorted(shards.keys() - set(stems)):
         yield Problem(STATE_FOLDER, f"it has no result for the shard {stem[:200]}", check="state_missing")
     samples, failures = tables[SAMPLES_FILE], tables[FAILURES_FILE]
     if failures is not None and failures.to_pylist() != list(failed.values()):
@@ -132,9 +134,8 @@ def check_state(
             yield Problem(file, f"it is missing, but {STATE_FOLDER} has tables of facts", check="state_merged")
 
 
-def _check_result(root: Path, info: DatasetInfo, path: Path, result: dict[str, Any]) -> Iterator[Problem]:
+def _check_result(root: Path, known: ShardInfo | None, path: Path, result: dict[str, Any]) -> Iterator[Problem]:
     name = path.relative_to(root).as_posix()
-    known = {Path(shard.path).stem: shard for shard in info.shards}.get(path.stem)
     shard = result["shard"] or {}
     told = tuple(shard.get(key) for key in ("path", "rows", "bytes", "sha256"))
     listed = (None,) * 4 if known is None else (known.path, known.rows, known.bytes, known.sha256)

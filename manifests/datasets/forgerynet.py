@@ -17,16 +17,11 @@ _FILE = re.compile(
     r"(?:.*/)?(?P<split>train|val)(?:_perturb)?(?:_mask|_video)?_release/"
     r"(?P<tail>(?P<number>\d+)/(?P<source>[^/]+)/.+)\.\w+"
 )
-_METHODS = dict(
-    enumerate(
-        (
-            *("FaceShifter", "FS-GAN", "DeepFakes", "BlendFace", "MMReplacement", "DeepFakes-StarGAN-Stack"),
-            *("Talking-Head-Video", "ATVG-Net", "StarGAN-BlendFace-Stack", "First-Order-Motion", "StyleGAN2"),
-            *("MaskGAN", "StarGAN2", "SC-FEGAN", "DiscoFaceGAN"),
-        ),
-        start=1,
-    )
+_NAMES = (
+    "FaceShifter FS-GAN DeepFakes BlendFace MMReplacement DeepFakes-StarGAN-Stack Talking-Head-Video ATVG-Net "
+    "StarGAN-BlendFace-Stack First-Order-Motion StyleGAN2 MaskGAN StarGAN2 SC-FEGAN DiscoFaceGAN"
 )
+_METHODS = dict(enumerate(_NAMES.split(), start=1))
 _SOURCES = {16: "RAVDESS", 17: "CREMA-D", 18: "AVSpeech", 19: "VoxCeleb"}
 _UNLISTED = (2, 8)
 """Methods that forge all frames of a video, which video lists leave out."""

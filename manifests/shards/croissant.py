@@ -52,6 +52,7 @@ CONTEXT: Node = {
 
 PARQUET = "application/x-parquet"
 TAR = "application/x-tar"
+IMAGE = "sc:ImageObject"
 
 DESCRIPTIONS = {
     "image": "the face crop",
@@ -124,7 +125,7 @@ def _describe_parquet(info: DatasetInfo, shards: list[ShardInfo], root: Path) ->
         names = ("image", "mask", *image_names(info.annotations))
         # An image is a struct of its bytes and a name.
         images = [
-            _image_field(split, name, {**source, "extract": {"column": name}, "transform": {"jsonPath": "bytes"}})
+            _field(split, name, IMAGE, {**source, "extract": {"column": name}, "transform": {"jsonPath": "bytes"}})
             for name in names
         ]
         fields = [*_sample_fields(split, source, info.annotations), *images]
@@ -167,12 +168,10 @@ def _describe_tars(info: DatasetInfo, shards: list[ShardInfo], root: Path) -> tu
 def _tar_images(split: str, name: str, source: Node) -> Node:
     """Record set of the images or masks of a split, each with its sample_id."""
     record_set = f"{split}-{name}"
-    sample_id = {
-        **_field(record_set, "sample_id", "sc:Text", source),
-        "source": {**source, "extract": {"fileProperty": "filename"}, "transform": {"regex": r"^([^.]+)\."}},
-        "references": {"field": {"@id": "samples/sample_id"}},
-    }
-    image = _image_field(record_set, name, {**source, "extract": {"fileProperty": "content"}})
+    named = {**source, "extract": {"fileProperty": "filename"}, "transform": {"regex": r"^([^.]+)\."}}
+    sample_id = _field(record_set, "sample_id", "sc:Text", named)
+    sample_id["references"] = {"field": {"@id": "samples/sample_id"}}
+    image = _field(record_set, name, IMAGE, {**source, "extract": {"fileProperty": "content"}})
     return _record_set(record_set, f"{name}s for {split}", [sample_id, image])
 
 
@@ -202,10 +201,6 @@ def _file_set(name: str, encoding: str, patterns: list[str]) -> Node:
 
 def _record_set(name: str, description: str, fields: list[Node]) -> Node:
     return {"@type": "cr:RecordSet", "@id": name, "name": name, "description": description, "field": fields}
-
-
-def _image_field(record_set: str, name: str, source: Node) -> Node:
-    return {**_field(record_set, name, "sc:ImageObject", source), "source": source}
 
 
 def _sample_fields(record_set: str, source: Node, annotations: Annotations) -> Iterator[Node]:
