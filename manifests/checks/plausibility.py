@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from facemill.manifests.checks.columns import Mask, first_rows, pc
+from facemill.manifests.checks.columns import Mask, first_rows, mask, pc
 from facemill.manifests.checks.face_rules import sides
 from facemill.manifests.checks.framing import geometry_tells
 from facemill.manifests.checks.sample_rows import Rows
@@ -94,9 +94,9 @@ def _outside(rows: Rows, seen: Seen) -> Mask:
             points = centres * rows.numbers("crop_size")[part, None, None] - shift[part, None]  # [N, P, 2]
             points = points @ matrix[part] / zoom[part, None, None]
             inside = ((points >= box[part, None, :2]) & (points <= box[part, None, 2:])).all(axis=2)
-            mask = seen.values["mask"][part].reshape(len(inside), -1) / 255
-            outside = (mask * ~inside).mean(axis=1)
-            odd[part] = (outside > OUTSIDE) & (outside > mask.mean(axis=1) / 2)
+            forged = seen.values["mask"][part].reshape(len(inside), -1) / 255
+            outside = (forged * ~inside).mean(axis=1)
+            odd[part] = (outside > OUTSIDE) & (outside > forged.mean(axis=1) / 2)
     return odd
 
 
@@ -152,7 +152,7 @@ def _also_fakes(rows: Rows) -> Mask:
     """Reals with the same image as a fake."""
     real = rows.equal("label", 0)
     of_fakes = rows["pixels"].filter(pa.array(~real))
-    return np.asarray(pc.is_in(rows["pixels"], value_set=of_fakes).to_numpy()) & real
+    return mask(pc.is_in(rows["pixels"], value_set=of_fakes)) & real
 
 
 def _same_files(videos: pa.Table) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from facemill.manifests.checks.columns import Converted, broken_rows, pc
+from facemill.manifests.checks.columns import Converted, broken_rows, mask, pc
 from facemill.manifests.checks.face_rules import (
     HALF_PIXEL,
     box_outside,
@@ -124,9 +124,7 @@ def _against_periods(rows: Rows) -> Mask:
     if label is not None and label.unforged == "keep_as_fake":
         return found
     # Images have no times.
-    known = np.asarray(
-        pc.and_(pc.is_valid(periods), pc.is_null(rows.of_video("content"))).to_numpy(zero_copy_only=False)
-    )
+    known = mask(pc.and_(pc.is_valid(periods), pc.is_null(rows.of_video("content"))))
     found = found & ~known
     times, labels = rows.numbers("pts_s"), rows["label"].to_numpy()
     by_periods = rows.equal("label_source", LabelSource.PERIODS)
@@ -141,8 +139,8 @@ def _against_periods(rows: Rows) -> Mask:
 
 def _pairless(rows: Rows) -> Mask:
     """Rows whose pair_offset leads to no sample of the original, unless the loss of that one is recorded."""
-    recorded = pc.is_in(rows["source_id"], value_set=rows.incomplete)
-    return rows.known("pair_offset") & ~rows.paired & ~rows.apart & ~np.asarray(recorded.to_numpy(), bool)
+    recorded = mask(pc.is_in(rows["source_id"], value_set=rows.incomplete))
+    return rows.known("pair_offset") & ~rows.paired & ~rows.apart & ~recorded
 
 
 def _unlike_original(name: str) -> Callable[[Rows], Mask]:
@@ -165,7 +163,7 @@ def _same_image(rows: Rows) -> Mask:
 
 def _lacks_ground_truth(rows: Rows) -> Mask:
     by_mask = rows.equal("label_source", LabelSource.MASK)
-    without = np.asarray(pc.is_null(rows.of_video("mask_path")).to_numpy(zero_copy_only=False))
+    without = mask(pc.is_null(rows.of_video("mask_path")))
     used = (rows.equal("mask_kind", MaskKind.OFFICIAL) | by_mask) & (rows.video_row >= 0) & without
     return used | (by_mask & (rows.recipe.mask.source == "difference"))
 

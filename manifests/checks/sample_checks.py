@@ -68,11 +68,9 @@ class ImageCheck:
             yield "image_decodes", f"the image {self._why_not(sample.image)}"
         elif image.shape != (self.size, self.size, 3) or image.dtype != np.uint8:
             yield "image_shape", f"the image is {_shape(image)}, not {self._expected('3 channels')}"
-        if image is not None and _suffix(sample.image) != IMAGE_SUFFIXES[self.encoding]:
-            yield (
-                "image_format",
-                f"the image is a {_suffix(sample.image)[1:]}, but the recipe's format is {self.encoding}",
-            )
+        suffix = _suffix(sample.image)
+        if image is not None and suffix != IMAGE_SUFFIXES[self.encoding]:
+            yield "image_format", f"the image is a {suffix[1:]}, but the recipe's format is {self.encoding}"
         elif image is not None and image.shape[2:] == (3,) and (fault := image_fault(sample.image, "RGB")):
             yield "image_plain", f"the image {fault}"
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from facemill import DatasetError
 from facemill.manifests.annotations import Annotations, samples_schema
 from facemill.manifests.checks.bounded import CELL_BYTES, most_bytes, survives_footer
-from facemill.manifests.checks.columns import Column, broken_rows, pc
+from facemill.manifests.checks.columns import Column, broken_rows, mask, pc
 from facemill.manifests.checks.sample_checks import ImageCheck
 from facemill.manifests.checks.sample_rows import RecipeFacts, differs
 from facemill.manifests.problem import Problem
@@ -108,9 +108,9 @@ def _compare(root: Path, shard: str, found: pa.Table, listed: pa.Table) -> Itera
     at = pc.index_in(found["sample_id"], value_set=listed["sample_id"]).combine_chunks()
     unlisted = np.asarray(at.is_null())
     yield from _rows(SAMPLES_FILE, "listed", found, unlisted, f"row {{row}} of {shard} is not listed", by_row=False)
-    there = pc.is_in(listed["sample_id"], value_set=found["sample_id"]).to_numpy()
+    present = mask(pc.is_in(listed["sample_id"], value_set=found["sample_id"]))
     message = f"row {{row}} of {shard} is listed but missing"
-    yield from _rows(SAMPLES_FILE, "there", listed, ~there, message, by_row=False)
+    yield from _rows(SAMPLES_FILE, "there", listed, ~present, message, by_row=False)
     known = pa.array(~unlisted)
     found, same = found.filter(known), listed.take(at.drop_null())
     for name in found.column_names:

@@ -205,14 +205,14 @@ def list_videos(root: str) -> Listing:
 
 def _listing(root: str, *, archives: bool, folded: bool) -> Listing:
     head = root.partition("::")[0]
-    if archives and is_archive(head) and (is_url(root) or Path(root).expanduser().is_file()):
-        place = root if is_url(root) else str(Path(root).expanduser().absolute())
-        return _folded(place, list_archive(place), []) if folded else Listing(place, tuple(sorted(list_archive(place))))
-    top = root if is_url(root) else str(_existing(root))
-    paths = _walk_url(top) if is_url(top) else _walk_folder(top)
     unreadable: list[str] = []
-    if archives:
-        paths = _with_members(top, paths, unreadable)
+    if archives and is_archive(head) and (is_url(root) or Path(root).expanduser().is_file()):
+        top = root if is_url(root) else str(Path(root).expanduser().absolute())
+        paths: Iterable[str] = list_archive(top)
+    else:
+        top = root if is_url(root) else str(_existing(root))
+        paths = _walk_url(top) if is_url(top) else _walk_folder(top)
+        paths = _with_members(top, paths, unreadable) if archives else paths
     return _folded(top, paths, unreadable) if folded else Listing(top, tuple(sorted(paths)), tuple(unreadable))
 
 
