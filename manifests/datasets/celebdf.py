@@ -62,16 +62,9 @@ class CelebDF2(DraftedDataset):
         subjects = tuple(subject for subject in (target, source) if subject)
         if source is None:
             return Draft(path, "real", parts["name"], subjects=subjects)
-        folder = path.rpartition("/")[0].replace("Celeb-synthesis", "Celeb-real")
         original = f"{target}_{parts['clip']}"
-        return Draft(
-            path,
-            _FAKE_METHOD,
-            parts["name"],
-            subjects=subjects,
-            original=original,
-            original_path=f"{folder}/{original}.mp4",
-        )
+        real = f"{path.rpartition('/')[0].replace('Celeb-synthesis', 'Celeb-real')}/{original}.mp4"
+        return Draft(path, _FAKE_METHOD, parts["name"], subjects=subjects, original=original, original_path=real)
 
     def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
         found = [draft for path in listing.paths if (draft := self.describe(path))]

@@ -106,15 +106,8 @@ def _drafts(listing: Listing, report: ScanReport) -> Iterator[Draft]:
                 yield _video(_draft(path, match, match["video"]))
     for folder, images in inside.items():
         if real := _REAL.fullmatch(folder):
-            where = "cdf" if real["celeb"] else "ff"
-            yield Draft(
-                folder,
-                "real",
-                f"{where}-{real['video']}",
-                split="test",
-                subjects=_subjects(real["video"]),
-                content="crops",
-            )
+            name = f"{'cdf' if real['celeb'] else 'ff'}-{real['video']}"
+            yield Draft(folder, "real", name, split="test", subjects=_subjects(real["video"]), content="crops")
         elif (match := _PLACE.fullmatch(folder)) and match["video"] and is_sequence(folder):
             yield replace(_draft(folder, match, match["video"]), content="crops")
         elif match and match["domain"] and not match["video"]:

@@ -229,11 +229,7 @@ def from_globs(
 
 
 def _nothing_found(adapter: DatasetAdapter, report: ScanReport) -> str:
-    problems = {
-        "missing": report.missing,
-        "in no split": report.unsplit,
-        "unknown": report.unknown,
-        "unreadable": report.unreadable,
-    }
+    problems = {"missing": report.missing, "in no split": report.unsplit, "unknown": report.unknown}
+    problems["unreadable"] = report.unreadable
     seen = "".join(f", {len(paths)} {kind}" for kind, paths in problems.items() if paths)
     return f"There are no {adapter.name} videos below {report.root}{seen}: check the root and its layout."
