@@ -95,11 +95,10 @@ class ImageCheck:
             yield "mask_area", f"mask_coverage is {recorded:.6g}, but the mask covers {coverage:.6g}"
 
     def _check_annotations(self, sample: EncodedSample, annotations: Annotations) -> Iterator[Fault]:
-        images = image_names(annotations)
         there = sample.images.keys() | sample.record.annotations.keys()
         if unknown := sorted(there - annotations.keys()):
             yield "annotation_unknown", f"dataset.json does not list its annotations {', '.join(unknown)}"
-        for name in images:
+        for name in image_names(annotations):
             if name not in sample.images:
                 yield "annotation_missing", f"it has no {name}"
                 continue

@@ -142,8 +142,7 @@ def check_documents(root: Path, info: DatasetInfo) -> Iterator[Problem]:
         yield Problem(CARD_FILE, f"it cannot be read or made ({error})", check="card")
     try:
         found, expected = json.loads(content_of(root / CROISSANT_FILE)), json.loads(croissant_metadata(info, root))
-        changed = [key for key, value in expected.items() if found.get(key) != value]
-        if changed:
+        if changed := [key for key, value in expected.items() if found.get(key) != value]:
             message = f"{', '.join(changed)} does not match {DATASET_FILE} and the files"
             yield Problem(CROISSANT_FILE, message, check="croissant")
     except Exception as error:

@@ -47,11 +47,6 @@ def _plain_quality(folder: str) -> str:
     return "raw" if folder == "c0" else folder
 
 
-def _is_mask(path: str) -> bool:
-    """Whether this is the path of a mask video."""
-    return _MASK.fullmatch(path) is not None
-
-
 class _Masks:
     """The ground-truth mask videos: `manipulated_sequences/<method>/masks[/<quality>]/videos/<stem>.mp4`."""
 
@@ -104,10 +99,9 @@ class FaceForensics(DatasetAdapter):
         drafts = [_draft(match, split_of, masks) for match in found]
         enter(report, self.name, drafts, quality, official=official, listing=listing)
         report.missing = sorted({*report.missing, *_not_there(pairs, report)})
-        dfd = [path for path in report.unknown if _DFD_PATH.fullmatch(path)]
-        if dfd:
+        if dfd := [path for path in report.unknown if _DFD_PATH.fullmatch(path)]:
             report.notes.append(f"{len(dfd)} video files of DeepFakeDetection are in this root too: scan dfd for them.")
-        report.unknown = [path for path in report.unknown if not _DFD_PATH.fullmatch(path) and not _is_mask(path)]
+        report.unknown = [path for path in report.unknown if not (_DFD_PATH.fullmatch(path) or _MASK.fullmatch(path))]
         return report
 
 
@@ -171,7 +165,7 @@ class DeepFakeDetection(DraftedDataset):
         return (_dfd_draft(match, masks) for match in matches(listing, _DFD_REAL, _DFD_FAKE))
 
     def is_expected(self, path: str) -> bool:
-        return _is_mask(path) or _FFPP_PATH.fullmatch(path) is not None
+        return bool(_MASK.fullmatch(path) or _FFPP_PATH.fullmatch(path))
 
 
 def _dfd_draft(match: re.Match[str], masks: _Masks) -> Draft:

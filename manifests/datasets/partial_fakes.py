@@ -92,8 +92,7 @@ class AVDeepfake1M(DraftedDataset):
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`."""
         report = super().find(root, quality, official=official)
-        hidden = [path for path in report.unknown if path.startswith("test/")]
-        if hidden:
+        if hidden := [path for path in report.unknown if path.startswith("test/")]:
             report.unknown = [path for path in report.unknown if not path.startswith("test/")]
             report.notes.append(f"{len(hidden)} videos below test have no published labels, and are left out.")
         return report

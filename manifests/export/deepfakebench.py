@@ -268,8 +268,7 @@ def _pages(bench_videos: Iterable[BenchVideo], prefix: str) -> Iterable[tuple[st
             if bench_video.label in labels:
                 members[name].append(bench_video)
     for name, chosen in members.items():
-        wanted = [bench_video for bench_video in chosen if name in main or bench_video.video.label == 1]
-        if wanted:
+        if wanted := [bench_video for bench_video in chosen if name in main or bench_video.video.label == 1]:
             page = {name: _page(chosen, prefix)}
             yield name, page
             if name in C40_PAGES and any(bench_video.video.quality == "c40" for bench_video in wanted):
@@ -300,8 +299,7 @@ def _notes(out: Path, bench_videos: list[BenchVideo], prefix: str, *, lmdb: bool
     )
     if levels := sorted({bench_video.video.quality for bench_video in bench_videos if bench_video.bench.has_levels}):
         yield f"Set compression: {' or '.join(levels)}."
-    unknown = {each.label: each.video.label for each in bench_videos if not is_known_label(each.label)}
-    if unknown:
+    if unknown := {each.label: each.video.label for each in bench_videos if not is_known_label(each.label)}:
         lines = ", ".join(f"{name}: {label}" for name, label in sorted(unknown.items()))
         yield f"Add to label_dict in its train_config.yaml and test_config.yaml: {lines}."
     yield from detector_notes(lmdb=lmdb)
