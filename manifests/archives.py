@@ -40,6 +40,7 @@ __all__ = [
     "open_file",
     "read_archive",
     "split_archive",
+    "storable",
 ]
 
 SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
@@ -56,6 +57,12 @@ DAMAGE = (
 """What reading a damaged member may raise."""
 _Opened = zipfile.ZipFile | tarfile.TarFile
 _Member = zipfile.ZipInfo | tarfile.TarInfo
+_COMPRESSED = gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
+
+
+def storable(path: str) -> str:
+    """Escape a name that is not UTF-8, which Parquet cannot store, so that it can be reported."""
+    return path.encode(errors="backslashreplace").decode()
 
 
 def is_archive(path: str) -> bool:
@@ -165,7 +172,7 @@ class Archive:
         finalize(self, resources.close)
         with _told(place):
             self._opened, most = _open(place, resources)
-            if isinstance(self._opened, tarfile.TarFile) and _is_compressed(self._opened):
+            if isinstance(self._opened, tarfile.TarFile) and isinstance(self._opened.fileobj, _COMPRESSED):
                 self._opened = _unpacked(place, self._opened, most, resources)
             self._members = dict(_members(place, self._opened, most))
 
@@ -208,14 +215,11 @@ def open_archive(place: str) -> Archive:
     return (_kept_unpacked if compressed else _kept_open)(place, version)
 
 
-@lru_cache(maxsize=KEPT_OPEN)
-def _kept_open(place: str, version: object) -> Archive:
+def _archive(place: str, version: object) -> Archive:
     return Archive(place)
 
 
-@lru_cache(maxsize=KEPT_UNPACKED)
-def _kept_unpacked(place: str, version: object) -> Archive:
-    return Archive(place)
+_kept_open, _kept_unpacked = lru_cache(KEPT_OPEN)(_archive), lru_cache(KEPT_UNPACKED)(_archive)
 
 
 def _open(place: str, resources: ExitStack) -> tuple[_Opened, int]:
@@ -244,7 +248,7 @@ def _members(place: str, opened: _Opened, most: int) -> Iterator[tuple[str, _Mem
         total += _size(member)
         if total > most:
             _refuse_bomb(place)
-        listed = str(path).encode(errors="backslashreplace").decode()  # Parquet cannot store names that are not UTF-8
+        listed = storable(str(path))
         if listed in seen:
             raise ManifestError(f"{place} has two members {name!r}, of which one hides the other: pack it again.")
         seen.add(listed)
@@ -282,10 +286,6 @@ class _DamagedFile(io.BytesIO):
 
     def read(self, size: int | None = -1) -> bytes:
         raise self._error
-
-
-def _is_compressed(opened: tarfile.TarFile) -> bool:
-    return isinstance(opened.fileobj, gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile)
 
 
 def _unpacked(place: str, opened: tarfile.TarFile, most: int, resources: ExitStack) -> tarfile.TarFile:

@@ -5,9 +5,6 @@ from datetime import timedelta
 
 __all__ = ["pace", "printable", "shorten"]
 
-_SHOWN = 5
-"""Names listed in a message."""
-
 
 def pace(done: float, total: float | None, seconds: float) -> str:
     """The rate and, with a total, the time left: `12.5/s  0:01:20 left`; empty before anything is done."""
@@ -25,7 +22,7 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in shown)
 
 
-def shorten(names: Sequence[str]) -> str:
+def shorten(names: Sequence[str], shown: int = 5) -> str:
     """The first names, and the number of the others."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}"
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return f"{', '.join(names[:shown])}{more}"

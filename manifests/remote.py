@@ -116,16 +116,14 @@ class RemoteFolder:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(copy, names))
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write a small file."""
-        self._put(name, content)
-
     def publish(self, names: Iterable[str], of: Path) -> None:
         """Upload files of a local folder one after another: each is complete before the next begins."""
         for name in names:
-            self._put(name, of / name)
+            self.write(name, of / name)
 
-    def _put(self, name: str, content: bytes | Path) -> None:
+    def write(self, name: str, content: bytes | Path) -> None:
+        """Write a file: bytes, or the content of a local one."""
+
         def call(filesystem: Any, path: str, kind: str = "") -> Any:
             if isinstance(content, Path):
                 return getattr(filesystem, f"{kind}put_file")(str(content), path)
@@ -205,14 +203,8 @@ class RemoteShard:
         starts = [offset for offset, _ in places.values()]
         ends = [offset + size for offset, size in places.values()]
         with reached(self.url) as (filesystem, path):
-            return dict(
-                zip(places, filesystem.cat_ranges([path] * len(places), starts, ends, on_error="raise"), strict=True)
-            )
-
-    def copy(self, to: Path) -> None:
-        """Copy the whole file, atomically."""
-        with reached(self.url) as (filesystem, path):
-            _download(filesystem, path, to)
+            found = filesystem.cat_ranges([path] * len(places), starts, ends, on_error="raise")
+        return dict(zip(places, found, strict=True))
 
 
 def remote_shard(path: Path) -> RemoteShard | None:
@@ -241,9 +233,9 @@ def bring(path: Path) -> Path:
     Raises:
         DatasetError: if it cannot be reached.
     """
-    shard = remote_shard(path)
-    if shard is not None:
-        shard.copy(path)
+    if (shard := remote_shard(path)) is not None:
+        with reached(shard.url) as (filesystem, place):
+            _download(filesystem, place, path)
     return path
 
 

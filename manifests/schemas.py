@@ -10,7 +10,8 @@ from dataclasses import replace
 from enum import StrEnum
 from functools import cache
 from operator import attrgetter
-from typing import Any, TypeVar, cast, get_type_hints
+from types import NoneType
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -34,127 +35,52 @@ __all__ = [
 
 Record = TypeVar("Record", VideoEntry, SampleRecord, FailureRecord, FrameFaces, VideoFacts)
 
-
-def _required(name: str, kind: pa.DataType) -> "pa.Field[Any]":
-    return pa.field(name, kind, nullable=False)
+_PLAIN: dict[Any, pa.DataType] = {str: pa.string(), bool: pa.bool_(), int: pa.int32(), float: pa.float64()}
 
 
-def _strings() -> pa.DataType:
-    return pa.list_(_required("item", pa.string()))
+def _listed(kind: pa.DataType, size: int = -1) -> pa.DataType:
+    """A list of non-null values, or a vector of `size` of them."""
+    return pa.list_(pa.field("item", kind, nullable=False), size)
 
 
-def _floats(size: int, kind: pa.DataType) -> pa.DataType:
-    """A vector of `size` non-null numbers."""
-    return pa.list_(_required("item", kind), size)
+def _column_type(kind: Any) -> pa.DataType:
+    """Type of the column of a field: tuples of one length are vectors, codes are strings."""
+    if get_origin(kind) is tuple:
+        first, *others = get_args(kind)
+        return _listed(_column_type(first), -1 if ... in others else 1 + len(others))
+    return pa.string() if issubclass(kind, StrEnum) else _PLAIN[kind]
 
 
-VIDEOS = pa.schema(
-    [
-        _required("video_id", pa.string()),
-        _required("dataset", pa.string()),
-        _required("method", pa.string()),
-        _required("label", pa.int8()),
-        _required("quality", pa.string()),
-        _required("split", pa.string()),
-        _required("root", pa.string()),
-        _required("path", pa.string()),
-        pa.field("source_id", pa.string()),
-        _required("subject_ids", _strings()),
-        pa.field("mask_path", pa.string()),
-        pa.field("size_bytes", pa.int64()),
-        pa.field("content_hash", pa.string()),
-        pa.field("fake_periods", pa.list_(_required("item", _floats(2, pa.float64())))),
-        _required("attributes", _strings()),
-        pa.field("content", pa.string()),
-    ]
-)
+def _schema_of(record_class: type, **columns: pa.DataType) -> pa.Schema:
+    """Schema of records, with a column per field, nullable if the field may be None.
+
+    Args:
+        columns: types of columns that their fields do not tell.
+    """
+    fields = []
+    for name, kind in get_type_hints(record_class).items():
+        nullable = NoneType in get_args(kind)
+        if name != "annotations":
+            stored = columns.get(name) or _column_type(get_args(kind)[0] if nullable else kind)
+            fields.append(pa.field(name, stored, nullable))
+    return pa.schema(fields)
+
+
+_BOX, _LANDMARKS = _listed(pa.float32(), 4), _listed(pa.float32(), 10)
+
+VIDEOS = _schema_of(VideoEntry, label=pa.int8(), size_bytes=pa.int64())
 """videos.parquet: a row per `VideoEntry`."""
-
-SAMPLES = pa.schema(
-    [
-        _required("sample_id", pa.string()),
-        _required("video_id", pa.string()),
-        _required("dataset", pa.string()),
-        _required("method", pa.string()),
-        _required("label", pa.int8()),
-        _required("quality", pa.string()),
-        _required("split", pa.string()),
-        pa.field("source_id", pa.string()),
-        _required("subject_ids", _strings()),
-        _required("frame_index", pa.int32()),
-        _required("pts_s", pa.float64()),
-        pa.field("pair_offset", pa.int32()),
-        _required("track_id", pa.int32()),
-        _required("bbox", _floats(4, pa.float32())),
-        _required("landmarks", _floats(10, pa.float32())),
-        _required("score", pa.float32()),
-        _required("affine", _floats(6, pa.float64())),
-        _required("crop_size", pa.int32()),
-        _required("mask_kind", pa.string()),
-        pa.field("mask_coverage", pa.float32()),
-        pa.field("mask_iou", pa.float32()),
-        _required("label_source", pa.string()),
-        pa.field("difference", pa.float32()),
-        _required("shard", pa.string()),
-        _required("row", pa.int32()),
-        _required("image_sha256", pa.string()),
-        _required("attributes", _strings()),
-    ]
+SAMPLES = _schema_of(
+    SampleRecord,
+    **{"label": pa.int8(), "bbox": _BOX, "landmarks": _LANDMARKS, "affine": _listed(pa.float64(), 6)},
+    **dict.fromkeys(("score", "mask_coverage", "mask_iou", "difference"), pa.float32()),
 )
 """samples.parquet: a row per `SampleRecord`."""
-
-FAILURES = pa.schema(
-    [
-        _required("video_id", pa.string()),
-        _required("stage", pa.string()),
-        _required("reason", pa.string()),
-        _required("message", pa.string()),
-        _required("frames", pa.int32()),
-        _required("retryable", pa.bool_()),
-    ]
-)
+FAILURES = _schema_of(FailureRecord)
 """failures.parquet: a row per `FailureRecord`."""
-
-FACES = pa.schema(
-    [
-        _required("key", pa.string()),
-        _required("video_id", pa.string()),
-        _required("frame_index", pa.int32()),
-        _required("boxes", pa.list_(_required("item", _floats(4, pa.float32())))),
-        _required("landmarks", pa.list_(_required("item", _floats(10, pa.float32())))),
-        _required("scores", pa.list_(_required("item", pa.float32()))),
-    ]
-)
+FACES = _schema_of(FrameFaces, boxes=_listed(_BOX), landmarks=_listed(_LANDMARKS), scores=_listed(pa.float32()))
 """faces.parquet: a row per `FrameFaces`."""
-
-FACTS = pa.schema(
-    [
-        _required("video_id", pa.string()),
-        _required("width", pa.int32()),
-        _required("height", pa.int32()),
-        _required("frames", pa.int32()),
-        _required("fps", pa.float64()),
-        _required("variable_rate", pa.bool_()),
-        _required("codec", pa.string()),
-        _required("rotation", pa.int32()),
-        _required("pixel_aspect", pa.float64()),
-        _required("interlaced", pa.bool_()),
-        _required("colour_matrix", pa.int32()),
-        _required("colour_range", pa.int32()),
-        _required("cuts", pa.list_(_required("item", pa.int32()))),
-        pa.field("alignment", pa.string()),
-        pa.field("residual", pa.float32()),
-        pa.field("coded_width", pa.int32()),
-        pa.field("coded_height", pa.int32()),
-        pa.field("colour_primaries", pa.int32()),
-        pa.field("colour_transfer", pa.int32()),
-        pa.field("profile", pa.string()),
-        pa.field("duration_s", pa.float64()),
-        pa.field("longest_gap_s", pa.float64()),
-        pa.field("size_bytes", pa.int64()),
-        pa.field("content_hash", pa.string()),
-    ]
-)
+FACTS = _schema_of(VideoFacts, residual=pa.float32(), size_bytes=pa.int64())
 """facts.parquet: a row per `VideoFacts`."""
 
 ADDED: dict[str, str | None] = {"label_source": "video", "difference": None}

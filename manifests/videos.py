@@ -95,7 +95,9 @@ def write_videos(entries: Sequence[VideoEntry], path: str | Path, *, places: boo
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = store_roots({entry.root for entry in entries}, path, places=places)
-    schema = VIDEOS.with_metadata({SUBJECTS_NOTE: _subjects_note(entries)})
+    shared, subjects = shared_subjects(entries), {subject for entry in entries for subject in entry.subject_ids}
+    note = f"{len(shared)} of {len(subjects)} subjects are in more than one split"
+    schema = VIDEOS.with_metadata({SUBJECTS_NOTE: note})
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for start in range(0, len(entries), _BATCH):
             writer.write_table(_with_roots(to_table(entries[start : start + _BATCH], schema), stored))
@@ -105,11 +107,6 @@ def _with_roots(table: pa.Table, roots: Mapping[str, str]) -> pa.Table:
     position = table.schema.get_field_index("root")
     column = pa.array([roots[str(root)] for root in table.column(position).to_pylist()], pa.string())
     return table.set_column(position, table.schema.field(position), column)
-
-
-def _subjects_note(entries: Sequence[VideoEntry]) -> str:
-    shared, subjects = shared_subjects(entries), {subject for entry in entries for subject in entry.subject_ids}
-    return f"{len(shared)} of {len(subjects)} subjects are in more than one split"
 
 
 _values = attrgetter(*(field.name for field in fields(VideoEntry) if field.name != "root"))

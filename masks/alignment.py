@@ -20,8 +20,8 @@ from facemill.masks.pair_times import frame_interval, predict_frames
 
 __all__ = ["AlignmentKind", "PairAlignment", "Thumbnails", "align_pair"]
 
-MAX_OFFSET = 40  # frames
-LEAST_REACH = 6  # frames: offsets up to this are always compared, to confirm that the chosen one is the best
+MAX_OFFSET = 40  # frames: largest deviation from the time stamps
+LEAST_REACH = 6  # frames: offsets up to this are compared to confirm that a pair is in step
 
 # Measured on real and composed pairs: see the table in the tests.
 CERTAIN = 0.05  # least extra cost of any other path for a match to be certain
@@ -109,22 +109,19 @@ class PairAlignment:
         return bool(shown.any() and shown[: np.flatnonzero(shown)[-1] + 1].all())
 
 
-def align_pair(real: Thumbnails, fake: Thumbnails, max_offset: int = MAX_OFFSET) -> PairAlignment:
+def align_pair(real: Thumbnails, fake: Thumbnails) -> PairAlignment:
     """Find the real frame that every frame of a fake shows.
 
     Args:
         real: preferably of every frame of the original.
         fake: of the decoded frames of the fake; the matches of other frames are interpolated.
-        max_offset: largest deviation from the time stamps, frames.
 
     Raises:
-        ValueError: the arrays' shapes do not match, or `max_offset` is negative.
+        ValueError: the arrays' shapes do not match.
     """
     for video in (real, fake):
         if video.frames.ndim != 3 or len(video.frames) != len(video.indices) or video.frames.dtype != np.uint8:
             raise ValueError(f"Thumbnails {video.frames.dtype} {list(video.frames.shape)}: pass uint8 [K, h, w].")
-    if max_offset < 0:
-        raise ValueError(f"max_offset {max_offset} is negative: pass the greatest offset to look for.")
     if not len(real.frames) or not len(fake.frames):
         return _without(AlignmentKind.UNKNOWN, real, fake, "no frame of it, or of its original, decodes")
     frames = _same_size(fake.frames, real.frames.shape[1:])
@@ -132,23 +129,21 @@ def align_pair(real: Thumbnails, fake: Thumbnails, max_offset: int = MAX_OFFSET)
         ratios = " and ".join(f"{video.frames.shape[2]}:{video.frames.shape[1]}" for video in (fake, real))
         return _without(AlignmentKind.REFUSED, real, fake, f"its aspect ratio and its original's are {ratios}")
     fake = Thumbnails(frames, fake.indices, fake.times)
-    wide = max(max_offset, LEAST_REACH)
     # Nearly every pair is in step: a wide search over few frames and a narrow one over all frames suffice to show it.
     step = min(8, len(fake.frames) // SPARSE)
     if step > 1:
         few = Thumbnails(fake.frames[::step], fake.indices[::step], fake.times)
-        searches = (few, wide), (fake, LEAST_REACH)
-        found = [_Comparison(real, some, max_offset, reach).alignment() for some, reach in searches]
+        found = [_Comparison(real, few, MAX_OFFSET).alignment(), _Comparison(real, fake, LEAST_REACH).alignment()]
         if all(one.kind is AlignmentKind.IN_STEP and one.settled(few.indices) for one in found):
             return found[-1]
-    return _Comparison(real, fake, max_offset, wide).alignment()
+    return _Comparison(real, fake, MAX_OFFSET).alignment()
 
 
 class _Comparison:
     """Aligns two videos whose thumbnails have the same size."""
 
-    def __init__(self, real: Thumbnails, fake: Thumbnails, max_offset: int, reach: int) -> None:
-        self.real, self.fake, self.max_offset, self.reach = real, fake, max_offset, reach
+    def __init__(self, real: Thumbnails, fake: Thumbnails, reach: int) -> None:
+        self.real, self.fake, self.reach = real, fake, reach
         self.originals = real.blocks
         forged = split_blocks(fake.frames, np.ones(len(fake.frames), bool))
         self.predicted = predict_frames(real.times, fake.times)  # [M]
@@ -193,9 +188,6 @@ class _Comparison:
         turns = np.count_nonzero(np.diff(offsets[good]))
         if not self.clocks_differ and turns >= STRETCHES[0] + len(expected) / STRETCHES[1]:
             return self._refused(f"it falls out of step {turns} times in {len(expected)} frames")
-        largest = int(np.abs(offsets[good]).max())
-        if largest > self.max_offset and not self._still(costs):
-            return self._refused(f"it is off by {largest} frames, and at most {self.max_offset} are allowed")
         alike = _looks_alike(costs / np.float32(self.weight), path)
         alternatives = extra_cost < CERTAIN
         # Neighbours that look alike may be confused with each other, but other frames must not be matched by them.
@@ -218,9 +210,6 @@ class _Comparison:
         self.unsure = (as_good != guesses[chosen]).any(axis=0)
         self.predicted = guesses[chosen]
         return np.take_along_axis(costs, np.clip(np.arange(last + 1) + moved[chosen][:, None], 0, last), axis=1)
-
-    def _still(self, costs: NDArray[np.float32]) -> bool:
-        return bool(np.median(np.ptp(costs, axis=1)) < ALIKE * self.weight)
 
     def _spread(
         self,
@@ -296,5 +285,4 @@ def _looks_alike(costs: NDArray[np.float32], path: NDArray[np.int64]) -> NDArray
     """Whether the real frames before and after the matched one fit equally well [K]."""
     rows = np.arange(len(path))
     sides = [costs[rows, np.clip(path + step, 0, costs.shape[1] - 1)] for step in (-1, 1)]
-    alike: NDArray[np.bool_] = np.maximum(*sides) - costs[rows, path] < ALIKE
-    return alike
+    return np.asarray(np.maximum(*sides) - costs[rows, path] < ALIKE)

@@ -39,15 +39,13 @@ class Blocks:
     @cached_property
     def energy(self) -> Array:
         """Sum of squares of each block [B, N]."""
-        energy: Array = np.einsum("bnp,bnp->bn", self.pixels, self.pixels)
-        return energy
+        return np.asarray(np.einsum("bnp,bnp->bn", self.pixels, self.pixels), np.float32)
 
     @cached_property
     def mean(self) -> Array:
         """The mean image [B * P] of the frames that exist."""
         present = slice(None) if self.present.all() else self.present
-        mean: Array = self.pixels[:, present].mean(axis=1).ravel()
-        return mean
+        return np.asarray(self.pixels[:, present].mean(axis=1).ravel(), np.float32)
 
 
 def split_blocks(frames: NDArray[np.uint8], present: NDArray[np.bool_]) -> Blocks:
@@ -100,8 +98,6 @@ def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: 
             relative penalty of a jump does not depend on how many frames are compared.
     """
     count = len(real.present)
-    real_energy, fake_energy = real.energy, fake.energy
-    pixels = real.pixels.shape[2]
     costs = np.full((len(predicted), 2 * reach + 1), np.nan, np.float32)
     offsets = np.arange(-reach, reach + 1)
     breaks = np.flatnonzero(np.diff(predicted) > CHUNK) + 1
@@ -116,10 +112,10 @@ def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: 
             continue
         squares = fake.pixels[:, start:end] @ real.pixels[:, first:last].transpose(0, 2, 1)  # [B, k, n]
         squares *= -2
-        squares += fake_energy[:, start:end, None]
-        squares += real_energy[:, None, first:last]
+        squares += fake.energy[:, start:end, None]
+        squares += real.energy[:, None, first:last]
         np.maximum(squares, 0, out=squares)
-        squares /= pixels
+        squares /= real.pixels.shape[2]
         squares += np.float32(FLOOR)
         fits = np.log(squares, out=squares).mean(axis=0) * np.float32(weight)  # [k, n]
         wanted = rows[:, None] + offsets
@@ -130,8 +126,7 @@ def band_costs(real: Blocks, fake: Blocks, predicted: NDArray[np.int64], reach: 
     missing = np.isnan(costs)
     least = np.where(missing, np.inf, costs).min(axis=1)
     least[~np.isfinite(least)] = 0
-    filled: Array = np.where(missing, least[:, None] + np.float32(ABSENT), costs)
-    return filled
+    return np.asarray(np.where(missing, least[:, None] + np.float32(ABSENT), costs), np.float32)
 
 
 def best_path(costs: Array, *, clocks_differ: bool) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

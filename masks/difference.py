@@ -43,8 +43,7 @@ def luma_difference(real: Frame, fake: Frame) -> NDArray[np.uint8]:
     check_frame("fake", fake)
     check_sizes(real.shape, fake.shape)
     difference = cv2.absdiff(np.ascontiguousarray(real), np.ascontiguousarray(fake))
-    gray: NDArray[np.uint8] = cv2.cvtColor(difference, cv2.COLOR_RGB2GRAY)
-    return gray
+    return np.asarray(cv2.cvtColor(difference, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def difference_mask(
@@ -80,13 +79,8 @@ def difference_mask(
     Raises:
         ValueError: frames that cannot be compared, or an argument out of range.
     """
-    return mask_from_difference(
-        luma_difference(real, fake),
-        threshold=threshold,
-        open=open,
-        close=close,
-        fill_holes=fill_holes,
-    )
+    difference = luma_difference(real, fake)
+    return mask_from_difference(difference, threshold=threshold, open=open, close=close, fill_holes=fill_holes)
 
 
 def mask_from_difference(
@@ -98,7 +92,8 @@ def mask_from_difference(
     fill_holes: bool = True,
 ) -> Mask:
     """`difference_mask` from a luma difference uint8 [H, W] that is computed already."""
-    _check_difference(difference)
+    if difference.dtype != np.uint8 or difference.ndim != 2 or difference.size == 0:
+        raise ValueError(f"The difference is {difference.dtype} {list(difference.shape)}: pass uint8 [H, W].")
     if not 0 <= threshold <= 1:
         raise ValueError(f"Threshold {threshold} is out of range: pass a share of 255, from 0 to 1.")
     # OpenCV compares integer levels with `>`: use the greatest level that is not above the threshold.
@@ -136,11 +131,6 @@ def check_frame(name: str, frame: Frame) -> None:
         raise ValueError(f"The {name} frame is {frame.dtype} {list(frame.shape)}: pass uint8 RGB [H, W, 3].")
 
 
-def _check_difference(difference: NDArray[np.uint8]) -> None:
-    if difference.dtype != np.uint8 or difference.ndim != 2 or difference.size == 0:
-        raise ValueError(f"The difference is {difference.dtype} {list(difference.shape)}: pass uint8 [H, W].")
-
-
 def disk(radius: float) -> NDArray[np.uint8]:
     """Disk of all pixels within `radius` of the centre; OpenCV's ellipse has another shape."""
     if radius < 0:
@@ -153,5 +143,4 @@ def disk(radius: float) -> NDArray[np.uint8]:
 def _filled(mask: Mask) -> Mask:
     """Fill enclosed background (4-connected), as `scipy.ndimage.binary_fill_holes` does, but much faster."""
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    filled: Mask = cv2.drawContours(np.zeros_like(mask), contours, -1, 255, cv2.FILLED)
-    return filled
+    return np.asarray(cv2.drawContours(np.zeros_like(mask), contours, -1, 255, cv2.FILLED), np.uint8)

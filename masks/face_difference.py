@@ -93,8 +93,7 @@ class OriginalFrame:
 
     Args:
         real: uint8 RGB [H, W, 3].
-        boxes: the faces to measure.
-        others: further faces in the frame, which may be forged too.
+        boxes: all faces, which may be forged.
         landmarks: [K, 2] of each of `boxes`, the same points in every frame; coordinates are those of boxes.
 
     Raises:
@@ -102,14 +101,10 @@ class OriginalFrame:
     """
 
     def __init__(
-        self,
-        real: Frame,
-        boxes: Sequence[Box],
-        others: Sequence[Box] = (),
-        landmarks: Sequence[NDArray[np.floating]] | None = None,
+        self, real: Frame, boxes: Sequence[Box], landmarks: Sequence[NDArray[np.floating]] | None = None
     ) -> None:
         check_frame("real", real)
-        every = np.array([*boxes, *others], np.float64).reshape(-1, 4)
+        every = np.array(boxes, np.float64).reshape(-1, 4)
         if not np.isfinite(every).all():
             raise ValueError("A face box is not finite: pass xyxy in pixels.")
         self.shape = real.shape

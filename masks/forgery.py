@@ -31,10 +31,7 @@ DETECTABLE = 16.0  # gray levels: if only stronger forgeries are detectable, the
 SMOOTH = 0.03 * FACE_CELLS  # sigma of the smoothing against coding noise
 EYE = 0.08 * FACE_CELLS  # sigma of the smallest region that counts as a forgery
 QUIET = 2.0  # minimum noise in gray levels: encoders leave none where the image does not change
-CORE, FREE = (
-    1.2,
-    1.75,
-)  # of the ellipse in the face's box: a forgery is sought inside the first, noise outside the second
+CORE, FREE = 1.2, 1.75  # times the ellipse in the face's box: a forgery is sought within, and noise beyond
 CHANGE = 0.7  # cost of an additional stretch, in squared log scores: it must differ strongly or last long
 SAMPLES_AROUND = 3  # samples on either side over which differences outside the face are summed
 MOSTLY = 0.25  # minimum share of coding noise in the difference outside the face: with less, the forgery extends there

@@ -37,5 +37,4 @@ def ground_truth_mask(frame: NDArray[np.uint8], height: int, width: int) -> NDAr
     forged: NDArray[np.uint8] = cv2.bitwise_not(dark)
     if forged.shape == (height, width):
         return forged
-    resized: NDArray[np.uint8] = cv2.resize(forged, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return resized
+    return np.asarray(cv2.resize(forged, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)

@@ -43,16 +43,14 @@ def compare_content(
         return squares[0], "its original has too little structure to distinguish its frames", False
     share = float((structured & agreeing).sum() / structured.sum())
     if share < AGREEING_SHARE:
-        reason = f"only {100 * share:.0f} % of the image resembles its original"
-        return squares[0], reason, True
+        return squares[0], f"only {100 * share:.0f} % of the image resembles its original", True
     # Blocks that are forged only part of the time also agree: in each frame, only the best blocks count.
-    best = np.sort(squares[agreeing], axis=0)[: max(1, round(UNFORGED_SHARE * int(agreeing.sum())))]
-    kept = best.mean(axis=0)
+    best = max(1, round(UNFORGED_SHARE * int(agreeing.sum())))
+    kept = np.sort(squares[agreeing], axis=0)[:best].mean(axis=0)
     noise = float(np.quantile(squares[agreeing], 0.25))
     unlike = _unlike_motion(real, fake, matched[some], compared[some], noise)
     if unlike > SAME_MOTION:
-        reason = f"it does not move as its original does: {100 * unlike:.0f} % of the motion differs"
-        return kept, reason, True
+        return kept, f"it does not move as its original does: {100 * unlike:.0f} % of the motion differs", True
     return kept, "", True
 
 

@@ -56,18 +56,16 @@ def predict_frames(
     own, other = real_times - real_times[0], fake_times - fake_times[0] + late
     frame_time = frame_interval(own) or frame_interval(other) or 1.0
     beyond = np.rint(np.maximum(other - own[-1], 0) / frame_time).astype(np.int64)
-    predicted: NDArray[np.int64] = _nearest(own, other) + beyond
-    return predicted
+    return np.asarray(_nearest(own, other) + beyond)
 
 
 def _nearest(sorted_times: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.int64]:
     """Index of the nearest of `sorted_times` to each of `times`; the earlier one of two that are equally near."""
-    after = np.clip(np.searchsorted(sorted_times, times), 1, max(1, len(sorted_times) - 1))
     if len(sorted_times) == 1:
         return np.zeros(len(times), np.int64)
+    after = np.clip(np.searchsorted(sorted_times, times), 1, len(sorted_times) - 1)
     earlier = times - sorted_times[after - 1] <= sorted_times[after] - times + 1e-9
-    nearest: NDArray[np.int64] = np.where(earlier, after - 1, after)
-    return nearest
+    return np.where(earlier, after - 1, after)
 
 
 def frame_interval(times: NDArray[np.float64]) -> float:

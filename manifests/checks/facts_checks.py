@@ -116,9 +116,8 @@ def check_frames_accounted(rows: Rows, videos: pa.Table, failures: pa.Table, fac
     frames = {fact["video_id"]: fact["frames"] for fact in facts.select(["video_id", "frames"]).to_pylist()}
     spans = _spans(rows, videos, facts)
     lost = frames_lost(failures)
-    for video in (
-        rows.table.group_by(["video_id", "source_id"]).aggregate([("frame_index", "count_distinct")]).to_pylist()
-    ):
+    sampled_of = rows.table.group_by(["video_id", "source_id"]).aggregate([("frame_index", "count_distinct")])
+    for video in sampled_of.to_pylist():
         video_id, kept = video["video_id"], video["frame_index_count_distinct"]
         sampled = min(most, frames.get(video_id, 0), spans.get(video["source_id"] or video_id, most))
         if kept + lost[video_id] < sampled:

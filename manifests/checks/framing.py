@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from facemill.manifests.checks.columns import Mask
 from facemill.manifests.checks.face_rules import corners_in_crop, sides
 from facemill.manifests.checks.sample_rows import Rows
 from facemill.manifests.problem import Problem
@@ -17,7 +18,6 @@ from facemill.manifests.shards.dataset import SAMPLES_FILE
 
 __all__ = ["auc", "crop_framing", "framing_tells", "geometry_tells"]
 
-Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 LEAST_VIDEOS = 5

@@ -47,11 +47,6 @@ def _frames(rows: Rows) -> NDArray[np.int64]:
     return _distinct(rows.video_codes, rows.numbers("frame_index"))
 
 
-def _too_many_frames(rows: Rows) -> Mask:
-    most = rows.recipe.sample.frames
-    return _first_of(rows.video_codes, _frames(rows) > (most or np.inf))
-
-
 def _in_two_splits(rows: Rows) -> Mask:
     """The first row of each image that is in two splits."""
     image = codes(rows["pixels"])
@@ -83,7 +78,8 @@ GROUP_CHECKS: tuple[RowCheck, ...] = (
              _earlier),
     RowCheck("same_face", "another track of the same frame has the same face box", _same_face),
     RowCheck("frames", "its video has samples of {frames} frames, and the recipe takes {recipe.sample.frames} at most",
-             _too_many_frames, lambda rows: {"frames": _frames(rows)}),
+             lambda rows: _first_of(rows.video_codes, _frames(rows) > (rows.recipe.sample.frames or np.inf)),
+             lambda rows: {"frames": _frames(rows)}),
     RowCheck("picture_split", "an identical image is in more than one split: {splits}", _in_two_splits, _other_splits),
 )  # fmt: skip
 """All rules for groups of rows; `row_checks` has those for single rows."""

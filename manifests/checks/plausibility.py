@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from facemill.manifests.checks.columns import Mask, first_rows, pc
+from facemill.manifests.checks.columns import Mask, first_rows, mask, pc
 from facemill.manifests.checks.face_rules import sides
 from facemill.manifests.checks.framing import geometry_tells
 from facemill.manifests.checks.sample_rows import Rows
@@ -42,7 +42,7 @@ COLOUR_SHIFT, SAME_SIGN = 3.0, 0.9
 the same sign: above both, files were converted in two ways, and colour predicts the label."""
 
 
-def implausible(rows: Rows, videos: pa.Table | None, seen: Seen) -> Iterator[Problem]:
+def implausible(rows: Rows, videos: pa.Table, seen: Seen) -> Iterator[Problem]:
     """All implausible properties of the rows."""
     if not len(rows):
         return
@@ -51,8 +51,7 @@ def implausible(rows: Rows, videos: pa.Table | None, seen: Seen) -> Iterator[Pro
     yield from _jumps(rows, seen)
     yield from geometry_tells(rows)
     yield from _colours(rows, seen)
-    if videos is not None:
-        yield from _same_files(videos)
+    yield from _same_files(videos)
 
 
 # Masks ------------------------------------------------------------------------------------------------
@@ -78,7 +77,7 @@ def _odd_samples(rows: Rows, seen: Seen) -> Iterator[Problem]:
         counts, totals = (np.bincount(rows.video_codes[those]) for those in (among & odd, among))
         for position in first_rows(rows.video_codes, among & odd):
             video = rows.video_codes[position]
-            message = f"{counts[video]} of {totals[video]} {things} {_word(rows, 'video_id', position)} {what}"
+            message = f"{counts[video]} of {totals[video]} {things} {rows['video_id'][int(position)]} {what}"
             yield Problem(SAMPLES_FILE, message, check=check)
 
 
@@ -95,9 +94,9 @@ def _outside(rows: Rows, seen: Seen) -> Mask:
             points = centres * rows.numbers("crop_size")[part, None, None] - shift[part, None]  # [N, P, 2]
             points = points @ matrix[part] / zoom[part, None, None]
             inside = ((points >= box[part, None, :2]) & (points <= box[part, None, 2:])).all(axis=2)
-            mask = seen.values["mask"][part].reshape(len(inside), -1) / 255
-            outside = (mask * ~inside).mean(axis=1)
-            odd[part] = (outside > OUTSIDE) & (outside > mask.mean(axis=1) / 2)
+            forged = seen.values["mask"][part].reshape(len(inside), -1) / 255
+            outside = (forged * ~inside).mean(axis=1)
+            odd[part] = (outside > OUTSIDE) & (outside > forged.mean(axis=1) / 2)
     return odd
 
 
@@ -127,10 +126,9 @@ def _coverage(rows: Rows) -> Iterator[Problem]:
         spread = 1.4826 * np.median(np.abs(off))
         bound = max(OUTLIER_SIGMAS * spread, np.log(OUTLIER_FACTOR))
         for member in members[np.abs(off) > bound]:
-            video = _word(rows, "video_id", positions[member])
-            message = (
-                f"the masks of video {video} cover {medians[member]:.1%} of the crop, those of {method} {usual:.1%}"
-            )
+            video = rows["video_id"][int(positions[member])]
+            covered = f"{medians[member]:.1%} of the crop, those of {method} {usual:.1%}"
+            message = f"the masks of video {video} cover {covered}"
             yield Problem(SAMPLES_FILE, message, check="coverage_outlier")
 
 
@@ -154,7 +152,7 @@ def _also_fakes(rows: Rows) -> Mask:
     """Reals with the same image as a fake."""
     real = rows.equal("label", 0)
     of_fakes = rows["pixels"].filter(pa.array(~real))
-    return np.asarray(pc.is_in(rows["pixels"], value_set=of_fakes).to_numpy()) & real
+    return mask(pc.is_in(rows["pixels"], value_set=of_fakes)) & real
 
 
 def _same_files(videos: pa.Table) -> Iterator[Problem]:
@@ -205,7 +203,3 @@ def _colours(rows: Rows, seen: Seen) -> Iterator[Problem]:
             if len(count) >= LEAST_VIDEOS and abs(usual) > COLOUR_SHIFT and together:
                 message = f"edges of crops of {method} differ by {usual:+.1f} levels of {name} from their originals"
                 yield Problem(SAMPLES_FILE, message, check="colour_tells")
-
-
-def _word(rows: Rows, name: str, position: int) -> str:
-    return str(rows[name][int(position)].as_py())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from facemill.manifests.checks.columns import Converted, broken_rows, pc
+from facemill.manifests.checks.columns import Converted, broken_rows, mask, pc
 from facemill.manifests.checks.face_rules import (
     HALF_PIXEL,
     box_outside,
@@ -96,11 +96,10 @@ def _unlike_video(name: str) -> Callable[[Rows], Mask]:
 
 
 def _video_value(name: str) -> Callable[[Rows], dict[str, Any]]:
-    return lambda rows: {"expected": Converted(rows.of_video(name), _as_recorded)}
+    def as_recorded(value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
 
-
-def _as_recorded(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return lambda rows: {"expected": Converted(rows.of_video(name), as_recorded)}
 
 
 def _odd_label(rows: Rows) -> Mask:
@@ -125,9 +124,7 @@ def _against_periods(rows: Rows) -> Mask:
     if label is not None and label.unforged == "keep_as_fake":
         return found
     # Images have no times.
-    known = np.asarray(
-        pc.and_(pc.is_valid(periods), pc.is_null(rows.of_video("content"))).to_numpy(zero_copy_only=False)
-    )
+    known = mask(pc.and_(pc.is_valid(periods), pc.is_null(rows.of_video("content"))))
     found = found & ~known
     times, labels = rows.numbers("pts_s"), rows["label"].to_numpy()
     by_periods = rows.equal("label_source", LabelSource.PERIODS)
@@ -142,8 +139,8 @@ def _against_periods(rows: Rows) -> Mask:
 
 def _pairless(rows: Rows) -> Mask:
     """Rows whose pair_offset leads to no sample of the original, unless the loss of that one is recorded."""
-    recorded = pc.is_in(rows["source_id"], value_set=rows.incomplete)
-    return rows.known("pair_offset") & ~rows.paired & ~rows.apart & ~np.asarray(recorded.to_numpy(), bool)
+    recorded = mask(pc.is_in(rows["source_id"], value_set=rows.incomplete))
+    return rows.known("pair_offset") & ~rows.paired & ~rows.apart & ~recorded
 
 
 def _unlike_original(name: str) -> Callable[[Rows], Mask]:
@@ -157,40 +154,24 @@ def _unlike_original(name: str) -> Callable[[Rows], Mask]:
 
 
 def _same_image(rows: Rows) -> Mask:
-    hashes = rows["pixels"]
-    return rows.paired & rows.equal("label", 1) & ~differs(hashes, hashes.take(pa.array(np.maximum(rows.original, 0))))
+    theirs = rows["pixels"].take(pa.array(np.maximum(rows.original, 0)))
+    return rows.paired & rows.equal("label", 1) & ~differs(rows["pixels"], theirs)
 
 
 # Masks ------------------------------------------------------------------------------------------------
 
 
-def _odd_kind(rows: Rows) -> Mask:
-    return rows.equal("label", 0) != rows.equal("mask_kind", MaskKind.ZEROS)
-
-
 def _lacks_ground_truth(rows: Rows) -> Mask:
     by_mask = rows.equal("label_source", LabelSource.MASK)
-    used = (rows.equal("mask_kind", MaskKind.OFFICIAL) | by_mask) & (rows.video_row >= 0) & ~_mask_of_video(rows)
+    without = mask(pc.is_null(rows.of_video("mask_path")))
+    used = (rows.equal("mask_kind", MaskKind.OFFICIAL) | by_mask) & (rows.video_row >= 0) & without
     return used | (by_mask & (rows.recipe.mask.source == "difference"))
-
-
-def _mask_of_video(rows: Rows) -> Mask:
-    return np.asarray(pc.is_valid(rows.of_video("mask_path")).to_numpy(zero_copy_only=False))
-
-
-def _excluded_kind(rows: Rows) -> Mask:
-    return ~np.isin(rows["mask_kind"].to_numpy(), KINDS[rows.recipe.mask.source])
 
 
 def _odd_coverage(rows: Rows) -> Mask:
     zeros = rows.equal("mask_kind", MaskKind.ZEROS)
     covered = zeros & (rows.numbers("mask_coverage") > 0)
     return (rows.known("mask_coverage") == rows.equal("mask_kind", MaskKind.NONE)) | covered
-
-
-def _odd_iou(rows: Rows) -> Mask:
-    possible = rows.equal("mask_kind", MaskKind.OFFICIAL) & (rows.recipe.mask.source == "both")
-    return rows.known("mask_iou") & ~possible
 
 
 def _frame_missing(rows: Rows) -> Mask:
@@ -263,15 +244,18 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         for name in ("bbox", "landmarks", "affine")
     ),
     RowCheck("pair_picture", "its image is identical to its original's, but its label is fake", _same_image),
-    RowCheck("mask_kind", "mask_kind is {mask_kind} for label {label}", _odd_kind),
+    RowCheck("mask_kind", "mask_kind is {mask_kind} for label {label}",
+             lambda rows: rows.equal("label", 0) != rows.equal("mask_kind", MaskKind.ZEROS)),
     RowCheck("mask_source", "mask_kind is {mask_kind}, which the recipe's mask.source {recipe.mask.source} excludes",
-             _excluded_kind),
+             lambda rows: ~np.isin(rows["mask_kind"].to_numpy(), KINDS[rows.recipe.mask.source])),
     RowCheck("ground_truth", "mask_kind is {mask_kind} and label_source {label_source}, but its video has no mask_path "
              "or the recipe does not use it", _lacks_ground_truth),
     RowCheck("mask_coverage", "mask_coverage is {mask_coverage} for mask_kind {mask_kind}", _odd_coverage),
     RowCheck("coverage_range", "mask_coverage is {mask_coverage:g}, which is not from 0 to 1",
              _outside("mask_coverage", 0, 1)),
-    RowCheck("mask_iou", "mask_iou is {mask_iou:g}, but the recipe does not use two masks", _odd_iou),
+    RowCheck("mask_iou", "mask_iou is {mask_iou:g}, but the recipe does not use two masks",
+             lambda rows: rows.known("mask_iou")
+             & ~(rows.equal("mask_kind", MaskKind.OFFICIAL) & (rows.recipe.mask.source == "both"))),
     RowCheck("iou_range", "mask_iou is {mask_iou:g}, which is not from 0 to 1", _outside("mask_iou", 0, 1)),
 )  # fmt: skip
 """All rules for single rows."""

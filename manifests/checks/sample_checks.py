@@ -68,11 +68,9 @@ class ImageCheck:
             yield "image_decodes", f"the image {self._why_not(sample.image)}"
         elif image.shape != (self.size, self.size, 3) or image.dtype != np.uint8:
             yield "image_shape", f"the image is {_shape(image)}, not {self._expected('3 channels')}"
-        if image is not None and _suffix(sample.image) != IMAGE_SUFFIXES[self.encoding]:
-            yield (
-                "image_format",
-                f"the image is a {_suffix(sample.image)[1:]}, but the recipe's format is {self.encoding}",
-            )
+        suffix = _suffix(sample.image)
+        if image is not None and suffix != IMAGE_SUFFIXES[self.encoding]:
+            yield "image_format", f"the image is a {suffix[1:]}, but the recipe's format is {self.encoding}"
         elif image is not None and image.shape[2:] == (3,) and (fault := image_fault(sample.image, "RGB")):
             yield "image_plain", f"the image {fault}"
 
@@ -97,11 +95,10 @@ class ImageCheck:
             yield "mask_area", f"mask_coverage is {recorded:.6g}, but the mask covers {coverage:.6g}"
 
     def _check_annotations(self, sample: EncodedSample, annotations: Annotations) -> Iterator[Fault]:
-        images = image_names(annotations)
         there = sample.images.keys() | sample.record.annotations.keys()
         if unknown := sorted(there - annotations.keys()):
             yield "annotation_unknown", f"dataset.json does not list its annotations {', '.join(unknown)}"
-        for name in images:
+        for name in image_names(annotations):
             if name not in sample.images:
                 yield "annotation_missing", f"it has no {name}"
                 continue

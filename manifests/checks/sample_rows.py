@@ -1,14 +1,13 @@
 """The rows of samples.parquet as columns, joined with their videos and originals."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import AfterValidator, PositiveInt, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, PositiveInt, ValidationError
 
 from facemill import DatasetError
 from facemill.manifests.checks.columns import Column, Mask, codes, joined, mask, pc, places
@@ -23,26 +22,22 @@ def _known_format(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
+class _Sample(BaseModel):
     strategy: str
     frames: PositiveInt | None
     every: PositiveInt | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Detect:
+class _Detect(BaseModel):
     on: Literal["pristine", "each"]
     min_score: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Label:
+class _Label(BaseModel):
     unforged: Literal["drop", "keep_as_real", "keep_as_fake"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Crop:
+class _Crop(BaseModel):
     size: PositiveInt
     scale: float
     align: Literal["none", "similarity"]
@@ -50,31 +45,26 @@ class _Crop:
     steady: bool = False  # earlier versions had no such key
 
 
-@dataclass(frozen=True, slots=True)
-class _Mask:
+class _Mask(BaseModel):
     source: Literal["difference", "official", "both"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Filter:
+class _Filter(BaseModel):
     min_face: float
     min_sharpness: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Encode:
+class _Encode(BaseModel):
     format: Literal["png", "jpeg", "webp"]
     quality: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Shards:
+class _Shards(BaseModel):
     format: Annotated[str, AfterValidator(_known_format)]
     samples_per_shard: PositiveInt | None
 
 
-@dataclass(frozen=True, slots=True)
-class RecipeFacts:
+class RecipeFacts(BaseModel):
     """The recipe's settings that can be checked in the samples; other keys are ignored."""
 
     name: str
@@ -89,9 +79,6 @@ class RecipeFacts:
     label: _Label | None = None  # earlier versions had no such section
 
 
-_FACTS = TypeAdapter(RecipeFacts)
-
-
 def recipe_facts(recipe: Mapping[str, Any]) -> RecipeFacts:
     """Extract the checkable settings from a dataset's recipe.
 
@@ -99,7 +86,7 @@ def recipe_facts(recipe: Mapping[str, Any]) -> RecipeFacts:
         DatasetError: names the first missing or invalid key.
     """
     try:
-        return _FACTS.validate_python(dict(recipe), strict=False)
+        return RecipeFacts.model_validate(dict(recipe))
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from facemill import DatasetError
 from facemill.manifests.annotations import Annotations, samples_schema
 from facemill.manifests.checks.bounded import CELL_BYTES, most_bytes, survives_footer
-from facemill.manifests.checks.columns import Column, broken_rows, pc
+from facemill.manifests.checks.columns import Column, broken_rows, mask, pc
 from facemill.manifests.checks.sample_checks import ImageCheck
 from facemill.manifests.checks.sample_rows import RecipeFacts, differs
 from facemill.manifests.problem import Problem
@@ -107,16 +107,16 @@ def _compare(root: Path, shard: str, found: pa.Table, listed: pa.Table) -> Itera
     """Faults of samples.parquet: samples not listed, listed but missing, or listed with other values or places."""
     at = pc.index_in(found["sample_id"], value_set=listed["sample_id"]).combine_chunks()
     unlisted = np.asarray(at.is_null())
-    yield from _rows(SAMPLES_FILE, "listed", found, unlisted, f"row {{row}} of {shard} is not listed", by_row=False)
-    there = pc.is_in(listed["sample_id"], value_set=found["sample_id"]).to_numpy()
+    yield from _rows(SAMPLES_FILE, "listed", found, unlisted, f"row {{row}} of {shard} is not listed")
+    present = mask(pc.is_in(listed["sample_id"], value_set=found["sample_id"]))
     message = f"row {{row}} of {shard} is listed but missing"
-    yield from _rows(SAMPLES_FILE, "there", listed, ~there, message, by_row=False)
+    yield from _rows(SAMPLES_FILE, "there", listed, ~present, message)
     known = pa.array(~unlisted)
     found, same = found.filter(known), listed.take(at.drop_null())
     for name in found.column_names:
         other = differs(found[name], same[name])
         message = f"{name} is {{listed!r}}, but {{{name}!r}} in row {{row}} of {shard}"
-        yield from _rows(SAMPLES_FILE, f"listed_{name}", found, other, message, by_row=False, listed=same[name])
+        yield from _rows(SAMPLES_FILE, f"listed_{name}", found, other, message, listed=same[name])
     index = format_of(shard).index(root / shard) if "image" in listed.column_names else None
     # If another library has compressed the shard, readers find its images without places.
     for name, places in ({} if index is None else index.columns()).items():
@@ -124,22 +124,15 @@ def _compare(root: Path, shard: str, found: pa.Table, listed: pa.Table) -> Itera
         for part in ("offset", "size"):
             other |= differs(pc.struct_field(there, part), pc.struct_field(same[name], part))
         message = f"its {name} is not where {SAMPLES_FILE} says in {shard}"
-        yield from _rows(SAMPLES_FILE, f"listed_{name}", found, other, message, by_row=False)
+        yield from _rows(SAMPLES_FILE, f"listed_{name}", found, other, message)
 
 
 def _rows(
-    file: str,
-    check: str,
-    samples: pa.Table,
-    broken: NDArray[np.bool_],
-    message: str,
-    *,
-    by_row: bool = True,
-    listed: Column = None,
+    file: str, check: str, samples: pa.Table, broken: NDArray[np.bool_], message: str, listed: Column = None
 ) -> Iterator[Problem]:
-    """A problem for each row of `broken_rows`."""
+    """A problem for each row of `broken_rows`; rows of samples.parquet are named by their sample only."""
     for position, more in broken_rows(broken):
         [row] = samples.slice(position, 1).to_pylist()
         other = None if listed is None else listed[position].as_py()
         text = message.format(**{**row, "listed": other})
-        yield Problem(file, text, position if by_row else None, row["sample_id"], check, more)
+        yield Problem(file, text, None if file == SAMPLES_FILE else position, row["sample_id"], check, more)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facemill import __version__
 from facemill.manifests.checks.bounded import content_of
-from facemill.manifests.checks.columns import Column, codes, first_rows, joined, pc, places
+from facemill.manifests.checks.columns import Column, codes, first_rows, joined, mask, pc, places
 from facemill.manifests.checks.row_checks import RowCheck, check_rows
 from facemill.manifests.checks.sample_rows import Rows
 from facemill.manifests.problem import Problem
@@ -64,8 +64,8 @@ def check_faces(faces: pa.Table, least_score: float) -> Iterator[Problem]:
     yield from face_problems(faces, "faces_frame", "frame_index is below 0", faces["frame_index"].to_numpy() < 0)
     faint = rows_of(faces, "scores", scores < least_score - 1e-6)
     yield from face_problems(faces, "faces_min_score", f"a score is below the recipe's {least_score:g}", faint)
-    named = pc.match_substring_regex(faces["key"], "^[0-9a-f]{16,}$").to_numpy()
-    yield from face_problems(faces, "faces_key", "its key is not one of detections", ~np.asarray(named, bool))
+    named = mask(pc.match_substring_regex(faces["key"], "^[0-9a-f]{16,}$"))
+    yield from face_problems(faces, "faces_key", "its key is not one of detections", ~named)
     again = np.ones(len(faces), bool)
     again[first_rows(codes(joined(faces["video_id"], faces["frame_index"])), again)] = False
     yield from face_problems(faces, "faces_twice", "this frame of its video is listed twice", again)
@@ -142,8 +142,7 @@ def check_documents(root: Path, info: DatasetInfo) -> Iterator[Problem]:
         yield Problem(CARD_FILE, f"it cannot be read or made ({error})", check="card")
     try:
         found, expected = json.loads(content_of(root / CROISSANT_FILE)), json.loads(croissant_metadata(info, root))
-        changed = [key for key, value in expected.items() if found.get(key) != value]
-        if changed:
+        if changed := [key for key, value in expected.items() if found.get(key) != value]:
             message = f"{', '.join(changed)} does not match {DATASET_FILE} and the files"
             yield Problem(CROISSANT_FILE, message, check="croissant")
     except Exception as error:

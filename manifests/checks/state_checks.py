@@ -26,6 +26,7 @@ from facemill.manifests.shards.dataset import (
     STATE_FOLDER,
     VIDEOS_FILE,
     DatasetInfo,
+    ShardInfo,
     split_order,
     state_path,
     state_results,
@@ -78,18 +79,17 @@ def _shared(keys: Any, values: Any) -> Any:
 
 
 def check_state(
-    root: Path,
-    info: DatasetInfo,
-    videos: Sequence[VideoEntry],
-    samples: pa.Table | None,
-    faces: pa.Table | None,
-    facts: pa.Table | None,
-    failures: pa.Table | None,
+    root: Path, info: DatasetInfo, videos: Sequence[VideoEntry], tables: Mapping[str, pa.Table | None]
 ) -> Iterator[Problem]:
-    """The shards' results, if still present, agree with dataset.json on shards, tables, failures and videos."""
+    """The shards' results, if still present, agree with dataset.json on shards, tables, failures and videos.
+
+    Args:
+        tables: by name of the file; None for one that cannot be read.
+    """
     paths = sorted(state_results(root), key=lambda path: (split_order(path.stem.partition("-")[0])[0], path.name))
     if not paths:
         return
+    shards = {Path(shard.path).stem: shard for shard in info.shards}
     failed: dict[str, Any] = {}  # a reference fails alike in several shards
     counts, identities = [0, 0], set()
     for path in paths:
@@ -97,7 +97,7 @@ def check_state(
         try:
             result = parse_json(content_of(path))
             failed |= {json.dumps(failure, sort_keys=True): failure for failure in result["failures"]}
-            yield from _check_result(root, info, path, result)
+            yield from _check_result(root, shards.get(path.stem), path, result)
             identities.add(result["identity"])
             counts = [counts[0] + result["videos"], counts[1] + result["videos_without_samples"]]
         except UNREADABLE as error:
@@ -110,8 +110,9 @@ def check_state(
         message = "the shards' results state that they were made in different ways"
         yield Problem(STATE_FOLDER, message, check="state_identity")
     stems = [path.stem for path in paths]
-    for stem in sorted({Path(shard.path).stem for shard in info.shards} - set(stems)):
+    for stem in sorted(shards.keys() - set(stems)):
         yield Problem(STATE_FOLDER, f"it has no result for the shard {stem[:200]}", check="state_missing")
+    samples, failures = tables[SAMPLES_FILE], tables[FAILURES_FILE]
     if failures is not None and failures.to_pylist() != list(failed.values()):
         message = f"it differs from the failures of the shards' results in {STATE_FOLDER}, in the order of the shards"
         yield Problem(FAILURES_FILE, message, check="state_failures")
@@ -121,7 +122,8 @@ def check_state(
         if counts != expected:
             message = "the shards' results count {} videos, {} of them without samples, but there are {} and {}"
             yield Problem(STATE_FOLDER, message.format(*counts, *expected), check="state_videos")
-    for file, table in ((SAMPLES_FILE, samples), (FACES_FILE, faces), (FACTS_FILE, facts)):
+    for file in (SAMPLES_FILE, FACES_FILE, FACTS_FILE):
+        table = tables[file]
         parts = [_state_table(root, stem, file) for stem in stems]
         if file == FACTS_FILE and not any(part.is_file() for part in parts):
             continue  # earlier versions kept facts in the shards' results
@@ -132,9 +134,8 @@ def check_state(
             yield Problem(file, f"it is missing, but {STATE_FOLDER} has tables of facts", check="state_merged")
 
 
-def _check_result(root: Path, info: DatasetInfo, path: Path, result: dict[str, Any]) -> Iterator[Problem]:
+def _check_result(root: Path, known: ShardInfo | None, path: Path, result: dict[str, Any]) -> Iterator[Problem]:
     name = path.relative_to(root).as_posix()
-    known = {Path(shard.path).stem: shard for shard in info.shards}.get(path.stem)
     shard = result["shard"] or {}
     told = tuple(shard.get(key) for key in ("path", "rows", "bytes", "sha256"))
     listed = (None,) * 4 if known is None else (known.path, known.rows, known.bytes, known.sha256)

@@ -107,9 +107,11 @@ class _Verification:
 
     def run(self, threads: int) -> VerifyReport:
         root, info = self.root, self.info
-        videos, samples = self._table(VIDEOS_FILE, VIDEOS), self._table(SAMPLES_FILE, self.schema)
-        failures, faces = self._table(FAILURES_FILE, FAILURES), self._table(FACES_FILE, FACES)
-        facts = self._table(FACTS_FILE, FACTS) if (root / FACTS_FILE).exists() else None
+        schemas = {VIDEOS_FILE: VIDEOS, SAMPLES_FILE: self.schema, FAILURES_FILE: FAILURES, FACES_FILE: FACES}
+        tables = {name: self._table(name, schema) for name, schema in schemas.items()}
+        # Last, as the values are unpacked; earlier versions wrote no such file.
+        tables[FACTS_FILE] = self._table(FACTS_FILE, FACTS) if (root / FACTS_FILE).exists() else None
+        videos, samples, failures, faces, facts = tables.values()
         known = None if videos is None else from_table(videos, VideoEntry)
         entries = known or []
         self._check(DATASET_FILE, dataset_checks.check_shard_list, root, info, self.recipe)
@@ -125,10 +127,10 @@ class _Verification:
         self._check(VIDEOS_FILE, dataset_checks.check_accounts, known, failures, samples)
         self._check(FACES_FILE, side_checks.check_faces, faces, self.recipe.detect.min_score)
         self._check(FACES_FILE, _check_face_videos, faces, known)
-        self._check(DATASET_FILE, lambda: check_state(root, info, entries, samples, faces, facts, failures))
+        self._check(DATASET_FILE, check_state, root, info, entries, tables)
         self._check(DATASET_FILE, check_build, root, info, entries)
         found = self._check_shards(samples, threads)
-        self._check_samples(samples, videos, failures, faces, facts, found)
+        self._check_samples(tables, found)
         self._check(DATASET_FILE, side_checks.check_documents, root, info)
         self._check(DATASET_FILE, side_checks.check_strays, root, info, warn=True)
         counts = len(found), sum(len(findings.samples) for findings in found), len({v.video_id for v in entries})
@@ -197,16 +199,9 @@ class _Verification:
             self.on_samples(len(findings.samples), self.total)
         return findings
 
-    def _check_samples(
-        self,
-        samples: pa.Table | None,
-        videos: pa.Table | None,
-        failures: pa.Table | None,
-        faces: pa.Table | None,
-        facts: pa.Table | None,
-        found: list[ShardFindings],
-    ) -> None:
+    def _check_samples(self, tables: dict[str, pa.Table | None], found: list[ShardFindings]) -> None:
         """Check the rows of samples.parquet, or those of the shards if it cannot be read."""
+        videos, samples, failures, faces, facts = tables.values()
         if samples is None:
             nothing = samples_schema(self.info.annotations).empty_table()
             samples = pa.concat_tables([nothing, *(findings.samples for findings in found)])
@@ -221,7 +216,7 @@ class _Verification:
         self._check(SAMPLES_FILE, facts_checks.check_rows_by_facts, rows, facts)
         self._check(SAMPLES_FILE, facts_checks.check_frames_accounted, rows, entries, failures, facts)
         self._check(FACES_FILE, side_checks.check_faces_of_samples, rows, faces)
-        self._check(SAMPLES_FILE, lambda: implausible(rows, videos, seen), warn=True)
+        self._check(SAMPLES_FILE, implausible, rows, entries, seen, warn=True)
 
 
 def _schema_of_samples(root: Path, info: DatasetInfo) -> pa.Schema:

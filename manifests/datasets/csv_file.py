@@ -1,6 +1,7 @@
 """Any corpus described by a table."""
 
 import os
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from facemill import ManifestError
+from facemill.manifests.archives import split_archive
 from facemill.manifests.datasets.base import (
     UNASSIGNED,
     DatasetAdapter,
@@ -17,7 +19,6 @@ from facemill.manifests.datasets.base import (
     make_video_id,
     plain_name,
 )
-from facemill.manifests.datasets.table_paths import TablePaths
 from facemill.manifests.records import SPLITS, VideoEntry
 from facemill.manifests.scanning.listing import Listing, is_image, is_video, list_folders_of, one_form
 from facemill.manifests.scanning.scan_report import ScanReport
@@ -76,9 +77,9 @@ class CsvFile(DatasetAdapter):
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
         """As `DatasetAdapter.find`; `root` is the table."""
         lines = read_table(root, _COLUMNS, {"path", "label"}, others=True)
-        base = self.folder or _parent(root)
+        base = self.folder or (root.rpartition("/")[0] if is_url(root) else str(Path(root).parent))
         base = base if is_url(base) else os.path.abspath(Path(base).expanduser())  # noqa: PTH100, without `..` too
-        paths = TablePaths(base, [path for line in lines for path in (line["path"], line["mask"]) if path])
+        paths = _TablePaths(base, [path for line in lines for path in (line["path"], line["mask"]) if path])
         rows = [_parse(line, number, paths) for number, line in enumerate(lines, start=1)]
         if official and (without := [number for number, row in enumerate(rows, start=1) if row.split not in SPLITS]):
             raise ManifestError(
@@ -143,6 +144,56 @@ def make_entries(rows: Sequence[Row], dataset: str, report: ScanReport) -> list[
     return entries
 
 
+class _TablePaths:
+    """Paths relative to the table's folder if all are below it, otherwise to their common parent folder.
+
+    Args:
+        base: absolute local folder or fsspec URL that relative paths start from.
+        paths: of all videos and masks, relative, absolute, or URLs.
+
+    Attributes:
+        root: what `relative` is relative to.
+
+    Raises:
+        ManifestError: the paths lie on several file systems.
+    """
+
+    def __init__(self, base: str, paths: Iterable[str]) -> None:
+        self._base = base.rstrip("/") or "/"
+        self.root = self._base
+        places = [self._place(path) for path in paths]
+        if any(self._below(place) is None for place in places):
+            self.root = _common_folder(places)
+
+    def relative(self, path: str) -> str:
+        """The normalised path below the root; unchanged if it is not below the root."""
+        return self._below(self._place(path)) or path
+
+    def _place(self, path: str) -> str:
+        place = path if is_url(path) or path.startswith("/") else f"{self._base}/{path}"
+        protocol, mark, rest = place.rpartition("://")
+        return one_form(f"{protocol}{mark}{posixpath.normpath(rest)}")
+
+    def _below(self, place: str) -> str | None:
+        top = one_form(self.root).rstrip("/") + "/"
+        return place.removeprefix(top) if place.startswith(top) else None
+
+
+def _common_folder(places: list[str]) -> str:
+    protocols = {place.rpartition("://")[0] for place in places}
+    if len(protocols) > 1 or any("::" in place for place in places):
+        raise ManifestError(
+            "The table names files on several file systems: scan a table of each, then use `facemill merge`."
+        )
+    folders = [posixpath.dirname(place.rpartition("://")[2]) for place in places]
+    (protocol,) = protocols
+    # An archive's members are below its folder, like other files.
+    folders = [
+        posixpath.dirname(packed[0]) if (packed := split_archive(f"{folder}/x")) else folder for folder in folders
+    ]
+    return f"{protocol}://{posixpath.commonpath(folders)}" if protocol else posixpath.commonpath(folders)
+
+
 class _Originals:
     """Real videos by quality and path, and by quality and stem if the stem is unique."""
 
@@ -164,11 +215,7 @@ class _Originals:
 
 
 def _unique(rows: Iterable[Row], report: ScanReport) -> list[Row]:
-    """The rows without duplicates.
-
-    Raises:
-        ManifestError: a path is repeated with different values.
-    """
+    """The rows without duplicates; raises ManifestError for a path that is repeated with different values."""
     kept: dict[str, Row] = {}
     for row in rows:
         if kept.setdefault(row.path, row) is not row:
@@ -178,7 +225,7 @@ def _unique(rows: Iterable[Row], report: ScanReport) -> list[Row]:
     return list(kept.values())
 
 
-def _parse(line: dict[str, str | None], number: int, paths: TablePaths) -> Row:
+def _parse(line: dict[str, str | None], number: int, paths: _TablePaths) -> Row:
     label = _LABELS.get((line["label"] or "").lower())
     path, source, mask = line["path"], line["source"] if label == 1 else None, line["mask"]
     if label is None:
@@ -225,7 +272,3 @@ def _content(path: str, given: str | None, number: int) -> str | None:
 def _as_on_disk(row: Row, listing: Listing) -> Row:
     mask = None if row.mask is None else listing.find(row.mask) or row.mask
     return replace(row, path=listing.find(row.path) or row.path, mask=mask)
-
-
-def _parent(place: str) -> str:
-    return place.rpartition("/")[0] if is_url(place) else str(Path(place).parent)

@@ -1,12 +1,13 @@
 """DeeperForensics-1.0."""
 
 import re
+from collections.abc import Iterable
 from typing import ClassVar
 
-from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
-from facemill.manifests.datasets.drafts import Draft, enter
+from facemill.manifests.datasets.base import UNASSIGNED
+from facemill.manifests.datasets.drafts import Draft, DraftedDataset, matches
 from facemill.manifests.records import SPLITS
-from facemill.manifests.scanning.listing import Listing, list_videos
+from facemill.manifests.scanning.listing import Listing
 from facemill.manifests.scanning.scan_report import ALL_SPLITS, ScanReport
 
 __all__ = ["DeeperForensics"]
@@ -24,7 +25,7 @@ _METHODS = (
 )
 
 
-class DeeperForensics(DatasetAdapter):
+class DeeperForensics(DraftedDataset):
     """DeeperForensics-1.0 (Jiang et al., CVPR 2020), swaps onto videos of FaceForensics++, also distorted.
 
     Layout: `manipulated_videos/<variant>` and `lists/splits`. The actors of `source_videos` are no reals of the same
@@ -46,13 +47,10 @@ class DeeperForensics(DatasetAdapter):
     originals: ClassVar = {"ffpp": "c23"}
     published: ClassVar = {("deeperforensics", method, ALL_SPLITS): 1000 for method in _METHODS}
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`."""
-        listing = list_videos(root)
-        report = ScanReport.of(listing, self.published)
-        matches = [match for path in listing.paths if (match := _FAKE.fullmatch(path))]
-        split_of = _read_splits(listing) if official and matches else {}
-        drafts = [
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
+        found = list(matches(listing, _FAKE))
+        split_of = _read_splits(listing) if official and found else {}
+        return (
             Draft(
                 path=match.string,
                 method=match["method"],
@@ -62,23 +60,18 @@ class DeeperForensics(DatasetAdapter):
                 subjects=(match["target"], match["source"]),
                 original=match["target"],
             )
-            for match in matches
-        ]
-        enter(report, self.name, drafts, quality, official=official, listing=listing, known_from=_known_from)
-        report.unknown = [path for path in report.unknown if not path.startswith("source_videos/")]
-        return report
+            for match in found
+        )
 
+    def known_from(self, subject: str) -> str:
+        return "ffpp" if subject.isdigit() else self.name
 
-def _known_from(subject: str) -> str:
-    return "ffpp" if subject.isdigit() else DeeperForensics.name
+    def is_expected(self, path: str) -> bool:
+        return path.startswith("source_videos/")
 
 
 def _read_splits(listing: Listing) -> dict[str, str]:
-    """The split of each name of the lists.
-
-    Raises:
-        ManifestError: a list is missing.
-    """
+    """The split of each name of the lists; raises ManifestError if one is missing."""
     splits: dict[str, str] = {}
     for split in SPLITS:
         for line in listing.read_split_list(f"lists/splits/{split}.txt"):

@@ -1,13 +1,13 @@
 """DeepSpeak, versions 1.1 and 2."""
 
 import posixpath
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from facemill import ManifestError
-from facemill.manifests.datasets.base import DatasetAdapter
-from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.datasets.faceforensics_root import common_split
-from facemill.manifests.scanning.listing import Listing, is_video, list_videos
+from facemill.manifests.datasets.drafts import Draft, DraftedDataset
+from facemill.manifests.datasets.faceforensics import common_split
+from facemill.manifests.scanning.listing import Listing, is_video
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["DeepSpeak"]
@@ -18,7 +18,7 @@ _FAKE_COLUMNS = ("video-file", "kind", "engine", "identity-source", "identity-ta
 _KINDS = ("face-swap", "lip-sync", "avatar")
 
 
-class DeepSpeak(DatasetAdapter):
+class DeepSpeak(DraftedDataset):
     """DeepSpeak 1.1 or 2 (Barrington, Bohacek and Farid, 2024), people before webcams and fakes of them.
 
     Layout: `annotations-{real,fake,split-def}.csv`, and videos anywhere below the root by the names of these tables:
@@ -42,14 +42,12 @@ class DeepSpeak(DatasetAdapter):
     lacks_val = True
     linked = True
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`.
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
+        """As `DraftedDataset.drafts`.
 
         Raises:
-            ManifestError: also if a table is missing or malformed, or there are two of a kind.
+            ManifestError: also if there are two tables of a kind.
         """
-        listing = list_videos(root)
-        report = ScanReport.of(listing, self.published)
         places = {PurePosixPath(path).name: path for path in reversed(listing.paths) if is_video(path)}
         fakes = list(listing.read_csv_rows(_table(listing, _FAKES), _FAKE_COLUMNS))
         version = "v2" if fakes and "audio-config" in fakes[0][1] else "v1"
@@ -57,16 +55,13 @@ class DeepSpeak(DatasetAdapter):
         if official:
             rows = listing.read_csv_rows(_table(listing, _SPLITS), ("identity", "split"))
             split_of = {row["identity"]: row["split"].strip().lower() for _, row in rows}
-        drafts = []
         for _, row in listing.read_csv_rows(_table(listing, _REALS), _REAL_COLUMNS):
-            drafts.append(_draft(row, version, places, split_of, (row["identity"],)))
+            yield _draft(row, version, places, split_of, (row["identity"],))
         for number, row in fakes:
             if row["kind"] not in _KINDS or not row["engine"]:
                 raise ManifestError(f"Line {number} of {_FAKES} describes no fake of this dataset: restore the file.")
             people = tuple(dict.fromkeys((row["identity-target"], row["identity-source"])))
-            drafts.append(_draft(row, version, places, split_of, people))
-        enter(report, self.name, drafts, quality, official=official, listing=listing)
-        return report
+            yield _draft(row, version, places, split_of, people)
 
 
 def _table(listing: Listing, name: str) -> str:

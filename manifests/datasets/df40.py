@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from facemill.manifests.datasets.base import DatasetAdapter
 from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.datasets.faceforensics_root import common_split, read_pairs, splits_of_ids
+from facemill.manifests.datasets.faceforensics import common_split, read_pairs, splits_of_ids
 from facemill.manifests.records import SPLITS, VideoEntry
 from facemill.manifests.scanning.listing import Listing, is_image, is_video, list_files
 from facemill.manifests.scanning.scan_report import ScanReport
@@ -106,15 +106,8 @@ def _drafts(listing: Listing, report: ScanReport) -> Iterator[Draft]:
                 yield _video(_draft(path, match, match["video"]))
     for folder, images in inside.items():
         if real := _REAL.fullmatch(folder):
-            where = "cdf" if real["celeb"] else "ff"
-            yield Draft(
-                folder,
-                "real",
-                f"{where}-{real['video']}",
-                split="test",
-                subjects=_subjects(real["video"]),
-                content="crops",
-            )
+            name = f"{'cdf' if real['celeb'] else 'ff'}-{real['video']}"
+            yield Draft(folder, "real", name, split="test", subjects=_subjects(real["video"]), content="crops")
         elif (match := _PLACE.fullmatch(folder)) and match["video"] and is_sequence(folder):
             yield replace(_draft(folder, match, match["video"]), content="crops")
         elif match and match["domain"] and not match["video"]:

@@ -1,31 +1,32 @@
-"""The DeepFake Detection Challenge dataset."""
+"""The DeepFake Detection Challenge dataset, and its preview."""
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from facemill import ManifestError
-from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
-from facemill.manifests.datasets.drafts import Draft, enter
+from facemill.manifests.datasets.base import UNASSIGNED
+from facemill.manifests.datasets.drafts import Draft, DraftedDataset
 from facemill.manifests.records import VideoEntry
-from facemill.manifests.scanning.listing import Listing, list_videos
-from facemill.manifests.scanning.scan_report import ALL_SPLITS, ScanReport
+from facemill.manifests.scanning.listing import Listing
+from facemill.manifests.scanning.scan_report import ALL_FAKES, ALL_SPLITS, ScanReport
 
-__all__ = ["DFDC"]
+__all__ = ["DFDC", "DFDCPreview"]
 
 _PART = re.compile(r"(?:.*/)?dfdc_train_part_(?P<part>\d+)/metadata\.json")
+_PREVIEW_TABLE = "dataset.json"
+_PREVIEW_REAL = re.compile(r"original_videos/(?:.*/)?(?P<target>\d+)_(?P<clip>\w+)\.mp4")
+_PREVIEW_FAKE = re.compile(
+    r"(?P<method>method_[AB])/(?:.*/)?(?P<source>\d+)_(?P<target>\d+)_(?P<letter>[A-Z]+)_(?P<take>\d+)\.mp4"
+)
 _METHODS = {"REAL": "real", "FAKE": "fake", "0": "real", "1": "fake"}
 
 
-def _usual_parts() -> dict[str, range]:
-    return {"train": range(35), "val": range(35, 40), "test": range(40, 50)}
-
-
 @dataclass(frozen=True)
-class DFDC(DatasetAdapter):
+class DFDC(DraftedDataset):
     """The DeepFake Detection Challenge dataset, DFDC (Dolhansky et al., 2020).
 
     Layout: `dfdc_train_part_<0..49>/metadata.json` beside the part's videos; a test set is any other folder
@@ -40,7 +41,9 @@ class DFDC(DatasetAdapter):
         parts: numbers of the training parts, by split.
     """
 
-    parts: Mapping[str, range] = field(default_factory=_usual_parts)
+    parts: Mapping[str, range] = field(
+        default_factory=lambda: {"train": range(35), "val": range(35, 40), "test": range(40, 50)}
+    )
     name = "dfdc"
     link = "https://ai.meta.com/datasets/dfdc"
     terms = "Meta's licence agreement, accepted on its page"
@@ -53,29 +56,22 @@ class DFDC(DatasetAdapter):
         ("dfdc", "fake", "test"): 2500,
     }
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`."""
-        listing = list_videos(root)
-        report = ScanReport.of(listing, self.published)
-        drafts: list[Draft] = []
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
         labelled: dict[str, str] = {}  # tables of folders other than parts; labels.csv before metadata.json
         for path in listing.paths:
             if match := _PART.fullmatch(path):
-                drafts += _part(listing, path, int(match["part"]), self._split_of(int(match["part"])))
+                part = int(match["part"])
+                split = next((split for split, parts in self.parts.items() if part in parts), UNASSIGNED)
+                yield from _part(listing, path, part, split)
             elif PurePosixPath(path).name in ("labels.csv", "metadata.json"):
                 labelled.setdefault(posixpath.dirname(path), path)
         for folder, table in labelled.items():
             prefix = "test" if len(labelled) == 1 else folder or "test"
-            drafts += (_test_labels if table.endswith(".csv") else _test_metadata)(listing, table, prefix)
-        enter(report, self.name, drafts, quality, official=official, listing=listing)
-        return report
+            yield from (_test_labels if table.endswith(".csv") else _test_metadata)(listing, table, prefix)
 
     def family(self, entry: VideoEntry) -> str | None:
         """The folder: subjects are unknown, and the usual splits go by part too."""
         return posixpath.dirname(entry.path)
-
-    def _split_of(self, part: int) -> str:
-        return next((split for split, parts in self.parts.items() if part in parts), UNASSIGNED)
 
 
 def _part(listing: Listing, metadata: str, part: int, split: str) -> Iterator[Draft]:
@@ -118,3 +114,49 @@ def _method(label: object, file: str, place: str) -> str:
 def _name(prefix: str, file: str) -> str:
     """Prefix the name: names are unique across parts as far as known, but not guaranteed to be."""
     return f"{prefix}_{PurePosixPath(file).stem}"
+
+
+class DFDCPreview(DraftedDataset):
+    """The preview of DFDC (Dolhansky et al., 2019), two forgery methods.
+
+    Layout: `dataset.json`, keyed by path; `original_videos/<target>/`, `method_{A,B}/<target>/<target>_<letter>/`.
+    Names: `<target>_<letter>_<take>.mp4` and `<swapped>_<target>_<letter>_<take>.mp4`.
+    Pairs: a fake's original is `<target>_<letter>_<take>.mp4` below `original_videos`; some are not published.
+    Splits: `set` of `dataset.json`, train or test; val is carved from train, with other target subjects.
+    By identity, subjects are assigned to splits, and fakes between two splits are left out.
+    Published: 1131 reals and 4119 fakes.
+    """
+
+    name = "dfdcp"
+    link = "https://ai.meta.com/datasets/dfdc"
+    terms = "Meta's licence agreement, accepted on its page"
+    methods = "two swaps, A and B, which the release does not name"
+    lacks_val = True
+    linked = True
+    published: ClassVar = {("dfdcp", "real", ALL_SPLITS): 1131, ("dfdcp", ALL_FAKES, ALL_SPLITS): 4119}
+
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
+        return (_preview_draft(path, row) for path, row in listing.read_json_table(_PREVIEW_TABLE).items())
+
+
+def _preview_draft(path: str, row: Mapping[str, Any]) -> Draft:
+    match = _PREVIEW_REAL.fullmatch(path) or _PREVIEW_FAKE.fullmatch(path)
+    label, split = str(row.get("label")).lower(), row.get("set")
+    if match is None or label != ("real" if match.re is _PREVIEW_REAL else "fake") or split not in ("train", "test"):
+        raise ManifestError(
+            f"{_PREVIEW_TABLE} gives {label!r} and {split!r} for {path}, not a video of this dataset: restore the file."
+        )
+    parts = match.groupdict()
+    target, source = parts["target"], parts.get("source")
+    if source is None:
+        return Draft(path, "real", PurePosixPath(path).stem, split=split, subjects=(target,))
+    original = f"{target}_{parts['letter']}_{parts['take']}"
+    return Draft(
+        path=path,
+        method=parts["method"],
+        name=PurePosixPath(path).stem,
+        split=split,
+        subjects=(target, source),
+        original=original,
+        original_path=f"original_videos/{target}/{original}.mp4",
+    )

@@ -1,11 +1,11 @@
 """DFDM."""
 
 import re
+from collections.abc import Iterable
 from typing import ClassVar
 
-from facemill.manifests.datasets.base import DatasetAdapter
-from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import list_videos
+from facemill.manifests.datasets.drafts import Draft, DraftedDataset, matches
+from facemill.manifests.scanning.listing import Listing
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["DFDM"]
@@ -24,7 +24,7 @@ _FAKE = re.compile(
 )
 
 
-class DFDM(DatasetAdapter):
+class DFDM(DraftedDataset):
     """DFDM (Jia et al., ICIP 2022), swaps on Celeb-DF by five models of Faceswap and DeepFaceLab.
 
     Layout: `DFDM_crf0`, `DFDM_crf10` and `DFDM_crf23`, each with a folder a model, whose names no source shows: they
@@ -48,13 +48,11 @@ class DFDM(DatasetAdapter):
     originals: ClassVar = {"celebdf2": "native"}
     published: ClassVar = {("dfdm", method, "test"): 430 for method in _METHODS.values()}
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`."""
-        listing = list_videos(root)
-        report = ScanReport.of(listing, self.published)
-        drafts = [_draft(match) for path in listing.paths if (match := _FAKE.fullmatch(path))]
-        enter(report, self.name, drafts, quality, official=official, listing=listing, known_from=lambda _: "celebdf2")
-        return report
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
+        return map(_draft, matches(listing, _FAKE))
+
+    def known_from(self, subject: str) -> str:
+        return "celebdf2"
 
 
 def _draft(match: re.Match[str]) -> Draft:

@@ -1,14 +1,16 @@
 """Turns an adapter's drafts of videos into manifest entries: quality, duplicates, pairs, splits."""
 
-from collections.abc import Callable, Iterable
+import re
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from facemill.manifests.datasets.base import UNASSIGNED, choose_quality, make_video_id
+from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter, choose_quality, make_video_id
 from facemill.manifests.records import VideoEntry
-from facemill.manifests.scanning.listing import Listing, is_video
+from facemill.manifests.scanning.listing import Listing, is_video, list_videos
 from facemill.manifests.scanning.scan_report import ScanReport
 
-__all__ = ["Draft", "enter"]
+__all__ = ["Draft", "DraftedDataset", "enter", "matches"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,47 @@ class Draft:
     content: str | None = None
 
 
+class DraftedDataset(DatasetAdapter):
+    """A dataset whose videos are described by their paths, or by tables of its own."""
+
+    @abstractmethod
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
+        """Drafts of all videos of a root.
+
+        Args:
+            listing: of the root, by `list_videos`.
+            report: takes what else is found, such as missing files and notes.
+            official: whether the drafts' splits are needed.
+
+        Raises:
+            ManifestError: a table of videos, or a list of a split, is missing or malformed.
+        """
+
+    def known_from(self, subject: str) -> str:
+        """The dataset that a subject is named by: people of another one have its names, so that an overlap is found."""
+        return self.name
+
+    def is_expected(self, path: str) -> bool:
+        """Whether a video file of the root needs no draft, such as a mask, and is not unknown."""
+        return False
+
+    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
+        """As `DatasetAdapter.find`."""
+        listing = list_videos(root)
+        report = ScanReport.of(listing, self.published)
+        drafts = self.drafts(listing, report, official=official)
+        enter(report, self.name, drafts, quality, official=official, listing=listing, known_from=self.known_from)
+        report.unknown = [path for path in report.unknown if not self.is_expected(path)]
+        return report
+
+
+def matches(listing: Listing, *patterns: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    """The whole paths that match one of the patterns, by the first of them."""
+    for path in listing.paths:
+        if match := next(filter(None, (pattern.fullmatch(path) for pattern in patterns)), None):
+            yield match
+
+
 def enter(
     report: ScanReport,
     dataset: str,
@@ -62,8 +105,7 @@ def enter(
     Args:
         listing: of the root, if drafts are of files: those that are not there are reported as missing and left out, and
             videos without a draft as unknown.
-        known_from: the dataset that a subject is known from; None if all are this dataset's own. People of another
-            one are named as there, so that an overlap with it is found.
+        known_from: see `DraftedDataset`; None if all subjects are this dataset's own.
 
     Raises:
         ManifestError: an ambiguous quality, or one that does not exist.

@@ -1,12 +1,12 @@
 """FakeAVCeleb."""
 
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import ClassVar
 
 from facemill import ManifestError
-from facemill.manifests.datasets.base import DatasetAdapter
-from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import Listing, list_videos
+from facemill.manifests.datasets.drafts import Draft, DraftedDataset
+from facemill.manifests.scanning.listing import Listing
 from facemill.manifests.scanning.scan_report import ALL_FAKES, ScanReport
 
 __all__ = ["FakeAVCeleb"]
@@ -17,7 +17,7 @@ _ORIGINAL, _VOICE = "RealVideo-RealAudio", "RealVideo-FakeAudio"
 _TYPES = (_ORIGINAL, _VOICE, "FakeVideo-RealAudio", "FakeVideo-FakeAudio")
 
 
-class FakeAVCeleb(DatasetAdapter):
+class FakeAVCeleb(DraftedDataset):
     """FakeAVCeleb v1.2 (Khalid et al., NeurIPS Datasets and Benchmarks 2021), picture and voice forged.
 
     Layout: `meta_data.csv` and `<type>/<race>/<gender>/<source>/`, of which `RealVideo-RealAudio` and the three other
@@ -39,17 +39,8 @@ class FakeAVCeleb(DatasetAdapter):
     linked = True
     published: ClassVar = {("fakeavceleb", "real", "test"): 1000, ("fakeavceleb", ALL_FAKES, "test"): 20_566}
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`.
-
-        Raises:
-            ManifestError: also if `meta_data.csv` is missing or malformed.
-        """
-        listing = list_videos(root)
-        report = ScanReport.of(listing, self.published)
-        drafts = [_draft(row, number, listing) for number, row in listing.read_csv_rows(_TABLE, _COLUMNS)]
-        enter(report, self.name, drafts, quality, official=official, listing=listing)
-        return report
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
+        return (_draft(row, number, listing) for number, row in listing.read_csv_rows(_TABLE, _COLUMNS))
 
 
 def _draft(row: dict[str, str], number: int, listing: Listing) -> Draft:

@@ -1,12 +1,11 @@
 """Face Forensics in the Wild."""
 
 import re
-from pathlib import PurePosixPath
+from collections.abc import Iterable
 from typing import ClassVar
 
-from facemill.manifests.datasets.base import DatasetAdapter
-from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import Listing, list_videos
+from facemill.manifests.datasets.drafts import Draft, DraftedDataset, matches
+from facemill.manifests.scanning.listing import Listing
 from facemill.manifests.scanning.scan_report import ALL_SPLITS, ScanReport
 
 __all__ = ["FFIW"]
@@ -16,7 +15,7 @@ _VIDEO = re.compile(r"(?P<kind>source|target)/(?P<split>train|val|test)/(?:video
 _MASK = "target_mask"
 
 
-class FFIW(DatasetAdapter):
+class FFIW(DraftedDataset):
     """FFIW10K (Zhou et al., CVPR 2021), videos of several people of whom some are forged.
 
     Layout: `source` (reals), `target` (fakes) and `target_mask`, each with `train` and `val`, with or without a folder
@@ -34,14 +33,11 @@ class FFIW(DatasetAdapter):
     methods = "swaps of some of several people"
     published: ClassVar = {("ffiw", _METHOD, ALL_SPLITS): 10_000}
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`."""
-        listing = list_videos(root)
-        report = ScanReport.of(listing, self.published)
-        drafts = [_draft(match, listing) for path in listing.paths if (match := _VIDEO.fullmatch(path))]
-        enter(report, self.name, drafts, quality, official=official, listing=listing)
-        report.unknown = [path for path in report.unknown if PurePosixPath(path).parts[0] != _MASK]
-        return report
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
+        return (_draft(match, listing) for match in matches(listing, _VIDEO))
+
+    def is_expected(self, path: str) -> bool:
+        return path.startswith(f"{_MASK}/")
 
 
 def _draft(match: re.Match[str], listing: Listing) -> Draft:

@@ -17,16 +17,11 @@ _FILE = re.compile(
     r"(?:.*/)?(?P<split>train|val)(?:_perturb)?(?:_mask|_video)?_release/"
     r"(?P<tail>(?P<number>\d+)/(?P<source>[^/]+)/.+)\.\w+"
 )
-_METHODS = dict(
-    enumerate(
-        (
-            *("FaceShifter", "FS-GAN", "DeepFakes", "BlendFace", "MMReplacement", "DeepFakes-StarGAN-Stack"),
-            *("Talking-Head-Video", "ATVG-Net", "StarGAN-BlendFace-Stack", "First-Order-Motion", "StyleGAN2"),
-            *("MaskGAN", "StarGAN2", "SC-FEGAN", "DiscoFaceGAN"),
-        ),
-        start=1,
-    )
+_NAMES = (
+    "FaceShifter FS-GAN DeepFakes BlendFace MMReplacement DeepFakes-StarGAN-Stack Talking-Head-Video ATVG-Net "
+    "StarGAN-BlendFace-Stack First-Order-Motion StyleGAN2 MaskGAN StarGAN2 SC-FEGAN DiscoFaceGAN"
 )
+_METHODS = dict(enumerate(_NAMES.split(), start=1))
 _SOURCES = {16: "RAVDESS", 17: "CREMA-D", 18: "AVSpeech", 19: "VoxCeleb"}
 _UNLISTED = (2, 8)
 """Methods that forge all frames of a video, which video lists leave out."""
@@ -117,11 +112,7 @@ def _draft(match: re.Match[str], mask: str | None) -> Draft:
 
 
 def _read_lists(listing: Listing, files: Mapping[_Key, re.Match[str]], report: ScanReport) -> dict[_Key, bool]:
-    """Of each listed video, whether it is a fake with segments that are real; listed files not there are reported.
-
-    Raises:
-        ManifestError: there are videos but no list of them, or a list is malformed.
-    """
+    """Of each listed video, whether it is a fake with segments that are real; listed files not there are reported."""
     partial = {}
     lists = [path for path in listing.paths if posixpath.basename(path) in ("image_list.txt", "video_list.txt")]
     if any(video for *_, video in files) and not any(path.endswith("video_list.txt") for path in lists):

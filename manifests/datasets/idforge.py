@@ -2,11 +2,12 @@
 
 import posixpath
 import re
+from collections.abc import Iterable
 
-from facemill.manifests.datasets.base import UNASSIGNED, DatasetAdapter
-from facemill.manifests.datasets.drafts import Draft, enter
+from facemill.manifests.datasets.base import UNASSIGNED
+from facemill.manifests.datasets.drafts import Draft, DraftedDataset, matches
 from facemill.manifests.records import SPLITS
-from facemill.manifests.scanning.listing import Listing, list_videos
+from facemill.manifests.scanning.listing import Listing
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["IDForge"]
@@ -19,7 +20,7 @@ _SWAP = re.compile(r".*_(infoswap|roop|simswap)")
 _AUDIO = {None: "real", "audiomismatch": "mismatched", "rvc": "fake", "tts": "fake"}
 
 
-class IDForge(DatasetAdapter):
+class IDForge(DraftedDataset):
     """IDForge v1 (Xu et al., ACM MM 2024), celebrities with forged faces, lips, voices and words.
 
     Layout: `main/<kind>/<person>/<session>/` and `{train,val,test}.csv`, in the root, in `main` or in `IDForge_v1`.
@@ -39,20 +40,11 @@ class IDForge(DatasetAdapter):
     terms = "on request"
     methods = "face swaps by roop, SimSwap and InfoSwap, lip-sync by Wav2Lip, voices by TorToiSe and RVC"
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`.
-
-        Raises:
-            ManifestError: also if a list is missing although the official split is requested.
-        """
-        listing = list_videos(root)
-        report = ScanReport.of(listing, self.published)
-        matches = [match for path in listing.paths if (match := _VIDEO.fullmatch(path))]
-        split_of = _read_lists(listing) if official and matches else {}
-        report.missing = sorted(split_of.keys() - {_tail(match.string) for match in matches})
-        drafts = [_draft(match, split_of.get(_tail(match.string), UNASSIGNED)) for match in matches]
-        enter(report, self.name, drafts, quality, official=official, listing=listing)
-        return report
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
+        found = list(matches(listing, _VIDEO))
+        split_of = _read_lists(listing) if official and found else {}
+        report.missing = sorted(split_of.keys() - {_tail(match.string) for match in found})
+        return (_draft(match, split_of.get(_tail(match.string), UNASSIGNED)) for match in found)
 
 
 def _tail(path: str) -> str:

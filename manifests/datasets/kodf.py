@@ -1,11 +1,11 @@
 """KoDF."""
 
 import re
+from collections.abc import Iterable
 from typing import ClassVar
 
-from facemill.manifests.datasets.base import DatasetAdapter
-from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import list_videos
+from facemill.manifests.datasets.drafts import Draft, DraftedDataset, matches
+from facemill.manifests.scanning.listing import Listing
 from facemill.manifests.scanning.scan_report import ALL_FAKES, ScanReport
 
 __all__ = ["KoDF"]
@@ -18,7 +18,7 @@ _FAKE = re.compile(
 )
 
 
-class KoDF(DatasetAdapter):
+class KoDF(DraftedDataset):
     """KoDF (Kwon et al., ICCV 2021), Korean speakers and fakes by six models.
 
     Layout: `original_videos/<person>/` and `synthesized_videos/<method>/<date>/<target>/`, in `kodf_release` or not.
@@ -39,13 +39,8 @@ class KoDF(DatasetAdapter):
     linked = True
     published: ClassVar = {("kodf", "real", "test"): 62_166, ("kodf", ALL_FAKES, "test"): 175_776}
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`."""
-        listing = list_videos(root)
-        report = ScanReport.of(listing, self.published)
-        matches = [match for path in listing.paths if (match := _REAL.fullmatch(path) or _FAKE.fullmatch(path))]
-        enter(report, self.name, map(_draft, matches), quality, official=official, listing=listing)
-        return report
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
+        return map(_draft, matches(listing, _REAL, _FAKE))
 
 
 def _draft(match: re.Match[str]) -> Draft:

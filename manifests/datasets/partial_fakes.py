@@ -2,13 +2,12 @@
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from facemill import ManifestError
-from facemill.manifests.datasets.base import DatasetAdapter
-from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import list_videos
+from facemill.manifests.datasets.drafts import Draft, DraftedDataset
+from facemill.manifests.scanning.listing import Listing
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["LAVDF", "AVDeepfake1M"]
@@ -16,7 +15,7 @@ __all__ = ["LAVDF", "AVDeepfake1M"]
 _Periods = tuple[tuple[float, float], ...]
 
 
-class LAVDF(DatasetAdapter):
+class LAVDF(DraftedDataset):
     """LAV-DF (Cai et al., DICTA 2022), words replaced in picture, sound or both.
 
     Layout: `metadata.json` or `metadata.min.json`, a list of videos, and `train`, `dev` and `test`.
@@ -34,18 +33,9 @@ class LAVDF(DatasetAdapter):
     terms = "its terms and conditions and those of VoxCeleb2, non-commercial research and education"
     methods = "one, which replaces words in picture, sound or both"
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`.
-
-        Raises:
-            ManifestError: also if the list of videos is missing or malformed.
-        """
-        listing = list_videos(root)
-        report = ScanReport.of(listing, self.published)
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
         table = "metadata.json" if "metadata.json" in listing.present else "metadata.min.json"
-        drafts = (self._draft(row, table) for row in listing.read_json_rows(table))
-        enter(report, self.name, drafts, quality, official=official, listing=listing)
-        return report
+        return (self._draft(row, table) for row in listing.read_json_rows(table))
 
     @staticmethod
     def _draft(row: Mapping[str, Any], table: str) -> Draft:
@@ -70,7 +60,7 @@ class LAVDF(DatasetAdapter):
         )
 
 
-class AVDeepfake1M(DatasetAdapter):
+class AVDeepfake1M(DraftedDataset):
     """AV-Deepfake1M and AV-Deepfake1M++ (Cai et al., ACM MM 2024 and 2025), words replaced in picture, sound or both.
 
     Layout: `train_metadata.json` and `val_metadata.json`, lists of videos, whose files are below `train` and `val`.
@@ -90,24 +80,19 @@ class AVDeepfake1M(DatasetAdapter):
     terms = "EULA, signed; the repository is under CC BY-NC 4.0"
     methods = "one, which replaces words in picture, sound or both"
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`.
-
-        Raises:
-            ManifestError: also if there is no list of videos, or one is malformed.
-        """
-        listing = list_videos(root)
-        report = ScanReport.of(listing, self.published)
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
         tables = {split: f"{split}_metadata.json" for split in ("train", "val")}
         present = {split: table for split, table in tables.items() if table in listing.present}
         if not present:
             raise ManifestError(f"{listing.root} lacks {tables['train']}: copy it from the dataset's download.")
-        drafts = (
+        return (
             self._draft(row, split, table) for split, table in present.items() for row in listing.read_json_rows(table)
         )
-        enter(report, self.name, drafts, quality, official=official, listing=listing)
-        hidden = [path for path in report.unknown if path.startswith("test/")]
-        if hidden:
+
+    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
+        """As `DatasetAdapter.find`."""
+        report = super().find(root, quality, official=official)
+        if hidden := [path for path in report.unknown if path.startswith("test/")]:
             report.unknown = [path for path in report.unknown if not path.startswith("test/")]
             report.notes.append(f"{len(hidden)} videos below test have no published labels, and are left out.")
         return report
@@ -146,11 +131,7 @@ def _audio(forged: bool) -> tuple[str, ...]:
 
 
 def _periods(given: Any, table: str, path: str) -> _Periods:
-    """Periods as pairs of seconds; empty ones, which some lists have, are left out.
-
-    Raises:
-        ManifestError: the value is no list of pairs of numbers.
-    """
+    """Periods as pairs of seconds, without empty ones; raises ManifestError for anything but pairs of numbers."""
     try:
         pairs = [(float(start), float(end)) for start, end in given or ()]
     except (TypeError, ValueError):

@@ -1,10 +1,10 @@
 """TalkingHeadBench."""
 
 import re
+from collections.abc import Iterable
 
-from facemill.manifests.datasets.base import DatasetAdapter
-from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import list_videos
+from facemill.manifests.datasets.drafts import Draft, DraftedDataset, matches
+from facemill.manifests.scanning.listing import Listing
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["TalkingHeadBench"]
@@ -13,7 +13,7 @@ _FAKE = re.compile(r"fake/(?P<method>[^/]+)/(?P<split>train|val|test)/(?P<name>(
 _ADDED = re.compile(r"fake/additional_dataset/(?P<method>[^/]+)/(?P<name>[^/]+)\.mp4")
 
 
-class TalkingHeadBench(DatasetAdapter):
+class TalkingHeadBench(DraftedDataset):
     """TalkingHeadBench (Xiong et al., 2025), still images of FFHQ that generators make talk.
 
     Layout: `fake/<generator>/{train,val,test}`, and `fake/additional_dataset/{MAGI-1,Hallo3}`, which is test only.
@@ -30,13 +30,8 @@ class TalkingHeadBench(DatasetAdapter):
     link = "https://huggingface.co/datasets/luchaoqi/TalkingHeadBench"
     methods = "generators of talking heads"
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`."""
-        listing = list_videos(root)
-        report = ScanReport.of(listing, self.published)
-        matches = [match for path in listing.paths if (match := _FAKE.fullmatch(path) or _ADDED.fullmatch(path))]
-        enter(report, self.name, map(_draft, matches), quality, official=official, listing=listing)
-        return report
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
+        return map(_draft, matches(listing, _FAKE, _ADDED))
 
 
 def _draft(match: re.Match[str]) -> Draft:

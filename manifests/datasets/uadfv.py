@@ -1,11 +1,11 @@
 """UADFV."""
 
 import re
+from collections.abc import Iterable
 from typing import ClassVar
 
-from facemill.manifests.datasets.base import DatasetAdapter
-from facemill.manifests.datasets.drafts import Draft, enter
-from facemill.manifests.scanning.listing import list_videos
+from facemill.manifests.datasets.drafts import Draft, DraftedDataset, matches
+from facemill.manifests.scanning.listing import Listing
 from facemill.manifests.scanning.scan_report import ScanReport
 
 __all__ = ["UADFV"]
@@ -14,7 +14,7 @@ _METHOD = "FakeApp"
 _VIDEO = re.compile(r"(?:real/(?:.*/)?(?P<real>\d+)|fake/(?:.*/)?(?P<fake>(?P<original>\d+)_fake))\.mp4")
 
 
-class UADFV(DatasetAdapter):
+class UADFV(DraftedDataset):
     """UADFV (Yang et al., ICASSP 2019), swaps by FakeApp.
 
     Layout: `real` and `fake`; DeepfakeBench reads the same two folders.
@@ -30,13 +30,8 @@ class UADFV(DatasetAdapter):
     all_test = True
     published: ClassVar = {("uadfv", "real", "test"): 49, ("uadfv", _METHOD, "test"): 49}
 
-    def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`."""
-        listing = list_videos(root)
-        report = ScanReport.of(listing, self.published)
-        drafts = [_draft(match) for path in listing.paths if (match := _VIDEO.fullmatch(path))]
-        enter(report, self.name, drafts, quality, official=official, listing=listing)
-        return report
+    def drafts(self, listing: Listing, report: ScanReport, *, official: bool) -> Iterable[Draft]:
+        return map(_draft, matches(listing, _VIDEO))
 
 
 def _draft(match: re.Match[str]) -> Draft:

@@ -44,7 +44,8 @@ class WildDeepfake(DatasetAdapter):
         drafts = []
         for folder in folders:
             if match := _SEQUENCE.fullmatch(folder):
-                drafts.append(_draft(match))
+                name = f"{match['split']}-{match['shard']}-{match['sequence']}"
+                drafts.append(Draft(folder, match["label"], name, split=match["split"], content="crops"))
             else:
                 report.unknown.append(folder)
         report.unknown = sorted([*report.unknown, *filter(is_video, listing.paths)])
@@ -55,8 +56,3 @@ class WildDeepfake(DatasetAdapter):
         """The shard, since subjects are unknown."""
         match = _SEQUENCE.fullmatch(entry.path)
         return None if match is None else f"{match['label']}_{match['split']}/{match['shard']}"
-
-
-def _draft(match: re.Match[str]) -> Draft:
-    name = f"{match['split']}-{match['shard']}-{match['sequence']}"
-    return Draft(match.string, match["label"], name, split=match["split"], content="crops")

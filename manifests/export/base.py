@@ -128,11 +128,7 @@ def _is_whole(out: Path, done: Path) -> bool:
 
 
 def _refuse_damaged(sample: EncodedSample, shard: ShardInfo, row: int) -> None:
-    """Reject a sample whose image is not the recorded one, or whose mask cannot be decoded.
-
-    Raises:
-        DatasetError: names the shard and the row.
-    """
+    """Raise DatasetError for a sample whose image is not the recorded one, or whose mask cannot be decoded."""
     intact = hashlib.sha256(sample.image).hexdigest() == sample.record.image_sha256
     if not intact or cv2.imdecode(np.frombuffer(sample.mask, np.uint8), cv2.IMREAD_UNCHANGED) is None:
         raise DatasetError(f"Row {row} of {shard.path} has a damaged {'mask' if intact else 'image'}: build it again.")

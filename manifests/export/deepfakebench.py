@@ -21,8 +21,9 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,13 @@ from facemill import ConfigError, DatasetError
 from facemill.manifests.checks.bounded import open_parquet
 from facemill.manifests.codes import MaskKind
 from facemill.manifests.export.base import ExportReport, claim, export_shards
-from facemill.manifests.export.deepfakebench_names import BenchDataset, VideoNames, identify, is_known_label
-from facemill.manifests.export.deepfakebench_notes import detector_notes
+from facemill.manifests.export.deepfakebench_names import (
+    BenchDataset,
+    VideoNames,
+    detector_notes,
+    identify,
+    is_known_label,
+)
 from facemill.manifests.records import SPLITS, SampleRecord, VideoEntry
 from facemill.manifests.shards import EncodedSample
 from facemill.manifests.shards.base import image_suffix
@@ -77,10 +83,6 @@ class BenchVideo:
     folder: str
     frames: dict[int, bool]
 
-    @property
-    def name(self) -> str:
-        return self.folder.rpartition("/")[2]
-
     def path(self, kind: str, frame: int, suffix: str = ".png") -> str:
         """POSIX path of a file below the root; `kind` is frames, masks or landmarks."""
         return f"{self.folder}/{frame:03d}{suffix}".replace("frames", kind)
@@ -100,13 +102,6 @@ Put = Callable[[BenchVideo, str, bytes], None]
 """Stores content under a path below the root."""
 
 
-def export_deepfakebench(
-    folder: Path, out: Path, *, prefix: str | None, threads: int, on_samples: Callable[[int], None]
-) -> ExportReport:
-    """As `Exporter`; the JSON files are written last. The default prefix is `PREFIX`."""
-    return _export(folder, out, prefix=prefix, threads=threads, on_samples=on_samples, lmdb=False)
-
-
 def export_deepfakebench_lmdb(
     folder: Path, out: Path, *, prefix: str | None, threads: int, on_samples: Callable[[int], None]
 ) -> ExportReport:
@@ -119,17 +114,19 @@ def export_deepfakebench_lmdb(
     """
     if find_spec("lmdb") is None:
         raise ConfigError('This export needs the package lmdb: pip install "facemill[lmdb]".')
-    return _export(folder, out, prefix=prefix, threads=threads, on_samples=on_samples, lmdb=True)
+    return export_deepfakebench(folder, out, prefix=prefix, threads=threads, on_samples=on_samples, lmdb=True)
 
 
-def _export(
-    folder: Path, out: Path, *, prefix: str | None, threads: int, on_samples: Callable[[int], None], lmdb: bool
+def export_deepfakebench(
+    folder: Path, out: Path, *, prefix: str | None, threads: int, on_samples: Callable[[int], None], lmdb: bool = False
 ) -> ExportReport:
+    """As `Exporter`; the JSON files are written last. The default prefix is `PREFIX`."""
     prefix = _checked(PREFIX if prefix is None else prefix)
     info = read_dataset(folder)
     bench_videos = _find_bench_videos(folder)
     claim(folder, out, "deepfakebench-lmdb" if lmdb else "deepfakebench")
-    with _open_environments(out, bench_videos.values(), prefix) if lmdb else _open_folder(out) as put:
+    files = nullcontext(partial(_put_file, out))
+    with _open_environments(out, bench_videos.values(), prefix) if lmdb else files as put:
 
         def write(sample: EncodedSample) -> list[Path]:
             bench_video = bench_videos.get((sample.record.video_id, sample.record.track_id))
@@ -149,11 +146,7 @@ def _export(
 
 
 def _checked(prefix: str) -> str:
-    """The prefix without a trailing slash.
-
-    Raises:
-        ConfigError: the loader would prepend a folder of its own, or replace a part of the prefix.
-    """
+    """The prefix without a trailing slash; raises ConfigError if the loader would change a path with it."""
     if not prefix.startswith(".") or any(part in prefix for part in ("frames", ".png", "\\")):
         raise ConfigError(
             f"DeepfakeBench cannot read paths that start with {prefix!r}: --prefix must start with a dot, "
@@ -166,11 +159,7 @@ def _checked(prefix: str) -> str:
 
 
 def _find_bench_videos(dataset: Path) -> BenchVideos:
-    """Every face track of every video with samples, in the order of the manifest.
-
-    Raises:
-        DatasetError: samples.parquet cannot be read, or lists a video that the manifest does not.
-    """
+    """Every face track of every video with samples, in the order of the manifest."""
     frames = _find_frames(dataset / SAMPLES_FILE)
     videos = {video.video_id: video for video in read_videos(dataset / VIDEOS_FILE)}
     tracks: dict[str, list[int]] = defaultdict(list)
@@ -220,15 +209,9 @@ def _write_sample(put: Put, bench_video: BenchVideo, sample: EncodedSample, *, l
     return [] if lmdb else [Path(path) for path in contents]
 
 
-@contextmanager
-def _open_folder(out: Path) -> Iterator[Put]:
-    """Yield a function that stores content in a file."""
-
-    def put(bench_video: BenchVideo, path: str, content: bytes) -> None:
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
-        (out / path).write_bytes(content)
-
-    yield put
+def _put_file(out: Path, bench_video: BenchVideo, path: str, content: bytes) -> None:
+    (out / path).parent.mkdir(parents=True, exist_ok=True)
+    (out / path).write_bytes(content)
 
 
 @contextmanager
@@ -285,8 +268,7 @@ def _pages(bench_videos: Iterable[BenchVideo], prefix: str) -> Iterable[tuple[st
             if bench_video.label in labels:
                 members[name].append(bench_video)
     for name, chosen in members.items():
-        wanted = [bench_video for bench_video in chosen if name in main or bench_video.video.label == 1]
-        if wanted:
+        if wanted := [bench_video for bench_video in chosen if name in main or bench_video.video.label == 1]:
             page = {name: _page(chosen, prefix)}
             yield name, page
             if name in C40_PAGES and any(bench_video.video.quality == "c40" for bench_video in wanted):
@@ -303,7 +285,8 @@ def _page(bench_videos: list[BenchVideo], prefix: str) -> dict[str, Any]:
             bench_video.label, {split: {level: {} for level in levels} if leveled else {} for split in SPLITS}
         )
         videos = splits[bench_video.video.split]
-        (videos[bench_video.video.quality] if leveled else videos)[bench_video.name] = bench_video.entry(prefix)
+        name = bench_video.folder.rpartition("/")[2]
+        (videos[bench_video.video.quality] if leveled else videos)[name] = bench_video.entry(prefix)
     return page
 
 
@@ -316,8 +299,7 @@ def _notes(out: Path, bench_videos: list[BenchVideo], prefix: str, *, lmdb: bool
     )
     if levels := sorted({bench_video.video.quality for bench_video in bench_videos if bench_video.bench.has_levels}):
         yield f"Set compression: {' or '.join(levels)}."
-    unknown = {each.label: each.video.label for each in bench_videos if not is_known_label(each.label)}
-    if unknown:
+    if unknown := {each.label: each.video.label for each in bench_videos if not is_known_label(each.label)}:
         lines = ", ".join(f"{name}: {label}" for name, label in sorted(unknown.items()))
         yield f"Add to label_dict in its train_config.yaml and test_config.yaml: {lines}."
     yield from detector_notes(lmdb=lmdb)

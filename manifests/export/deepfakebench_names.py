@@ -1,4 +1,4 @@
-"""DeepfakeBench's names of datasets, methods, and JSON files in its configuration."""
+"""DeepfakeBench's names of datasets, methods, JSON files and detectors, and what the detectors need of an export."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from facemill.manifests.records import LABELS, VideoEntry
 
-__all__ = ["BenchDataset", "VideoNames", "identify", "is_known_label"]
+__all__ = ["BenchDataset", "VideoNames", "detector_notes", "identify", "is_known_label"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,14 @@ _KNOWN = {
 }
 _KNOWN_LABELS = {label for known in _KNOWN.values() for label in known.labels.values()}
 
+# Detectors, by what they train on.
+_IMAGE = (
+    "capsule_net, clip, core, effort, efficientnetb4, f3net, ffd, meso4, meso4Inception, multi_attention, recce, "
+    "resnet34, rfm, sia, spsl, srm, ucf, uia_vit and xception"
+)
+_VIDEO = "altfreezing, ftcn, i3d, stil, tall, timesformer, videomae and xclip"
+_POINTS = "facexray, fwa, pcl_xception, sbi and sladd"
+
 
 def identify(dataset: str, method: str) -> tuple[BenchDataset, str]:
     """The dataset and label of a video; labels of datasets unknown to DeepfakeBench end in `_Real` and `_Fake`."""
@@ -89,7 +97,10 @@ class VideoNames:
 
         The names are the same for every call sequence in the same order.
         """
-        parents = _frames_folder(bench, video)
+        folders = PurePosixPath(video.path).parts[:-1]
+        if folders and folders[-1] == "videos":  # the frames are its sibling
+            folders = folders[:-1]
+        parents = "/".join([bench.folder, *map(_safe, folders), "frames"])
         scope = (next(iter(bench.pages)), video.quality if bench.has_levels else "")
 
         def keys(name: str, kind: int) -> set[tuple[str, ...]]:
@@ -99,14 +110,6 @@ class VideoNames:
         name = next(free)
         self._taken |= keys(name, video.label)
         return f"{parents}/{name}"
-
-
-def _frames_folder(bench: BenchDataset, video: VideoEntry) -> str:
-    """A sibling of the video's own `videos` folder."""
-    parents = PurePosixPath(video.path).parts[:-1]
-    if parents and parents[-1] == "videos":
-        parents = parents[:-1]
-    return "/".join([bench.folder, *map(_safe, parents), "frames"])
 
 
 def _candidates(video: VideoEntry, track: int) -> Iterator[str]:
@@ -119,3 +122,32 @@ def _candidates(video: VideoEntry, track: int) -> Iterator[str]:
 def _safe(part: str) -> str:
     """A path component without `frames` and `.png`, which its loader would replace anywhere in a path."""
     return re.sub(r"[^\w+-]", "_", part).replace("frames", "Frames")
+
+
+def detector_notes(*, lmdb: bool) -> Iterator[str]:
+    """One sentence per group of detectors, named by their files in training/config/detector.
+
+    Args:
+        lmdb: whether the export is in LMDB environments.
+    """
+    yield f"These DeepfakeBench detectors train on the export without changes: {_IMAGE}."
+    # Its LRLDataset moves the third channel of a mask to the front, and only its LMDB reader returns three channels;
+    # the axis that this reader adds keeps OpenCV from rotating the mask.
+    if lmdb:
+        yield "lrl does too, with rotate_prob: 0 in its data_aug, since it cannot rotate a mask read from LMDB."
+    else:
+        yield "lrl needs masks in colour, which only LMDB provides: export --to deepfakebench-lmdb for it."
+    yield (
+        f"{_VIDEO} treat neighbouring frames as consecutive: build with --set sample.strategy=all for them, "
+        "and set frame_num to at least clip_size."
+    )
+    yield "iid reads an identity from the number at the end of a video's name, which FaceForensics++ and Celeb-DF have."
+    yield (
+        "lsda needs real videos and all four forgery methods of FaceForensics++ c23 with 32 frames each, and the "
+        "official train.json in ./datasets/FaceForensics++."
+        + (" It reads images from files: export --to deepfakebench for it." if lmdb else "")
+    )
+    yield (
+        f"{_POINTS} cannot train on the export: they blend faces inside dlib's 81 points, and it has "
+        + ("none in LMDB." if lmdb else "5, in pixels of the crop (set resolution to its side).")
+    )

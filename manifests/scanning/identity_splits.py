@@ -6,7 +6,7 @@ fakes that link subjects of two splits are left out, or follow their target subj
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -17,7 +17,7 @@ from facemill.manifests.records import REFERENCE, SPLITS, VideoEntry
 from facemill.manifests.scanning.splits import Shares
 from facemill.seeded import seeded_hash
 
-__all__ = ["assign", "assign_subjects", "keep_subjects_apart"]
+__all__ = ["assign", "assign_subjects", "keep_subjects_apart", "unknown_subject_notes"]
 
 FamilyOf = Callable[[VideoEntry], str | None]
 """What keeps videos together besides subjects and originals; None for nothing."""
@@ -96,6 +96,29 @@ def keep_subjects_apart(entries: Sequence[VideoEntry]) -> tuple[list[VideoEntry]
         kept += clean
         later |= {subject for entry in clean for subject in entry.subject_ids if split != REFERENCE}
     return kept, left_out
+
+
+def unknown_subject_notes(entries: Sequence[VideoEntry], family_of: FamilyOf) -> Iterator[str]:
+    """Notes about videos that a split by identity cannot keep apart.
+
+    Raises:
+        ManifestError: no videos are linked in any way: assigned one by one, subjects would be in several splits.
+    """
+    originals = {entry.source_id for entry in entries}
+    tied = [entry.source_id is not None or entry.video_id in originals for entry in entries]
+    stray = [
+        not (entry.subject_ids or paired or family_of(entry) is not None)
+        for entry, paired in zip(entries, tied, strict=True)
+    ]
+    if all(stray):
+        raise ManifestError(
+            "The subjects of these videos are unknown, so they cannot be split by identity: name the subjects by a "
+            r"pattern on paths, such as --subject '\d{3}', or use a table with a column subject or source."
+        )
+    if not any(entry.subject_ids for entry in entries):
+        yield "No subjects are known: only pairs and folders keep videos together (--subject REGEX can name subjects)."
+    if sum(stray):
+        yield f"{sum(stray)} videos have no known subject and are assigned one by one."
 
 
 class _Deficit:

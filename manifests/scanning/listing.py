@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from facemill import ManifestError
-from facemill.manifests.archives import archive_of, is_archive, list_archive, open_file
+from facemill.manifests.archives import archive_of, is_archive, list_archive, open_file, storable
 from facemill.manifests.urls import answered, is_url
 
 __all__ = ["Listing", "is_image", "is_video", "list_files", "list_folders_of", "list_videos", "locate", "one_form"]
@@ -97,9 +97,13 @@ class Listing:
         """Read a JSON file that describes each video of a dataset, by file name or path.
 
         Raises:
-            ManifestError: the file cannot be read, or is not an object of objects.
+            ManifestError: the file is missing, cannot be read, or is not an object of objects.
         """
-        table = self._read_json(path)
+        self._need(path)
+        try:
+            table = json.loads(self.read_text(path))
+        except ValueError as error:
+            raise ManifestError(f"{path} is not JSON ({error}): download it again.") from error
         if not isinstance(table, dict) or not all(isinstance(row, dict) for row in table.values()):
             raise ManifestError(f"{path} does not describe videos by name: restore the file.")
         return table
@@ -148,19 +152,9 @@ class Listing:
         if path not in self.present:
             raise ManifestError(f"{self.root} lacks {path}: copy it from the dataset's download{instead}.")
 
-    def _read_json(self, path: str) -> Any:
-        try:
-            return json.loads(self.read_text(path))
-        except ValueError as error:
-            raise ManifestError(f"{path} is not JSON ({error}): download it again.") from error
-
 
 def _json_items(text: str) -> Iterator[Any]:
-    """Yield the items of a JSON array, one at a time: a million of them take four times the memory of their text.
-
-    Raises:
-        ValueError: it is not JSON.
-    """
+    """Yield a JSON array's items one at a time (a million take four times their text's memory), or raise ValueError."""
     decoder, blank = json.JSONDecoder(), re.compile(r"[ \t\n\r]*")
 
     def skip(place: int) -> int:
@@ -211,14 +205,14 @@ def list_videos(root: str) -> Listing:
 
 def _listing(root: str, *, archives: bool, folded: bool) -> Listing:
     head = root.partition("::")[0]
-    if archives and is_archive(head) and (is_url(root) or Path(root).expanduser().is_file()):
-        place = root if is_url(root) else str(Path(root).expanduser().absolute())
-        return _folded(place, list_archive(place), []) if folded else Listing(place, tuple(sorted(list_archive(place))))
-    top = root if is_url(root) else str(_existing(root))
-    paths = _walk_url(top) if is_url(top) else _walk_folder(top)
     unreadable: list[str] = []
-    if archives:
-        paths = _with_members(top, paths, unreadable)
+    if archives and is_archive(head) and (is_url(root) or Path(root).expanduser().is_file()):
+        top = root if is_url(root) else str(Path(root).expanduser().absolute())
+        paths: Iterable[str] = list_archive(top)
+    else:
+        top = root if is_url(root) else str(_existing(root))
+        paths = _walk_url(top) if is_url(top) else _walk_folder(top)
+        paths = _with_members(top, paths, unreadable) if archives else paths
     return _folded(top, paths, unreadable) if folded else Listing(top, tuple(sorted(paths)), tuple(unreadable))
 
 
@@ -304,7 +298,7 @@ def _walk_folder(root: str) -> Iterator[str]:
             subfolders[:] = sorted({*subfolders} - {"lost+found"})  # belongs to the file system, readable by root only
             tops.extend(place for name in subfolders if os.path.islink(place := os.path.join(folder, name)))  # noqa: PTH114, PTH118
             prefix = folder[len(root) :].strip("/")
-            yield from (_printable(f"{prefix}/{name}" if prefix else name) for name in files)
+            yield from (storable(f"{prefix}/{name}" if prefix else name) for name in files)
 
 
 def _names_in(root: Path, folder: str) -> Iterator[str]:
@@ -315,7 +309,7 @@ def _names_in(root: Path, folder: str) -> Iterator[str]:
         return
     except OSError as error:
         _refuse(error)
-    yield from (_printable(f"{there}/{name}" if there else name) for name in names)
+    yield from (storable(f"{there}/{name}" if there else name) for name in names)
 
 
 def _as_on_disk(root: Path, folder: str) -> str | None:
@@ -331,11 +325,6 @@ def _refuse(error: OSError) -> NoReturn:
     raise ManifestError(
         f"{error.filename} cannot be listed ({error.strerror}): allow it, otherwise its videos would be missed."
     ) from error
-
-
-def _printable(path: str) -> str:
-    """Escape a name that is not UTF-8, which Parquet cannot store, so that it can be reported."""
-    return path.encode(errors="backslashreplace").decode()
 
 
 def _not_listed(url: str, error: Exception) -> ManifestError:

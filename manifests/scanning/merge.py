@@ -34,8 +34,8 @@ class Merged:
         kinds = {
             "left out as duplicates": [f"{left} = {kept}" for left, kept in self.duplicates],
             "given another id": [f"{place} -> {video_id}" for place, video_id in self.renamed.items()],
+            "SUBJECTS IN TWO SPLITS": shared_subjects(self.entries),
         }
-        kinds["SUBJECTS IN TWO SPLITS"] = shared_subjects(self.entries)
         return [f"{kind}: {len(names)} ({shorten(names)})" for kind, names in kinds.items() if names]
 
 
@@ -68,12 +68,16 @@ def merge(manifests: Sequence[Sequence[VideoEntry]], *, drop_duplicates: bool = 
     new_ids = _unique_ids(numbered, same_as)
     kept = [one for position, one in enumerate(numbered) if position not in same_as]
     entries = [
-        replace(entry, video_id=new_ids[number, entry.video_id], source_id=_source(new_ids, number, entry))
+        replace(
+            entry,
+            video_id=new_ids[number, entry.video_id],
+            source_id=None if entry.source_id is None else new_ids[number, entry.source_id],
+        )
         for number, entry in kept
     ]
     check(entries)
-    ids = {_place(old): (old.video_id, new.video_id) for (_, old), new in zip(kept, entries, strict=True)}
-    renamed = {place: new for place, (old, new) in ids.items() if old != new}
+    both = zip(kept, entries, strict=True)
+    renamed = {_place(old): new.video_id for (_, old), new in both if old.video_id != new.video_id}
     return Merged(sorted(entries, key=lambda entry: entry.video_id), duplicates, renamed)
 
 
@@ -134,10 +138,6 @@ def _unique_ids(numbered: Sequence[tuple[int, VideoEntry]], same_as: dict[int, i
         kept_number, kept = numbered[early]
         new_ids[numbered[late][0], numbered[late][1].video_id] = new_ids[kept_number, kept.video_id]
     return new_ids
-
-
-def _source(new_ids: dict[tuple[int, str], str], number: int, entry: VideoEntry) -> str | None:
-    return None if entry.source_id is None else new_ids[number, entry.source_id]
 
 
 def _place(entry: VideoEntry) -> str:

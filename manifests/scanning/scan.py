@@ -1,20 +1,24 @@
 """Scanning: finds the videos of a dataset's folder for a manifest."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
-from typing import Any
+from pathlib import PurePosixPath
 
 from facemill import ConfigError, ManifestError
 from facemill.manifests.datasets import DatasetAdapter
 from facemill.manifests.datasets.globs import Globs
 from facemill.manifests.records import REFERENCE, VideoEntry
-from facemill.manifests.scanning.identity_splits import assign, assign_subjects, keep_subjects_apart
+from facemill.manifests.scanning.identity_splits import (
+    assign,
+    assign_subjects,
+    keep_subjects_apart,
+    unknown_subject_notes,
+)
 from facemill.manifests.scanning.listing import is_image
-from facemill.manifests.scanning.originals import pair_elsewhere
 from facemill.manifests.scanning.scan_report import ScanReport
 from facemill.manifests.scanning.splits import OFFICIAL, Shares, add_references, assign_from_table, parse_split
-from facemill.manifests.subjects import name_subjects, unknown_subject_notes
 from facemill.manifests.validation import check
 from facemill.registry import DATASETS
 
@@ -61,7 +65,7 @@ def scan(
         ConfigError: unknown dataset, split option or `images`, a `subject` that matches nothing, or `originals` of a
             dataset that has its own.
         ManifestError: no videos, an ambiguous quality, no official split, a split by identity although no subjects
-            are known, or videos that break a rule.
+            are known, `originals` of which none is one, or videos that break a rule.
     """
     rule = parse_split(split)
     if images not in (None, "frames", "crops"):
@@ -76,7 +80,7 @@ def scan(
     if rule == OFFICIAL and adapter.all_test:
         report.notes.append(f"{adapter.name} has no official split: all videos are test.")
     if subject is not None:
-        report.entries = name_subjects(report.entries, subject)
+        report.entries = _name_subjects(report.entries, subject)
     found = report.entries
     if not isinstance(rule, str):
         if max(rule) < 100:
@@ -96,10 +100,30 @@ def scan(
             named = adapter.originals.items()
             scans = [DATASETS[name].find(originals, level, official=False) for name, level in named]
             originals = [entry for found_there in scans for entry in found_there.entries]
-        pair_elsewhere(report, adapter.originals, originals)
+        _pair_elsewhere(report, adapter.originals, originals)
     report.entries.sort(key=attrgetter("video_id"))
     check(report.entries)
     return report
+
+
+def _name_subjects(entries: Sequence[VideoEntry], pattern: str) -> list[VideoEntry]:
+    r"""Name the subjects of videos that have none: `\d{3}` finds `004` and `005` in `fake/004_005.mp4`."""
+    try:
+        rule = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"--subject {pattern!r} is not a regular expression ({error}): correct it.") from error
+    named = [
+        entry if entry.subject_ids else replace(entry, subject_ids=tuple(_subjects(entry, rule))) for entry in entries
+    ]
+    if not any(entry.subject_ids for entry in named):
+        raise ConfigError(f"--subject {pattern!r} matches no path, such as {entries[0].path}: correct it.")
+    return named
+
+
+def _subjects(entry: VideoEntry, rule: re.Pattern[str]) -> dict[str, None]:
+    """Each name once, in order of appearance in the path."""
+    found = (name for match in rule.finditer(entry.path) for name in (match.groups() or (match[0],)))
+    return dict.fromkeys(f"{entry.dataset}-{name}" for name in found if name)
 
 
 def _tell_content(report: ScanReport, images: str | None) -> None:
@@ -145,6 +169,37 @@ def _carve_val(report: ScanReport, adapter: DatasetAdapter, seed: int, *, subjec
     report.entries = train + others
 
 
+def _pair_elsewhere(report: ScanReport, datasets: Mapping[str, str], originals: Iterable[VideoEntry]) -> None:
+    """Give fakes their originals, which join the report's entries as references.
+
+    Args:
+        datasets: those that hold originals, with the quality that the fakes were made from.
+        originals: videos of a manifest; others than reals of these datasets and qualities are ignored.
+    """
+    reals = {
+        PurePosixPath(entry.path).stem: entry
+        for entry in originals
+        if entry.label == 0 and datasets.get(entry.dataset) == entry.quality
+    }
+    used: dict[str, VideoEntry] = {}
+    entries = []
+    for entry in report.entries:
+        real = reals.get(report.elsewhere.get(entry.video_id, ""))
+        if real is not None:
+            used[real.video_id] = real
+            entry = replace(entry, source_id=real.video_id)
+        entries.append(entry)
+    if report.entries and not used:
+        wanted = " or ".join(f"{dataset} in quality {quality}" for dataset, quality in datasets.items())
+        raise ManifestError(
+            f"None of the given originals is one of {wanted} that these fakes were made from: give a manifest of "
+            f"{' and '.join(datasets)}, or the folder of one."
+        )
+    paired = {entry.path for entry in entries if entry.source_id in used}
+    report.unpaired = [path for path in report.unpaired if path not in paired]
+    report.entries = [*entries, *(replace(real, split=REFERENCE) for real in used.values())]
+
+
 def _leave_out(report: ScanReport, entries: list[VideoEntry]) -> None:
     report.crossing = sorted([*report.crossing, *(entry.path for entry in entries if entry.split != REFERENCE)])
 
@@ -169,8 +224,8 @@ def from_globs(
     Raises:
         As `scan`; there is no official split.
     """
-    how: dict[str, Any] = {"split": split, "seed": seed, "subjects_apart": subjects_apart, "subject": subject}
-    return scan(Globs(real_glob, fake_glob, photos), root, images=images, **how)
+    folder = Globs(real_glob, fake_glob, photos)
+    return scan(folder, root, split=split, seed=seed, subjects_apart=subjects_apart, subject=subject, images=images)
 
 
 def _nothing_found(adapter: DatasetAdapter, report: ScanReport) -> str:

@@ -105,7 +105,12 @@ def _front_matter(info: DatasetInfo) -> dict[str, Any]:
         "task_categories": ["image-classification", "image-segmentation"],
         "tags": ["deepfake-detection", "face-forgery-detection", "facemill"],
         "configs": [{"config_name": "default", "data_files": files}],
-        "dataset_info": {"splits": [{"name": split, "num_examples": _samples(info, split)} for split in _splits(info)]},
+        "dataset_info": {
+            "splits": [
+                {"name": split, "num_examples": sum(shard.rows for shard in info.shards if shard.split == split)}
+                for split in _splits(info)
+            ]
+        },
     }
     if suffix == ".tar":
         image = IMAGE_SUFFIXES[info.recipe["encode"]["format"]].removeprefix(".")
@@ -147,10 +152,6 @@ def _dtype(kind: pa.DataType) -> str:
 
 def _splits(info: DatasetInfo) -> list[str]:
     return list(dict.fromkeys(shard.split for shard in info.shards if shard.rows))
-
-
-def _samples(info: DatasetInfo, split: str) -> int:
-    return sum(shard.rows for shard in info.shards if shard.split == split)
 
 
 def _yaml(values: Any) -> str:

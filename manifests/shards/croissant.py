@@ -52,6 +52,7 @@ CONTEXT: Node = {
 
 PARQUET = "application/x-parquet"
 TAR = "application/x-tar"
+IMAGE = "sc:ImageObject"
 
 DESCRIPTIONS = {
     "image": "the face crop",
@@ -122,15 +123,14 @@ def _describe_parquet(info: DatasetInfo, shards: list[ShardInfo], root: Path) ->
         distribution.append(_file_set(f"{split}-shards", PARQUET, [f"{split}/*.parquet"]))
         source = {"fileSet": {"@id": f"{split}-shards"}}
         names = ("image", "mask", *image_names(info.annotations))
-        images = [_image_field(split, name, {**source, **_image_bytes(name)}) for name in names]
+        # An image is a struct of its bytes and a name.
+        images = [
+            _field(split, name, IMAGE, {**source, "extract": {"column": name}, "transform": {"jsonPath": "bytes"}})
+            for name in names
+        ]
         fields = [*_sample_fields(split, source, info.annotations), *images]
         record_sets.append(_record_set(split, f"samples for {split}", fields))
     return distribution, record_sets
-
-
-def _image_bytes(column: str) -> Node:
-    """Source of an image, which is a struct of its bytes and a name."""
-    return {"extract": {"column": column}, "transform": {"jsonPath": "bytes"}}
 
 
 def _plainly(
@@ -142,7 +142,7 @@ def _plainly(
         _file(SAMPLES_FILE, PARQUET, samples.stat().st_size, sha256_of(samples)),
         *(_file(shard.path, kind, shard.bytes, shard.sha256) for shard in shards),
     ]
-    fields = [*_sample_fields("samples", {"fileObject": {"@id": SAMPLES_FILE}}, info.annotations)]
+    fields = list(_sample_fields("samples", {"fileObject": {"@id": SAMPLES_FILE}}, info.annotations))
     return distribution, [_record_set("samples", "all samples, without their pictures", fields)]
 
 
@@ -168,12 +168,10 @@ def _describe_tars(info: DatasetInfo, shards: list[ShardInfo], root: Path) -> tu
 def _tar_images(split: str, name: str, source: Node) -> Node:
     """Record set of the images or masks of a split, each with its sample_id."""
     record_set = f"{split}-{name}"
-    sample_id = {
-        **_field(record_set, "sample_id", "sc:Text", source),
-        "source": {**source, "extract": {"fileProperty": "filename"}, "transform": {"regex": r"^([^.]+)\."}},
-        "references": {"field": {"@id": "samples/sample_id"}},
-    }
-    image = _image_field(record_set, name, {**source, "extract": {"fileProperty": "content"}})
+    named = {**source, "extract": {"fileProperty": "filename"}, "transform": {"regex": r"^([^.]+)\."}}
+    sample_id = _field(record_set, "sample_id", "sc:Text", named)
+    sample_id["references"] = {"field": {"@id": "samples/sample_id"}}
+    image = _field(record_set, name, IMAGE, {**source, "extract": {"fileProperty": "content"}})
     return _record_set(record_set, f"{name}s for {split}", [sample_id, image])
 
 
@@ -203,10 +201,6 @@ def _file_set(name: str, encoding: str, patterns: list[str]) -> Node:
 
 def _record_set(name: str, description: str, fields: list[Node]) -> Node:
     return {"@type": "cr:RecordSet", "@id": name, "name": name, "description": description, "field": fields}
-
-
-def _image_field(record_set: str, name: str, source: Node) -> Node:
-    return {**_field(record_set, name, "sc:ImageObject", source), "source": source}
 
 
 def _sample_fields(record_set: str, source: Node, annotations: Annotations) -> Iterator[Node]:

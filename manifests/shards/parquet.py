@@ -221,11 +221,7 @@ def _refuse_large_images(file: pq.ParquetFile, images: list[str]) -> None:
 
 
 def _rows_per_read(file: pq.ParquetFile, images: list[str]) -> int:
-    """Number of rows per batch, such that it fits into memory for any file.
-
-    Raises:
-        ValueError: for values that are larger than those of a sample can be.
-    """
+    """Rows per batch, such that it fits into memory; raises ValueError for values larger than those of samples."""
     check_cells(file, CELL_BYTES, frozenset(file.schema_arrow.names).difference(images))
     _refuse_large_images(file, images)
     # A value stored once in a dictionary may occur in every row of the batch.

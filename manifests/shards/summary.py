@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from facemill import DatasetError, ManifestError
 from facemill.manifests.checks.bounded import read_table
+from facemill.manifests.printable import shorten
 from facemill.manifests.records import LABELS
 from facemill.manifests.remote import here
 from facemill.manifests.schemas import FAILURES, SAMPLES, VIDEOS
@@ -30,8 +31,6 @@ __all__ = [
 ]
 
 PERCENTILES = ("5 %", "25 %", "50 %", "75 %", "95 %")
-SHOWN = 3
-"""Number of videos named per kind of failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +174,9 @@ class Summary:
             SummaryTable(
                 "Failures",
                 ("stage", "reason", "videos", "frames", "which"),
-                tuple((f.stage, f.reason, f"{f.videos:,}", f"{f.frames:,}", _names(f.names)) for f in self.failures),
+                tuple(
+                    (f.stage, f.reason, f"{f.videos:,}", f"{f.frames:,}", shorten(f.names, 3)) for f in self.failures
+                ),
             ),
             SummaryTable(
                 "Time",
@@ -279,11 +280,6 @@ def _table(path: Path, schema: pa.Schema) -> pa.Table:
 
 def _number(value: float) -> str:
     return f"{value:,.1f}" if value >= 10 else f"{value:.3f}"
-
-
-def _names(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def _shares(spread: Quantiles | None) -> tuple[str, ...]:

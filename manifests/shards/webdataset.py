@@ -183,11 +183,7 @@ def _sample(tar: tarfile.TarFile, key: str, parts: Parts) -> EncodedSample:
 
 
 def _images(parts: Parts) -> dict[str, tarfile.TarInfo]:
-    """The members that hold a sample's images: `image`, `mask`, then its annotations.
-
-    Raises:
-        ValueError: if one is not a plain file.
-    """
+    """The members that hold a sample's images: `image`, `mask`, then its annotations; all must be plain files."""
     image = next(suffix for suffix in IMAGE_SUFFIXES if suffix in parts)
     more = {match[1]: parts[part] for part in parts if part not in ALWAYS and (match := ANNOTATED.fullmatch(part))}
     return {"image": _plain(parts[image]), "mask": _plain(parts["mask.png"]), **{n: _plain(m) for n, m in more.items()}}

@@ -240,14 +240,9 @@ def test_a_large_forgery_is_no_other_video(media: Path) -> None:
     assert align_pair(thumbnails(real), thumbnails(fake[3:])).offsets == [(0, -3)]
 
 
-def test_the_greatest_offset_is_kept_to(media: Path) -> None:
+def test_the_greatest_offset_is_found(media: Path) -> None:
     real = clip(media / "pairs/ghost_real.mp4")
-    for max_offset in (0, 4):
-        found = align_pair(thumbnails(real), thumbnails(real[5:]), max_offset)
-        assert found.kind == AlignmentKind.REFUSED
-        assert "off by 5 frames" in found.reason
-        assert align_pair(thumbnails(real), thumbnails(real), max_offset).kind == "in_step"
-    assert align_pair(thumbnails(real), thumbnails(real[5:]), 5).kind == "shifted"
+    assert align_pair(thumbnails(real), thumbnails(real[40:])).offsets == [(0, -40)]
 
 
 @pytest.mark.parametrize("times_tell", [True, False])
@@ -305,8 +300,6 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     for wrong in (np.zeros((3, 54, 96), np.float32), np.zeros((2, 54, 96), np.uint8), np.zeros((3, 54), np.uint8)):
         with pytest.raises(ValueError, match="pass uint8"):
             align_pair(good, Thumbnails(wrong, np.arange(3), good.times))
-    with pytest.raises(ValueError, match="negative"):
-        align_pair(good, good, -1)
     wide = Thumbnails(np.zeros((3, 40, 96), np.uint8), np.arange(3), good.times)
     assert "aspect ratio" in align_pair(good, wide).reason
     none = Thumbnails(np.zeros((0, 54, 96), np.uint8), np.arange(0), good.times)

@@ -19,8 +19,8 @@ def painted(real: np.ndarray, rows: slice, columns: slice, levels: int = 40) -> 
     return fake.clip(0, 255).astype(np.uint8)
 
 
-def measure_face(real: np.ndarray, fake: np.ndarray, box: tuple[float, ...], **others: object) -> FaceDifference:
-    return OriginalFrame(real, [box], **others).measure(fake)[0]
+def measure_face(real: np.ndarray, fake: np.ndarray, *boxes: tuple[float, ...]) -> FaceDifference:
+    return OriginalFrame(real, boxes).measure(fake)[0]
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_cells_belong_to_the_nearer_of_two_faces(real):
     left, right = OriginalFrame(real, [BOX, other]).measure(real)
     assert left.own[:, :88].all()  # (180 - 70) / 1.25
     assert not left.own[:, 88:].any()
-    alone = measure_face(real, real, BOX, others=[other])
+    alone = measure_face(real, real, BOX, other)
     np.testing.assert_array_equal(alone.own, left.own)
     assert right.own[:, 40:].all()
 
@@ -97,7 +97,7 @@ def test_share_of_pixels_that_differ_outside_the_faces(real):
     fake = painted(real, slice(200, 240), slice(0, 320), levels=70)  # a sixth of the frame
     outside = HEIGHT * WIDTH - 108 * 128  # but for the face grown by 24 pixels on each side
     assert measure_face(real, fake, BOX).outside_share == pytest.approx(40 * 320 / outside, abs=0.02)
-    on_a_face = measure_face(real, fake, BOX, others=[(0, 200, 320, 240)])
+    on_a_face = measure_face(real, fake, BOX, (0, 200, 320, 240))
     assert on_a_face.outside_share == 0
 
 
