@@ -11,15 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from facemill import ConfigError
-from facemill.manifests import (
-    ClipGroup,
-    FailureRecord,
-    FrameFaces,
-    SampleRecord,
-    VideoFacts,
-    check_roots,
-    schemas,
-)
+from facemill.manifests import ClipGroup, FailureRecord, FrameFaces, SampleRecord, VideoFacts, check_roots, schemas
 from facemill.manifests.annotations import Annotations
 from facemill.manifests.codes import Fault
 from facemill.manifests.shards import ShardWriter, listing
