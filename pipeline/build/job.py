@@ -239,9 +239,6 @@ def _share(specs: list[ShardSpec], number: int, count: int) -> list[ShardSpec]:
     return specs[number - 1 :: count]
 
 
-# Running ----------------------------------------------------------------------------------------------
-
-
 def _claimed(entries: Sequence[VideoEntry], identity: WorkIdentity) -> dict[str, Any]:
     """Values that a folder is claimed for: those known before the workers report their device."""
     known = {section: value for section, value in identity.values().items() if section != "device"}

@@ -40,13 +40,7 @@ class BalancedSampler(Sampler[int]):
     """
 
     def __init__(
-        self,
-        labels: Indices,
-        *,
-        balance: Balance = "oversample",
-        seed: int = 0,
-        rank: int = 0,
-        world: int = 1,
+        self, labels: Indices, *, balance: Balance = "oversample", seed: int = 0, rank: int = 0, world: int = 1
     ) -> None:
         self._labels = labels
         self._counts = repeats(labels, balance)
