@@ -1,1 +1,3 @@
 """LRL: Local Relation Learning for Face Forgery Detection (AAAI 2021)."""
+
+__all__: list[str] = []

@@ -1,1 +1,3 @@
 """MAT: Multi-attentional Deepfake Detection (CVPR 2021)."""
+
+__all__: list[str] = []

@@ -1,1 +1,3 @@
 """RECCE: End-to-End Reconstruction-Classification Learning for Face Forgery Detection (CVPR 2022)."""
+
+__all__: list[str] = []
