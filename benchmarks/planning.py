@@ -27,7 +27,7 @@ from facemill.pipeline.build.claim import claim
 from facemill.pipeline.build.identity import WorkIdentity
 from facemill.pipeline.build.merge import merge_shards
 from facemill.pipeline.build.plan import ShardSpec, plan_shards
-from facemill.pipeline.build.state import ShardFile, ShardResult, load_final
+from facemill.pipeline.build.state import ShardFile, ShardResult, load_result
 from facemill.pipeline.config.recipe import load_recipe
 
 __all__ = ["measure"]
@@ -101,8 +101,8 @@ def _main(step: str, out: Path) -> None:
     if step == "resume":
         with claim(out, {"manifest": manifest_digest(entries)}):
             specs = plan_shards(group_clips(entries), RECIPE)
-            results = [load_final(out, spec.shard_id, spec.fingerprint(identity), thorough=False) for spec in specs]
-            committed = [result for result in results if result is not None]
+            results = [load_result(out, spec.shard_id, spec.fingerprint(identity)) for spec in specs]
+            committed = [one for one in results if one is not None and one.is_final(out, thorough=False)]
             assert len(committed) == len(specs)
             assert merge_shards(out, RECIPE, committed, "CPU").videos == VIDEOS
     else:

@@ -12,13 +12,7 @@ Each message is one sentence that says what happened and what to do.
 """
 
 __all__ = [
-    "ClusterError",
-    "ConfigError",
-    "DatasetError",
-    "DetectorError",
-    "FacemillError",
-    "ManifestError",
-    "VideoError",
+    *("ClusterError", "ConfigError", "DatasetError", "DetectorError", "FacemillError", "ManifestError", "VideoError")
 ]
 
 

@@ -35,20 +35,8 @@ if TYPE_CHECKING:
     from facemill.pipeline.extract.filters import Filter
 
 __all__ = [
-    "ANNOTATORS",
-    "BATCHINGS",
-    "DATASETS",
-    "EXECUTORS",
-    "EXPORTERS",
-    "FACE_DETECTORS",
-    "FILTERS",
-    "FORGERY_DETECTORS",
-    "OBJECTIVES",
-    "OPTIMIZERS",
-    "SCHEDULES",
-    "SHARD_FORMATS",
-    "TRANSFORMS",
-    "Registry",
+    *("ANNOTATORS", "BATCHINGS", "DATASETS", "EXECUTORS", "EXPORTERS", "FACE_DETECTORS", "FILTERS"),
+    *("FORGERY_DETECTORS", "OBJECTIVES", "OPTIMIZERS", "SCHEDULES", "SHARD_FORMATS", "TRANSFORMS", "Registry"),
     "nearest",
 ]
 
@@ -222,10 +210,7 @@ DATASETS: "Registry[DatasetAdapter]" = Registry(
 SHARD_FORMATS: "Registry[ShardFormat]" = Registry(
     "shard format",
     "facemill.shard_formats",
-    {
-        "parquet": "manifests.shards.parquet:ParquetShards",
-        "webdataset": "manifests.shards.webdataset:WebDatasetShards",
-    },
+    {"parquet": "manifests.shards.parquet:ParquetShards", "webdataset": "manifests.shards.webdataset:WebDatasetShards"},
     calls=True,
 )
 EXPORTERS: "Registry[Exporter]" = Registry(

@@ -7,7 +7,7 @@ are 0 for real and 1 for fake everywhere.
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -18,20 +18,12 @@ from facemill.detectors.forgery.objective import Classification, ForgeryObjectiv
 from facemill.errors import ConfigError
 from facemill.options import Options
 
+if TYPE_CHECKING:
+    from facemill.detectors.forgery.backbones import Backbone
+
 __all__ = [
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
-    "LUMA",
-    "RGB",
-    "BackboneOptions",
-    "ClipOptions",
-    "ForgeryDetector",
-    "ForgeryOptions",
-    "ForgeryOutput",
-    "InputSpec",
-    "Level",
-    "Side",
-    "Spread",
+    *("IMAGENET_MEAN", "IMAGENET_STD", "LUMA", "RGB", "BackboneOptions", "ClipOptions", "ForgeryDetector"),
+    *("ForgeryOptions", "ForgeryOutput", "InputSpec", "Level", "Side", "Spread"),
 ]
 
 RGB = tuple[float, float, float]
@@ -176,6 +168,12 @@ class BackboneOptions(ForgeryOptions):
         object.__setattr__(self, "std", self.std or std)
         return self
 
+    def create_backbone(self, **more: Any) -> "Backbone":
+        """Create the network with its weights; `more` are arguments of `backbones.create_backbone`."""
+        from facemill.detectors.forgery.backbones import create_backbone
+
+        return create_backbone(self.backbone, pretrained=self.pretrained, weights=self.weights, **more)
+
     @property
     def input_spec(self) -> InputSpec:
         """The input: `size`, `mean` and `std`."""
@@ -203,8 +201,8 @@ class ForgeryOutput:
 class ForgeryDetector(nn.Module, ABC):
     """Base class of the forgery detectors.
 
-    A subclass takes one `options_type` object, sets `input_spec`, and implements `forward` and `cam_layer`; it
-    overrides `explain`, `after_step` and `objective_type` as its paper requires.
+    A subclass takes one `options_type` object, sets `input_spec` unless that is of `BackboneOptions`, and implements
+    `forward` and `cam_layer`; it overrides `explain`, `after_step` and `objective_type` as its paper requires.
     """
 
     options_type: ClassVar[type[ForgeryOptions]]
@@ -215,6 +213,8 @@ class ForgeryDetector(nn.Module, ABC):
     def __init__(self, options: ForgeryOptions) -> None:
         super().__init__()
         self.options = options
+        if isinstance(options, BackboneOptions):
+            self.input_spec = options.input_spec
 
     @abstractmethod
     def forward(self, images: Tensor) -> ForgeryOutput:
@@ -246,7 +246,6 @@ class ForgeryDetector(nn.Module, ABC):
 
         Called in eval mode, without gradients. Empty if the paper shows none (Grad-CAM is separate).
         """
-        del images
         return {}
 
     def check_objective(self, objective: ForgeryObjective) -> None:  # not abstract: most networks do nothing here

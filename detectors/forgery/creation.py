@@ -28,8 +28,9 @@ def describe_options(name: str) -> list[str]:
     """
     model = FORGERY_DETECTORS[name].options_type
     defaults = options_of(name).model_dump(mode="json")
+    kinds = [kind for kind in model.__mro__ if issubclass(kind, Options)]
     meanings = {  # an option that is redefined only for its default has the description of its base class
-        key: next((text for kind in model.__mro__ if (text := _description(kind, key))), "")
+        key: next(filter(None, (kind.model_fields[key].description for kind in kinds if key in kind.model_fields)), "")
         for key in model.model_fields
     }
     return [f"{key}={defaults[key]}  {' '.join(meaning.split())}" for key, meaning in meanings.items()]
@@ -70,8 +71,3 @@ def create_objective(
     objective = kind(network, check_options(f"The objective {name}", kind.options_type, options or {}))
     network.check_objective(objective)
     return objective
-
-
-def _description(model: type, key: str) -> str | None:
-    field = model.model_fields.get(key) if issubclass(model, Options) else None
-    return None if field is None else field.description

@@ -15,10 +15,8 @@ from facemill.errors import ConfigError, DetectorError
 
 __all__ = ["FORMATS", "export_detector", "is_exported"]
 
-_TOLERANCE = 1e-3
-"""Absolute and relative, between log-odds of the detector and of its file."""
-_SHARED = "facemill"
-"""Key under which the description is stored in both formats."""
+_TOLERANCE = 1e-3  # absolute and relative, between log-odds of the detector and of its file
+_SHARED = "facemill"  # key under which the description is stored in both formats
 
 
 class _Exported(nn.Module):
@@ -106,7 +104,6 @@ def _to_onnx(program: torch.export.ExportedProgram, crops: Tensor, about: str) -
 
 
 def _to_program(program: torch.export.ExportedProgram, crops: Tensor, about: str) -> tuple[bytes, Run]:
-    del crops
     file = io.BytesIO()
     torch.export.save(program, file, extra_files={_SHARED: about})
     loaded = torch.export.load(io.BytesIO(file.getvalue())).module()

@@ -14,14 +14,7 @@ from facemill.options import Options
 if TYPE_CHECKING:
     from facemill.detectors.forgery.base import ForgeryDetector, ForgeryOutput
 
-__all__ = [
-    "Classification",
-    "ForgeryObjective",
-    "LossTerms",
-    "TrainingStep",
-    "classification_loss",
-    "masked_mean",
-]
+__all__ = ["Classification", "ForgeryObjective", "LossTerms", "TrainingStep", "classification_loss", "masked_mean"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,6 @@ class ForgeryObjective(nn.Module, ABC):
 
     def __init__(self, network: "ForgeryDetector", options: Any) -> None:
         super().__init__()
-        del network
         self.options = options
 
     @property
@@ -102,7 +94,6 @@ class Classification(ForgeryObjective):
     """Binary cross-entropy of the log-odds."""
 
     def forward(self, output: "ForgeryOutput", batch: ForgeryBatch, step: TrainingStep) -> LossTerms:
-        del step
         loss = classification_loss(output.logit, batch.labels)
         return LossTerms(loss, {"classification": loss})
 

@@ -5,7 +5,6 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from facemill.detectors.forgery.backbones import create_backbone
 from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, Side
 from facemill.detectors.forgery.precision import without_autocast
 
@@ -27,8 +26,7 @@ class Plain(ForgeryDetector):
 
     def __init__(self, options: PlainOptions) -> None:
         super().__init__(options)
-        self.backbone = create_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights)
-        self.input_spec = options.input_spec
+        self.backbone = options.create_backbone()
         self.dropout = nn.Dropout(options.dropout)
         self.classifier = nn.Linear(self.backbone.channels[-1], 1)
 

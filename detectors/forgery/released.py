@@ -64,12 +64,11 @@ class _Placement:
         for stage, blocks in enumerate(stages[1:last], 1):
             for place, _ in enumerate(blocks.children()):
                 old, new = f"{prefix}._blocks.{number}", f"backbone.stages.{stage}.{place}"
-                expands = f"{old}._expand_conv.weight" in self.state
-                names = ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")
-                if not expands:
-                    names = ("", "", "conv_dw", "bn1", "conv_pw", "bn2")
-                parts = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")
-                moves = {f"{old}.{part}": f"{new}.{name}" for part, name in zip(parts, names, strict=True) if name}
+                parts = ["_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2"]
+                names = ["conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"]
+                if f"{old}._expand_conv.weight" not in self.state:
+                    parts, names = parts[2:], ["conv_dw", "bn1", "conv_pw", "bn2"]
+                moves = {f"{old}.{part}": f"{new}.{name}" for part, name in zip(parts, names, strict=True)}
                 squeeze = {f"{old}._se_{part}": f"{new}.se.conv_{part}" for part in ("reduce", "expand")}
                 self.move(moves | squeeze)
                 number += 1
@@ -88,11 +87,11 @@ def convert(name: str, state: Mapping[str, Tensor]) -> Released:
         raise DetectorError(
             f"No checkpoint of {name} can be imported{nearest(name, RELEASED)}: use {', '.join(RELEASED)}."
         )
-    placement = _Placement(state)
+    placement, (read_options, place) = _Placement(state), RELEASED[name]
     try:
-        options = RELEASED[name].options(placement.state)
+        options = read_options(placement.state)
         detector = create(name, **options).eval()
-        RELEASED[name].place(placement, detector)
+        place(placement, detector)
         missing, unexpected = detector.load_state_dict(placement.tensors, strict=False)
     except (KeyError, IndexError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -164,11 +163,6 @@ def _place_etd(placement: _Placement, detector: ForgeryDetector) -> None:
         placement.tensors[stem] = placement.tensors[stem].flip(1)  # channels from BGR to RGB
 
 
-def _sia_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    del state
-    return {"form": "release", "backbone": "tf_efficientnet_b4.ns_jft_in1k"}
-
-
 def _place_sia(placement: _Placement, detector: ForgeryDetector) -> None:
     last = len(_parts(detector, "backbone.stages")) - 1
     outer = {"conv_stem": "0.0", "bn1": "0.1", "conv_head": f"{last}.0", "bn2": f"{last}.1"}
@@ -184,15 +178,11 @@ def _place_sia(placement: _Placement, detector: ForgeryDetector) -> None:
     placement.placed.update(parts)
 
 
-class _Release(NamedTuple):
-    """`options` reads a detector's options off a state dict; `place` gives its tensors their names in that detector."""
-
-    options: Callable[[Mapping[str, Tensor]], dict[str, Any]]
-    place: Callable[[_Placement, ForgeryDetector], None]
-
-
-RELEASED = {
-    "mat": _Release(_mat_options, _place_mat),
-    "etd": _Release(_etd_options, _place_etd),
-    "sia": _Release(_sia_options, _place_sia),
+_Read = Callable[[Mapping[str, Tensor]], dict[str, Any]]
+_Place = Callable[[_Placement, ForgeryDetector], None]
+RELEASED: dict[str, tuple[_Read, _Place]] = {
+    "mat": (_mat_options, _place_mat),
+    "etd": (_etd_options, _place_etd),
+    "sia": (lambda state: {"form": "release", "backbone": "tf_efficientnet_b4.ns_jft_in1k"}, _place_sia),
 }
+"""Functions that read a detector's options off a state dict, and give its tensors their names in that detector."""

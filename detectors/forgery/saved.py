@@ -20,14 +20,7 @@ from facemill.options import Options
 from facemill.own_code import OwnCode, admit
 
 __all__ = [
-    "FORMAT",
-    "INFO_FILE",
-    "MODEL_FILE",
-    "SavedModel",
-    "complete",
-    "describe_model",
-    "load_detector",
-    "load_model",
+    *("FORMAT", "INFO_FILE", "MODEL_FILE", "SavedModel", "complete", "describe_model", "load_detector", "load_model")
 ]
 
 MODEL_FILE = "model.safetensors"

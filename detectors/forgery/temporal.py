@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from facemill.detectors.forgery.base import ClipOptions, ForgeryOutput, Side
@@ -43,13 +44,10 @@ class Temporal(TimmNetwork):
         frames = self.features.pool(self.features(images.flatten(0, 1)))  # [B T, C]
         with without_autocast(images):
             features = frames.float().reshape(-1, self.options.clip, frames.shape[1])  # [B, T, C]
-            pooled = features.mean(1) if self.recurrence is None else _last_state(self.recurrence, features)
+            if self.recurrence is None:
+                pooled = features.mean(1)
+            else:
+                pooled = torch.zeros_like(features[:, 0])  # the state [B, C], at last after all frames
+                for frame in features.unbind(1):
+                    pooled = self.recurrence(frame, pooled)
             return ForgeryOutput(self.classifier(self.dropout(pooled))[:, 0])
-
-
-def _last_state(cell: nn.GRUCell, features: Tensor) -> Tensor:
-    """The state [B, C] after features [B, T, C]."""
-    state: Tensor = features.new_zeros(features.shape[0], cell.hidden_size)
-    for frame in features.unbind(1):
-        state = cell(frame, state)
-    return state

@@ -49,7 +49,6 @@ class TimmNetwork(ForgeryDetector):
         if options.tuning == "lora":
             _adapt(network, options)
         self.features = _Features(network)
-        self.input_spec = options.input_spec
         self.dropout = nn.Dropout(options.dropout)
         if not getattr(network, "head_hidden_size", 0):
             raise ConfigError(f"timm does not say how many features {name} has: choose another network.")

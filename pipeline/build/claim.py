@@ -11,24 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from facemill import ConfigError, DatasetError
-from facemill.manifests.shards.dataset import BUILD_FILE, state_results
+from facemill.manifests.shards.dataset import BUILD_FILE, STATE_FOLDER, state_results
 from facemill.manifests.storage import read_json, staged, write_atomically
 from facemill.pipeline.build.identity import differences
-from facemill.pipeline.build.run_folder import (
-    Holder,
-    at_work,
-    check_held,
-    holding,
-    refuse_living,
-    run_folder,
-)
-from facemill.pipeline.build.state import state_folder
+from facemill.pipeline.build.run_folder import Holder, at_work, check_held, holding, refuse_living, run_folder
 
 __all__ = ["claim", "recorded", "settle"]
 
 LOCK_FILE = "lock"
-SETTLE_S = 10.0
-"""Longest time that a shared run waits for one that takes the folder."""
+SETTLE_S = 10.0  # longest time that a shared run waits for one that takes the folder
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 """What file systems without locks answer: there, the signs of life in a run's folder keep two builds apart."""
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -37,11 +28,7 @@ FAILING = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def claim(
-    out: Path,
-    identity: Mapping[str, Any],
-    *,
-    shared: bool = False,
-    warn: Callable[[str], None] = lambda line: None,
+    out: Path, identity: Mapping[str, Any], *, shared: bool = False, warn: Callable[[str], None] = lambda line: None
 ) -> Iterator[str]:
     """Take a folder for a build, or find that it already is this build's; gives the id of this run.
 
@@ -59,7 +46,7 @@ def claim(
         ClusterError: at the end, if another run took the folder over.
         DatasetError: at any time, if the disk is full or fails.
     """
-    state = state_folder(out)
+    state = out / STATE_FOLDER
     try:
         if out.is_dir() and not (state / BUILD_FILE).is_file() and any(child != state for child in out.iterdir()):
             raise ConfigError(f"{out} is not empty and holds no build: choose another --out.")
@@ -108,7 +95,7 @@ def _lock(descriptor: int, out: Path, *, shared: bool) -> int | None:
                     raise
                 return None
         if not shared or time.monotonic() > deadline:
-            held = [*state_folder(out).glob("run-*")]
+            held = [*(out / STATE_FOLDER).glob("run-*")]
             raise at_work(out, Holder.of(held[0]) if held else None)
         time.sleep(0.1)  # the first of several parts looks at the folder alone
 
@@ -120,7 +107,7 @@ def settle(out: Path, identity: Mapping[str, Any]) -> None:
         ConfigError: if parts of this build were made otherwise.
     """
     before = _check_identity(out, identity, at_work=True)
-    write_atomically(state_folder(out) / BUILD_FILE, json.dumps({**before, **identity}, indent=1).encode())
+    write_atomically(out / STATE_FOLDER / BUILD_FILE, json.dumps({**before, **identity}, indent=1).encode())
 
 
 def _check_identity(out: Path, identity: Mapping[str, Any], *, at_work: bool) -> dict[str, Any]:
@@ -152,7 +139,7 @@ def recorded(out: Path) -> dict[str, Any]:
     Raises:
         ConfigError: if that is damaged.
     """
-    path = state_folder(out) / BUILD_FILE
+    path = out / STATE_FOLDER / BUILD_FILE
     try:
         return read_json(path) if path.exists() else {}
     except ValueError as error:

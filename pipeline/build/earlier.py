@@ -1,7 +1,7 @@
 """Results of an earlier run for a shard: groups that need not be processed again, and samples worth keeping."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +15,11 @@ from facemill.manifests.annotations import PLACE
 from facemill.manifests.checks.sample_checks import ImageCheck
 from facemill.manifests.shards import EncodedSample, format_of
 from facemill.pipeline.build.state import ShardFile, ShardResult
-from facemill.pipeline.extract.result import ClipResult
+from facemill.pipeline.extract.result import ClipResult, merged
 
 __all__ = ["EarlierShard"]
 
 Record = TypeVar("Record", SampleRecord, FrameFaces, VideoFacts)
-Item = TypeVar("Item")
 
 
 class EarlierShard:
@@ -34,50 +33,48 @@ class EarlierShard:
         listed = _read_table(root, result.samples)
         faces = _records(_read_table(root, result.faces), FrameFaces)
         facts = _records(_read_table(root, result.facts), VideoFacts)
-        self._samples = _by_video(_good_samples(root, result, listed, encoding), lambda sample: sample.record.video_id)
-        self._faces = _by_video(faces or (), lambda frame: frame.video_id)
-        self._failures = _by_video(result.failures, lambda failure: failure.video_id)
-        self._facts = _by_video(facts or (), lambda row: row.video_id)
-        good = Counter({video_id: len(samples) for video_id, samples in self._samples.items()})
+        self._of: dict[str, ClipResult] = defaultdict(lambda: ClipResult([], [], []))  # by video
+        good: Counter[str] = Counter()
+        for sample in _good_samples(root, result, listed, encoding):
+            self._of[sample.record.video_id].samples.append(sample)
+            good[sample.record.video_id] += 1
+        for frame in faces or ():
+            self._of[frame.video_id].faces.append(frame)
+        for failure in result.failures:
+            self._of[failure.video_id].failures.append(failure)
+        for row in facts or ():
+            self._of[row.video_id].facts.append(row)
         self._listed = good if listed is None else Counter(listed["video_id"].to_pylist())
         self._readable = None not in (faces, facts) and (listed is not None or good.total() == result.rows)
 
     def is_final(self, group: ClipGroup, *, retry_failed: bool) -> bool:
         """Whether the group's samples are complete and none of its failures is to be retried."""
         ids = [video.video_id for video in group.videos()]
-        lacking = any(not self._samples[video.video_id] for video in group.sampled())
-        again = any(failure.retryable for video_id in ids for failure in self._failures[video_id])
+        lacking = any(not self._of[video.video_id].samples for video in group.sampled())
+        again = any(failure.retryable for video_id in ids for failure in self._of[video_id].failures)
         whole = not any(self._lost(video_id) for video_id in ids)
         return self._readable and whole and not again and not (retry_failed and lacking)
 
     def result(self, group: ClipGroup) -> ClipResult:
         """The group's good samples, its detections and its failures."""
-        ids = [video.video_id for video in group.videos()]
-        return ClipResult(
-            [sample for video_id in ids for sample in self._samples[video_id]],
-            [frame for video_id in ids for frame in self._faces[video_id]],
-            [failure for video_id in ids for failure in self._failures[video_id]],
-            [row for video_id in ids for row in self._facts[video_id]],
-        )
+        return merged(self._of[video.video_id] for video in group.videos())
 
     def better(self, group: ClipGroup, new: ClipResult) -> ClipResult:
         """The new result; or the earlier one, if a fault of the environment made a video give fewer samples now."""
         now = Counter(sample.record.video_id for sample in new.samples)
-        taken = [f for f in new.failures if f.retryable and now[f.video_id] < len(self._samples[f.video_id])]
+        taken = [f for f in new.failures if f.retryable and now[f.video_id] < len(self._of[f.video_id].samples)]
         if not taken:
             return new
         earlier = self.result(group)
-        lost = [
-            self._missing(failure) for failure in new.failures if failure.retryable and self._lost(failure.video_id)
-        ]
+        lost = [self._missing(f) for f in new.failures if f.retryable and self._lost(f.video_id)]
         return replace(earlier, failures=[*earlier.failures, *lost])
 
     def _lost(self, video_id: str) -> int:
         """Number of a video's committed samples that are no longer good."""
-        return self._listed[video_id] - len(self._samples[video_id])
+        return self._listed[video_id] - len(self._of[video_id].samples)
 
     def _missing(self, failure: FailureRecord) -> FailureRecord:
-        lost, kept = self._lost(failure.video_id), len(self._samples[failure.video_id])
+        lost, kept = self._lost(failure.video_id), len(self._of[failure.video_id].samples)
         message = f"{lost} samples of an earlier run are damaged, {kept} are kept: {failure.message}"
         return replace(failure, message=message, frames=lost)
 
@@ -99,7 +96,9 @@ def _good_samples(root: Path, result: ShardResult, listed: pa.Table | None, enco
         yield from format_of(result.shard.path).read(path)
     elif listed is not None and path.is_file():
         with path.open("rb") as file:
-            yield from (sample for sample in _samples_at(file, listed) if _is_sound(sample, encoding))
+            for sample in _samples_at(file, listed):
+                if not any(ImageCheck(sample.record.crop_size, encoding).faults(sample)):
+                    yield sample
 
 
 def _samples_at(file: BinaryIO, listed: pa.Table) -> Iterator[EncodedSample]:
@@ -115,14 +114,3 @@ def _samples_at(file: BinaryIO, listed: pa.Table) -> Iterator[EncodedSample]:
                 file.seek(place["offset"])
                 encoded[name] = file.read(place["size"])
         yield EncodedSample(record, encoded["image"], encoded["mask"])
-
-
-def _is_sound(sample: EncodedSample, encoding: str) -> bool:
-    return not any(ImageCheck(sample.record.crop_size, encoding).faults(sample))
-
-
-def _by_video(items: Iterable[Item], video_id: Callable[[Item], str]) -> dict[str, list[Item]]:
-    found: dict[str, list[Item]] = defaultdict(list)
-    for item in items:
-        found[video_id(item)].append(item)
-    return found

@@ -7,8 +7,7 @@ from facemill.pipeline.build.state import GroupDone
 
 __all__ = ["EarlyStop"]
 
-FIRST = 16
-"""Number of videos after which the failure rate is checked."""
+FIRST = 16  # number of videos after which the failure rate is checked
 
 
 class EarlyStop:

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,14 +17,7 @@ from facemill import __version__
 from facemill.errors import ConfigError
 from facemill.pipeline.config.recipe import Recipe
 
-__all__ = [
-    "WorkIdentity",
-    "detection_values",
-    "device_kind",
-    "differences",
-    "has_gpu",
-    "versions",
-]
+__all__ = ["WorkIdentity", "detection_values", "device_kind", "differences", "has_gpu", "versions"]
 
 VERSIONED = (
     "decord",
@@ -37,21 +31,14 @@ VERSIONED = (
     "torchvision",
 )
 """Packages, besides PyAV, whose version may affect pixels or files."""
-OPTIONAL = ("dlib-bin",)
-"""The same, of extras: where they are installed."""
+OPTIONAL = ("dlib-bin",)  # the same, of extras: where they are installed
 NOT_IN_FACES = ("dlib-bin", "face-recognition-models", "pyarrow", "python")
 """Versions on which detections do not depend."""
-MOST_TOLD = 3
-"""Most differences of one kind that are listed."""
-
-WITH = ", with "
-"""Between a GPU's name and the CPU."""
+MOST_TOLD = 3  # most differences of one kind that are listed
+WITH = ", with "  # between a GPU's name and the CPU
 GPU_DRIVERS = ("/proc/driver/nvidia/gpus", "/dev/dxg")
 """Paths of which at least one exists if the machine has a GPU: asking torch takes seconds."""
-VECTOR_UNITS = {
-    "AVX512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"},
-    "AVX2": {"avx2", "fma"},
-}
+VECTOR_UNITS = {"AVX512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"}, "AVX2": {"avx2", "fma"}}
 """Instruction sets that torch chooses from, widest first, and the CPU flags that each requires."""
 LIMITS = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
 """Environment variables that, together, limit torch and its libraries to AVX2."""
@@ -181,17 +168,12 @@ def device_kind(device: str) -> str:
 
 
 def _cpu() -> str:
-    return f"CPU {platform.machine()} {_vector_unit()}".strip()
-
-
-def _vector_unit() -> str:
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().partition("\nflags")[2].partition("\n")[0].split())
-    except OSError:
-        return ""
+    flags: set[str] = set()
+    with suppress(OSError):
+        flags.update(Path("/proc/cpuinfo").read_text().partition("\nflags")[2].partition("\n")[0].split())
     limited = all(os.environ.get(name) == limit for name, limit in LIMITS.items())
     fit = [name for name, needed in VECTOR_UNITS.items() if needed <= flags and not (limited and name == "AVX512")]
-    return fit[0] if fit else ""
+    return " ".join(["CPU", platform.machine(), *fit[:1]])
 
 
 def _digest(values: Mapping[str, Any]) -> str:

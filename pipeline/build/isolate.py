@@ -32,13 +32,10 @@ from facemill.pipeline.extract.result import ClipResult, merged
 
 __all__ = ["deaths_file", "deaths_of", "isolated_results"]
 
-DEADLY = 2
-"""Number of workers killed by a group after which it is left out."""
+DEADLY = 2  # number of workers killed by a group after which it is left out
 POLL_S, KILL_S = 1.0, 10.0
-STALL_SHARE = 0.5
-"""A process is killed after this share of the time after which its worker would be."""
-STALLED = signal.SIGALRM
-"""Stands for the death of a process that made no progress."""
+STALL_SHARE = 0.5  # a process is killed after this share of the time after which its worker would be
+STALLED = signal.SIGALRM  # stands for the death of a process that made no progress
 
 
 def deaths_file(out: Path, shard_id: str) -> Path:

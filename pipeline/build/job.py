@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from facemill import ConfigError, DatasetError, FacemillError
 from facemill.manifests import VideoEntry, group_clips, read_videos, write_videos
 from facemill.manifests.exclusion import refuse_unknown, sampled_rest, video_of
-from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, VIDEOS_FILE
+from facemill.manifests.shards.dataset import DATASET_FILE, FACES_FILE, STATE_FOLDER, VIDEOS_FILE
 from facemill.manifests.storage import write_atomically
 from facemill.manifests.validation import check
 from facemill.manifests.videos import manifest_digest
@@ -20,12 +20,7 @@ from facemill.pipeline.build.beats import progress_of
 from facemill.pipeline.build.claim import recorded, settle
 from facemill.pipeline.build.early_stop import EarlyStop
 from facemill.pipeline.build.executors import Certificates, Executor, Outcome, tell
-from facemill.pipeline.build.identity import (
-    WorkIdentity,
-    detection_values,
-    differences,
-    has_gpu,
-)
+from facemill.pipeline.build.identity import WorkIdentity, detection_values, differences, has_gpu
 from facemill.pipeline.build.isolate import deaths_of
 from facemill.pipeline.build.merge import BuildReport, report_of
 from facemill.pipeline.build.output import (
@@ -40,7 +35,7 @@ from facemill.pipeline.build.output import (
 )
 from facemill.pipeline.build.patience import Limits
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot, plan_framing, plan_shards
-from facemill.pipeline.build.state import PLAN_FILE, GroupDone, ShardResult, load_final, load_whole, state_folder
+from facemill.pipeline.build.state import PLAN_FILE, GroupDone, ShardResult, load_result
 from facemill.pipeline.build.workers import check_workers
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.extract.known_faces import open_faces
@@ -143,8 +138,16 @@ def build(
     claimed = _claimed(entries, identity)
     with taken(place, claimed, shards, shared=part is not None, warn=watcher.warn) as (folder, run):
         heard: Counter[str] = Counter()  # behind a URL, workers' steps are not seen, only groups that are done
+        early_stop = EarlyStop(count)
+
+        def hear(message: dict[str, Any]) -> None:
+            done = GroupDone(**message)
+            heard[done.shard_id] += 1
+            watcher.group(done)
+            early_stop(done)
+
         runner.watch(limits, watcher.warn, lambda spec: (heard[spec.shard_id], progress_of(folder, run, spec.shard_id)))
-        write_atomically(state_folder(folder) / PLAN_FILE, plan.encode())
+        write_atomically(folder / STATE_FOLDER / PLAN_FILE, plan.encode())
         write_videos(entries, folder / VIDEOS_FILE, places=False)
         watcher.begin(count)
         for note in notes:
@@ -160,8 +163,9 @@ def build(
                 faces = _fitting_faces(faces, identity, watcher)
             work = BuildJob(folder, recipe, faces, device, retry_failed, run, identity)
             store = None if isinstance(place, Path) else place
-            job = replace(work, thorough=_is_finished(folder), stall_s=limits.stall_s, store=store)
-            for result, built in _run(runner, specs, job, _Listener(watcher, EarlyStop(count), heard)):
+            finished = (folder / DATASET_FILE).exists()  # then every byte is checked, to repair it, not to resume it
+            job = replace(work, thorough=finished, stall_s=limits.stall_s, store=store)
+            for result, built in _run(runner, specs, job, hear):
                 results[result.shard_id] = result
                 check_held(place, run)
                 watcher.shard(result, built=built)
@@ -194,9 +198,14 @@ def finish_build(
     with taken(place, _claimed(entries, identity), [spec.shard_id for spec in specs], warn=warn) as (folder, run):
         of_parts = recorded(folder).get("device", "")  # not of this machine
         identity = replace(identity, device=of_parts)
-        load = partial(load_whole, place, thorough=_is_finished(folder))
+        finished = (folder / DATASET_FILE).exists()  # as in `build`
+
+        def load(spec: ShardSpec) -> ShardResult | None:
+            result = load_result(place, spec.shard_id, spec.fingerprint(identity))
+            return result if result is not None and result.is_whole(place, thorough=finished) else None
+
         with ThreadPoolExecutor() as pool:
-            results = [*pool.map(lambda spec: load(spec.shard_id, spec.fingerprint(identity)), specs)]
+            results = [*pool.map(load, specs)]
         if missing := [spec.shard_id for spec, result in zip(specs, results, strict=True) if result is None]:
             raise DatasetError(
                 f"{len(missing)} of {len(specs)} shards are not built, the first is {missing[0]}: run the parts of the "
@@ -217,11 +226,6 @@ def _planned(entries: Sequence[VideoEntry], recipe: Recipe) -> tuple[Recipe, tup
     return recipe, notes, plan_shards(groups, recipe)
 
 
-def _is_finished(out: Path) -> bool:
-    """Whether a run repairs a finished dataset, and so checks every byte, instead of resuming an interrupted build."""
-    return (out / DATASET_FILE).exists()
-
-
 def _entries(videos: str | Path | Sequence[VideoEntry]) -> list[VideoEntry]:
     if isinstance(videos, str | Path):
         return read_videos(videos)
@@ -233,9 +237,6 @@ def _share(specs: list[ShardSpec], number: int, count: int) -> list[ShardSpec]:
     if not 1 <= number <= count:
         raise ConfigError(f"There is no part {number}/{count}: parts are numbered from 1 to their count.")
     return specs[number - 1 :: count]
-
-
-# Running ----------------------------------------------------------------------------------------------
 
 
 def _claimed(entries: Sequence[VideoEntry], identity: WorkIdentity) -> dict[str, Any]:
@@ -259,23 +260,8 @@ def _fitting_faces(faces: Path, identity: WorkIdentity, watcher: Watcher) -> Pat
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Listener:
-    """Passes workers' messages to the watcher and the early stop, and counts them by shard."""
-
-    watcher: Watcher
-    early_stop: EarlyStop
-    heard: Counter[str] = field(default_factory=Counter)
-
-    def __call__(self, message: dict[str, Any]) -> None:
-        done = GroupDone(**message)
-        self.heard[done.shard_id] += 1
-        self.watcher.group(done)
-        self.early_stop(done)
-
-
 def _run(
-    executor: Executor, specs: list[ShardSpec], job: BuildJob, listener: _Listener
+    executor: Executor, specs: list[ShardSpec], job: BuildJob, listener: Callable[[Any], None]
 ) -> Iterator[tuple[ShardResult, bool]]:
     """Build every shard; a shard that kills workers is built again with each clip group in its own process.
 
@@ -297,7 +283,7 @@ def _run(
 
 
 def _attempt(
-    executor: Executor, specs: list[ShardSpec], job: BuildJob, listener: _Listener
+    executor: Executor, specs: list[ShardSpec], job: BuildJob, listener: Callable[[Any], None]
 ) -> Generator[tuple[ShardResult, bool], None, list[ShardSpec]]:
     """Yield the results of shards that can be built; returns the shards that killed their workers."""
     killed = []
@@ -327,9 +313,8 @@ def _result(outcome: Outcome[ShardSpec, Result]) -> Result:
 
 def _build_on_worker(job: BuildJob, spec: ShardSpec, number: int, threads: int) -> tuple[ShardResult, bool]:
     # Checked first, before torch is imported, which takes seconds: in a resumed build most shards are committed.
-    how = {"retry_failed": job.retry_failed, "thorough": job.thorough}
-    done = load_final(job.place, spec.shard_id, spec.fingerprint(job.work), **how)
-    if done is not None:
+    done = load_result(job.place, spec.shard_id, spec.fingerprint(job.work))
+    if done is not None and done.is_final(job.place, retry_failed=job.retry_failed, thorough=job.thorough):
         return done, False
     return build_at(job.place, spec, job, WorkerSlot(number, threads), lambda done: tell(asdict(done))), True
 

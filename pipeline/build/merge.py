@@ -25,6 +25,7 @@ from facemill.manifests.shards.dataset import (
     FAILURES_FILE,
     SAMPLES_FILE,
     SHARDS_DIGEST,
+    STATE_FOLDER,
     STATE_TABLES,
     VIDEOS_FILE,
     DatasetInfo,
@@ -35,7 +36,7 @@ from facemill.manifests.shards.dataset import (
 )
 from facemill.manifests.storage import TEMPORARY_SUFFIX, atomic_path, target_of, write_atomically
 from facemill.pipeline.build.identity import versions
-from facemill.pipeline.build.state import ShardResult, state_folder
+from facemill.pipeline.build.state import ShardResult
 from facemill.pipeline.config.recipe import Recipe
 from facemill.pipeline.extract.annotators import create_annotators, declared
 
@@ -43,19 +44,11 @@ __all__ = ["MERGED", "BuildReport", "merge_shards", "report_of", "sweep"]
 
 MERGED = (SAMPLES_FILE, FACES_FILE, FACTS_FILE, FAILURES_FILE, CARD_FILE, CROISSANT_FILE)
 """What `merge_shards` writes, before dataset.json."""
-MERGED_ROWS = 50_000
-"""Rows of a row group of samples.parquet, about."""
-FACES_ROWS = 4_096
-"""And of faces.parquet, of which a later build reads single videos."""
+MERGED_ROWS = 50_000  # of a row group of samples.parquet, about
+FACES_ROWS = 4_096  # and of faces.parquet, of which a later build reads single videos
 
-OWN_FILES = re.compile(
-    "|".join(
-        [
-            *map(re.escape, (*MERGED, DATASET_FILE, VIDEOS_FILE, BUILD_FILE)),
-            rf"({'|'.join(SPLITS)})-\d{{6,}}(\.samples|\.faces|\.facts)?\.\w+",
-        ]
-    )
-)
+SHARD_FILE = rf"({'|'.join(SPLITS)})-\d{{6,}}(\.samples|\.faces|\.facts)?\.\w+"
+OWN_FILES = re.compile("|".join([*map(re.escape, (*MERGED, DATASET_FILE, VIDEOS_FILE, BUILD_FILE)), SHARD_FILE]))
 """Names of the files that a build writes."""
 
 
@@ -112,7 +105,7 @@ def merge_shards(
     info = DatasetInfo(
         recipe=recipe.build_values(),
         versions=versions(),
-        counts=count_samples(_row_groups(out / SAMPLES_FILE, ["split", "method", "video_id"])),
+        counts=count_samples(_row_groups(out / SAMPLES_FILE)),
         shards=infos,
         failures=len(failures),
         annotations=annotations,
@@ -149,7 +142,7 @@ def _failures(results: Sequence[ShardResult]) -> list[FailureRecord]:
 
 def sweep(out: Path) -> None:
     """Delete what killed processes left half-written of a build's own files, and nothing else."""
-    state = state_folder(out), out / STATE_TABLES
+    state = out / STATE_FOLDER, out / STATE_TABLES
     parts = (part for folder in state for part in folder.glob("*-*/"))
     for folder in (out, *state, *parts, *(out / split for split in SPLITS)):
         for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
@@ -163,10 +156,10 @@ def _tables(paths: Iterable[Path], schema: pa.Schema) -> Iterator[pa.Table]:
             yield file.read(use_threads=False).cast(schema)
 
 
-def _row_groups(path: Path, columns: list[str]) -> Iterator[pa.Table]:
+def _row_groups(path: Path) -> Iterator[pa.Table]:
     with pq.ParquetFile(path) as file:
         for number in range(file.num_row_groups):
-            yield file.read_row_group(number, columns=columns)
+            yield file.read_row_group(number, columns=["split", "method", "video_id"])
 
 
 def _merge(tables: Iterable[pa.Table], schema: pa.Schema, target: Path, rows: int) -> None:

@@ -22,13 +22,7 @@ from typing import Any
 from facemill import ClusterError, ConfigError, DatasetError
 from facemill.manifests.copies import copies_folder
 from facemill.manifests.remote import RemoteFolder
-from facemill.manifests.shards.dataset import (
-    BUILD_FILE,
-    DATASET_FILE,
-    STATE_FOLDER,
-    VIDEOS_FILE,
-    state_path,
-)
+from facemill.manifests.shards.dataset import BUILD_FILE, DATASET_FILE, STATE_FOLDER, VIDEOS_FILE, state_path
 from facemill.manifests.urls import is_url
 from facemill.pipeline.build import run_folder
 from facemill.pipeline.build.claim import claim

@@ -24,10 +24,8 @@ from facemill.seeded import seeded_hash
 __all__ = ["BuildJob", "ShardSpec", "WorkerSlot", "plan_framing", "plan_shards"]
 
 
-SHARDS = 32
-"""A dataset has about as many shards or more, to fill many workers to the end of a build,"""
-LEAST_SAMPLES, MOST_SAMPLES = 128, 1024
-"""but none is planned with fewer or more samples than these."""
+SHARDS = 32  # a dataset has about as many shards or more, to fill many workers to the end of a build,
+LEAST_SAMPLES, MOST_SAMPLES = 128, 1024  # but none is planned with fewer or more samples than these
 
 
 @dataclass(frozen=True, slots=True)

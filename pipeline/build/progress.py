@@ -5,17 +5,9 @@ import sys
 import time
 from collections import Counter, defaultdict
 from datetime import timedelta
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from facemill.manifests.printable import printable
@@ -26,8 +18,7 @@ __all__ = ["BuildProgress"]
 
 logger = logging.getLogger(__name__)
 
-LINE_EVERY_S = 10.0
-"""Seconds between two plain lines, in the log and without a terminal."""
+LINE_EVERY_S = 10.0  # between two plain lines, in the log and without a terminal
 
 
 class BuildProgress(Watcher):
@@ -61,9 +52,7 @@ class BuildProgress(Watcher):
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if not self._bar.disable:  # rich 13 would end it with an empty line
             self._bar.stop()
 

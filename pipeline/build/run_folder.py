@@ -17,23 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from facemill import ClusterError, ConfigError
+from facemill.manifests.shards.dataset import STATE_FOLDER
 from facemill.manifests.storage import read_json, refuse_special_file, staged
-from facemill.pipeline.build.state import state_folder
 
 __all__ = [
-    *("BEAT_FILE", "BEAT_S", "HOLDER_FILE", "LEASE_S", "WORK_FOLDER"),
-    *(
-        "Holder",
-        "at_work",
-        "attempt",
-        "check_held",
-        "check_running",
-        "end_work",
-        "holding",
-        "put_away",
-        "refuse_living",
-        "run_folder",
-    ),
+    *("BEAT_FILE", "BEAT_S", "HOLDER_FILE", "LEASE_S", "WORK_FOLDER", "Holder", "at_work", "attempt", "check_held"),
+    *("check_running", "end_work", "holding", "put_away", "refuse_living", "run_folder"),
 ]
 
 HOLDER_FILE, BEAT_FILE, WORK_FOLDER = "holder.json", "beat", "work"
@@ -94,7 +83,7 @@ class Holder:
 
 def run_folder(out: Path, run: str) -> Path:
     """The folder that is there for as long as a run is under way."""
-    return state_folder(out) / f"run-{run}"
+    return out / STATE_FOLDER / f"run-{run}"
 
 
 def check_running(out: Path, run: str | None) -> None:
@@ -150,7 +139,7 @@ def attempt(out: Path, run: str | None, shard_id: str) -> Iterator[Path]:
     token = secrets.token_hex(4)
     own = run_folder(out, run or f"alone-{token}")
     check_running(out, run)
-    for other in state_folder(out).glob(f"run-*/{WORK_FOLDER}/{shard_id}/*"):
+    for other in (out / STATE_FOLDER).glob(f"run-*/{WORK_FOLDER}/{shard_id}/*"):
         put_away(other)
     folder = own / WORK_FOLDER / shard_id / token
     try:
@@ -210,7 +199,7 @@ def refuse_living(out: Path, own: str, *, shared: bool, locked: bool, warn: Call
         ConfigError: if one is.
     """
     unseen: dict[Path, Holder] = {}
-    for folder in state_folder(out).glob("run-*"):
+    for folder in (out / STATE_FOLDER).glob("run-*"):
         holder = Holder.of(folder)
         gone = folder != run_folder(out, own) and holder.is_gone(locked=locked)
         if gone:
@@ -226,7 +215,7 @@ def refuse_living(out: Path, own: str, *, shared: bool, locked: bool, warn: Call
     for folder in unseen:
         put_away(folder)
     for pattern in (".gone-*", ".new-*")[: 1 + locked]:  # of processes that were killed meanwhile
-        for left in state_folder(out).glob(pattern):
+        for left in (out / STATE_FOLDER).glob(pattern):
             shutil.rmtree(left, ignore_errors=True)
 
 

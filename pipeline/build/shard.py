@@ -11,15 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from facemill import ConfigError
-from facemill.manifests import (
-    ClipGroup,
-    FailureRecord,
-    FrameFaces,
-    SampleRecord,
-    VideoFacts,
-    check_roots,
-    schemas,
-)
+from facemill.manifests import ClipGroup, FailureRecord, FrameFaces, SampleRecord, VideoFacts, check_roots, schemas
 from facemill.manifests.annotations import Annotations
 from facemill.manifests.codes import Fault
 from facemill.manifests.shards import ShardWriter, listing
@@ -38,12 +30,11 @@ from facemill.registry import SHARD_FORMATS
 
 __all__ = ["build_shard"]
 
+Tell = Callable[[GroupDone], None]
+
 
 def build_shard(
-    spec: ShardSpec,
-    job: BuildJob,
-    slot: WorkerSlot | None = None,
-    tell: Callable[[GroupDone], None] = lambda done: None,
+    spec: ShardSpec, job: BuildJob, slot: WorkerSlot | None = None, tell: Tell = lambda done: None
 ) -> ShardResult:
     """Build a shard and commit it; a shard whose committed result is final is left unchanged.
 
@@ -68,9 +59,7 @@ def build_shard(
         return _build(spec, job, slot or WorkerSlot(), folder, Stopwatch(beat.stage), done)
 
 
-def _build(
-    spec: ShardSpec, job: BuildJob, slot: WorkerSlot, folder: Path, watch: Stopwatch, tell: Callable[[GroupDone], None]
-) -> ShardResult:
+def _build(spec: ShardSpec, job: BuildJob, slot: WorkerSlot, folder: Path, watch: Stopwatch, tell: Tell) -> ShardResult:
     fingerprint = spec.fingerprint(job.work)
     before = load_result(job.out, spec.shard_id, fingerprint)
     if before is not None and before.is_final(job.out, retry_failed=job.retry_failed, thorough=job.thorough):
@@ -116,12 +105,7 @@ class _Unchanged(Exception):  # noqa: N818, not an error: it keeps a new file fr
 
 
 def _results(
-    spec: ShardSpec,
-    job: BuildJob,
-    slot: WorkerSlot,
-    before: ShardResult | None,
-    watch: Stopwatch,
-    tell: Callable[[GroupDone], None],
+    spec: ShardSpec, job: BuildJob, slot: WorkerSlot, before: ShardResult | None, watch: Stopwatch, tell: Tell
 ) -> Iterator[ClipResult]:
     """Yield the result of each group, in order: a new one, or that of an earlier run."""
     earlier = None if before is None else EarlierShard(job.out, before, job.recipe.encode.format)

@@ -9,21 +9,11 @@ from pydantic import TypeAdapter
 from facemill.manifests import FailureRecord
 from facemill.manifests.checks.bounded import content_of
 from facemill.manifests.remote import RemoteFolder
-from facemill.manifests.shards.dataset import STATE_FOLDER, state_path
+from facemill.manifests.shards.dataset import state_path
 from facemill.manifests.storage import FOOTER_BYTES, footer_digest, sha256_of, write_atomically
 from facemill.pipeline.extract.result import DeviceUse
 
-__all__ = [
-    "PLAN_FILE",
-    "GroupDone",
-    "ShardFile",
-    "ShardResult",
-    "load_final",
-    "load_result",
-    "load_whole",
-    "save_result",
-    "state_folder",
-]
+__all__ = ["PLAN_FILE", "GroupDone", "ShardFile", "ShardResult", "load_result", "save_result"]
 
 PLAN_FILE = "plan.json"
 """In the state folder: how many shards and videos there are to do."""
@@ -137,11 +127,6 @@ class GroupDone:
     blocked: tuple[tuple[str, str], ...] = ()
 
 
-def state_folder(root: Path) -> Path:
-    """Where a dataset's state is kept."""
-    return root / STATE_FOLDER
-
-
 def save_result(root: Path, result: ShardResult) -> None:
     """Commit a shard."""
     text = json.dumps(asdict(result), indent=1, sort_keys=True)
@@ -157,17 +142,3 @@ def load_result(root: Path | RemoteFolder, shard_id: str, fingerprint: str) -> S
     except (OSError, ValueError):  # pydantic's ValidationError is one
         return None
     return result if result.fingerprint == fingerprint else None
-
-
-def load_whole(
-    root: Path | RemoteFolder, shard_id: str, fingerprint: str, *, thorough: bool = True
-) -> ShardResult | None:
-    """The committed result of this very work, if its files are whole; else None."""
-    result = load_result(root, shard_id, fingerprint)
-    return result if result is not None and result.is_whole(root, thorough=thorough) else None
-
-
-def load_final(root: Path | RemoteFolder, shard_id: str, fingerprint: str, **how: bool) -> ShardResult | None:
-    """The committed result of this very work, if it is final (see `ShardResult.is_final`); else None."""
-    result = load_result(root, shard_id, fingerprint)
-    return result if result is not None and result.is_final(root, **how) else None

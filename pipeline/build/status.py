@@ -18,7 +18,7 @@ from facemill.manifests.storage import parse_json, read_json
 from facemill.pipeline.build.beats import FILE, read_beats
 from facemill.pipeline.build.output import BEAT, RUNS, place_of
 from facemill.pipeline.build.run_folder import BEAT_FILE, HOLDER_FILE, LEASE_S, Holder, run_folder
-from facemill.pipeline.build.state import PLAN_FILE, state_folder
+from facemill.pipeline.build.state import PLAN_FILE
 
 __all__ = ["InHand", "RunState", "Status", "exposition", "read_status"]
 
@@ -129,10 +129,12 @@ def _copied(place: RemoteFolder, folder: Path) -> Path:
 
 
 def _read(out: Path, told: str) -> Status:
-    state = state_folder(out)
+    state = out / STATE_FOLDER
     if not state.is_dir():
         raise DatasetError(f"There is no {told}/{STATE_FOLDER}: give the --out of a build.")
-    plan = _plan(state)
+    plan: dict[str, int] = {}
+    with suppress(OSError, ValueError, TypeError):
+        plan = {name: int(value) for name, value in read_json(state / PLAN_FILE).items()}
     folders = [folder for folder in state.glob("run-*") if _time_of(folder / BEAT_FILE) is not None]
     runs = tuple(_run(folder) for folder in folders)
     alive = [folder for folder, run in zip(folders, runs, strict=True) if run.alive]
@@ -204,13 +206,6 @@ def _label(text: str) -> str:
     return printable(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _plan(state: Path) -> dict[str, int]:
-    try:
-        return {name: int(value) for name, value in read_json(state / PLAN_FILE).items()}
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
 def _time_of(path: Path) -> float | None:
     try:
         return path.stat().st_mtime
@@ -228,5 +223,4 @@ def _in_hand(run: Path) -> Iterator[InHand]:
         told = {name: value for name, value in told.items() if name != "step"}
         silent_s = max(0.0, time.time() - (_time_of(folder / FILE) or 0.0))
         with suppress(TypeError):  # of another version
-            one = InHand(shard=folder.parent.name, silent_s=silent_s, **told)
-            yield one
+            yield InHand(shard=folder.parent.name, silent_s=silent_s, **told)

@@ -9,19 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from facemill import ClusterError, FacemillError, __version__
-from facemill.pipeline.commands import (
-    about,
-    auditing,
-    dataset,
-    degrading,
-    judging,
-    manifest,
-    reporting,
-    scoring,
-    training,
-    viewing,
-    watching,
-)
+from facemill.pipeline.commands import about, dataset, judging, manifest, showing, training, watching
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.commands.printing import echo
 from facemill.pipeline.commands.reproduce import reproduce
@@ -41,11 +29,11 @@ app = typer.Typer(
 )
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(manifest.merge, manifest.check, degrading.degrade),
+    *(manifest.merge, manifest.check, manifest.degrade),
     *(dataset.build, watching.status),
-    *(dataset.verify, auditing.audit, dataset.inspect, reporting.report, viewing.view, dataset.export),
+    *(dataset.verify, showing.audit, dataset.inspect, showing.report, showing.view, dataset.export),
     *(training.train, judging.evaluate, judging.compare, judging.metrics),
-    *(scoring.score, training.explain, training.import_checkpoint, training.export_model, reproduce),
+    *(judging.score, training.explain, training.import_checkpoint, training.export_model, reproduce),
     *(about.datasets, about.recipes, about.detectors, about.demo),
 )
 app.command(cls=manifest.ScanCommand)(manifest.scan)
@@ -53,8 +41,7 @@ for _command in _COMMANDS:
     app.command()(_command)
 app.add_typer(training.experiments, name="experiments")
 
-TYPER_INTERRUPTED = 130
-"""Exit code that typer gives a KeyboardInterrupt."""
+TYPER_INTERRUPTED = 130  # exit code that typer gives a KeyboardInterrupt
 _debug = False
 
 

@@ -16,8 +16,7 @@ from facemill.manifests.printable import printable
 from facemill.manifests.urls import is_url
 from facemill.pipeline.commands.logfile import keep_log
 from facemill.pipeline.commands.places import free_file, local_path
-from facemill.pipeline.commands.printing import echo, echo_json, echo_table
-from facemill.pipeline.commands.progress import progress
+from facemill.pipeline.commands.printing import echo, echo_json, echo_table, progress
 from facemill.pipeline.commands.shared import AsJson, Built, Exit, Overrides, Quiet, Roots
 from facemill.pipeline.commands.watching import metrics_served
 
@@ -75,8 +74,7 @@ def build(
         bool, typer.Option("--retry-failed", help="Also retry videos whose failure was caused by the file itself.")
     ] = False,
     max_failure_rate: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Largest share of videos without samples; above it, exit code 3."),
+        float, typer.Option(min=0, max=1, help="Largest share of videos without samples; above it, exit code 3.")
     ] = 0.05,
     wait_limit: Annotated[
         float,
@@ -100,13 +98,12 @@ def build(
     """Build a dataset of face crops with masks. If interrupted, run the same command again to resume."""
     from facemill.manifests import check_roots, read_videos
     from facemill.manifests.exclusion import list_ids
-    from facemill.manifests.shards.dataset import BUILD_FILE
+    from facemill.manifests.shards.dataset import BUILD_FILE, STATE_FOLDER
     from facemill.pipeline.build.job import build as run
     from facemill.pipeline.build.job import finish_build
     from facemill.pipeline.build.output import place_of
     from facemill.pipeline.build.patience import Limits, disks_watched
     from facemill.pipeline.build.progress import BuildProgress
-    from facemill.pipeline.build.state import state_folder
     from facemill.pipeline.config.recipe import load_recipe
 
     changes = list(overrides or [])
@@ -117,10 +114,11 @@ def build(
         ids = list_ids([*settings.filter.exclude, *list_ids(exclude)])
         settings = settings.model_copy(update={"filter": settings.filter.model_copy(update={"exclude": ids})})
     if performance_report is not None:
-        free_file(performance_report, overwrite=True, is_own=_is_performance_report)
+        mark = b"<title>Dask Performance Report</title>"
+        free_file(performance_report, overwrite=True, is_own=lambda path: mark in path.read_bytes())
     place = place_of(out)
     if isinstance(place, Path):  # a URL cannot be appended to
-        keep_log(state_folder(place) / LOG_FILE, mark=state_folder(place) / BUILD_FILE)
+        keep_log(place / STATE_FOLDER / LOG_FILE, mark=place / STATE_FOLDER / BUILD_FILE)
     elif metrics_port is not None:
         raise ConfigError("--metrics-port reads the state of a folder: with --out behind a URL, leave it out.")
     if finish and part is not None:
@@ -195,8 +193,7 @@ def export(
     out: Annotated[Path, typer.Option(help="New folder. Run with the same folder to resume.", parser=local_path)],
     to: Annotated[str, typer.Option(help="Layout to write: deepfakebench or deepfakebench-lmdb.")] = "deepfakebench",
     prefix: Annotated[
-        str | None,
-        typer.Option(help="Start of exported paths: --out as the training machine sees it.", metavar="PATH"),
+        str | None, typer.Option(help="Start of exported paths: --out as the training machine sees it.", metavar="PATH")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Shards written in parallel.")] = 4,
     quiet: Quiet = False,
@@ -225,10 +222,6 @@ def inspect(folder: Built, as_json: AsJson = False) -> None:
         echo_table(part.title, part.columns, part.rows)
     if verdict := summary.verdict():
         echo(verdict)
-
-
-def _is_performance_report(path: Path) -> bool:
-    return b"<title>Dask Performance Report</title>" in path.read_bytes()
 
 
 def _part(text: str | None) -> tuple[int, int] | None:

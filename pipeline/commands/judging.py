@@ -1,6 +1,6 @@
-"""The commands that judge detectors by their scores: evaluate, compare, metrics."""
+"""The commands that score, and that judge detectors by their scores: evaluate, score, compare, metrics."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,14 +8,14 @@ import typer
 
 from facemill.pipeline.commands.interrupts import interrupts
 from facemill.pipeline.commands.places import free_folder, local_path
-from facemill.pipeline.commands.printing import echo, echo_json, echo_table
-from facemill.pipeline.commands.progress import progress
+from facemill.pipeline.commands.printing import echo, echo_json, echo_table, progress
 from facemill.pipeline.commands.shared import (
     AsJson,
     Calibrated,
     CropsAtOnce,
     Data,
     Device,
+    Exit,
     MayOverwrite,
     Quiet,
     Run,
@@ -24,7 +24,7 @@ from facemill.pipeline.commands.shared import (
     Workers,
 )
 
-__all__ = ["compare", "evaluate", "metrics"]
+__all__ = ["compare", "evaluate", "metrics", "score"]
 
 Precision = Literal["float32", "bf16"]
 _SHOWN = ("acc", "auc", "eer", "ap", "log_loss")
@@ -36,8 +36,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for scores, metrics and plots.", parser=local_path)],
     split: Split = "test",
     robustness: Annotated[
-        bool,
-        typer.Option("--robustness", help="Also evaluate under eight corruptions at five levels."),
+        bool, typer.Option("--robustness", help="Also evaluate under eight corruptions at five levels.")
     ] = False,
     localisation: Annotated[
         bool, typer.Option("--localisation", help="Also compare the detector's maps with the ground-truth masks.")
@@ -100,6 +99,76 @@ def evaluate(
     echo(f"scores, metrics and plots -> {out}")
 
 
+def score(
+    run: Run,
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Videos, images, and folders of them.", metavar="FILE|FOLDER...", parser=local_path),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for scores and the page.", parser=local_path)],
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames per video, evenly spaced.")] = None,
+    every: Annotated[int | None, typer.Option(min=1, help="Use every n-th frame.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Recipe of the training data, for a run that does not record it: a name or a YAML file."),
+    ] = None,
+    video_score: VideoScore = "mean",
+    calibrated: Calibrated = False,
+    batch: CropsAtOnce = 32,
+    device: Device = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that read files; by default this one.")] = None,
+    overwrite: MayOverwrite = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score the faces in any videos and images with a trained detector: no manifest and no labels are needed.
+
+    Faces are found and cropped as those of the run's training data, sampled as there unless --frames or --every says
+    otherwise, and scored as `evaluate` scores them. --video-score makes a person's score of those of its faces, and a
+    file's score is that of the person with the highest. Persons and files are compared with the threshold that has the
+    highest balanced accuracy on the run's validation videos.
+
+    Written are scores.parquet (a row per face and frame), scores.json (also what could not be scored, and why), and
+    score.html (timelines, and the highest faces with maps). If a file could not be scored at all, the exit code is 3.
+    """
+    from scipy.special import expit
+
+    from facemill.pipeline.config.recipe import load_recipe
+    from facemill.pipeline.score import score as run_scoring
+    from facemill.pipeline.score.results import describe
+
+    interrupts.advice = "Interrupted: nothing was written, run the same command again."
+    free_folder(out, overwrite=overwrite, is_own=_is_scores)
+    with progress("scoring", "files", quiet=quiet) as advance:
+        scored = run_scoring(
+            run,
+            files,
+            out,
+            recipe=None if recipe is None else load_recipe(recipe),
+            frames=frames,
+            every=every,
+            video_score=video_score,
+            calibrated=calibrated,
+            batch=batch,
+            device=device,
+            workers=workers,
+            on_progress=advance,
+        )
+    _show_notes(scored.summary["notes"])
+    limit = scored.summary["thresholds"]["video"]
+    chosen = "There is no threshold: the run has no" if limit is None else "The threshold is chosen on the run's"
+    _show_notes([f"{chosen} validation videos."])
+    for result in scored.summary["files"]:
+        if not (as_json and result["persons"]):
+            echo(describe(result, None if limit is None else float(expit(limit))), err=not result["persons"])
+    if as_json:
+        echo_json(scored.summary)
+    else:
+        echo(f"scores and score.html -> {out}")
+    if scored.failed:
+        raise typer.Exit(Exit.TOO_MANY_FAILURES)
+
+
 def compare(
     evaluations: Annotated[
         list[Path], typer.Argument(help="Folders of two or more evaluations.", metavar="EVAL...", parser=local_path)
@@ -129,7 +198,7 @@ def compare(
             f"{names[row['second']]} - {names[row['first']]}",
             *(f"{value:.4f}" for value in row["values"]),
             f"{row['difference']:+.4f}",
-            _bounds(row["interval"], "+.4f"),
+            "not known" if row["interval"] is None else "{:+.4f} to {:+.4f}".format(*row["interval"]),
             _p(row[f"p_bootstrap{suffix}"]),
             _p(row[f"p_delong{suffix}"]),
         )
@@ -182,10 +251,6 @@ def metrics(
     echo(f"scores, metrics and plots -> {out}")
 
 
-def _bounds(interval: Sequence[float] | None, form: str) -> str:
-    return "not known" if interval is None else " to ".join(format(bound, form) for bound in interval)
-
-
 def _p(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
@@ -203,3 +268,10 @@ def _is_evaluation(folder: Path) -> bool:
 
     found = (folder / SCORES_FILE).is_file() or any(folder.glob(f"seed-*/{SCORES_FILE}"))
     return found and not any((folder / name).exists() for name in (CONFIG_FILE, SUMMARY_FILE))
+
+
+def _is_scores(folder: Path) -> bool:
+    """Whether a folder is an output of `score`."""
+    from facemill.pipeline.score.job import PAGE_FILE, SUMMARY_FILE
+
+    return (folder / PAGE_FILE).is_file() and (folder / SUMMARY_FILE).is_file()

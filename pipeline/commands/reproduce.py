@@ -15,8 +15,7 @@ from facemill.pipeline.commands.shared import Exit, Overrides
 __all__ = ["reproduce"]
 
 _Places = list[str] | None
-TABLES = "tables"
-"""The folder of the tables, and the job that writes them."""
+TABLES = "tables"  # the folder of the tables, and the job that writes them
 
 
 def reproduce(

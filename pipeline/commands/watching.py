@@ -17,8 +17,7 @@ from facemill.pipeline.commands.shared import AsJson
 
 __all__ = ["metrics_served", "status"]
 
-MOST_SHOWN = 20
-"""Most shards in hand that are listed: those without progress for the longest time."""
+MOST_SHOWN = 20  # shards in hand, those without progress for the longest time
 
 
 def status(

@@ -24,22 +24,16 @@ from facemill.pipeline.config.sections import (
     LabelSettings,
     MaskSettings,
     SampleSettings,
+    Settings,
     ShardSettings,
     TrackSettings,
 )
-from facemill.pipeline.config.settings import Settings
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.registry import ANNOTATORS, FACE_DETECTORS, FILTERS, SHARD_FORMATS, nearest
 
-__all__ = [
-    "Recipe",
-    "available_recipes",
-    "load_recipe",
-    "parse_recipe",
-]
+__all__ = ["Recipe", "available_recipes", "load_recipe", "parse_recipe"]
 
-LONGEST_PAGE = 1 << 16
-"""Characters; parsing YAML takes seconds per megabyte."""
+LONGEST_PAGE = 1 << 16  # characters; parsing YAML takes seconds per megabyte
 _WITH_OPTIONS = ("detect", "filter.more", "filter=", "annotate")
 """Prefixes of overrides that can set options of detectors, filters and annotators."""
 _PAGES = resources.files("facemill.pipeline.config") / "recipes"
@@ -232,18 +226,19 @@ def _apply(values: dict[str, Any], override: str) -> None:
 def _explain(error: ValidationError) -> str:
     faults = error.errors()
     first = faults[0]
-    location = _keys_of(first["loc"])
+    location, section = _keys_of(first["loc"])
     dotted = ".".join(location) or "the recipe"
     if first["type"] == "extra_forbidden":
-        known = _fields_at(location[:-1])
+        known = list(section.model_fields)
         hint = nearest(location[-1], known)
         return f"Unknown recipe key {dotted!r}{hint}: known keys here are {', '.join(known)}."
-    messages = [fault["msg"].removeprefix("Value error, ") for fault in faults if _keys_of(fault["loc"]) == location]
+    alike = [fault for fault in faults if _keys_of(fault["loc"])[0] == location]
+    messages = [fault["msg"].removeprefix("Value error, ") for fault in alike]
     return f"Recipe key {dotted!r} is invalid: {', or '.join(messages)}, got {reprlib.repr(first['input'])}."
 
 
-def _keys_of(location: Iterable[int | str]) -> list[str]:
-    """Keys of an error's location, without the union member that pydantic appends below a plain value."""
+def _keys_of(location: Iterable[int | str]) -> tuple[list[str], type[BaseModel]]:
+    """Keys of an error's location, without the union member that pydantic appends below a value; and their section."""
     model: type[BaseModel] = Recipe
     keys: list[str] = []
     for part in map(str, location):
@@ -252,13 +247,4 @@ def _keys_of(location: Iterable[int | str]) -> list[str]:
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             break
         model = annotation
-    return keys
-
-
-def _fields_at(location: list[str]) -> list[str]:
-    model: type[BaseModel] = Recipe
-    for part in location:
-        annotation = model.model_fields[part].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
-    return list(model.model_fields)
+    return keys, model

@@ -1,26 +1,35 @@
-"""The sections of a recipe: the settings of each step of a build."""
+"""The sections of a recipe: the settings of each step of a build, and the base class of all settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
+from pydantic.config import JsonDict
 
 from facemill.manifests.storage import sha256_of
-from facemill.pipeline.config.settings import BYTES_STAY, Positive, Settings
+from facemill.options import Options
 
 __all__ = [
-    "CropSettings",
-    "DecodeSettings",
-    "DetectSettings",
-    "EncodeSettings",
-    "FilterSettings",
-    "LabelSettings",
-    "MaskSettings",
-    "SampleSettings",
-    "ShardSettings",
-    "TrackSettings",
+    *("BYTES_STAY", "CropSettings", "DecodeSettings", "DetectSettings", "EncodeSettings", "FilterSettings"),
+    *("LabelSettings", "MaskSettings", "Positive", "SampleSettings", "Settings", "ShardSettings", "TrackSettings"),
 ]
+
+Positive = Annotated[int, Field(gt=0, lt=1 << 31)]
+
+BYTES_STAY: JsonDict = {"changes_bytes": False}
+"""Marks, as `json_schema_extra`, a field that does not affect a dataset's bytes."""
+
+
+class Settings(Options):
+    """A frozen group of settings that rejects unknown keys."""
+
+    def deciding_values(self) -> dict[str, Any]:
+        """The fields that can affect a dataset's bytes, as plain values."""
+        fields = type(self).model_fields
+        return self.model_dump(
+            mode="json", exclude={name for name, field in fields.items() if field.json_schema_extra == BYTES_STAY}
+        )
 
 
 class DecodeSettings(Settings):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from facemill.options import Probability
-from facemill.pipeline.config.settings import Positive, Settings
+from facemill.pipeline.config.sections import Positive, Settings
 
 __all__ = ["AugmentSettings", "ObjectiveSettings", "OptimizerSettings", "ScheduleSettings", "TrainSettings"]
 
@@ -19,8 +19,7 @@ def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
-Ascending = AfterValidator(_ascending)
-"""Validates that a pair of bounds is ascending."""
+Ascending = AfterValidator(_ascending)  # of a pair of bounds
 
 
 class ObjectiveSettings(Settings):
@@ -174,14 +173,10 @@ class TrainSettings(Settings):
 
     @model_validator(mode="after")
     def _forgeries_replace_the_fakes(self) -> "TrainSettings":
-        others = {
-            "batch_by": self.batch_by != "none",
-            "methods": bool(self.methods),
-            "without": bool(self.without),
-            "overfit": self.overfit is not None,
-            "shuffle_labels": self.shuffle_labels,
-        }
-        if self.forgeries != "none" and any(others.values()):
-            name = next(name for name, chosen in others.items() if chosen)
-            raise ValueError(f"'forgeries: {self.forgeries}' trains on no fake of the dataset, so leave out '{name}'")
+        others = ("batch_by", "methods", "without", "overfit", "shuffle_labels")
+        chosen = [name for name in others if getattr(self, name) != type(self).model_fields[name].default]
+        if self.forgeries != "none" and chosen:
+            raise ValueError(
+                f"'forgeries: {self.forgeries}' trains on no fake of the dataset, so leave out '{chosen[0]}'"
+            )
         return self

@@ -3,10 +3,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from facemill.pipeline.data.balance import BalancedSampler
-from facemill.pipeline.data.dataset import FaceDataset
+from facemill.pipeline.data.batching import BalancedSampler
+from facemill.pipeline.data.dataset import FaceDataset, Sample, collate
 from facemill.pipeline.data.loader import FaceLoader
-from facemill.pipeline.data.sample import Sample, collate
 
 if TYPE_CHECKING:
     from facemill.pipeline.data.augment import Augmentation

@@ -24,8 +24,7 @@ __all__ = ["Augmentation"]
 Numbers = NDArray[np.float64]
 Change = Callable[[Tensor, Tensor], Tensor]
 """Maps chosen images [n, 3, H, W] and random parameters [n, ...] to changed images."""
-OWN = 100
-"""Purpose of the first generator of users' transforms: see `Augmentation.generator`."""
+OWN = 100  # purpose of the first generator of users' transforms: see `Augmentation.generator`
 MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
 """Landmarks of a mirrored face in the usual order: those of its eyes and corners of the mouth change places."""
 
@@ -93,9 +92,8 @@ class Augmentation(nn.Module):
         side = 2 * int(np.ceil(3 * s.blur_sigma[1])) + 1
         blurred, sigma = rng.random(count) < s.blur, rng.uniform(*s.blur_sigma, count)
         # On the CPU, since kornia reads them to check that they are positive.
-        sigmas = (
-            torch.from_numpy(np.repeat(sigma[blurred], len(images) // count)).to(images.dtype)[:, None].expand(-1, 2)
-        )
+        sigmas = torch.from_numpy(np.repeat(sigma[blurred], len(images) // count)).to(images.dtype)
+        sigmas = sigmas[:, None].expand(-1, 2)
         return _change(images.clamp(0, 1), blurred, sigma, lambda x, _: gaussian_blur2d(x, side, sigmas))
 
     def _mirror(self, batch: ForgeryBatch, rng: np.random.Generator) -> None:
@@ -132,9 +130,8 @@ class Augmentation(nn.Module):
 
         def matrix(shift_scale_turn: Tensor) -> Tensor:
             shift, scale, turn = shift_scale_turn[:, :2], 1 + shift_scale_turn[:, 2:3], shift_scale_turn[:, 3]
-            moves: Tensor = get_affine_matrix2d(
-                shift, centre.to(shift, non_blocking=True).expand_as(shift), scale.expand_as(shift), turn
-            )
+            middle = centre.to(shift, non_blocking=True).expand_as(shift)
+            moves: Tensor = get_affine_matrix2d(shift, middle, scale.expand_as(shift), turn)
             return moves[:, :2]
 
         def warp(x: Tensor, numbers: Tensor, mode: str) -> Tensor:
@@ -145,9 +142,7 @@ class Augmentation(nn.Module):
 
         def shift(points: Tensor, numbers: Tensor) -> Tensor:
             moves = matrix(numbers)  # of points that are counted from the first pixel's centre
-            return (
-                (points - 0.5) @ moves[:, :, :2].mT + moves[:, None, :, 2] + 0.5
-            )  # the matrix counts from pixels' centres
+            return (points - 0.5) @ moves[:, :, :2].mT + moves[:, None, :, 2] + 0.5
 
         changes: dict[str, Change] = {
             "image": lambda x, n: warp(x, n, "bilinear"),
@@ -210,11 +205,7 @@ def _jpeg(images: Tensor, quality: Tensor) -> Tensor:
 
 def _recode(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     """Compress and decode an RGB image [H, W, 3] as JPEG with 4:2:0 chroma subsampling, as in most JPEG files."""
-    options = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        quality,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
-    ]
+    chroma = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, *chroma]
     _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     return cast(NDArray[np.uint8], cv2.imdecode(data, cv2.IMREAD_COLOR_RGB))

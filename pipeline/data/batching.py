@@ -1,23 +1,86 @@
-"""Batches of samples that belong together: pairs of a real crop and a fake of it, groups, videos, or a user's own."""
+"""The samples of an epoch, with as many reals as fakes, and their batches.
+
+Batches may be of samples that belong together: pairs of a real crop and a fake of it, groups, videos, or a user's own.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from facemill import ConfigError
+from facemill import ConfigError, DatasetError
 from facemill.options import Configurable
-from facemill.pipeline.data.balance import Balance, repeats
 from facemill.pipeline.data.fields import numbered, pairs
 from facemill.seeded import seeded_generator
 
-__all__ = ["BatchSampler", "Batching", "Groups", "Pairs", "Videos", "paired"]
+__all__ = ["BalancedSampler", "BatchSampler", "Batching", "Groups", "Pairs", "Videos", "paired", "repeats"]
 
+Balance = Literal["none", "oversample"]
+"""As in `TrainSettings.balance`."""
 Indices = NDArray[np.int64]
+
+
+class BalancedSampler(Sampler[int]):
+    """Sampler of every sample once per epoch, shuffled; samples of the rarer class are repeated to balance both.
+
+    Which samples are repeated once more than others is chosen anew each epoch. Each of `world` ranks gets
+    the same number of samples; if they do not divide evenly, the first few of the epoch are repeated at its
+    end. The order depends on seed and epoch alone.
+
+    Args:
+        labels: int [N], 0 real, 1 fake.
+
+    Raises:
+        DatasetError: if only one class is there to balance.
+    """
+
+    def __init__(
+        self, labels: Indices, *, balance: Balance = "oversample", seed: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
+        self._labels = labels
+        self._counts = repeats(labels, balance)
+        self._seed, self._rank, self._world = seed, rank, world
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-int(self._counts.sum()) // self._world)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = seeded_generator(self._seed, self._epoch)
+        counts = self._counts.copy()
+        for label in (0, 1):  # within each class, others are repeated once more
+            counts[self._labels == label] = rng.permutation(counts[self._labels == label])
+        order = rng.permutation(np.repeat(np.arange(len(self._labels)), counts))
+        wrapped = np.resize(order, len(self) * self._world)
+        return iter(wrapped[self._rank :: self._world].tolist())
+
+
+def repeats(labels: Indices, balance: Balance) -> Indices:
+    """Number of times that each sample is in an epoch, [N]; counts of the rarer class differ by at most one.
+
+    Raises:
+        DatasetError: if only one class is there to balance.
+    """
+    counts = np.ones(len(labels), np.int64)
+    if balance == "none":
+        return counts
+    reals, fakes = (np.flatnonzero(labels == label) for label in (0, 1))
+    if not len(reals) or not len(fakes):
+        raise DatasetError(
+            f"The training samples are {len(reals)} reals and {len(fakes)} fakes, which repetition cannot balance: "
+            "add the other class, or set train.balance=none."
+        )
+    rarer, common = sorted((reals, fakes), key=len)
+    counts[rarer] = np.diff(np.arange(len(rarer) + 1) * len(common) // len(rarer))
+    return counts
 
 
 class Batching(Configurable, ABC):
@@ -97,7 +160,6 @@ class Units(Batching):
     divided = False  # whether units that are larger than a batch are divided at random
 
     def start(self, samples: pa.Table, labels: Indices, batch: int, balance: Balance) -> None:
-        """See `Batching.start`."""
         super().start(samples, labels, batch, balance)
         self._units = self.units(repeats(labels, balance))  # raises if a class is missing
         if not self.divided and (largest := max(map(len, self._units))) > batch:
@@ -111,7 +173,6 @@ class Units(Batching):
         """The rows of each unit; `counts` [N]: how often each crop is repeated to balance classes."""
 
     def draw(self, rng: np.random.Generator) -> list[list[int]]:
-        """See `Batching.draw`."""
         units = [*self._units, *self._added(rng)]
         filled: list[list[int]] = [[]]
         for number in rng.permutation(len(units)):
@@ -137,17 +198,17 @@ class Pairs(Units):
     """A fake crop, and the real crop of the same face and frame, which is repeated for each of its fakes."""
 
     def units(self, counts: Indices) -> list[Indices]:
-        """See `Units.units`."""
-        return [unit for rows in _rows_by(pairs(self.samples)) for unit in _pairs(rows, self.labels)]
+        families = _families(self.samples, self.labels)
+        return [unit for real, fakes in families for unit in [np.append(real, fake) for fake in fakes] or [real]]
 
 
 class Groups(Units):
     """A real crop and all fakes of the same face and frame; balance repeats the real crop in its unit."""
 
     def units(self, counts: Indices) -> list[Indices]:
-        """See `Units.units`."""
         repeat = self.balance == "oversample"
-        return [unit for rows in _rows_by(pairs(self.samples)) for unit in _group(rows, self.labels, repeat=repeat)]
+        families = _families(self.samples, self.labels)
+        return [np.append(np.repeat(real, max(len(fakes), 1) if repeat else 1), fakes) for real, fakes in families]
 
 
 class Videos(Units):
@@ -156,14 +217,13 @@ class Videos(Units):
     divided = True
 
     def units(self, counts: Indices) -> list[Indices]:
-        """See `Units.units`."""
         return [np.repeat(rows, counts[rows]) for rows in _rows_by(numbered(self.samples, "dataset", "video_id"))]
 
 
 def paired(samples: pa.Table, labels: Indices) -> Indices:
     """Rows of the real and the fake crop of each pair, [P, 2]."""
-    units = [unit for rows in _rows_by(pairs(samples)) for unit in _pairs(rows, labels)]
-    return np.array([unit for unit in units if len(unit) == 2], np.int64).reshape(-1, 2)
+    found = [(real[0], fake) for real, fakes in _families(samples, labels) for fake in fakes]
+    return np.array(found, np.int64).reshape(-1, 2)
 
 
 def _rows_by(keys: Indices) -> list[Indices]:
@@ -172,15 +232,11 @@ def _rows_by(keys: Indices) -> list[Indices]:
     return np.split(order, np.flatnonzero(np.diff(keys[order])) + 1)
 
 
-def _pairs(rows: Indices, labels: Indices) -> list[Indices]:
-    reals, fakes = (rows[labels[rows] == label] for label in (0, 1))
-    if len(reals) != 1 or not len(fakes):
-        return [np.array([row]) for row in rows]
-    return [np.array([reals[0], fake]) for fake in fakes]
-
-
-def _group(rows: Indices, labels: Indices, *, repeat: bool) -> list[Indices]:
-    reals, fakes = (rows[labels[rows] == label] for label in (0, 1))
-    if len(reals) != 1 or not len(fakes):
-        return [np.array([row]) for row in rows]
-    return [np.concatenate([np.repeat(reals, len(fakes) if repeat else 1), fakes])]
+def _families(samples: pa.Table, labels: Indices) -> Iterator[tuple[Indices, Indices]]:
+    """Yield a real crop [1] and the fakes [n] of the same face and frame; each crop without a counterpart with none."""
+    for rows in _rows_by(pairs(samples)):
+        reals, fakes = (rows[labels[rows] == label] for label in (0, 1))
+        if len(reals) == 1 and len(fakes):
+            yield reals, fakes
+        else:
+            yield from ((row, fakes[:0]) for row in rows[:, None])

@@ -1,4 +1,4 @@
-"""The samples of a split, read by index from shards of any format."""
+"""The samples of a split, read by index from shards of any format, and their batches: decoded uint8."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset, default_collate, get_worker_info
 
 from facemill import ConfigError
 from facemill.detectors.forgery import ForgeryBatch
@@ -21,10 +21,27 @@ from facemill.pipeline.data.clips import find_clips
 from facemill.pipeline.data.decode import decode_images
 from facemill.pipeline.data.fields import MASK, images_of, values_of
 from facemill.pipeline.data.reader import ImageReader
-from facemill.pipeline.data.sample import Sample, collate
 from facemill.pipeline.data.split import Roots, open_split
 
-__all__ = ["FaceDataset"]
+__all__ = ["FaceDataset", "Sample", "collate"]
+
+Sample = dict[str, Any]
+"""One face crop, by field; PyTorch's default collation stacks samples field by field.
+
+image: uint8 [3, S, S], RGB; or the result of the dataset's `transform`.
+label: 0 real, 1 fake.
+index: the sample's row in the dataset's `samples`.
+mask: uint8 [1, S, S], 255 where forged. If requested, as the following.
+has_mask: whether the mask is known: true for reals, false for a fake without one.
+Others: see `facemill.pipeline.data.fields`.
+Of a clip, all fields but label and index are stacked over its frames: image [T, 3, S, S], has_mask [T] and so on.
+"""
+
+
+def collate(samples: Sequence[Sample]) -> ForgeryBatch:
+    """Stack samples of equal size: the `collate_fn` of a `DataLoader` whose batches go to `prepare`."""
+    # In a worker process, PyTorch's own collation stacks directly into shared memory.
+    return ForgeryBatch(default_collate(list(samples)))
 
 
 class FaceDataset(Dataset[Sample]):

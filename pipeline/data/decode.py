@@ -34,7 +34,7 @@ def decode_images(split: Split, index: int, encoded: EncodedImages, into: Mappin
         if name == "mask" and data and split.all_zero[index]:
             into[name].numpy().fill(0)  # decoding it would give the same; by NumPy, which starts no threads
             continue
-        gray = name == "mask" or (name != "image" and not _has_colour(data))
+        gray = name == "mask" or (name != "image" and data[25:26] == b"\0")  # the colour type of a gray PNG
         mode = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB
         pixels = _decode(split, index, name, data, mode, whole=name in into)
         planes = into[name] if name in into else torch.empty((1 if gray else 3, *pixels.shape[:2]), dtype=torch.uint8)
@@ -42,11 +42,6 @@ def decode_images(split: Split, index: int, encoded: EncodedImages, into: Mappin
         if name not in into:
             annotations[name] = planes
     return annotations
-
-
-def _has_colour(png: bytes) -> bool:
-    """Whether a PNG has more than one channel: byte 25 is its colour type, 0 for gray."""
-    return png[25:26] != b"\0"
 
 
 def _decode(split: Split, index: int, what: str, data: bytes, mode: int, *, whole: bool = True) -> NDArray[np.uint8]:

@@ -25,8 +25,7 @@ from facemill.manifests.annotations import image_names
 from facemill.pipeline.data.split import Split
 from facemill.registry import nearest
 
-pc: Any = pyarrow.compute
-"""Untyped: the stubs do not support nulls."""
+pc: Any = pyarrow.compute  # untyped: the stubs do not support nulls
 
 __all__ = ["DENSE", "LANDMARKS", "MASK", "PAIR", "SUBJECT", "images_of", "numbered", "pairs", "subjects", "values_of"]
 
@@ -98,9 +97,8 @@ def subjects(samples: pa.Table) -> NDArray[np.int64]:
     """A number for each row, equal for rows of the same first subject, or of the same video if it is not known."""
     lists = samples["subject_ids"].combine_chunks()
     names = samples["video_id"].to_numpy().astype(object)
-    names[pc.list_value_length(lists).to_numpy() > 0] = (
-        pc.list_slice(lists, 0, 1).flatten().to_numpy(zero_copy_only=False)
-    )
+    known = pc.list_slice(lists, 0, 1).flatten().to_numpy(zero_copy_only=False)
+    names[pc.list_value_length(lists).to_numpy() > 0] = known
     table = samples.select(["dataset"]).append_column("subject", pa.array(names, pa.string()))
     return numbered(table, *table.column_names)
 

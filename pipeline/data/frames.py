@@ -15,13 +15,14 @@ def choose_crops(samples: pa.Table, *, frames: int | None, every: int, seed: int
 
     Args:
         samples: rows of samples.parquet.
-        frames: maximum crops per video, chosen once by `seed`; None for all.
-        every: use every n-th sampled frame of a video, starting with the first.
+        frames, every, seed: as for `FaceDataset`; of a video's sampled frames, the first is used.
     """
     video = samples["video_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     kept = np.ones(len(video), bool)
     if every > 1:
-        kept = _frame_rank(video, samples["frame_index"].to_numpy()) % every == 0
+        # All crops of a frame have its position among its video's frames.
+        sampled, frame = np.unique(np.stack([video, samples["frame_index"].to_numpy()], 1), axis=0, return_inverse=True)
+        kept = _rank(sampled[:, 0], np.arange(len(sampled)))[frame] % every == 0
     if frames is not None:
         hashes = [xxhash.xxh64_intdigest(key.encode(), seed % 2**64) for key in samples["sample_id"].to_numpy()]
         kept &= _rank(video, np.lexsort((np.array(hashes, np.uint64), ~kept, video))) < frames
@@ -34,9 +35,3 @@ def _rank(group: NDArray[np.int32], order: NDArray[np.int64]) -> NDArray[np.int6
     rank = np.empty(len(group), np.int64)
     rank[order] = np.arange(len(group)) - np.repeat(starts, np.diff(starts, append=len(group)))
     return rank
-
-
-def _frame_rank(video: NDArray[np.int32], frame: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Position of each row's frame among its video's frames; all crops of a frame have the same."""
-    pairs, which = np.unique(np.stack([video, frame], 1), axis=0, return_inverse=True)
-    return _rank(pairs[:, 0], np.arange(len(pairs)))[which]

@@ -13,8 +13,7 @@ from torch.utils.data import Sampler
 from facemill.manifests.shards.dataset import read_dataset
 from facemill.options import create_all
 from facemill.pipeline.config.train_settings import TrainSettings
-from facemill.pipeline.data.balance import BalancedSampler
-from facemill.pipeline.data.batching import BatchSampler
+from facemill.pipeline.data.batching import BalancedSampler, BatchSampler
 from facemill.pipeline.data.dataset import FaceDataset
 from facemill.pipeline.data.fields import DENSE, MASK
 from facemill.pipeline.data.forge import fields_to_read

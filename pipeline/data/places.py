@@ -16,8 +16,7 @@ from facemill.manifests.shards.base import Places
 from facemill.manifests.shards.dataset import DATASET_FILE, STATE_FOLDER
 from facemill.manifests.storage import atomic_path, sha256_of
 
-pc: Any = pyarrow.compute
-"""Untyped: the stubs do not support nulls."""
+pc: Any = pyarrow.compute  # untyped: the stubs do not support nulls
 
 __all__ = ["other_sample", "places_of", "with_places"]
 

@@ -85,7 +85,10 @@ class ImageReader:
         if path not in self._indexed:
             places = {name: self._split.places[name][index] for name in self._names}
         elif (found := self._indexed[path]) is not None:
-            self._check(index, found.sample_ids[row : row + 1])
+            if row >= len(found.sample_ids):
+                raise self._missing(index)
+            if (there := found.sample_ids[row]) != (expected := self._split.sample_ids[index].as_py()):
+                raise other_sample(self._split.place(index), there, expected)
             places = {name: found.places[name][row] for name in self._names}
         else:
             return self._read_from_block(path, index, row)
@@ -114,12 +117,6 @@ class ImageReader:
         if not first <= row < first + len(rows):
             raise self._missing(index)
         return {name: rows[row - first].get(name, b"") for name in self._names}
-
-    def _check(self, index: int, found: Sequence[str]) -> None:
-        if not found:
-            raise self._missing(index)
-        if found[0] != (expected := self._split.sample_ids[index].as_py()):
-            raise other_sample(self._split.place(index), found[0], expected)
 
     def _missing(self, index: int) -> DatasetError:
         return DatasetError(f"{self._split.place(index)} is missing, the shard ends before it: build it again.")

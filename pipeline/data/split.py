@@ -34,19 +34,11 @@ from facemill.pipeline.data.frames import choose_crops
 from facemill.pipeline.data.places import places_of, with_places
 
 __all__ = [
-    "Roots",
-    "Split",
-    "chosen_rows",
-    "damage_told",
-    "describe_sample",
-    "list_folders",
-    "open_split",
-    "read_listed",
+    *("Roots", "Split", "chosen_rows", "damage_told", "describe_sample", "list_folders", "open_split", "read_listed"),
     "refuse_not_finite",
 ]
 
-UNUSED_MASKS = [MaskKind.NONE.value, MaskKind.UNRELIABLE.value]
-"""Kinds of masks that losses do not use."""
+UNUSED_MASKS = [MaskKind.NONE.value, MaskKind.UNRELIABLE.value]  # which losses do not use
 
 Roots = Path | str | Sequence[Path | str]
 """The folder of a built dataset, or its fsspec URL; or several whose samples are used together."""
@@ -108,11 +100,7 @@ class Split:
 
 
 def chosen_rows(
-    methods: Sequence[str] = (),
-    without: Sequence[str] = (),
-    qualities: Sequence[str] = (),
-    *,
-    real: bool = False,
+    methods: Sequence[str] = (), without: Sequence[str] = (), qualities: Sequence[str] = (), *, real: bool = False
 ) -> pc.Expression:
     """What holds for rows of samples.parquet that are real or of some methods, and of some qualities.
 
@@ -140,13 +128,7 @@ def open_split(
     rows: pc.Expression | None = None,
     exclude: str | Path | Iterable[str] = (),
 ) -> Split:
-    """List the samples of a split.
-
-    Args:
-        roots: the samples of several datasets are concatenated.
-        rows: what must hold for the samples used: see `chosen_rows`.
-        frames, every, seed: choice of crops per video; see `choose_crops`.
-        exclude: ids of videos and samples to leave out, or a text file with one a line.
+    """List the samples of a split. Arguments as for `FaceDataset`.
 
     Raises:
         DatasetError: if a dataset is unfinished or damaged, or has no such split; or if crop sizes differ

@@ -11,7 +11,7 @@ import yaml
 
 from facemill import ConfigError
 from facemill.manifests.scanning.scan_report import ALL_FAKES
-from facemill.pipeline.config.settings import Settings
+from facemill.pipeline.config.sections import Settings
 from facemill.registry import DATASETS, nearest
 
 __all__ = ["CORRUPTIONS", "Figure", "Source", "find_source", "parse_figures"]

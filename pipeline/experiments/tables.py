@@ -13,7 +13,7 @@ from pydantic import Field
 
 from facemill import ConfigError
 from facemill.pipeline.config.recipe import available_recipes
-from facemill.pipeline.config.settings import Settings
+from facemill.pipeline.config.sections import Settings
 from facemill.pipeline.experiments.figures import Figure, Source, find_source, parse_figures
 from facemill.registry import nearest
 

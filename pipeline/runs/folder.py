@@ -27,7 +27,7 @@ from facemill.detectors.forgery import ForgeryDetector, load_model
 from facemill.detectors.forgery.saved import INFO_FILE, MODEL_FILE, SavedModel, complete
 from facemill.manifests.storage import atomic_path, read_json, write_atomically
 from facemill.own_code import OwnCode
-from facemill.pipeline.config.settings import Settings
+from facemill.pipeline.config.sections import Settings
 from facemill.pipeline.config.train_settings import TrainSettings
 
 __all__ = [

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from facemill import ConfigError
 from facemill.manifests.storage import read_json, write_atomically
-from facemill.pipeline.config.settings import Settings
+from facemill.pipeline.config.sections import Settings
 from facemill.pipeline.runs.folder import CONDITIONS_FILE
 
 __all__ = ["Conditions", "record_conditions"]

@@ -19,8 +19,7 @@ from facemill.detectors.device import resolve_device
 __all__ = ["channels_last", "count_processes", "is_mixed", "launched", "uses_gpu"]
 
 LEAVING_S = 5
-INTERACTIVE = ("bash", "interactive")
-"""Names of Slurm jobs that are a shell: `srun --pty bash`."""
+INTERACTIVE = ("bash", "interactive")  # names of Slurm jobs that are a shell: `srun --pty bash`
 
 
 def channels_last(module: nn.Module) -> None:

@@ -5,7 +5,6 @@ import io
 import logging
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -20,8 +19,7 @@ __all__ = ["EpochLog", "Row", "best_row"]
 
 logger = logging.getLogger(__name__)
 
-LINE_EVERY_S = 30.0
-"""Seconds between two plain lines within an epoch, in the log and without a terminal."""
+LINE_EVERY_S = 30.0  # between two plain lines within an epoch, in the log and without a terminal
 
 Row = dict[str, float]
 """An epoch's number, learning rate, training loss and its terms, and validation metrics, by their names in log.csv."""
@@ -57,9 +55,7 @@ class EpochLog:
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
         if self._events is not None:
             self._events.close()
@@ -75,7 +71,16 @@ class EpochLog:
 
     def loss(self, loss: float, steps: int) -> None:
         """Report the loss of a batch, after this number of steps of the run."""
-        self._show(loss)
+        now, task = time.monotonic(), self._bar.tasks[0]
+        detail = f"loss {loss:.4f}  {pace(task.completed, task.total, now - self._start)}"
+        self._bar.update(self._task, detail=detail)
+        if now - self._last_line >= LINE_EVERY_S and self._writes:
+            self._last_line = now
+            of = "" if task.total is None else f"/{task.total:.0f}"
+            line = f"{task.description}: {task.completed:.0f}{of} steps  {detail}"
+            logger.info(line)
+            if self._printed:
+                print(line, flush=True)
         if self._events is not None:
             self._events.add_scalar("loss", loss, steps)
 
@@ -93,18 +98,6 @@ class EpochLog:
         logger.info(line)
         if self._printed:
             print(line)
-
-    def _show(self, loss: float) -> None:
-        now, task = time.monotonic(), self._bar.tasks[0]
-        detail = f"loss {loss:.4f}  {pace(task.completed, task.total, now - self._start)}"
-        self._bar.update(self._task, detail=detail)
-        if now - self._last_line >= LINE_EVERY_S and self._writes:
-            self._last_line = now
-            of = "" if task.total is None else f"/{task.total:.0f}"
-            line = f"{task.description}: {task.completed:.0f}{of} steps  {detail}"
-            logger.info(line)
-            if self._printed:
-                print(line, flush=True)
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:

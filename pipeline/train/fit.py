@@ -43,15 +43,7 @@ from facemill.pipeline.train.module import ForgeryModule
 from facemill.pipeline.train.optimizers import create_optimizer, create_schedule
 from facemill.pipeline.train.ranks import on_rank_0
 from facemill.pipeline.train.release import release, try_release
-from facemill.registry import (
-    BATCHINGS,
-    FORGERY_DETECTORS,
-    OBJECTIVES,
-    OPTIMIZERS,
-    SCHEDULES,
-    TRANSFORMS,
-    Registry,
-)
+from facemill.registry import BATCHINGS, FORGERY_DETECTORS, OBJECTIVES, OPTIMIZERS, SCHEDULES, TRANSFORMS, Registry
 
 __all__ = ["TrainResult", "configure", "train"]
 

@@ -25,14 +25,13 @@ from facemill.pipeline.runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT
 from facemill.pipeline.train.checkpoints import damage_told, read_checkpoint, write_checkpoint
 from facemill.pipeline.train.epoch_log import EpochLog, Row, best_row
 from facemill.pipeline.train.module import ForgeryModule
+from facemill.pipeline.train.optimizers import at_the_worst
 from facemill.pipeline.train.ranks import Means, copy_buffers, gather
-from facemill.pipeline.train.sharpness import at_the_worst
 
 __all__ = ["TrainingLoop"]
 
 Losses = tuple[Tensor, dict[str, Tensor]]
-CHECKED_STEPS = 50
-"""Steps between two looks at the loss, each of which waits for the GPU."""
+CHECKED_STEPS = 50  # between two looks at the loss, each of which waits for the GPU
 
 
 class TrainingLoop:

@@ -15,8 +15,7 @@ from facemill.pipeline.data.forge import add_forgeries
 
 __all__ = ["ForgeryModule"]
 
-FORGERIES = 2
-"""Purpose of the generator of forgeries: see `Augmentation.generator`."""
+FORGERIES = 2  # purpose of the generator of forgeries: see `Augmentation.generator`
 
 
 class ForgeryModule(nn.Module):

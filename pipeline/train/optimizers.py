@@ -1,9 +1,10 @@
-"""The optimiser and the learning rate schedule of a run."""
+"""The optimiser and the learning rate schedule of a run, and sharpness-aware minimisation."""
 
 import inspect
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from facemill import ConfigError
 from facemill.pipeline.config.train_settings import OptimizerSettings, ScheduleSettings
 from facemill.registry import OPTIMIZERS, SCHEDULES, nearest
 
-__all__ = ["create_optimizer", "create_schedule"]
+__all__ = ["at_the_worst", "create_optimizer", "create_schedule"]
 
 Groups = list[dict[str, Any]]
 _LAYERS = (re.compile(r"(?:^|\.)stages\.(\d+)\."), re.compile(r"(?:^|\.)(?:blocks|layers)\.(\d+)\."))
@@ -70,6 +71,36 @@ def create_schedule(optimizer: Optimizer, settings: ScheduleSettings, epochs: in
         return 1.0
 
     return LambdaLR(optimizer, factor)
+
+
+@contextmanager
+@torch.no_grad()
+def at_the_worst(module: nn.Module, radius: float) -> Iterator[None]:
+    """Move the weights to where the loss is about highest within a radius, for gradients to be computed there.
+
+    Sharpness-aware minimisation (Foret et al., ICLR 2021, Eq. 2).
+
+    On exit the weights are what they were and have the gradients of the worst place, for the optimiser's step. So have
+    buffers, such as norm statistics: what is computed in between must not count twice.
+
+    Args:
+        module: whose weights have gradients, which are cleared.
+        radius: L2 distance over all weights together (the paper's rho).
+    """
+    weights = [weight for weight in module.parameters() if weight.grad is not None]
+    before = [weight.detach().clone() for weight in weights]
+    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    for weight, gradient in zip(weights, gradients, strict=True):
+        weight.add_(gradient * (radius / (norm + 1e-12)))
+        weight.grad = None
+    with torch.enable_grad():
+        yield
+    for weight, old in zip(weights, before, strict=True):
+        weight.copy_(old)
+    for buffer, kept in buffers:
+        buffer.copy_(kept)
 
 
 def _find(s: OptimizerSettings) -> tuple[Callable[..., Optimizer], dict[str, Any]]:

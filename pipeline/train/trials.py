@@ -23,8 +23,7 @@ from facemill.pipeline.train.optimizers import create_optimizer
 __all__ = ["RateLoss", "dry_run", "find_rates", "steepest"]
 
 SMOOTHING = 0.9
-DIVERGED = 4.0
-"""Multiple of the lowest loss at which the range test ends."""
+DIVERGED = 4.0  # multiple of the lowest loss at which the range test ends
 
 
 def dry_run(detector: str, data: Roots, recipe: Recipe, **options: Any) -> None:

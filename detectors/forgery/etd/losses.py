@@ -8,13 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = [
-    "TEMPERATURE",
-    "LearnedWeighting",
-    "global_information_loss",
-    "local_information_loss",
-    "soft_cross_entropy",
-]
+__all__ = ["TEMPERATURE", "LearnedWeighting", "global_information_loss", "local_information_loss", "soft_cross_entropy"]
 
 TEMPERATURE = 1.5  # of the softmaxes in both information losses; the paper does not give it
 

@@ -8,7 +8,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from facemill.detectors.forgery.backbones import Backbone, create_backbone
 from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, Side
 from facemill.detectors.forgery.etd.objective import ETDObjective
 from facemill.detectors.forgery.precision import without_autocast
@@ -91,8 +90,7 @@ class ETD(ForgeryDetector):
 
     def __init__(self, options: ETDOptions) -> None:
         super().__init__(options)
-        self.input_spec = options.input_spec
-        blocks = [self._block() for _ in range(options.n)]
+        blocks = [options.create_backbone(width=options.width) for _ in range(options.n)]
         self.blocks = LocalBlocks(blocks)
         local_width = blocks[0].channels[-1]
         joint_width = options.n * local_width
@@ -138,12 +136,6 @@ class ETD(ForgeryDetector):
                 f"local {i}": torch.einsum("bchw,c->bhw", z_map.float(), head[1] - head[0])
                 for i, (z_map, head) in enumerate(zip(maps, heads, strict=True), 1)
             }
-
-    def _block(self) -> Backbone:
-        options = self.options
-        return create_backbone(
-            options.backbone, pretrained=options.pretrained, weights=options.weights, width=options.width
-        )
 
 
 def _fusion(joint_width: int, fused_width: int) -> nn.Sequential:

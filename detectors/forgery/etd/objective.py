@@ -31,7 +31,6 @@ class ETDObjective(ForgeryObjective):
         self.weighting = LearnedWeighting(1 + self._gil + self._lil)
 
     def forward(self, output: "ETDOutput", batch: ForgeryBatch, step: TrainingStep) -> LossTerms:
-        del step
         heads = torch.cat([output.fused[:, None], output.joint[:, None], output.without], 1)  # [B, 2 + n, 2]
         classification = soft_cross_entropy(heads, batch.labels).sum()
         if output.local is not None:

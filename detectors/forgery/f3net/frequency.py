@@ -17,6 +17,8 @@ from facemill.detectors.forgery.precision import without_autocast
 __all__ = ["FrequencyDecomposition", "LocalFrequencyStatistics", "band_filters"]
 
 _BOUNDS = (0, math.sqrt(1 / 8), 1 / 2, 2)  # of triangles that hold 1/16 and 1/8 of the spectrum
+_WINDOW, _STRIDE = 10, 2  # of the sliding windows, pixels
+_PADDING = _WINDOW // 2 - 1
 _LEARNED_STD = 0.1  # of the learned weights' initial values
 _SMALLEST = 0.1
 """Added to a band's sum before the logarithm. One grey level in one pixel of a window adds about 1 to the sum of its 17
@@ -88,32 +90,30 @@ class FrequencyDecomposition(nn.Module):
 class LocalFrequencyStatistics(nn.Module):
     """LFS: `log10 |D(p) * (h_base + sigma(h_w))|_1 - 2` of each window p, for each of M equal bands of its DCT.
 
-    The 2 changes nothing of what an Xception can compute, whose first convolution is not padded and then normalised.
+    Windows have 10 x 10 pixels, 2 apart; 4 pixels of black surround the image. The 2 of the formula changes nothing of
+    what an Xception can compute, whose first convolution is not padded and then normalised.
 
     Args:
         bands: M.
-        window, stride: of the sliding windows, pixels; `window / 2 - 1` pixels of black surround the image.
         learnable: as of `FrequencyDecomposition`.
     """
 
     base: Tensor
     transform: Tensor
 
-    def __init__(self, bands: int, *, window: int = 10, stride: int = 2, learnable: bool) -> None:
+    def __init__(self, bands: int, *, learnable: bool) -> None:
         super().__init__()
-        self.window, self.stride = window, stride
-        rows = dct_rows(window, window)
+        rows = dct_rows(_WINDOW, _WINDOW)
         self.register_buffer("transform", torch.kron(rows, rows), persistent=False)  # of a window's pixels in rows
         bounds = tuple(2 * band / bands for band in range(bands + 1))
-        self.register_buffer("base", band_filters(window, window, bounds).flatten(1), persistent=False)  # [M, window^2]
-        self.weights = nn.Parameter(_LEARNED_STD * torch.randn(bands, window**2)) if learnable else None
+        self.register_buffer("base", band_filters(_WINDOW, _WINDOW, bounds).flatten(1), persistent=False)  # [M, 100]
+        self.weights = nn.Parameter(_LEARNED_STD * torch.randn(bands, _WINDOW**2)) if learnable else None
 
     def forward(self, gray: Tensor) -> Tensor:
         """Map images [B, 1, H, W] in 0..255 to float32 [B, M, h, w], a cell per window."""
-        padding = self.window // 2 - 1
-        height, width = ((side + 2 * padding - self.window) // self.stride + 1 for side in gray.shape[-2:])
+        height, width = ((side + 2 * _PADDING - _WINDOW) // _STRIDE + 1 for side in gray.shape[-2:])
         with without_autocast(gray):
-            windows = F.unfold(gray.float(), self.window, stride=self.stride, padding=padding)  # [B, window^2, h w]
+            windows = F.unfold(gray.float(), _WINDOW, stride=_STRIDE, padding=_PADDING)  # [B, 100, h w]
             filters = self.base if self.weights is None else self.base + torch.tanh(self.weights / 2)
             # A product rather than a convolution, which GPUs round to ten bits by default.
             sums = filters.abs() @ (self.transform @ windows).abs()

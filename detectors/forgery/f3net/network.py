@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facemill import ConfigError
-from facemill.detectors.forgery.backbones import Backbone, create_backbone
+from facemill.detectors.forgery.backbones import Backbone
 from facemill.detectors.forgery.base import LUMA, BackboneOptions, ForgeryDetector, ForgeryOutput, Side
 from facemill.detectors.forgery.f3net.frequency import FrequencyDecomposition, LocalFrequencyStatistics
 from facemill.detectors.forgery.f3net.mix import MixBlock
@@ -64,14 +64,13 @@ class F3Net(ForgeryDetector):
 
     def __init__(self, options: F3NetOptions) -> None:
         super().__init__(options)
-        self.input_spec = options.input_spec
         self.views, self.streams = nn.ModuleDict(), nn.ModuleDict()
         if options.fad:
             fad = FrequencyDecomposition(options.size, all_band=options.all_band, learnable=options.learnable)
-            self.views["fad"], self.streams["fad"] = fad, self._stream(3 * len(fad.base))
+            self.views["fad"], self.streams["fad"] = fad, options.create_backbone(in_channels=3 * len(fad.base))
         if options.lfs:
             self.views["lfs"] = LocalFrequencyStatistics(options.bands, learnable=options.learnable)
-            stream = self._stream(options.bands)
+            stream = options.create_backbone(in_channels=options.bands)
             next(layer for layer in stream.modules() if isinstance(layer, nn.Conv2d)).stride = (1, 1)
             self.streams["lfs"] = stream
         stream = self._backbones[0]
@@ -107,12 +106,6 @@ class F3Net(ForgeryDetector):
             red, green, blue = (255 * weight * colour for weight, colour in colours)
             maps.append(self.views["lfs"]((red + green + blue)[:, None]))
         return maps
-
-    def _stream(self, in_channels: int) -> Backbone:
-        options = self.options
-        return create_backbone(
-            options.backbone, pretrained=options.pretrained, weights=options.weights, in_channels=in_channels
-        )
 
     @property
     def _backbones(self) -> list[Backbone]:

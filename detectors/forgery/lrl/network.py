@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facemill.detectors.forgery.backbones import Backbone, create_backbone
+from facemill.detectors.forgery.backbones import Backbone
 from facemill.detectors.forgery.base import LUMA, BackboneOptions, ForgeryDetector, ForgeryOutput, Side
 from facemill.detectors.forgery.lrl.dct import DCTHighPass
 from facemill.detectors.forgery.lrl.modules import RFAM, MaskDecoder, MultiScale, patch_similarity
@@ -80,9 +80,8 @@ class LRL(ForgeryDetector):
 
     def __init__(self, options: LRLOptions) -> None:
         super().__init__(options)
-        self.input_spec = options.input_spec
-        self.rgb = self._stream(3) if options.rgb else None
-        self.frequency = self._stream(1) if options.frequency else None
+        self.rgb = options.create_backbone() if options.rgb else None
+        self.frequency = options.create_backbone(in_channels=1) if options.frequency else None
         self.high_pass = DCTHighPass(options.size, options.alpha)
         backbone = self._streams[0]
         last = len(backbone.stages) - 1
@@ -149,12 +148,6 @@ class LRL(ForgeryDetector):
         weights = [luma * channel / (sum(std) / 3) for luma, channel in zip(LUMA, std, strict=True)]
         red, green, blue = (w * channel for w, channel in zip(weights, images.float().unbind(1), strict=True))
         return (red + green + blue)[:, None]
-
-    def _stream(self, in_channels: int) -> Backbone:
-        options = self.options
-        return create_backbone(
-            options.backbone, pretrained=options.pretrained, weights=options.weights, in_channels=in_channels
-        )
 
     @property
     def _streams(self) -> list[Backbone]:

@@ -139,7 +139,6 @@ class AdditiveMarginLoss(nn.Module):
 
     def forward(self, vectors: Tensor, labels: Tensor) -> Tensor:
         """Return the loss, a scalar, of vectors [B, M, C], float32, of unit length; labels are not used."""
-        del labels
         with without_autocast(vectors):
             cosines = vectors @ F.normalize(self.directions.float(), dim=-1).mT  # [B, M, M]
         own = torch.eye(cosines.shape[-1], device=cosines.device)

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facemill.detectors.forgery.backbones import Backbone, create_backbone
+from facemill.detectors.forgery.backbones import Backbone
 from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput
 from facemill.detectors.forgery.mat.objective import MATObjective
 from facemill.detectors.forgery.mat.pooling import bilinear_attention_pool, weighted_mean
@@ -86,8 +86,7 @@ class MAT(ForgeryDetector):
 
     def __init__(self, options: MATOptions) -> None:
         super().__init__(options)
-        self.input_spec = options.input_spec
-        self.backbone = create_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights)
+        self.backbone = options.create_backbone()
         self._texture_stage = _stage_of(self.backbone, options.texture_tap)
         self._attention_stage = _stage_of(self.backbone, options.attention_tap)
         shallow, deep = (self.backbone.channels[stage] for stage in (self._texture_stage, self._attention_stage))

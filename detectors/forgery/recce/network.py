@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facemill import ConfigError
-from facemill.detectors.forgery.backbones import Backbone, create_backbone
+from facemill.detectors.forgery.backbones import Backbone
 from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, Side
 from facemill.detectors.forgery.objective import Classification, ForgeryObjective
 from facemill.detectors.forgery.precision import without_autocast
@@ -82,8 +82,7 @@ class RECCE(ForgeryDetector):
 
     def __init__(self, options: RECCEOptions) -> None:
         super().__init__(options)
-        self.input_spec = options.input_spec
-        self.backbone = create_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights)
+        self.backbone = options.create_backbone()
         _check(self.backbone, options.stages)
         decoded, reasoned, attended = (self.backbone.channels[stage] for stage in options.stages)
         self.decoder = Decoder(decoded)

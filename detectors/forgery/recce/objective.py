@@ -33,7 +33,6 @@ class RECCEObjective(ForgeryObjective):
         self._weights = (network.options.reconstruction_weight, network.options.metric_weight)
 
     def forward(self, output: "RECCEOutput", batch: ForgeryBatch, step: TrainingStep) -> LossTerms:
-        del step
         labels = batch.labels
         terms = {
             "classification": classification_loss(output.logit, labels),

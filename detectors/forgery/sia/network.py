@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from facemill import ConfigError
-from facemill.detectors.forgery.backbones import Backbone, create_backbone
+from facemill.detectors.forgery.backbones import Backbone
 from facemill.detectors.forgery.base import RGB, BackboneOptions, ForgeryDetector, ForgeryOutput, Side
 from facemill.detectors.forgery.precision import without_autocast
 from facemill.detectors.forgery.sia.attention import Aggregation, SelfInformationAttention
@@ -108,8 +108,7 @@ class SIA(ForgeryDetector):
 
     def __init__(self, options: SIAOptions) -> None:
         super().__init__(options)
-        self.input_spec = options.input_spec
-        self.backbone = create_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights)
+        self.backbone = options.create_backbone()
         self.positions = () if options.attention == "none" else _positions(options)
         self.cuts = _cuts(self.backbone, self.positions)  # how many blocks run before each attention
         channels = [self.backbone.channels[_stage(position)] for position in self.positions]

@@ -1,9 +1,8 @@
 """Second order local anomaly learning: predictors (SOLA, section 3.3) and losses (section 3.4) of anomaly maps.
 
-Fei et al., Learning Second Order Local Anomaly for General Face Forgery Detection, CVPR 2022. Maps are log-odds,
-first order [B, 4, 64, h, w] and second order [B, 4, h, w], the 4 being `facemill.masks.local_anomaly.NEIGHBOURS`.
-
-Losses are summed over the four neighbours, as in Eqs. 10 and 12, and averaged over everything else.
+Maps are log-odds, first order [B, 4, 64, h, w] and second order [B, 4, h, w], the 4 being
+`facemill.masks.local_anomaly.NEIGHBOURS`. Losses are summed over these, as in Eqs. 10 and 12, and averaged over
+everything else.
 """
 
 import torch

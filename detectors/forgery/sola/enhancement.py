@@ -1,7 +1,4 @@
-"""Local Enhancement Module: attention within each patch of a feature map (SOLA, section 3.2).
-
-Fei et al., Learning Second Order Local Anomaly for General Face Forgery Detection, CVPR 2022.
-"""
+"""Local Enhancement Module: attention within each patch of a feature map (SOLA, section 3.2)."""
 
 import torch
 from torch import Tensor, nn

@@ -10,7 +10,6 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from facemill.detectors.forgery.backbones import Backbone, create_backbone
 from facemill.detectors.forgery.base import RGB, BackboneOptions, ForgeryDetector, ForgeryOutput, Side
 from facemill.detectors.forgery.precision import without_autocast
 from facemill.detectors.forgery.sola.anomaly import LocalAnomalies
@@ -55,7 +54,6 @@ class SOLAOptions(BackboneOptions):
     @classmethod
     def normalisation(cls, backbone: str) -> tuple[RGB, RGB]:
         """None: "normalize to [0, 1] by dividing 255" (section 4.1)."""
-        del backbone
         return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
     @model_validator(mode="after")
@@ -98,25 +96,16 @@ class SOLA(ForgeryDetector):
 
     def __init__(self, options: SOLAOptions) -> None:
         super().__init__(options)
-        self.input_spec = options.input_spec
         self.filters = None if options.noise == "none" else NoiseFilters(options.noise)
-        colour = self._backbone()
-        noise = None if self.filters is None else self._backbone()
+        # With max-pooling the third stage's map would already be 16x16, and each patch of it a single cell.
+        shape = {"max_pool": False, "width": options.width}
+        colour = options.create_backbone(**shape)
+        noise = None if self.filters is None else options.create_backbone(**shape)
         self.stages = fused_stages(colour, noise, options.patch if options.lem else None)
         self.pool = nn.AdaptiveAvgPool2d(options.patch)  # "an additional pooling layer"
         self.anomalies = LocalAnomalies(colour.channels[colour.last_at(_STRIDE)])
         self.conv = nn.Conv2d(len(NEIGHBOURS), 64, 3, padding=1)
         self.classifier = nn.Linear(64, 1)
-
-    def _backbone(self) -> Backbone:
-        # With max-pooling the third stage's map would already be 16x16, and each patch of it a single cell.
-        return create_backbone(
-            self.options.backbone,
-            pretrained=self.options.pretrained,
-            weights=self.options.weights,
-            max_pool=False,
-            width=self.options.width,
-        )
 
     @property
     def cam_layer(self) -> nn.Module:

@@ -1,7 +1,4 @@
-"""Adaptive SRM: noise of an image by three high-pass filters (SOLA, section 3.1).
-
-Fei et al., Learning Second Order Local Anomaly for General Face Forgery Detection, CVPR 2022.
-"""
+"""Adaptive SRM: noise of an image by three high-pass filters (SOLA, section 3.1)."""
 
 from typing import Literal
 

@@ -27,7 +27,6 @@ class SOLAObjective(ForgeryObjective):
         return () if self._weak else ("mask",)
 
     def forward(self, output: "SOLAOutput", batch: ForgeryBatch, step: TrainingStep) -> LossTerms:
-        del step
         classification = classification_loss(output.logit, batch.labels)
         first, second = self._anomaly_losses(output, batch)
         alpha, beta, gamma = self._weights

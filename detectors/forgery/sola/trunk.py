@@ -1,7 +1,4 @@
-"""The two streams of SOLA, colour and noise, fused after each stage (SOLA, Fig. 2).
-
-Fei et al., Learning Second Order Local Anomaly for General Face Forgery Detection, CVPR 2022.
-"""
+"""The two streams of SOLA, colour and noise, fused after each stage (SOLA, Fig. 2)."""
 
 from itertools import pairwise
 
@@ -65,10 +62,7 @@ def fused_stages(colour: Backbone, noise: Backbone | None, grid: int | None) -> 
     ends = [colour.last_at(stride) + 1 for stride in _STRIDES]
     return nn.ModuleList(
         FusedStage(
-            colour.part(begin, end),
-            None if noise is None else noise.part(begin, end),
-            colour.channels[end - 1],
-            grid,
+            colour.part(begin, end), None if noise is None else noise.part(begin, end), colour.channels[end - 1], grid
         )
         for begin, end in pairwise([0, *ends])
     )

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from facemill import ConfigError
-from facemill.detectors.forgery.backbones import Backbone, create_backbone
+from facemill.detectors.forgery.backbones import Backbone
 from facemill.detectors.forgery.base import BackboneOptions, ForgeryDetector, ForgeryOutput, Side
 from facemill.detectors.forgery.precision import without_autocast
 from facemill.detectors.forgery.spsl.phase import phase_image
@@ -46,14 +46,7 @@ class SPSL(ForgeryDetector):
 
     def __init__(self, options: SPSLOptions) -> None:
         super().__init__(options)
-        self.input_spec = options.input_spec
-        whole = create_backbone(
-            options.backbone,
-            pretrained=options.pretrained,
-            weights=options.weights,
-            in_channels=4 if options.phase else 3,
-        )
-        self.backbone = _without(whole, options.drop)
+        self.backbone = _without(options.create_backbone(in_channels=4 if options.phase else 3), options.drop)
         self.classifier = nn.Linear(self.backbone.channels[-1], 1)
 
     @property

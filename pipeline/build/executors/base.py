@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from facemill import ConfigError
 from facemill.pipeline.build.patience import Limits
@@ -75,9 +75,6 @@ class Executor(AbstractContextManager["Executor"], ABC):
     def watch(self, limits: Limits, warn: Callable[[str], None], progress: Callable[[Any], Any]) -> None:
         """Set the attributes of these names, before the context is entered; without workers, nothing is watched."""
         self.limits, self.warn, self.progress = limits, warn, progress
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -27,7 +27,7 @@ class SequentialExecutor(Executor):
         tasks: Iterable[Task],
         on_message: Callable[[Any], None] = lambda message: None,
     ) -> Iterator[Outcome[Task, Result]]:
-        """See `Executor.run`. Tasks run when their outcomes are requested, and errors are not retried."""
+        """Tasks run when their outcomes are requested, and errors are not retried."""
         for task in tasks:
             with listening(on_message):
                 try:

@@ -8,10 +8,8 @@ import pytest
 
 from facemill import DatasetError
 from facemill.pipeline.build import job as module
-from facemill.pipeline.build.early_stop import EarlyStop
 from facemill.pipeline.build.executors import Executor, Outcome
 from facemill.pipeline.build.isolate import deaths_file
-from facemill.pipeline.build.job import Watcher
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
 from facemill.pipeline.config.recipe import load_recipe
 
@@ -44,8 +42,7 @@ class Deadly(Executor):
 
 def run(out: Path, executor: Deadly) -> list[str]:
     job = BuildJob(out, load_recipe("default"))
-    listener = module._Listener(Watcher(), EarlyStop(9))
-    return [shard_id for shard_id, _ in module._run(executor, SPECS, job, listener)]
+    return [shard_id for shard_id, _ in module._run(executor, SPECS, job, lambda message: None)]
 
 
 def test_a_shard_that_kills_is_built_again_in_isolation_and_the_others_once(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from facemill.manifests import FailureRecord, Reason, Stage
-from facemill.pipeline.build.state import ShardFile, ShardResult, load_final, load_result, load_whole, save_result
+from facemill.pipeline.build.state import ShardFile, ShardResult, load_result, save_result
 
 FILES = ("shard", "samples", "faces", "facts")
 LENGTH = 200_000
@@ -25,10 +25,9 @@ def result(tmp_path: Path) -> ShardResult:
 
 
 def test_a_result_of_other_work_is_none(result: ShardResult, tmp_path: Path) -> None:
-    for load in (load_result, load_whole, load_final):
-        assert load(tmp_path, "train-000000", "f") == result
-        assert load(tmp_path, "train-000000", "g") is None
-        assert load(tmp_path, "train-000001", "f") is None
+    assert load_result(tmp_path, "train-000000", "f") == result
+    assert load_result(tmp_path, "train-000000", "g") is None
+    assert load_result(tmp_path, "train-000001", "f") is None
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -45,8 +44,7 @@ def test_every_file_is_looked_at(result: ShardResult, name: str, damage: str, tm
             data[-1 if damage == "end" else 9] ^= 1
             (tmp_path / name).write_bytes(data)
     assert not result.is_whole(tmp_path)
-    assert load_whole(tmp_path, "train-000000", "f") is None
-    assert load_final(tmp_path, "train-000000", "f") is None
+    assert not result.is_final(tmp_path)
     assert load_result(tmp_path, "train-000000", "f") == result
     assert result.is_whole(tmp_path, thorough=False) == (damage == "middle")
 

@@ -17,7 +17,7 @@ from facemill.manifests import FailureRecord, VideoEntry, from_table
 from facemill.manifests.shards import format_of
 from facemill.pipeline.build import build
 from facemill.pipeline.config.recipe import Recipe, load_recipe
-from facemill.pipeline.config.settings import BYTES_STAY, Settings
+from facemill.pipeline.config.sections import BYTES_STAY, Settings
 from tests.composed.people import Scene, backdrop, cast, stand
 from tests.conftest import encode_video
 from tests.pipeline.decode.test_facts import FIELDS

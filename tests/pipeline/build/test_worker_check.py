@@ -1,13 +1,15 @@
 """Workers are checked before any work, with a function sent by value, since they may not have facemill."""
 
+import re
 from pathlib import Path
 
 import distributed
 import pytest
 
+from facemill import ConfigError
 from facemill.pipeline.build.executors.dask import DaskExecutor
 from facemill.pipeline.build.identity import WorkIdentity
-from facemill.pipeline.build.worker_check import describe, fit_workers
+from facemill.pipeline.build.workers import describe, fit_workers
 from facemill.pipeline.config.recipe import load_recipe
 
 LIBRARIES = "version of facemill or its libraries"
@@ -36,24 +38,23 @@ def test_another_version_is_refused_and_a_blind_worker_left_out() -> None:
         return {"identity": identity, "unseen": unseen}
 
     blind = worker(device="another", unseen=("/data",))
-    fit, lines, difference, device = fit_workers(own, {"tcp://a": worker(), "tcp://b": blind, "tcp://c": worker()})
-    assert (fit, difference, device) == (["tcp://a", "tcp://c"], None, "CPU x86_64 AVX512")
+    fit, lines, device = fit_workers(own, {"tcp://a": worker(), "tcp://b": blind, "tcp://c": worker()})
+    assert (fit, device) == (["tcp://a", "tcp://c"], "CPU x86_64 AVX512")
     assert lines == ["The worker at tcp://b is left out: it does not see /data."]
-    fit, _, difference, _ = fit_workers(own, {"tcp://a": worker(), "tcp://c": worker(av="16")})
-    assert fit == []
-    assert difference == (
+    with pytest.raises(ConfigError) as refused:
+        fit_workers(own, {"tcp://a": worker(), "tcp://c": worker(av="16")})
+    assert str(refused.value) == (
         f"The worker at tcp://c has another {LIBRARIES} (av 16 instead of 17): give all of them the same."
     )
-    fit, _, difference, _ = fit_workers(own, {"tcp://a": worker(), "tcp://d": worker(device="CPU x86_64 AVX2")})
-    assert fit == []
-    assert difference is not None
-    assert "tcp://d has another device (CPU x86_64 AVX2 instead of CPU x86_64 AVX512, with ATEN" in difference
+    device = "tcp://d has another device (CPU x86_64 AVX2 instead of CPU x86_64 AVX512, with ATEN"
+    with pytest.raises(ConfigError, match=re.escape(device)):
+        fit_workers(own, {"tcp://a": worker(), "tcp://d": worker(device="CPU x86_64 AVX2")})
 
 
 @pytest.mark.timeout(300)
 def test_workers_without_facemill_answer(tmp_path: Path) -> None:
     preload = tmp_path / "bare.py"
-    preload.write_text("import sys\nsys.modules.update(dict.fromkeys(('facemill.pipeline.build.worker_check',)))\n")
+    preload.write_text("import sys\nsys.modules.update(dict.fromkeys(('facemill.pipeline.build.workers',)))\n")
     with distributed.LocalCluster(
         n_workers=2,
         threads_per_worker=1,

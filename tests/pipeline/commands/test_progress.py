@@ -7,8 +7,8 @@ import pytest
 import rich.console
 
 from facemill.manifests.printable import pace
-from facemill.pipeline.commands import progress as module
-from facemill.pipeline.commands.progress import progress
+from facemill.pipeline.commands import printing as module
+from facemill.pipeline.commands.printing import progress
 
 LINE = r"verifying: 50/200 samples  [\d.]+/s  \d:\d\d:\d\d left"
 

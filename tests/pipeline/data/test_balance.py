@@ -7,7 +7,7 @@ import pytest
 
 from facemill import DatasetError
 from facemill.pipeline.data import BalancedSampler
-from facemill.pipeline.data.balance import repeats
+from facemill.pipeline.data.batching import repeats
 
 LABELS = np.array([1] * 23 + [0] * 5 + [1] * 4)  # 27 fakes, 5 reals
 

@@ -4,12 +4,14 @@ import dataclasses
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from facemill import ConfigError
+from facemill.options import Options
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import FaceDataset, TrainingData
-from facemill.pipeline.data.batching import Batching, BatchSampler
+from facemill.pipeline.data.batching import Batching, BatchSampler, Groups, Pairs, Units
 from facemill.registry import BATCHINGS
 from tests.pipeline.data.built import build, samples_of, video
 
@@ -185,3 +187,14 @@ def test_batches_of_ones_own_are_of_rows_that_exist_and_fit(faces, drawn):
         ConfigError, match=r"Own\.draw must return batches of 1 to 3 rows, each from 0 to 19: correct it"
     ):
         BatchSampler(own)
+
+
+@pytest.mark.parametrize("kind", [Pairs, Groups])
+def test_crops_without_a_counterpart_are_alone_and_none_is_left_out(kind: type[Units]) -> None:
+    """Two fakes whose original is not used, and a face that an original has twice beside a fake of it."""
+    videos, originals = ["f", "g", "a", "a", "h", "b", "i"], ["r", "r", None, None, "a", None, "b"]
+    same: dict[str, list[object]] = {"dataset": ["d"] * 7, "track_id": [0] * 7, "frame_index": [1] * 7}
+    samples = pa.table({**same, "video_id": videos, "source_id": originals, "pair_offset": [0] * 7})
+    batching = kind(Options())
+    batching.start(samples, np.array([1, 1, 0, 0, 1, 0, 1]), 7, "none")
+    assert sorted(unit.tolist() for unit in batching.units(np.ones(7, np.int64))) == [[0], [1], [2], [3], [4], [5, 6]]

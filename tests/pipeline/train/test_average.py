@@ -13,7 +13,7 @@ from facemill import ConfigError
 from facemill.detectors.forgery import load_model
 from facemill.pipeline.evaluate.scores import read_scores
 from facemill.pipeline.train import train
-from facemill.pipeline.train.sharpness import at_the_worst
+from facemill.pipeline.train.optimizers import at_the_worst
 from tests.pipeline.train.tiny import Tiny, recipe, use
 
 DECAY = 0.8
