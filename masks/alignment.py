@@ -21,6 +21,7 @@ from facemill.masks.pair_times import frame_interval, predict_frames
 __all__ = ["AlignmentKind", "PairAlignment", "Thumbnails", "align_pair"]
 
 MAX_OFFSET = 40  # frames: largest deviation from the time stamps
+WIDEST_REACH = MAX_OFFSET + 1  # a pair that is further apart fits best there
 LEAST_REACH = 6  # frames: offsets up to this are compared to confirm that a pair is in step
 
 # Measured on real and composed pairs: see the table in the tests.
@@ -31,6 +32,7 @@ ODD_LEVELS = 3.0  # gray levels: a smaller difference never means other content
 SAME_RATE = 0.005
 ROUNDINGS = np.linspace(-1, 1, 25)  # in frames
 STRETCHES = 4, 25  # changes of the offset from which a pair is refused: 4, plus one per 25 frames
+SLIP = 4  # frames: a match may once be late by so many, of a strongly compressed film
 LEAST_OVERLAP = 0.5  # of the shorter video
 SPARSE = 24  # frames that suffice for a first search
 
@@ -133,10 +135,10 @@ def align_pair(real: Thumbnails, fake: Thumbnails) -> PairAlignment:
     step = min(8, len(fake.frames) // SPARSE)
     if step > 1:
         few = Thumbnails(fake.frames[::step], fake.indices[::step], fake.times)
-        found = [_Comparison(real, few, MAX_OFFSET).alignment(), _Comparison(real, fake, LEAST_REACH).alignment()]
+        found = [_Comparison(real, few, WIDEST_REACH).alignment(), _Comparison(real, fake, LEAST_REACH).alignment()]
         if all(one.kind is AlignmentKind.IN_STEP and one.settled(few.indices) for one in found):
             return found[-1]
-    return _Comparison(real, fake, MAX_OFFSET).alignment()
+    return _Comparison(real, fake, WIDEST_REACH).alignment()
 
 
 class _Comparison:
@@ -183,11 +185,14 @@ class _Comparison:
         if odd.sum() > 0.5 * inside.sum():
             return self._refused(f"{odd.sum()} of {inside.sum()} frames compared show other content")
         good = inside & ~odd
-        if (np.diff(matched[good]) < -1).sum() > 1:
+        back = -np.diff(matched[good])
+        if (back > 1).sum() > 1 or (back > SLIP).any():
             return self._refused("its frames are in another order")
         turns = np.count_nonzero(np.diff(offsets[good]))
         if not self.clocks_differ and turns >= STRETCHES[0] + len(expected) / STRETCHES[1]:
             return self._refused(f"it falls out of step {turns} times in {len(expected)} frames")
+        if np.abs(offsets[good]).max() > MAX_OFFSET and not self._still(costs):
+            return self._refused(f"it is off by more than {MAX_OFFSET} frames")
         alike = _looks_alike(costs / np.float32(self.weight), path)
         alternatives = extra_cost < CERTAIN
         # Neighbours that look alike may be confused with each other, but other frames must not be matched by them.
@@ -210,6 +215,9 @@ class _Comparison:
         self.unsure = (as_good != guesses[chosen]).any(axis=0)
         self.predicted = guesses[chosen]
         return np.take_along_axis(costs, np.clip(np.arange(last + 1) + moved[chosen][:, None], 0, last), axis=1)
+
+    def _still(self, costs: NDArray[np.float32]) -> bool:
+        return bool(np.median(np.ptp(costs, axis=1)) < ALIKE * self.weight)
 
     def _spread(
         self,
