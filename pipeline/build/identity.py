@@ -29,6 +29,7 @@ VERSIONED = (
     "decord",
     "face-recognition-models",
     "facenet-pytorch",
+    "isal",
     "numpy",
     "opencv-contrib-python-headless",
     "pyarrow",
@@ -39,7 +40,7 @@ VERSIONED = (
 """Packages, besides PyAV, whose version may affect pixels or files."""
 OPTIONAL = ("dlib-bin",)
 """The same, of extras: where they are installed."""
-NOT_IN_FACES = ("dlib-bin", "face-recognition-models", "pyarrow", "python")
+NOT_IN_FACES = ("dlib-bin", "face-recognition-models", "isal", "pyarrow", "python")
 """Versions on which detections do not depend."""
 MOST_TOLD = 3
 """Most differences of one kind that are listed."""
