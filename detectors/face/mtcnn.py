@@ -29,8 +29,8 @@ Network = TypeVar("Network", bound=nn.Module)
 CELL, STRIDE = 12, 2
 """Receptive field of one output cell of P-Net, and the step between cells, in pixels of its input."""
 
-# Maximum pixels per strip of a pyramid level, and crops per batch (of 24 pixels, and of 48). On a CPU they are bounded by
-# the cache (beyond it, each layer is slower by half), on a GPU by memory.
+# Maximum pixels per strip of a pyramid level, and crops per batch, by their side. On a CPU they are bounded by the
+# cache (beyond it, each layer is slower by half), on a GPU by memory.
 CPU_STRIP, GPU_STRIP = 1 << 17, 1 << 24
 CPU_CROPS, GPU_CROPS = {24: 256, 48: 64}, 8192
 
