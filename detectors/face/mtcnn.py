@@ -29,10 +29,10 @@ Network = TypeVar("Network", bound=nn.Module)
 CELL, STRIDE = 12, 2
 """Receptive field of one output cell of P-Net, and the step between cells, in pixels of its input."""
 
-# Maximum pixels per strip of a pyramid level, and crops per batch. On a CPU they are bounded by the cache (beyond
-# it, each layer is slower by half), on a GPU by memory.
+# Maximum pixels per strip of a pyramid level, and crops per batch, by their side. On a CPU they are bounded by the
+# cache (beyond it, each layer is slower by half), on a GPU by memory.
 CPU_STRIP, GPU_STRIP = 1 << 17, 1 << 24
-CPU_CROPS, GPU_CROPS = 256, 8192
+CPU_CROPS, GPU_CROPS = {24: 256, 48: 64}, 8192
 
 
 class MTCNNOptions(Options):
@@ -159,7 +159,7 @@ class MTCNN(TorchFaceDetector):
         """
         edges = _pixel_edges(boxes, sampler.width, sampler.height)
         visible = (edges[:, 2:] > edges[:, :2]).all(dim=1).nonzero().squeeze(1)
-        step = CPU_CROPS if self.device.type == "cpu" else GPU_CROPS
+        step = CPU_CROPS[size] if self.device.type == "cpu" else GPU_CROPS
         outputs = [network(sampler.crop(frame[block], edges[block], size)) for block in torch.split(visible, step)]
         scores, regressions = (torch.cat(column) for column in zip(*outputs, strict=True))
         keep = scores > threshold

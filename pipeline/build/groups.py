@@ -30,7 +30,8 @@ __all__ = ["clip_results", "device_of_worker"]
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT_BLOCK_BYTES = 32 << 20
 """Freed blocks up to this size stay with the process: the value that glibc reaches by itself by default."""
-TRIM_ABOVE_BYTES = 1 << 30
+TRIM_ABOVE_BYTES = 5 << 28
+"""Groups of 720p stay below it, and keep their memory; those of 1080p have the same peak as with less."""
 
 
 def clip_results(

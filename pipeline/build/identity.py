@@ -23,6 +23,7 @@ VERSIONED = (
     "decord",
     "face-recognition-models",
     "facenet-pytorch",
+    "isal",
     "numpy",
     "opencv-contrib-python-headless",
     "pyarrow",
@@ -32,7 +33,7 @@ VERSIONED = (
 )
 """Packages, besides PyAV, whose version may affect pixels or files."""
 OPTIONAL = ("dlib-bin",)  # the same, of extras: where they are installed
-NOT_IN_FACES = ("dlib-bin", "face-recognition-models", "pyarrow", "python")
+NOT_IN_FACES = ("dlib-bin", "face-recognition-models", "isal", "pyarrow", "python")
 """Versions on which detections do not depend."""
 MOST_TOLD = 3  # most differences of one kind that are listed
 WITH = ", with "  # between a GPU's name and the CPU

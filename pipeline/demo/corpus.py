@@ -160,6 +160,8 @@ class VideoEncoder:
             container = stack.enter_context(av.open(str(path), "w"))
             # One thread: videos are encoded in parallel anyway, and the bytes are reproducible.
             options = {"crf": str(crf), "preset": "veryfast", "threads": "1"}
+            if -(-size[0] // 16) % 8:  # x264 then uses memory that it has not set, in estimating what frames refer to
+                options["x264-params"] = "mbtree=0"
             stream = container.add_stream("libx264", rate=FPS, options=options)
             stream.width, stream.height = size
             stream.pix_fmt = "yuv420p"

@@ -1,22 +1,22 @@
 """Encoding crops and masks for shards."""
 
+import struct
+
 import cv2
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from facemill.pipeline.config.sections import EncodeSettings
 
 __all__ = ["PNG", "encode_image", "encode_mask", "image_suffix"]
 
-# For photographs: within 6 % of the size at level 6, ten times faster to encode, and faster to decode, since the
-# residuals of a photograph hardly ever repeat, and searching for repeats takes most of the time.
-PHOTO_PNG = [
-    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
-    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
-    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG),
-]
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+UP = 2
+"""The filter that stores each row as its difference from the row above (PNG specification, 9.2)."""
+GRAY, RGB = 0, 2
+"""Colour types."""
 PNG = EncodeSettings()
-MASK_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 
 def image_suffix(settings: EncodeSettings) -> str:
@@ -26,8 +26,9 @@ def image_suffix(settings: EncodeSettings) -> str:
 
 def encode_image(image: NDArray[np.uint8], settings: EncodeSettings) -> bytes:
     """Encode an RGB image [h, w, 3] or a gray one [h, w]; PNG is lossless."""
+    if settings.format == "png":
+        return _png(image)
     options = {
-        "png": PHOTO_PNG,
         "jpeg": [
             cv2.IMWRITE_JPEG_QUALITY,
             settings.quality,
@@ -37,16 +38,32 @@ def encode_image(image: NDArray[np.uint8], settings: EncodeSettings) -> bytes:
         "webp": [cv2.IMWRITE_WEBP_QUALITY, settings.quality],
     }[settings.format]
     pixels = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8) if image.ndim == 3 else image
-    return _encode(pixels, image_suffix(settings), options)
+    ok, data = cv2.imencode(f".{image_suffix(settings)}", pixels, options)
+    if not ok:
+        raise ValueError(f"OpenCV cannot encode an image of shape {image.shape} as {settings.format}")
+    return data.tobytes()
 
 
 def encode_mask(mask: NDArray[np.uint8]) -> bytes:
     """Encode a mask [S, S] of 0 and 255 as a one-channel PNG."""
-    return _encode(mask, "png", MASK_PNG)
+    return _png(mask)
 
 
-def _encode(image: NDArray[np.uint8], suffix: str, options: list[int]) -> bytes:
-    ok, data = cv2.imencode(f".{suffix}", image, options)
-    if not ok:
-        raise ValueError(f"OpenCV cannot encode an image of shape {image.shape} as {suffix}")
-    return data.tobytes()
+def _png(image: NDArray[np.uint8]) -> bytes:
+    """A PNG of an image [h, w, 3] or [h, w], in a third of OpenCV's time at its fastest, and smaller.
+
+    On x86-64, ISA-L gives the same bytes with every instruction set from SSE4.2 on.
+    """
+    height, width = image.shape[:2]
+    rows = image.reshape(height, -1)
+    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
+    filtered[:, 0] = UP
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    header = struct.pack(">IIBBBBB", width, height, 8, GRAY if image.ndim == 2 else RGB, 0, 0, 0)
+    parts = (b"IHDR", header), (b"IDAT", isal_zlib.compress(filtered, 1)), (b"IEND", b"")
+    return SIGNATURE + b"".join(_chunk(kind, data) for kind, data in parts)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return b"".join([struct.pack(">I", len(data)), kind, data, struct.pack(">I", isal_zlib.crc32(kind + data))])

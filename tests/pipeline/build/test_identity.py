@@ -58,6 +58,7 @@ def test_what_differs_is_named(other: WorkIdentity, told: list[str]) -> None:
         (dataclasses.replace(HERE, device="GPU"), False),
         (dataclasses.replace(HERE, versions={**HERE.versions, "torch": "1.0"}), False),
         (dataclasses.replace(HERE, versions={**HERE.versions, "pyarrow": "1.0"}), True),
+        (dataclasses.replace(HERE, versions={**HERE.versions, "isal": "1.0"}), True),
     ],
 )
 def test_what_detections_depend_on(other: WorkIdentity, same: bool) -> None:

@@ -1,6 +1,11 @@
+import io
+import warnings
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from facemill.pipeline.config.sections import EncodeSettings
 from facemill.pipeline.extract.encode import encode_image, encode_mask, image_suffix
@@ -19,6 +24,23 @@ def test_png_is_lossless_and_equal_every_time(rng: np.random.Generator) -> None:
     data = encode_image(image, EncodeSettings())
     assert np.array_equal(decode(data), image)
     assert data == encode_image(image, EncodeSettings())
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7, 3), (5, 1, 3), (31, 17), (31, 17, 3)])
+def test_another_decoder_reads_png_without_complaint(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    """Pillow compares the checksum of each part."""
+    image = rng.integers(0, 256, (*shape[:2], 6), np.uint8)[..., 1:4]  # not contiguous
+    image = image if len(shape) == 3 else image[..., 0]
+    with warnings.catch_warnings(action="error"), Image.open(io.BytesIO(encode_image(image, EncodeSettings()))) as png:
+        assert png.mode == ("RGB" if image.ndim == 3 else "L")
+        assert np.array_equal(np.asarray(png), image)
+
+
+def test_png_is_about_as_small_as_the_fastest_of_opencv(media: Path) -> None:
+    photo = cv2.imread(str(media / "images" / "astronaut.png"))[..., ::-1]
+    fast = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
+    fast += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]
+    assert len(encode_image(photo, EncodeSettings())) <= 1.05 * len(cv2.imencode(".png", photo, fast)[1])
 
 
 @pytest.mark.parametrize(("name", "magic"), [("png", b"\x89PNG"), ("jpeg", b"\xff\xd8"), ("webp", b"RIFF")])
