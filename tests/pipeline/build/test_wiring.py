@@ -78,7 +78,7 @@ CASES = {
     "filter.min_face": Case("70", ("track.keep=all",)),
     "filter.min_sharpness": Case("300"),
     "filter.exclude": Case("[two]"),
-    "filter.more": Case("{{too_small: {{min_face: 75}}}}"),
+    "filter.more": Case("{{too_small: {{min_face: 100}}}}"),
     "annotate": Case("{{quality: {{}}}}"),
     "encode.format": Case("jpeg"),
     "encode.quality": Case("40", ("encode.format=jpeg",)),
@@ -148,7 +148,7 @@ def build_with(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     def run(overrides: Sequence[str]) -> Outcome:
         filled = tuple(one.format(weights=weights, perturbed=perturbed) for one in overrides)
         if not any(one.startswith("sample.") for one in filled):
-            filled = ("sample.frames=6", *filled)
+            filled = ("sample.frames=4", *filled)
         if any(str(weights) in one for one in filled) and not weights.is_file():
             pytest.skip(f"no weights at {weights}")
         if filled not in built:
