@@ -256,3 +256,14 @@ def test_an_archive_in_an_archive_is_told(tmp_path):
     assert listing.unreadable == ("all.zip/dfdc_train_part_00.zip",)
     assert listing.paths == ("all.zip/a.mp4", "all.zip/dfdc_train_part_00.zip")
     assert list_files(tmp_path).paths == ("all.zip",)
+
+
+def test_folders_that_unix_packed_into_a_zip_are_no_files(tmp_path):
+    """As `zip -r` packs them: with members for folders, which have modes of their own."""
+    folder = tmp_path / "films"
+    (folder / "real").mkdir(parents=True)
+    (folder / "real" / "one.mp4").write_bytes(b"film")
+    with zipfile.ZipFile(tmp_path / "films.zip", "w") as packed:
+        for path in (folder, folder / "real", folder / "real" / "one.mp4"):
+            packed.write(path, path.relative_to(tmp_path))
+    assert list_archive(str(tmp_path / "films.zip")) == ["films/real/one.mp4"]

@@ -74,6 +74,15 @@ def test_a_painted_ellipse_is_found(painted):
     assert min(agreement(painted, forgeries)) >= 0.9
 
 
+def test_bounds_of_a_known_mask_are_exact():
+    """A cell is a square of pixels around the place that the affine gives for its centre."""
+    mask = np.zeros((GRID, GRID), np.uint8)
+    mask[40:64, 30:50] = 255
+    affine = np.array([[1.5, 0, 70.25], [0, 1.5, 20.25]])  # cells of 1.5 pixels from (70, 20)
+    forgery = FaceForgery(forged=True, decided=True, score=9.0, reliable=True, mask=mask, affine=affine)
+    np.testing.assert_allclose(forgery.box(), [70 + 45, 20 + 60, 70 + 75, 20 + 96])
+
+
 def test_bounds_and_area_are_those_of_the_region(painted):
     [forgeries] = verdicts_of(painted)
     for forgery, region in zip(forgeries, painted.regions, strict=True):

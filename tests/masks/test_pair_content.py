@@ -26,3 +26,17 @@ def test_motion_differs_by_the_energy_of_the_difference_as_a_share_of_that_of_bo
     assert bool(reason) == (share > 0.5)
     if reason:
         assert abs(int(reason.split(":")[1].split("%")[0]) / 100 - share) < 0.05
+
+
+@pytest.mark.parametrize(("alike", "refused"), [(0, True), (4, True), (36, False)])
+def test_the_share_of_blocks_that_agree_is_told(alike: int, refused: bool) -> None:
+    rng = np.random.default_rng(0)
+    real = rng.normal(128, 40, (BLOCKS, FRAMES, PIXELS)).astype(np.float32)
+    fake = rng.normal(128, 40, (BLOCKS, FRAMES, PIXELS)).astype(np.float32)
+    fake[:alike] = real[:alike]
+    every = np.arange(FRAMES)
+    _, reason, certain = compare_content(real, fake, every, every)
+    assert certain
+    assert ("resembles" in reason) == refused
+    if refused:
+        assert reason == f"only {100 * alike / BLOCKS:.0f} % of the image resembles its original"

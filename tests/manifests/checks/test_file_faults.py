@@ -169,6 +169,7 @@ def test_faults_of_files(tmp_path, fault):
     plant(root)
     problems = verify(root, threads=1).problems
     assert check in {problem.check for problem in problems}, [str(problem) for problem in problems]
+    assert all(problem.file and problem.message for problem in problems)
     assert all(len(str(problem)) < 1000 for problem in problems)
 
 

@@ -132,6 +132,14 @@ def test_tars_give_pictures_that_lead_to_their_samples(dataset, root):
         for sample_id, sample in samples.items():
             check_fields(everything.pop(sample_id), sample)
     assert not everything
+    leads_to = {
+        f"{record_set.id}/{field.name}": field.references.field
+        for record_set in dataset.metadata.record_sets
+        for field in record_set.fields
+        if field.references
+    }
+    pictures = [f"{split}-{kind}" for split in ("train", "val") for kind in ("image", "mask")]
+    assert leads_to.items() >= {f"{one}/sample_id": "samples/sample_id" for one in pictures}.items()
 
 
 @pytest.mark.parametrize("track", [9, 10, 123])
