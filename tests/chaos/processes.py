@@ -18,8 +18,12 @@ STARTED_S = 60
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:
     """The processes below one that build; neither helpers of multiprocessing's, nor nannies."""
-    below = process.children(recursive=True)
-    return [one for one in below if one.is_running() and "spawn_main" in " ".join(one.cmdline())] or below
+    below, found = process.children(recursive=True), []
+    for one in below:
+        with suppress(psutil.Error):  # it has ended
+            if "spawn_main" in " ".join(one.cmdline()):
+                found.append(one)
+    return found or below
 
 
 @contextmanager
