@@ -42,7 +42,7 @@ class Corpus:
 
     def _is_left(self, path: str) -> bool:
         """Whether the file is of a run that was killed, which may begin although the build has finished."""
-        return path.startswith(("_state/.gone-", "_state/run-")) or path.endswith(TEMPORARY_SUFFIX)
+        return path.startswith(("_state/.", "_state/run-")) or path.endswith(TEMPORARY_SUFFIX)
 
     def check_finished(self, out: Path) -> None:
         """See that a build has the bytes of the undisturbed one, and nothing besides."""
