@@ -2,6 +2,21 @@
 
 EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
+        "masks/face_difference.py",
+        "kind = cv2.INTER_AREA if square.shape[0] > GRID else cv2.INTER_LINEAR",
+        "kind = cv2.INTER_AREA if square.shape[1] > GRID else cv2.INTER_LINEAR",
+    ): "its sides are equal",
+    (
+        "pipeline/decode/probe.py",
+        'size = int.from_bytes(head[start : start + length], "big") & ((1 << 7 * length) - 1)',
+        "size = int.from_bytes(head[start : start + length], ) & ((1 << 7 * length) - 1)",
+    ): "big-endian is Python's default",
+    (
+        "pipeline/tracking/rejoin.py",
+        'groups = fcluster(linkage(squareform(cost, checks=False), "average"), SAME, "distance")',
+        'groups = fcluster(linkage(squareform(cost, checks=True), "average"), SAME, "distance")',
+    ): "the matrix passes the checks",
+    (
         "masks/block_match.py",
         "fits = np.log(squares, out=squares).mean(axis=0) * np.float32(weight)  # [k, n]",
         "fits = np.log(squares, out=None).mean(axis=0) * np.float32(weight)  # [k, n]",

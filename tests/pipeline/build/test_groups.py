@@ -58,3 +58,26 @@ class _Pool(SimpleNamespace):
         return self
 
     def __exit__(self, *error: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "message"),
+    [
+        (
+            LookupError("nothing"),
+            "internal_error",
+            "facemill itself failed on this clip group (LookupError: nothing): please report it.",
+        ),
+        (
+            MemoryError("no room"),
+            "out_of_memory",
+            "The system failed on this clip group (MemoryError: no room): the same command tries it again.",
+        ),
+    ],
+)
+def test_a_group_that_breaks_is_told_with_what_to_do(error: Exception, reason: str, message: str) -> None:
+    videos = [SimpleNamespace(video_id="one"), SimpleNamespace(video_id="two")]
+    failures = module._broken(videos, error).failures
+    assert [(one.video_id, one.stage, one.reason, one.message) for one in failures] == [
+        (name, "process", reason, message) for name in ("one", "two")
+    ]
