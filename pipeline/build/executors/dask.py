@@ -243,9 +243,9 @@ class DaskExecutor(Executor):
             security = distributed.Security(**texts, require_encryption=True)
         if warning := plain_warning(self._scheduler):
             self.warn(warning)
-        try:  # Dask's own timeout does not cover its handshake
+        try:  # Dask's own timeout does not cover its handshake, and ends late on a busy machine
             client = within(
-                timeout + 1, lambda: distributed.Client(self._scheduler, timeout=timeout, security=security)
+                timeout + 3, lambda: distributed.Client(self._scheduler, timeout=timeout, security=security)
             )
         except Exception as error:  # any error from a server that is not a scheduler, or wants other credentials
             raise ConfigError(explain_failure(self._scheduler, error, timeout)) from error
