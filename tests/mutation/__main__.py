@@ -81,7 +81,7 @@ def noticed_by(work: tuple[Mutant, list[str], float]) -> str:
     if not tree.exists():
         tree.mkdir(parents=True)
         for path in ROOT.iterdir():
-            if path.is_dir() and path.name != "build":
+            if path.is_dir() and path.name != "build" and not path.name.startswith("."):  # such as .venv: gigabytes
                 shutil.copytree(path, tree / path.name, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
             elif path.is_file():
                 shutil.copy(path, tree)
