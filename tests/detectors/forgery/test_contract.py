@@ -200,6 +200,7 @@ def test_it_compiles_into_one_graph(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore:Torchinductor does not support code generation for complex operators")  # SPSL's
 @every_kind
 def test_compiled_by_inductor_it_gives_the_same(name: str) -> None:
     torch.compiler.reset()
