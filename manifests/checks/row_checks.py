@@ -37,6 +37,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "both": tuple(MaskKind),
 }
 """Allowed kinds of masks, by the recipe's `mask.source`."""
+AFFINE_POWERS = np.array([-1, -1, 0, -1, -1, 0])
+"""How an affine of equal crops depends on the size of the frame: its linear part maps pixels of the frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +149,11 @@ def _unlike_original(name: str) -> Callable[[Rows], Mask]:
     def broken(rows: Rows) -> Mask:
         if rows.recipe.detect.on == "each":  # fakes have their own detections
             return np.zeros(len(rows), bool)
-        off = np.abs(rows.numbers(name) - rows.of_original(name))
-        return np.asarray(~(off <= 1e-6 * np.maximum(np.abs(rows.numbers(name)), 1)).all(axis=1))
+        resized = rows.resized[:, None]
+        # A fake of another frame size has the original's faces in its own pixels, and affines made of rounded ones.
+        expected = rows.of_original(name) * (resized ** (AFFINE_POWERS if name == "affine" else 1))
+        tolerance = np.where(resized == 1, 1e-6, 1e-4) * np.maximum(np.abs(rows.numbers(name)), 1)
+        return np.asarray(~(np.abs(rows.numbers(name) - expected) <= tolerance).all(axis=1))
 
     return broken
 

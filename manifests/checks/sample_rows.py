@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, PositiveInt, ValidationError
 
 from facemill import DatasetError
 from facemill.manifests.checks.columns import Column, Mask, codes, joined, mask, pc, places
+from facemill.manifests.schemas import FACTS
 from facemill.registry import SHARD_FORMATS, nearest
 
 __all__ = ["RecipeFacts", "Rows", "differs", "recipe_facts"]
@@ -100,11 +101,18 @@ class Rows:
         samples: rows of samples.parquet.
         videos: rows of videos.parquet.
         incomplete: videos that may lack samples of some frames, as failures.parquet records.
+        facts: rows of facts.parquet, if there are any.
     """
 
     def __init__(
-        self, samples: pa.Table, videos: pa.Table, recipe: RecipeFacts, incomplete: Collection[str] = ()
+        self,
+        samples: pa.Table,
+        videos: pa.Table,
+        recipe: RecipeFacts,
+        incomplete: Collection[str] = (),
+        facts: pa.Table | None = None,
     ) -> None:
+        self._facts = FACTS.empty_table() if facts is None else facts.combine_chunks()
         self.incomplete = pa.array(sorted(incomplete), pa.string())
         self.table, self.recipe, self._videos = samples.combine_chunks(), recipe, videos.combine_chunks()
         self.numbers = cache(self._numbers)
@@ -153,6 +161,13 @@ class Rows:
         row = places(self.table["source_id"], self._videos["video_id"])
         split = pc.take(self._videos["split"], pa.array(row, mask=row < 0))
         return mask(pc.not_equal(split, self.table["split"]))
+
+    @cached_property
+    def resized(self) -> NDArray[np.float64]:
+        """Ratio of the frame heights of a sample's video and its original, [N]; 1 where one is unknown."""
+        rows = [places(self.table[name], self._facts["video_id"]) for name in ("video_id", "source_id")]
+        own, original = (pc.take(self._facts["height"], pa.array(row, mask=row < 0)) for row in rows)
+        return np.asarray(pc.fill_null(pc.divide(own.cast(pa.float64()), original), 1.0))
 
     @cached_property
     def cropped(self) -> Mask:

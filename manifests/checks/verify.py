@@ -208,7 +208,7 @@ class _Verification:
         entries = VIDEOS.empty_table() if videos is None else videos
         seen = Seen.of([(findings.samples, findings.seen) for findings in found], samples)
         samples = samples.append_column("pixels", seen.pixels)
-        rows = Rows(samples, entries, self.recipe, () if failures is None else _incomplete(failures))
+        rows = Rows(samples, entries, self.recipe, () if failures is None else _incomplete(failures), facts)
         self._check(SAMPLES_FILE, check_rows, rows)
         self._check(SAMPLES_FILE, check_rows, rows, GROUP_CHECKS)
         self._check(SAMPLES_FILE, framing_tells, rows)
