@@ -105,17 +105,22 @@ def _front_matter(info: DatasetInfo) -> dict[str, Any]:
         "task_categories": ["image-classification", "image-segmentation"],
         "tags": ["deepfake-detection", "face-forgery-detection", "facemill"],
         "configs": [{"config_name": "default", "data_files": files}],
-        "dataset_info": {
-            "splits": [
-                {"name": split, "num_examples": sum(shard.rows for shard in info.shards if shard.split == split)}
-                for split in _splits(info)
-            ]
-        },
+        "dataset_info": {"splits": [_split(name, info) for name in _splits(info)]},
     }
     if suffix == ".tar":
         image = IMAGE_SUFFIXES[info.recipe["encode"]["format"]].removeprefix(".")
         front_matter["dataset_info"]["features"] = _tar_features(image, info.annotations)
     return front_matter
+
+
+def _split(name: str, info: DatasetInfo) -> dict[str, Any]:
+    """`datasets` ignores splits that lack one of these."""
+    shards = [shard for shard in info.shards if shard.split == name]
+    return {
+        "name": name,
+        "num_examples": sum(shard.rows for shard in shards),
+        "num_bytes": sum(shard.bytes for shard in shards),
+    }
 
 
 def _size_category(samples: int) -> str:

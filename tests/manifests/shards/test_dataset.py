@@ -1,4 +1,5 @@
 import dataclasses
+import logging
 import json
 from pathlib import Path
 
@@ -129,7 +130,10 @@ class TestCard:
 
     def test_front_matter_counts_samples_by_split(self):
         info = self.front_matter(dataset_card(INFO))["dataset_info"]
-        assert info["splits"] == [{"name": "train", "num_examples": 6300}, {"name": "val", "num_examples": 32}]
+        assert info["splits"] == [
+            {"name": "train", "num_examples": 6300, "num_bytes": 10**9},
+            {"name": "val", "num_examples": 32, "num_bytes": 10**7},
+        ]
 
     def test_body(self):
         card = dataset_card(INFO)
@@ -150,11 +154,13 @@ class TestCard:
         assert (types["bbox"], types["pts_s"]) == ({"list": "float32"}, {"dtype": "float64"})
 
     @pytest.mark.parametrize("format_name", sorted(SHARD_FORMATS))
-    def test_datasets_loads_the_folder(self, tmp_path, format_name):
+    def test_datasets_loads_the_folder(self, tmp_path, format_name, caplog, monkeypatch):
         """With every field and its type, though the first samples are reals, whose `source_id` is null."""
         datasets = pytest.importorskip("datasets")
+        monkeypatch.setattr(logging.getLogger("datasets"), "propagate", True)
         root: Path = Parts().write(tmp_path / "built", format_name)
         loaded = datasets.load_dataset(str(root), cache_dir=str(tmp_path / "hf"))
+        assert not [said.getMessage() for said in caplog.records if "dataset card" in said.getMessage()]
         assert {split: len(rows) for split, rows in loaded.items()} == {"train": 6, "val": 3}
         row, features = loaded["train"][4], loaded["train"].features
         if format_name == "webdataset":
