@@ -1,4 +1,7 @@
-"""README.md, executed: its commands are run as they stand there, and its figures compared with what they print."""
+"""README.md, executed: its commands are run as they stand there, and its figures compared with what they print.
+
+Commands, overrides and tables of the pages that tell more are only looked at.
+"""
 
 import json
 import os
@@ -18,8 +21,18 @@ from facemill.pipeline.demo import make_corpus
 from facemill.registry import DATASETS
 from tests.integration.command import FACEMILL
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+PAGES = [ROOT / "docs" / "pages" / f"{name}.md" for name in ("building", "training", "docker", "numbers")]
+TEXT = "\n".join([*(page.read_text("utf-8") for page in PAGES), README])
+
+
+def blocks(text: str) -> list[tuple[str, str]]:
+    """Language and text of each block of code."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = blocks(README)
 SMALL = {
     # The corpus is six subjects small, and nobody waits for networks to download or to learn.
     "--recipe lrl": "--set sample.frames=4 --set crop.size=96 --workers 1 --device cpu",
@@ -32,19 +45,20 @@ SMALL = {
 """What a README command is made small by."""
 
 
-def lines() -> list[str]:
-    """Lines of the README's blocks that call facemill, directly or in an image, without comments."""
-    joined = "\n".join(text for language, text in BLOCKS if not language).replace("\\\n", " ")
+def lines(text: str) -> list[str]:
+    """Lines of a text's blocks that call facemill, directly or in an image, without comments."""
+    joined = "\n".join(block for language, block in blocks(text) if not language).replace("\\\n", " ")
     found = [re.sub(r"\s+#.*", "", line).strip() for line in joined.splitlines()]
     return [line for line in found if line.startswith(("facemill ", "docker run "))]
 
 
 def test_there_are_commands_to_run() -> None:
-    assert len(lines()) > 12
-    assert {line.split()[1] for line in lines()} >= {"scan", "build", "verify", "train", "evaluate", "export", "run"}
+    assert len(lines(README)) > 12
+    assert {line.split()[1] for line in lines(README)} >= {"scan", "build", "verify", "train", "evaluate", "export"}
+    assert {line.split()[1] for line in lines(TEXT)} >= {"reproduce", "explain", "run"}
 
 
-@pytest.mark.parametrize("line", lines())
+@pytest.mark.parametrize("line", sorted(set(lines(TEXT))))
 def test_every_command_line_is_understood(line: str) -> None:
     args = shlex.split(line.partition("facemill:")[2] or line)[1:]
     command = get_command(app)
@@ -54,7 +68,7 @@ def test_every_command_line_is_understood(line: str) -> None:
     command.make_context(command.name, args)  # raises on an unknown option, a missing argument or a wrong type
 
 
-@pytest.mark.parametrize("override", sorted(set(re.findall(r"--set ([\w.]+=[\w./]+)", README))))
+@pytest.mark.parametrize("override", sorted(set(re.findall(r"--set\s([\w.]+=[\w./]+)", TEXT))))
 def test_every_override_is_of_some_recipe(override: str) -> None:
     def works(recipe: str) -> bool:
         try:
@@ -72,7 +86,7 @@ def test_every_dataset_is_named() -> None:
 
 def test_tables_are_whole() -> None:
     """A table's rows have as many cells as its head, and no blank line parts them."""
-    for table in re.findall(r"(?:^\|.*\|\n)+", README, re.MULTILINE):
+    for table in re.findall(r"(?:^\|.*\|\n)+", TEXT, re.MULTILINE):
         rows = [line.count("|") - line.count("\\|") for line in table.splitlines()]
         assert len(set(rows)) == 1, table
         assert re.fullmatch(r"[|:-]+", table.splitlines()[1]), table
@@ -97,14 +111,14 @@ def small(line: str, folder: Path) -> str:
 @pytest.mark.timeout(900)
 def test_from_the_raw_folder_to_an_auc_and_an_export(folder: Path) -> None:
     """The lines about `shards/lrl`, one after another, then what Python reads of it."""
-    chosen = [line for line in lines() if not line.startswith("docker") and re.search(r"FaceForensics|lrl", line)]
-    assert len(chosen) == 11
+    chosen = [line for line in lines(README) if re.search(r"FaceForensics|lrl", line)]
+    assert len(chosen) == 13
     for line in chosen:
         done = subprocess.run(
             shlex.split(small(line, folder)), cwd=folder, capture_output=True, text=True, check=False, timeout=300
         )
         assert done.returncode == 0, (line, done.stdout, done.stderr)
-    code = "\n".join(text for language, text in BLOCKS if language == "python")
+    code = "\n".join(text for language, text in blocks(TEXT) if language == "python")
     code = code.replace("num_attentions=4", "num_attentions=4, pretrained=False").replace("shards/mat", "shards/lrl")
     checks = "assert len(faces) and set(faces[0]) >= {'image', 'mask', 'label', 'bbox'}"
     done = subprocess.run(
