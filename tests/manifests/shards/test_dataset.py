@@ -1,6 +1,6 @@
 import dataclasses
-import logging
 import json
+import logging
 from pathlib import Path
 
 import pyarrow as pa
