@@ -238,6 +238,8 @@ def _members(place: str, opened: _Opened, most: int) -> Iterator[tuple[str, _Mem
     total = 0
     for member in opened.infolist() if isinstance(opened, zipfile.ZipFile) else opened:
         name = member.filename if isinstance(member, zipfile.ZipInfo) else member.name
+        if not name:  # of which zipfile cannot tell whether it is a folder
+            raise ManifestError(f"{place} has a member without a name: pack it again.")
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or not _is_plain(member):
             raise ManifestError(f"{place} has the unsafe member {name!r}: do not unpack it.")

@@ -49,6 +49,8 @@ def read_table(
             more = [name for name in found if name and found.count(name) == 1 and name not in columns]
             known += [name for name in more if not pa.types.is_nested(table.schema.types[found.index(name)])]
         texts = [pc.utf8_trim_whitespace(pc.cast(table.column(found.index(name)), pa.string())) for name in known]
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{place} is not UTF-8 text ({error}): save it as UTF-8.") from error
     except (pa.ArrowException, OSError, ImportError) as error:
         raise ManifestError(f"{place} is not a readable table ({error}): give a CSV or Parquet file.") from error
     values = [[value or None for value in column.to_pylist()] for column in texts]
@@ -57,6 +59,8 @@ def read_table(
 
 def _read_csv(content: bytes) -> pa.Table:
     """Read every value as text; the delimiter is the one that occurs most often in the header."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # spreadsheets' "Unicode text"
+        content = content.decode("utf-16").encode()
     header = content.removeprefix(codecs.BOM_UTF8).partition(b"\n")[0].decode(errors="replace").strip("\r")
     delimiter = max(_DELIMITERS, key=header.count)
     names = next(csv.reader([header], delimiter=delimiter), [])

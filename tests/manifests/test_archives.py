@@ -174,6 +174,8 @@ def unsafe_zip(path: Path, how: str) -> None:
         for mark, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
             data[data.rindex(mark) + at] |= 1
         path.write_bytes(data)
+    if how == "nameless":
+        path.write_bytes(path.read_bytes().replace(b"a/b.mp4", b"\0/b.mp4"))
     if how == "halved":
         path.write_bytes(path.read_bytes()[:-30])
     if how == "page":
@@ -186,6 +188,7 @@ def unsafe_zip(path: Path, how: str) -> None:
         ("up", r"unsafe member 'a/\.\./\.\./b\.mp4': do not unpack it"),
         ("absolute", "unsafe member '/b.mp4'"),
         ("link", "unsafe member 'a/b.mp4'"),
+        ("nameless", "a member without a name: pack it again"),
         ("encrypted", "encrypted, as 'a/b.mp4' in it: pack its files without a password"),
         ("twice", r"two members '\./a/1\.mp4', of which one hides the other"),
         ("bomb", "expands to more than 100 times its size"),

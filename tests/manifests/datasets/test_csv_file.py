@@ -151,18 +151,27 @@ def test_a_table_that_is_not_there(tmp_path):
         scan("csv", str(tmp_path / "corpus.csv"))
 
 
+@pytest.mark.parametrize(
+    "content", [b"pa\xe9th,label\n", b"path,label\n\xe9,1\n", "path,label\n".encode("utf-16")[:-1]]
+)
+def test_a_table_in_another_encoding_is_refused(tmp_path, content):
+    (tmp_path / "corpus.csv").write_bytes(content)
+    with pytest.raises(ManifestError, match=r"corpus\.csv is not (UTF-8 text|a readable table .*invalid UTF8)"):
+        scan("csv", str(tmp_path / "corpus.csv"))
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-@pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_whatever_a_spreadsheet_saves_is_read(tmp_path, delimiter, end, mark):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_whatever_a_spreadsheet_saves_is_read(tmp_path, delimiter, end, encoding):
     touch(tmp_path, ["a b.mp4", "f.mp4"])
     lines = [
         ("Subject", "Path", " LABEL ", "Source", "split"),
         ("007", "a b.mp4", "Original", "", "Training"),
         ("008", "f.mp4", " 1.0", "a b.mp4 ", "validation"),
     ]
-    text = mark + "".join(delimiter.join(line) + end for line in lines)
-    (tmp_path / "corpus.csv").write_bytes(text.encode())
+    text = "".join(delimiter.join(line) + end for line in lines)
+    (tmp_path / "corpus.csv").write_bytes(text.encode(encoding))
     entries = by_path(scan("csv", str(tmp_path / "corpus.csv")))
     assert {path: (entry.label, entry.split) for path, entry in entries.items()} == {
         "a b.mp4": (0, "train"),
