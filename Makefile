@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Without compiled modules, as many containers and CI machines are set, each process compiles torch anew: seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: docs coverage fuzz mutants mutants-short mutants-files test-long test-browser test-slurm chaos setup demo test check bench format lock upgrade test-install test-newer test-lowest clean
+.PHONY: docs coverage fuzz mutants mutants-short mutants-files test-heavy test-long test-browser test-slurm chaos setup demo test check bench format lock upgrade test-install test-newer test-lowest clean
 
 # The stamp file is newer than its prerequisites, so that a second call installs nothing.
 setup: .venv/.installed
@@ -25,8 +25,15 @@ demo: setup
 # A process more than cores, since tests wait too. Each runs whole test files, so that a file's fixtures are built once.
 PARALLEL := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
+# What has a target of its own.
+APART := not long and not browser and not slurm and not chaos
+
 test: setup
-	$(BIN)/python -m pytest $(PARALLEL) -m "not long and not browser and not slurm and not chaos"
+	$(BIN)/python -m pytest $(PARALLEL) -m "$(APART) and not heavy"
+
+# The rest of what CI runs: tests that start several processes, which import torch, or that compile networks.
+test-heavy: setup
+	$(BIN)/python -m pytest $(PARALLEL) -m "$(APART) and heavy"
 
 # Pages in a real browser. Without Chromium, Debian's is installed, which root may do; for others the tests are skipped.
 CHROMIUM ?= /usr/bin/chromium
@@ -99,7 +106,7 @@ docs: setup
 
 # Line coverage of the tests. Threads of torch and other processes are not counted: counting them ends torch's loaders.
 coverage: setup
-	$(BIN)/python -m pytest $(PARALLEL) -m "not long and not browser and not slurm and not chaos" --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest $(PARALLEL) -m "$(APART)" --cov --cov-report=term:skip-covered
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -156,7 +163,7 @@ test-lowest: setup
 	$(BIN)/uv --no-config venv --quiet --seed --python 3.11 build/lowest/venv
 	$(BIN)/uv --no-config pip install --quiet --python build/lowest/venv --requirements build/lowest/requirements.txt \
 		--editable '.[dev]'
-	build/lowest/venv/bin/python -m pytest $(PARALLEL) -m "not slow and not long and not gpu and not browser and not slurm and not chaos" -W ignore::DeprecationWarning
+	build/lowest/venv/bin/python -m pytest $(PARALLEL) -m "$(APART) and not slow and not gpu" -W ignore::DeprecationWarning
 
 clean:
 	rm -rf .venv demo-out bench-out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -40,6 +40,7 @@ def test_names_are_found_and_others_are_not() -> None:
         _ = facemill.buidl
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from facemill.pipeline.build.identity import LIMITS, device_kind
 from tests.integration.command import ALONE, build_args, facemill
 from tests.integration.conftest import Built
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def shards(folder: Path) -> dict[str, str]:

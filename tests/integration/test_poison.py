@@ -10,7 +10,7 @@ import pytest
 from facemill.manifests import FailureRecord, Reason, SampleRecord, from_table, read_videos
 from tests.integration.command import build_args, facemill
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(900)]
 
 DEADLY_AV = """
 import os, signal, av

@@ -69,6 +69,7 @@ def test_stopped_in_every_way_in_turn_it_ends_in_the_same_bytes(
     assert all(path.stat().st_mtime_ns == at for path, at in before.items())
 
 
+@pytest.mark.heavy
 def test_a_killed_worker_is_replaced_and_nothing_is_lost(built: Built, manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with start(*build_args(manifest, out, workers=2)) as process:

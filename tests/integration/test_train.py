@@ -45,6 +45,7 @@ def stopped(command: list[object], number: signal.Signals, when: Callable[[psuti
         return ended(process)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("number", "workers"), [(signal.SIGINT, 0), pytest.param(signal.SIGTERM, READERS, marks=pytest.mark.long)]
 )

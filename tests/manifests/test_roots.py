@@ -35,6 +35,13 @@ def test_and_here_its_videos_are_found_again(tmp_path):
     assert read_videos(tmp_path / "work/videos.parquet") == written
 
 
+def test_places_stand_in_a_file_that_people_edit(tmp_path):
+    """A line for each root."""
+    write_videos(entries("/disk/ffpp", "/disk/dfd"), tmp_path / "videos.parquet")
+    expected = '{\n "dfd": "/disk/dfd",\n "ffpp": "/disk/ffpp"\n}'
+    assert (tmp_path / "videos.roots.json").read_text() == expected
+
+
 def test_a_folder_with_its_manifest_can_be_moved(tmp_path):
     write_videos(entries(tmp_path / "one/corpus", tmp_path / "one"), tmp_path / "one/videos.parquet")
     (tmp_path / "one").rename(tmp_path / "two")

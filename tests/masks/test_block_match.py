@@ -5,7 +5,18 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 
-from facemill.masks.block_match import ABSENT, FLOOR, JUMP, TICK, TRUST, Blocks, band_costs, best_path, split_blocks
+from facemill.masks.block_match import (
+    ABSENT,
+    FLOOR,
+    JUMP,
+    TICK,
+    TRUST,
+    Blocks,
+    band_costs,
+    best_path,
+    fit_levels,
+    split_blocks,
+)
 
 
 def by_definition(real: Blocks, fake: Blocks, predicted: np.ndarray, reach: int, weight: float) -> np.ndarray:
@@ -73,7 +84,21 @@ def test_blocks_lie_in_the_middle(height: int, width: int, corners: list[tuple[i
     frames = np.random.default_rng(0).integers(0, 256, (2, height, width), np.uint8)
     blocks = split_blocks(frames, np.ones(2, bool))
     assert blocks.pixels.shape == ((height // 12) * (width // 12), 2, 144)
+    assert blocks.pixels.dtype == np.float32  # a film's take gigabytes in the next larger type
     for number, (top, left) in enumerate(corners):
         block = frames[:, top : top + 12, left : left + 12].astype(np.float32) - 128
         assert np.array_equal(blocks.pixels[number], block.reshape(2, 144))
     assert blocks.energy == pytest.approx(np.square(blocks.pixels).sum(axis=2), rel=1e-5)
+
+
+@pytest.mark.parametrize(("contrast", "gain", "level"), [(1.0, 1, 5), (1.5, 1.2, -7), (1.5, 0.8, 27), (40, 1.2, -7)])
+def test_levels_are_fitted_from_a_contrast_of_one_gray_level_on(contrast: float, gain: float, level: float) -> None:
+    """The fake is the real darker or brighter, and with another contrast; 30 % of it are forged."""
+    fake = np.tile([-contrast, contrast], 50) + 100
+    forged = np.arange(100) % 10 < (3 if contrast > 1 else 0)
+    real = gain * fake + level + forged * 25
+    assert fit_levels(real, fake) == pytest.approx((gain, level), abs=0.05 if contrast > 1 else 1e-9)
+
+
+def test_levels_of_a_plain_fake_are_not_fitted() -> None:
+    assert fit_levels(np.full(100, 90.0), np.tile([99.5, 100.5], 50)) == (1, 0)

@@ -93,6 +93,15 @@ def test_gain_and_offset_outside_the_face_are_found_and_removed(real, gain, offs
     assert measured.grid[60, 60].mean() == pytest.approx(40 * gain, abs=1.5)
 
 
+@pytest.mark.parametrize(("coding", "other", "blocks"), [(4, 36, slice(100, 180)), (0.5, 16, slice(0, 40))])
+def test_a_gain_is_that_of_most_blocks_where_others_differ_more_than_coding_does(coding, other, blocks):
+    """Some of 400 blocks are brighter by `other` gray levels besides: four to a dozen times the typical residual."""
+    real = np.repeat(np.arange(40, 200, 4), 10).astype(np.float32)
+    fake = 1.1 * real + np.tile([-coding, coding], len(real) // 2)
+    fake[blocks] += other
+    assert module._gain(real, fake.astype(np.float32)) == pytest.approx(1.1, abs=0.005)
+
+
 def test_share_of_pixels_that_differ_outside_the_faces(real):
     fake = painted(real, slice(200, 240), slice(0, 320), levels=70)  # a sixth of the frame
     outside = HEIGHT * WIDTH - 108 * 128  # but for the face grown by 24 pixels on each side

@@ -10,6 +10,7 @@ import pytest
 
 from facemill.masks import FaceForgery, OriginalFrame, find_forgeries, mask_iou
 from facemill.masks.face_difference import FINE, GRID
+from facemill.masks.forged_region import draw_regions
 from facemill.masks.forgery import EYE, SMOOTH, STEP, _luma_energy
 from facemill.pipeline.config.sections import CropSettings
 from facemill.pipeline.extract.crop import align_affine
@@ -222,6 +223,25 @@ def test_a_forgery_that_reaches_beyond_the_face_does_not_count_as_noise(painted,
     [forgeries] = verdicts_of(clip)
     assert all(one.forged for one in forgeries)
     assert {one.reliable for one in forgeries} == {confined}
+
+
+@pytest.mark.parametrize(("levels", "found"), [(14, False), (16, True)])
+def test_a_region_is_seeded_above_the_noise_also_where_nothing_differs_beyond_the_face(levels, found):
+    """Noise of 5 gray levels is expected, and cells must exceed SEED * NOISE_CUT times that: 15."""
+
+    class Noisy:
+        step = 1
+
+        def expected(self, energy):
+            return np.full(energy.shape, 25, np.float32)
+
+    real = np.full((240, 320, 3), 120, np.uint8)
+    [measured] = OriginalFrame(real, [(120, 60, 180, 140)]).measure(real)
+    inside = measured.distance() < 0.6
+    field = np.zeros((1, GRID, GRID, 3), np.float32)
+    field[0, inside, 0] = levels
+    [mask] = draw_regions([measured], field, np.array([True]), Noisy())
+    assert np.count_nonzero(mask) == pytest.approx(found * np.count_nonzero(inside), rel=0.25)
 
 
 # Blended into real clips, then encoded.

@@ -46,7 +46,8 @@ NOT_FOUND = 4
 """Exit code of pytest for tests that are not there, or whose file cannot be imported."""
 LEAST_LIMIT_S = 60
 NUMBERS = count(1)
-LEFT_OUT = (".*", "__pycache__", "*-out", "*.egg-info")
+LEFT_OUT = (".*", "*-out", "*.egg-info")
+"""Of the copies; compiled files, which go by times that are copied too, spare each of them half a minute."""
 
 
 class Results:
@@ -72,6 +73,13 @@ class Results:
     def add(self, mutant: Mutant, tests: list[str], noticed: str) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps([self._key(mutant, tests), noticed]) + "\n")
+
+
+def tried(results: Results, work: tuple[Mutant, list[str], float]) -> tuple[Mutant, list[str], str]:
+    """A mutant, its tests, and how they notice it, now or in an earlier run."""
+    mutant, tests, _ = work
+    known = results.get(mutant, tests)
+    return mutant, tests, noticed_by(work) if known is None else known
 
 
 def noticed_by(work: tuple[Mutant, list[str], float]) -> str:
@@ -160,14 +168,13 @@ def main() -> None:
     for left in (ROOT / "build").glob("mutants-*"):
         shutil.rmtree(left)
     results, counts = Results(ROOT / "build" / "mutants.jsonl"), Counter()
-    work = [(mutant, *tests_of(mutant)) for mutant in sample(given.sample, given.seed)]
-    known = [results.get(mutant, nodes) for mutant, nodes, _ in work]
+    work = ((mutant, *tests_of(mutant)) for mutant in sample(given.sample, given.seed))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # also in workers, which end their tests first
     with multiprocessing.get_context("fork").Pool(given.workers) as pool:
-        tried = pool.imap(noticed_by, [one for one, found in zip(work, known, strict=True) if found is None])
-        for (mutant, nodes, _), found in zip(work, known, strict=True):
-            if found is None:
-                results.add(mutant, nodes, found := next(tried))
+        # Mutants are made while the first of them are tried.
+        for mutant, nodes, found in pool.imap(partial(tried, results), work):
+            if results.get(mutant, nodes) is None:
+                results.add(mutant, nodes, found)
             counts[mutant.area, bool(found)] += 1
             if found != "a failure":
                 by = f"noticed by {found}" if found else f"survives {len(nodes)} tests or files of them"

@@ -1,6 +1,7 @@
 """The mutants that are tried: a seeded sample of those that mutmut makes."""
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
@@ -68,20 +69,18 @@ def _effect(line: str) -> str:
     return re.sub(r",( strict=\w+)? *(?=\))", "", line).replace("=False", "=None")
 
 
-def sample(count: int, seed: int) -> list[Mutant]:
+def sample(count: int, seed: int) -> Iterator[Mutant]:
     """As many mutants of each area, of files drawn by their length; a small sample is the beginning of a large one.
 
     Equivalent ones are left out.
     """
-    chosen: list[Mutant] = []
     for area in AREAS:
         rng, paths = Random(f"{seed} {area}"), modules(area)
         lengths = [(ROOT / path).stat().st_size for path in paths]
-        drawn: dict[tuple[str, str, str], Mutant] = {}
+        drawn: set[tuple[str, str, str]] = set()
         while len(drawn) < -(-count // len(AREAS)):
             [path] = rng.choices(paths, lengths)
             one = mutant_of(area, path, rng)
-            if one is not None and one[1:2] + one[3:5] not in EQUIVALENT:
-                drawn[one.path, one.old, one.new] = one
-        chosen += drawn.values()
-    return chosen
+            if one is not None and (change := (one.path, one.old, one.new)) not in {*EQUIVALENT, *drawn}:
+                drawn.add(change)
+                yield one

@@ -34,6 +34,7 @@ def test_positions_are_whole_sixtyfourths(media: Path) -> None:
     assert face.score == round(face.score, 4)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() != "AVX512", reason="there is no wider unit to leave out")
 def test_an_older_instruction_set_sees_the_same_faces(media: Path, tmp_path: Path) -> None:

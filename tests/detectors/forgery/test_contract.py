@@ -190,6 +190,7 @@ def test_bf16_ranks_images_as_float32_does(name: str) -> None:
     assert spearmanr(rough.float(), logits_of(trained(name), images)).statistic > 0.9
 
 
+@pytest.mark.heavy
 @every_kind_or_mat
 def test_it_compiles_into_one_graph(name: str) -> None:
     torch.compiler.reset()
@@ -219,6 +220,7 @@ def test_in_channels_last_layout_it_gives_the_same(name: str) -> None:
     torch.testing.assert_close(logits, logits_of(trained(name), images), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.heavy
 @every_kind_or_mat
 def test_it_exports_to_onnx_for_any_batch_size(name: str) -> None:
     detector = trained(name)

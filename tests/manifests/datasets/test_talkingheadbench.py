@@ -1,6 +1,7 @@
 import pytest
 
 from facemill.manifests import scan, shared_subjects, validate
+from facemill.registry import DATASETS
 from tests.manifests.dataset_trees import talkingheadbench
 
 
@@ -20,6 +21,11 @@ def test_all_are_fakes_of_their_folder_s_method_and_split(root):
     assert {entry.split for path, entry in videos.items() if "/val/" in path} == {"val"}
     added = videos["fake/additional_dataset/MAGI-1/7.mp4"]
     assert (added.method, added.split, added.subject_ids) == ("MAGI-1", "test", ())
+
+
+def test_its_page_is_named_as_the_site_does():
+    """Names of repositories there have capitals."""
+    assert DATASETS["talkingheadbench"].link == "https://huggingface.co/datasets/luchaoqi/TalkingHeadBench"
 
 
 def test_the_subject_is_the_image_and_not_who_drives(root):

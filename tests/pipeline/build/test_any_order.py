@@ -285,6 +285,7 @@ def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Buil
     return partial(Builds, processes, tmp_path / "whole", tmp_path / "out", entries, recipe)
 
 
+@pytest.mark.heavy
 def test_a_worker_may_end_before_any_operation(builds: Callable[[], Builds]) -> None:
     for last in range(WORKER_STEPS):
         runs = builds()
@@ -293,6 +294,7 @@ def test_a_worker_may_end_before_any_operation(builds: Callable[[], Builds]) -> 
         shutil.rmtree(runs.out)
 
 
+@pytest.mark.heavy
 def test_a_build_may_end_before_any_operation_of_the_merge(builds: Callable[[], Builds], tmp_path: Path) -> None:
     runs = builds()
     runs.run_build([], [], part=(1, 1))

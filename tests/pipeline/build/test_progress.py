@@ -1,4 +1,5 @@
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -77,12 +78,16 @@ def test_the_line_says_what_was_counted_and_how_fast(clock: list[float], caplog:
 
 def test_a_terminal_sees_a_bar_and_a_log_sees_lines(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="facemill")
-    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, get_time=lambda: clock[0])
     with BuildProgress(console) as shown:
         shown.begin(2)
+        clock[0] = 80.0
         shown.group(GroupDone("train-000000", 2, 8, 0))
-    assert "2/2" in console.file.getvalue()
-    assert caplog.messages == ["2/2 videos  8 faces  8000.0 faces/s  0 failures  0:00:00 left"]
+    *_, last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue()).split("\r")
+    # The time since it began, then the time left.
+    expected = "build ━ 2/2 videos 8 faces 0.1 faces/s 0 failures 0:01:20 0:00:00 left"
+    assert re.sub("━+", "━", last).split() == expected.split()
+    assert caplog.messages == ["2/2 videos  8 faces  0.1 faces/s  0 failures  0:00:00 left"]
 
 
 def test_plain_lines_come_now_and_then_and_never_when_quiet(

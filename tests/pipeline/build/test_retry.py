@@ -1,6 +1,8 @@
 """A second run of a shard: faults of the environment are retried, and good samples are never lost."""
 
 import dataclasses
+import errno
+import io
 import json
 import os
 import resource
@@ -8,14 +10,15 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from facemill import ClusterError, ManifestError, VideoError
 from facemill.manifests import ClipGroup, Reason
 from facemill.manifests.checks.verify import verify
 from facemill.manifests.shards import format_of
+from facemill.pipeline.build import earlier, state
 from facemill.pipeline.build import shard as module
-from facemill.pipeline.build import state
 from facemill.pipeline.build.job import build
 from facemill.pipeline.build.plan import BuildJob, ShardSpec
 from facemill.pipeline.build.run_folder import holding, put_away, run_folder
@@ -137,6 +140,23 @@ def test_of_a_shard_that_was_cut_every_whole_sample_stays(
     after = [sample.image for sample in samples(out, run(out, *groups, sets=sets))]
     assert len(after) >= kept
     assert after == before[: len(after)]
+
+
+def test_of_a_shard_with_a_bad_sector_the_samples_beside_it_stay(groups: list[ClipGroup], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    whole = run(out, *groups)
+    path, before = out / whole.shard.path, [sample.image for sample in samples(out, whole)]
+    bad = path.read_bytes().index(before[2])
+
+    class Disk(io.FileIO):
+        def read(self, size: int = -1, /) -> bytes:
+            if self.tell() <= bad < self.tell() + size:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    with Disk(path) as file:
+        kept = [sample.image for sample in earlier._samples_at(file, pq.read_table(out / whole.samples.path))]
+    assert kept == [*before[:2], b"", *before[3:]]
 
 
 def test_a_lost_sample_of_an_original_is_recorded_and_its_fakes_stay(groups: list[ClipGroup], tmp_path: Path) -> None:

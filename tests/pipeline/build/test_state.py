@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from facemill.manifests import FailureRecord, Reason, Stage
+from facemill.manifests.remote import RemoteFolder
 from facemill.pipeline.build.state import ShardFile, ShardResult, load_result, save_result
 
 FILES = ("shard", "samples", "faces", "facts")
@@ -47,6 +48,27 @@ def test_every_file_is_looked_at(result: ShardResult, name: str, damage: str, tm
     assert not result.is_final(tmp_path)
     assert load_result(tmp_path, "train-000000", "f") == result
     assert result.is_whole(tmp_path, thorough=False) == (damage == "middle")
+    uploaded = upload(tmp_path)
+    assert not result.is_whole(uploaded)
+    assert result.is_whole(uploaded, thorough=False) == (damage == "middle")
+
+
+@pytest.mark.parametrize("length", [9, LENGTH])
+def test_a_whole_file_is_taken_for_whole_in_a_folder_and_behind_a_url(length: int, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(range(9)) * (length // 9))
+    described = ShardFile.of(tmp_path, "file", 3)
+    for place in (tmp_path, upload(tmp_path)):
+        assert described.is_whole(place)
+        assert described.is_whole(place, thorough=False)
+
+
+def upload(folder: Path) -> RemoteFolder:
+    """The files of a folder in one of memory, which has the folder's name."""
+    remote = RemoteFolder(f"memory://{folder.name}")
+    for path in folder.iterdir():
+        if path.is_file():
+            remote.write(path.name, path.read_bytes())
+    return remote
 
 
 def test_what_is_tried_again_is_not_final(result: ShardResult, tmp_path: Path) -> None:

@@ -283,10 +283,12 @@ def test_intact_hevc_packets_pass(
     monkeypatch.setattr(Blockiness, "look_at", lambda *given: (True, True))
     with av.open(str(media / "videos/fsgan_conan.mp4")) as container:
         pictures = [next(container.decode(video=0)).to_ndarray(format="rgb24", width=320, height=240) for _ in range(8)]
-    for suffix in (".mp4", ".ts"):
-        options = {"crf": "30", "preset": "ultrafast", "x265-params": f"keyint=3:log-level=none:pools=1:{params}"}
-        path = write(tmp_path / f"clip{suffix}", change(np.stack(pictures)), "libx265", **options)
-        assert all(frame.image is not None for frame in read(path))
+    options = {"crf": "30", "preset": "ultrafast", "x265-params": f"keyint=3:log-level=none:pools=1:{params}"}
+    path = write(tmp_path / "clip.mp4", change(np.stack(pictures)), "libx265", **options)
+    for file in (path, remux(path, tmp_path / "clip.ts", list)):  # with lengths, and with start codes
+        found = read(file)
+        assert len(found) == len(pictures)
+        assert all(frame.image is not None for frame in found)
 
 
 def test_few_packets_of_an_intact_file_are_tested(

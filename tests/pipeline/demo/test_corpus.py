@@ -15,7 +15,7 @@ from facemill.pipeline.demo.portrait import load_portrait
 from facemill.pipeline.demo.subject import create_subject, displacement
 
 METHODS = ("Deepfakes", "FaceSwap")
-FRAMES = 8
+FRAMES = 5
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,7 @@ MORE = [
 ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("target", ["etd/table2", *MORE])
 def test_a_table_of_each_paper(target: str, data: list[str], tmp_path: Path) -> None:
     jobs = plan(target, tmp_path, data)

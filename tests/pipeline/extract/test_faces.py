@@ -3,7 +3,7 @@
 import numpy as np
 
 from facemill.detectors.face import Face
-from facemill.pipeline.extract.faces import faces_of, frame_faces
+from facemill.pipeline.extract.faces import faces_of, frame_faces, whole_image
 
 
 def test_faces_are_read_back_as_they_were_written(rng: np.random.Generator) -> None:
@@ -16,3 +16,9 @@ def test_faces_are_read_back_as_they_were_written(rng: np.random.Generator) -> N
         assert face.bbox.dtype == face.landmarks.dtype == np.float32
         np.testing.assert_array_equal(face.bbox, box)
         np.testing.assert_array_equal(face.landmarks, landmarks)
+
+
+def test_a_face_that_fills_an_image_has_its_size_and_no_landmarks() -> None:
+    face = whole_image(np.zeros((30, 40, 3), np.uint8))
+    assert (face.bbox.tolist(), face.score, face.landmarks.tolist()) == ([0, 0, 40, 30], 0, [[0, 0]] * 5)
+    assert face.bbox.dtype == face.landmarks.dtype == np.float32

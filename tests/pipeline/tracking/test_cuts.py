@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facemill.pipeline.tracking.cuts import find_cuts
+from facemill.pipeline.tracking.cuts import _details, find_cuts
 from tests.composed.shots import camera, dissolve, fade, flash, photo, shot
 
 CONTINUOUS = [
@@ -117,3 +117,12 @@ def test_nothing_to_see_and_nothing_at_all() -> None:
     assert find_cuts(np.zeros((80, 54, 96), np.uint8)) == []
     noise = np.random.default_rng(0).integers(0, 3, (80, 54, 96)).astype(np.uint8)
     assert find_cuts(noise) == []
+
+
+@pytest.mark.parametrize(("contrast", "deviation"), [(1.0, 20.0), (0.1, 20.0), (0.005, 8.0)])
+def test_details_have_one_contrast_unless_they_are_noise(contrast: float, deviation: float) -> None:
+    """`PLAIN` and the search for parts mean gray levels of this contrast: 20, and less from fine structure below 1."""
+    image = np.random.default_rng(0).normal(128, 300 * contrast, (54, 96)).clip(0, 255).astype(np.uint8)
+    assert float(_details(image).std()) == pytest.approx(deviation, rel=0.01 if deviation == 20 else 0.3)
+    brighter = np.clip(image.astype(int) + 20, 0, 255).astype(np.uint8) if contrast < 0.1 else image
+    np.testing.assert_allclose(_details(brighter), _details(image), atol=0.01)

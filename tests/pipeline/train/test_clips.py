@@ -116,6 +116,7 @@ def test_corruptions_are_those_of_the_crops(data: Path, run: Path) -> None:
     )
 
 
+@pytest.mark.heavy
 def test_every_command_takes_clips(data: Path, run: Path, tmp_path: Path) -> None:
     evaluated = tmp_path / "evaluated"
     told = command("evaluate", run, data, "--out", evaluated, "--localisation", "--device", "cpu")

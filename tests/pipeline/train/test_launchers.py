@@ -93,6 +93,7 @@ def assert_shared(ranks: list[dict[str, Any]], epochs: list[int]) -> None:
 LONG = pytest.mark.long
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.timeout(2 * LONGEST_S)
 @pytest.mark.parametrize(
@@ -138,6 +139,7 @@ ALIKE_ON_ALL = (
 )
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.timeout(2 * LONGEST_S)
 def test_two_ranks_have_the_losses_of_one_process_with_all_of_the_batch(

@@ -92,6 +92,7 @@ def change(folder: Path, **values: Any) -> None:
     (folder / "model.json").write_text(json.dumps(content | values))
 
 
+@pytest.mark.heavy
 def test_two_files_are_loaded_without_the_packages_of_training(folder: Path, crops: Tensor, tmp_path: Path) -> None:
     torch.save(crops, tmp_path / "crops.pt")
     arguments = [str(path) for path in (folder, tmp_path / "crops.pt", tmp_path / "logits.pt")]

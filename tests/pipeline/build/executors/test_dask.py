@@ -271,6 +271,7 @@ with DaskExecutor(workers=1) as executor:
 """
 
 
+@pytest.mark.heavy
 def test_a_script_without_a_main_guard_is_not_run_over_again(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])}

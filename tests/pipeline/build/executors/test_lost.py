@@ -79,6 +79,7 @@ def lost_in_c(task: str, number: int, threads: int) -> int:
     return os.getpid()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("function", "tasks"),
     [(freeze_once, ["one", "other"]), pytest.param(lost_in_c, ["one"], marks=pytest.mark.long)],

@@ -14,7 +14,7 @@ from facemill.pipeline.build.executors.dask import SETTINGS
 from facemill.pipeline.config.recipe import load_recipe
 from tests.pipeline.conftest import Actor, film
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_where_dask_kills_every_worker_that_processes_a_group_all_are_whole(
