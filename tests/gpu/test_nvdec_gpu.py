@@ -61,7 +61,7 @@ def test_masks_of_a_build(media: Path, tmp_path: Path) -> None:
     for backend in ("pyav", "nvdec"):
         recipe = load_recipe("default", ["sample.frames=8", f"decode.backend={backend}"])
         out = tmp_path / backend
-        assert build(videos, recipe, out, executor="sequential", device="cuda").failures == 0
+        assert build(videos, recipe, out, executor="sequential", device="cuda").videos_without_samples == 0
         [use] = summarise(out).devices
         assert use.on_cpu == 0
         samples = [sample for path in sorted(out.glob("train/*")) for sample in format_of(path.name).read(path)]
