@@ -101,6 +101,9 @@ class DetectSettings(Settings):
     faces of `filter.min_face` pixels can still be found."""
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Minimum detection score of a face."""
+    precision: Literal["auto", "float32"] = "auto"
+    """On a GPU, `auto` is TensorFloat-32, and bfloat16 for RetinaFace. `float32` is slower, and its boxes differ from a
+    CPU's by rounding only (`tests/gpu` allows 1/16 pixel). On a CPU both are float32."""
     batch: Annotated[Positive, Field(json_schema_extra=BYTES_STAY)] = 32
     """Maximum number of frames per forward pass."""
     weights: Path | None = None
