@@ -37,7 +37,8 @@ class DecodeSettings(Settings):
 
     backend: Literal["auto", "pyav", "decord", "nvdec"] = "auto"
     """`auto` is PyAV, which is exact, and faster than decord in the project's benchmark. `nvdec`: FFmpeg's decoders on
-    the worker's NVIDIA GPU, for intact H.264, HEVC, VP9 and AV1; PyAV for the rest, and where the GPU fails."""
+    the worker's NVIDIA GPU, for H.264, HEVC, VP9 and AV1; PyAV for the rest, and where the GPU fails. Most damage
+    inside a file is not noticed then."""
     deinterlace: bool = False
     """Deinterlace videos that are marked as interlaced; other files are unchanged. PyAV only."""
     timeout_s: Annotated[float, Field(gt=0, le=86_400, json_schema_extra=BYTES_STAY)] = 120.0
