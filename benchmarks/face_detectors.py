@@ -22,6 +22,8 @@ import facemill.detectors.face
 from benchmarks.clips import MEDIA
 from benchmarks.row import Row
 from facemill.detectors.face import Face
+from facemill.detectors.face.retinaface import RetinaFace
+from facemill.detectors.face.retinaface_resnet50 import ResNet50RetinaFace
 from tests.composed.people import small_faces
 
 __all__ = ["measure"]
@@ -37,11 +39,44 @@ MIN_FACE = 40.0  # pixels, the default of `filter.min_face`
 def measure(clip: Path, *, device: str) -> list[Row]:
     """Compare both on frames of a video, at full size and shrunk, by number of threads."""
     frames = _read(clip, FRAMES)
-    return [
-        _compare(frames, device=device, threads=threads, max_side=max_side)
-        for threads in ((1, 2) if device == "cpu" else (1,))
-        for max_side in (None, 640)
-    ] + _small_faces(device)
+    return (
+        [
+            _compare(frames, device=device, threads=threads, max_side=max_side)
+            for threads in ((1, 2) if device == "cpu" else (1,))
+            for max_side in (None, 640)
+        ]
+        + ([_retinaface(frames, device)] if device != "cpu" else [])
+        + _small_faces(device)
+    )
+
+
+def _retinaface(frames: Frames, device: str) -> Row:
+    """RetinaFace on ResNet-50 and retina-face's own function, which takes one frame, on the same random weights.
+
+    No face scores 0.9 then: the time is that of resizing, copying and the network.
+    """
+    from retinaface.model import retinaface_pth_model
+    from retinaface.RetinaFace import detect_faces
+
+    torch.manual_seed(0)
+    network = retinaface_pth_model.RetinaFace().to(device).eval()
+
+    def package(image: torch.Tensor) -> list[torch.Tensor]:
+        return [output.cpu() for output in network(image.to(device))]
+
+    ours = RetinaFace(ResNet50RetinaFace(network), device=device)
+    forms: dict[str, Callable[[], object]] = {
+        "ours": lambda: ours.detect(frames),
+        "retina-face": lambda: [detect_faces(frame[..., ::-1], model=package) for frame in frames],
+    }
+    seconds = _fastest(forms, device)
+    height, width = frames[0].shape[:2]
+    return Row(
+        benchmark="detectors",
+        what=f"RetinaFace R50, ours / retina-face, frames/s, {width}x{height}, {device}",
+        ratio=seconds["retina-face"] / seconds["ours"],
+        details=", ".join(f"{name} {len(frames) / value:.1f}" for name, value in seconds.items()),
+    )
 
 
 def _small_faces(device: str) -> list[Row]:

@@ -18,7 +18,7 @@ from benchmarks.ffpp_files import make_files
 from benchmarks.row import Row
 from facemill.manifests import read_videos, write_videos
 
-__all__ = ["measure"]
+__all__ = ["FACEMILL", "GROUPS", "Cost", "measure", "run"]
 
 GROUPS = 12
 FACEMILL = Path(sys.executable).with_name("facemill")
@@ -38,7 +38,7 @@ class Cost(NamedTuple):
 def measure(scratch: Path, *, cores: int) -> list[Row]:
     """Measure on 12 groups of an original and four fakes, and on one group per core for the cost of a further one."""
     root, table = make_files(scratch / "ffpp", GROUPS), scratch / "ffpp.parquet"
-    _run([FACEMILL, "scan", "ffpp", root, "--quality", "c23", "--out", table, "--overwrite"])
+    run([FACEMILL, "scan", "ffpp", root, "--quality", "c23", "--out", table, "--overwrite"])
     every = sorted(root.glob("*/*/c23/videos/*.mp4"))
     few = [file for file in every if int(file.stem[:3]) < cores]  # a group per core, of both shapes
     small = scratch / "ffpp-few.parquet"
@@ -48,11 +48,11 @@ def measure(scratch: Path, *, cores: int) -> list[Row]:
     def build(table: Path, name: str, *more: object) -> Cost:
         shutil.rmtree(out / name, ignore_errors=True)
         settings = ["--set", "sample.frames=32", "--workers", cores]
-        return _run([FACEMILL, "build", table, "--out", out / name, *settings, *more])
+        return run([FACEMILL, "build", table, "--out", out / name, *settings, *more])
 
     def way(what: str, files: list[Path]) -> Cost:
         shutil.rmtree(out / what, ignore_errors=True)
-        return _run([sys.executable, "-m", "benchmarks.usual_way", what, out / what, cores, *files])
+        return run([sys.executable, "-m", "benchmarks.usual_way", what, out / what, cores, *files])
 
     ours, ours_few = build(table, "ours"), build(small, "few")
     usual, usual_few = way("faces", every), way("faces", few)
@@ -75,7 +75,7 @@ def _select(table: Path, out: Path, groups: int) -> None:
     write_videos([video for video in read_videos(table) if int(Path(video.path).stem[:3]) < groups], out)
 
 
-def _run(command: list[object]) -> Cost:
+def run(command: list[object]) -> Cost:
     """Run a command to the end of its last process."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # so that processes left alone become ours, and are counted
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()

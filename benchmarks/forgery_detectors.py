@@ -1,7 +1,7 @@
 """Training step and inference of each forgery detector, compared with its own backbone with a plain classifier.
 
-On a GPU: the papers' input sizes, batches of 32, bf16 autocast, channels last, torch.compile. On a CPU: half the
-input side, batches of 8, float32, eager.
+On a GPU: the papers' input sizes and batches, bf16 autocast, channels last, torch.compile (and ours eager). On a CPU:
+half the input side, batches of 8, float32, eager.
 """
 
 import math
@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.row import Row
 from facemill.detectors.forgery import ForgeryBatch, ForgeryDetector, TrainingStep, create, create_objective, options_of
 from facemill.detectors.forgery.plain import Plain, PlainOptions
+from facemill.pipeline.config.recipe import load_recipe
 
 __all__ = ["measure"]
 
@@ -36,7 +37,7 @@ def _rows(name: str, device: str) -> list[Row]:
     on_gpu = device == "cuda"
     options = options_of(name)
     size = options.size if on_gpu else math.ceil(options.size / 64) * 32
-    batch = 32 if on_gpu else 8
+    batch = load_recipe(name).train.batch if on_gpu else 8
     ours = create(name, size=size)
     plain = Plain(PlainOptions(backbone=options.backbone, size=size))
     weights = sum(weight.numel() for weight in ours.parameters())
@@ -44,11 +45,15 @@ def _rows(name: str, device: str) -> list[Row]:
     rows = []
     # A training step counts as three forward passes: the operation counter treats depthwise gradients as dense.
     for what, work, passes in (("training step", _train, 3), ("inference", _infer, 1)):
-        mine, theirs = _measured(work, ours, batch, device), _measured(work, plain, batch, device)
+        eager = _measured(work, ours, batch, device) if on_gpu else None
+        mine, theirs = (_measured(work, one, batch, device, compiled=on_gpu) for one in (ours, plain))
         details = (
-            f"{batch / mine.seconds:.1f} images/s at {size} px, plain {options.backbone} {batch / theirs.seconds:.1f}; "
+            f"{batch / mine.seconds:.1f} images/s at {size} px in batches of {batch}, "
+            f"plain {options.backbone} {batch / theirs.seconds:.1f}; "
             f"{weights / 1e6:.1f} M parameters, {operations / 2e9:.2f} GMACs a forward pass of an image"
         )
+        if eager is not None:
+            details += f", {batch / eager.seconds:.1f} images/s if not compiled"
         if mine.memory:
             details += f", {mine.memory / 2**20:.0f} MiB (plain {theirs.memory / 2**20:.0f})"
         if on_gpu and (peak := _peak()):
@@ -83,11 +88,15 @@ def _measured(
     detector: ForgeryDetector,
     batch: int,
     device: str,
+    *,
+    compiled: bool = False,
 ) -> _Cost:
     torch.manual_seed(0)
     on_gpu = device == "cuda"
     layout = torch.channels_last if on_gpu else torch.contiguous_format
     call = work(detector.to(device, memory_format=layout), _batch(detector, batch, device, layout))
+    if compiled:
+        detector.compile()
     with torch.autocast("cuda", torch.bfloat16) if on_gpu else nullcontext():
         kept = _Kept()
         with kept:
@@ -110,8 +119,6 @@ def _train(detector: ForgeryDetector, batch: ForgeryBatch) -> Callable[[], None]
     detector.train()
     objective = create_objective(detector).to(batch.images.device)
     optimizer = torch.optim.Adam([*detector.parameters(), *objective.parameters()], 1e-5)
-    if batch.images.is_cuda:
-        detector.compile()
 
     def step() -> None:
         optimizer.zero_grad()
@@ -125,8 +132,6 @@ def _train(detector: ForgeryDetector, batch: ForgeryBatch) -> Callable[[], None]
 
 def _infer(detector: ForgeryDetector, batch: ForgeryBatch) -> Callable[[], None]:
     detector.eval()
-    if batch.images.is_cuda:
-        detector.compile()
 
     def score() -> None:
         with torch.inference_mode():

@@ -1,7 +1,7 @@
 """facemill's training loop compared with a bare loop over the same network, objective and optimiser.
 
 The bare loop repeats one prepared batch on the device: no loading, augmentation, reseeding or log. On a GPU:
-the papers' input sizes, batches of 32, bf16 autocast, channels last, torch.compile. On a CPU: a small network and
+the papers' input sizes and batches, bf16 autocast, channels last, torch.compile. On a CPU: a small network and
 batches of 4, which only shows that the benchmark runs; and the CPU seconds of a step next to those of a plain loop,
 both of which prepare the same batches in memory, but the plain one without augmentation, reseeding and log.
 """
@@ -23,6 +23,7 @@ from benchmarks.feeding import _dataset
 from benchmarks.forgery_detectors import NAMES, _forward_operations, _peak, _wait
 from benchmarks.row import Row
 from facemill.detectors.forgery import TrainingStep, create
+from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.config.train_settings import TrainSettings
 from facemill.pipeline.data import BalancedSampler, FaceDataset, collate, prepare
 from facemill.pipeline.train.device import launched
@@ -98,7 +99,7 @@ def _plain_epoch(loop: TrainingLoop, batches: list[Any]) -> None:
 
 def _rows(name: str, options: dict[str, Any], data: Path, scratch: Path, device: str, workers: int) -> list[Row]:
     on_gpu = device == "cuda"
-    settings = TrainSettings(batch=32 if on_gpu else 4)
+    settings = TrainSettings(batch=load_recipe(name).train.batch if on_gpu else 4)
     operations = _forward_operations(create(name, **options))
     with launched(on_gpu=on_gpu, nodes=1, processes=1, mixed=on_gpu) as fabric:
         torch.manual_seed(0)

@@ -71,6 +71,7 @@ class FaceDetector(ABC):
     Attributes:
         min_face: if `max_side` is None, frames are shrunk as far as faces with this shorter side (source pixels) are
             still detected; None for no shrinking.
+        full_precision: compute in float32 on a GPU, too.
         most_pixels: maximum pixels per forward pass, lowered when a GPU's memory was full; None at first.
         halvings: how often that happened.
     """
@@ -91,6 +92,7 @@ class FaceDetector(ABC):
     def __init__(self, *, max_side: int | None, min_score: float, batch: int) -> None:
         self.max_side = max_side
         self.min_face: float | None = None
+        self.full_precision = False
         self.most_pixels: int | None = None
         self.halvings = 0
         self.min_score = min_score

@@ -21,6 +21,7 @@ def create(
     min_face: float | None = None,
     min_score: float = 0.9,
     batch: int = 32,
+    full_precision: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> FaceDetector:
     """Build a face detector with its weights loaded.
@@ -39,6 +40,7 @@ def create(
         min_face: without `max_side`, frames are shrunk as far as faces with this shorter side are still detected.
         min_score: faces with a lower score are dropped.
         batch: maximum frames per forward pass.
+        full_precision: compute in float32 on a GPU, too, instead of TensorFloat-32 or half precision.
         options: see the detector's `options_type`.
 
     Raises:
@@ -55,5 +57,5 @@ def create(
         batch=batch,
         options=check_options(name, kind.options_type, options or {}),
     )
-    detector.min_face = min_face
+    detector.min_face, detector.full_precision = min_face, full_precision
     return detector

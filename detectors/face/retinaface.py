@@ -94,7 +94,8 @@ class RetinaFace(TorchFaceDetector):
 
     def propose(self, images: Tensor) -> DetectionTensors:
         """Decode every anchor of images [N, H, W, 3] that scores at least `min_score`, without suppression."""
-        with torch.autocast("cuda", dtype=_half_precision(), enabled=self.device.type == "cuda"):
+        halved = self.device.type == "cuda" and not self.full_precision
+        with torch.autocast("cuda", dtype=_half_precision(), enabled=halved):
             scores, box_deltas, landmark_deltas, maps = self.network(images)
         coding = self.network.coding
         frame, anchor = (scores >= self.min_score).nonzero(as_tuple=True)

@@ -1,7 +1,8 @@
 """Base class of the face detectors that run on torch."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ class TorchFaceDetector(FaceDetector):
             torch.OutOfMemoryError: if not even one frame fits.
         """
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), _full_precision() if self.full_precision else nullcontext():
                 return Detections(*(field.cpu().numpy() for field in self._detect_tensors(frames)))
         except torch.OutOfMemoryError:
             if len(frames) == 1:
@@ -65,3 +66,14 @@ class TorchFaceDetector(FaceDetector):
             np.concatenate([first.scores, second.scores]),
             np.concatenate([first.landmarks, second.landmarks]),
         )
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Within this context, convolutions on a GPU do not round to TensorFloat-32, as PyTorch's do by default."""
+    cudnn = torch.backends.cudnn
+    before, cudnn.allow_tf32 = cudnn.allow_tf32, False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = before

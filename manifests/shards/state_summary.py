@@ -18,12 +18,14 @@ class DeviceCount:
     Attributes:
         clips: number of clips processed.
         halvings: how often a batch was halved because the GPU's memory was full.
+        on_cpu: number of videos that it should have decoded and the CPU did.
     """
 
     host: str
     device: str
     clips: int
     halvings: int
+    on_cpu: int
 
 
 def read_state(root: Path) -> tuple[dict[str, float], tuple[DeviceCount, ...]]:
@@ -35,6 +37,7 @@ def read_state(root: Path) -> tuple[dict[str, float], tuple[DeviceCount, ...]]:
     seconds: Counter[str] = Counter()
     clips: Counter[str] = Counter()
     halvings: Counter[str] = Counter()
+    on_cpu: Counter[str] = Counter()
     for path in state_results(root):
         try:
             result = read_json(path)
@@ -42,7 +45,8 @@ def read_state(root: Path) -> tuple[dict[str, float], tuple[DeviceCount, ...]]:
             for place, use in result.get("devices", {}).items():
                 clips[place] += int(use["clips"])
                 halvings[place] += int(use["halvings"])
+                on_cpu[place] += len(use.get("on_cpu", ()))
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise DatasetError(f"{path} is not a shard's result ({error!r}): run the build again.") from None
-    places = ((*place.rpartition(" ")[::2], clips[place], halvings[place]) for place in sorted(clips))
+    places = ((*place.rpartition(" ")[::2], clips[place], halvings[place], on_cpu[place]) for place in sorted(clips))
     return dict(seconds.most_common()), tuple(DeviceCount(*each) for each in places)

@@ -185,8 +185,8 @@ class Summary:
             ),
             SummaryTable(
                 f"Devices: {self.device}" if self.device else "Devices",
-                ("host", "device", "clips", "batches halved"),
-                tuple((d.host, d.device, f"{d.clips:,}", f"{d.halvings:,}") for d in self.devices),
+                ("host", "device", "clips", "batches halved", "decoded on the CPU"),
+                tuple((d.host, d.device, f"{d.clips:,}", f"{d.halvings:,}", f"{d.on_cpu:,}") for d in self.devices),
             ),
         ]
         return [part for part in parts if part.rows]

@@ -55,7 +55,7 @@ def clip_results(
     with _worker_settings(), ThreadPoolExecutor(1, "encode") as encoders:
         known = None if job.faces is None else open_faces(job.faces)
         tools = WorkerResources(job.recipe, detector, known, job.work.detection, encoders, watch)
-        with Prefetch(spec.groups, job.recipe, slot.threads, watch.on_stage) as stream:
+        with Prefetch(spec.groups, job.recipe, slot.threads, watch.on_stage, device) as stream:
             for item in stream:
                 if isinstance(item, FailureRecord):
                     yield group_of[item.video_id], ClipResult([], [], [item])
@@ -70,7 +70,8 @@ def clip_results(
                         result = _broken(videos, error)
                     halvings = loaded[0].halvings - seen[0] if loaded else 0
                     seen[:] = [each.halvings for each in loaded]
-                    result.devices = {f"{platform.node()} {device}": DeviceUse(1, halvings)}
+                    on_cpu = {video.video_id: video.on_cpu for video in clip.videos if video.on_cpu}
+                    result.devices = {f"{platform.node()} {device}": DeviceUse(1, halvings, on_cpu)}
                     yield group_of[videos[0].video_id], result
                     for _ in items:
                         pass  # skip the remaining items of a clip that failed

@@ -17,7 +17,7 @@ from facemill import __version__
 from facemill.errors import ConfigError
 from facemill.pipeline.config.recipe import Recipe
 
-__all__ = ["WorkIdentity", "detection_values", "device_kind", "differences", "has_gpu", "versions"]
+__all__ = ["WITH", "WorkIdentity", "detection_values", "device_kind", "differences", "has_gpu", "versions"]
 
 VERSIONED = (
     "decord",
@@ -35,8 +35,9 @@ VERSIONED = (
 OPTIONAL = ("dlib-bin",)  # the same, of extras: where they are installed
 NOT_IN_FACES = ("dlib-bin", "face-recognition-models", "isal", "pyarrow", "python")
 """Versions on which detections do not depend."""
+WITH = ", with "
+"""Stands between a GPU's name and the CPU in a device."""
 MOST_TOLD = 3  # most differences of one kind that are listed
-WITH = ", with "  # between a GPU's name and the CPU
 GPU_DRIVERS = ("/proc/driver/nvidia/gpus", "/dev/dxg")
 """Paths of which at least one exists if the machine has a GPU: asking torch takes seconds."""
 VECTOR_UNITS = {"AVX512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"}, "AVX2": {"avx2", "fma"}}

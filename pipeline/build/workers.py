@@ -11,7 +11,7 @@ from facemill.manifests.archives import archive_of
 from facemill.manifests.scanning.listing import locate
 from facemill.manifests.urls import is_url
 from facemill.pipeline.build.executors import Executor
-from facemill.pipeline.build.identity import WorkIdentity, differences
+from facemill.pipeline.build.identity import WITH, WorkIdentity, differences
 from facemill.pipeline.config.recipe import Recipe
 
 __all__ = ["check_workers", "describe", "fit_workers"]
@@ -34,7 +34,7 @@ def check_workers(
         warn: called with a line for each worker that is left out.
 
     Raises:
-        ConfigError: a worker would give other bytes, or no worker can be used.
+        ConfigError: a worker would give other bytes, no worker can be used, or the recipe needs a GPU that none has.
     """
     weights = None if recipe.detect.weights is None else str(recipe.detect.weights)
     devices = [own.device]
@@ -49,6 +49,11 @@ def check_workers(
         return fit
 
     executor.choose_workers(describe, weights, device, _files(entries), run_place, choose=choose)
+    if recipe.decode.backend == "nvdec" and WITH not in devices[-1]:
+        raise ConfigError(
+            f"'decode.backend: nvdec' needs an NVIDIA GPU, and the work would be on {devices[-1]}: set it to auto, "
+            "or give --device cuda where there is one."
+        )
     return replace(own, device=devices[-1])
 
 

@@ -87,15 +87,22 @@ class Clip:
     def items(self) -> Iterator[ClipItem]:
         """Read all videos: a window of the lead, then that window of each fake, and so on."""
         every = bool(self.fakes) or self.lead.is_sequence  # of images, none is known to be unlike its neighbours
-        lead = self._frames(self.lead, self.indices, self._observe_lead(), every=every)
+
+        def open_lead(start: int) -> Iterator[Frame | None]:
+            return self._frames(self.lead, self.indices[start:], self._observe_lead(), every=every)
+
+        lead = open_lead(0)
         truth = self._ground_truth(self.lead, self.indices)
         length = self._window_length()
         streams = {fake.video_id: self._fake_streams(fake, 0) for fake in self.fakes}
         for start in range(0, len(self.indices), length):
             indices = self.indices[start : start + length].tolist()
-            frames = [frame for frame in islice(lead, len(indices)) if frame is not None]  # none is None in the lead
-            if start + length >= len(self.indices):
-                next(lead, None)  # read past the last sample: a fake that lacks frames shows these later moments
+            last, on_cpu = start + length >= len(self.indices), self.lead.on_cpu
+            frames = _window(lead, len(indices), last=last)
+            if self.lead.on_cpu != on_cpu:  # the GPU failed, and may have returned damaged frames before
+                self._between = SmallFrames(SMALL_SIDE)
+                lead = open_lead(start)
+                frames = _window(lead, len(indices), last=last)
             seen = self.lead.seen() if self.lead.thumbnails else None
             if seen is not None:
                 self.cuts = [int(seen.indices[position]) for position in find_cuts(seen.frames)]
@@ -109,7 +116,7 @@ class Clip:
                 if not follows and start == 0:  # none of its frames has been used yet
                     self.alone.append(fake)
                     self._forget_failures(fake)
-                if fake in self.alone or start + length >= len(self.indices):
+                if fake in self.alone or last:
                     del streams[fake.video_id]  # frees its decoder, which holds frames
         if self.crops_later:
             yield from self._read_again()
@@ -131,10 +138,12 @@ class Clip:
             lead: thumbnails of the lead up to the end of the window.
         """
         for attempt in range(READINGS):
-            frames, truth = streams[fake.video_id]
-            for position in range(0, count, BATCH):
-                size = min(BATCH, count - position)
-                yield FakeFrames(fake, position, list(islice(frames, size)), list(islice(truth, size)))
+            on_cpu = fake.on_cpu
+            yield from _batches(fake, streams[fake.video_id], count)
+            if fake.on_cpu != on_cpu:  # as for the lead; it fails only once
+                streams[fake.video_id] = self._fake_streams(fake, start, every=attempt > 0)
+                yield FakeRestart(fake)
+                yield from _batches(fake, streams[fake.video_id], count)
             if not fake.thumbnails or lead is None:
                 break
             fake.alignment = align_pair(lead, fake.seen())
@@ -212,6 +221,20 @@ class Clip:
 
 
 _Streams = tuple[Iterator[Frame | None], Iterator[Frame | None]]
+
+
+def _window(lead: Iterator[Frame | None], count: int, *, last: bool) -> list[Frame]:
+    frames = [frame for frame in islice(lead, count) if frame is not None]  # none is None in the lead
+    if last:
+        next(lead, None)  # read past the last sample: a fake that lacks frames shows these later moments
+    return frames
+
+
+def _batches(fake: ClipVideo, streams: _Streams, count: int) -> Iterator[FakeFrames]:
+    frames, truth = streams
+    for position in range(0, count, BATCH):
+        size = min(BATCH, count - position)
+        yield FakeFrames(fake, position, list(islice(frames, size)), list(islice(truth, size)))
 
 
 def _between_samples(indices: NDArray[np.int64]) -> frozenset[int]:

@@ -67,6 +67,11 @@ class ClipVideo:
         """Whether its frames are images of their own, which have numbers and no times."""
         return isinstance(self.reader, SequenceReader)
 
+    @property
+    def on_cpu(self) -> str:
+        """As in `VideoReader`."""
+        return "" if isinstance(self.reader, SequenceReader) else self.reader.on_cpu
+
     def seen(self) -> Thumbnails:
         """The thumbnails so far, for alignment; times are frame numbers in a sequence."""
         order = sorted(self.thumbnails)

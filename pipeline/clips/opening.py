@@ -35,7 +35,12 @@ SAME_ASPECT = 0.01
 
 
 def open_clips(
-    group: ClipGroup, recipe: Recipe, threads: int, resources: ExitStack, fetcher: Fetcher | None = None
+    group: ClipGroup,
+    recipe: Recipe,
+    threads: int,
+    resources: ExitStack,
+    fetcher: Fetcher | None = None,
+    device: str = "cpu",
 ) -> Iterator[Clip | FailureRecord]:
     """Open a group's videos.
 
@@ -45,12 +50,13 @@ def open_clips(
 
     Args:
         fetcher: may have begun to copy the group's remote videos.
+        device: of this worker, which decodes if it is a GPU and the recipe asks for it.
     """
     opened: list[ClipVideo] = []
     colour = _UNTAGGED  # a fake without colour tags has the colours of its original, which is opened first
     for entry in group.videos():
         try:
-            opened.append(video := _open_video(entry, recipe, threads, resources, colour, fetcher))
+            opened.append(video := _open_video(entry, recipe, threads, resources, colour, fetcher, device))
             if entry is group.real:
                 colour = video.reader.info.colour
         except VideoError as error:
@@ -73,9 +79,15 @@ def open_clips(
 
 
 def _open_video(
-    entry: VideoEntry, recipe: Recipe, threads: int, resources: ExitStack, colour: Colour, fetcher: Fetcher | None
+    entry: VideoEntry,
+    recipe: Recipe,
+    threads: int,
+    resources: ExitStack,
+    colour: Colour,
+    fetcher: Fetcher | None,
+    device: str,
 ) -> ClipVideo:
-    reader = open_frames(entry.root, entry.path, recipe, threads, resources, colour, fetcher)
+    reader = open_frames(entry.root, entry.path, recipe, threads, resources, colour, fetcher, device)
     size = reader.path.stat().st_size if isinstance(reader, VideoReader) else reader.first_bytes
     video = ClipVideo(entry, reader, size)
     if recipe.mask.source != "difference" and entry.mask_path is not None:
@@ -95,6 +107,7 @@ def open_frames(
     resources: ExitStack,
     colour: Colour = _UNTAGGED,
     fetcher: Fetcher | None = None,
+    device: str = "cpu",
 ) -> FrameReader:
     """Open a video or an image sequence of a manifest; `resources` closes it.
 
@@ -116,7 +129,8 @@ def open_frames(
         location = str(_member_copy(location, resources))
     elif is_url(location):  # a copy is kept as long as its clip is open
         location = str((fetcher or resources.enter_context(Fetcher())).take(location, resources))
-    return resources.enter_context(VideoReader(Path(location), recipe.decode, threads=threads, colour=colour))
+    video = VideoReader(Path(location), recipe.decode, threads=threads, colour=colour, device=device)
+    return resources.enter_context(video)
 
 
 def _member_copy(location: str, resources: ExitStack) -> Path:

@@ -50,6 +50,7 @@ class Prefetch:
 
     Args:
         on_stage: see `Stopwatch`; called in that thread.
+        device: as in `open_clips`.
 
     Attributes:
         watch: time spent decoding in the background.
@@ -61,9 +62,10 @@ class Prefetch:
         recipe: Recipe,
         threads: int,
         on_stage: Callable[[str], None] = lambda stage: None,
+        device: str = "cpu",
     ) -> None:
         self.watch = Stopwatch(on_stage)
-        self._groups, self._recipe, self._threads = groups, recipe, threads
+        self._groups, self._recipe, self._threads, self._device = groups, recipe, threads, device
         self._excluded = frozenset(recipe.filter.exclude)
         self._queue: queue.Queue[_Item] = queue.Queue(ITEMS_AHEAD)
         self._stopped = threading.Event()
@@ -128,7 +130,9 @@ class Prefetch:
         for video in group.sampled():
             if video.video_id in self._excluded:
                 yield FailureRecord(video.video_id, Stage.FILTER, Reason.EXCLUDED, "The recipe excludes this video.")
-        for opened in () if rest is None else open_clips(rest, self._recipe, self._threads, resources, fetcher):
+        if rest is None:
+            return
+        for opened in open_clips(rest, self._recipe, self._threads, resources, fetcher, self._device):
             yield opened
             if isinstance(opened, Clip):
                 yield from opened.items()

@@ -35,8 +35,10 @@ class Settings(Options):
 class DecodeSettings(Settings):
     """How videos are read."""
 
-    backend: Literal["auto", "pyav", "decord"] = "auto"
-    """`auto` is PyAV, which is exact, and the faster of the two in the project's benchmark."""
+    backend: Literal["auto", "pyav", "decord", "nvdec"] = "auto"
+    """`auto` is PyAV, which is exact, and faster than decord in the project's benchmark. `nvdec`: FFmpeg's decoders on
+    the worker's NVIDIA GPU, for H.264, HEVC, VP9 and AV1; PyAV for the rest, and where the GPU fails. Most damage
+    inside a file is not noticed then."""
     deinterlace: bool = False
     """Deinterlace videos that are marked as interlaced; other files are unchanged. PyAV only."""
     timeout_s: Annotated[float, Field(gt=0, le=86_400, json_schema_extra=BYTES_STAY)] = 120.0
@@ -45,7 +47,7 @@ class DecodeSettings(Settings):
     @model_validator(mode="after")
     def _decord_does_not_deinterlace(self) -> "DecodeSettings":
         if self.deinterlace and self.backend == "decord":
-            raise ValueError("'deinterlace' needs 'backend: auto' or 'pyav'")
+            raise ValueError("'deinterlace' needs another 'backend' than 'decord'")
         return self
 
 
@@ -100,6 +102,9 @@ class DetectSettings(Settings):
     faces of `filter.min_face` pixels can still be found."""
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Minimum detection score of a face."""
+    precision: Literal["auto", "float32"] = "auto"
+    """On a GPU, `auto` is TensorFloat-32, and bfloat16 for RetinaFace. `float32` is slower, and its boxes differ from a
+    CPU's by rounding only (`tests/gpu` allows 1/16 pixel). On a CPU both are float32."""
     batch: Annotated[Positive, Field(json_schema_extra=BYTES_STAY)] = 32
     """Maximum number of frames per forward pass."""
     weights: Path | None = None

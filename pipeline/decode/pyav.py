@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facemill import VideoError
 from facemill.manifests.codes import Reason
@@ -17,6 +17,9 @@ from facemill.pipeline.decode.frame import UNSPECIFIED, Frame
 from facemill.pipeline.decode.orientation import orientation_of
 from facemill.pipeline.decode.probe import Probe
 from facemill.pipeline.decode.source import Deadline, blamed_on, check_memory, decode, demux, open_video
+
+if TYPE_CHECKING:
+    from facemill.pipeline.decode.nvdec import Nvdec
 
 __all__ = ["read_with_pyav"]
 
@@ -35,6 +38,7 @@ def read_with_pyav(
     every: bool = False,
     skip: bool = True,
     deinterlace: bool = False,
+    nvdec: "Nvdec | None" = None,
 ) -> Iterator[Frame]:
     """Decode from the start to the last of `indices`; convert only these frames to RGB.
 
@@ -48,6 +52,7 @@ def read_with_pyav(
             frame is predicted from are skipped.
         skip: whether frames may be skipped.
         deinterlace: deinterlace interlaced frames; every frame is decoded then.
+        nvdec: decodes instead of the CPU, until it fails.
 
     Raises:
         VideoError: as `open_video`; unreadable, if a frame cannot be converted.
@@ -63,7 +68,8 @@ def read_with_pyav(
         due = [index for index in range(end) if index not in spared]
     remaining = deque(due)
     wanted = frozenset(indices)
-    frames = _decode(path, probed, remaining, deadline, threads, skip=skip and not every and not deinterlace)
+    skip = skip and not every and not deinterlace
+    frames = _decode(path, probed, remaining, deadline, threads, skip=skip, nvdec=nvdec)
     with blamed_on(path):
         for index, frame in deinterlaced(frames) if deinterlace else frames:
             if index >= end:
@@ -82,9 +88,22 @@ def read_with_pyav(
 
 
 def _decode(
-    path: Path, probed: Probe, remaining: deque[int], deadline: Deadline, threads: int, *, skip: bool
+    path: Path,
+    probed: Probe,
+    remaining: deque[int],
+    deadline: Deadline,
+    threads: int,
+    *,
+    skip: bool,
+    nvdec: "Nvdec | None",
 ) -> Iterator[tuple[int, Any]]:
     """Yield each index of `remaining`, removing it there, and its frame; None if the frame is not intact."""
+    if nvdec is not None and not nvdec.failure:
+        try:
+            yield from _decode_by_pts(path, probed, remaining, deadline, 1, skip=skip, strict=True, nvdec=nvdec)
+        except Exception as error:  # whatever a GPU, its driver or its memory does, the CPU decodes the rest
+            nvdec.fail(error)
+            deadline.restart()
     if probed.timeline.by_pts:
         # A frame may be damaged only because others were skipped, or by an error in another thread: retry without both.
         with suppress(_DamagedError):
@@ -98,6 +117,9 @@ def _decode(
 class _DamagedError(Exception):
     """A frame was not decoded intact."""
 
+    def __str__(self) -> str:
+        return "a frame is missing or damaged"
+
 
 def _decode_by_pts(
     path: Path,
@@ -108,6 +130,7 @@ def _decode_by_pts(
     *,
     skip: bool,
     strict: bool,
+    nvdec: "Nvdec | None" = None,
 ) -> Iterator[tuple[int, Any]]:
     """Yield frames in order and remove them from `remaining`; if `strict`, stop at the first that is not intact."""
     if not remaining:
@@ -118,8 +141,10 @@ def _decode_by_pts(
     tracker = DamageTracker(timeline.keyframes, timeline.disposable, timeline.after_loss)
     arrived: dict[int, Any] = {}
     decided: dict[int, Any] = {}
-    with open_video(path, deadline, threads, strict=strict, conforming=probed.conforming) as (container, stream):
-        context = decoder_for(stream, probed)
+    accel = None if nvdec is None else nvdec.accel()
+    opened = open_video(path, deadline, threads, strict=strict, conforming=probed.conforming, accel=accel)
+    with opened as (container, stream):
+        context = decoder_for(stream, probed) if nvdec is None else nvdec.decoder(stream)
         hevc_check = HevcCheck(stream, tracker.mark_damaged)
         for packet in demux(container, stream, deadline):
             if packet is not None:

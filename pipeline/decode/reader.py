@@ -14,6 +14,7 @@ from facemill.pipeline.config.sections import DecodeSettings
 from facemill.pipeline.decode.decoded_frame import Observer
 from facemill.pipeline.decode.decord_backend import check_decord_fits, read_with_decord
 from facemill.pipeline.decode.frame import Colour, Frame, check_indices
+from facemill.pipeline.decode.nvdec import nvdec_for
 from facemill.pipeline.decode.probe import UNTAGGED, probe
 from facemill.pipeline.decode.pyav import read_with_pyav
 from facemill.pipeline.decode.source import LARGE_PIXELS, Deadline, blamed_on
@@ -32,9 +33,10 @@ class VideoReader:
 
     Args:
         path: a local file.
-        settings: backend (`auto` is PyAV), timeout, and whether interlaced files are deinterlaced.
+        settings: backend, timeout, and whether interlaced files are deinterlaced.
         threads: number of decoder threads.
         colour: replaces colour tags that the file lacks; for a fake, those of its original.
+        device: torch's name of the GPU that decodes, if the settings ask for one.
 
     Raises:
         VideoError: missing_file, unreadable (also for HDR), no_video_stream or decode_timeout.
@@ -47,6 +49,7 @@ class VideoReader:
         *,
         threads: int = 1,
         colour: Colour = UNTAGGED,
+        device: str = "cpu",
     ) -> None:
         self.path = Path(path)
         self._settings = settings
@@ -61,6 +64,12 @@ class VideoReader:
             gc.collect()  # the first picture's side data was looked at, so that it holds itself
         if settings.backend == "decord":
             check_decord_fits(self.path, self._probe, deadline, threads)
+        self._nvdec = nvdec_for(self.path, self._probe, settings.backend, device, deadline)
+
+    @property
+    def on_cpu(self) -> str:
+        """Why the CPU decodes a file that the settings give to the GPU, as known so far; empty if it does not."""
+        return "" if self._nvdec is None else self._nvdec.failure
 
     @cached_property
     def times(self) -> NDArray[np.float64]:
@@ -91,7 +100,7 @@ class VideoReader:
             frames = read_with_decord(*given, observer=observer, every=every)
         else:
             deinterlace = self._settings.deinterlace and self.info.interlaced
-            frames = read_with_pyav(*given, observer=observer, every=every, deinterlace=deinterlace)
+            frames = read_with_pyav(*given, observer=observer, every=every, deinterlace=deinterlace, nvdec=self._nvdec)
         self._reads.add(frames)
         return frames
 

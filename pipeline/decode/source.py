@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.codec.hwaccel import HWAccel
 
 from facemill import VideoError
 from facemill.manifests.blame import memory_is_short, reason_of_error
@@ -80,7 +81,13 @@ def blamed_on(path: Path) -> Iterator[None]:
 
 @contextmanager
 def open_video(
-    path: Path, deadline: Deadline, threads: int, *, strict: bool = False, conforming: bool = False
+    path: Path,
+    deadline: Deadline,
+    threads: int,
+    *,
+    strict: bool = False,
+    conforming: bool = False,
+    accel: HWAccel | None = None,
 ) -> Iterator[tuple[Any, Any]]:
     """The file's `av` container and its video stream, closed at the end.
 
@@ -88,6 +95,7 @@ def open_video(
         strict: make FFmpeg reject every frame with an error. With several threads, the flag of a concealed error may
             be set only after the frame is returned, but a rejection is always in time.
         conforming: AV1: treat violations of the standard as damage, too.
+        accel: hardware that decodes; it raises whatever error PyAV does.
 
     Raises:
         VideoError: missing_file, unreadable, no_video_stream or decode_timeout.
@@ -98,7 +106,7 @@ def open_video(
     av.logging.set_level(None)
     try:
         # "file:" keeps FFmpeg from reading a colon in the name as a protocol.
-        container = av.open(f"file:{path}", timeout=deadline.timeout_s, **_LENIENT)
+        container = av.open(f"file:{path}", timeout=deadline.timeout_s, hwaccel=accel, **_LENIENT)
     except av.error.ExitError:
         raise deadline.error() from None
     except (av.error.FFmpegError, OSError, ValueError, IndexError, MemoryError) as error:

@@ -29,6 +29,7 @@ def load_detector(settings: DetectSettings, min_face: float, device: str) -> Fac
         min_face=min_face if settings.max_side == "auto" and min_face > 0 else None,
         min_score=settings.min_score,
         batch=settings.batch,
+        full_precision=settings.precision == "float32",
         options=settings.options,
     )
 

@@ -16,13 +16,16 @@ class DeviceUse:
     Attributes:
         clips: number of clips processed.
         halvings: how often a batch was halved because the GPU's memory was full.
+        on_cpu: by video that it should have decoded, why the CPU did.
     """
 
     clips: int = 0
     halvings: int = 0
+    on_cpu: Mapping[str, str] = field(default_factory=dict)
 
     def __add__(self, other: "DeviceUse") -> "DeviceUse":
-        return DeviceUse(self.clips + other.clips, self.halvings + other.halvings)
+        on_cpu = {**self.on_cpu, **other.on_cpu}
+        return DeviceUse(self.clips + other.clips, self.halvings + other.halvings, on_cpu)
 
 
 def add_uses(*parts: Mapping[str, DeviceUse]) -> dict[str, DeviceUse]:

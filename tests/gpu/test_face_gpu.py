@@ -51,3 +51,18 @@ def test_retinaface_in_half_precision_agrees_with_the_cpu(media, mobilenet_weigh
     for left, right in zip(gpu, cpu, strict=True):
         assert right
         assert_close(left, right, 0.05)
+
+
+@pytest.mark.parametrize("name", ["mtcnn", "retinaface"])
+def test_full_precision_differs_from_the_cpu_by_rounding_only(media, mobilenet_weights, name):  # noqa: F811
+    frames = [read_rgb(media / "images" / image) for image in IMAGES]
+    options = {"variant": "mobilenet0.25", "weights": mobilenet_weights} if name == "retinaface" else {}
+    gpu, cpu = (
+        facemill.detectors.face.create(name, device=device, full_precision=True, **options).detect(frames)
+        for device in ("cuda", "cpu")
+    )
+    for left, right in zip(gpu, cpu, strict=True):
+        assert len(left) == len(right) > 0
+        for a, b in zip(left, right, strict=True):
+            np.testing.assert_allclose(a.bbox, b.bbox, atol=1 / 16)
+            np.testing.assert_allclose(a.landmarks, b.landmarks, atol=1 / 16)

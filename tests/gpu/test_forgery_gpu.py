@@ -27,7 +27,7 @@ SMALL = {
 EVERYTHING = AugmentSettings(flip=0.5, affine=1, jpeg=1, noise=1, blur=1, colour=1, gray=0.5, mixup=0.5)
 
 
-def raw_batch() -> ForgeryBatch:
+def raw_batch(device: str = "cuda") -> ForgeryBatch:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (8, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
     masks = torch.zeros(8, 1, SIDE, SIDE, dtype=torch.uint8)
@@ -40,7 +40,7 @@ def raw_batch() -> ForgeryBatch:
         "has_mask": known,
         "index": torch.arange(8),
     }
-    return ForgeryBatch(fields).to("cuda")
+    return ForgeryBatch(fields).to(device)
 
 
 def test_every_augmentation_gives_pictures_and_moves_masks_with_them() -> None:

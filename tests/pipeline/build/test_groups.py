@@ -33,7 +33,7 @@ def test_a_worker_computes_in_one_thread_and_decodes_in_those_of_its_slot(
     class Stream:
         watch = Stopwatch()
 
-        def __init__(self, groups: object, recipe: object, threads: int, on_stage: object) -> None:
+        def __init__(self, groups: object, recipe: object, threads: int, on_stage: object, device: str) -> None:
             seen.append((cv2.getNumThreads(), torch.get_num_threads(), threads))
 
         def __enter__(self) -> "Stream":

@@ -61,7 +61,7 @@ class Group:
         monkeypatch.setattr(module, "open_clips", self.open_clips)
 
     def open_clips(
-        self, group: ClipGroup, recipe: object, threads: int, resources: ExitStack, fetcher: object
+        self, group: ClipGroup, recipe: object, threads: int, resources: ExitStack, fetcher: object, device: str
     ) -> Iterator[Clip | FailureRecord]:
         lone: Any = None
         self.open.add(group.group_id)

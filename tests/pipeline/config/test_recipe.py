@@ -156,7 +156,7 @@ def test_mask_radii_are_bounded(name: str) -> None:
 
 number = st.floats(0, 1, allow_subnormal=False)
 SECTIONS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
-    "decode": {"backend": st.sampled_from(["pyav", "decord"]), "timeout_s": st.floats(1, 86400)},
+    "decode": {"backend": st.sampled_from(["pyav", "decord", "nvdec"]), "timeout_s": st.floats(1, 86400)},
     "detect": {
         "detector": st.sampled_from(["mtcnn", "retinaface"]),
         "max_side": st.none() | st.just("auto") | st.integers(1, 9999),
