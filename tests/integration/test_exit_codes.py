@@ -21,7 +21,7 @@ from tests.integration.command import Ended
 from tests.integration.forked import forked, interrupt_commands, make_commands_fail
 from tests.pipeline.experiments.papers_data import SHORT, TINY, build_paper_data
 
-LIMIT_S = 120
+LIMIT_S = 240
 REPRODUCE = ["reproduce", "lrl/table4/full", "--out", "new", "--device", "cpu", "--workers", "0"]
 REPRODUCE += [part for setting in (*TINY["lrl"], *SHORT) for part in ("--set", setting)]
 BUILD = ["build", "faceless.parquet", "--out", "new", "--set", "sample.frames=2", "--device", "cpu"]
