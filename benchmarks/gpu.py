@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.busy import Busy, watch_gpu
 from benchmarks.ffpp import FACEMILL, GROUPS, Cost, run
 from benchmarks.ffpp_files import make_files
 from benchmarks.row import Row
+from facemill.pipeline.build.gpu_load import GpuLoad, GpuSampler, command_for
 
 __all__ = ["measure"]
 
@@ -43,8 +43,8 @@ def measure(scratch: Path, *, cores: int) -> list[Row]:
     return rows
 
 
-def _watched(command: list[object], out: Path) -> tuple[Cost, Busy]:
+def _watched(command: list[object], out: Path) -> tuple[Cost, GpuLoad]:
     shutil.rmtree(out, ignore_errors=True)
-    with watch_gpu() as busy:
+    with GpuSampler(command_for("cuda:0")) as sampler:
         cost = run(command)
-    return cost, busy
+        return cost, sampler.take()

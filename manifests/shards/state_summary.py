@@ -1,6 +1,6 @@
 """What the results of a dataset's shards say of the runs that built them: time by stage, and use of devices."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ class DeviceCount:
         clips: number of clips processed.
         halvings: how often a batch was halved because the GPU's memory was full.
         on_cpu: number of videos that it should have decoded and the CPU did.
+        busy, decoding: shares of time in which it and its decoders were busy; None if it was not sampled.
     """
 
     host: str
@@ -26,6 +27,8 @@ class DeviceCount:
     clips: int
     halvings: int
     on_cpu: int
+    busy: float | None = None
+    decoding: float | None = None
 
 
 def read_state(root: Path) -> tuple[dict[str, float], tuple[DeviceCount, ...]]:
@@ -38,6 +41,9 @@ def read_state(root: Path) -> tuple[dict[str, float], tuple[DeviceCount, ...]]:
     clips: Counter[str] = Counter()
     halvings: Counter[str] = Counter()
     on_cpu: Counter[str] = Counter()
+    samples: Counter[str] = Counter()
+    busy: defaultdict[str, float] = defaultdict(float)
+    decoding: defaultdict[str, float] = defaultdict(float)
     for path in state_results(root):
         try:
             result = read_json(path)
@@ -46,7 +52,14 @@ def read_state(root: Path) -> tuple[dict[str, float], tuple[DeviceCount, ...]]:
                 clips[place] += int(use["clips"])
                 halvings[place] += int(use["halvings"])
                 on_cpu[place] += len(use.get("on_cpu", ()))
+                samples[place] += int(use.get("samples", 0))
+                busy[place] += float(use.get("busy", 0))
+                decoding[place] += float(use.get("decoding", 0))
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise DatasetError(f"{path} is not a shard's result ({error!r}): run the build again.") from None
-    places = ((*place.rpartition(" ")[::2], clips[place], halvings[place], on_cpu[place]) for place in sorted(clips))
-    return dict(seconds.most_common()), tuple(DeviceCount(*each) for each in places)
+    devices = []
+    for place in sorted(clips):
+        shares = [sums[place] / samples[place] if samples[place] else None for sums in (busy, decoding)]
+        host, _, device = place.rpartition(" ")
+        devices.append(DeviceCount(host, device, clips[place], halvings[place], on_cpu[place], *shares))
+    return dict(seconds.most_common()), tuple(devices)

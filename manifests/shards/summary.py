@@ -185,8 +185,15 @@ class Summary:
             ),
             SummaryTable(
                 f"Devices: {self.device}" if self.device else "Devices",
-                ("host", "device", "clips", "batches halved", "decoded on the CPU"),
-                tuple((d.host, d.device, f"{d.clips:,}", f"{d.halvings:,}", f"{d.on_cpu:,}") for d in self.devices),
+                ("host", "device", "clips", "batches halved", "decoded on the CPU", "busy", "decoders busy"),
+                tuple(
+                    (
+                        *(d.host, d.device),
+                        *(f"{number:,}" for number in (d.clips, d.halvings, d.on_cpu)),
+                        *("" if share is None else _percent(share) for share in (d.busy, d.decoding)),
+                    )
+                    for d in self.devices
+                ),
             ),
         ]
         return [part for part in parts if part.rows]

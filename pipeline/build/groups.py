@@ -16,6 +16,7 @@ from facemill.detectors.device import resolve_device
 from facemill.detectors.face import FaceDetector
 from facemill.manifests import FailureRecord, Reason, Stage, VideoEntry
 from facemill.manifests.blame import reason_of_error
+from facemill.pipeline.build.gpu_load import GpuSampler, command_for
 from facemill.pipeline.build.plan import BuildJob, ShardSpec, WorkerSlot
 from facemill.pipeline.clips.items import ClipItem, FakeRead
 from facemill.pipeline.clips.prefetch import BrokenGroup, Prefetch
@@ -52,7 +53,8 @@ def clip_results(
             seen.append(loaded[0].halvings)  # of earlier shards, since the process keeps its detector
         return loaded[0]
 
-    with _worker_settings(), ThreadPoolExecutor(1, "encode") as encoders:
+    load = GpuSampler(command_for(device))
+    with _worker_settings(), load, ThreadPoolExecutor(1, "encode") as encoders:
         known = None if job.faces is None else open_faces(job.faces)
         tools = WorkerResources(job.recipe, detector, known, job.work.detection, encoders, watch)
         with Prefetch(spec.groups, job.recipe, slot.threads, watch.on_stage, device) as stream:
@@ -71,7 +73,7 @@ def clip_results(
                     halvings = loaded[0].halvings - seen[0] if loaded else 0
                     seen[:] = [each.halvings for each in loaded]
                     on_cpu = {video.video_id: video.on_cpu for video in clip.videos if video.on_cpu}
-                    result.devices = {f"{platform.node()} {device}": DeviceUse(1, halvings, on_cpu)}
+                    result.devices = {f"{platform.node()} {device}": DeviceUse(1, halvings, on_cpu, *load.take())}
                     yield group_of[videos[0].video_id], result
                     for _ in items:
                         pass  # skip the remaining items of a clip that failed

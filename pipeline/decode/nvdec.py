@@ -149,8 +149,9 @@ def _accel(device: str) -> HWAccel:
     """The GPU, as FFmpeg takes it; RuntimeError if torch cannot use it."""
     import torch
 
-    # FFmpeg would create a CUDA context for each file. It can share torch's if that is the current one of this thread,
-    # which using it ensures (asking for the primary context fails: torch creates it with other flags).
-    torch.zeros(1, device=device)
-    index = str(torch.device(device).index or 0)
-    return HWAccel("cuda", index, allow_software_fallback=False, options={"current_ctx": "1"})
+    # FFmpeg would create a CUDA context for each file. It can share torch's, if that is this thread's current one while
+    # the file is opened; asking for the primary context fails, since torch creates it with other flags.
+    index = torch.device(device).index or 0
+    torch.cuda.set_device(index)
+    torch.zeros(1, device=f"cuda:{index}")  # a context is created when it is used
+    return HWAccel("cuda", str(index), allow_software_fallback=False, options={"current_ctx": "1"})

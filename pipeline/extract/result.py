@@ -17,15 +17,26 @@ class DeviceUse:
         clips: number of clips processed.
         halvings: how often a batch was halved because the GPU's memory was full.
         on_cpu: by video that it should have decoded, why the CPU did.
+        samples, busy, decoding: of a GPU, as in `GpuLoad`.
     """
 
     clips: int = 0
     halvings: int = 0
     on_cpu: Mapping[str, str] = field(default_factory=dict)
+    samples: int = 0
+    busy: float = 0.0
+    decoding: float = 0.0
 
     def __add__(self, other: "DeviceUse") -> "DeviceUse":
         on_cpu = {**self.on_cpu, **other.on_cpu}
-        return DeviceUse(self.clips + other.clips, self.halvings + other.halvings, on_cpu)
+        return DeviceUse(
+            self.clips + other.clips,
+            self.halvings + other.halvings,
+            on_cpu,
+            self.samples + other.samples,
+            self.busy + other.busy,
+            self.decoding + other.decoding,
+        )
 
 
 def add_uses(*parts: Mapping[str, DeviceUse]) -> dict[str, DeviceUse]:

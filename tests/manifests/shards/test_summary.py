@@ -39,6 +39,8 @@ def built(tmp_path) -> Path:
     state = tmp_path / STATE_FOLDER
     state.mkdir()
     uses = [{"clips": 5, "halvings": 1}, {"clips": 5, "halvings": 1, "on_cpu": {"a": "it has 10 bits"}}]
+    uses[0] |= {"samples": 3, "busy": 1.5, "decoding": 0.25}
+    uses[1] |= {"samples": 1, "busy": 0.5, "decoding": 0.0}
     timed = {"train-000000": {"decode": 2.5, "detect": 6.0}, "val-000000": {"decode": 1.5}}
     for use, (shard, timings) in zip(uses, timed.items(), strict=True):
         result = {"shard": shard, "timings": timings, "devices": {"node1 cuda:3": use}}
@@ -72,7 +74,7 @@ def test_counts(built):
     assert summary.faces[1].spread == Quantiles(80, 80, 80, 80, 80)
     assert summary.seconds == {"detect": 6.0, "decode": 4.0}
     assert list(summary.seconds) == ["detect", "decode"]
-    assert summary.devices == (DeviceCount("node1", "cuda:3", 10, 2, 1),)
+    assert summary.devices == (DeviceCount("node1", "cuda:3", 10, 2, 1, 0.5, 0.0625),)
 
 
 def test_tables(built):
@@ -84,7 +86,7 @@ def test_tables(built):
     assert tables[MASKS].rows[2] == ("deepfakes", "none", "1", "0", *[""] * 4)
     assert tables["Faces"].rows[1] == ("shorter side, pixels", "fake", *["80.0"] * 5)
     assert tables["People"].rows == (("1", "2"), ("2", "1"))
-    assert tables["Devices"].rows == (("node1", "cuda:3", "10", "2", "1"),)
+    assert tables["Devices"].rows == (("node1", "cuda:3", "10", "2", "1", "50.0%", "6.2%"),)
     assert tables["Failures"].rows[0] == ("mask", "mask_empty", "2", "11", "ffpp-real-c23-002, other")
     assert tables["Time"].rows == (("detect", "6.0", "60.0%"), ("decode", "4.0", "40.0%"))
     assert all(len(row) == len(table.columns) for table in tables.values() for row in table.rows)

@@ -91,7 +91,7 @@ def test_a_build_whose_gpu_is_too_small_gives_the_same_dataset_and_says_so(
     assert infos["whole"] == infos["full"]
     assert infos["full"].device == device_kind("cpu")
     tables = {table.title: table.rows for table in summarise(tmp_path / "full").tables()}
-    assert tables[f"Devices: {device_kind('cpu')}"][0][1:] == ("cpu", "1", str(detector.halvings), "0")
+    assert tables[f"Devices: {device_kind('cpu')}"][0][1:] == ("cpu", "1", str(detector.halvings), "0", "", "")
 
 
 def test_halvings_of_earlier_shards_are_not_counted_again(

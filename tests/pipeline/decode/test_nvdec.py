@@ -238,9 +238,10 @@ def test_auto_and_the_cpu_device_leave_everything_to_the_cpu(
 
 def test_the_workers_gpu_decodes_in_torchs_context(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: used.append(device))
     monkeypatch.setattr(torch, "zeros", lambda *size, device: used.append(device))
     accel = nvdec._accel("cuda:1")
-    assert used == ["cuda:1"]
+    assert used == [1, "cuda:1"]
     assert (accel.device_id, accel.options, accel.is_hw_owned) == (1, {"current_ctx": "1"}, False)
 
 
