@@ -120,4 +120,24 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "retryable: bool = False",
         "retryable: bool = None",
     ): "always derived from the reason",
+    (
+        "pipeline/data/places.py",
+        "pa.StructArray.from_arrays(list(found[name].T), fields=list(PLACE), mask=pa.array(found[name][:, 1] < 0))",
+        "pa.StructArray.from_arrays(list(found[name].T), fields=list(PLACE), mask=pa.array(found[name][:, 1] <= 0))",
+    ): "no image has no bytes",
+    (
+        "pipeline/data/places.py",
+        "pa.StructArray.from_arrays(list(found[name].T), fields=list(PLACE), mask=pa.array(found[name][:, 1] < 0))",
+        "pa.StructArray.from_arrays(list(found[name].T), fields=list(PLACE), mask=pa.array(found[name][:, 1] < 1))",
+    ): "no image has no bytes",
+    (
+        "pipeline/data/places.py",
+        "found = {name: np.full((len(samples), 2), (0, -1), np.int64) for name in names}",
+        "found = {name: np.full((len(samples), 2), (1, -1), np.int64) for name in names}",
+    ): "what has no place is null, whatever stands below",
+    (
+        "pipeline/data/places.py",
+        "found = {name: np.full((len(samples), 2), (0, -1), np.int64) for name in names}",
+        "found = {name: np.full((len(samples), 2), (0, -2), np.int64) for name in names}",
+    ): "what has no place is null, whatever stands below",
 }
