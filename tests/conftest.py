@@ -26,7 +26,19 @@ gc.disable()
 Made = TypeVar("Made")
 ENCODED: dict[tuple[Any, ...], bytes] = {}
 """Videos that tests of this process have encoded, by all that they are made of."""
+LONGEST = (
+    "tests/pipeline/train/test_launchers.py",
+    "tests/pipeline/build/test_wiring.py",
+    "tests/pipeline/build/executors/test_dask.py",
+    "tests/integration/test_poison.py",
+    "tests/test_packaging.py",
+)
+"""Files that take half a minute or stand at the end, where one process would be left to work alone."""
 MEDIA = Path(os.environ.get("FACEMILL_TEST_MEDIA", Path(__file__).parents[2] / "shared" / "media"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.location[0]) if item.location[0] in LONGEST else len(LONGEST))
 
 
 def pytest_collection_finish() -> None:

@@ -90,4 +90,54 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "return np.asarray(cv2.resize(samples, self._size, interpolation=cv2.INTER_AREA)[self._free], np.uint8)",
         "return np.asarray(cv2.resize(samples, self._size, interpolation=cv2.INTER_AREA)[self._free], None)",
     ): "they are bytes already",
+    (
+        "masks/block_match.py",
+        'pixels = tiles.astype(np.float32, order="C").reshape(rows * columns, len(frames), side * side)',
+        "pixels = tiles.astype(np.float32, order=None).reshape(rows * columns, len(frames), side * side)",
+    ): "the same numbers, which `reshape` brings into that order",
+    (
+        "masks/block_match.py",
+        'pixels = tiles.astype(np.float32, order="C").reshape(rows * columns, len(frames), side * side)',
+        "pixels = tiles.astype(np.float32, ).reshape(rows * columns, len(frames), side * side)",
+    ): "the same numbers, which `reshape` brings into that order",
+    (
+        "masks/block_match.py",
+        'pixels = tiles.astype(np.float32, order="C").reshape(rows * columns, len(frames), side * side)',
+        'pixels = tiles.astype(np.float32, order="c").reshape(rows * columns, len(frames), side * side)',
+    ): "NumPy takes both",
+    (
+        "masks/face_difference.py",
+        "for tolerance in (1e3, 4.0, 3.0):  # times the median residual",
+        "for tolerance in (1001.0, 4.0, 3.0):  # times the median residual",
+    ): "either takes all blocks at first: gray levels end at 255",
+    (
+        "manifests/records.py",
+        "retryable: bool = False",
+        "retryable: bool = True",
+    ): "always derived from the reason",
+    (
+        "manifests/records.py",
+        "retryable: bool = False",
+        "retryable: bool = None",
+    ): "always derived from the reason",
+    (
+        "pipeline/data/places.py",
+        "pa.StructArray.from_arrays(list(found[name].T), fields=list(PLACE), mask=pa.array(found[name][:, 1] < 0))",
+        "pa.StructArray.from_arrays(list(found[name].T), fields=list(PLACE), mask=pa.array(found[name][:, 1] <= 0))",
+    ): "no image has no bytes",
+    (
+        "pipeline/data/places.py",
+        "pa.StructArray.from_arrays(list(found[name].T), fields=list(PLACE), mask=pa.array(found[name][:, 1] < 0))",
+        "pa.StructArray.from_arrays(list(found[name].T), fields=list(PLACE), mask=pa.array(found[name][:, 1] < 1))",
+    ): "no image has no bytes",
+    (
+        "pipeline/data/places.py",
+        "found = {name: np.full((len(samples), 2), (0, -1), np.int64) for name in names}",
+        "found = {name: np.full((len(samples), 2), (1, -1), np.int64) for name in names}",
+    ): "what has no place is null, whatever stands below",
+    (
+        "pipeline/data/places.py",
+        "found = {name: np.full((len(samples), 2), (0, -1), np.int64) for name in names}",
+        "found = {name: np.full((len(samples), 2), (0, -2), np.int64) for name in names}",
+    ): "what has no place is null, whatever stands below",
 }

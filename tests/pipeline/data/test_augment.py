@@ -126,19 +126,19 @@ def test_jpeg_is_that_of_an_independent_codec():
     assert np.abs((changed * 255).round().permute(1, 2, 0).numpy().astype(int) - expected).mean() < 0.5
 
 
-@pytest.mark.parametrize("edges", [False, True], ids=["smooth", "edges, whose ringing leaves 0..1"])
-def test_beside_the_cpu_jpeg_is_a_model_of_that_codec(monkeypatch, edges):
+def test_beside_the_cpu_jpeg_is_a_model_of_that_codec(monkeypatch):
     """The model itself runs on the CPU here."""
     images, quality = smooth_images(2), torch.tensor([20.0, 90.0])
-    images = images.round() if edges else images
     monkeypatch.setattr(
         augment, "jpeg_codec_differentiable", lambda _, quality: jpeg_codec_differentiable(images, quality)
     )
     modelled, exact = augment._jpeg(images.to("meta"), quality), augment._jpeg(images, quality)
-    assert ((modelled - exact).abs().mean((1, 2, 3)) * 255 < (5 if edges else 2)).all()
+    assert ((modelled - exact).abs().mean((1, 2, 3)) * 255 < 2).all()
     others = augment._jpeg(images, quality.flip(0))
     assert ((modelled - exact).abs().sum((1, 2, 3)) < (modelled - others).abs().sum((1, 2, 3))).all()
-    assert (float(modelled.min()), float(modelled.max())) == (0, 1) or not edges
+    # A model may leave 0..1 by a little.
+    monkeypatch.setattr(augment, "jpeg_codec_differentiable", lambda *_: torch.tensor([-0.25, 0.5, 1.25]))
+    assert augment._jpeg(images.to("meta"), quality).tolist() == [0, 0.5, 1]
 
 
 def test_noise_has_the_deviation_asked_for():
