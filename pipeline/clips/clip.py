@@ -41,7 +41,7 @@ WINDOW_BYTES = 192 << 20
 LONGEST_WINDOW = 64
 """Most frames in a window."""
 ENOUGH, FARTHEST = 100, 4
-"""Thumbnails of a long fake by which it is seen to be in step, and frames that lie between two of them at most."""
+"""About as many thumbnails of a long fake show whether it is in step; at most, every fourth frame has one."""
 READINGS = 3
 """Most times that a fake is read to find the frames that show the same moments as the lead's."""
 BATCH = 8
