@@ -34,7 +34,7 @@ ROUNDINGS = np.linspace(-1, 1, 25)  # in frames
 STRETCHES = 4, 25  # changes of the offset from which a pair is refused: 4, plus one per 25 frames
 SLIP = 4  # frames: a match may once be late by so many, of a strongly compressed film
 LEAST_OVERLAP = 0.5  # of the shorter video
-SPARSE = 24  # frames that suffice for a first search
+MANY, FEW = 256, 8  # frames from which a first search is made, and of how many it takes one
 
 
 class AlignmentKind(StrEnum):
@@ -131,10 +131,10 @@ def align_pair(real: Thumbnails, fake: Thumbnails) -> PairAlignment:
         ratios = " and ".join(f"{video.frames.shape[2]}:{video.frames.shape[1]}" for video in (fake, real))
         return _without(AlignmentKind.REFUSED, real, fake, f"its aspect ratio and its original's are {ratios}")
     fake = Thumbnails(frames, fake.indices, fake.times)
-    # Nearly every pair is in step: a wide search over few frames and a narrow one over all frames suffice to show it.
-    step = min(8, len(fake.frames) // SPARSE)
-    if step > 1:
-        few = Thumbnails(fake.frames[::step], fake.indices[::step], fake.times)
+    # Nearly every pair is in step: a wide search over few frames and a narrow one over all frames suffice to show it,
+    # and take less time where there are many.
+    if len(fake.frames) > MANY:
+        few = Thumbnails(fake.frames[::FEW], fake.indices[::FEW], fake.times)
         found = [_Comparison(real, few, WIDEST_REACH).alignment(), _Comparison(real, fake, LEAST_REACH).alignment()]
         if all(one.kind is AlignmentKind.IN_STEP and one.settled(few.indices) for one in found):
             return found[-1]

@@ -40,6 +40,8 @@ WINDOW_BYTES = 192 << 20
 """Size of a window of the lead's decoded frames, which are kept until its fakes have been compared with them."""
 LONGEST_WINDOW = 64
 """Most frames in a window."""
+ENOUGH, FARTHEST = 100, 4
+"""About as many thumbnails of a long fake show whether it is in step; at most, every fourth frame has one."""
 READINGS = 3
 """Most times that a fake is read to find the frames that show the same moments as the lead's."""
 BATCH = 8
@@ -149,11 +151,12 @@ class Clip:
             fake.alignment = align_pair(lead, fake.seen())
             last = start + count == len(self.indices)
             if fake.alignment.kind == AlignmentKind.REFUSED or (last and not fake.alignment.usable):
-                yield FakeRead(fake, refused=fake.alignment.reason)
-                return False
-            if attempt == READINGS - 1 or not self._realign(fake, start, count):
+                if not fake.sparse:
+                    yield FakeRead(fake, refused=fake.alignment.reason)
+                    return False
+            elif attempt == READINGS - 1 or not self._realign(fake, start, count):
                 break
-            # Where the fake falls out of step, skipped frames cannot be matched: read all of them this time.
+            # Where the fake falls out of step, frames that were not looked at cannot be matched: read all of them now.
             streams[fake.video_id] = self._fake_streams(fake, start, every=True)
             yield FakeRestart(fake)
         yield FakeRead(fake)
@@ -176,9 +179,17 @@ class Clip:
 
     def _fake_streams(self, fake: ClipVideo, start: int, *, every: bool = False) -> "_Streams":
         wanted = fake.shown[self.indices[start:]]
+        sampled = frozenset(wanted.tolist())
+        step = 1 if every else int(np.clip(fake.reader.info.frame_count // ENOUGH, 1, FARTHEST))
+        fake.sparse = step > 1
+        due = 0
 
         def observe(index: int, decoded: DecodedFrame) -> None:
-            fake.thumbnails[index] = thumbnail_of(decoded)
+            nonlocal due
+            if index >= due or index in sampled:
+                fake.thumbnails[index] = thumbnail_of(decoded)
+            if index >= due:
+                due = index + step
 
         return self._frames(fake, wanted, observe, every=every), self._ground_truth(fake, wanted)
 

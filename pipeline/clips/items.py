@@ -35,6 +35,7 @@ class ClipVideo:
         truth_of: [frames], the mask's frame for each frame, -1 for none; None if it is the one of the same index.
         shown: [frames of the lead], this video's frame that shows the same moment; -1 if it has none.
         thumbnails: of the frames decoded so far, by index.
+        sparse: whether frames that need not be sampled have been decoded without a thumbnail.
         alignment: with the lead, up to the last window that was read.
     """
 
@@ -46,6 +47,7 @@ class ClipVideo:
     truth_of: NDArray[np.int64] | None = None
     shown: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     thumbnails: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    sparse: bool = False
     alignment: PairAlignment | None = None
 
     @property

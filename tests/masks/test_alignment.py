@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facemill.masks import AlignmentKind, PairAlignment, Thumbnails, align_pair, match_by_time
+from facemill.masks import AlignmentKind, PairAlignment, Thumbnails, align_pair, alignment, match_by_time
 from tests.composed.timing import CASES, TimedPair, forge, read_clip, wrongly_paired
 
 FACES = {  # where the face is, xyxy as shares of the sides
@@ -156,6 +156,27 @@ def test_no_frame_is_wrongly_paired_where_the_qualities_differ(
         assert found.usable
         assert wrongly_paired(pair, found.real_of) == 0
         assert placed(pair, found, every)[0] > least
+
+
+@pytest.mark.parametrize("case", ["as it is", "starts 3 later", "three doubled", "12.5 from 25", "mirrored"])
+def test_a_search_over_few_frames_first_changes_nothing(
+    media: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    name = "videos/lp_d18.mp4"
+    pair = CASES[case](clip(media / name), forged(media / name, media / "videos/fsgan_shinzo.mp4", FACES[name]))
+    whole, reaches = aligned(pair), []
+    compare = alignment._Comparison
+
+    def noted(real: Thumbnails, fake: Thumbnails, reach: int) -> alignment._Comparison:
+        reaches.append(reach)
+        return compare(real, fake, reach)
+
+    monkeypatch.setattr(alignment, "MANY", 20)
+    monkeypatch.setattr(alignment, "_Comparison", noted)
+    found = aligned(pair)
+    assert (found.kind, found.real_of.tolist()) == (whole.kind, whole.real_of.tolist())
+    wide, narrow = alignment.WIDEST_REACH, alignment.LEAST_REACH
+    assert reaches == ([wide, narrow] if case == "as it is" else [wide, narrow, wide])
 
 
 def test_a_frame_counts_for_those_around_it_that_were_compared_no_matter_how_long_the_clip_is(media: Path) -> None:
