@@ -39,7 +39,7 @@ SMALL = {"mat": {"backbone": "tinynet_e", "size": 64}}
 ON_A_CPU: dict[str, dict[str, Any]] = {
     "resnet18": {"size": 224},
     "mat": {"backbone": "tinynet_e", "size": 224},
-    "lrl": {"backbone": "tinynet_e", "size": 224},
+    "lrl": {"backbone": "tinynet_e", "size": 160},
 }
 ROUNDS, ROUND_STEPS = 5, 4
 PASSES = 3
