@@ -17,8 +17,10 @@ from facemill.manifests.checks.face_rules import aligned_affines, square_affines
 from facemill.manifests.checks.verify import Problem, verify
 from facemill.manifests.codes import MaskKind, Reason, Stage
 from facemill.manifests.records import REFERENCE, FailureRecord
+from facemill.manifests.shards.card import dataset_card
 from facemill.manifests.shards.croissant import croissant_metadata
 from facemill.manifests.shards.dataset import (
+    CARD_FILE,
     CROISSANT_FILE,
     DATASET_FILE,
     FACES_FILE,
@@ -253,6 +255,7 @@ class TestTables:
         edit(built, lambda info: info.update(format_version=1))
         info = read_dataset(built)
         (built / CROISSANT_FILE).write_text(croissant_metadata(info, built))
+        (built / CARD_FILE).write_text(dataset_card(info))
         assert problems(built) == []
 
 

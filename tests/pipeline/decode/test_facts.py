@@ -276,7 +276,7 @@ def test_files_without_fields_stay_as_they_are(tmp_path: Path) -> None:
 
 
 def test_decord_does_not_deinterlace() -> None:
-    with pytest.raises(ValueError, match="needs 'backend"):
+    with pytest.raises(ValueError, match="needs another 'backend' than 'decord'"):
         DecodeSettings(backend="decord", deinterlace=True)
 
 
