@@ -82,12 +82,13 @@ def test_cells_belong_to_the_nearer_of_two_faces(real):
     assert right.own[:, 40:].all()
 
 
-@pytest.mark.parametrize(("gain", "offset"), [(0.95, 18.0), (1.08, -20.0), (1.0, 12.0)])
+@pytest.mark.parametrize(("gain", "offset"), [(0.95, 18.0), (1.08, -20.0), (1.0, 12.0), (0.85, 20.0)])
 def test_gain_and_offset_outside_the_face_are_found_and_removed(real, gain, offset):
     forged = painted(real, slice(60, 140), slice(120, 180))
     fake = np.rint(forged * gain + offset).clip(0, 255).astype(np.uint8)
     measured = measure_face(real, fake, BOX)
     np.testing.assert_allclose(measured.gain, gain, atol=0.01)
+    assert measured.outside_share < 0.001
     np.testing.assert_allclose(measured.offset, offset, atol=1)
     assert np.abs(measured.grid[:20]).mean() < 0.6
     assert measured.grid[60, 60].mean() == pytest.approx(40 * gain, abs=1.5)

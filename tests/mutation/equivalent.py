@@ -22,6 +22,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "fits = np.log(squares, out=None).mean(axis=0) * np.float32(weight)  # [k, n]",
     ): "the same numbers in other memory",
     (
+        "masks/block_match.py",
+        "chunk = int(np.clip(2 * reach / spacing, 4, CHUNK))",
+        "chunk = None",
+    ): "the same costs, frame by frame, which takes longer",
+    (
         "masks/alignment.py",
         "if frames.shape[1:] == shape:",
         "if frames.shape[2:] == shape:",
