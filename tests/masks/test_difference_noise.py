@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from facemill.masks.difference_noise import NoiseTable
+from facemill.masks.difference_noise import NoiseTable, noise_share
 
 BINS, FEWEST = 8, 50
 SIDE = 128
@@ -50,3 +50,10 @@ def test_texture_counts_alike_along_rows_and_columns() -> None:
     upright, lying = (table(everywhere, everywhere, one).expected(other) for one, other in (
         (luma, energy), (luma.T.copy(), energy.transpose(0, 2, 1))))  # fmt: skip
     assert upright[0] == pytest.approx(lying[0].T, rel=1e-3)
+
+
+def test_noise_is_shared_out_by_how_much_a_blur_leaves() -> None:
+    """Coding noise is gone after a blur at an eye's scale; a forgery stays."""
+    share = noise_share(np.float32([100, 100, 100]), np.float32([0, 43, 100]))
+    assert share.dtype == np.float64
+    np.testing.assert_allclose(share, [1, 0.5, 0], atol=0.03)

@@ -74,6 +74,12 @@ def test_masks_of_one_value_have_no_anomaly():
             assert maps.max() == 0
 
 
+def test_half_is_not_forged():
+    mask = np.zeros((8, 8))
+    mask[4:] = 0.5
+    assert all(maps.max() == 0 for maps in targets(mask, 2))
+
+
 def test_soft_edges_count_as_the_nearer_value():
     hard = np.zeros((32, 32))
     hard[8:24, 8:24] = 1

@@ -23,6 +23,21 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): "the same numbers in other memory",
     (
         "masks/block_match.py",
+        "extra_cost = through - through.min(axis=1, keepdims=True)",
+        "extra_cost = through - through.min(keepdims=True)",
+    ): "the best path passes through each row, so that all rows have the same minimum",
+    (
+        "masks/alignment.py",
+        "if (self.gain, self.level) != (1, 0):",
+        "if (self.gain, self.level) != (1, 1):",
+    ): "spares a multiplication by one; no fit gives exactly one and one",
+    (
+        "masks/forgery.py",
+        "sums = [near @ np.sum(one, axis=(1, 2), where=free, dtype=np.float64) for one in (energy, coarse)]",
+        "sums = [near @ np.sum(one, axis=(1, 2), where=free, ) for one in (energy, coarse)]",
+    ): "sums of some thousand numbers, which NumPy adds in pairs",
+    (
+        "masks/block_match.py",
         "chunk = int(np.clip(2 * reach / spacing, 4, CHUNK))",
         "chunk = None",
     ): "the same costs, frame by frame, which takes longer",

@@ -107,6 +107,7 @@ def test_faults_of_tables(tmp_path, fault):
     plant(parts)
     problems = verify(parts.write(tmp_path), threads=1).problems
     assert check in {problem.check for problem in problems}, [str(problem) for problem in problems]
+    assert not [str(problem) for problem in problems if "None" in problem.message]
 
 
 @pytest.mark.parametrize("check", [check.name for check in (*ROW_CHECKS, *GROUP_CHECKS)])
