@@ -120,6 +120,7 @@ def test_what_works_without_torch_never_imports_it() -> None:
     assert "'torch'" not in done.stdout
 
 
+@pytest.mark.heavy
 def test_what_prepares_data_never_imports_what_only_training_installs() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extra = {re.split(r"\W", requirement)[0] for requirement in project["optional-dependencies"]["train"]}

@@ -178,6 +178,7 @@ def try_case(number: int, materials: Path, folder: Path) -> tuple[str, tuple[lis
     return target.__name__[3:], (ends, costs)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", range(len(TARGETS)))
 def test_a_few_damages_end_in_order(
     number: int, materials: Path, tmp_path: Path, record_property: Callable[[str, object], None]

@@ -23,6 +23,7 @@ COMMANDS = (
 HELP = "import sys; sys.argv = ['facemill', *{args}]; from facemill.pipeline.commands.cli import main; main()"
 
 
+@pytest.mark.heavy
 def test_help_answers_in_under_half_a_second() -> None:
     def seconds() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime

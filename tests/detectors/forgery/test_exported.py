@@ -60,6 +60,7 @@ def small(kind: type[Small] = Small) -> Small:
     return kind().eval()
 
 
+@pytest.mark.heavy
 def test_a_program_runs_without_facemill(tmp_path: Path) -> None:
     detector = small()
     path = tmp_path / "small.pt2"

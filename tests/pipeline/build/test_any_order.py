@@ -308,5 +308,6 @@ def test_a_build_may_end_before_any_operation_of_the_merge(builds: Callable[[], 
         shutil.rmtree(runs.out)
 
 
+@pytest.mark.heavy
 def test_any_order_of_workers_deaths_and_resumes_gives_the_same_bytes(builds: Callable[[], Builds]) -> None:
     run_state_machine_as_test(builds, settings=settings(max_examples=15, stateful_step_count=6, deadline=None))

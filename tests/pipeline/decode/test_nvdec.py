@@ -269,6 +269,7 @@ def built(videos: list[VideoEntry], out: Path, backend: str, *sets: str) -> tupl
     return files, use.on_cpu
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("window", [64, pytest.param(5, marks=LONG)], ids=["one window", "three windows"])
 @pytest.mark.parametrize("bad", ["", "real", "fake"])
 def test_a_build_with_a_gpu_is_that_of_the_cpu_also_where_it_fails(

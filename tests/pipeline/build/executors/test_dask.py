@@ -152,6 +152,7 @@ def test_nothing_is_told_to_whoever_asks_by_http(local: DaskExecutor) -> None:
     assert not told
 
 
+@pytest.mark.heavy
 def test_workers_keep_no_record_of_what_they_ran_when(local: DaskExecutor, tmp_path: Path) -> None:
     """By default Dask keeps an hour of it; the page of --performance-report shows it."""
     assert [outcome.result for outcome in local.run(is_profiled, [0])] == [False]

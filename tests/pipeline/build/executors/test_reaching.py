@@ -128,6 +128,7 @@ def test_no_workers_ever() -> None:
         assert "has no workers: start workers" in refused(running.scheduler_address)
 
 
+@pytest.mark.heavy
 def test_workers_that_hang_or_all_die() -> None:
     with cluster(n_workers=1) as running, DaskExecutor(scheduler=running.scheduler_address) as executor:
         [pid] = executor._client.run(os.getpid).values()
@@ -145,6 +146,7 @@ def test_workers_that_hang_or_all_die() -> None:
         timer.join()
 
 
+@pytest.mark.heavy
 def test_a_worker_that_is_left_out_does_not_count_when_the_others_die() -> None:
     with cluster(n_workers=2) as running, DaskExecutor(scheduler=running.scheduler_address) as executor:
         pids = executor._client.run(os.getpid)
