@@ -93,6 +93,7 @@ def run(*arguments: object, site: Path) -> str:
     return done.out
 
 
+@pytest.mark.heavy
 def test_a_package_adds_one_of_each(installed: Path, tmp_path: Path) -> None:
     shape = {"subjects": 8, "frames": 8, "size": (320, 180)}
     corpus = make_corpus(tmp_path / "corpus", qualities=("c23",), methods=("Deepfakes",), **shape)

@@ -26,6 +26,9 @@ SMALL = {
 """What a command is made small by."""
 
 
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's folder: videos, their table, and the page's module."""
@@ -69,7 +72,6 @@ def finished(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.timeout(600)
 def test_every_command_of_the_page_works(finished: Path) -> None:
     config = json.loads((finished / "run/config.json").read_text())
     assert config["detector"] == "mine:Small"
@@ -88,7 +90,6 @@ def test_every_command_of_the_page_works(finished: Path) -> None:
     assert (finished / "evaluation/metrics.json").is_file()
 
 
-@pytest.mark.timeout(600)
 def test_the_python_of_the_page_works(finished: Path) -> None:
     [code] = [text for language, title, text in BLOCKS if language == "python" and not title]
     done = subprocess.run(
@@ -101,7 +102,6 @@ def test_the_python_of_the_page_works(finished: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.timeout(600)
 def test_a_run_whose_code_is_elsewhere_says_where(finished: Path, tmp_path: Path) -> None:
     done = run(f"facemill evaluate {finished}/run {finished}/faces --out {tmp_path}/evaluation", tmp_path)
     assert done.code == 2
@@ -109,7 +109,6 @@ def test_a_run_whose_code_is_elsewhere_says_where(finished: Path, tmp_path: Path
     assert f"use the command in the folder it was trained in (the module is {finished}" in said
 
 
-@pytest.mark.timeout(600)
 def test_another_file_of_that_name_is_not_run(finished: Path, tmp_path: Path) -> None:
     """Somebody else's run folder must not choose what is run in the folder it was unpacked into."""
     (tmp_path / "mine.py").write_text("open('ran', 'w').close()\n" + (finished / "mine.py").read_text())
@@ -117,7 +116,6 @@ def test_another_file_of_that_name_is_not_run(finished: Path, tmp_path: Path) ->
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.timeout(600)
 def test_changed_code_is_told(finished: Path) -> None:
     before = (finished / "mine.py").read_text()
     try:
@@ -137,7 +135,6 @@ def test_changed_code_is_told(finished: Path) -> None:
         ("mine:Erase", "mine:Erase is no forgery detector: a forgery detector is a subclass of"),
     ],
 )
-@pytest.mark.timeout(600)
 def test_what_cannot_be_found_is_one_sentence(finished: Path, what: str, sentence: str) -> None:
     done = run(f"facemill train {what} faces --out other", finished)
     assert done.code == 2
@@ -146,7 +143,6 @@ def test_what_cannot_be_found_is_one_sentence(finished: Path, what: str, sentenc
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 def test_two_processes_train_with_it(finished: Path) -> None:
     line = next(line for line in lines() if "--out trial" in line).replace("--out trial", "--out two --devices 2")
     # As a user does: each process of the training imports the module by itself.

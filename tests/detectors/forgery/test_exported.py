@@ -78,6 +78,7 @@ def test_a_program_runs_without_facemill(tmp_path: Path) -> None:
     assert json.loads(lines[2]) == ABOUT
 
 
+@pytest.mark.heavy
 def test_an_onnx_file_says_what_it_is() -> None:
     model = onnx.load(io.BytesIO(export_detector(small(), ".onnx", ABOUT)))
     assert {prop.key: json.loads(prop.value) for prop in model.metadata_props if prop.key == "facemill"} == {

@@ -32,6 +32,7 @@ def rates(run: Path) -> list[float]:
     return [float(row.split(",")[column]) for row in rows]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_an_extended_run_equals_one_that_was_longer_from_the_start(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: str, capsys: pytest.CaptureFixture[str]
@@ -57,6 +58,7 @@ def test_a_cosine_of_more_epochs_goes_on_at_its_own_rate(
     assert "follows a cosine of 4 epochs, not 2." in capsys.readouterr().err
 
 
+@pytest.mark.heavy
 def test_an_extension_that_was_killed_goes_on(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name, run = use(monkeypatch, Tiny), tmp_path / "run"
     train(name, [toy], tmp_path / "long", recipe("train.epochs=4"), progress=False)

@@ -127,6 +127,7 @@ def test_forgeries_do_not_wait(forgeries: Literal["sbi", "xray"], monkeypatch: p
         step(lrl, take)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("module", NETWORKS, indirect=True)
 def test_no_network_waits_in_a_step(module: ForgeryModule, monkeypatch: pytest.MonkeyPatch) -> None:
     with pretended_gpu(monkeypatch):
