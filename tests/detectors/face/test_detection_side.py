@@ -9,6 +9,8 @@ from facemill.detectors.face import Face, create, detection_side
 from facemill.detectors.face.mtcnn import MTCNN
 from tests.composed.people import small_faces
 
+pytestmark = pytest.mark.heavy
+
 
 def test_the_smallest_face_wanted_becomes_the_smallest_that_is_found() -> None:
     assert detection_side(1080, 1920, 40, 20) == 960

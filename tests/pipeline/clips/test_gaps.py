@@ -23,6 +23,8 @@ from facemill.pipeline.build.shard import build_shard
 from facemill.pipeline.config.recipe import load_recipe
 from tests.conftest import MEDIA
 
+pytestmark = pytest.mark.heavy
+
 CASES = MEDIA.parent / "cases" / "gaps.py"
 OFFSETS = {"f0": {0}, "f1": {0, -12}, "f2": {0, -12}, "f3": {0, 12}, "f4": {-3}, "f5": {-3}}
 """Fake frame minus the real frame of the same moment, as the pairs were composed."""

@@ -20,6 +20,8 @@ from facemill.pipeline.decode.orientation import UPRIGHT, Orientation
 from facemill.pipeline.decode.source import Deadline, is_conforming
 from tests.pipeline.decode.test_damage import PYRAMID, differing, pictures_of, remux, write
 
+pytestmark = pytest.mark.heavy
+
 X265 = "keyint=24:min-keyint=24:scenecut=0:log-level=none:pools=1"
 LIBVPX = {"g": "24", "b": "100k", "deadline": "realtime", "cpu-used": "8", "threads": "1"}
 KINDS = {

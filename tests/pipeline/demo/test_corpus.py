@@ -14,6 +14,8 @@ from facemill.pipeline.demo.corpus import write_splits
 from facemill.pipeline.demo.portrait import load_portrait
 from facemill.pipeline.demo.subject import create_subject, displacement
 
+pytestmark = pytest.mark.heavy
+
 METHODS = ("Deepfakes", "FaceSwap")
 FRAMES = 5
 
