@@ -124,6 +124,10 @@ def is_profiled(task: int, number: int, threads: int) -> bool:
     return bool(distributed.get_worker().profile_history)
 
 
+def shortest_interval(task: int, number: int, threads: int) -> float:
+    return float(min(callback.callback_time for callback in distributed.get_worker().periodic_callbacks.values()))
+
+
 def test_every_task_ends_with_its_result(local: DaskExecutor) -> None:
     outcomes = list(local.run(double, range(20)))
     assert sorted((outcome.task, outcome.result) for outcome in outcomes) == [(n, 2 * n) for n in range(20)]
@@ -159,6 +163,12 @@ def test_workers_keep_no_record_of_what_they_ran_when(local: DaskExecutor, tmp_p
     pytest.importorskip("bokeh")
     with DaskExecutor(workers=1, performance_report=tmp_path / "page.html") as reporting:
         assert [outcome.result for outcome in reporting.run(is_profiled, [0])] == [True]
+
+
+def test_workers_have_little_to_do_beside_their_tasks(local: DaskExecutor) -> None:
+    (outcome,) = local.run(shortest_interval, [0])
+    assert outcome.result is not None
+    assert outcome.result >= 100  # ms; by default 20
 
 
 def test_workers_are_processes_that_share_the_machine(local: DaskExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
