@@ -55,8 +55,8 @@ SETTINGS = {
     "distributed.deploy.lost-worker-timeout": "1h",
     # By default each thread has memory of its own, which glibc returns to the system and gets back all the time.
     "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,
-    # Fifty times a second the loop of each worker, nanny and scheduler looks whether it was held up, which takes 2 % of two
-    # cores; decoding sometimes holds the GIL: no warning needed.
+    # By default each worker, nanny and scheduler looks fifty times a second whether it was held up: 2 % of two cores.
+    # Decoding sometimes holds the GIL: no warning needed.
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.tick.limit": "1m",
     # Pages about tasks, paths and logs, which any user of the machine could read: TLS does not cover them.
