@@ -1,10 +1,8 @@
 """The forged region of a face: one or two smooth shapes for each stretch of a track.
 
 Coding noise differs between samples, but a forged region keeps its place in the face. The differences of a stretch's
-samples are therefore aligned by landmarks and averaged, both signed and squared. A threshold finds the region's parts.
-The outline of each part maximises the likelihood of a model in which the energy outside is that of noise, and the
-energy inside is larger by a constant, with a soft edge between. A Fourier series of low order keeps the outline
-smooth where the colours of both faces are similar.
+samples are therefore aligned by landmarks and averaged, both signed and squared. A threshold finds the region's parts,
+of which `outline` finds the most likely outlines.
 """
 
 from collections.abc import Sequence
@@ -13,50 +11,37 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from facemill.masks.difference import disk
 from facemill.masks.difference_noise import NoiseTable
 from facemill.masks.face_difference import FACE_CELLS, FINE, GRID, FaceDifference
+from facemill.masks.outline import FaceAxis, Part, fit_outlines
 
 __all__ = ["draw_regions"]
 
 # Lengths are in cells, given as shares of the face's longer side; tuned on composed clips, like `find_forgeries`.
 STRETCH = 12  # maximum number of samples that share one region
-SHARED = 0.5  # weight of the energy of the mean difference, which has less noise; the rest is mean energy
+SHARED = 0.4  # weight of the energy of the mean difference, which has less noise; the rest is mean energy
 QUIET = 0.5  # minimum noise in gray levels: encoders leave none where the image does not change
 REACH = 1.6  # size of the ellipse that limits a region, relative to the one in the face's box
 
 # Parts.
 NOISE_CUT = 2.3  # minimum magnitude of a forged cell, in noise levels
 SEED = 1.3  # in units of that cut: cells above it represent the region's magnitude
-EDGE = 0.25  # minimum magnitude, relative to nearly the largest
+EDGE = 0.2  # minimum magnitude, relative to nearly the largest
 BRIGHTEST = 0.95  # quantile for nearly the largest
 CLOSE, OPEN = 0.047 * FACE_CELLS, 0.023 * FACE_CELLS  # radii
-SMALLEST_PART, MOST_PARTS = 0.25, 2  # area as a share of the largest part's
-
-# Outline of a part: r(theta) = radius * Fourier series; prior standard deviations of the coefficients by order.
-ANGLES, RADIAL_STEP = 32, 2.0  # step in cells
-ORDERS = (1.0, 0.5, 0.15, 0.05)
-SOFTNESS = 0.018 * FACE_CELLS  # width of the edge: scale of a logistic function
-FAINTEST = 0.025  # minimum energy, as a share of the energy inside: codecs change what surrounds a forgery too
-POWER = 1.5  # exponent of energy over expected energy: above 1, the outline favours strong cells
-INDEPENDENT = 0.1  # share of cells whose noise is independent
-NOISE_DEVIATION, LEVEL_DEVIATION = 0.7, 2.0  # prior deviations of the logarithms of noise and of the energy inside
-ITERATIONS, LONGEST_STEP, LEAST_GAIN = 20, 0.5, 0.02  # step in prior deviations, gain in logarithms of likelihood
-
-THETA = np.arange(ANGLES) * (2 * np.pi / ANGLES)
-WAVES = np.stack(  # [ANGLES, 2 * orders - 1], each scaled by its prior deviation
-    [
-        deviation * wave(order * THETA)
-        for order, deviation in enumerate(ORDERS)
-        for wave in ((np.cos, np.sin) if order else (np.cos,))
-    ],
-    axis=1,
-)
+SMALLEST_PART, MOST_PARTS = 0.2, 2  # area as a share of the largest part's
+SMALLEST_HALF, WIDE, DARK = (
+    0.25,
+    1.9,
+    0.8,
+)  # of two joined parts: share of the area, width by height, energy between them
+BETWEEN = 0.023 * FACE_CELLS  # distance from the axis
+MIRRORED, CENTRAL = 0.85, 0.5  # distances of a centre from another's mirror image, and from the axis, in radii
 
 Field = NDArray[np.float32]  # [GRID, GRID]
-Mask = NDArray[np.uint8]  # [GRID, GRID] of 0 and 255
+Mask = NDArray[np.uint8]  # [GRID, GRID]
 
 
 def draw_regions(
@@ -71,7 +56,7 @@ def draw_regions(
         table: gives the expected noise.
 
     Returns:
-        T masks, uint8 [GRID, GRID] of 0 and 255.
+        T masks, uint8 [GRID, GRID], 255 inside and 0 outside; the outline is where they pass 127.5.
     """
     masks = [np.zeros((GRID, GRID), np.uint8) for _ in measured]
     chosen = np.flatnonzero(forged)
@@ -89,9 +74,13 @@ def draw_regions(
         beyond = np.all([measured[position].own for position in stretch], axis=0) & ~mostly
         left = (there[beyond].sum() + 1) / (whole[beyond].sum() + 1)  # share of the noise that averaging leaves
         expected = np.asarray(cv2.resize(noise[stretch].mean(axis=0), (GRID, GRID)) * left + QUIET**2, np.float32)
-        region = _draw(there, expected, mostly)
+        places = [measured[position].landmarks for position in stretch]
+        outlines = _outlines(there, expected, mostly, _axis(places, moves))
         for position, inside, move in zip(stretch, within, moves, strict=True):
-            masks[position] = np.where(_warped(region, move, cv2.WARP_INVERSE_MAP) > 127, inside * np.uint8(255), 0)
+            back = cv2.invertAffineTransform(move)
+            here = [np.rint((outline @ back[:, :2].T + back[:, 2]) * 16).astype(np.int32) for outline in outlines]
+            cv2.fillPoly(masks[position], here, 255, lineType=cv2.LINE_AA, shift=4)
+            masks[position] *= inside
     return masks
 
 
@@ -110,26 +99,36 @@ def _to_one_place(landmarks: Sequence[NDArray[np.float64] | None]) -> list[NDArr
     ]
 
 
-def _warped(field: NDArray[Any], move: NDArray[np.float64], flags: int = 0) -> NDArray[Any]:
-    return np.asarray(cv2.warpAffine(field, move, (GRID, GRID), flags=cv2.INTER_LINEAR | flags))
+def _axis(landmarks: Sequence[NDArray[np.float64] | None], moves: Sequence[NDArray[np.float64]]) -> FaceAxis | None:
+    """The mean face's, if five landmarks are known of each sample."""
+    moved = [
+        points @ move[:, :2].T + move[:, 2] for points, move in zip(landmarks, moves, strict=True) if points is not None
+    ]
+    return FaceAxis.of(np.mean(moved, axis=0)) if len(moved) == len(moves) and len(moved[0]) == 5 else None
 
 
-def _draw(energy: Field, noise: Field, within: NDArray[np.bool_]) -> Mask:
-    """Draw the parts whose energy exceeds the noise and a share of the largest energy."""
-    mask = np.zeros((GRID, GRID), np.uint8)
-    parts = _parts(energy, noise, within)
-    places = [(np.array([x, y]), (area / np.pi) ** 0.5) for x, y, area in parts]
+def _warped(field: NDArray[Any], move: NDArray[np.float64]) -> NDArray[Any]:
+    return np.asarray(cv2.warpAffine(field, move, (GRID, GRID), flags=cv2.INTER_LINEAR))
+
+
+def _outlines(
+    energy: Field, noise: Field, within: NDArray[np.bool_], axis: FaceAxis | None
+) -> list[NDArray[np.float64]]:
+    """Outlines of the parts whose energy exceeds the noise and a share of the largest energy, as in `fit_outlines`."""
+    shapes = _shapes(_parts(energy, noise, within, axis), axis)
     y, x = np.mgrid[:GRID, :GRID]
-    away = np.array([np.hypot(x - centre[0], y - centre[1]) / radius for centre, radius in places])
-    for index, (centre, radius) in enumerate(places):
-        nearest = within & (away[index] <= away.min(axis=0))
-        outline = _outline(energy, noise, nearest.astype(np.float32), centre, radius)
-        cv2.fillPoly(mask, [np.rint(outline * 16).astype(np.int32)], 255, shift=4)
-    return mask
+    every = [part for parts, _ in shapes for part in parts]
+    away = np.array([np.hypot(x - part.centre[0], y - part.centre[1]) / part.radius for part in every])
+    nearest = iter([(within & (one <= away.min(axis=0))).astype(np.float32) for one in away])
+    return [
+        outline
+        for parts, about in shapes
+        for outline in fit_outlines(energy, noise, [next(nearest) for _ in parts], parts, about)
+    ]
 
 
-def _parts(energy: Field, noise: Field, within: NDArray[np.bool_]) -> list[tuple[float, float, float]]:
-    """Centre (x, y) and area of the largest parts, in cells."""
+def _parts(energy: Field, noise: Field, within: NDArray[np.bool_], axis: FaceAxis | None) -> list[Part]:
+    """The largest parts."""
     magnitude = np.sqrt(cv2.GaussianBlur(energy, (0, 0), FINE)) * within
     least = NOISE_CUT * np.sqrt(noise)
     strong = magnitude[magnitude > SEED * least]
@@ -138,56 +137,39 @@ def _parts(energy: Field, noise: Field, within: NDArray[np.bool_]) -> list[tuple
     above = (magnitude > np.maximum(least, EDGE * np.quantile(strong, BRIGHTEST))).astype(np.uint8)
     closed = cv2.morphologyEx(above, cv2.MORPH_CLOSE, disk(CLOSE))
     opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, disk(OPEN))
-    _, _, stats, centres = cv2.connectedComponentsWithStats(opened)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened)
     areas = stats[1:, cv2.CC_STAT_AREA]
     largest = [index for index in np.argsort(-areas)[:MOST_PARTS] if areas[index] >= SMALLEST_PART * areas.max()]
-    return [(*centres[1 + index], areas[index]) for index in largest]
+    found = [np.argwhere(labels == 1 + index)[:, ::-1] for index in largest]  # of each part [cells, xy]
+    if found and axis is not None:
+        found = _halves(found[0], energy, axis) or found
+    return [Part(cells.mean(axis=0), (len(cells) / np.pi) ** 0.5) for cells in found]
 
 
-def _outline(
-    energy: Field, noise: Field, weight: Field, centre: NDArray[np.float64], radius: float
-) -> NDArray[np.float64]:
-    """The most likely outline of a part [ANGLES, 2], xy in cells.
+def _halves(cells: NDArray[np.intp], energy: Field, axis: FaceAxis) -> list[NDArray[np.intp]]:
+    """The cells [N, 2] of a part on either side of the axis, if closing has joined two parts, such as both eyes."""
+    aside, along = axis.aside(cells), (cells - axis.origin) @ axis.down
+    sides, between = [cells[aside < 0], cells[aside >= 0]], np.abs(aside) < BETWEEN
+    if min(map(len, sides)) < SMALLEST_HALF * len(cells) or aside.std() < WIDE * along.std() or not between.any():
+        return []
+    strength = energy[cells[:, 1], cells[:, 0]]
+    return sides if strength[between].mean() < DARK * strength[~between].mean() else []
 
-    Args:
-        energy, noise: measured energy, and the energy expected where nothing is forged.
-        weight: 1 for cells that count, 0 for the others.
-        centre: xy of the detected part, cells.
-        radius: of a disk as large as the part, cells.
-    """
-    away = np.arange(RADIAL_STEP / 2, min(1.6 * radius + 10, GRID / 2), RADIAL_STEP)
-    rays = np.stack([np.cos(THETA), np.sin(THETA)], axis=1)  # [ANGLES, 2]
-    x, y = np.moveaxis(centre + away[None, :, None] * rays[:, None], 2, 0).astype(np.float32)
-    there, expected, counts = (cv2.remap(field, x, y, cv2.INTER_LINEAR) for field in (energy, noise, weight))
-    cells = counts * away * (RADIAL_STEP * 2 * np.pi / ANGLES * INDEPENDENT)  # [ANGLES, radii]
-    level = float(there[:, away < max(0.7 * radius, RADIAL_STEP)].mean())
 
-    def posterior(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """Negative log-posterior, its gradient and Fisher information; the last parameters are noise and level."""
-        reach = radius * (1 + WAVES @ parameters[:-2])
-        inside = expit((reach[:, None] - away) / SOFTNESS)
-        opaque, scale = inside**2, level * np.exp(LEVEL_DEVIATION * parameters[-1])
-        noisy = expected * np.exp(NOISE_DEVIATION * parameters[-2])
-        model = noisy + scale * (opaque + FAINTEST)
-        ratio = (there / model) ** POWER
-        by_reach = scale * 2 * opaque * (1 - inside) * (radius / SOFTNESS) / model  # of the model's logarithm
-        by_level = scale * (opaque + FAINTEST) * LEVEL_DEVIATION / model
-        by_noise = noisy * NOISE_DEVIATION / model
-        slopes = np.dstack([by_reach[..., None] * WAVES[:, None], by_noise[..., None], by_level[..., None]])
-        weighted = (cells[..., None] * slopes).reshape(-1, len(parameters))
-        total = (cells * (np.log(model) + ratio / POWER)).sum() + 0.5 * (parameters @ parameters)
-        hessian = weighted.T @ slopes.reshape(weighted.shape) + np.eye(len(parameters))
-        return float(total), (1 - ratio).ravel() @ weighted + parameters, hessian
-
-    parameters, damping = np.zeros(WAVES.shape[1] + 2), 0.01
-    total, gradient, hessian = posterior(parameters)
-    for _ in range(ITERATIONS):  # Levenberg-Marquardt
-        step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
-        tried = parameters - step.clip(-LONGEST_STEP, LONGEST_STEP)
-        lower, *derivatives = posterior(tried)
-        damping *= 0.2 if lower < total else 8
-        if lower < total:
-            gain, parameters, total, (gradient, hessian) = total - lower, tried, lower, derivatives
-            if gain < LEAST_GAIN:
-                break
-    return np.asarray(centre + np.maximum(radius * (1 + WAVES @ parameters[:-2]), 1)[:, None] * rays)
+def _shapes(parts: list[Part], axis: FaceAxis | None) -> list[tuple[list[Part], FaceAxis | None]]:
+    """Parts that have one outline, each with the axis if there is symmetry about it."""
+    if axis is None:
+        return [([part], None) for part in parts]
+    if len(parts) == 2:
+        radius = float(np.sqrt(np.mean([part.radius**2 for part in parts])))
+        (first, _), (second, _) = parts
+        image = axis.mirrored(second)
+        if np.hypot(*(first - image)) < MIRRORED * radius and axis.aside(first) * axis.aside(second) < 0:
+            centre = (first + image) / 2
+            return [([Part(centre, radius), Part(axis.mirrored(centre), radius)], axis)]
+    return [
+        ([Part(axis.mirrored(centre, 0.5), radius)], axis)
+        if abs(axis.aside(centre)) < CENTRAL * radius
+        else ([Part(centre, radius)], None)
+        for centre, radius in parts
+    ]

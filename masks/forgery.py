@@ -18,16 +18,16 @@ from facemill.masks.forged_region import draw_regions
 
 __all__ = ["FORGED_SCORE", "FaceForgery", "find_forgeries"]
 
-FORGED_SCORE = 2.15
-"""Score above which a face is forged."""
+FORGED_SCORE = 1.7
+"""Score above which a face is forged, and its region drawn."""
 UNDECIDED = (1.4, 2.6)
 """Between these scores, a faint forgery cannot be told from strong coding noise, so nothing is decided."""
-FAINT = 6.0
+FAINT = 4.75
 """Strength of a faint forgery in gray levels: a face is called unforged only if such a forgery would be detected."""
 
 # Tuned on composed clips (whole faces, mouths, eyes; crf 0 to 40; faces of 30 to 240 pixels).
 OTHER_MOMENT = 0.05  # maximum share of strongly different pixels outside the faces: more means another moment or video
-DETECTABLE = 16.0  # gray levels: if only stronger forgeries are detectable, the result is unreliable
+DETECTABLE = 12.65  # gray levels: if only stronger forgeries are detectable, the result is unreliable
 SMOOTH = 0.03 * FACE_CELLS  # sigma of the smoothing against coding noise
 EYE = 0.08 * FACE_CELLS  # sigma of the smallest region that counts as a forgery
 QUIET = 2.0  # minimum noise in gray levels: encoders leave none where the image does not change
@@ -51,7 +51,7 @@ class FaceForgery:
             sample's stretch; the face is forged above `FORGED_SCORE`.
         reliable: false if the frames show different moments, or noise would hide a forgery: `forged` and `mask` are
             then not to be trusted.
-        mask: uint8 [GRID, GRID] of 0 and 255, all 0 where nothing is forged.
+        mask: uint8 [GRID, GRID], 255 in the forged region and 0 outside, whose outline is where it passes 127.5.
         affine: [2, 3], from cells of `mask` to pixels of the frame, both counted from the centre of the first.
     """
 
@@ -75,16 +75,17 @@ class FaceForgery:
 
     def box(self) -> NDArray[np.float64] | None:
         """Bounding box of the forged region, xyxy in pixels of the frame; None if nothing is forged."""
-        if not self.mask.any():
+        inside = (self.mask > 127).view(np.uint8)
+        if not inside.any():
             return None
-        left, top, width, height = cv2.boundingRect(self.mask)
+        left, top, width, height = cv2.boundingRect(inside)
         edges = np.array([[left, top, 1], [left + width, top + height, 1]]) - [0.5, 0.5, 0]
         return np.asarray((edges @ self.affine.T + 0.5).ravel())
 
     @property
     def coverage(self) -> float:
         """Area of the mask as a share of the area of a square on the longer side of the face's box."""
-        return np.count_nonzero(self.mask) / FACE_CELLS**2
+        return np.count_nonzero(self.mask > 127) / FACE_CELLS**2
 
 
 def find_forgeries(track: Sequence[FaceDifference | None]) -> list[FaceForgery | None]:
