@@ -3,7 +3,6 @@
 import subprocess
 from collections.abc import Sequence
 from threading import Lock, Thread
-from types import TracebackType
 from typing import NamedTuple
 
 __all__ = ["GpuLoad", "GpuSampler", "command_for"]
@@ -67,9 +66,7 @@ class GpuSampler:
     def __enter__(self) -> "GpuSampler":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._process is not None:
             self._process.terminate()
             self._thread.join()

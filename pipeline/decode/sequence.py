@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import PurePosixPath
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -98,9 +97,7 @@ class SequenceReader:
     def __enter__(self) -> "SequenceReader":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _probe(self) -> VideoInfo:
