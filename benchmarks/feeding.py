@@ -37,7 +37,7 @@ from facemill.manifests.shards.dataset import (
 from facemill.manifests.storage import sha256_of
 from facemill.pipeline.config.sections import EncodeSettings
 from facemill.pipeline.data import BalancedSampler, FaceDataset, FaceLoader
-from facemill.pipeline.extract.encode import encode_image, encode_mask
+from facemill.pipeline.extract.encode import encode_image, encode_png
 from facemill.registry import SHARD_FORMATS
 
 __all__ = ["measure"]
@@ -156,7 +156,7 @@ def _samples(clip: Path) -> Iterator[EncodedSample]:
         y, x = (int(rng.integers(side - SIZE)) for side in frame.shape[:2])
         image = encode_image(np.ascontiguousarray(frame[y : y + SIZE, x : x + SIZE]), EncodeSettings())
         label = number % 2
-        yield EncodedSample(_record(number, label, image), image, encode_mask(region * np.uint8(label)))
+        yield EncodedSample(_record(number, label, image), image, encode_png(region * np.uint8(label)))
 
 
 def _record(number: int, label: int, image: bytes) -> SampleRecord:

@@ -22,7 +22,7 @@ from facemill.masks import (
 )
 from facemill.pipeline.config.sections import LabelSettings, MaskSettings
 from facemill.pipeline.extract.crop import crop_mask, mask_box, pixel_centred
-from facemill.pipeline.extract.encode import encode_mask
+from facemill.pipeline.extract.encode import encode_png
 from facemill.pipeline.extract.tracking import TrackedFace
 
 __all__ = ["Comparison", "CropMask", "FaceLabel"]
@@ -104,7 +104,7 @@ class Comparison:
         self._tracked[position] = list(tracked)
         height, width = self._shape
         if truth is not None:
-            self._given[position] = encode_mask(ground_truth_mask(truth, height, width))
+            self._given[position] = encode_png(ground_truth_mask(truth, height, width))
         if real is None:
             return
         if fake.shape != real.shape:
@@ -123,7 +123,7 @@ class Comparison:
                 close=self._settings.close,
                 fill_holes=self._settings.fill_holes,
             )
-            self._fixed[position] = encode_mask(mask)
+            self._fixed[position] = encode_png(mask)
 
     def add_unforged(self, position: int, tracked: Sequence[TrackedFace]) -> None:
         """Add a frame outside the fake's forged periods, with its faces."""
