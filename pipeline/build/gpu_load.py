@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from threading import Lock, Thread
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ class GpuLoad(NamedTuple):
         return f"GPU busy {self.gpu / self.samples:.0%}, decoders {self.decoders / self.samples:.0%}"
 
 
-class GpuSampler:
+class GpuSampler(AbstractContextManager["GpuSampler"]):
     """Samples a GPU once a second, in a process of its own that ends with the context.
 
     Without nvidia-smi, there are no samples.
@@ -62,9 +63,6 @@ class GpuSampler:
                 with self._lock:
                     before = self._load
                     self._load = GpuLoad(before.samples + 1, before.gpu + gpu, before.decoders + decoders)
-
-    def __enter__(self) -> "GpuSampler":
-        return self
 
     def __exit__(self, *error: object) -> None:
         if self._process is not None:

@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from weakref import WeakSet
@@ -23,7 +24,7 @@ __all__ = ["VideoReader"]
 _DEFAULT = DecodeSettings()
 
 
-class VideoReader:
+class VideoReader(AbstractContextManager["VideoReader"]):
     """One video, opened and probed.
 
     Frames are uint8 RGB in display orientation, all of one size, and equal to those of a full sequential
@@ -108,9 +109,6 @@ class VideoReader:
         self._closed = True
         for frames in list(self._reads):
             frames.close()  # type: ignore[attr-defined]
-
-    def __enter__(self) -> "VideoReader":
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
