@@ -125,7 +125,7 @@ def open_frames(
         is_images = is_sequence(path) and not Path(location).is_file()  # a video's name may also lack a suffix
     if is_images:
         return resources.enter_context(SequenceReader(root, path))
-    if archive_of(location) is not None:
+    if packed is not None:
         location = str(_member_copy(location, resources))
     elif is_url(location):  # a copy is kept as long as its clip is open
         location = str((fetcher or resources.enter_context(Fetcher())).take(location, resources))
