@@ -40,7 +40,6 @@ class DeviceUse:
 
 
 def add_uses(*parts: Mapping[str, DeviceUse]) -> dict[str, DeviceUse]:
-    """Add up uses by device."""
     whole: dict[str, DeviceUse] = {}
     for part in parts:
         for place, use in part.items():
