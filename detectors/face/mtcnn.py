@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from facemill import ConfigError
 from facemill.detectors.face.area_sampling import AreaSampler
-from facemill.detectors.face.mtcnn_networks import ProposalNetwork, RefinementNetwork, o_net, r_net
+from facemill.detectors.face.mtcnn_networks import ProposalNetwork, RefinementNetwork
 from facemill.detectors.face.suppression import suppress_contained, suppress_overlapping
 from facemill.detectors.face.torch_detector import DetectionTensors, TorchFaceDetector
 from facemill.options import Options, Probability
@@ -66,8 +66,8 @@ class MTCNN(TorchFaceDetector):
         self.options = options or MTCNNOptions()
         self.smallest_face = float(self.options.min_face_size)
         self._propose = _place(ProposalNetwork(), self.device)
-        self._refine = _place(r_net(), self.device)
-        self._output = _place(o_net(), self.device)
+        self._refine = _place(RefinementNetwork("rnet", (3, 3)), self.device)
+        self._output = _place(RefinementNetwork("onet", (3, 3, 2)), self.device)
 
     @classmethod
     def create(
