@@ -7,7 +7,7 @@ scales are cropped, classified and suppressed together. Results agree with `face
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -70,22 +70,12 @@ class MTCNN(TorchFaceDetector):
         self._output = _place(RefinementNetwork("onet", (3, 3, 2)), self.device)
 
     @classmethod
-    def create(
-        cls,
-        *,
-        variant: str | None,
-        weights: Path | None,
-        device: str,
-        max_side: int | None,
-        min_score: float,
-        batch: int,
-        options: MTCNNOptions,
-    ) -> Self:
+    def create(cls, *, variant: str | None, weights: Path | None, options: MTCNNOptions, **settings: Any) -> Self:
         if variant is not None:
             raise ConfigError(f"mtcnn has no variant {variant!r}: leave detect.variant out.")
         if weights is not None:
             raise ConfigError("mtcnn comes with its weights: leave detect.weights out.")
-        return cls(device=device, max_side=max_side, min_score=min_score, batch=batch, options=options)
+        return cls(options=options, **settings)
 
     def _detect_tensors(self, frames: Sequence[NDArray[np.uint8]]) -> DetectionTensors:
         sampler = AreaSampler(frames, self.device)

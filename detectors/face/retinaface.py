@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import cv2
 import numpy as np
@@ -58,21 +58,11 @@ class RetinaFace(TorchFaceDetector):
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
 
     @classmethod
-    def create(
-        cls,
-        *,
-        variant: str | None,
-        weights: Path | None,
-        device: str,
-        max_side: int | None,
-        min_score: float,
-        batch: int,
-        options: Options,
-    ) -> Self:
+    def create(cls, *, variant: str | None, weights: Path | None, options: Options, **settings: Any) -> Self:
         name = variant or cls.variants[0]
         if name not in _LOADERS:
             raise ConfigError(f"retinaface has no variant {name!r}: choose one of {', '.join(cls.variants)}.")
-        return cls(_LOADERS[name](weights), device=device, max_side=max_side, min_score=min_score, batch=batch)
+        return cls(_LOADERS[name](weights), **settings)
 
     def _scale(self, height: int, width: int) -> float:
         """Factor by which frames are resized for the network."""
