@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -54,9 +55,10 @@ def open_clips(
     """
     opened: list[ClipVideo] = []
     colour = _UNTAGGED  # a fake without colour tags has the colours of its original, which is opened first
+    open_one = partial(open_frames, recipe=recipe, threads=threads, resources=resources, fetcher=fetcher, device=device)
     for entry in group.videos():
         try:
-            opened.append(video := _open_video(entry, recipe, threads, resources, colour, fetcher, device))
+            opened.append(video := _open_video(entry, open_one, recipe, colour))
             if entry is group.real:
                 colour = video.reader.info.colour
         except VideoError as error:
@@ -78,22 +80,14 @@ def open_clips(
         yield _clip(fake, [], recipe)
 
 
-def _open_video(
-    entry: VideoEntry,
-    recipe: Recipe,
-    threads: int,
-    resources: ExitStack,
-    colour: Colour,
-    fetcher: Fetcher | None,
-    device: str,
-) -> ClipVideo:
-    reader = open_frames(entry.root, entry.path, recipe, threads, resources, colour, fetcher, device)
+def _open_video(entry: VideoEntry, open_one: partial[FrameReader], recipe: Recipe, colour: Colour) -> ClipVideo:
+    reader = open_one(entry.root, entry.path, colour=colour)
     size = reader.path.stat().st_size if isinstance(reader, VideoReader) else reader.first_bytes
     video = ClipVideo(entry, reader, size)
     if recipe.mask.source != "difference" and entry.mask_path is not None:
         # If it cannot be read, the mask of each frame is recorded as missing.
         with suppress(VideoError):
-            video.ground_truth = open_frames(entry.root, entry.mask_path, recipe, threads, resources, fetcher=fetcher)
+            video.ground_truth = open_one(entry.root, entry.mask_path, device="cpu")
             if isinstance(video.ground_truth, SequenceReader) or video.is_sequence:
                 video.truth_of = _match_numbers(reader, video.ground_truth)
     return video
