@@ -53,16 +53,8 @@ class MTCNN(TorchFaceDetector):
     cpu_pixels: ClassVar = 1 << 21
     gpu_pixels: ClassVar = 1 << 26
 
-    def __init__(
-        self,
-        *,
-        device: str | torch.device,
-        max_side: int | None = None,
-        min_score: float = 0.9,
-        batch: int = 32,
-        options: MTCNNOptions | None = None,
-    ) -> None:
-        super().__init__(device=device, max_side=max_side, min_score=min_score, batch=batch)
+    def __init__(self, *, options: MTCNNOptions | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
         self.options = options or MTCNNOptions()
         self.smallest_face = float(self.options.min_face_size)
         self._propose = _place(ProposalNetwork(), self.device)

@@ -38,6 +38,7 @@ class RetinaFace(TorchFaceDetector):
 
     Args:
         network: with its weights loaded.
+        settings: of `TorchFaceDetector`.
     """
 
     variants: ClassVar = tuple(_LOADERS)
@@ -45,16 +46,8 @@ class RetinaFace(TorchFaceDetector):
     gpu_pixels: ClassVar = 1 << 24
     smallest_face = 24.0
 
-    def __init__(
-        self,
-        network: AnchorNetwork,
-        *,
-        device: str | torch.device,
-        max_side: int | None = None,
-        min_score: float = 0.9,
-        batch: int = 32,
-    ) -> None:
-        super().__init__(device=device, max_side=max_side, min_score=min_score, batch=batch)
+    def __init__(self, network: AnchorNetwork, **settings: Any) -> None:
+        super().__init__(**settings)
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
 
     @classmethod
