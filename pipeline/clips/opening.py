@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,6 @@ from facemill.pipeline.decode.sequence import archive_at
 
 __all__ = ["open_clips", "open_frames"]
 
-_UNTAGGED = Colour()
 SHORT = 0.5
 """Share of its original's length below which a fake counts as damaged and does not shorten the sampled span."""
 SAME_ASPECT = 0.01
@@ -54,7 +54,7 @@ def open_clips(
         device: of this worker, which decodes if it is a GPU and the recipe asks for it.
     """
     opened: list[ClipVideo] = []
-    colour = _UNTAGGED  # a fake without colour tags has the colours of its original, which is opened first
+    colour = Colour()  # a fake without colour tags has the colours of its original, which is opened first
     open_one = partial(open_frames, recipe=recipe, threads=threads, resources=resources, fetcher=fetcher, device=device)
     for entry in group.videos():
         try:
@@ -94,19 +94,15 @@ def _open_video(entry: VideoEntry, open_one: partial[FrameReader], recipe: Recip
 
 
 def open_frames(
-    root: str,
-    path: str,
-    recipe: Recipe,
-    threads: int,
-    resources: ExitStack,
-    colour: Colour = _UNTAGGED,
-    fetcher: Fetcher | None = None,
-    device: str = "cpu",
+    root: str, path: str, recipe: Recipe, resources: ExitStack, *, fetcher: Fetcher | None = None, **options: Any
 ) -> FrameReader:
     """Open a video or an image sequence of a manifest; `resources` closes it.
 
     A video that is remote or in an archive is copied to a temporary folder for as long as it is open: FFmpeg reads a
     file several times, from any place. An image sequence is read from where it is.
+
+    Args:
+        options: of `VideoReader`.
 
     Raises:
         VideoError: it cannot be read.
@@ -123,8 +119,7 @@ def open_frames(
         location = str(_member_copy(location, resources))
     elif is_url(location):  # a copy is kept as long as its clip is open
         location = str((fetcher or resources.enter_context(Fetcher())).take(location, resources))
-    video = VideoReader(Path(location), recipe.decode, threads=threads, colour=colour, device=device)
-    return resources.enter_context(video)
+    return resources.enter_context(VideoReader(Path(location), recipe.decode, **options))
 
 
 def _member_copy(location: str, resources: ExitStack) -> Path:

@@ -160,7 +160,7 @@ class SourceFrames:
             recipe = parse_recipe(self._info.recipe)
         except (ConfigError, ManifestError) as error:
             raise VideoError("missing_file", str(error)) from None
-        return open_frames(root, entry.path, recipe, 1, self._resources)
+        return open_frames(root, entry.path, recipe, self._resources)
 
     def _table(self, columns: list[str] | None, rows: pc.Expression | None = None) -> pa.Table:
         with damage_told(self._path):
