@@ -14,10 +14,9 @@ from facemill.masks import (
     FaceDifference,
     FaceForgery,
     OriginalFrame,
+    difference_mask,
     find_forgeries,
     ground_truth_mask,
-    luma_difference,
-    mask_from_difference,
     mask_iou,
 )
 from facemill.pipeline.config.sections import LabelSettings, MaskSettings
@@ -115,13 +114,10 @@ class Comparison:
         measured = self._originals[position].measure(fake)
         for (track_id, _), difference in zip(tracked, measured, strict=True):
             self._measured[track_id][position] = difference
-        if self._settings.threshold != "auto" and self._settings.source != "official":
-            mask = mask_from_difference(
-                luma_difference(real, fake),
-                threshold=self._settings.threshold,
-                open=self._settings.open,
-                close=self._settings.close,
-                fill_holes=self._settings.fill_holes,
+        s = self._settings
+        if s.threshold != "auto" and s.source != "official":
+            mask = difference_mask(
+                real, fake, threshold=s.threshold, open=s.open, close=s.close, fill_holes=s.fill_holes
             )
             self._fixed[position] = encode_png(mask)
 
