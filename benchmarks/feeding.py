@@ -15,7 +15,6 @@ from statistics import median
 import av
 import cv2
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.clips import source_clip
@@ -23,22 +22,13 @@ from benchmarks.loaders import BATCH, Way, missing, other_loaders
 from benchmarks.row import Row
 from facemill.manifests.codes import MaskKind
 from facemill.manifests.records import SampleRecord
-from facemill.manifests.shards import EncodedSample, listing
-from facemill.manifests.shards.dataset import (
-    DATASET_FILE,
-    SAMPLES_FILE,
-    SHARDS_DIGEST,
-    DatasetInfo,
-    ShardInfo,
-    count_samples,
-    shards_digest,
-    write_dataset,
-)
-from facemill.manifests.storage import sha256_of
+from facemill.manifests.shards import EncodedSample
+from facemill.manifests.shards.dataset import DATASET_FILE
 from facemill.pipeline.config.sections import EncodeSettings
 from facemill.pipeline.data import BalancedSampler, FaceDataset, FaceLoader
-from facemill.pipeline.extract.encode import encode_image, encode_mask
+from facemill.pipeline.extract.encode import encode_image, encode_png
 from facemill.registry import SHARD_FORMATS
+from tests.pipeline.data.built import build
 
 __all__ = ["measure"]
 
@@ -126,22 +116,7 @@ def _dataset(root: Path, format_name: str, clip: Path) -> Path:
     """A dataset, in a shard format, of squares cropped from a video; created once."""
     if (root / DATASET_FILE).is_file():
         return root
-    shard_format, samples = SHARD_FORMATS[format_name], _samples(clip)
-    tables: list[pa.Table] = []
-    shards: list[ShardInfo] = []
-    (root / "train").mkdir(parents=True, exist_ok=True)
-    for number in range(CROPS // PER_SHARD):
-        name = f"train/train-{number:06d}{shard_format.suffix}"
-        with shard_format.open_writer(root / name, name) as writer:
-            records = [writer.write(sample) for sample in islice(samples, PER_SHARD)]
-        tables.append(listing(root / name, records, {}))
-        file = root / name
-        shards.append(ShardInfo(name, "train", PER_SHARD, file.stat().st_size, sha256_of(file)))
-    table = pa.concat_tables(tables).replace_schema_metadata({SHARDS_DIGEST: shards_digest(shards)})
-    pq.write_table(table, root / SAMPLES_FILE)
-    recipe = {"name": "feeding", "shards": {"format": format_name, "samples_per_shard": PER_SHARD}}
-    write_dataset(root, DatasetInfo(recipe, {}, count_samples([table]), tuple(shards), 0))
-    return root
+    return build(root, [*_samples(clip)], format_name, PER_SHARD)
 
 
 def _samples(clip: Path) -> Iterator[EncodedSample]:
@@ -156,7 +131,7 @@ def _samples(clip: Path) -> Iterator[EncodedSample]:
         y, x = (int(rng.integers(side - SIZE)) for side in frame.shape[:2])
         image = encode_image(np.ascontiguousarray(frame[y : y + SIZE, x : x + SIZE]), EncodeSettings())
         label = number % 2
-        yield EncodedSample(_record(number, label, image), image, encode_mask(region * np.uint8(label)))
+        yield EncodedSample(_record(number, label, image), image, encode_png(region * np.uint8(label)))
 
 
 def _record(number: int, label: int, image: bytes) -> SampleRecord:

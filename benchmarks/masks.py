@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.clips import MEDIA
 from benchmarks.row import Row
-from facemill.masks import FaceForgery, OriginalFrame, difference_mask, find_forgeries, mask_iou
+from facemill.masks import FaceForgery, difference_mask, mask_iou
 from facemill.pipeline.config.sections import CropSettings
 from facemill.pipeline.extract.crop import align_affine
 from tests.composed.forgeries import (
@@ -31,6 +31,7 @@ from tests.composed.forgeries import (
     load_clip,
     side_by_side,
     unforged,
+    verdicts_of,
 )
 
 __all__ = ["measure"]
@@ -69,11 +70,11 @@ def measure() -> list[Row]:
                 composed = forge(real, people[donor], kind, matched=matched, softness=softness)
                 for crf in CRFS:
                     clip = _encoded(composed, crf, crf)
-                    found = _find(clip)
+                    found = verdicts_of(clip)
                     scores[name, face, crf].append(_agreement(clip, found[0]))
                     verdicts.append(_decisions(clip, found))
             if face > 30:
-                verdicts += [_decisions(clip, _find(clip)) for clip in _hard_to_tell(real, people[donor])]
+                verdicts += [_decisions(clip, verdicts_of(clip)) for clip in _hard_to_tell(real, people[donor])]
     rows = [_row(*key, values) for key, values in scores.items()]
     return [*rows, *_decision_rows(verdicts)]
 
@@ -92,13 +93,6 @@ def _hard_to_tell(real: FacedClip, donor: FacedClip) -> Iterator[ForgedClip]:
 def _encoded(clip: ForgedClip, real_crf: int, fake_crf: int) -> ForgedClip:
     with tempfile.TemporaryDirectory() as folder:
         return encoded(clip, Path(folder), real_crf=real_crf, fake_crf=fake_crf)
-
-
-def _find(clip: ForgedClip) -> list[list[FaceForgery]]:
-    assert clip.landmarks is not None
-    frames = zip(clip.real, clip.fake, clip.boxes, clip.landmarks, strict=True)
-    rows = [OriginalFrame(real, boxes, landmarks=points).measure(fake) for real, fake, boxes, points in frames]
-    return [[one for one in find_forgeries(track) if one is not None] for track in zip(*rows, strict=True)]
 
 
 def _agreement(clip: ForgedClip, forgeries: list[FaceForgery]) -> dict[str, float]:

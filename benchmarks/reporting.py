@@ -17,7 +17,7 @@ from facemill.manifests.records import VideoEntry, VideoFacts
 from facemill.manifests.shards import EncodedSample
 from facemill.manifests.shards.dataset import DATASET_FILE
 from facemill.pipeline.config.sections import EncodeSettings
-from facemill.pipeline.extract.encode import encode_image, encode_mask
+from facemill.pipeline.extract.encode import encode_image, encode_png
 from facemill.pipeline.report import report_dataset
 from tests.manifests.small_dataset import RECIPE, Parts, make_sample
 
@@ -96,4 +96,4 @@ def _samples(videos: list[VideoEntry], clip: Path) -> Iterator[EncodedSample]:
                 affine=(SIDE / 104, 0.0, -88 * SIDE / 104, 0.0, SIDE / 104, -38 * SIDE / 104),
                 image_sha256=hashlib.sha256(image).hexdigest(),
             )
-            yield EncodedSample(record, image, encode_mask(region * np.uint8(video.label)))
+            yield EncodedSample(record, image, encode_png(region * np.uint8(video.label)))

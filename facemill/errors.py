@@ -1,15 +1,4 @@
-"""Exceptions shared by all facemill packages.
-
-    FacemillError
-    ├── ClusterError     workers, the scheduler or a disk no longer answer; the same command resumes
-    ├── ConfigError      invalid recipe, option or command line
-    ├── ManifestError    invalid manifest or dataset folder
-    ├── VideoError       unreadable video; carries the reason recorded in failures.parquet
-    ├── DetectorError    missing or unexpected face detector weights
-    └── DatasetError     damaged dataset, or one that was built from different inputs
-
-Each message is one sentence that says what happened and what to do.
-"""
+"""Exceptions shared by all facemill packages: each message is one sentence on what happened and what to do."""
 
 __all__ = [
     *("ClusterError", "ConfigError", "DatasetError", "DetectorError", "FacemillError", "ManifestError", "VideoError")

@@ -37,7 +37,6 @@ def list_ids(given: str | Path | Iterable[str]) -> tuple[str, ...]:
 
 
 def sample_id_of(video_id: str, frame_index: int, track_id: int) -> str:
-    """The id of a sample."""
     return f"{video_id}-f{frame_index:06d}-t{track_id}"
 
 

@@ -5,7 +5,7 @@ Importing this package does not import torch.
 """
 
 from facemill.masks.alignment import AlignmentKind, PairAlignment, Thumbnails, align_pair
-from facemill.masks.difference import difference_mask, luma_difference, mask_from_difference, mask_iou
+from facemill.masks.difference import difference_mask, mask_iou
 from facemill.masks.face_difference import FaceDifference, OriginalFrame
 from facemill.masks.forgery import FORGED_SCORE, FaceForgery, find_forgeries
 from facemill.masks.ground_truth import ground_truth_mask
@@ -23,8 +23,6 @@ __all__ = [
     "difference_mask",
     "find_forgeries",
     "ground_truth_mask",
-    "luma_difference",
-    "mask_from_difference",
     "mask_iou",
     "match_by_number",
     "match_by_time",

@@ -8,15 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "check_frame",
-    "check_sizes",
-    "difference_mask",
-    "disk",
-    "luma_difference",
-    "mask_from_difference",
-    "mask_iou",
-]
+__all__ = ["check_frame", "check_sizes", "difference_mask", "disk", "luma_difference", "mask_iou"]
 
 LRL_THRESHOLD = 0.15
 
@@ -80,20 +72,6 @@ def difference_mask(
         ValueError: frames that cannot be compared, or an argument out of range.
     """
     difference = luma_difference(real, fake)
-    return mask_from_difference(difference, threshold=threshold, open=open, close=close, fill_holes=fill_holes)
-
-
-def mask_from_difference(
-    difference: NDArray[np.uint8],
-    *,
-    threshold: float = LRL_THRESHOLD,
-    open: int = 1,
-    close: int = 2,
-    fill_holes: bool = True,
-) -> Mask:
-    """`difference_mask` from a luma difference uint8 [H, W] that is computed already."""
-    if difference.dtype != np.uint8 or difference.ndim != 2 or difference.size == 0:
-        raise ValueError(f"The difference is {difference.dtype} {list(difference.shape)}: pass uint8 [H, W].")
     if not 0 <= threshold <= 1:
         raise ValueError(f"Threshold {threshold} is out of range: pass a share of 255, from 0 to 1.")
     # OpenCV compares integer levels with `>`: use the greatest level that is not above the threshold.

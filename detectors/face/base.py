@@ -82,8 +82,8 @@ class FaceDetector(ABC):
     """Options specific to this detector."""
     cpu_pixels: ClassVar[int]
     """Maximum pixels per forward pass on a CPU; bounds memory regardless of `batch`."""
-    """As `cpu_pixels`, on a GPU."""
     gpu_pixels: ClassVar[int]
+    """As `cpu_pixels`, on a GPU."""
     smallest_face: float
     """Shorter side of the smallest faces detected as reliably as large ones, in pixels of the network's input."""
 

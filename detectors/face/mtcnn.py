@@ -7,7 +7,7 @@ scales are cropped, classified and suppressed together. Results agree with `face
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from facemill import ConfigError
 from facemill.detectors.face.area_sampling import AreaSampler
-from facemill.detectors.face.mtcnn_networks import ProposalNetwork, RefinementNetwork, o_net, r_net
+from facemill.detectors.face.mtcnn_networks import ProposalNetwork, RefinementNetwork
 from facemill.detectors.face.suppression import suppress_contained, suppress_overlapping
 from facemill.detectors.face.torch_detector import DetectionTensors, TorchFaceDetector
 from facemill.options import Options, Probability
@@ -53,39 +53,21 @@ class MTCNN(TorchFaceDetector):
     cpu_pixels: ClassVar = 1 << 21
     gpu_pixels: ClassVar = 1 << 26
 
-    def __init__(
-        self,
-        *,
-        device: str | torch.device,
-        max_side: int | None = None,
-        min_score: float = 0.9,
-        batch: int = 32,
-        options: MTCNNOptions | None = None,
-    ) -> None:
-        super().__init__(device=device, max_side=max_side, min_score=min_score, batch=batch)
+    def __init__(self, *, options: MTCNNOptions | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
         self.options = options or MTCNNOptions()
         self.smallest_face = float(self.options.min_face_size)
         self._propose = _place(ProposalNetwork(), self.device)
-        self._refine = _place(r_net(), self.device)
-        self._output = _place(o_net(), self.device)
+        self._refine = _place(RefinementNetwork("rnet", (3, 3)), self.device)
+        self._output = _place(RefinementNetwork("onet", (3, 3, 2)), self.device)
 
     @classmethod
-    def create(
-        cls,
-        *,
-        variant: str | None,
-        weights: Path | None,
-        device: str,
-        max_side: int | None,
-        min_score: float,
-        batch: int,
-        options: MTCNNOptions,
-    ) -> Self:
+    def create(cls, *, variant: str | None, weights: Path | None, options: MTCNNOptions, **settings: Any) -> Self:
         if variant is not None:
             raise ConfigError(f"mtcnn has no variant {variant!r}: leave detect.variant out.")
         if weights is not None:
             raise ConfigError("mtcnn comes with its weights: leave detect.weights out.")
-        return cls(device=device, max_side=max_side, min_score=min_score, batch=batch, options=options)
+        return cls(options=options, **settings)
 
     def _detect_tensors(self, frames: Sequence[NDArray[np.uint8]]) -> DetectionTensors:
         sampler = AreaSampler(frames, self.device)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from facemill.detectors.installed import package_folder
 
-__all__ = ["ProposalNetwork", "RefinementNetwork", "o_net", "r_net"]
+__all__ = ["ProposalNetwork", "RefinementNetwork"]
 
 # Ten channels do not fill a vector register; two more, all zeros, halve the time of the first layers on a CPU.
 PADDED_CHANNELS = 12
@@ -53,26 +53,27 @@ class RefinementNetwork(nn.Module):
     """R-Net or O-Net: classifies a crop as face or not, and regresses its box.
 
     Args:
+        name: of its weights: `rnet`, for crops of 24 pixels, or `onet`, for crops of 48.
         pools: kernels of the max pooling, with step 2, after the first convolutions.
-        state: weights by the names of the package.
     """
 
-    def __init__(self, pools: tuple[int, ...], state: State) -> None:
+    def __init__(self, name: str, pools: tuple[int, ...]) -> None:
         super().__init__()
+        state = _package_weights(name)
         layers: list[nn.Module] = []
-        count = sum(name.startswith("conv") and name.endswith("weight") for name in state)
+        count = sum(key.startswith("conv") and key.endswith("weight") for key in state)
         for i in range(1, count + 1):
             layers += [_convolution(state, f"conv{i}"), _prelu(state, f"prelu{i}")]
             if i <= len(pools):
                 layers.append(nn.MaxPool2d(pools[i - 1], 2, ceil_mode=True))
         self.features = nn.Sequential(*layers)
-        first, face, *regressions = sorted({name.split(".")[0] for name in state if name.startswith("dense")})
+        first, face, *regressions = sorted({key.split(".")[0] for key in state if key.startswith("dense")})
         self.dense = nn.Sequential(
             _linear(state[f"{first}.weight"], state[f"{first}.bias"]), _prelu(state, f"prelu{count + 1}")
         )
         self.face = _linear(state[f"{face}.weight"].diff(dim=0), state[f"{face}.bias"].diff())
         self.regression = _linear(
-            *(torch.cat([state[f"{name}.{kind}"] for name in regressions]) for kind in ("weight", "bias"))
+            *(torch.cat([state[f"{part}.{kind}"] for part in regressions]) for kind in ("weight", "bias"))
         )
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,16 +83,6 @@ class RefinementNetwork(nn.Module):
         """
         x = self.dense(self.features(crops).permute(0, 3, 2, 1).flatten(1))
         return self.face(x).squeeze(1).sigmoid(), self.regression(x)
-
-
-def r_net() -> RefinementNetwork:
-    """R-Net, for crops of 24 pixels."""
-    return RefinementNetwork((3, 3), _package_weights("rnet"))
-
-
-def o_net() -> RefinementNetwork:
-    """O-Net, for crops of 48 pixels."""
-    return RefinementNetwork((3, 3, 2), _package_weights("onet"))
 
 
 def max_pool_2x2(x: Tensor) -> Tensor:

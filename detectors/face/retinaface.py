@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import cv2
 import numpy as np
@@ -38,6 +38,7 @@ class RetinaFace(TorchFaceDetector):
 
     Args:
         network: with its weights loaded.
+        settings: of `TorchFaceDetector`.
     """
 
     variants: ClassVar = tuple(_LOADERS)
@@ -45,34 +46,16 @@ class RetinaFace(TorchFaceDetector):
     gpu_pixels: ClassVar = 1 << 24
     smallest_face = 24.0
 
-    def __init__(
-        self,
-        network: AnchorNetwork,
-        *,
-        device: str | torch.device,
-        max_side: int | None = None,
-        min_score: float = 0.9,
-        batch: int = 32,
-    ) -> None:
-        super().__init__(device=device, max_side=max_side, min_score=min_score, batch=batch)
+    def __init__(self, network: AnchorNetwork, **settings: Any) -> None:
+        super().__init__(**settings)
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
 
     @classmethod
-    def create(
-        cls,
-        *,
-        variant: str | None,
-        weights: Path | None,
-        device: str,
-        max_side: int | None,
-        min_score: float,
-        batch: int,
-        options: Options,
-    ) -> Self:
+    def create(cls, *, variant: str | None, weights: Path | None, options: Options, **settings: Any) -> Self:
         name = variant or cls.variants[0]
         if name not in _LOADERS:
             raise ConfigError(f"retinaface has no variant {name!r}: choose one of {', '.join(cls.variants)}.")
-        return cls(_LOADERS[name](weights), device=device, max_side=max_side, min_score=min_score, batch=batch)
+        return cls(_LOADERS[name](weights), **settings)
 
     def _scale(self, height: int, width: int) -> float:
         """Factor by which frames are resized for the network."""

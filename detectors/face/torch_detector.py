@@ -32,7 +32,9 @@ class TorchFaceDetector(FaceDetector):
         device: where the networks run.
     """
 
-    def __init__(self, *, device: str | torch.device, max_side: int | None, min_score: float, batch: int) -> None:
+    def __init__(
+        self, *, device: str | torch.device, max_side: int | None = None, min_score: float = 0.9, batch: int = 32
+    ) -> None:
         super().__init__(max_side=max_side, min_score=min_score, batch=batch)
         self.device = resolve_device(device)
         self.on_gpu = self.device.type != "cpu"

@@ -43,7 +43,6 @@ the same sign: above both, files were converted in two ways, and colour predicts
 
 
 def implausible(rows: Rows, videos: pa.Table, seen: Seen) -> Iterator[Problem]:
-    """All implausible properties of the rows."""
     if not len(rows):
         return
     yield from _odd_samples(rows, seen)

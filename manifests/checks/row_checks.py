@@ -58,7 +58,6 @@ class RowCheck:
 
 
 def check_rows(rows: Rows, checks: "tuple[RowCheck, ...] | None" = None) -> Iterator[Problem]:
-    """All faults of the rows, check by check."""
     with np.errstate(all="ignore"):
         for check in ROW_CHECKS if checks is None else checks:
             shown = list(broken_rows(check.broken(rows)))

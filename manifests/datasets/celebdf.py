@@ -136,7 +136,6 @@ class CelebDFpp(CelebDF2):
 
     @staticmethod
     def describe(path: str) -> Draft | None:
-        """As `CelebDF2.describe`."""
         if real := _PLUS_REAL.fullmatch(path):
             return Draft(path, "real", real["name"], subjects=tuple(re.findall(r"id\d+", real["name"])[:1]))
         fake = _PLUS_FAKE.fullmatch(path)

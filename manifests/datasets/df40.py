@@ -74,7 +74,6 @@ class DF40(DatasetAdapter):
     originals: ClassVar = {"ffpp": "c23", "celebdf2": "native"}
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`."""
         listing = list_files(root, archives=True)
         report = ScanReport.of(listing, self.published)
         drafts = list(_drafts(listing, report))

@@ -71,7 +71,6 @@ class DraftedDataset(DatasetAdapter):
         return False
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`."""
         listing = list_videos(root)
         report = ScanReport.of(listing, self.published)
         drafts = self.drafts(listing, report, official=official)

@@ -89,7 +89,6 @@ class FaceForensics(DatasetAdapter):
     }
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`."""
         listing = list_videos(root)
         report = ScanReport.of(listing, self.published)
         found = list(matches(listing, _REAL, _FAKE))

@@ -36,7 +36,6 @@ class Globs(DatasetAdapter):
     name = "folder"
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`."""
         from fsspec.utils import glob_translate  # late, as in `facemill.manifests.scanning.listing`
 
         if official:

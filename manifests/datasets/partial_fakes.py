@@ -90,7 +90,6 @@ class AVDeepfake1M(DraftedDataset):
         )
 
     def find(self, root: str, quality: str | None, *, official: bool) -> ScanReport:
-        """As `DatasetAdapter.find`."""
         report = super().find(root, quality, official=official)
         if hidden := [path for path in report.unknown if path.startswith("test/")]:
             report.unknown = [path for path in report.unknown if not path.startswith("test/")]

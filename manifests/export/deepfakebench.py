@@ -102,9 +102,7 @@ Put = Callable[[BenchVideo, str, bytes], None]
 """Stores content under a path below the root."""
 
 
-def export_deepfakebench_lmdb(
-    folder: Path, out: Path, *, prefix: str | None, threads: int, on_samples: Callable[[int], None]
-) -> ExportReport:
+def export_deepfakebench_lmdb(folder: Path, out: Path, **settings: Any) -> ExportReport:
     """As `export_deepfakebench`, with images and masks in LMDB environments instead of files.
 
     A killed export can be resumed; after a power failure the environments may be damaged: export to a new folder.
@@ -114,7 +112,7 @@ def export_deepfakebench_lmdb(
     """
     if find_spec("lmdb") is None:
         raise ConfigError('This export needs the package lmdb: pip install "facemill[lmdb]".')
-    return export_deepfakebench(folder, out, prefix=prefix, threads=threads, on_samples=on_samples, lmdb=True)
+    return export_deepfakebench(folder, out, **settings, lmdb=True)
 
 
 def export_deepfakebench(

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import PurePosixPath
+from typing import Any
 
 from facemill import ConfigError, ManifestError
 from facemill.manifests.datasets import DatasetAdapter
@@ -205,27 +206,18 @@ def _leave_out(report: ScanReport, entries: list[VideoEntry]) -> None:
 
 
 def from_globs(
-    root: str,
-    real_glob: str,
-    fake_glob: str,
-    *,
-    split: str,
-    seed: int = 0,
-    subjects_apart: bool = False,
-    subject: str | None = None,
-    images: str | None = None,
-    photos: bool = False,
+    root: str, real_glob: str, fake_glob: str, *, split: str, photos: bool = False, **options: Any
 ) -> ScanReport:
     """Scan any folder by two patterns relative to `root`, such as `real/**/*.mp4`; videos are not paired.
 
     Args:
         photos: only images count, and those of a folder may go into different splits.
+        options: of `scan`.
 
     Raises:
         As `scan`; there is no official split.
     """
-    folder = Globs(real_glob, fake_glob, photos)
-    return scan(folder, root, split=split, seed=seed, subjects_apart=subjects_apart, subject=subject, images=images)
+    return scan(Globs(real_glob, fake_glob, photos), root, split=split, **options)
 
 
 def _nothing_found(adapter: DatasetAdapter, report: ScanReport) -> str:

@@ -7,7 +7,8 @@ _state/train-000000.json    _state/tables/train-000000.samples.parquet    …
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from facemill import DatasetError, __version__
+from facemill import DatasetError, ManifestError, __version__
 from facemill.manifests.annotations import Annotations
 from facemill.manifests.checks.bounded import content_of
 from facemill.manifests.records import SPLITS
@@ -41,6 +42,7 @@ __all__ = [
     "DatasetInfo",
     "ShardInfo",
     "count_samples",
+    "damage_told",
     "has_true_places",
     "read_dataset",
     "shards_digest",
@@ -149,6 +151,20 @@ def has_true_places(samples: Path, shards: Iterable[ShardInfo]) -> bool:
     """
     refuse_special_file(samples)
     return (pq.read_schema(samples).metadata or {}).get(SHARDS_DIGEST) == shards_digest(shards)
+
+
+@contextmanager
+def damage_told(table: Path) -> Iterator[None]:
+    """Report what goes wrong while a dataset's table is read, in one sentence.
+
+    Raises:
+        DatasetError: names the file.
+    """
+    try:
+        refuse_special_file(table)
+        yield
+    except (ManifestError, pa.ArrowException, OSError, ValueError, LookupError) as error:
+        raise DatasetError(f"{table} cannot be read ({error}): build the dataset again.") from None
 
 
 def state_path(shard_id: str, kind: str = "json") -> str:

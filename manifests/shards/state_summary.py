@@ -38,28 +38,20 @@ def read_state(root: Path) -> tuple[dict[str, float], tuple[DeviceCount, ...]]:
         DatasetError: a result cannot be read.
     """
     seconds: Counter[str] = Counter()
-    clips: Counter[str] = Counter()
-    halvings: Counter[str] = Counter()
-    on_cpu: Counter[str] = Counter()
-    samples: Counter[str] = Counter()
-    busy: defaultdict[str, float] = defaultdict(float)
-    decoding: defaultdict[str, float] = defaultdict(float)
+    uses: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for path in state_results(root):
         try:
             result = read_json(path)
             seconds.update({str(stage): float(s) for stage, s in result["timings"].items()})
             for place, use in result.get("devices", {}).items():
-                clips[place] += int(use["clips"])
-                halvings[place] += int(use["halvings"])
-                on_cpu[place] += len(use.get("on_cpu", ()))
-                samples[place] += int(use.get("samples", 0))
-                busy[place] += float(use.get("busy", 0))
-                decoding[place] += float(use.get("decoding", 0))
+                uses[place].update(clips=int(use["clips"]), halvings=int(use["halvings"]))
+                uses[place].update(on_cpu=len(use.get("on_cpu", ())), samples=int(use.get("samples", 0)))
+                uses[place].update({name: float(use.get(name, 0)) for name in ("busy", "decoding")})
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise DatasetError(f"{path} is not a shard's result ({error!r}): run the build again.") from None
     devices = []
-    for place in sorted(clips):
-        shares = [sums[place] / samples[place] if samples[place] else None for sums in (busy, decoding)]
+    for place, use in sorted(uses.items()):
+        shares = [use[name] / use["samples"] if use["samples"] else None for name in ("busy", "decoding")]
         host, _, device = place.rpartition(" ")
-        devices.append(DeviceCount(host, device, clips[place], halvings[place], on_cpu[place], *shares))
+        devices.append(DeviceCount(host, device, use["clips"], use["halvings"], use["on_cpu"], *shares))
     return dict(seconds.most_common()), tuple(devices)

@@ -89,7 +89,6 @@ def _small_png(crop: _Crop) -> bytes:
 
 
 def _by_split(pairs: dict[tuple[Place, ...], list[Match]]) -> Iterator[Finding]:
-    """One finding for each two splits."""
     among: dict[tuple[tuple[str, str], ...], list[tuple[Place, ...]]] = defaultdict(list)
     for pair in pairs:
         among[tuple(place[:2] for place in pair)].append(pair)

@@ -52,7 +52,6 @@ class Beat:
         self._stage, self._since = name, time.monotonic()
 
     def group(self, done: GroupDone) -> None:
-        """A clip group is finished."""
         self._done += 1
         for name in ("videos", "samples", "failures"):
             self._counts[name] += getattr(done, name)

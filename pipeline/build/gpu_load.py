@@ -2,8 +2,8 @@
 
 import subprocess
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from threading import Lock, Thread
-from types import TracebackType
 from typing import NamedTuple
 
 __all__ = ["GpuLoad", "GpuSampler", "command_for"]
@@ -27,7 +27,7 @@ class GpuLoad(NamedTuple):
         return f"GPU busy {self.gpu / self.samples:.0%}, decoders {self.decoders / self.samples:.0%}"
 
 
-class GpuSampler:
+class GpuSampler(AbstractContextManager["GpuSampler"]):
     """Samples a GPU once a second, in a process of its own that ends with the context.
 
     Without nvidia-smi, there are no samples.
@@ -64,12 +64,7 @@ class GpuSampler:
                     before = self._load
                     self._load = GpuLoad(before.samples + 1, before.gpu + gpu, before.decoders + decoders)
 
-    def __enter__(self) -> "GpuSampler":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._process is not None:
             self._process.terminate()
             self._thread.join()

@@ -45,7 +45,6 @@ BEAT = ".beat"
 
 
 def place_of(out: str | Path) -> Path | RemoteFolder:
-    """The place that a path or URL names."""
     text = str(out).removeprefix("file://")
     return RemoteFolder(text.rstrip("/")) if is_url(text) else Path(text).absolute()
 

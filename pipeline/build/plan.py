@@ -98,7 +98,6 @@ class BuildJob:
 
     @property
     def work(self) -> WorkIdentity:
-        """The identity of the work."""
         return self.identity or WorkIdentity.here(self.recipe, self.device)
 
 
@@ -125,9 +124,7 @@ def plan_framing(groups: Sequence[ClipGroup], recipe: Recipe) -> tuple[Recipe, t
     Returns:
         the recipe to build with, and a sentence if it is not the given one.
     """
-    if recipe.crop.around == "face":
-        return recipe, ()
-    lacking = [group for group in groups if not _has_masks(group)]
+    lacking = [group for group in groups if recipe.crop.around == "mask" and not _has_masks(group)]
     if not lacking:
         return recipe, ()
     videos = [video.video_id for group in lacking for video in group.sampled()]

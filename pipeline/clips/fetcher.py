@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 
 from facemill import DatasetError, VideoError
 from facemill.manifests import ClipGroup, Reason, locate
@@ -22,7 +21,7 @@ AT_ONCE = 8
 """Videos that are copied at the same time."""
 
 
-class Fetcher:
+class Fetcher(AbstractContextManager["Fetcher"]):
     """Copies of remote videos; its context removes all that are left."""
 
     def __init__(self) -> None:
@@ -31,12 +30,7 @@ class Fetcher:
         self._copies: dict[str, Future[Path]] = {}
         self._count = 0
 
-    def __enter__(self) -> "Fetcher":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._pool.shutdown(cancel_futures=True)
         self._resources.close()
 

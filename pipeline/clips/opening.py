@@ -3,7 +3,9 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,6 @@ from facemill.pipeline.decode.sequence import archive_at
 
 __all__ = ["open_clips", "open_frames"]
 
-_UNTAGGED = Colour()
 SHORT = 0.5
 """Share of its original's length below which a fake counts as damaged and does not shorten the sampled span."""
 SAME_ASPECT = 0.01
@@ -53,10 +54,11 @@ def open_clips(
         device: of this worker, which decodes if it is a GPU and the recipe asks for it.
     """
     opened: list[ClipVideo] = []
-    colour = _UNTAGGED  # a fake without colour tags has the colours of its original, which is opened first
+    colour = Colour()  # a fake without colour tags has the colours of its original, which is opened first
+    open_one = partial(open_frames, recipe=recipe, threads=threads, resources=resources, fetcher=fetcher, device=device)
     for entry in group.videos():
         try:
-            opened.append(video := _open_video(entry, recipe, threads, resources, colour, fetcher, device))
+            opened.append(video := _open_video(entry, open_one, recipe, colour))
             if entry is group.real:
                 colour = video.reader.info.colour
         except VideoError as error:
@@ -78,41 +80,29 @@ def open_clips(
         yield _clip(fake, [], recipe)
 
 
-def _open_video(
-    entry: VideoEntry,
-    recipe: Recipe,
-    threads: int,
-    resources: ExitStack,
-    colour: Colour,
-    fetcher: Fetcher | None,
-    device: str,
-) -> ClipVideo:
-    reader = open_frames(entry.root, entry.path, recipe, threads, resources, colour, fetcher, device)
+def _open_video(entry: VideoEntry, open_one: partial[FrameReader], recipe: Recipe, colour: Colour) -> ClipVideo:
+    reader = open_one(entry.root, entry.path, colour=colour)
     size = reader.path.stat().st_size if isinstance(reader, VideoReader) else reader.first_bytes
     video = ClipVideo(entry, reader, size)
     if recipe.mask.source != "difference" and entry.mask_path is not None:
         # If it cannot be read, the mask of each frame is recorded as missing.
         with suppress(VideoError):
-            video.ground_truth = open_frames(entry.root, entry.mask_path, recipe, threads, resources, fetcher=fetcher)
+            video.ground_truth = open_one(entry.root, entry.mask_path, device="cpu")
             if isinstance(video.ground_truth, SequenceReader) or video.is_sequence:
                 video.truth_of = _match_numbers(reader, video.ground_truth)
     return video
 
 
 def open_frames(
-    root: str,
-    path: str,
-    recipe: Recipe,
-    threads: int,
-    resources: ExitStack,
-    colour: Colour = _UNTAGGED,
-    fetcher: Fetcher | None = None,
-    device: str = "cpu",
+    root: str, path: str, recipe: Recipe, resources: ExitStack, *, fetcher: Fetcher | None = None, **options: Any
 ) -> FrameReader:
     """Open a video or an image sequence of a manifest; `resources` closes it.
 
     A video that is remote or in an archive is copied to a temporary folder for as long as it is open: FFmpeg reads a
     file several times, from any place. An image sequence is read from where it is.
+
+    Args:
+        options: of `VideoReader`.
 
     Raises:
         VideoError: it cannot be read.
@@ -125,12 +115,11 @@ def open_frames(
         is_images = is_sequence(path) and not Path(location).is_file()  # a video's name may also lack a suffix
     if is_images:
         return resources.enter_context(SequenceReader(root, path))
-    if archive_of(location) is not None:
+    if packed is not None:
         location = str(_member_copy(location, resources))
     elif is_url(location):  # a copy is kept as long as its clip is open
         location = str((fetcher or resources.enter_context(Fetcher())).take(location, resources))
-    video = VideoReader(Path(location), recipe.decode, threads=threads, colour=colour, device=device)
-    return resources.enter_context(video)
+    return resources.enter_context(VideoReader(Path(location), recipe.decode, **options))
 
 
 def _member_copy(location: str, resources: ExitStack) -> Path:

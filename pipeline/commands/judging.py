@@ -271,7 +271,6 @@ def _is_evaluation(folder: Path) -> bool:
 
 
 def _is_scores(folder: Path) -> bool:
-    """Whether a folder is an output of `score`."""
     from facemill.pipeline.score.job import PAGE_FILE, SUMMARY_FILE
 
     return (folder / PAGE_FILE).is_file() and (folder / SUMMARY_FILE).is_file()

@@ -6,15 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from facemill import ConfigError
 
-__all__ = ["Overwrite", "dataset_folder", "free_file", "free_folder", "free_names", "local_path", "whole_dataset"]
+__all__ = ["dataset_folder", "free_file", "free_folder", "free_names", "local_path", "whole_dataset"]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-
-Overwrite = typer.Option("--overwrite", help="Replace the output of an earlier run of this command.")
 
 
 def local_path(text: Any) -> Path:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from facemill.pipeline.commands.places import Overwrite, dataset_folder, local_path, whole_dataset
+from facemill.pipeline.commands.places import dataset_folder, local_path, whole_dataset
 
 __all__ = [
     *("AsJson", "Built", "Calibrated", "CropsAtOnce", "Data", "Device", "Exit", "MayOverwrite", "Out", "Overrides"),
@@ -15,8 +15,6 @@ __all__ = [
 
 
 class Exit(IntEnum):
-    """Exit codes."""
-
     DONE = 0
     INTERNAL_ERROR = 1
     USAGE = 2
@@ -28,7 +26,9 @@ Out = Annotated[Path, typer.Option(help="Where to write.", parser=local_path, me
 Built = Annotated[Path, typer.Argument(help="Folder or URL of a built dataset.", metavar="DIR", parser=whole_dataset)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-MayOverwrite = Annotated[bool, Overwrite]
+MayOverwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the output of an earlier run of this command.")
+]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a recipe value; may be repeated.", metavar="KEY=VALUE")
 ]

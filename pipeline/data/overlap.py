@@ -9,8 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from facemill import ConfigError
-from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE
-from facemill.pipeline.data.split import damage_told
+from facemill.manifests.shards.dataset import SAMPLES_FILE, VIDEOS_FILE, damage_told
 
 __all__ = [
     *("KINDS", "KnownVideos", "Part", "check_subjects", "find_known", "find_shared", "originals", "read_part"),

@@ -1,7 +1,6 @@
 """One split of one or more built datasets: its samples, and the shard and row of each."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from facemill import ConfigError, DatasetError, DetectorError, ManifestError
+from facemill import ConfigError, DatasetError, DetectorError
 from facemill.manifests import MaskKind
 from facemill.manifests.annotations import Annotations, image_names, listing_schema, samples_schema
 from facemill.manifests.exclusion import list_ids, refuse_unknown
@@ -25,16 +24,16 @@ from facemill.manifests.shards.dataset import (
     VIDEOS_FILE,
     DatasetInfo,
     ShardInfo,
+    damage_told,
     has_true_places,
     read_dataset,
 )
-from facemill.manifests.storage import refuse_special_file
 from facemill.manifests.urls import is_url
 from facemill.pipeline.data.frames import choose_crops
 from facemill.pipeline.data.places import places_of, with_places
 
 __all__ = [
-    *("Roots", "Split", "chosen_rows", "damage_told", "describe_sample", "list_folders", "open_split", "read_listed"),
+    *("Roots", "Split", "chosen_rows", "describe_sample", "list_folders", "open_split", "read_listed"),
     "refuse_not_finite",
 ]
 
@@ -199,20 +198,6 @@ def _common_annotations(infos: Sequence[DatasetInfo]) -> Annotations:
     """Annotations that the samples of all datasets have, with the same kind."""
     first, *others = (info.annotations for info in infos)
     return {name: one for name, one in first.items() if all(name in o and o[name].kind == one.kind for o in others)}
-
-
-@contextmanager
-def damage_told(table: Path) -> Iterator[None]:
-    """Report what goes wrong while a dataset's table is read, in one sentence.
-
-    Raises:
-        DatasetError: names the file.
-    """
-    try:
-        refuse_special_file(table)
-        yield
-    except (ManifestError, pa.ArrowException, OSError, ValueError, LookupError) as error:
-        raise DatasetError(f"{table} cannot be read ({error}): build the dataset again.") from None
 
 
 def read_listed(folder: Path, file: str, schema: pa.Schema) -> pa.Table:

@@ -7,6 +7,7 @@ is abandoned if it hangs, and files that decord is known to decode wrongly are r
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -91,7 +92,7 @@ def _images(path: Path, threads: int, indices: Sequence[int]) -> Iterator[int | 
             yield image.asnumpy()
 
 
-class _Abandonable:
+class _Abandonable(AbstractContextManager["_Abandonable"]):
     """Runs a generator in a daemon thread, one item at a time, and abandons the thread if it hangs."""
 
     def __init__(self, items: Iterator[Any], path: Path, deadline: Deadline) -> None:
@@ -118,9 +119,6 @@ class _Abandonable:
         if isinstance(answer, Exception):
             raise _refused(self._path, f"it fails with {type(answer).__name__}")
         return answer
-
-    def __enter__(self) -> "_Abandonable":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._requests.put(False)

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from facemill import VideoError
 from facemill.manifests.codes import Reason
@@ -69,7 +69,7 @@ def read_with_pyav(
     remaining = deque(due)
     wanted = frozenset(indices)
     skip = skip and not every and not deinterlace
-    frames = _decode(path, probed, remaining, deadline, threads, skip=skip, nvdec=nvdec)
+    frames = _decode(_Task(path, probed, remaining, deadline), threads, skip=skip, nvdec=nvdec)
     with blamed_on(path):
         for index, frame in deinterlaced(frames) if deinterlace else frames:
             if index >= end:
@@ -87,31 +87,31 @@ def read_with_pyav(
             del frame, decoded  # the decoder uses their memory again
 
 
-def _decode(
-    path: Path,
-    probed: Probe,
-    remaining: deque[int],
-    deadline: Deadline,
-    threads: int,
-    *,
-    skip: bool,
-    nvdec: "Nvdec | None",
-) -> Iterator[tuple[int, Any]]:
-    """Yield each index of `remaining`, removing it there, and its frame; None if the frame is not intact."""
+class _Task(NamedTuple):
+    """Frames of a probed file to decode; `remaining` loses each index that is done."""
+
+    path: Path
+    probed: Probe
+    remaining: deque[int]
+    deadline: Deadline
+
+
+def _decode(task: _Task, threads: int, *, skip: bool, nvdec: "Nvdec | None") -> Iterator[tuple[int, Any]]:
+    """Yield each remaining index and its frame; None if the frame is not intact."""
     if nvdec is not None and not nvdec.failure:
         try:
-            yield from _decode_by_pts(path, probed, remaining, deadline, 1, skip=skip, strict=True, nvdec=nvdec)
+            yield from _decode_by_pts(task, 1, skip=skip, strict=True, nvdec=nvdec)
         except Exception as error:  # whatever a GPU, its driver or its memory does, the CPU decodes the rest
             nvdec.fail(error)
-            deadline.restart()
-    if probed.timeline.by_pts:
+            task.deadline.restart()
+    if task.probed.timeline.by_pts:
         # A frame may be damaged only because others were skipped, or by an error in another thread: retry without both.
         with suppress(_DamagedError):
-            yield from _decode_by_pts(path, probed, remaining, deadline, threads, skip=skip, strict=True)
-        yield from _decode_by_pts(path, probed, remaining, deadline, threads=1, skip=False, strict=False)
+            yield from _decode_by_pts(task, threads, skip=skip, strict=True)
+        yield from _decode_by_pts(task, threads=1, skip=False, strict=False)
     else:
-        yield from _decode_by_counting(path, probed, remaining, deadline)
-    yield from ((index, None) for index in remaining)
+        yield from _decode_by_counting(task)
+    yield from ((index, None) for index in task.remaining)
 
 
 class _DamagedError(Exception):
@@ -122,17 +122,10 @@ class _DamagedError(Exception):
 
 
 def _decode_by_pts(
-    path: Path,
-    probed: Probe,
-    remaining: deque[int],
-    deadline: Deadline,
-    threads: int,
-    *,
-    skip: bool,
-    strict: bool,
-    nvdec: "Nvdec | None" = None,
+    task: _Task, threads: int, *, skip: bool, strict: bool, nvdec: "Nvdec | None" = None
 ) -> Iterator[tuple[int, Any]]:
-    """Yield frames in order and remove them from `remaining`; if `strict`, stop at the first that is not intact."""
+    """Yield frames in order; if `strict`, stop at the first that is not intact."""
+    path, probed, remaining, deadline = task
     if not remaining:
         return
     timeline = probed.timeline
@@ -184,10 +177,9 @@ def _decode_by_pts(
             frame = None
 
 
-def _decode_by_counting(
-    path: Path, probed: Probe, remaining: deque[int], deadline: Deadline
-) -> Iterator[tuple[int, Any]]:
+def _decode_by_counting(task: _Task) -> Iterator[tuple[int, Any]]:
     """Identify frames by counting, as the probe did: one thread, no skipping; damage lasts until the next keyframe."""
+    path, probed, remaining, deadline = task
     index = 0
     intact = True
     damaged: list[int] = []

@@ -2,9 +2,9 @@
 
 import gc
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from weakref import WeakSet
 
 import numpy as np
@@ -24,7 +24,7 @@ __all__ = ["VideoReader"]
 _DEFAULT = DecodeSettings()
 
 
-class VideoReader:
+class VideoReader(AbstractContextManager["VideoReader"]):
     """One video, opened and probed.
 
     Frames are uint8 RGB in display orientation, all of one size, and equal to those of a full sequential
@@ -110,12 +110,7 @@ class VideoReader:
         for frames in list(self._reads):
             frames.close()  # type: ignore[attr-defined]
 
-    def __enter__(self) -> "VideoReader":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _deadline(self) -> Deadline:

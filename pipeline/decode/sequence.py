@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import PurePosixPath
-from types import TracebackType
+from typing import IO
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ LARGEST_IMAGE = 32 << 20
 """Bytes that are read of an image file: a larger file is truncated, so it does not decode."""
 
 
-class SequenceReader:
+class SequenceReader(AbstractContextManager["SequenceReader"]):
     """One sequence of images: those in a folder, on disk or inside an archive.
 
     Frames are the images in the order of the numbers in their names (2.png before 10.png; gaps are allowed): uint8
@@ -95,12 +95,7 @@ class SequenceReader:
         self._closed = True
         self._images = []
 
-    def __enter__(self) -> "SequenceReader":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _probe(self) -> VideoInfo:
@@ -162,12 +157,8 @@ def _in_archive(place: str, folder: str) -> dict[str, Callable[[], bytes]]:
     """A function to read each image of a folder of an archive, by name."""
     archive = archive_at(place)
     names = archive.folders.get(folder, [])
-    return {name: partial(_read_member, archive, f"{folder}/{name}".lstrip("/")) for name in names if is_image(name)}
-
-
-def _read_member(archive: Archive, name: str) -> bytes:
-    with archive.open(name) as file:
-        return file.read(LARGEST_IMAGE)
+    places = {name: f"{folder}/{name}".lstrip("/") for name in names if is_image(name)}
+    return {name: partial(_read, partial(archive.open, place)) for name, place in places.items()}
 
 
 def _in_folder(folder: str) -> dict[str, Callable[[], bytes]]:
@@ -176,11 +167,12 @@ def _in_folder(folder: str) -> dict[str, Callable[[], bytes]]:
         names = list_files(folder).paths
     except ManifestError as error:
         raise VideoError(Reason.MISSING_FILE, f"{folder} is not a folder: check the manifest's root.") from error
-    return {name: partial(_read_file, locate(folder, name)) for name in names if is_image(name) and "/" not in name}
+    places = {name: locate(folder, name) for name in names if is_image(name) and "/" not in name}
+    return {name: partial(_read, partial(open_file, place)) for name, place in places.items()}
 
 
-def _read_file(place: str) -> bytes:
-    with open_file(place) as file:
+def _read(opened: Callable[[], AbstractContextManager[IO[bytes]]]) -> bytes:
+    with opened() as file:
         return file.read(LARGEST_IMAGE)
 
 

@@ -29,7 +29,6 @@ def name_cell(name: str) -> Text:
 
 
 def number_cells(values: Iterable[float | None], formats: Iterable[str] = repeat(_DIGITS)) -> list[str]:
-    """Numbers, each in its format, as cells."""
     return ["-" if value is None else format(value, form) for value, form in zip(values, formats, strict=False)]
 
 

@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 from facemill import ConfigError, ManifestError
 from facemill.manifests import SPLITS, VideoEntry, read_videos, scan
 from facemill.manifests.scanning.scan_report import ALL_FAKES, ALL_SPLITS
-from facemill.manifests.shards.dataset import DATASET_FILE, SAMPLES_FILE, VIDEOS_FILE, read_dataset
-from facemill.pipeline.data.split import damage_told
+from facemill.manifests.shards.dataset import DATASET_FILE, SAMPLES_FILE, VIDEOS_FILE, damage_told, read_dataset
 from facemill.pipeline.experiments.figures import Source
 from facemill.pipeline.experiments.plan import Wanted
 from facemill.registry import DATASETS, nearest

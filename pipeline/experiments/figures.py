@@ -47,7 +47,6 @@ class Source(Settings):
         return chosen_rows(self.methods, qualities=(self.quality,))
 
     def without(self, method: str) -> "Source":
-        """The source without the fakes of a method."""
         return self.model_copy(update={"methods": tuple(one for one in self.all_methods if one != method)})
 
     @property

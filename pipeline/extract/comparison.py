@@ -14,15 +14,14 @@ from facemill.masks import (
     FaceDifference,
     FaceForgery,
     OriginalFrame,
+    difference_mask,
     find_forgeries,
     ground_truth_mask,
-    luma_difference,
-    mask_from_difference,
     mask_iou,
 )
 from facemill.pipeline.config.sections import LabelSettings, MaskSettings
 from facemill.pipeline.extract.crop import crop_mask, mask_box, pixel_centred
-from facemill.pipeline.extract.encode import encode_mask
+from facemill.pipeline.extract.encode import encode_png
 from facemill.pipeline.extract.tracking import TrackedFace
 
 __all__ = ["Comparison", "CropMask", "FaceLabel"]
@@ -104,7 +103,7 @@ class Comparison:
         self._tracked[position] = list(tracked)
         height, width = self._shape
         if truth is not None:
-            self._given[position] = encode_mask(ground_truth_mask(truth, height, width))
+            self._given[position] = encode_png(ground_truth_mask(truth, height, width))
         if real is None:
             return
         if fake.shape != real.shape:
@@ -115,15 +114,12 @@ class Comparison:
         measured = self._originals[position].measure(fake)
         for (track_id, _), difference in zip(tracked, measured, strict=True):
             self._measured[track_id][position] = difference
-        if self._settings.threshold != "auto" and self._settings.source != "official":
-            mask = mask_from_difference(
-                luma_difference(real, fake),
-                threshold=self._settings.threshold,
-                open=self._settings.open,
-                close=self._settings.close,
-                fill_holes=self._settings.fill_holes,
+        s = self._settings
+        if s.threshold != "auto" and s.source != "official":
+            mask = difference_mask(
+                real, fake, threshold=s.threshold, open=s.open, close=s.close, fill_holes=s.fill_holes
             )
-            self._fixed[position] = encode_mask(mask)
+            self._fixed[position] = encode_png(mask)
 
     def add_unforged(self, position: int, tracked: Sequence[TrackedFace]) -> None:
         """Add a frame outside the fake's forged periods, with its faces."""

@@ -7,27 +7,22 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from facemill.manifests.shards.base import IMAGE_SUFFIXES
 from facemill.pipeline.config.sections import EncodeSettings
 
-__all__ = ["PNG", "encode_image", "encode_mask", "image_suffix"]
+__all__ = ["encode_image", "encode_png"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 UP = 2
 """The filter that stores each row as its difference from the row above (PNG specification, 9.2)."""
 GRAY, RGB = 0, 2
 """Colour types."""
-PNG = EncodeSettings()
-
-
-def image_suffix(settings: EncodeSettings) -> str:
-    """File name ending of an encoded crop, without the dot."""
-    return "jpg" if settings.format == "jpeg" else settings.format
 
 
 def encode_image(image: NDArray[np.uint8], settings: EncodeSettings) -> bytes:
     """Encode an RGB image [h, w, 3] or a gray one [h, w]; PNG is lossless."""
     if settings.format == "png":
-        return _png(image)
+        return encode_png(image)
     options = {
         "jpeg": [
             cv2.IMWRITE_JPEG_QUALITY,
@@ -38,18 +33,13 @@ def encode_image(image: NDArray[np.uint8], settings: EncodeSettings) -> bytes:
         "webp": [cv2.IMWRITE_WEBP_QUALITY, settings.quality],
     }[settings.format]
     pixels = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8) if image.ndim == 3 else image
-    ok, data = cv2.imencode(f".{image_suffix(settings)}", pixels, options)
+    ok, data = cv2.imencode(IMAGE_SUFFIXES[settings.format], pixels, options)
     if not ok:
         raise ValueError(f"OpenCV cannot encode an image of shape {image.shape} as {settings.format}")
     return data.tobytes()
 
 
-def encode_mask(mask: NDArray[np.uint8]) -> bytes:
-    """Encode a mask [S, S] of 0 and 255 as a one-channel PNG."""
-    return _png(mask)
-
-
-def _png(image: NDArray[np.uint8]) -> bytes:
+def encode_png(image: NDArray[np.uint8]) -> bytes:
     """A PNG of an image [h, w, 3] or [h, w], in a third of OpenCV's time at its fastest, and smaller.
 
     ISA-L's encoders for SSE4.2, AVX2 and AVX-512 give the same bytes; others may not, and are told apart by a build's

@@ -35,7 +35,6 @@ def load_detector(settings: DetectSettings, min_face: float, device: str) -> Fac
 
 
 def frame_faces(key: str, video_id: str, frame_index: int, faces: Iterable[Face]) -> FrameFaces:
-    """The record of one frame's faces."""
     faces = list(faces)
     return FrameFaces(
         key=key,
@@ -54,7 +53,6 @@ def whole_image(image: NDArray[np.uint8]) -> Face:
 
 
 def faces_of(record: FrameFaces) -> list[Face]:
-    """The faces of one frame's record."""
     found = zip(record.boxes, record.landmarks, record.scores, strict=True)
     return [
         Face(np.array(box, np.float32), score, np.array(points, np.float32).reshape(5, 2))

@@ -53,7 +53,6 @@ class TooSmall(Filter):
     options_type = TooSmallOptions
 
     def reason(self, face: Face, crop: NDArray[np.uint8]) -> Reason | None:
-        """See `Filter.reason`."""
         x1, y1, x2, y2 = face.bbox
         return Reason.TOO_SMALL if min(x2 - x1, y2 - y1) < self.options.min_face else None
 
@@ -80,7 +79,6 @@ class Blurred(Filter):
     options_type = BlurredOptions
 
     def reason(self, face: Face, crop: NDArray[np.uint8]) -> Reason | None:
-        """See `Filter.reason`."""
         if not self.options.min_sharpness:
             return None
         return Reason.BLURRED if sharpness(crop) < self.options.min_sharpness else None

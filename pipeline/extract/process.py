@@ -23,7 +23,7 @@ from facemill.pipeline.extract.annotators import annotate, create_annotators
 from facemill.pipeline.extract.comparison import Comparison, CropMask, FaceLabel
 from facemill.pipeline.extract.crop import Framing, relative_box
 from facemill.pipeline.extract.cropper import Crop, Cropper, Key
-from facemill.pipeline.extract.encode import PNG, encode_image, encode_mask
+from facemill.pipeline.extract.encode import encode_image, encode_png
 from facemill.pipeline.extract.filters import create_filters
 from facemill.pipeline.extract.known_faces import KnownFaces
 from facemill.pipeline.extract.result import ClipResult
@@ -295,11 +295,9 @@ class _ClipProcessor:
             mask_coverage=coverage,
             mask_iou=mask.iou,
             image=self.tools.encoders.submit(encode_image, image, self.recipe.encode),
-            mask=self.tools.encoders.submit(encode_mask, mask.mask),
+            mask=self.tools.encoders.submit(encode_png, mask.mask),
             annotations=annotated.values,
-            images={
-                name: self.tools.encoders.submit(encode_image, each, PNG) for name, each in annotated.images.items()
-            },
+            images={name: self.tools.encoders.submit(encode_png, each) for name, each in annotated.images.items()},
         )
         self.candidates[video.video_id].append(candidate)
 

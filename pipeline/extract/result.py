@@ -28,11 +28,10 @@ class DeviceUse:
     decoding: float = 0.0
 
     def __add__(self, other: "DeviceUse") -> "DeviceUse":
-        on_cpu = {**self.on_cpu, **other.on_cpu}
         return DeviceUse(
             self.clips + other.clips,
             self.halvings + other.halvings,
-            on_cpu,
+            {**self.on_cpu, **other.on_cpu},
             self.samples + other.samples,
             self.busy + other.busy,
             self.decoding + other.decoding,
@@ -40,7 +39,6 @@ class DeviceUse:
 
 
 def add_uses(*parts: Mapping[str, DeviceUse]) -> dict[str, DeviceUse]:
-    """Add up uses by device."""
     whole: dict[str, DeviceUse] = {}
     for part in parts:
         for place, use in part.items():

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,23 +17,14 @@ from facemill.pipeline.data.overlap import check_subjects, read_part, refuse_sha
 from facemill.pipeline.runs.folder import RunConfig
 from facemill.pipeline.runs.framing import differences_from_paper
 
-__all__ = ["CheckedData", "check_data"]
+__all__ = ["check_data"]
 
 
-class CheckedData(NamedTuple):
-    """What a run uses.
-
-    Attributes:
-        contents: identifiers of the samples, as in `facemill.pipeline.data.overlap.Part`.
-        warnings: a sentence each.
-    """
-
-    contents: pa.Table
-    warnings: list[str]
-
-
-def check_data(data: Sequence[Path], config: RunConfig, cache: Path | None = None) -> CheckedData:
+def check_data(data: Sequence[Path], config: RunConfig, cache: Path | None = None) -> tuple[pa.Table, list[str]]:
     """Refuse data that would make training or validation invalid, and a cache that has no space for its images.
+
+    Returns:
+        identifiers of the samples used, as in `facemill.pipeline.data.overlap.Part`, and warnings, a sentence each.
 
     Raises:
         ConfigError: if datasets or splits share samples, or have no method that is left out, or forgeries are to be
@@ -76,8 +67,7 @@ def check_data(data: Sequence[Path], config: RunConfig, cache: Path | None = Non
         if faces.unused
     ]
     samples = pa.concat_tables([faces.divided()[0].select(["sample_id"]) for faces in opened.values()])["sample_id"]
-    contents = used.filter(pc.is_in(used["sample_id"], value_set=samples.combine_chunks()))
-    return CheckedData(contents, warnings)
+    return used.filter(pc.is_in(used["sample_id"], value_set=samples.combine_chunks())), warnings
 
 
 def _listed(names: set[str]) -> str:

@@ -132,8 +132,8 @@ def train(
             _note(sentence)
     if init_from is not None:
         config = with_initial_weights(config, Path(init_from))
-    checked = check_data(data, config, cache)
-    for warning in checked.warnings:
+    contents, warnings = check_data(data, config, cache)
+    for warning in warnings:
         _note(warning)
     on_gpu = uses_gpu(device)
     if resume and (out / METRICS_FILE).is_file():
@@ -158,7 +158,7 @@ def train(
         try_release(module.detector, config)
         # Only rank 0 claims the folder, even if others get here first; they wait for it in `launched`.
         _note(claim_folder(out, config, resume=resume))
-        write_trained_on(out, checked.contents)
+        write_trained_on(out, contents)
         if initial is not None and not (out / LAST_CHECKPOINT).is_file():
             _note(initial.describe(Path(config.init_from or "")))
     if on_gpu:

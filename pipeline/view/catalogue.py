@@ -3,8 +3,7 @@
 import re
 import shlex
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from threading import RLock
@@ -16,17 +15,17 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from facemill import ConfigError, DatasetError, ManifestError
+from facemill import ConfigError
 from facemill.manifests.annotations import PLACE
 from facemill.manifests.exclusion import sample_id_of
 from facemill.manifests.schemas import SAMPLES, conform
-from facemill.manifests.shards.dataset import SAMPLES_FILE, has_true_places, read_dataset
+from facemill.manifests.shards.dataset import SAMPLES_FILE, damage_told, has_true_places, read_dataset
 from facemill.registry import nearest
 
 pc: Any = pyarrow.compute
 """Untyped: the stubs lack functions on dictionaries."""
 
-__all__ = ["DETECTOR_SCORE", "FACE_SIZE", "Catalogue", "damage_told"]
+__all__ = ["DETECTOR_SCORE", "FACE_SIZE", "Catalogue"]
 
 DETECTOR_SCORE = "detector_score"
 """Column of an evaluation's scores."""
@@ -48,19 +47,6 @@ _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
 
 Column = Any
 """An Arrow array; text that is held is dictionary-encoded."""
-
-
-@contextmanager
-def damage_told(table: Path) -> Iterator[None]:
-    """As `facemill.pipeline.data.split.damage_told`, without torch: pages are shown at once.
-
-    Raises:
-        DatasetError: names the file.
-    """
-    try:
-        yield
-    except (ManifestError, pa.ArrowException, OSError, ValueError, LookupError) as error:
-        raise DatasetError(f"{table} cannot be read ({error}): build the dataset again.") from None
 
 
 class Catalogue:

@@ -1,6 +1,5 @@
 """Encoded crops and masks out of shards, and frames of the source videos, each read when a page asks for it."""
 
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -21,12 +20,11 @@ from facemill.manifests.roots import check_roots, locate_roots
 from facemill.manifests.schemas import conform
 from facemill.manifests.shards import ShardIndex, format_of
 from facemill.manifests.shards.base import image_suffix
-from facemill.manifests.shards.dataset import VIDEOS_FILE, DatasetInfo
+from facemill.manifests.shards.dataset import VIDEOS_FILE, DatasetInfo, damage_told
 from facemill.manifests.storage import refuse_special_file
 from facemill.manifests.urls import is_url
 from facemill.pipeline.clips.opening import open_frames
 from facemill.pipeline.config.recipe import parse_recipe
-from facemill.pipeline.view.catalogue import damage_told
 
 __all__ = ["ShardImages", "SourceFrames"]
 
@@ -81,11 +79,9 @@ class ShardImages:
             return block[row - first][name]
         if not 0 <= place[1] <= _MOST_BYTES:
             raise ValueError(f"an image of {place[1]} bytes")
-        file = os.open(path, os.O_RDONLY)
-        try:
-            return os.pread(file, place[1], place[0])
-        finally:
-            os.close(file)
+        with path.open("rb") as file:
+            file.seek(place[0])
+            return file.read(place[1])
 
     def _locate(self, path: Path, changed: int) -> ShardIndex | None:
         return format_of(path).index(path)
@@ -164,7 +160,7 @@ class SourceFrames:
             recipe = parse_recipe(self._info.recipe)
         except (ConfigError, ManifestError) as error:
             raise VideoError("missing_file", str(error)) from None
-        return open_frames(root, entry.path, recipe, 1, self._resources)
+        return open_frames(root, entry.path, recipe, self._resources)
 
     def _table(self, columns: list[str] | None, rows: pc.Expression | None = None) -> pa.Table:
         with damage_told(self._path):

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from facemill import DatasetError
 from facemill.manifests.codes import Stage
 from facemill.manifests.schemas import FACES, FACTS, FAILURES, conform
-from facemill.manifests.shards.dataset import FACES_FILE, FACTS_FILE, FAILURES_FILE
-from facemill.pipeline.view.catalogue import Catalogue, damage_told
+from facemill.manifests.shards.dataset import FACES_FILE, FACTS_FILE, FAILURES_FILE, damage_told
+from facemill.pipeline.view.catalogue import Catalogue
 from facemill.pipeline.view.images import SourceFrames
 
 __all__ = ["describe_video", "frame_size"]

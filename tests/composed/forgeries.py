@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import facemill.detectors.face
+from facemill.masks import FaceForgery, OriginalFrame, find_forgeries
 
 Frames = NDArray[np.uint8]  # [N, H, W, 3] RGB
 Kind = Literal["swap", "mouth", "eyes"]
@@ -181,6 +182,14 @@ def _through_h264(frames: Frames, path: Path, crf: int) -> Frames:
         container.mux(stream.encode())
     with av.open(str(path)) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def verdicts_of(clip: ForgedClip) -> list[list[FaceForgery]]:
+    """By person, then by frame."""
+    points = [None] * len(clip.real) if clip.landmarks is None else clip.landmarks
+    frames = zip(clip.real, clip.fake, clip.boxes, points, strict=True)
+    rows = [OriginalFrame(real, boxes, landmarks=landmarks).measure(fake) for real, fake, boxes, landmarks in frames]
+    return [[one for one in find_forgeries(track) if one is not None] for track in zip(*rows, strict=True)]
 
 
 def _alpha(shape: Sequence[int], landmarks: NDArray[np.float64], kind: Kind, sigma: float) -> NDArray[np.float32]:

@@ -24,18 +24,11 @@ from tests.composed.forgeries import (
     load_clip,
     side_by_side,
     unforged,
+    verdicts_of,
 )
 from tests.masks.conftest import forged_pair
 
 FRAMES = 12
-
-
-def verdicts_of(clip: ForgedClip) -> list[list[FaceForgery]]:
-    """By person, then by frame."""
-    points = [None] * len(clip.real) if clip.landmarks is None else clip.landmarks
-    frames = zip(clip.real, clip.fake, clip.boxes, points, strict=True)
-    rows = [OriginalFrame(real, boxes, landmarks=landmarks).measure(fake) for real, fake, boxes, landmarks in frames]
-    return [[one for one in find_forgeries(track) if one is not None] for track in zip(*rows, strict=True)]
 
 
 def in_frame(forgery: FaceForgery, shape: tuple[int, ...]) -> np.ndarray:

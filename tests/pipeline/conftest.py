@@ -13,6 +13,7 @@ import pytest
 
 from facemill.detectors.face import Face
 from facemill.manifests import VideoEntry
+from facemill.pipeline.build.job import Watcher
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.train import TrainResult, train
 from tests.conftest import encode_video, made_once
@@ -36,6 +37,16 @@ class Actor:
 
     def corner(self, t: int) -> tuple[int, int]:
         return round(self.x + self.dx * t), round(self.y + self.dy * t)
+
+
+class Told(Watcher):
+    """Keeps the warnings of a build."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warn(self, line: str) -> None:
+        self.lines.append(line)
 
 
 def film(

@@ -56,5 +56,4 @@ class ReleasedAggregation(Aggregation):
     bias = True
 
     def resize(self, maps: Tensor, size: tuple[int, ...]) -> Tensor:
-        """See `Aggregation.resize`."""
         return F.adaptive_max_pool2d(maps, size)

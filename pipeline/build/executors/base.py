@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from facemill import ConfigError
@@ -76,9 +75,7 @@ class Executor(AbstractContextManager["Executor"], ABC):
         """Set the attributes of these names, before the context is entered; without workers, nothing is watched."""
         self.limits, self.warn, self.progress = limits, warn, progress
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Release resources; this class holds none."""
 
     @abstractmethod

@@ -105,7 +105,7 @@ class VP8Check:
             return True
         conspicuous = any(self._blockiness.look_at(frames[0]))
         if packet.is_keyframe:
-            return uses_tail("vp8", self._extradata, data.rstrip(b"\0"), frames[0])
+            return uses_tail(self._extradata, data.rstrip(b"\0"), frames[0])
         if not conspicuous and (not self._found_damage or len(self._group) > LONGEST):
             return True
         return all(self._depends_on(data, to, frames[0]) for to in (end, len(data.rstrip(b"\0"))) if end < len(data))

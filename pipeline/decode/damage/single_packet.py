@@ -50,12 +50,10 @@ def hevc_bits_fit(extradata: bytes | None, packet: bytes, size_bytes: int, param
     # With two threads, each row of blocks begins where the slice header says, if the encoder has stored that.
     if not _same(frame, _alone("hevc", extradata, parameters + longer, threads=2)):
         return False
-    return all(_uses_slice(frame, extradata, packet, place, size_bytes, parameters) for place in slices)
+    return all(_uses_slice(frame, extradata, packet, place, parameters) for place in slices)
 
 
-def _uses_slice(
-    frame: Any, extradata: bytes | None, packet: bytes, place: tuple[int, int], size_bytes: int, parameters: bytes
-) -> bool:
+def _uses_slice(frame: Any, extradata: bytes | None, packet: bytes, place: tuple[int, int], parameters: bytes) -> bool:
     start, end = place
     size = max(LEAST_TAIL, round(TAIL * (end - start)))
     if end - start < 2 * size:
@@ -72,11 +70,10 @@ def changed_tail(tail: bytes, change: int) -> bytes:
     return bytes((byte ^ (37 * place * change + change) & 0xFF) or 1 for place, byte in enumerate(tail))
 
 
-def uses_tail(codec: str, extradata: bytes | None, packet: bytes, frame: Any) -> bool:
-    """Whether a keyframe depends on the last part of its packet; true if that cannot be determined.
+def uses_tail(extradata: bytes | None, packet: bytes, frame: Any) -> bool:
+    """Whether a VP8 keyframe depends on the last part of its packet; true if that cannot be determined.
 
     Args:
-        codec: FFmpeg's name.
         extradata: of the stream.
         frame: the decoded keyframe.
     """
@@ -84,7 +81,7 @@ def uses_tail(codec: str, extradata: bytes | None, packet: bytes, frame: Any) ->
         return True
     tail = len(packet) - round(TAIL * len(packet))
     changed = packet[:tail] + bytes(byte ^ 0x55 for byte in packet[tail:])
-    return not _same(frame, _alone(codec, extradata, changed))
+    return not _same(frame, _alone("vp8", extradata, changed))
 
 
 def _replaced(packet: bytes, start: int, end: int, unit: bytes, size_bytes: int) -> bytes:

@@ -9,10 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facemill.manifests.codes import MaskKind
-from facemill.manifests.records import SampleRecord, VideoEntry, VideoFacts
+from facemill.manifests.records import VideoEntry, VideoFacts
 from facemill.manifests.shards import EncodedSample
-from tests.manifests.small_dataset import Parts, png, square_mask
+from tests.manifests.small_dataset import Parts, make_sample, png, square_mask
 
 SIDE = 64
 FRAMES = (0, 10, 20)
@@ -115,31 +114,14 @@ class Corpus:
         random = np.random.default_rng([*(video.source_id or video.video_id).encode(), frame])
         side = random.uniform(80, 160)
         x, y, zoom = random.uniform(0, 640 - side), random.uniform(0, 360 - side), SIDE / side / 1.3
-        box = (x, y, x + side, y + side)
-        record = SampleRecord(
-            sample_id=f"{video.video_id}-f{frame:06d}-t0",
-            **{name: getattr(video, name) for name in ("video_id", "dataset", "method", "label", "quality", "split")},
-            source_id=video.source_id,
-            subject_ids=video.subject_ids,
-            frame_index=frame,
-            pts_s=frame / 25,
-            pair_offset=None if video.source_id is None else 0,
-            track_id=0,
-            bbox=box,
-            landmarks=tuple(np.repeat([x + side / 2, y + side / 2], 5).tolist()),
-            score=0.99,
-            affine=(zoom, 0.0, SIDE / 2 - zoom * (x + side / 2), 0.0, zoom, SIDE / 2 - zoom * (y + side / 2)),
-            crop_size=SIDE,
-            mask_kind=MaskKind.DIFFERENCE if video.label else MaskKind.ZEROS,
-            mask_coverage=0.25 * video.label,
-            mask_iou=None,
-            label_source="difference" if video.label else "video",
-            difference=12.5 if video.label else None,
-            shard="",
-            row=-1,
-            image_sha256=hashlib.sha256(image).hexdigest(),
-        )
-        record = dataclasses.replace(record, **self.records.get(video.video_id, {}))
+        own = {
+            "bbox": (x, y, x + side, y + side),
+            "landmarks": tuple(np.repeat([x + side / 2, y + side / 2], 5).tolist()),
+            "affine": (zoom, 0.0, SIDE / 2 - zoom * (x + side / 2), 0.0, zoom, SIDE / 2 - zoom * (y + side / 2)),
+            "crop_size": SIDE,
+            "image_sha256": hashlib.sha256(image).hexdigest(),
+        }
+        record = dataclasses.replace(make_sample(video, frame).record, **own | self.records.get(video.video_id, {}))
         return EncodedSample(record, image, png(square_mask(SIDE) * np.uint8(video.label)))
 
     def _facts(self, video: VideoEntry) -> VideoFacts:

@@ -10,24 +10,16 @@ from facemill import ConfigError
 from facemill.manifests import REFERENCE, ClipGroup, VideoEntry
 from facemill.manifests.checks.verify import verify
 from facemill.manifests.shards.dataset import read_dataset
-from facemill.pipeline.build.job import Watcher, build, finish_build
+from facemill.pipeline.build.job import build, finish_build
 from facemill.pipeline.build.plan import plan_framing
 from facemill.pipeline.config.recipe import load_recipe
 from tests.integration.command import content
 from tests.pipeline.build.test_shard import BIG, FRAMES, SMALL, AddVideo
-from tests.pipeline.conftest import film
+from tests.pipeline.conftest import Told, film
 
 pytestmark = pytest.mark.usefixtures("mark_detector")
 
 RECIPE = load_recipe("default", ["crop.size=96", "sample.frames=3", "crop.around=mask", "crop.scale=2.6"])
-
-
-class Told(Watcher):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def warn(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def pairs(add_video: AddVideo, count: int, **real: object) -> list[VideoEntry]:

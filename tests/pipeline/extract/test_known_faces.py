@@ -9,11 +9,11 @@ import pytest
 
 from facemill import DatasetError
 from facemill.manifests import FrameFaces, VideoEntry, schemas
-from facemill.pipeline.build.job import Watcher, build
+from facemill.pipeline.build.job import build
 from facemill.pipeline.config.recipe import load_recipe
 from facemill.pipeline.extract.known_faces import KnownFaces, detection_key, open_faces
 from tests.pipeline.build.test_shard import BIG, FRAMES
-from tests.pipeline.conftest import MarkDetector, film
+from tests.pipeline.conftest import MarkDetector, Told, film
 
 MADE_BY = "0123456789abcdef"
 VIDEO = VideoEntry("clip", "d", "real", 0, "native", "train", "/data", "clip.mp4")
@@ -91,14 +91,6 @@ def test_rows_that_cannot_be_read_are_one_sentence(tmp_path: Path) -> None:
         KnownFaces(path).of(row(1, 0).key)
 
 
-class Warnings(Watcher):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def warn(self, line: str) -> None:
-        self.lines.append(line)
-
-
 def test_reuse_in_other_shards_and_a_word_where_there_is_none(
     add_video: Callable[..., VideoEntry], mark_detector: MarkDetector, tmp_path: Path
 ) -> None:
@@ -108,7 +100,7 @@ def test_reuse_in_other_shards_and_a_word_where_there_is_none(
         load_recipe("default", ["sample.frames=3", f"crop.size={size}", "detect.on=each"]) for size in (96, 64)
     )
     build(pair, first, tmp_path / "first", executor="sequential")
-    seen, noted = mark_detector.frames_seen, Warnings()
+    seen, noted = mark_detector.frames_seen, Told()
     others = [add_video(f"other{n}", film([BIG], FRAMES, seed=n)) for n in range(3)]
     shards = load_recipe("default", ["sample.frames=3", "detect.on=each", "shards.samples_per_shard=3"])
     options = {"executor": "sequential", "faces": tmp_path / "first", "watcher": noted}

@@ -10,9 +10,8 @@ import torch
 from facemill import ConfigError
 from facemill.pipeline.train import train
 from facemill.pipeline.train.conditions import Conditions, record_conditions
-from facemill.pipeline.train.epoch_log import EpochLog
 from tests.pipeline.data.built import build, default_samples
-from tests.pipeline.train.tiny import Tiny, recipe, use
+from tests.pipeline.train.tiny import Tiny, killed_in_epoch, recipe, use
 
 HERE: dict[str, Any] = {
     **{"device": "cpu", "precision": "float32", "nodes": 1, "ranks": 1, "threads": 1},
@@ -27,19 +26,11 @@ def parts(run: Path) -> list[dict[str, Any]]:
 @pytest.fixture
 def killed_after_one(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Starts a run that is killed in its second epoch."""
-    keep = EpochLog.epoch
-
-    def die(self: EpochLog, rows: Any) -> None:
-        if len(rows) == 2:
-            raise MemoryError
-        keep(self, rows)
 
     def start(data: Path, out: Path, **options: Any) -> str:
         name = use(monkeypatch, Tiny)
-        with monkeypatch.context() as patch:
-            patch.setattr(EpochLog, "epoch", die)
-            with pytest.raises(MemoryError):
-                train(name, [data], out, recipe(), progress=False, device="cpu", **options)
+        with killed_in_epoch(2):
+            train(name, [data], out, recipe(), progress=False, device="cpu", **options)
         return name
 
     return start

@@ -19,6 +19,7 @@ from facemill.pipeline.runs import load_run
 from facemill.pipeline.train import TrainResult, epoch_log, train
 from facemill.pipeline.train.epoch_log import EpochLog, best_row
 from facemill.pipeline.train.module import ForgeryModule
+from tests.pipeline.train.tiny import killed_in_epoch
 from tests.pipeline.trained import SMALL, build_toy
 
 RECIPE = load_recipe("default", SMALL)
@@ -74,21 +75,10 @@ def test_the_best_weights_come_back_in_eval_mode(finished: TrainResult) -> None:
     assert all(torch.equal(value, released[key]) for key, value in detector.state_dict().items())
 
 
-def test_a_run_killed_and_resumed_ends_as_an_undisturbed_one(
-    toy: Path, finished: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_killed_and_resumed_ends_as_an_undisturbed_one(toy: Path, finished: TrainResult, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    keep = EpochLog.epoch
-
-    def die(self: EpochLog, rows) -> None:
-        if len(rows) == 2:
-            raise MemoryError("killed in the second epoch, before its checkpoint")
-        keep(self, rows)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(EpochLog, "epoch", die)
-        with pytest.raises(MemoryError):
-            train("mat", [toy], out, RECIPE, progress=False)
+    with killed_in_epoch(2):
+        train("mat", [toy], out, RECIPE, progress=False)
     with pytest.raises(ConfigError, match="has not finished"):
         load_run(out)
     cache = tmp_path / "cache"  # which changes no result, no more than readers do

@@ -15,7 +15,7 @@ from facemill.pipeline.runs.folder import read_config
 from facemill.pipeline.train import train
 from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.pipeline.train.loop import TrainingLoop
-from tests.pipeline.train.tiny import Tiny, recipe, use
+from tests.pipeline.train.tiny import Tiny, killed_in_epoch, recipe, use
 from tests.pipeline.trained import SMALL
 
 SCHEDULES = {
@@ -63,17 +63,8 @@ def test_an_extension_that_was_killed_goes_on(toy: Path, tmp_path: Path, monkeyp
     name, run = use(monkeypatch, Tiny), tmp_path / "run"
     train(name, [toy], tmp_path / "long", recipe("train.epochs=4"), progress=False)
     train(name, [toy], run, recipe(), progress=False)
-    keep = EpochLog.epoch
-
-    def die(self: EpochLog, rows: Any) -> None:
-        if len(rows) == 4:
-            raise MemoryError
-        keep(self, rows)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(EpochLog, "epoch", die)
-        with pytest.raises(MemoryError):
-            train(name, [toy], run, recipe("train.epochs=4"), resume=True, progress=False)
+    with killed_in_epoch(4):
+        train(name, [toy], run, recipe("train.epochs=4"), resume=True, progress=False)
     train(name, [toy], run, recipe("train.epochs=4"), resume=True, progress=False)
     for file in ("log.csv", "metrics.json", "model.safetensors"):
         assert (run / file).read_bytes() == (tmp_path / "long" / file).read_bytes()

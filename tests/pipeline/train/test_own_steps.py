@@ -9,9 +9,8 @@ import pytest
 
 from facemill import ConfigError
 from facemill.pipeline.train import train
-from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.pipeline.train.trials import find_rates
-from tests.pipeline.train.tiny import Tiny, recipe, use
+from tests.pipeline.train.tiny import Tiny, killed_in_epoch, recipe, use
 
 MODULE = '''
 from torch.optim import SGD
@@ -67,24 +66,14 @@ def run(toy: Path, out: Path, *sets: str, **options: Any) -> pandas.DataFrame:
     return pandas.read_csv(out / "log.csv")
 
 
-def test_they_are_used_and_a_killed_run_goes_on_alike(folder: Path, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_they_are_used_and_a_killed_run_goes_on_alike(folder: Path, toy: Path) -> None:
     whole = run(toy, folder / "whole", "train.epochs=3")
     assert whole["learning_rate"].tolist() == pytest.approx([0.01, 0.01 * (1 - 0.5 / 3), 0.01 * (1 - 0.5 * 2 / 3)])
     code = json.loads((folder / "whole/config.json").read_text())["code"]
     assert {one["name"] for one in code} == {"steps:Still", "steps:Ramp", "steps:Few"}
     assert {one["file"] for one in code} == {str((folder / "steps.py").resolve())}
-
-    keep = EpochLog.epoch
-
-    def die(self: EpochLog, rows: Any) -> None:
-        if len(rows) == 2:
-            raise MemoryError
-        keep(self, rows)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(EpochLog, "epoch", die)
-        with pytest.raises(MemoryError):
-            run(toy, folder / "parts", "train.epochs=3")
+    with killed_in_epoch(2):
+        run(toy, folder / "parts", "train.epochs=3")
     run(toy, folder / "parts", "train.epochs=3", resume=True)
     for file in ("log.csv", "metrics.json", "model.safetensors"):
         assert (folder / "parts" / file).read_bytes() == (folder / "whole" / file).read_bytes()

@@ -1,5 +1,7 @@
 """Detectors of a few weights, for what training does whatever the network."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -9,9 +11,10 @@ from torch import Tensor, nn
 
 from facemill.detectors.forgery import ForgeryDetector, ForgeryOptions, ForgeryOutput, InputSpec
 from facemill.pipeline.config.recipe import Recipe, load_recipe
+from facemill.pipeline.train.epoch_log import EpochLog
 from facemill.registry import FORGERY_DETECTORS
 
-__all__ = ["Tiny", "recipe", "use"]
+__all__ = ["Tiny", "killed_in_epoch", "recipe", "use"]
 
 
 class TinyOptions(ForgeryOptions):
@@ -43,6 +46,22 @@ def use(monkeypatch: pytest.MonkeyPatch, detector: type[ForgeryDetector]) -> str
     monkeypatch.setitem(FORGERY_DETECTORS._found, "tiny", detector)
     torch.manual_seed(0)
     return "tiny"
+
+
+@contextmanager
+def killed_in_epoch(number: int) -> Iterator[None]:
+    """Within this context, a run is killed in an epoch, counted from 1, before its checkpoint."""
+    keep = EpochLog.epoch
+
+    def die(self: EpochLog, rows: Any) -> None:
+        if len(rows) == number:
+            raise MemoryError
+        keep(self, rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EpochLog, "epoch", die)
+        with pytest.raises(MemoryError):
+            yield
 
 
 def recipe(*settings: Any) -> Recipe:

@@ -1,6 +1,8 @@
 """Self-information against slow loops written from Eqs. 1 to 3."""
 
 import math
+from collections.abc import Callable, Iterator
+from itertools import product
 
 import pytest
 import torch
@@ -12,38 +14,30 @@ from facemill.detectors.forgery.sia.information import inter_information, intra_
 
 def slow_intra(features: Tensor, h: float = 1.0) -> Tensor:
     """Eq. 1, value by value: R_f is 3x3 without its centre, and zero lies beyond the border."""
-    B, C, H, W = features.shape
     f = features.double().tolist()
-    information = torch.empty(B, C, H, W, dtype=torch.float64)
-    for b in range(B):
-        for k in range(C):
-            for i in range(H):
-                for j in range(W):
-                    likelihood = 0.0
-                    for m in (-1, 0, 1):
-                        for n in (-1, 0, 1):
-                            if m == n == 0:
-                                continue
-                            inside = 0 <= i + m < H and 0 <= j + n < W
-                            neighbour = f[b][k][i + m][j + n] if inside else 0.0
-                            likelihood += math.exp(-((f[b][k][i][j] - neighbour) ** 2) / (2 * h * h))
-                    information[b, k, i, j] = -math.log(likelihood)
-    return information
+    H, W = features.shape[2:]
+
+    def neighbours(b: int, k: int, i: int, j: int) -> Iterator[float]:
+        for m, n in product((-1, 0, 1), repeat=2):
+            if (m, n) != (0, 0):
+                yield f[b][k][i + m][j + n] if 0 <= i + m < H and 0 <= j + n < W else 0.0
+
+    return surprisal(features, h, neighbours)
 
 
 def slow_inter(features: Tensor, h: float = 1.0) -> Tensor:
     """Eq. 2, value by value: R_c is the next five channels, and the first follows the last."""
-    B, C, H, W = features.shape
     f = features.double().tolist()
-    information = torch.empty(B, C, H, W, dtype=torch.float64)
-    for b in range(B):
-        for k in range(C):
-            for i in range(H):
-                for j in range(W):
-                    likelihood = 0.0
-                    for s in (1, 2, 3, 4, 5):
-                        likelihood += math.exp(-((f[b][k][i][j] - f[b][(k + s) % C][i][j]) ** 2) / (2 * h * h))
-                    information[b, k, i, j] = -math.log(likelihood)
+    C = features.shape[1]
+    return surprisal(features, h, lambda b, k, i, j: (f[b][(k + s) % C][i][j] for s in (1, 2, 3, 4, 5)))
+
+
+def surprisal(features: Tensor, h: float, neighbours: Callable[[int, int, int, int], Iterator[float]]) -> Tensor:
+    information = torch.empty(features.shape, dtype=torch.float64)
+    for place in product(*map(range, features.shape)):
+        value = float(features[place])
+        likelihood = sum(math.exp(-((value - other) ** 2) / (2 * h * h)) for other in neighbours(*place))
+        information[place] = -math.log(likelihood)
     return information
 
 
