@@ -215,14 +215,25 @@ def test_thumbnails_may_differ_in_size_by_rounding_only(height: int) -> None:
     assert ("aspect ratio" in found.reason) == (abs(height - 54) > 1)
 
 
-@pytest.mark.parametrize(("stretch", "usable"), [(8, False), (11, True)])
-def test_a_fake_that_falls_out_of_step_again_and_again_is_refused(media: Path, stretch: int, usable: bool) -> None:
-    """One frame late in every second stretch; 4 changes and one in 25 frames are allowed."""
-    real = clip(media / "videos/fsgan_conan.mp4")
-    shown = np.maximum(np.arange(66) - np.arange(66) // stretch % 2, 0)
+@pytest.mark.parametrize(("frames", "stretch", "changes"), [(66, 8, 8), (66, 11, 0), (50, 7, 6), (51, 7, 0)])
+def test_a_fake_that_falls_out_of_step_again_and_again_is_refused(
+    media: Path, frames: int, stretch: int, changes: int
+) -> None:
+    """One frame late in every second stretch; refused from 4 changes and one in 25 frames on."""
+    real = clip(media / "videos/fsgan_conan.mp4")[:frames]
+    shown = np.maximum(np.arange(frames) - np.arange(frames) // stretch % 2, 0)
     found = align_pair(thumbnails(real), thumbnails(real[shown], seed=1))
-    assert found.usable == usable
-    assert usable or found.reason == "it falls out of step 8 times in 66 frames"
+    assert found.usable == (changes == 0)
+    assert found.reason == (f"it falls out of step {changes} times in {frames} frames" if changes else "")
+
+
+@pytest.mark.parametrize("rate", [2, 3, 4])
+def test_a_frame_with_a_partner_is_not_doubtful_though_others_may_show_it_too(media: Path, rate: int) -> None:
+    """Each frame is shown several times, of which one was compared."""
+    real = clip(media / "videos/fsgan_conan.mp4")
+    found = align_pair(thumbnails(real), thumbnails(real.repeat(rate, axis=0), fps=25 * rate, every=rate, seed=1))
+    assert found.real_of[::rate].tolist() == list(range(66))
+    assert not found.doubtful[found.fake_of >= 0].any()
 
 
 def test_both_directions_agree(media: Path) -> None:
