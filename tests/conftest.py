@@ -1,5 +1,6 @@
 """What many tests share: where the real media are, small videos made on the spot, and what is made once."""
 
+import atexit
 import fcntl
 import gc
 import hashlib
@@ -20,8 +21,10 @@ settings.load_profile("any load")
 # Tests run side by side, and so do the processes that they start: more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A million objects of libraries and collected tests stay to the end: each look at all of them takes half a second.
+# A million objects of libraries and collected tests stay to the end: each look at all of them takes a second. Pytest looks
+# before the process ends; only then are they given back, as some libraries tell of what is left.
 gc.disable()
+atexit.register(gc.unfreeze)
 
 Made = TypeVar("Made")
 ENCODED: dict[tuple[Any, ...], bytes] = {}
@@ -42,13 +45,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    gc.collect()
     gc.freeze()
     gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    gc.unfreeze()  # some libraries tell of what is left at the end
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Made]) -> Made:
