@@ -153,11 +153,18 @@ class Scene:
         matrix = _matrix(pose, place)
         image, alpha = pose.image, pose.alpha
         if (zoom := matrix[0, 0]) < 0.7:  # a strong shrink would alias
-            image, alpha = (cv2.resize(a, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA) for a in (image, alpha))
+            image, alpha = _shrunk(pose, float(zoom))
             matrix = np.array([[1, 0, matrix[0, 2]], [0, 1, matrix[1, 2]]])
         rows, columns, opacity = _spread(alpha, matrix, self.size)
         part = frame[rows, columns]
         part += opacity[..., None] * (_spread(image, matrix, self.size)[2] - part)
+
+
+@lru_cache(maxsize=512)
+def _shrunk(pose: Pose, zoom: float) -> tuple[np.ndarray, np.ndarray]:
+    """A pose's image and opacity. Kept, since most people keep their size, and shrinking takes longer than the rest."""
+    image, alpha = (cv2.resize(a, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA) for a in (pose.image, pose.alpha))
+    return image, alpha
 
 
 def _spread(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice, np.ndarray]:
