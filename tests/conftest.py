@@ -63,6 +63,14 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     return result
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_disks() -> Iterator[None]:
+    """No test cuts the power, and each of some ten thousand files would wait for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def media() -> Path:
     """Folder of real test media (`FACEMILL_TEST_MEDIA`); the test is skipped where there is none."""
