@@ -21,8 +21,8 @@ settings.load_profile("any load")
 # Tests run side by side, and so do the processes that they start: more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A million objects of libraries and collected tests stay to the end: each look at all of them takes a second. Pytest looks
-# before the process ends; only then are they given back, as some libraries tell of what is left.
+# A million objects of libraries and collected tests stay to the end: each look at all of them takes a second. Pytest
+# looks before the process ends; only then are they given back, as some libraries tell of what is left.
 gc.disable()
 atexit.register(gc.unfreeze)
 

@@ -163,8 +163,8 @@ class Scene:
 @lru_cache(maxsize=512)
 def _shrunk(pose: Pose, zoom: float) -> tuple[np.ndarray, np.ndarray]:
     """A pose's image and opacity. Kept, since most people keep their size, and shrinking takes longer than the rest."""
-    image, alpha = (cv2.resize(a, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA) for a in (pose.image, pose.alpha))
-    return image, alpha
+    zooms = {"fx": zoom, "fy": zoom, "interpolation": cv2.INTER_AREA}
+    return cv2.resize(pose.image, None, **zooms), cv2.resize(pose.alpha, None, **zooms)
 
 
 def _spread(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice, np.ndarray]:
