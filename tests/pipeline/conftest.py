@@ -87,7 +87,7 @@ class MarkDetector:
     def _faces(self, frame: np.ndarray) -> list[Face]:
         faces = []
         for mark in MARKS:
-            near = (np.abs(frame.astype(int) - mark).max(axis=2) < 90).astype(np.uint8)
+            near = cv2.inRange(frame, np.subtract(mark, 89), np.add(mark, 89))
             count, _, stats, _ = cv2.connectedComponentsWithStats(near)
             if count > 1:
                 x, y, width, height, area = stats[1:][stats[1:, cv2.CC_STAT_AREA].argmax()]
