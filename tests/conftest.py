@@ -37,6 +37,8 @@ LONGEST = (
     "tests/test_packaging.py",
 )
 """Files that take half a minute or stand at the end, where one process would be left to work alone."""
+SHARED: list[Path] = []
+"""The folder of all processes that run these tests."""
 MEDIA = Path(os.environ.get("FACEMILL_TEST_MEDIA", Path(__file__).parents[2] / "shared" / "media"))
 
 
@@ -49,10 +51,17 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Made]) -> Made:
+@pytest.fixture(scope="session", autouse=True)
+def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    root = tmp_path_factory.getbasetemp()
+    SHARED.append(root.parent if "PYTEST_XDIST_WORKER" in os.environ else root)
+    yield
+    SHARED.clear()
+
+
+def made_once(name: str, make: Callable[[Path], Made]) -> Made:
     """What `make` gives for a new folder: the first of the processes that run tests makes it, the others read it."""
-    root = factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    [root] = SHARED
     made = root / f"{name}.pickle"
     with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

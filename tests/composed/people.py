@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from facemill.detectors.face import Face, create
+from tests.conftest import SHARED, made_once
 
 PHOTOS = (
     "dlib_2008_001322.jpg",
@@ -62,6 +63,10 @@ def cast(media: Path) -> list[Person]:
 
 @lru_cache(maxsize=1)
 def _cast(media: Path) -> tuple[Person, ...]:
+    return made_once("cast", lambda _: _cut_out(media)) if SHARED else _cut_out(media)
+
+
+def _cut_out(media: Path) -> tuple[Person, ...]:
     detector = create("mtcnn", device="cpu", max_side=640)
     people = []
     for name in CLIPS:

@@ -144,16 +144,16 @@ def _unrendered_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def toy() -> Path:
     """A small built dataset."""
-    return made_once(tmp_path_factory, "toy", lambda folder: build_toy(folder / "data"))
+    return made_once("toy", lambda folder: build_toy(folder / "data"))
 
 
 @pytest.fixture(scope="session")
-def finished(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+def finished(toy: Path) -> TrainResult:
     """A finished run on it; copy its folder before you change anything."""
 
     def run(folder: Path) -> TrainResult:
         return train("mat", [toy], folder / "run", load_recipe("default", SMALL), progress=False)
 
-    return made_once(tmp_path_factory, "finished", run)
+    return made_once("finished", run)
