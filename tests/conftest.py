@@ -1,5 +1,6 @@
 """What many tests share: where the real media are, small videos made on the spot, and what is made once."""
 
+import atexit
 import fcntl
 import gc
 import hashlib
@@ -20,8 +21,10 @@ settings.load_profile("any load")
 # Tests run side by side, and so do the processes that they start: more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A million objects of libraries and collected tests stay to the end: each look at all of them takes half a second.
+# A million objects of libraries and collected tests stay to the end: each look at all of them takes a second. Pytest
+# looks before the process ends; only then are they given back, as some libraries tell of what is left.
 gc.disable()
+atexit.register(gc.unfreeze)
 
 Made = TypeVar("Made")
 ENCODED: dict[tuple[Any, ...], bytes] = {}
@@ -34,27 +37,32 @@ LONGEST = (
     "tests/test_packaging.py",
 )
 """Files that take half a minute or stand at the end, where one process would be left to work alone."""
+SHARED: list[Path] = []
+"""The folder of all processes that run these tests."""
 MEDIA = Path(os.environ.get("FACEMILL_TEST_MEDIA", Path(__file__).parents[2] / "shared" / "media"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONGEST.index(item.location[0]) if item.location[0] in LONGEST else len(LONGEST))
+    rank = {file: number for number, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(LONGEST)))
 
 
 def pytest_collection_finish() -> None:
-    gc.collect()
     gc.freeze()
     gc.enable()
 
 
-def pytest_unconfigure() -> None:
-    gc.unfreeze()  # some libraries tell of what is left at the end
+@pytest.fixture(scope="session", autouse=True)
+def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    root = tmp_path_factory.getbasetemp()
+    SHARED.append(root.parent if "PYTEST_XDIST_WORKER" in os.environ else root)
+    yield
+    SHARED.clear()
 
 
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Made]) -> Made:
+def made_once(name: str, make: Callable[[Path], Made]) -> Made:
     """What `make` gives for a new folder: the first of the processes that run tests makes it, the others read it."""
-    root = factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    [root] = SHARED
     made = root / f"{name}.pickle"
     with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -63,6 +71,14 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
             made.write_bytes(pickle.dumps(make(root / name)))
     result: Made = pickle.loads(made.read_bytes())
     return result
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_disks() -> Iterator[None]:
+    """No test cuts the power, and each of some ten thousand files would wait for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -82,8 +98,9 @@ def encode_video(path: Path, frames: np.ndarray, *, codec: str = "libx264", fps:
         path.write_bytes(ENCODED[key])
         return path
     pix_fmt = options.pop("pix_fmt", "yuv420p")
+    hasty = {"deadline": "realtime", "cpu-used": "8"} if codec.startswith("libvpx") else {}
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=fps, options={"crf": "18", **options})
+        stream = container.add_stream(codec, rate=fps, options={"crf": "18", **hasty, **options})
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pix_fmt
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,9 @@ def differences(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return found
 
 
+@cache
 def versions() -> dict[str, str]:
-    """Versions of all packages that may affect pixels or files, for dataset.json.
+    """Versions of all packages that may affect pixels or files, for dataset.json; looked up once per process.
 
     Raises:
         ConfigError: one of them is not installed.

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from facemill.detectors.face import Face, create
+from tests.conftest import SHARED, made_once
 
 PHOTOS = (
     "dlib_2008_001322.jpg",
@@ -62,6 +63,10 @@ def cast(media: Path) -> list[Person]:
 
 @lru_cache(maxsize=1)
 def _cast(media: Path) -> tuple[Person, ...]:
+    return made_once("cast", lambda _: _cut_out(media)) if SHARED else _cut_out(media)
+
+
+def _cut_out(media: Path) -> tuple[Person, ...]:
     detector = create("mtcnn", device="cpu", max_side=640)
     people = []
     for name in CLIPS:
@@ -153,11 +158,18 @@ class Scene:
         matrix = _matrix(pose, place)
         image, alpha = pose.image, pose.alpha
         if (zoom := matrix[0, 0]) < 0.7:  # a strong shrink would alias
-            image, alpha = (cv2.resize(a, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA) for a in (image, alpha))
+            image, alpha = _shrunk(pose, float(zoom))
             matrix = np.array([[1, 0, matrix[0, 2]], [0, 1, matrix[1, 2]]])
         rows, columns, opacity = _spread(alpha, matrix, self.size)
         part = frame[rows, columns]
         part += opacity[..., None] * (_spread(image, matrix, self.size)[2] - part)
+
+
+@lru_cache(maxsize=512)
+def _shrunk(pose: Pose, zoom: float) -> tuple[np.ndarray, np.ndarray]:
+    """A pose's image and opacity. Kept, since most people keep their size, and shrinking takes longer than the rest."""
+    zooms = {"fx": zoom, "fy": zoom, "interpolation": cv2.INTER_AREA}
+    return cv2.resize(pose.image, None, **zooms), cv2.resize(pose.alpha, None, **zooms)
 
 
 def _spread(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice, np.ndarray]:

@@ -36,7 +36,7 @@ class Built:
 
 
 @pytest.fixture(scope="session")
-def scanned(tmp_path_factory: pytest.TempPathFactory) -> Scanned:
+def scanned() -> Scanned:
     """Twelve short videos: six persons, each with one fake."""
 
     def scan(folder: Path) -> Scanned:
@@ -44,7 +44,7 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> Scanned:
         corpus = short_videos(folder / "ffpp")
         return Scanned(manifest, facemill("scan", "ffpp", corpus, "--quality", "c23", "--out", manifest))
 
-    return made_once(tmp_path_factory, "scanned", scan)
+    return made_once("scanned", scan)
 
 
 @pytest.fixture(scope="session")
@@ -54,13 +54,13 @@ def manifest(scanned: Scanned) -> Path:
 
 
 @pytest.fixture(scope="session")
-def built(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def built(manifest: Path) -> Built:
     """An undisturbed build by one worker: what the others are compared with."""
 
     def build(folder: Path) -> Built:
         return Built(folder / "one", facemill(*build_args(manifest, folder / "one")))
 
-    return made_once(tmp_path_factory, "built", build)
+    return made_once("built", build)
 
 
 @pytest.fixture(scope="session")

@@ -103,6 +103,15 @@ def test_a_gain_is_that_of_most_blocks_where_others_differ_more_than_coding_does
     assert module._gain(real, fake.astype(np.float32)) == pytest.approx(1.1, abs=0.005)
 
 
+def test_a_gain_is_that_of_all_blocks_where_none_differs_by_more_than_coding_does():
+    """Bright blocks are brighter by two gray levels, dark ones are as they were."""
+    real = np.repeat(np.arange(48, 240, 32), 20).astype(np.float32)
+    fake = real + 2 * (real > 160)
+    expected = np.polyfit(real, fake, 1)[0]
+    assert expected > 1.012
+    assert module._gain(real, fake) == pytest.approx(expected, abs=0.001)
+
+
 def test_share_of_pixels_that_differ_outside_the_faces(real):
     fake = painted(real, slice(200, 240), slice(0, 320), levels=70)  # a sixth of the frame
     outside = HEIGHT * WIDTH - 108 * 128  # but for the face grown by 24 pixels on each side

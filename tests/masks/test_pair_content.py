@@ -28,6 +28,20 @@ def test_motion_differs_by_the_energy_of_the_difference_as_a_share_of_that_of_bo
         assert abs(int(reason.split(":")[1].split("%")[0]) / 100 - share) < 0.05
 
 
+@pytest.mark.parametrize(("faster", "refused"), [(1, False), (1.5, True)])
+def test_half_of_the_motion_may_differ(faster: float, refused: bool) -> None:
+    """Half of the blocks stand still. Of three parts of another, real and fake each move two, one of them in common."""
+    still = np.random.default_rng(0).integers(0, 256, (BLOCKS, 1, 12)).astype(np.float32).repeat(64, axis=1)
+    turns = 4 * np.resize([1, -1], (64, 1)).astype(np.float32)
+    real, fake = still.copy(), still.copy()
+    real[::2, :, :8] += turns
+    fake[::2, :, 4:8] += turns
+    fake[::2, :, 8:] += faster * turns
+    every = np.arange(64)
+    _, reason, _ = compare_content(real, fake, every, every)
+    assert bool(reason) == refused
+
+
 @pytest.mark.parametrize(("alike", "refused"), [(0, True), (5, True), (36, False)])
 def test_the_share_of_blocks_that_agree_is_told(alike: int, refused: bool) -> None:
     rng = np.random.default_rng(0)

@@ -98,7 +98,7 @@ class MarkDetector:
     def _faces(self, frame: np.ndarray) -> list[Face]:
         faces = []
         for mark in MARKS:
-            near = (np.abs(frame.astype(int) - mark).max(axis=2) < 90).astype(np.uint8)
+            near = cv2.inRange(frame, np.subtract(mark, 89), np.add(mark, 89))
             count, _, stats, _ = cv2.connectedComponentsWithStats(near)
             if count > 1:
                 x, y, width, height, area = stats[1:][stats[1:, cv2.CC_STAT_AREA].argmax()]
@@ -155,16 +155,16 @@ def _unrendered_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def toy() -> Path:
     """A small built dataset."""
-    return made_once(tmp_path_factory, "toy", lambda folder: build_toy(folder / "data"))
+    return made_once("toy", lambda folder: build_toy(folder / "data"))
 
 
 @pytest.fixture(scope="session")
-def finished(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+def finished(toy: Path) -> TrainResult:
     """A finished run on it; copy its folder before you change anything."""
 
     def run(folder: Path) -> TrainResult:
         return train("mat", [toy], folder / "run", load_recipe("default", SMALL), progress=False)
 
-    return made_once(tmp_path_factory, "finished", run)
+    return made_once("finished", run)

@@ -39,7 +39,8 @@ MARK_OUTSIDE = (20.0, *MARKS[1:])
 SHIFTED = (ZOOM, 0.0, -88 * ZOOM + 4, 0.0, ZOOM, -38 * ZOOM)
 """The crop four pixels off: the box still lies inside."""
 EMPTY = png(np.zeros((SIZE, SIZE), np.uint8))
-LARGE = cv2.imencode(".png", np.zeros((4000, 4000, 3), np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+QUICKLY = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+LARGE = cv2.imencode(".png", np.zeros((4000, 4000, 3), np.uint8), QUICKLY)[1].tobytes()
 
 
 def recoded(image: bytes) -> bytes:

@@ -79,7 +79,8 @@ def scattered(count: int) -> list[int]:
     return sorted({0, 1, count // 2, count - 1, *random.Random(count).sample(range(count), 6)})
 
 
-LONG = ("videos/fsgan_shinzo.mp4", "videos/lp_d13.mp4")  # of the kind of the others, in more frames
+LONG = ("videos/fsgan_shinzo.mp4", "videos/lp_d13.mp4", "hostile/rot90_lp_d13.mp4")
+"""Of the kind of the others, in more frames; that the last is upright is tested below."""
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,19 @@ def test_interlaced_video_is_not_given_to_the_gpu(gpu: FakeGPU, make_video: Call
     assert gpu.opened == 0
 
 
+def test_av1_that_is_shown_rotated_is_not_given_to_the_gpu(media: Path, gpu: FakeGPU, tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(media / BY_CODEC["av1"])) as source, av.open(str(path), "w") as output:
+        stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
+        stream.set_display_matrix((0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30))
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                output.mux(packet)
+    assert read(path)[2] == "AV1 that is shown rotated is left to the CPU"
+    assert gpu.opened == 0
+
+
 def test_auto_and_the_cpu_device_leave_everything_to_the_cpu(
     media: Path, gpu: FakeGPU, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def describe() -> dict[str, list[str]]:
     return {"unseen": []}
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("asked_before", [True, pytest.param(False, marks=pytest.mark.long)])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets that Dask leaves open
