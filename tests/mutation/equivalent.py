@@ -47,11 +47,6 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "if frames.shape[2:] == shape:",
     ): "thumbnails of the right size are resized to it, which copies them",
     (
-        "pipeline/data/reader.py",
-        "self._check(index, found.sample_ids[row : row + 1])",
-        "self._check(index, found.sample_ids[row : row + 2])",
-    ): "only the first of them, if any, is looked at",
-    (
         "pipeline/data/augment.py",
         "return (images + (covariance @ amounts[..., None])[..., None]).clamp(0, 1)",
         "return (images - (covariance @ amounts[..., None])[..., None]).clamp(0, 1)",
@@ -63,8 +58,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): "the CPU is the default device; tests on a GPU see it",
     (
         "pipeline/clips/items.py",
-        "return Thumbnails(np.stack([self.thumbnails[i] for i in order]), np.array(order, np.int64), times)",
-        "return Thumbnails(np.stack([self.thumbnails[i] for i in order]), np.array(order, ), times)",
+        "return Thumbnails("
+        "np.stack([self.thumbnails[i] for i in order]), np.array(order, np.int64), self.reader.times)",
+        "return Thumbnails(np.stack([self.thumbnails[i] for i in order]), np.array(order, ), self.reader.times)",
     ): "int64 is the default on 64-bit systems",
     (
         "pipeline/tracking/cuts.py",
