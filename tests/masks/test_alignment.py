@@ -248,6 +248,15 @@ def test_a_frame_with_a_partner_is_not_doubtful_though_others_may_show_it_too(me
     assert not found.doubtful[found.fake_of >= 0].any()
 
 
+@pytest.mark.parametrize(("back", "usable"), [(4, True), (5, False)])
+def test_a_fake_may_go_back_once_by_four_frames(moving_clip, back: int, usable: bool) -> None:
+    real = moving_clip(60, 162, 288, seed=1)
+    shown = np.concatenate([np.arange(31), np.arange(30 - back, 60)])
+    found = align_pair(thumbnails(real), thumbnails(real[shown], seed=1))
+    assert found.usable == usable
+    assert usable or found.reason == "its frames are in another order"
+
+
 def test_both_directions_agree(media: Path) -> None:
     real = clip(media / "pairs/ghost_real.mp4")
     found = aligned(CASES["20 cut out"](real, real))

@@ -56,10 +56,11 @@ def test_cells_outside_the_frame_are_empty_and_not_own(real):
     assert (measured.luma[:30, 64] == measured.luma[32, 64]).all()
 
 
-def test_a_face_beyond_the_frame_is_measured_as_empty(real):
-    measured = measure_face(real, 255 - real, (900, 900, 960, 980))
-    assert not measured.grid.any()
-    assert not measured.own.any()
+@pytest.mark.parametrize(("x", "y"), [(900, 900), (900, 60), (120, 900), (-400, 60), (120, -400)])
+def test_a_face_beyond_the_frame_is_measured_as_empty(real, x, y):
+    measured = measure_face(real, 255 - real, (x, y, x + 60, y + 80))
+    for cells in (measured.grid, measured.own, measured.luma):
+        assert not cells.any()
 
 
 def test_fakes_of_one_frame_are_measured_as_each_alone(real):

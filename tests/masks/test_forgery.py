@@ -235,6 +235,20 @@ def test_a_forgery_that_reaches_beyond_the_face_does_not_count_as_noise(painted,
     assert {one.reliable for one in forgeries} == {confined}
 
 
+def test_what_differs_just_around_a_face_does_not_count_as_noise(painted, rng):
+    """As hair that moves otherwise does: noise is that of cells farther away."""
+    faint = dimmed(painted, 0.3)
+    fake = faint.fake.copy()
+    y, x = np.mgrid[: fake.shape[1], : fake.shape[2]] + 0.5
+    for frame, (x1, y1, x2, y2) in zip(fake, faint.boxes[:, 0], strict=True):
+        away = np.hypot((2 * x - x1 - x2) / (x2 - x1), (2 * y - y1 - y2) / (y2 - y1))
+        grain = cv2.GaussianBlur(rng.normal(0, 120, away.shape), (0, 0), 1.5)  # of some 23 gray levels
+        ring = ((away > 1.3) & (away < 1.6))[..., None]
+        frame[:] = np.rint(frame + grain[..., None] * ring).clip(0, 255)
+    scores, without = ([one.score for one in verdicts_of(clip)[0]] for clip in (replace(faint, fake=fake), faint))
+    np.testing.assert_allclose(scores, without, rtol=0.02)
+
+
 @pytest.mark.parametrize(("levels", "found"), [(14, False), (16, True)])
 def test_a_region_is_seeded_above_the_noise_also_where_nothing_differs_beyond_the_face(levels, found):
     """Noise of 5 gray levels is expected, and cells must exceed SEED * NOISE_CUT times that: 15."""

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
+from facemill.masks import outline as module
 from facemill.masks.face_difference import GRID
 from facemill.masks.forged_region import _outlines as outlines_of
 from facemill.masks.outline import FaceAxis, Part, fit_outlines
@@ -117,3 +119,27 @@ def test_two_parts_of_one_fit_share_their_radius_and_cells_count_by_weight():
     both = fit_outlines(energy, noise, [ones, ones], parts, AXIS)
     assert iou(filled(half[:1]), eyes[0]) > 0.8
     assert np.count_nonzero(filled(half)) < 0.9 * np.count_nonzero(filled(both))
+
+
+@pytest.mark.parametrize("cells", [1.0, 0.1, 0.02, 0.01])
+def test_an_outline_is_the_most_likely_one_however_many_cells_tell_of_it(cells):
+    """Of an oval; with less to go by, it is nearer to a circle. Compared with SciPy's search, without derivatives."""
+    radius, away, waves = 24.0, np.arange(1, 50, 2.0), module.WAVES
+
+    def opacity(reach: np.ndarray) -> np.ndarray:
+        return (1 + np.exp((away - reach[:, None]) / module.SOFTNESS)) ** -2.0
+
+    energy = 1 + 20 * opacity(radius * (1 + 0.3 * np.cos(2 * module.THETA)))
+    level = energy[:, away < 0.7 * radius].mean()
+
+    def improbability(parameters: np.ndarray) -> float:
+        noisier = np.exp(module.NOISE_DEVIATION * parameters[-2])
+        stronger = level * np.exp(module.LEVEL_DEVIATION * parameters[-1])
+        model = noisier + stronger * (opacity(radius * (1 + waves @ parameters[:-2])) + module.FAINTEST)
+        of_data = np.log(model) + (energy / model) ** module.POWER / module.POWER
+        return float(cells * of_data.sum() + parameters @ parameters / 2)
+
+    counts, expected = np.full(energy.shape, cells), np.ones_like(energy)
+    shape = module._most_likely(energy, expected, counts, away, radius, waves)
+    found = minimize(lambda levels: improbability(np.append(shape, levels)), np.zeros(2)).fun
+    assert found < minimize(improbability, np.zeros(len(shape) + 2)).fun + 0.05

@@ -47,11 +47,6 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "if frames.shape[2:] == shape:",
     ): "thumbnails of the right size are resized to it, which copies them",
     (
-        "pipeline/data/reader.py",
-        "self._check(index, found.sample_ids[row : row + 1])",
-        "self._check(index, found.sample_ids[row : row + 2])",
-    ): "only the first of them, if any, is looked at",
-    (
         "pipeline/data/augment.py",
         "return (images + (covariance @ amounts[..., None])[..., None]).clamp(0, 1)",
         "return (images - (covariance @ amounts[..., None])[..., None]).clamp(0, 1)",
@@ -63,8 +58,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): "the CPU is the default device; tests on a GPU see it",
     (
         "pipeline/clips/items.py",
-        "return Thumbnails(np.stack([self.thumbnails[i] for i in order]), np.array(order, np.int64), times)",
-        "return Thumbnails(np.stack([self.thumbnails[i] for i in order]), np.array(order, ), times)",
+        "return Thumbnails("
+        "np.stack([self.thumbnails[i] for i in order]), np.array(order, np.int64), self.reader.times)",
+        "return Thumbnails(np.stack([self.thumbnails[i] for i in order]), np.array(order, ), self.reader.times)",
     ): "int64 is the default on 64-bit systems",
     (
         "pipeline/tracking/cuts.py",
@@ -160,4 +156,34 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "found = {name: np.full((len(samples), 2), (0, -1), np.int64) for name in names}",
         "found = {name: np.full((len(samples), 2), (0, -2), np.int64) for name in names}",
     ): "what has no place is null, whatever stands below",
+    (
+        "masks/forgery.py",
+        "seen = np.array([index for index, one in enumerate(track) if one is not None], np.intp)",
+        "seen = np.array([index for index, one in enumerate(track) if one is not None], None)",
+    ): "the same type on 64-bit systems; an empty one is not used",
+    (
+        "masks/block_match.py",
+        "starts = np.union1d(np.arange(0, len(predicted), chunk), breaks)",
+        "starts = np.union1d(np.arange(0, len(predicted), ), breaks)",
+    ): "the same costs, frame by frame, which takes longer",
+    (
+        "masks/face_difference.py",
+        "return np.asarray(cv2.GaussianBlur(luma_chroma, (0, 0), FINE), np.float32)",
+        "return np.asarray(cv2.GaussianBlur(luma_chroma, None, FINE), np.float32)",
+    ): "OpenCV takes both for a size that follows from sigma",
+    (
+        "masks/forged_region.py",
+        "mostly = np.mean([_warped(one * 1.0, move) for one, move in zip(within, moves, strict=True)], axis=0) > 0.5",
+        "mostly = np.mean([_warped(one / 1.0, move) for one, move in zip(within, moves, strict=True)], axis=0) > 0.5",
+    ): "either turns booleans into numbers",
+    (
+        "pipeline/data/batching.py",
+        "divided = False  # whether units that are larger than a batch are divided at random",
+        "divided = None  # whether units that are larger than a batch are divided at random",
+    ): "only its truth is asked for",
+    (
+        "pipeline/data/frames.py",
+        "kept &= _rank(video, np.lexsort((np.array(hashes, np.uint64), ~kept, video))) < frames",
+        "kept &= _rank(video, np.lexsort((np.array(hashes, ), ~kept, video))) < frames",
+    ): "at worst 53 bits of each hash, by which no two of a video are alike",
 }

@@ -49,6 +49,7 @@ FILE_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "shard of 5000 characters": (edit(lambda info: info["shards"][0].update(path="x" * 5000)), "shard_path"),
     "shard of another split": (edit(lambda info: info["shards"][1].update(split="test")), "shard_path"),
     "shard of another format": (edit(lambda info: info["shards"][1].update(path=f"{VAL}.tar")), "shard_format"),
+    "shard of another size": (edit(lambda info: info["shards"][1].update(bytes=1)), "shard_size"),
     "shard of fewer rows": (edit(lambda info: info["shards"][1].update(rows=2)), "shard_rows"),
     "shard of less than nothing": (edit(lambda info: info["shards"][1].update(rows=-2)), "shard_counts"),
     "shard that is not listed": (lambda root: (root / f"{VAL}.parquet").rename(root / "val/val-000001.parquet"),

@@ -46,6 +46,10 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert len({tuple(epoch(4)), tuple(epoch(5)), tuple(epoch(4, seed=2))}) == 3
 
 
+def test_the_first_epoch_and_the_seed_are_number_0():
+    assert list(BalancedSampler(LABELS)) == epoch(0, seed=0)
+
+
 @pytest.mark.parametrize("world", [2, 4, 5])
 def test_ranks_share_an_epoch(world):
     shares = [epoch(1, rank=rank, world=world) for rank in range(world)]

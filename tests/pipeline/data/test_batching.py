@@ -143,13 +143,18 @@ def test_the_order_depends_on_seed_and_epoch_alone(faces):
     assert first != batches(faces, "pair", epoch=2, seed=6)
 
 
-def test_the_first_epoch_is_number_0(faces):
+def test_the_first_epoch_and_the_seed_are_number_0(faces):
     batching = BATCHINGS["pair"]({})
     batching.start(faces.samples, faces.labels, 8, "oversample")
-    sampler = BatchSampler(batching)
-    first = list(sampler)
-    sampler.set_epoch(0)
-    assert list(sampler) == first
+    assert list(BatchSampler(batching)) == batches(faces, "pair", 8, epoch=0, seed=0)
+
+
+def test_a_last_batch_that_is_not_full_is_left_out_unless_it_is_alone(faces):
+    assert len(faces) == 38
+    [full] = batches(faces, "video", 30, balance="none")
+    assert len(full) > 30 - 7  # of which the next video is too long
+    [alone] = batches(faces, "video", 60, balance="none")
+    assert sorted(alone) == list(range(38))
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])

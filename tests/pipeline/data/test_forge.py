@@ -269,6 +269,24 @@ def test_a_subject_alone_in_its_batch_is_blended_with_itself() -> None:
     assert difference.mean() < 0.3
 
 
+def test_a_source_gets_the_mean_and_deviation_that_each_channel_of_its_target_has_within_the_mask() -> None:
+    """Targets are the sources with another brightness and contrast, but for what lies outside their masks."""
+    source = smooth(2).float()
+    gain, level = (torch.tensor(numbers)[:, None, None] for numbers in ([0.7, 1.3, 0.9], [20.0, -60.0, 0.0]))
+    mask = torch.zeros(2, 1, SIDE, SIDE)
+    mask[:, :, 20:60, 30:80] = 1
+    wanted = source * gain + level
+    target = torch.where(mask > 0, wanted, 255)
+    assert torch.allclose(forge._with_colours_of(source.clone(), target, mask), wanted, atol=0.1)
+
+
+def test_colours_stay_within_8_bits_however_they_are_changed() -> None:
+    """Of black and white cells, which sharpening takes beyond both."""
+    cells = 255 * ((torch.arange(SIDE)[:, None] + torch.arange(SIDE)) // 4 % 2).expand(32, 3, SIDE, SIDE).float()
+    forge._Look(32, np.random.default_rng(0)).change(cells, np.ones(32, bool), slice(None))
+    assert (cells.min(), cells.max()) == (0, 255)
+
+
 def test_the_source_is_aligned_with_the_target() -> None:
     """A bright nose of a face elsewhere, larger and turned, comes to lie on the target's nose."""
     y, x = torch.meshgrid(torch.arange(SIDE) + 0.5, torch.arange(SIDE) + 0.5, indexing="ij")
