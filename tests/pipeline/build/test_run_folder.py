@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from contextvars import Context
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -112,6 +113,21 @@ def test_parts_of_other_machines_are_no_hindrance_to_a_part(tmp_path: Path, monk
     monkeypatch.setattr(module, "LEASE_S", 0.1)
     with claim(tmp_path, {}):
         assert not folder.exists()
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_killed_runs_left_half_made_is_removed_unless_a_part_may_be_making_it(
+    tmp_path: Path, beside: bool
+) -> None:
+    """A second part has no lock of its own, and cannot tell a folder that was left from one that another part makes."""
+    left = [tmp_path / "_state" / name for name in (".gone-left", ".new-left")]
+    with ExitStack() as others:
+        if beside:
+            others.enter_context(claim(tmp_path, {}, shared=True))
+        for folder in left:
+            (folder / "work").mkdir(parents=True)
+        with claim(tmp_path, {}, shared=beside):
+            assert [folder.exists() for folder in left] == [False, beside]
 
 
 def test_a_frozen_run_of_this_machine_keeps_its_folder_and_is_named(tmp_path: Path) -> None:
