@@ -177,7 +177,9 @@ def test_signs_of_life_bring_no_folder_back(tmp_path: Path, monkeypatch: pytest.
     with holding(tmp_path, shared=False) as run:
         beat = run_folder(tmp_path, run) / "beat"
         os.utime(beat, (0, 0))
+        deadline = time.monotonic() + 30
         while beat.stat().st_mtime == 0:
+            assert time.monotonic() < deadline, "no sign of life"
             time.sleep(0.01)
         [thread] = [thread for thread in threading.enumerate() if thread.name == "signs of life"]
         module.put_away(beat.parent)
