@@ -196,9 +196,7 @@ def _sampled(lead: ClipVideo, fakes: Sequence[ClipVideo], recipe: Recipe) -> NDA
         enough = min(len(shared), recipe.sample.frames or len(shared)) if numbered else len(shared)
         if np.count_nonzero(both) >= SHORT * enough:
             shared &= both
-    span = np.flatnonzero(shared)
-    if not len(span):
-        return np.empty(0, np.int64)
+    span = np.flatnonzero(shared)  # of videos, all share the first frame at least
     if not numbered:
         span = np.arange(span[0], span[-1] + 1)
     return span[sample_frames(recipe.sample, len(span), seed=recipe.seed, group_id=lead.video_id)]

@@ -193,7 +193,7 @@ def _numbers(names: Sequence[str]) -> NDArray[np.int64]:
 def _decode(read: Callable[[], bytes]) -> NDArray[np.uint8] | None:
     """Decode an image to RGB [H, W, 3]; None if it is missing, damaged, or too large by its header."""
     image: NDArray[np.uint8] | None = None
-    with suppress(*DAMAGE, cv2.error):  # OpenCV's: no bytes at all, or an implausible size in the header
+    with suppress(*DAMAGE, cv2.error):  # OpenCV's: no memory for the pixels
         data = read()
         if max(image_size(data) or [LARGEST_SIDE + 1]) <= LARGEST_SIDE:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

@@ -97,6 +97,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "videos = pq.read_table(root / VIDEOS_FILE, columns=None).select(_HASHES.names).cast(_HASHES)",
     ): "the other columns are read for nothing",
     (
+        "pipeline/build/merge.py",
+        'yield file.read_row_group(number, columns=["split", "method", "video_id"])',
+        "yield file.read_row_group(number, )",
+    ): "the other columns are read for nothing",
+    (
         "pipeline/data/face_masks.py",
         'return F.interpolate(masks, (side, side), mode="bilinear", align_corners=False).clamp_(0, 1)',
         'return F.interpolate(masks, (side, side), mode="bilinear", ).clamp_(0, 1)',

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from contextvars import Context
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -114,6 +115,21 @@ def test_parts_of_other_machines_are_no_hindrance_to_a_part(tmp_path: Path, monk
         assert not folder.exists()
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_killed_runs_left_half_made_is_removed_unless_a_part_may_be_making_it(
+    tmp_path: Path, beside: bool
+) -> None:
+    """A second part has no lock of its own, and cannot tell a folder that was left from one that another part makes."""
+    left = [tmp_path / "_state" / name for name in (".gone-left", ".new-left")]
+    with ExitStack() as others:
+        if beside:
+            others.enter_context(claim(tmp_path, {}, shared=True))
+        for folder in left:
+            (folder / "work").mkdir(parents=True)
+        with claim(tmp_path, {}, shared=beside):
+            assert [folder.exists() for folder in left] == [False, beside]
+
+
 def test_a_frozen_run_of_this_machine_keeps_its_folder_and_is_named(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-c", HOLD, out]
@@ -161,7 +177,9 @@ def test_signs_of_life_bring_no_folder_back(tmp_path: Path, monkeypatch: pytest.
     with holding(tmp_path, shared=False) as run:
         beat = run_folder(tmp_path, run) / "beat"
         os.utime(beat, (0, 0))
+        deadline = time.monotonic() + 30
         while beat.stat().st_mtime == 0:
+            assert time.monotonic() < deadline, "no sign of life"
             time.sleep(0.01)
         [thread] = [thread for thread in threading.enumerate() if thread.name == "signs of life"]
         module.put_away(beat.parent)

@@ -1,6 +1,7 @@
 """Workers are checked before any work, with a function sent by value, since they may not have facemill."""
 
 import re
+import sys
 from pathlib import Path
 
 import distributed
@@ -28,6 +29,12 @@ def test_what_is_in_sight_is_told(tmp_path: Path) -> None:
     told = describe(str(tmp_path / "weights"), "cpu", [str(tmp_path / "data")], str(folder.with_name("gone")))
     assert told["unseen"] == [str(tmp_path / "data"), str(tmp_path / "out")]
     assert told["identity"]["weights file"] == "missing"
+
+
+def test_that_facemill_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "facemill", None)
+    told = describe(None, "cpu", [], str(tmp_path))
+    assert told["identity"] == {LIBRARIES: {"facemill": "missing (import of facemill halted; None in sys.modules)"}}
 
 
 def test_another_version_is_refused_and_a_blind_worker_left_out() -> None:

@@ -101,5 +101,26 @@ def test_damage_is_damage_only_while_there_is_memory(tmp_path: Path, monkeypatch
     assert caught.value.reason == Reason.OUT_OF_MEMORY
 
 
+def test_an_image_for_which_opencv_gets_no_memory_is_missing_only_while_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenCV fails for pixels of any size; the system may have enough left for all else."""
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), number, np.uint8))
+    decode = cv2.imdecode
+
+    def decoded(data: np.ndarray, how: int) -> np.ndarray:
+        if data.tobytes() == (tmp_path / "1.png").read_bytes():
+            raise cv2.error("(-4:Insufficient memory) Failed to allocate 201326592 bytes")
+        return decode(data, how)
+
+    monkeypatch.setattr(cv2, "imdecode", decoded)
+    with SequenceReader(str(tmp_path.parent), tmp_path.name) as reader:
+        assert [frame.image is None for frame in reader.read([0, 1])] == [False, True]
+        monkeypatch.setattr(source, "memory_is_short", lambda: True)
+        with pytest.raises(MemoryError):
+            list(reader.read([0, 1]))
+
+
 if __name__ == "__main__":
     print(*(in_child(Path(sys.argv[1]), more) for more in MORE_MIB))

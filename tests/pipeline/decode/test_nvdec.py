@@ -41,13 +41,17 @@ class FakeGPU:
     Attributes:
         frames: number of frames that it has returned.
         opened: number of files that it was given.
+        own: number of times that FFmpeg opened a file with it.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.alter: Alter = lambda number, frame, name: [frame]
-        self.frames = self.opened = 0
-        monkeypatch.setattr(nvdec, "_accel", lambda device: None)
+        self.frames = self.opened = self.own = 0
+        monkeypatch.setattr(nvdec, "_accel", self.accel)
         monkeypatch.setattr(nvdec, "_context", self.context)
+
+    def accel(self, device: str) -> None:
+        self.own += 1
 
     def context(self, stream: Any, codec: str, device: str) -> Any:
         self.opened += 1
@@ -94,6 +98,7 @@ def test_the_same_frames_and_times_as_on_the_cpu(media: Path, gpu: FakeGPU, name
     found = read(media / name)
     assert found[2] == ""
     assert gpu.opened == 2  # for the first frames, and to read
+    assert gpu.own == (0 if name == BY_CODEC["av1"] else 2)  # FFmpeg's choice for AV1 has no hardware decoder
     before = gpu.frames
     assert_as_on_cpu(media / name, found)
     assert gpu.frames == before > 4

@@ -1,12 +1,15 @@
 """The tests of packets and frames that find damage in HEVC and VP8, each alone."""
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
+from facemill.pipeline.decode.damage import second_decoder
 from facemill.pipeline.decode.damage.blockiness import Blockiness
 from facemill.pipeline.decode.damage.second_decoder import VP8Check
 from facemill.pipeline.decode.damage.single_packet import APPENDED, hevc_bits_fit
@@ -65,6 +68,18 @@ def test_hevc_slices_that_are_too_short_or_too_long(tmp_path: Path, scene: np.nd
     assert not hevc_bits_fit(extradata, resized(whole[start:end] + APPENDED * 2), size_bytes)
 
 
+def judged(stream: Any, packets: list[av.Packet], others: Mapping[int, bytes] = {}) -> list[bool]:
+    """Which packets, some of them replaced, agree."""
+    check = VP8Check(stream)
+    own = av.CodecContext.create("vp8", "r")
+    own.thread_count = 1
+    results = []
+    for number, packet in enumerate(packets):
+        used = av.Packet(others[number]) if number in others else packet
+        results.append(check.agrees(used, own.decode(used)))
+    return results
+
+
 @pytest.mark.parametrize("seed", [0, 11, 19])  # of the last two, only the last bytes tell
 def test_vp8_frames_depend_on_their_last_bytes(
     tmp_path: Path, scene: np.ndarray, monkeypatch: pytest.MonkeyPatch, seed: int
@@ -74,24 +89,31 @@ def test_vp8_frames_depend_on_their_last_bytes(
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         packets = [packet for packet in container.demux(stream) if packet.size]
+        assert all(judged(stream, packets))
+        rng = random.Random(seed)
+        damaged = judged(stream, packets, {9: with_other_bit(bytes(packets[9]), rng)})
+    assert damaged[:9] == [True] * 9
+    assert not any(damaged[9:])
 
-        def judged(number: int | None) -> list[bool]:
-            check = VP8Check(stream)
-            own = av.CodecContext.create("vp8", "r")
-            own.thread_count = 1
-            rng = random.Random(seed)
-            results = []
-            for at, packet in enumerate(packets):
-                used = packet
-                if at == number:
-                    used = av.Packet(with_other_bit(bytes(packet), rng))
-                results.append(check.agrees(used, own.decode(used)))
-            return results
 
-        assert all(judged(None))
-        damaged = judged(9)
-        assert damaged[:9] == [True] * 9
-        assert not any(damaged[9:])
+def test_inconspicuous_vp8_frames_are_tested_once_damage_was_found_and_only_near_their_keyframe(
+    tmp_path: Path, scene: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each test decodes the frames since the keyframe again."""
+    tested: set[bytes] = set()
+    monkeypatch.setattr(Blockiness, "look_at", lambda *given: (False, False))
+    monkeypatch.setattr(VP8Check, "_depends_on", lambda check, data, end, frame: not tested.add(data))
+    monkeypatch.setattr(second_decoder, "LONGEST", 5)
+    with av.open(str(write(tmp_path / "clip.webm", scene, "libvpx", **{**LIBVPX, "g": "8"}))) as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        assert [number for number, packet in enumerate(packets) if packet.is_keyframe] == [0, 8, 16]
+        assert all(judged(stream, packets))
+        assert tested == set()
+        short = bytes(packets[3])[: packets[3].size * 2 // 3]
+        assert judged(stream, packets, {3: short}) == [True] * 3 + [False] * 5 + [True] * 16
+    found = [number for number, packet in enumerate(packets) if bytes(packet) in tested]
+    assert found == [*range(9, 13), *range(17, 21)]
 
 
 def shown(image: np.ndarray) -> av.VideoFrame:

@@ -112,6 +112,18 @@ def test_samples_do_not_depend_on_the_length_of_windows(
     assert crops(halves) == crops(whole)
 
 
+def test_faces_are_cropped_later_in_the_frame_in_which_they_were_found_in_any_of_several_windows(
+    group: ClipGroup, resources: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = replace(group, fakes=())
+    sets = ["crop.size=64", "sample.strategy=runs", f"sample.frames={FRAMES}", "sample.runs=1", "crop.steady=true"]
+    recipe = load_recipe("default", sets)
+    whole = samples(processed(*read(alone, resources, recipe), recipe))
+    assert len(whole) == FRAMES
+    monkeypatch.setattr(clip_module, "LONGEST_WINDOW", FRAMES // 3)
+    assert samples(processed(*read(alone, resources, recipe), recipe)) == whole
+
+
 def test_the_face_in_the_real_decides_whether_it_is_kept_in_all_videos(
     group: ClipGroup, resources: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

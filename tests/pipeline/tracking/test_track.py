@@ -58,6 +58,14 @@ def test_who_comes_nearer_between_sparse_samples_keeps_the_id() -> None:
     assert tracker.update(1, [face(60, 60, 130)]) != tracker.update(0, [face(100, 100, 50)])
 
 
+@pytest.mark.parametrize(("moved", "kept"), [(70, True), (85, False)])
+def test_who_moves_by_most_of_a_face_from_frame_to_frame_keeps_the_id(moved: float, kept: bool) -> None:
+    """Sides of a face of 100 pixels: of a deviation of 0.27 sides, 0.70 cost 5.1 and 0.85 cost 7.0; the limit is 6."""
+    tracker = Tracker()
+    before = tracker.update(0, [face(100, 100, 100)])
+    assert (tracker.update(1, [face(100 + moved, 100, 100)]) == before) == kept
+
+
 def test_a_newcomer_does_not_shift_everybody_else() -> None:
     """One leaves at the left, another comes in at the right: a matching of all faces would move each by one seat."""
     tracker = Tracker()
