@@ -31,6 +31,8 @@ SETTLED = 100
 
 def measure(scratch: Path) -> list[Row]:
     """Process the same few groups repeatedly, in a separate process."""
+    small_groups(scratch)  # made here: making clips takes more memory than a build
+    clip_groups(scratch, LARGE_GROUPS)
     command = [sys.executable, "-m", __name__, str(scratch)]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     settled, last, peak = map(float, told.split())
@@ -118,7 +120,7 @@ def small_groups(scratch: Path) -> list[ClipGroup]:
 def _main(scratch: Path) -> None:
     from facemill.pipeline.build.shard import build_shard
 
-    small, large = small_groups(scratch), clip_groups(scratch, 2)
+    small, large = small_groups(scratch), clip_groups(scratch, LARGE_GROUPS)
     job = BuildJob(scratch / "memory", load_recipe("default", ["sample.frames=4"]), device="cpu")
     resident = []
     for number in range(GROUPS):
@@ -126,7 +128,9 @@ def _main(scratch: Path) -> None:
         build_shard(ShardSpec("train-000000", "train", (group,)), job)
         shutil.rmtree(job.out)
         resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    # Not getrusage's, which begins with that of the process that started this one.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    peak = int(status["VmHWM"].split()[0]) / 2**10
     # The largest value of a stretch, since resident memory between two groups fluctuates a little.
     print(max(resident[SETTLED - 50 : SETTLED]), max(resident[-50:]), peak)
 
