@@ -78,8 +78,9 @@ def draw_regions(
         outlines = _outlines(there, expected, mostly, _axis(places, moves))
         for position, inside, move in zip(stretch, within, moves, strict=True):
             back = cv2.invertAffineTransform(move)
-            here = [np.rint((outline @ back[:, :2].T + back[:, 2]) * 16).astype(np.int32) for outline in outlines]
-            cv2.fillPoly(masks[position], here, 255, lineType=cv2.LINE_AA, shift=4)
+            for outline in outlines:  # one by one: where two overlap, fillPoly would leave a hole
+                here = np.rint((outline @ back[:, :2].T + back[:, 2]) * 16).astype(np.int32)
+                cv2.fillPoly(masks[position], [here], 255, lineType=cv2.LINE_AA, shift=4)
             masks[position] *= inside
     return masks
 

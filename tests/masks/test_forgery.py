@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+import facemill.masks.forged_region
 from facemill.masks import FaceForgery, OriginalFrame, find_forgeries, mask_iou
 from facemill.masks.face_difference import FINE, GRID
 from facemill.masks.forged_region import draw_regions
@@ -249,16 +250,33 @@ def test_what_differs_just_around_a_face_does_not_count_as_noise(painted, rng):
     np.testing.assert_allclose(scores, without, rtol=0.02)
 
 
+class Noisy:
+    """A table that expects noise of 5 gray levels."""
+
+    step = 1
+
+    def expected(self, energy):
+        return np.full(energy.shape, 25, np.float32)
+
+
+def test_outlines_that_overlap_leave_no_hole(monkeypatch):
+    real = np.full((240, 320, 3), 120, np.uint8)
+    [measured] = OriginalFrame(real, [(120, 60, 180, 140)]).measure(real)
+    angles = np.arange(64) * (2 * np.pi / 64)
+    circles = [
+        np.array([64 + shift, 64]) + 12 * np.stack([np.cos(angles), np.sin(angles)], axis=1) for shift in (-8, 8)
+    ]
+    monkeypatch.setattr(facemill.masks.forged_region, "_outlines", lambda *_: circles)
+    [mask] = draw_regions([measured], np.zeros((1, GRID, GRID, 3), np.float32), np.array([True]), Noisy())
+    x = np.arange(GRID) - 64
+    away = np.hypot(np.abs(x)[None] - 8, x[:, None])  # from the nearer centre
+    assert (mask[away < 11] == 255).all()
+    assert not mask[away > 14].any()
+
+
 @pytest.mark.parametrize(("levels", "found"), [(14, False), (16, True)])
 def test_a_region_is_seeded_above_the_noise_also_where_nothing_differs_beyond_the_face(levels, found):
     """Noise of 5 gray levels is expected, and cells must exceed SEED * NOISE_CUT times that: 15."""
-
-    class Noisy:
-        step = 1
-
-        def expected(self, energy):
-            return np.full(energy.shape, 25, np.float32)
-
     real = np.full((240, 320, 3), 120, np.uint8)
     [measured] = OriginalFrame(real, [(120, 60, 180, 140)]).measure(real)
     inside = measured.distance() < 0.6
