@@ -32,11 +32,8 @@ EDGE = 0.2  # minimum magnitude, relative to nearly the largest
 BRIGHTEST = 0.95  # quantile for nearly the largest
 CLOSE, OPEN = 0.047 * FACE_CELLS, 0.023 * FACE_CELLS  # radii
 SMALLEST_PART, MOST_PARTS = 0.2, 2  # area as a share of the largest part's
-SMALLEST_HALF, WIDE, DARK = (
-    0.25,
-    1.9,
-    0.8,
-)  # of two joined parts: share of the area, width by height, energy between them
+# Of two joined parts: share of the area, width by height, energy between them as a share of theirs.
+SMALLEST_HALF, WIDE, DARK = 0.25, 1.9, 0.8
 BETWEEN = 0.023 * FACE_CELLS  # distance from the axis
 MIRRORED, CENTRAL = 0.85, 0.5  # distances of a centre from another's mirror image, and from the axis, in radii
 
@@ -66,7 +63,8 @@ def draw_regions(
     noise = table.expected(energy[:, :: table.step, :: table.step])
     for stretch in np.array_split(chosen, -(-len(chosen) // STRETCH)):
         within = [measured[position].own & (measured[position].distance() < REACH) for position in stretch]
-        moves = _to_one_place([measured[position].landmarks for position in stretch])
+        places = [measured[position].landmarks for position in stretch]
+        moves = _to_one_place(places)
         moved = np.stack([_warped(fields[position], move) for position, move in zip(stretch, moves, strict=True)])
         whole, mean = np.einsum("tijk,tijk->ij", moved, moved) / len(stretch), moved.mean(axis=0)
         there = SHARED * np.einsum("ijk,ijk->ij", mean, mean) + (1 - SHARED) * whole
@@ -74,7 +72,6 @@ def draw_regions(
         beyond = np.all([measured[position].own for position in stretch], axis=0) & ~mostly
         left = (there[beyond].sum() + 1) / (whole[beyond].sum() + 1)  # share of the noise that averaging leaves
         expected = np.asarray(cv2.resize(noise[stretch].mean(axis=0), (GRID, GRID)) * left + QUIET**2, np.float32)
-        places = [measured[position].landmarks for position in stretch]
         outlines = _outlines(there, expected, mostly, _axis(places, moves))
         for position, inside, move in zip(stretch, within, moves, strict=True):
             back = cv2.invertAffineTransform(move)
