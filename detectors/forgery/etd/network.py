@@ -39,7 +39,7 @@ class ETDOptions(BackboneOptions):
     @model_validator(mode="after")
     def _weights_fit(self) -> "ETDOptions":
         if self.width is not None and self.pretrained and self.weights is None:
-            raise ValueError("pretrained weights have the network's own width: with 'width' set pretrained=false")
+            raise ValueError("pretrained weights have the network's own width: leave width out or set pretrained=false")
         return self
 
 

@@ -15,6 +15,8 @@ Result = TypeVar("Result")
 
 RESTART_S = 20.0
 """Longest time for ending a worker that makes no progress, before the scheduler forgets it."""
+NOBODY = ""
+"""In place of the address of a worker: who has the tasks that were submitted if none has any."""
 
 
 class ClusterWatch:
@@ -100,15 +102,26 @@ class ClusterWatch:
 
         Args:
             tasks: those at work, by key.
+
+        Raises:
+            ClusterError: if no worker has anything to do for too long. Dask may hold messages for as long as the
+                system's clock is set back.
         """
-        held = {address: tasks.keys() & set(keys) for address, keys in self.ask(self._client.processing).items()}
+        processing = self.ask(self._client.processing)  # somebody else's, too
+        held = {address: tasks.keys() & set(keys) for address, keys in processing.items()}
+        held[NOBODY] = set() if any(processing.values()) else set(tasks)
         now = self._clock.now()
         for address, keys in held.items():
             signs = [(key, self._executor.progress(tasks[key])) for key in sorted(keys)]
             if address not in self._seen or self._seen[address][0] != signs or not keys:
                 self._seen[address] = signs, now
+        if now - self._seen[NOBODY][1] >= self._limits.wait_s:
+            raise ClusterError(
+                f"No worker has had anything to do for {self._limits.wait_s:g} s, though there is work: all are paused, "
+                "or the system's clock was set back; check the workers' logs, and run the same command again to resume."
+            )
         limit_s = self._limits.stall_s
-        stalled = [address for address in held if now - self._seen[address][1] >= limit_s]
+        stalled = [address for address in held if address and now - self._seen[address][1] >= limit_s]
         for address in stalled:
             names = ", ".join(sorted(str(tasks[key]) for key in held[address]))
             self._executor.warn(

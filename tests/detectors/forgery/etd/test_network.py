@@ -173,7 +173,7 @@ def test_predictions_stay_float32_in_mixed_precision(detector: ETD) -> None:
 def test_contradictions_are_refused() -> None:
     with pytest.raises(ValidationError, match="greater than or equal to 2"):
         ETDOptions(n=1)
-    with pytest.raises(ValidationError, match="with 'width' set pretrained=false"):
+    with pytest.raises(ValidationError, match="leave width out or set pretrained=false"):
         ETDOptions(width=16, pretrained=True)
     with pytest.raises(ConfigError, match="has no width to choose"):
         ETD(ETDOptions(backbone="tinynet_e", width=16))

@@ -70,6 +70,11 @@ def freeze_once(task: str, number: int, threads: int) -> int:
     return os.getpid()
 
 
+def add(task: int, number: int, threads: int) -> int:
+    time.sleep(0.1)
+    return task + 1
+
+
 def lost_in_c(task: str, number: int, threads: int) -> int:
     """The first process to get the task waits in a C function that keeps the interpreter's lock."""
     import ctypes
@@ -134,6 +139,42 @@ def test_only_workers_none_of_whose_tasks_makes_progress_are_ended(monkeypatch: 
         watch.check_progress({name: name for name in steps})
         assert client.restarted == ["b", "c"] * times, second
     assert "The worker at b has made no progress for 60 s: its work (b1) is given to another one." in told
+
+
+def test_a_run_ends_whose_tasks_reach_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not while workers are busy with something else, or tasks end."""
+    executor = DaskExecutor(workers=1)
+    executor.watch(Limits(wait_s=60, stall_s=10), [].append, lambda task: None)
+    client = Client({"a": ["of somebody else"], "b": []})
+    watch = ClusterWatch(client, executor)
+    now = iter([0, 100, 200, 250, 260, 319, 320])
+    monkeypatch.setattr(watch, "_clock", SimpleNamespace(now=lambda: next(now)))
+    watch.check_progress({"one": "one", "two": "two"})
+    watch.check_progress({"one": "one", "two": "two"})  # 100
+    client.held = {"a": [], "b": []}
+    watch.check_progress({"one": "one", "two": "two"})  # 200
+    watch.check_progress({"one": "one", "two": "two"})  # 250
+    watch.check_progress({"two": "two"})  # 260
+    watch.check_progress({"two": "two"})  # 319
+    with pytest.raises(ClusterError, match=r"to do for 60 s, though there is work.*same command again"):
+        watch.check_progress({"two": "two"})
+    assert not client.restarted
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("stream", ["client", "scheduler"])
+def test_messages_that_dask_holds_since_the_clock_was_set_back(stream: str) -> None:
+    """It sends a next message when the clock shows the time of the last one, and some milliseconds."""
+    executor = DaskExecutor(workers=1)
+    executor.watch(Limits(wait_s=2), [].append, lambda task: None)
+    with executor:
+        client, scheduler = executor._client, executor._client.cluster.scheduler
+        outcomes = executor.run(add, range(9))
+        assert next(outcomes).error is None
+        sender = client.scheduler_comm if stream == "client" else scheduler.client_comms[client.id]
+        sender.interval = 3600  # seconds to the next message
+        with pytest.raises(ClusterError, match="clock was set back"):
+            list(outcomes)
 
 
 def test_what_was_stopped_itself_takes_nothing_from_anyone(monkeypatch: pytest.MonkeyPatch) -> None:
