@@ -117,7 +117,7 @@ class ClusterWatch:
                 self._seen[address] = signs, now
         if now - self._seen[NOBODY][1] >= self._limits.wait_s:
             raise ClusterError(
-                f"No worker has had anything to do for {self._limits.wait_s:g} s, though there is work: all are paused, "
+                f"No worker has had work for {self._limits.wait_s:g} s, though there is some: all are paused, "
                 "or the system's clock was set back; check the workers' logs, and run the same command again to resume."
             )
         limit_s = self._limits.stall_s
