@@ -287,6 +287,18 @@ def test_colours_stay_within_8_bits_however_they_are_changed() -> None:
     assert (cells.min(), cells.max()) == (0, 255)
 
 
+def test_half_of_the_images_are_sharpened_and_a_quarter_each_shrunk_to_a_half_and_to_a_fourth() -> None:
+    """Of cells of two pixels, sharpening adds to the contrast; half the size leaves some of it, and a fourth none."""
+    cells = torch.arange(32) // 2 % 2
+    images = (80 + 90.0 * (cells[:, None] ^ cells)).expand(800, 3, 32, 32).clone()
+    before = images[0, 0].std()
+    forge._Look(800, np.random.default_rng(0)).change(images, np.arange(800) % 2 == 0, slice(None))
+    contrast = images[:, 0].std((1, 2)) / before
+    assert (contrast[1::2] == 1).all()
+    counts = np.histogram(contrast[::2], [0, 0.05, 0.6, 1.3, 3])[0]
+    assert np.abs(counts - [100, 100, 0, 200]).max() < 20
+
+
 def test_the_source_is_aligned_with_the_target() -> None:
     """A bright nose of a face elsewhere, larger and turned, comes to lie on the target's nose."""
     y, x = torch.meshgrid(torch.arange(SIDE) + 0.5, torch.arange(SIDE) + 0.5, indexing="ij")
