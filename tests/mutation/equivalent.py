@@ -191,4 +191,14 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "kept &= _rank(video, np.lexsort((np.array(hashes, np.uint64), ~kept, video))) < frames",
         "kept &= _rank(video, np.lexsort((np.array(hashes, ), ~kept, video))) < frames",
     ): "at worst 53 bits of each hash, by which no two of a video are alike",
+    (
+        "masks/forged_region.py",
+        "if np.hypot(*(first - image)) < MIRRORED * radius and axis.aside(first) * axis.aside(second) < 0:",
+        "if np.hypot(*(first - image)) <= MIRRORED * radius and axis.aside(first) * axis.aside(second) < 0:",
+    ): "no two parts are exactly that far apart",
+    (
+        "manifests/scanning/identity_splits.py",
+        "split: {method: share * total for method, total in self._totals.items()} for split, share in shares.items()",
+        "split: {method: share / total for method, total in self._totals.items()} for split, share in shares.items()",
+    ): "a family's gain is less by the same for all splits, since it is divided by their shares",
 }
