@@ -349,18 +349,6 @@ def test_frames_that_do_not_decode_are_left_out(media: Path) -> None:
     assert found.real_of[20:60].tolist() == list(range(23, 63))
 
 
-def test_frames_are_matched_by_time() -> None:
-    real = 7 + np.arange(25) / 25
-    assert match_by_time(real, np.arange(30) / 30).tolist() == [round(index * 1.2 - 1e-6) for index in range(25)]
-    assert match_by_time(real, np.delete(np.arange(25), range(8, 12)) / 25).tolist() == [
-        *range(8), -1, -1, -1, -1, *range(8, 21)]  # fmt: skip
-    assert match_by_time(real, np.arange(10) / 25).tolist() == [*range(10), *[-1] * 15]
-    assert match_by_time(real, np.arange(5) / 5).tolist()[:8] == [0, 0, 0, 1, 1, 1, 1, 1]
-    nothing = match_by_time(real, np.zeros(0))
-    assert (nothing.tolist(), nothing.dtype) == ([-1] * 25, np.int64)
-    assert match_by_time(np.zeros(1), np.zeros(1)).tolist() == [0]
-
-
 def test_a_clip_of_751_frames_takes_little_time() -> None:
     frames = np.random.default_rng(0).integers(0, 255, (751, 54, 96)).astype(np.uint8)
     whole = Thumbnails(frames, np.arange(751), np.arange(751) / 25)

@@ -83,7 +83,7 @@ def test_cells_belong_to_the_nearer_of_two_faces(real):
     assert right.own[:, 40:].all()
 
 
-@pytest.mark.parametrize(("gain", "offset"), [(0.95, 18.0), (1.08, -20.0), (1.0, 12.0), (0.85, 20.0)])
+@pytest.mark.parametrize(("gain", "offset"), [(0.95, 18.0), (1.08, -20.0), (1.0, (12.0, 9.0, -6.0)), (0.85, 20.0)])
 def test_gain_and_offset_outside_the_face_are_found_and_removed(real, gain, offset):
     forged = painted(real, slice(60, 140), slice(120, 180))
     fake = np.rint(forged * gain + offset).clip(0, 255).astype(np.uint8)

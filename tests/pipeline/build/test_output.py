@@ -193,18 +193,24 @@ def test_workers_are_used_and_go_on_while_their_run_is_under_way(memory: str, tm
 def test_a_shard_behind_a_url_makes_progress_that_the_driver_sees(
     videos: list[VideoEntry], memory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise a worker that takes long for a shard is ended, and so is the next one."""
-    seen, run = [], SequentialExecutor.run
+    """Otherwise a worker that takes long for a shard is ended, and so is the next one. Executors' warnings are told."""
+    seen, told, run = [], [], SequentialExecutor.run
+
+    class Listening(Watcher):
+        def warn(self, line: str) -> None:
+            told.append(line)
 
     def watched(self: SequentialExecutor, function: Any, tasks: Any, *more: Any) -> Iterator[Any]:
         for task in tasks:
             before = self.progress(task)
             yield from run(self, function, [task], *more)
             seen.append(self.progress(task) != before)
+        self.warn("That was all.")
 
     monkeypatch.setattr(SequentialExecutor, "run", watched)
-    build(videos, RECIPE, memory, executor="sequential")
+    build(videos, RECIPE, memory, executor="sequential", watcher=Listening())
     assert seen == [True, True, True]
+    assert told[-1:] == ["That was all."]
 
 
 def test_a_run_that_was_taken_over_ends_without_a_dataset(videos: list[VideoEntry], memory: str) -> None:

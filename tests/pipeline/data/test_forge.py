@@ -234,6 +234,13 @@ def test_points_of_masks_are_moved_deformed_and_taken_back_into_the_template() -
         assert torch.allclose(found[n, row, column], expected, atol=1e-3, rtol=1e-4)
 
 
+def test_points_of_masks_are_moved_by_up_to_a_share_of_the_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    waves, grid = [], face_masks._grid
+    monkeypatch.setattr(face_masks, "_grid", lambda *given: waves.append(given[0]) or grid(*given))
+    place_masks(FACE.expand(8, 5, 2), STAY.expand(8, 2, 3), SIDE, np.random.default_rng(0))
+    assert 0.0149 * SIDE < waves[0].abs().max() <= 0.015 * SIDE
+
+
 def test_only_the_fields_asked_for_are_made() -> None:
     assert not forged(reals(), fields=()).keys() & {"mask", "xray", "has_mask"}
     assert "xray" not in forged(reals(), fields=("mask",))
