@@ -170,12 +170,17 @@ def test_no_frame_is_wrongly_paired_where_the_qualities_differ(
         assert placed(pair, found, every)[0] > least
 
 
-@pytest.mark.parametrize("case", ["as it is", "starts 3 later", "three doubled", "12.5 from 25", "mirrored"])
+@pytest.mark.parametrize(
+    "case", ["as it is", "as it is, but one frame", "starts 3 later", "three doubled", "12.5 from 25", "mirrored"]
+)
 def test_a_search_over_few_frames_first_changes_nothing(
     media: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     name = "videos/lp_d18.mp4"
-    pair = forged_pair(media / name, media / "videos/fsgan_shinzo.mp4", case)
+    pair = forged_pair(media / name, media / "videos/fsgan_shinzo.mp4", case.partition(",")[0])
+    if "one frame" in case:  # which is not among the few
+        noise = np.random.default_rng(0).integers(0, 256, pair.fake[:1].shape, np.uint8)
+        pair = replace(pair, fake=np.concatenate([pair.fake[:13], noise, pair.fake[14:]]))
     whole, reaches = aligned(pair), []
     compare = alignment._Comparison
 
@@ -188,7 +193,7 @@ def test_a_search_over_few_frames_first_changes_nothing(
     found = aligned(pair)
     assert (found.kind, found.real_of.tolist()) == (whole.kind, whole.real_of.tolist())
     wide, narrow = alignment.WIDEST_REACH, alignment.LEAST_REACH
-    assert reaches == ([wide, narrow] if case == "as it is" else [wide, narrow, wide])
+    assert reaches == ([wide, narrow] if "as it is" in case else [wide, narrow, wide])
 
 
 def test_a_frame_counts_for_those_around_it_that_were_compared_no_matter_how_long_the_clip_is(media: Path) -> None:

@@ -116,6 +116,8 @@ def test_a_gain_is_that_of_all_blocks_where_none_differs_by_more_than_coding_doe
 def test_share_of_pixels_that_differ_outside_the_faces(real):
     fake = painted(real, slice(200, 240), slice(0, 320), levels=70)  # a sixth of the frame
     outside = HEIGHT * WIDTH - 108 * 128  # but for the face grown by 24 pixels on each side
+    within = painted(real, slice(36, 164), slice(96, 204), levels=70)
+    assert measure_face(real, within, BOX).outside_share == 0
     assert measure_face(real, fake, BOX).outside_share == pytest.approx(40 * 320 / outside, abs=0.02)
     on_a_face = measure_face(real, fake, BOX, (0, 200, 320, 240))
     assert on_a_face.outside_share == 0
