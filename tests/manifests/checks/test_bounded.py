@@ -1,4 +1,4 @@
-"""Sizes of images by their headers."""
+"""Sizes of images by their headers, and whether they end where their format ends."""
 
 import struct
 import zlib
