@@ -77,10 +77,8 @@ def difference_mask(
     # OpenCV compares integer levels with `>`: use the greatest level that is not above the threshold.
     highest_real = int(np.searchsorted(LEVELS, threshold, side="right")) - 1
     mask: Mask = cv2.threshold(difference, highest_real, 255, cv2.THRESH_BINARY)[1]
-    if open:
-        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disk(open))
-    if close:
-        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, disk(close))
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disk(open))
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, disk(close))
     return _filled(mask) if fill_holes else mask
 
 
@@ -121,4 +119,5 @@ def disk(radius: float) -> NDArray[np.uint8]:
 def _filled(mask: Mask) -> Mask:
     """Fill enclosed background (4-connected), as `scipy.ndimage.binary_fill_holes` does, but much faster."""
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return np.asarray(cv2.drawContours(np.zeros_like(mask), contours, -1, 255, cv2.FILLED), np.uint8)
+    filled: Mask = cv2.drawContours(np.zeros_like(mask), contours, -1, 255, cv2.FILLED)
+    return filled

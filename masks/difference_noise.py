@@ -73,4 +73,5 @@ def noise_share(fine: NDArray[np.floating], coarse: NDArray[np.floating]) -> NDA
 def _texture(one: FaceDifference) -> NDArray[np.float32]:
     """Root mean square gradient of the real's luma around each cell, gray levels per cell."""
     across, down = (cv2.Sobel(one.luma, cv2.CV_32F, dx, dy, scale=1 / 8) for dx, dy in ((1, 0), (0, 1)))
-    return np.asarray(np.sqrt(cv2.GaussianBlur(across * across + down * down, (0, 0), AREA)), np.float32)
+    texture: NDArray[np.float32] = np.sqrt(cv2.GaussianBlur(across * across + down * down, (0, 0), AREA))
+    return texture

@@ -10,7 +10,7 @@ __all__ = ["ground_truth_mask"]
 
 # Masks are white, gray or coloured on black, with H.264 ringing of a few levels around the edges. A quarter of full
 # scale, in the brightest channel, is well above the ringing and well below the mask.
-FORGED_ABOVE = 63
+DARK = (63, 63, 63)
 
 
 def ground_truth_mask(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -33,7 +33,7 @@ def ground_truth_mask(frame: NDArray[np.uint8], height: int, width: int) -> NDAr
     check_frame("mask", frame)
     if height < 1 or width < 1:
         raise ValueError(f"A mask cannot have {height}x{width} pixels: pass the size of the fake's frame.")
-    dark = cv2.inRange(np.ascontiguousarray(frame), (0, 0, 0), (FORGED_ABOVE,) * 3)  # 255 where all channels are dark
+    dark = cv2.inRange(np.ascontiguousarray(frame), (0, 0, 0), DARK)  # 255 where all channels are dark
     forged: NDArray[np.uint8] = cv2.bitwise_not(dark)
     if forged.shape == (height, width):
         return forged

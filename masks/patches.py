@@ -24,7 +24,7 @@ def patch_means(masks: Tensor, k: int) -> Tensor:
     Raises:
         ConfigError: as `patch_size`.
     """
-    height, width = masks.shape[-2:]
+    height, width = masks.shape[2:]
     patch = patch_size(height, width, k)
     return F.avg_pool2d(masks.float(), patch, ceil_mode=True)[:, 0]  # partial patches are divided by their own size
 

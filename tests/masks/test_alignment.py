@@ -170,12 +170,17 @@ def test_no_frame_is_wrongly_paired_where_the_qualities_differ(
         assert placed(pair, found, every)[0] > least
 
 
-@pytest.mark.parametrize("case", ["as it is", "starts 3 later", "three doubled", "12.5 from 25", "mirrored"])
+@pytest.mark.parametrize(
+    "case", ["as it is", "as it is, but one frame", "starts 3 later", "three doubled", "12.5 from 25", "mirrored"]
+)
 def test_a_search_over_few_frames_first_changes_nothing(
     media: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     name = "videos/lp_d18.mp4"
-    pair = forged_pair(media / name, media / "videos/fsgan_shinzo.mp4", case)
+    pair = forged_pair(media / name, media / "videos/fsgan_shinzo.mp4", case.partition(",")[0])
+    if "one frame" in case:  # which is not among the few
+        noise = np.random.default_rng(0).integers(0, 256, pair.fake[:1].shape, np.uint8)
+        pair = replace(pair, fake=np.concatenate([pair.fake[:13], noise, pair.fake[14:]]))
     whole, reaches = aligned(pair), []
     compare = alignment._Comparison
 
@@ -188,7 +193,7 @@ def test_a_search_over_few_frames_first_changes_nothing(
     found = aligned(pair)
     assert (found.kind, found.real_of.tolist()) == (whole.kind, whole.real_of.tolist())
     wide, narrow = alignment.WIDEST_REACH, alignment.LEAST_REACH
-    assert reaches == ([wide, narrow] if case == "as it is" else [wide, narrow, wide])
+    assert reaches == ([wide, narrow] if "as it is" in case else [wide, narrow, wide])
 
 
 def test_a_frame_counts_for_those_around_it_that_were_compared_no_matter_how_long_the_clip_is(media: Path) -> None:
@@ -347,18 +352,6 @@ def test_frames_that_do_not_decode_are_left_out(media: Path) -> None:
     )
     assert found.offsets == [(0, -3)] or found.offsets[-1][1] == -3
     assert found.real_of[20:60].tolist() == list(range(23, 63))
-
-
-def test_frames_are_matched_by_time() -> None:
-    real = 7 + np.arange(25) / 25
-    assert match_by_time(real, np.arange(30) / 30).tolist() == [round(index * 1.2 - 1e-6) for index in range(25)]
-    assert match_by_time(real, np.delete(np.arange(25), range(8, 12)) / 25).tolist() == [
-        *range(8), -1, -1, -1, -1, *range(8, 21)]  # fmt: skip
-    assert match_by_time(real, np.arange(10) / 25).tolist() == [*range(10), *[-1] * 15]
-    assert match_by_time(real, np.arange(5) / 5).tolist()[:8] == [0, 0, 0, 1, 1, 1, 1, 1]
-    nothing = match_by_time(real, np.zeros(0))
-    assert (nothing.tolist(), nothing.dtype) == ([-1] * 25, np.int64)
-    assert match_by_time(np.zeros(1), np.zeros(1)).tolist() == [0]
 
 
 def test_a_clip_of_751_frames_takes_little_time() -> None:

@@ -83,7 +83,7 @@ def test_cells_belong_to_the_nearer_of_two_faces(real):
     assert right.own[:, 40:].all()
 
 
-@pytest.mark.parametrize(("gain", "offset"), [(0.95, 18.0), (1.08, -20.0), (1.0, 12.0), (0.85, 20.0)])
+@pytest.mark.parametrize(("gain", "offset"), [(0.95, 18.0), (1.08, -20.0), (1.0, (12.0, 9.0, -6.0)), (0.85, 20.0)])
 def test_gain_and_offset_outside_the_face_are_found_and_removed(real, gain, offset):
     forged = painted(real, slice(60, 140), slice(120, 180))
     fake = np.rint(forged * gain + offset).clip(0, 255).astype(np.uint8)
@@ -116,6 +116,8 @@ def test_a_gain_is_that_of_all_blocks_where_none_differs_by_more_than_coding_doe
 def test_share_of_pixels_that_differ_outside_the_faces(real):
     fake = painted(real, slice(200, 240), slice(0, 320), levels=70)  # a sixth of the frame
     outside = HEIGHT * WIDTH - 108 * 128  # but for the face grown by 24 pixels on each side
+    within = painted(real, slice(36, 164), slice(96, 204), levels=70)
+    assert measure_face(real, within, BOX).outside_share == 0
     assert measure_face(real, fake, BOX).outside_share == pytest.approx(40 * 320 / outside, abs=0.02)
     on_a_face = measure_face(real, fake, BOX, (0, 200, 320, 240))
     assert on_a_face.outside_share == 0

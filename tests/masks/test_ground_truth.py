@@ -45,13 +45,13 @@ def test_a_larger_mask_gives_the_pixel_in_the_middle_of_each_block(factor):
 
 
 @pytest.mark.parametrize(
-    ("frame", "size"),
+    ("frame", "size", "told"),
     [
-        (np.zeros((4, 4), np.uint8), (4, 4)),
-        (np.zeros((4, 4, 3), np.float32), (4, 4)),
-        (np.zeros((4, 4, 3), np.uint8), (0, 4)),
+        (np.zeros((4, 4), np.uint8), (4, 4), "The mask frame is"),
+        (np.zeros((4, 4, 3), np.float32), (4, 4), "The mask frame is"),
+        (np.zeros((4, 4, 3), np.uint8), (0, 4), "0x4 pixels"),
     ],
 )
-def test_bad_arguments_are_refused(frame, size):
-    with pytest.raises(ValueError, match="pass"):
+def test_bad_arguments_are_refused(frame, size, told):
+    with pytest.raises(ValueError, match=told):
         ground_truth_mask(frame, *size)

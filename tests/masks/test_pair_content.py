@@ -56,6 +56,14 @@ def test_the_share_of_blocks_that_agree_is_told(alike: int, refused: bool) -> No
         assert reason == f"only {100 * alike / BLOCKS:.0f} % of the image resembles its original"
 
 
+@pytest.mark.parametrize(("deviation", "certain"), [(3.5, False), (4.5, True)])
+def test_blocks_have_structure_from_a_standard_deviation_of_four_levels(deviation: float, certain: bool) -> None:
+    """Below, two levels of difference are noise."""
+    real = np.float32(128 + deviation * np.resize([1, -1], (BLOCKS, FRAMES, PIXELS)))
+    _, reason, found = compare_content(real, real + 2, np.arange(FRAMES), np.arange(FRAMES))
+    assert found == certain == (reason == "")
+
+
 def test_videos_of_one_block_may_show_other_content() -> None:
     real, fake = np.random.default_rng(0).normal(128, 40, (2, 1, FRAMES, PIXELS)).astype(np.float32)
     squares, reason, _ = compare_content(real, fake, np.arange(FRAMES), np.arange(FRAMES))

@@ -191,4 +191,34 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "kept &= _rank(video, np.lexsort((np.array(hashes, np.uint64), ~kept, video))) < frames",
         "kept &= _rank(video, np.lexsort((np.array(hashes, ), ~kept, video))) < frames",
     ): "at worst 53 bits of each hash, by which no two of a video are alike",
+    (
+        "masks/forged_region.py",
+        "if np.hypot(*(first - image)) < MIRRORED * radius and axis.aside(first) * axis.aside(second) < 0:",
+        "if np.hypot(*(first - image)) <= MIRRORED * radius and axis.aside(first) * axis.aside(second) < 0:",
+    ): "no two parts are exactly that far apart",
+    (
+        "manifests/scanning/identity_splits.py",
+        "split: {method: share * total for method, total in self._totals.items()} for split, share in shares.items()",
+        "split: {method: share / total for method, total in self._totals.items()} for split, share in shares.items()",
+    ): "a family's gain is less by the same for all splits, since it is divided by their shares",
+    (
+        "masks/outline.py",
+        "if lower < total:",
+        "if lower <= total:",
+    ): "at an equal likelihood it ends, with one of two outlines that are as likely",
+    (
+        "pipeline/build/claim.py",
+        "time.sleep(0.1)  # the first of several parts looks at the folder alone",
+        "time.sleep(1.1)  # the first of several parts looks at the folder alone",
+    ): "the same, later",
+    (
+        "pipeline/decode/decoded_frame.py",
+        'rgb = frame.to_ndarray(format="rgb24", threads=1, **size, **({"interpolation": "BICUBIC"} if size else {}))',
+        'rgb = frame.to_ndarray(format="rgb24", threads=2, **size, **({"interpolation": "BICUBIC"} if size else {}))',
+    ): "the same pixels, by more threads",
+    (
+        "pipeline/data/face_masks.py",
+        "masks = F.grid_sample(shapes[:, None].float() / 255, grid.nan_to_num(9), align_corners=False)",
+        "masks = F.grid_sample(shapes[:, None].float() / 256, grid.nan_to_num(9), align_corners=False)",
+    ): "then divided by their largest value",
 }

@@ -65,8 +65,8 @@ def mutant_of(area: str, path: str, rng: Random) -> Mutant | None:
 
 
 def _effect(line: str) -> str:
-    """A line without `strict`, which finds mistakes and changes no result, and with None for False: both are false."""
-    return re.sub(r",( strict=\w+)? *(?=\))", "", line).replace("=False", "=None")
+    """A line without `strict` and `non_blocking`, which change no result, and with None for False: both are false."""
+    return re.sub(r",( (strict|non_blocking)=\w+)? *(?=\))", "", line).replace("=False", "=None")
 
 
 def sample(count: int, seed: int) -> Iterator[Mutant]:

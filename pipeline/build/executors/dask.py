@@ -235,7 +235,7 @@ class DaskExecutor(Executor):
                 raise ClusterError(
                     f"The workers on this machine did not start ({error}): run the same command again."
                 ) from error
-            return distributed.Client(resources.enter_context(cluster))
+            return _Client(resources.enter_context(cluster))
         timeout, security = CONNECT_TIMEOUT_S, None
         if (files := self._certificates) is not None:
             paths = {"tls_ca_file": files.ca, "tls_client_cert": files.cert, "tls_client_key": files.key}
@@ -244,9 +244,7 @@ class DaskExecutor(Executor):
         if warning := plain_warning(self._scheduler):
             self.warn(warning)
         try:  # Dask's own timeout does not cover its handshake, and ends late on a busy machine
-            client = within(
-                timeout + 3, lambda: distributed.Client(self._scheduler, timeout=timeout, security=security)
-            )
+            client = within(timeout + 3, lambda: _Client(self._scheduler, timeout=timeout, security=security))
         except Exception as error:  # any error from a server that is not a scheduler, or wants other credentials
             raise ConfigError(explain_failure(self._scheduler, error, timeout)) from error
         try:
@@ -272,6 +270,21 @@ class DaskExecutor(Executor):
         except ImportError as error:
             raise ConfigError("--performance-report needs bokeh: pip install 'facemill[dashboard]'.") from error
         return distributed.performance_report(filename=str(path))
+
+
+class _Client(distributed.Client):  # type: ignore[misc]
+    """Closes at once if it cannot connect.
+
+    Dask's would be closed by the garbage collector. Where that comes while another client starts, in the same thread,
+    closing waits for ever for a lock that starting holds.
+    """
+
+    def start(self, **options: Any) -> None:
+        try:
+            super().start(**options)
+        except BaseException:
+            self.close()
+            raise
 
 
 def _outcome(task: Task, future: Any) -> Outcome[Task, Any]:

@@ -1,4 +1,4 @@
-"""Sizes of images by their headers."""
+"""Sizes of images by their headers, and whether they end where their format ends."""
 
 import struct
 import zlib
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facemill.manifests.checks.bounded import image_size
+from facemill.manifests.checks.bounded import image_fault, image_size
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
@@ -15,6 +15,13 @@ def test_width_and_height_are_those_of_the_pixels(suffix):
     encoded = cv2.imencode(suffix, np.zeros((31, 47, 3), np.uint8))[1].tobytes()
     assert image_size(encoded) == (47, 31)
     assert image_size(encoded[:60] if suffix == ".png" else encoded) == (47, 31)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_an_image_ends_where_its_format_ends(suffix):
+    encoded = cv2.imencode(suffix, np.zeros((31, 47, 3), np.uint8))[1].tobytes()
+    assert image_fault(encoded, "RGB") is None
+    assert image_fault(encoded + b"more", "RGB") == "does not end where its format ends"
 
 
 def with_header(width: int, height: int, checksum: int | None = None) -> bytes:

@@ -2,11 +2,13 @@
 
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
+from facemill.manifests.checks.sample_checks import ImageCheck
 from facemill.manifests.checks.verify import verify
 from facemill.manifests.codes import MaskKind
 from tests.manifests.checks.planting import (
@@ -217,6 +219,13 @@ def test_faults_of_single_rows(tmp_path, fault):
     named = (shard, row, parts.samples[position].record.sample_id)
     assert (found[0].file, found[0].row, found[0].sample_id) == named
     assert "{" not in found[0].message
+
+
+@pytest.mark.parametrize(("side", "check"), [(1200, "image_shape"), (1201, "image_decodes")])
+def test_a_picture_is_decoded_up_to_twice_the_size_of_a_crop(side, check):
+    encoded = cv2.imencode(".png", np.zeros((side, side, 3), np.uint8), QUICKLY)[1].tobytes()
+    sample = replace(Parts().samples[FIRST_REAL], image=encoded)
+    assert next(name for name, _ in ImageCheck(600, "png").faults(sample) if name != "image_sha256") == check
 
 
 def test_periods_say_nothing_of_images_which_have_no_times(tmp_path):

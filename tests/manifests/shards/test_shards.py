@@ -100,9 +100,11 @@ class TestContract:
 
     @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
     def test_every_picture_format(self, shard_format, tmp_path, suffix):
-        sample = make_sample(make_videos()[0], 0, suffix=suffix)
-        write(shard_format, tmp_path / "shard", [sample, make_sample(make_videos()[0], 1, suffix=suffix)])
-        assert next(shard_format.read(tmp_path / "shard")).image == sample.image
+        samples = [make_sample(make_videos()[0], frame, suffix=suffix) for frame in (0, 1)]
+        write(shard_format, tmp_path / "shard", samples)
+        assert next(shard_format.read(tmp_path / "shard")).image == samples[0].image
+        first, images = shard_format.read_block(tmp_path / "shard", 1)
+        assert images[1 - first]["image"] == samples[1].image
         assert list(shard_format.layout_faults(tmp_path / "shard")) == []
 
     def test_other_pictures_are_refused(self, shard_format, samples, tmp_path):

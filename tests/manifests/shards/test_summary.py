@@ -77,6 +77,14 @@ def test_counts(built):
     assert summary.devices == (DeviceCount("node1", "cuda:3", 10, 2, 1, 0.5, 0.0625),)
 
 
+def test_a_dataset_of_few_videos_is_warned_of_with_the_most_frequent_reason(built):
+    summary = summarise(built)
+    assert dataclasses.replace(summary, videos=6).verdict() is None
+    assert dataclasses.replace(summary, videos=7).verdict() == (
+        "Most videos yielded no sample: 4 of 7 videos failed; most often for mask_empty."
+    )
+
+
 def test_tables(built):
     tables = {table.title: table for table in summarise(built).tables()}
     assert list(tables) == ["Samples", MASKS, "Faces", "People", "Failures", "Time", "Devices"]

@@ -21,9 +21,10 @@ from facemill.manifests.shards.summary import summarise
 from facemill.pipeline.build import output
 from facemill.pipeline.build.executors.sequential import SequentialExecutor
 from facemill.pipeline.build.job import Watcher, build, finish_build
-from facemill.pipeline.build.output import check_held, taken
+from facemill.pipeline.build.output import check_held, run_place, taken
 from facemill.pipeline.build.state import ShardResult
 from facemill.pipeline.build.status import Status, read_status
+from facemill.pipeline.build.workers import describe
 from facemill.pipeline.commands.cli import app
 from facemill.pipeline.data import FaceDataset
 from facemill.pipeline.data.loader import FaceLoader
@@ -179,29 +180,37 @@ def test_a_place_of_another_build_or_of_anything_else_is_refused(videos: list[Vi
     assert [*files("memory://bucket/full")] == ["thesis.pdf"]
 
 
-def test_workers_stop_with_their_run(memory: str) -> None:
-    place = RemoteFolder(memory)
-    with taken(place, {"recipe": 1}, []) as (_, run):
-        check_held(place, run)
-    with pytest.raises(ClusterError, match=f"The build in {memory} was stopped, or another run took it over"):
-        check_held(place, run)
+def test_workers_are_used_and_go_on_while_their_run_is_under_way(memory: str, tmp_path: Path) -> None:
+    for place in (RemoteFolder(memory), tmp_path):
+        with taken(place, {"recipe": 1}, []) as (_, run):
+            check_held(place, run)
+            assert not describe(None, "cpu", [], run_place(place, run))["unseen"]
+        with pytest.raises(ClusterError, match=f"The build in {place} was stopped, or another run took it over"):
+            check_held(place, run)
+        assert describe(None, "cpu", [], run_place(place, run))["unseen"]
 
 
 def test_a_shard_behind_a_url_makes_progress_that_the_driver_sees(
     videos: list[VideoEntry], memory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise a worker that takes long for a shard is ended, and so is the next one."""
-    seen, run = [], SequentialExecutor.run
+    """Otherwise a worker that takes long for a shard is ended, and so is the next one. Executors' warnings are told."""
+    seen, told, run = [], [], SequentialExecutor.run
+
+    class Listening(Watcher):
+        def warn(self, line: str) -> None:
+            told.append(line)
 
     def watched(self: SequentialExecutor, function: Any, tasks: Any, *more: Any) -> Iterator[Any]:
         for task in tasks:
             before = self.progress(task)
             yield from run(self, function, [task], *more)
             seen.append(self.progress(task) != before)
+        self.warn("That was all.")
 
     monkeypatch.setattr(SequentialExecutor, "run", watched)
-    build(videos, RECIPE, memory, executor="sequential")
+    build(videos, RECIPE, memory, executor="sequential", watcher=Listening())
     assert seen == [True, True, True]
+    assert told[-1:] == ["That was all."]
 
 
 def test_a_run_that_was_taken_over_ends_without_a_dataset(videos: list[VideoEntry], memory: str) -> None:

@@ -234,6 +234,13 @@ def test_points_of_masks_are_moved_deformed_and_taken_back_into_the_template() -
         assert torch.allclose(found[n, row, column], expected, atol=1e-3, rtol=1e-4)
 
 
+def test_points_of_masks_are_moved_by_up_to_a_share_of_the_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    waves, grid = [], face_masks._grid
+    monkeypatch.setattr(face_masks, "_grid", lambda *given: waves.append(given[0]) or grid(*given))
+    place_masks(FACE.expand(8, 5, 2), STAY.expand(8, 2, 3), SIDE, np.random.default_rng(0))
+    assert 0.0149 * SIDE < waves[0].abs().max() <= 0.015 * SIDE
+
+
 def test_only_the_fields_asked_for_are_made() -> None:
     assert not forged(reals(), fields=()).keys() & {"mask", "xray", "has_mask"}
     assert "xray" not in forged(reals(), fields=("mask",))
@@ -285,6 +292,18 @@ def test_colours_stay_within_8_bits_however_they_are_changed() -> None:
     cells = 255 * ((torch.arange(SIDE)[:, None] + torch.arange(SIDE)) // 4 % 2).expand(32, 3, SIDE, SIDE).float()
     forge._Look(32, np.random.default_rng(0)).change(cells, np.ones(32, bool), slice(None))
     assert (cells.min(), cells.max()) == (0, 255)
+
+
+def test_half_of_the_images_are_sharpened_and_a_quarter_each_shrunk_to_a_half_and_to_a_fourth() -> None:
+    """Of cells of two pixels, sharpening adds to the contrast; half the size leaves some of it, and a fourth none."""
+    cells = torch.arange(32) // 2 % 2
+    images = (80 + 90.0 * (cells[:, None] ^ cells)).expand(800, 3, 32, 32).clone()
+    before = images[0, 0].std()
+    forge._Look(800, np.random.default_rng(0)).change(images, np.arange(800) % 2 == 0, slice(None))
+    contrast = images[:, 0].std((1, 2)) / before
+    assert (contrast[1::2] == 1).all()
+    counts = np.histogram(contrast[::2], [0, 0.05, 0.6, 1.3, 3])[0]
+    assert np.abs(counts - [100, 100, 0, 200]).max() < 20
 
 
 def test_the_source_is_aligned_with_the_target() -> None:

@@ -123,6 +123,8 @@ def test_seen_videos_are_known_by_name_file_or_image(tmp_path: Path) -> None:
         row = {**plain, "dataset": "other", "video_id": "x", "content_hash": None, "image_sha256": "0", **fields}
         known = find_known(rows, pa.Table.from_pylist([row], schema=schema))
         assert known.subjects == known.originals == frozenset()
+        told = [f"The run was trained or validated on 1 of these videos, {key} among them." for key in known.videos]
+        assert list(known.sentences()) == told
         return set(known.videos)
 
     assert seen() == set()

@@ -197,6 +197,17 @@ def test_pyav_without_a_gpu_says_so_and_the_cpu_takes_over(media: Path, monkeypa
         assert_as_on_cpu(media / BY_CODEC[name], found)
 
 
+def test_av1_gets_the_decoder_that_can_use_a_gpu(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(nvdec, "_accel", given.append)
+    with av.open(str(media / BY_CODEC["av1"])) as container:
+        usual = container.streams.video[0].codec_context
+        context = nvdec._context(container.streams.video[0], "av1", "cuda:0")
+        assert (usual.codec.name, context.codec.name) == ("libdav1d", "av1")
+        assert context.extradata == usual.extradata
+        assert given == ["cuda:0"]
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     {

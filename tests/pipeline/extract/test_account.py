@@ -61,18 +61,20 @@ def test_every_frame_without_a_sample_has_one_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "reason", "stage", "frames"),
+    ("counts", "reason", "stage", "frames", "told"),
     [
-        ({"undecoded": [3, 4, 9]}, Reason.TRUNCATED, Stage.DECODE, 3),
-        ({"misaligned": 4, "why_misaligned": "it is off"}, Reason.MISALIGNED, Stage.MASK, 4),
-        ({"kept": {1, 2}, "decoded": {1, 2}, "empty": {2}}, Reason.MASK_EMPTY, Stage.MASK, 1),
-        ({"kept": {1, 2}, "decoded": {1, 2}, "unreliable": {1, 2}}, Reason.MASK_UNRELIABLE, Stage.MASK, 2),
-        ({"kept": {1, 2}, "decoded": {1, 2}, "without_mask": {(0, 1)}}, Reason.MASK_UNAVAILABLE, Stage.MASK, 1),
-        ({"decoded": {1, 2}}, Reason.NO_FACE, Stage.DETECT, 2),
+        ({"undecoded": [3, 4, 9]}, Reason.TRUNCATED, Stage.DECODE, 3, "do not decode"),
+        ({"misaligned": 4, "why_misaligned": "it is off"}, Reason.MISALIGNED, Stage.MASK, 4, "(it is off)"),
+        ({"kept": {1}, "decoded": {1}, "empty": {1}}, Reason.MASK_EMPTY, Stage.MASK, 1, "an empty mask"),
+        ({"kept": {1}, "decoded": {1}, "unreliable": {1}}, Reason.MASK_UNRELIABLE, Stage.MASK, 1, "an unreliable mask"),
+        ({"kept": {1}, "decoded": {1}, "without_mask": {(0, 1)}}, Reason.MASK_UNAVAILABLE, Stage.MASK, 1, "no mask"),
+        ({"decoded": {1, 2}}, Reason.NO_FACE, Stage.DETECT, 2, "no face"),
     ],
 )
-def test_each_reason(counts: dict[str, Any], reason: Reason, stage: Stage, frames: int) -> None:
-    assert account(FrameAccount(sampled=5, **counts)) == {(stage, reason): frames}
+def test_each_reason(counts: dict[str, Any], reason: Reason, stage: Stage, frames: int, told: str) -> None:
+    [failure] = FrameAccount(sampled=5, **counts).failures(Video(), {0}, 0)  # type: ignore[arg-type]
+    assert (failure.stage, failure.reason, failure.frames) == (stage, reason, frames)
+    assert told in failure.message
 
 
 def test_a_frame_with_a_sample_of_somebody_is_not_counted_as_lost() -> None:

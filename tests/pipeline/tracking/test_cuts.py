@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facemill.pipeline.tracking.cuts import _details, find_cuts
+from facemill.pipeline.tracking.cuts import _details, _zooms, find_cuts
 from tests.composed.shots import camera, dissolve, fade, flash, photo, shot
 
 CONTINUOUS = [
@@ -100,6 +100,13 @@ def test_pans_zooms_and_shaking_are_no_cuts(media: Path, name: str, speed: float
     assert find_cuts(camera(image, shaking, np.full(60, 200.0))) == []
     zoom = 240 / (1 + 0.002 * speed) ** time
     assert find_cuts(camera(image, np.full((60, 2), (220.0, 150.0)), np.maximum(zoom, 80))) == []
+
+
+def test_a_scene_is_known_again_at_twice_its_size(media: Path) -> None:
+    names = ("dlib_2008_001322.jpg", "dlib_2007_007763.jpg", "dlib_2009_004587.jpg")
+    ends = [camera(photo(media, name), np.full((2, 2), (220.0, 150.0)), np.array([240.0, 120.0])) for name in names]
+    assert all(_zooms(*pair) for pair in ends)
+    assert not any(_zooms(one, two) for (one, _), (_, two) in zip(ends, ends[1:] + ends[:1], strict=True))
 
 
 def test_a_cut_between_two_pans_is_found(media: Path) -> None:

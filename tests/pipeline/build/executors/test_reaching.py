@@ -65,12 +65,15 @@ def refused(address: str) -> str:
     return str(error.value)
 
 
-def test_tls_without_certificates() -> None:
+def test_tls_without_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients, start = [], distributed.Client.start
+    monkeypatch.setattr(distributed.Client, "start", lambda self, **how: clients.append(self) or start(self, **how))
     with cluster(security=distributed.Security.temporary()) as running:
         address = running.scheduler_address
         assert address.startswith("tls://")
         assert "needs certificates: name them in --tls-ca, --tls-cert and --tls-key, or DASK_" in refused(address)
         assert "or needs tls:// and certificates" in refused(address.replace("tls", "tcp"))
+    assert [client.status for client in clients] == ["closed", "closed"], "closing one later may wait for ever"
 
 
 def test_certificates_in_dask_s_settings_are_used() -> None:
