@@ -35,7 +35,7 @@ SMALLEST_PART, MOST_PARTS = 0.2, 2  # area as a share of the largest part's
 # Of two joined parts: share of the area, width by height, energy between them as a share of theirs.
 SMALLEST_HALF, WIDE, DARK = 0.25, 1.9, 0.8
 BETWEEN = 0.023 * FACE_CELLS  # distance from the axis
-MIRRORED, CENTRAL = 0.85, 0.5  # distances of a centre from another's mirror image, and from the axis, in radii
+MIRRORED, CENTRAL = 0.85, 0.35  # distances of a centre from another's mirror image, and from the axis, in radii
 
 Field = NDArray[np.float32]  # [GRID, GRID]
 Mask = NDArray[np.uint8]  # [GRID, GRID]

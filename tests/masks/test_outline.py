@@ -71,8 +71,8 @@ def test_what_one_side_hides_the_other_shows():
     assert with_axis > without + 0.02
 
 
-def test_a_part_at_the_side_is_not_drawn_symmetric_about_the_axis():
-    forged = ellipse(16, 20, 10, 18) & (ASIDE > 8)
+@pytest.mark.parametrize("forged", [ellipse(16, 20, 10, 18) & (ASIDE > 8), ellipse(9, 20, 20, 20)])
+def test_a_part_at_the_side_is_not_drawn_symmetric_about_the_axis(forged):
     [outline] = outlines_of(*energies(forged), AXIS)
     assert iou(filled([outline]), forged) > 0.85
 
