@@ -43,6 +43,7 @@ NAMES = ("efficientnet_b4", "etd", "f3net", "lrl", "mat", "recce", "sia", "sola"
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)  # minutes each where the processor cannot multiply bf16
 @pytest.mark.parametrize("name", NAMES)
 def test_bf16_scores_as_float32_does(name: str) -> None:
     strongest = {"sola": 0.025, "spsl": 0.1}.get(name, 0.12)
