@@ -182,6 +182,7 @@ def test_a_state_dict_holds_all_of_it(name: str) -> None:
     assert torch.equal(logits_of(fresh, images), logits_of(trained(name), images))
 
 
+@pytest.mark.heavy  # where the processor has no instructions for bf16
 @every_kind
 def test_bf16_ranks_images_as_float32_does(name: str) -> None:
     images = images_of(trained(name), 24)
