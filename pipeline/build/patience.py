@@ -23,7 +23,8 @@ class Limits:
     """Time limits, in seconds.
 
     Attributes:
-        wait_s: longest wait for a scheduler that does not answer, for a first worker, or for a disk.
+        wait_s: longest wait for a scheduler that does not answer, for a first worker, for a disk, or for any worker to
+            have something to do.
         stall_s: longest time without progress in any shard of a worker, before its work is given to another one. A
             step is a window of frames: it takes seconds to minutes.
     """
