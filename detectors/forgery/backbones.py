@@ -22,6 +22,8 @@ from facemill.detectors.weights import read_tensors, reason_of
 
 __all__ = ["Backbone", "Stages", "create_backbone", "create_network", "input_statistics"]
 
+Shape = tuple[tuple[int, ...], tuple[int, ...]]  # channels and strides after each stage
+_measured: dict[tuple[str, bool, int | None], Shape] = {}  # by name, max-pooling, and width: a detector may have several
 _PROBE = 64  # side of the dummy image that strides are measured with; divisible by every network's stride
 
 
@@ -41,10 +43,10 @@ class Backbone(nn.Module):
     channels: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def __init__(self, stages: list[nn.Module]) -> None:
+    def __init__(self, stages: list[nn.Module], shape: Shape | None = None) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
-        self.channels, self.strides = _measure(stages)
+        self.channels, self.strides = shape or _measure(stages)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [B, 3, H, W] to the last stage's output."""
@@ -134,7 +136,10 @@ def create_backbone(
         if width is None:
             raise
         raise ConfigError(f"The network {name} has no width to choose: leave the width out, or use a ResNet.") from None
-    return Backbone(_stages(network, name, max_pool=max_pool))
+    stages, key = _stages(network, name, max_pool=max_pool), (name, max_pool, width)
+    backbone = Backbone(stages, _measured.get(key))
+    _measured[key] = (backbone.channels, backbone.strides)
+    return backbone
 
 
 def check_name(name: str) -> None:
@@ -196,7 +201,7 @@ def _stages(network: nn.Module, name: str, *, max_pool: bool) -> list[nn.Module]
     )
 
 
-def _measure(stages: list[nn.Module]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _measure(stages: list[nn.Module]) -> Shape:
     """Measure channels and strides by running a small dummy image: faster than on the meta device."""
     channels, strides = [], []
     first = next(stages[0].parameters())
