@@ -31,7 +31,7 @@ APART := not long and not browser and not slurm and not chaos
 test: setup
 	$(BIN)/python -m pytest $(PARALLEL) -m "$(APART) and not heavy"
 
-# The rest of what CI runs: tests that start several processes, which import torch, or that compile networks.
+# The rest of what CI runs: tests that start several processes, which import torch, compile networks, or take many seconds.
 test-heavy: setup
 	$(BIN)/python -m pytest $(PARALLEL) -m "$(APART) and heavy"
 

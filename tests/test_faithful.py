@@ -84,6 +84,7 @@ def test_sizes_of_the_papers_are_those_of_their_tables() -> None:
             assert re.search(rf"\b{re.escape(figure.rstrip('0').rstrip('.'))}", text), figure
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_the_page_shows_sizes_counted_and_every_statement(every: bool) -> None:
     first = {name: one.model_copy(update={"sizes": one.sizes[:1]}) for name, one in ENTRIES.items()}

@@ -66,6 +66,7 @@ def wheel(source: Path) -> Path:
     return wheel
 
 
+@pytest.mark.heavy
 def test_the_wheel_holds_one_package_with_types_and_pages(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"facemill"}
@@ -79,6 +80,7 @@ def test_the_wheel_holds_one_package_with_types_and_pages(wheel: Path) -> None:
     assert in_tree <= set(names)
 
 
+@pytest.mark.heavy
 def test_the_sdist_builds_the_same_wheel(source: Path, wheel: Path) -> None:
     code = "from setuptools import build_meta; print(build_meta.build_sdist('..'))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=source, capture_output=True)
@@ -94,6 +96,7 @@ def test_the_sdist_builds_the_same_wheel(source: Path, wheel: Path) -> None:
     assert sorted(zipfile.ZipFile(again).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())
 
 
+@pytest.mark.heavy
 def test_an_installed_wheel_works_beside_a_users_own_modules_of_the_short_names(wheel: Path, tmp_path: Path) -> None:
     installed = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(installed)

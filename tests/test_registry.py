@@ -128,6 +128,7 @@ def test_a_package_adds_one_of_each(installed: Path, tmp_path: Path) -> None:
     assert "filtered" in pq.read_table(tmp_path / "dark/failures.parquet")["reason"].to_pylist()
 
 
+@pytest.mark.heavy
 def test_wrong_options_of_a_plug_in_are_refused_at_once(installed: Path, tmp_path: Path) -> None:
     for setting, message in {
         "detect={detector: centre, options: {shar: 1}}": "no option 'shar' (did you mean 'share'?)",

@@ -90,6 +90,7 @@ def try_batch(numbers: range, films: dict[str, tuple[Path, Path]], folder: Path)
         raise
 
 
+@pytest.mark.heavy
 def test_a_few_damaged_videos_are_accounted_for(
     films: dict[str, tuple[Path, Path]], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

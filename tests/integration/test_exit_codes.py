@@ -141,6 +141,7 @@ def test_every_command_is_in_the_table() -> None:
     assert {code for codes in COMMANDS.values() for code in codes} == set(Exit) - {1, 4}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("command", "code"),
     [
@@ -159,6 +160,7 @@ def test_a_command_ends_with(command: str, code: int, everything: Path, tmp_path
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_fault_of_facemill_ends_with_1_and_an_interruption_with_4(command: str, everything: Path) -> None:
     """Whatever a command does; where it stands in its work, other tests say."""

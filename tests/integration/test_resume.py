@@ -41,6 +41,7 @@ INTERRUPTS = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("ways", [("SIGKILL",), pytest.param((*INTERRUPTS, "SIGKILL"), marks=pytest.mark.long)])
 def test_stopped_in_every_way_in_turn_it_ends_in_the_same_bytes(
     ways: tuple[str, ...], built: Built, manifest: Path, tmp_path: Path

@@ -132,6 +132,7 @@ print({"torchvision", "facenet_pytorch", "timm", "torch._dynamo"} & set(sys.modu
 """
 
 
+@pytest.mark.heavy
 def test_a_worker_imports_no_torchvision() -> None:
     # Its import takes longer than torch's own. With thresholds of 0 all stages find something in noise.
     done = subprocess.run([sys.executable, "-c", WORKER], capture_output=True, text=True, check=True)

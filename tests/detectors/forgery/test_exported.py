@@ -89,6 +89,7 @@ def test_an_onnx_file_says_what_it_is() -> None:
     assert [size.dim_value for size in crops.type.tensor_type.shape.dim][1:] == [3, 24, 24]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
 def test_what_was_written_here_is_known(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"own{suffix}"

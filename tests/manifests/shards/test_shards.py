@@ -125,6 +125,7 @@ class TestContract:
         with pytest.raises(DatasetError, match="shard cannot be read"):
             list(shard_format.read(tmp_path / "shard"))
 
+    @pytest.mark.heavy
     def test_flipped_bytes_are_read_or_refused(self, shard_format, samples, tmp_path):
         """Whatever the damage, reading ends, or raises the one error it may raise."""
         write(shard_format, tmp_path / "shard", samples[4:8])

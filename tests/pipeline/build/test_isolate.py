@@ -100,6 +100,7 @@ def test_a_crash_below_a_limit_of_memory_is_no_files_fault(tmp_path: Path, monke
     assert failures == {"alone": Reason.WORKER_KILLED}
 
 
+@pytest.mark.heavy
 def test_the_real_process_gives_the_failures_of_files_that_are_not_there(tmp_path: Path) -> None:
     spec = ShardSpec("train-000000", "train", GROUPS[1:2])
     ((group_id, result),) = isolated_results(spec, BuildJob(tmp_path, load_recipe("default"), device="cpu"), SLOT)
@@ -163,6 +164,7 @@ def test_a_video_whose_process_makes_no_progress_is_left_out_and_tried_again(
 STEPS = "import os, sys, time; [(os.write(int(sys.argv[1]), b'.'), time.sleep(0.1)) for _ in range(int(sys.argv[2]))]"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("steps", "rest", "code"), [(50, "", 0), (1, "; time.sleep(60)", -isolate.STALLED)])
 def test_a_process_may_take_any_time_if_it_makes_steps(
     steps: int, rest: str, code: int, monkeypatch: pytest.MonkeyPatch

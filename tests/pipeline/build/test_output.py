@@ -249,6 +249,7 @@ def test_a_late_sign_of_life_takes_no_place_back(
     assert not any(name.startswith("_state/runs/") for name in files(memory))
 
 
+@pytest.mark.heavy
 def test_credentials_that_expire_stop_the_build_and_the_same_call_resumes_it(
     videos: list[VideoEntry], tmp_path: Path, s3: Any
 ) -> None:
@@ -269,6 +270,7 @@ def test_credentials_that_expire_stop_the_build_and_the_same_call_resumes_it(
     assert same_for_all(files(OUT)) == same_for_all(in_folder(tmp_path / "here"))
 
 
+@pytest.mark.heavy
 def test_samples_are_those_of_a_build_into_a_folder(videos: list[VideoEntry], tmp_path: Path, s3: Any) -> None:
     """Also where the server throttles and cuts bodies short now and then."""
     disturbed = iter(range(10_000))

@@ -58,6 +58,7 @@ def test_another_version_is_refused_and_a_blind_worker_left_out() -> None:
         fit_workers(own, {"tcp://a": worker(), "tcp://d": worker(device="CPU x86_64 AVX2")})
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(300)
 def test_workers_without_facemill_answer(tmp_path: Path) -> None:
     preload = tmp_path / "bare.py"

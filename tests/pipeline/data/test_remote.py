@@ -131,6 +131,7 @@ def test_what_is_not_there_is_one_sentence(url: str) -> None:
         _ = faces[0]
 
 
+@pytest.mark.heavy
 def test_commands_take_urls(tmp_path: Path) -> None:
     dataset = build(tmp_path / "data", default_samples(), "parquet")
     sets = ["train.epochs=1", "train.batch=8", "train.model.size=64"]

@@ -14,6 +14,7 @@ from facemill.pipeline.evaluate.weighted import METRICS, RATES, Judged
 from tests.pipeline.evaluate.score_rows import random_frames
 
 
+@pytest.mark.heavy
 def test_intervals_of_groups_cover_and_intervals_of_videos_do_not():
     """Of 150 tables, so within two standard errors: see the next test."""
     by_group, by_video = covered(150, originals=40, auc=0.85, shared=0.9)

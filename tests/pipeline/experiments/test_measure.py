@@ -97,6 +97,7 @@ def test_one_seed_has_no_spread_and_equal_seeds_add_nothing() -> None:
     assert apart.interval == pytest.approx((one.mean - halves[0], one.mean + halves[1]), rel=1e-3)
 
 
+@pytest.mark.heavy
 def test_sizes_of_the_paper_that_counts_as_we_do() -> None:
     for name in ("n3", "n4"):
         row = find_experiment(f"etd/table7/{name}")

@@ -39,6 +39,7 @@ def test_where_no_paper_says_datasets_are_compared_with_each_other(toy: Path, tm
     assert note.endswith(f"not those of {plain}: scale 2.6 instead of 1.3, around mask instead of face.")
 
 
+@pytest.mark.heavy
 def test_training_and_evaluation_say_so(
     toy: Path, finished: TrainResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

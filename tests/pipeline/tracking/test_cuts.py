@@ -21,6 +21,7 @@ def shots(media: Path) -> dict[str, np.ndarray]:
     return {Path(name).stem: shot(media, name, 60) for name in CONTINUOUS}
 
 
+@pytest.mark.heavy
 def test_continuous_clips_have_no_cut(shots: dict[str, np.ndarray], media: Path) -> None:
     for frames in shots.values():
         assert find_cuts(frames) == []

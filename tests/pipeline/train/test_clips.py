@@ -51,6 +51,7 @@ def command(*arguments: object) -> str:
     return result.output
 
 
+@pytest.mark.heavy
 def test_a_clip_shows_what_no_frame_does(data: Path, run: Path, tmp_path: Path) -> None:
     evaluation = evaluate(run, [data], tmp_path / "clips", device="cpu")
     assert evaluation.metrics["video"]["overall"]["auc"] > 0.95

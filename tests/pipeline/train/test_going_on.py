@@ -147,6 +147,7 @@ def test_another_network_s_weights_are_refused(toy: Path, tmp_path: Path, monkey
     assert not out.exists()
 
 
+@pytest.mark.heavy
 def test_mat_starts_from_a_plain_network_that_was_trained_before(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

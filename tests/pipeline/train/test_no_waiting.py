@@ -114,6 +114,7 @@ def module(request: pytest.FixtureRequest) -> ForgeryModule:
     return ForgeryModule(create(name, **NETWORKS[name]), TrainSettings(augment=AUGMENT), seed=0).train()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("forgeries", ["sbi", "xray"])
 def test_forgeries_do_not_wait(forgeries: Literal["sbi", "xray"], monkeypatch: pytest.MonkeyPatch) -> None:
     def take() -> ForgeryBatch:

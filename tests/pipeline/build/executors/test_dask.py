@@ -324,6 +324,7 @@ def test_the_scheduler_is_not_asked_for_its_workers_after_every_task(address: st
     assert asked == 1
 
 
+@pytest.mark.heavy
 def test_a_worker_whose_memory_is_nearly_full_still_gets_work() -> None:
     """Dask would pause it, beyond 80 % of its limit, and with it the build for ever."""
     options = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "silence_logs": "CRITICAL"}
@@ -335,6 +336,7 @@ def test_a_worker_whose_memory_is_nearly_full_still_gets_work() -> None:
     assert [outcome.result for outcome in outcomes] == [1_600_000_000, 1, 2, 3]
 
 
+@pytest.mark.heavy
 def test_tasks_that_the_scheduler_forgets_are_errors(address: str) -> None:
     with DaskExecutor(scheduler=address) as executor, distributed.Client(address, set_as_default=False) as other:
         outcomes = executor.run(wait_long, [1])

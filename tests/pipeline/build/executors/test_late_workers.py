@@ -50,6 +50,7 @@ def sleepy(task: int, number: int, threads: int) -> int:
     return os.getpid()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("fatal", [False, True])
 def test_a_late_worker_that_differs_gets_no_work(fatal: bool) -> None:
     told_of: list[str] = []
@@ -81,6 +82,7 @@ def test_a_late_worker_that_differs_gets_no_work(fatal: bool) -> None:
                 executor._late.leave_out(late, {"unseen": ["/data"]}, executor._watch.workers())
 
 
+@pytest.mark.heavy
 def test_only_chosen_workers_work() -> None:
     with cluster(n_workers=2) as running, DaskExecutor(scheduler=running.scheduler_address) as executor:
         pids = executor._client.run(os.getpid)
