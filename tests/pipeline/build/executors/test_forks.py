@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from facemill.pipeline.build.executors.dask import DaskExecutor
+from facemill.pipeline.build.patience import Limits
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -29,7 +30,9 @@ def local() -> Iterator[DaskExecutor]:
     with pytest.MonkeyPatch.context() as patch:
         for name in SET:
             patch.delenv(name, raising=False)
-        with DaskExecutor(workers=2) as executor:
+        executor = DaskExecutor(workers=2)
+        executor.watch(Limits(wait_s=20), print, lambda task: None)
+        with executor:
             yield executor
 
 
