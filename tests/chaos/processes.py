@@ -11,19 +11,26 @@ import psutil
 
 from tests.network import free_port
 
-__all__ = ["cluster", "workers_of"]
+__all__ = ["cluster", "is_server", "workers_of"]
 
 STARTED_S = 60
 
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:
-    """The processes below one that build; neither helpers of multiprocessing's, nor nannies."""
+    """The processes below one that build, spawned or forked; neither helpers of multiprocessing's, nor nannies."""
     below, found = process.children(recursive=True), []
     for one in below:
         with suppress(psutil.Error):  # it has ended
-            if "spawn_main" in " ".join(one.cmdline()):
+            if "spawn_main" in " ".join(one.cmdline()) or (is_server(one) and is_server(one.parent())):
                 found.append(one)
     return found or below
+
+
+def is_server(process: psutil.Process | None) -> bool:
+    """Whether it is the process that workers are forked from, or forked from it: their command lines are the same."""
+    with suppress(psutil.Error):
+        return process is not None and "multiprocessing.forkserver" in " ".join(process.cmdline())
+    return False
 
 
 @contextmanager

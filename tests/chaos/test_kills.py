@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.chaos.conftest import KILLS, SEED, Corpus
-from tests.chaos.processes import cluster, workers_of
+from tests.chaos.processes import cluster, is_server, workers_of
 from tests.integration.command import ended, start
 
 LONGEST_S = 8.0
@@ -45,15 +45,17 @@ def test_driver_and_workers_of_one_machine(corpus: Corpus, tmp_path: Path) -> No
     chosen = random.Random(SEED)
     out, kills = tmp_path / "0", 0
     while kills < KILLS:
-        target, how = chosen.choice(("driver", "worker")), chosen.choice(SIGNALS)
+        target, how = chosen.choice(("driver", "worker", "server")), chosen.choice(SIGNALS)
         moment = chosen.uniform(0, LONGEST_S)
         with start(*corpus.args(out, "--workers", 2)) as process:
             driver = psutil.Process(process.pid)
             time.sleep(moment)
             below = driver.children(recursive=True) if process.poll() is None else []
             workers = workers_of(driver) if below else []
-            if process.poll() is None and (target == "driver" or workers):
-                disturb(driver if target == "driver" else chosen.choice(workers), how)
+            servers = [one for one in below if one not in workers and is_server(one)]
+            targets = {"driver": [driver], "worker": workers, "server": servers}[target]
+            if process.poll() is None and targets:
+                disturb(chosen.choice(targets), how)
                 kills += 1
             done = ended(process)
         check_gone(below)

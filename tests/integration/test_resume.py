@@ -155,5 +155,6 @@ def stop(args: list[object], out: Path, shards: int, how: Callable[[Process], No
 
 
 def is_worker(process: psutil.Process) -> bool:
-    """Whether it is no helper of multiprocessing's; its command line may be a title that Dask gave it."""
-    return not any("resource_tracker" in argument for argument in process.cmdline())
+    """Whether it is forked from the one that multiprocessing forks from."""
+    parent = process.parent()
+    return parent is not None and any("multiprocessing.forkserver" in argument for argument in parent.cmdline())

@@ -20,6 +20,7 @@ from facemill import ClusterError, ConfigError, FacemillError
 from facemill.pipeline.build.executors.base import Certificates, Executor, Outcome
 from facemill.pipeline.build.executors.by_value import ByValue
 from facemill.pipeline.build.executors.cluster_watch import ClusterWatch, no_answer
+from facemill.pipeline.build.executors.forks import METHOD, forks
 from facemill.pipeline.build.executors.late_workers import LateWorkers
 from facemill.pipeline.build.executors.numbering import WorkerNumbers, visible_gpus
 from facemill.pipeline.build.executors.own_processes import (
@@ -45,7 +46,10 @@ CONNECT_TIMEOUT_S = 30
 
 PROFILING = "distributed.worker.profile.enabled"
 """Dask looks at each worker's stack a hundred times a second, and keeps what it saw for an hour: memory that grows."""
+HASH_SEED = 6640
+"""Dask gives it to workers that are spawned."""
 SETTINGS = {
+    "distributed.worker.multiprocessing-method": METHOD,
     # A task is given up when its worker has died twice.
     "distributed.scheduler.allowed-failures": 1,
     # Tasks wait in the scheduler, not in workers: a dying worker loses only its own task.
@@ -219,6 +223,8 @@ class DaskExecutor(Executor):
     def _connect(self, resources: ExitStack) -> Any:
         if self._scheduler is None:
             resources.enter_context(main_module_hidden())
+            variables = {"PYTHONHASHSEED": HASH_SEED, **dask.config.get("distributed.nanny.pre-spawn-environ")}
+            resources.enter_context(forks(variables))
             try:
                 with interrupts_blocked():
                     cluster = distributed.LocalCluster(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import dask
 import distributed
 import psutil
 import pytest
@@ -328,7 +329,9 @@ def test_the_scheduler_is_not_asked_for_its_workers_after_every_task(address: st
 def test_a_worker_whose_memory_is_nearly_full_still_gets_work() -> None:
     """Dask would pause it, beyond 80 % of its limit, and with it the build for ever."""
     options = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "silence_logs": "CRITICAL"}
+    own_memory = {"distributed.worker.multiprocessing-method": "spawn"}  # not that which workers of `local` share
     with (
+        dask.config.set(own_memory),
         distributed.LocalCluster(n_workers=1, memory_limit="2 GB", **options) as cluster,
         DaskExecutor(scheduler=cluster.scheduler_address) as executor,
     ):
