@@ -1,5 +1,6 @@
 import io
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -24,6 +25,14 @@ def test_png_is_lossless_and_equal_every_time(rng: np.random.Generator) -> None:
     data = encode_image(image, EncodeSettings())
     assert np.array_equal(decode(data), image)
     assert data == encode_image(image, EncodeSettings())
+
+
+def test_bytes_do_not_depend_on_where_the_stack_of_a_thread_lies(rng: np.random.Generator) -> None:
+    """ISA-L takes part of that address for a hash, which is, for one in thousands of colours, that of the image."""
+    images = [np.full((12, 12, 3), colour, np.uint8) for colour in rng.integers(0, 256, (40_000, 3), np.uint8)]
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(lambda images: [encode_png(image) for image in images], (images, images))
+    assert one == other
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7, 3), (5, 1, 3), (31, 17), (31, 17, 3)])
