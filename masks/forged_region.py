@@ -2,7 +2,7 @@
 
 Coding noise differs between samples, but a forged region keeps its place in the face. The differences of a stretch's
 samples are therefore aligned by landmarks and averaged, both signed and squared. A threshold finds the region's parts,
-of which `outline` finds the most likely outlines.
+of which `outline` finds the most likely outlines. In each sample, a part follows the landmarks near it.
 """
 
 from collections.abc import Sequence
@@ -35,6 +35,7 @@ SMALLEST_PART, MOST_PARTS = 0.2, 2  # area as a share of the largest part's
 # Of two joined parts: share of the area, width by height, energy between them as a share of theirs.
 SMALLEST_HALF, WIDE, DARK = 0.25, 1.9, 0.8
 BETWEEN = 0.023 * FACE_CELLS  # distance from the axis
+NEAR, LOOSE = 0.125 * FACE_CELLS, 0.03  # sigma of a landmark's pull on a part, and the pull of what does not move
 MIRRORED, CENTRAL = 0.85, 0.35  # distances of a centre from another's mirror image, and from the axis, in radii
 
 Field = NDArray[np.float32]  # [GRID, GRID]
@@ -72,11 +73,13 @@ def draw_regions(
         beyond = np.all([measured[position].own for position in stretch], axis=0) & ~mostly
         left = (there[beyond].sum() + 1) / (whole[beyond].sum() + 1)  # share of the noise that averaging leaves
         expected = np.asarray(cv2.resize(noise[stretch].mean(axis=0), (GRID, GRID)) * left + QUIET**2, np.float32)
-        outlines = _outlines(there, expected, mostly, _axis(places, moves))
-        for position, inside, move in zip(stretch, within, moves, strict=True):
+        points = _five(places, moves)
+        axis = FaceAxis.of(points.mean(axis=0)) if points.size else None
+        outlines = [one + _shifts(one, points)[:, None] for one in _outlines(there, expected, mostly, axis)]
+        for index, (position, inside, move) in enumerate(zip(stretch, within, moves, strict=True)):
             back = cv2.invertAffineTransform(move)
             for outline in outlines:  # one by one: where two overlap, fillPoly would leave a hole
-                here = np.rint((outline @ back[:, :2].T + back[:, 2]) * 16).astype(np.int32)
+                here = np.rint((outline[index] @ back[:, :2].T + back[:, 2]) * 16).astype(np.int32)
                 cv2.fillPoly(masks[position], [here], 255, lineType=cv2.LINE_AA, shift=4)
             masks[position] *= inside
     return masks
@@ -97,12 +100,20 @@ def _to_one_place(landmarks: Sequence[NDArray[np.float64] | None]) -> list[NDArr
     ]
 
 
-def _axis(landmarks: Sequence[NDArray[np.float64] | None], moves: Sequence[NDArray[np.float64]]) -> FaceAxis | None:
-    """The mean face's, if five landmarks are known of each sample."""
+def _five(landmarks: Sequence[NDArray[np.float64] | None], moves: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Landmarks of each sample in the mean face's cells: [T, 5, 2] if five are known of each, else [T, 0, 2]."""
     moved = [
         points @ move[:, :2].T + move[:, 2] for points, move in zip(landmarks, moves, strict=True) if points is not None
     ]
-    return FaceAxis.of(np.mean(moved, axis=0)) if len(moved) == len(moves) and len(moved[0]) == 5 else None
+    return np.stack(moved) if len(moved) == len(moves) and len(moved[0]) == 5 else np.zeros((len(moves), 0, 2))
+
+
+def _shifts(outline: NDArray[np.float64], landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far [T, 2] a part has moved in each sample, with the eyes and corners of the mouth that are near it."""
+    mean = landmarks.mean(axis=0)
+    near = np.exp(-np.square((mean - outline.mean(axis=0)) / NEAR).sum(axis=1) / 2)
+    near[2:3] = 0  # the nose, which moves most where a head turns
+    return np.asarray(near @ (landmarks - mean) / (near.sum() + LOOSE))
 
 
 def _warped(field: NDArray[Any], move: NDArray[np.float64]) -> NDArray[Any]:

@@ -1,8 +1,9 @@
 """The most likely outline of a part of a forged region.
 
-In the model, the energy outside is that of noise, and the energy inside is larger by a constant, with a soft edge
-between. A Fourier series of low order keeps the outline smooth where the colours of both faces are similar. A part on
-the face's axis is nearly symmetric, and two parts that lie symmetrically have mirrored outlines.
+In the model, the energy outside is that of noise, and the energy inside is larger, by a constant that differs a little
+by direction; the edge between is narrow, or wide if that is much more likely. A Fourier series of low order keeps the
+outline smooth where the colours of both faces are similar. A part on the face's axis is nearly symmetric, and two parts
+that lie symmetrically have mirrored outlines.
 """
 
 from collections.abc import Sequence
@@ -22,12 +23,14 @@ __all__ = ["FaceAxis", "Part", "fit_outlines"]
 ANGLES, RADIAL_STEP = 32, 2.0  # step in cells
 ORDERS = (1.0, 0.12, 0.24, 0.03)
 SYMMETRY = 0.1  # prior deviation of what is not symmetric about the axis, relative to what is
-SOFTNESS = 0.011 * FACE_CELLS  # width of the edge: scale of a logistic function
+SOFTNESS = 0.011 * FACE_CELLS  # width of a narrow edge: scale of a logistic function
+WIDE, UNUSUAL = 0.055, 10.0  # softness of a wide edge, in radii, and the gain, as `LEAST_GAIN`, for which it is taken
 FAINTEST = 0.042  # minimum energy, as a share of the energy inside: codecs change what surrounds a forgery too
 WIDENED = 0.9  # distance from where half is forged to the outline: smoothing, codecs and drawing widen a region
 POWER = 1.35  # exponent of energy over expected energy: above 1, the outline favours strong cells
 INDEPENDENT = 0.08  # share of cells whose noise is independent
 NOISE_DEVIATION, LEVEL_DEVIATION = 1.1, 0.6  # prior deviations of the logarithms of noise and of the energy inside
+TILT = 1.2  # the same for how the latter differs by direction, times the radius in faces to the fourth power
 ITERATIONS, LONGEST_STEP, LEAST_GAIN = 20, 0.5, 0.02  # step in prior deviations, gain in logarithms of likelihood
 
 THETA = np.arange(ANGLES) * (2 * np.pi / ANGLES)
@@ -39,6 +42,7 @@ WAVES = np.stack(  # [ANGLES, 2 * orders - 1], each scaled by its prior deviatio
     ],
     axis=1,
 )
+TILTS = np.stack([wave(order * THETA) for order in (1, 2) for wave in (np.cos, np.sin)], axis=1)
 NEARLY_SYMMETRIC = np.array([1.0] + [1.0, SYMMETRY] * (len(ORDERS) - 1))
 
 Field = NDArray[np.float32]  # [GRID, GRID]
@@ -130,32 +134,44 @@ def _most_likely(
         waves: [rays, coefficients].
     """
     level = float(there[:, away < max(0.7 * radius, RADIAL_STEP)].mean())
-    deviations = np.array([NOISE_DEVIATION, LEVEL_DEVIATION])
+    tilts = TILT * (radius / FACE_CELLS) ** 4 * TILTS
+    levels = np.tile(np.insert(tilts, 0, LEVEL_DEVIATION, axis=1), (len(waves) // ANGLES, 1))
+    shapes = waves.shape[1]
 
-    def posterior(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """Negative log-posterior, gradient and Fisher information; the last parameters are noise and level."""
-        noisier, stronger = np.exp(deviations * parameters[-2:])
-        inside = expit(((radius * (1 + waves @ parameters[:-2]))[:, None] - away) / SOFTNESS)
-        opaque, scale, noisy = inside**2, level * stronger, expected * noisier
+    def posterior(
+        parameters: NDArray[np.float64], softness: float
+    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        """Negative log-posterior, gradient and Fisher information; after the shape's come those of noise and level."""
+        noisier, stronger = np.exp(NOISE_DEVIATION * parameters[shapes]), np.exp(levels @ parameters[shapes + 1 :])
+        inside = expit(((radius * (1 + waves @ parameters[:shapes]))[:, None] - away) / softness)
+        opaque, scale, noisy = inside**2, level * stronger[:, None], expected * noisier
         model = noisy + scale * (opaque + FAINTEST)
         ratio = (there / model) ** POWER
-        by_reach = scale * 2 * opaque * (1 - inside) * (radius / SOFTNESS) / model  # of the model's logarithm
-        by_energies = np.stack([noisy / model, scale * (opaque + FAINTEST) / model], axis=-1)
-        slopes = np.dstack([by_reach[..., None] * waves[:, None], by_energies * deviations])
+        by_reach = scale * 2 * opaque * (1 - inside) * (radius / softness) / model  # of the model's logarithm
+        by_level = (1 - noisy / model)[..., None] * levels[:, None]
+        slopes = np.dstack([by_reach[..., None] * waves[:, None], NOISE_DEVIATION * noisy / model, by_level])
         weighted = (cells[..., None] * slopes).reshape(-1, len(parameters))
         total = (cells * (np.log(model) + ratio / POWER)).sum() + 0.5 * (parameters @ parameters)
         hessian = weighted.T @ slopes.reshape(weighted.shape) + np.eye(len(parameters))
         return float(total), (1 - ratio).ravel() @ weighted + parameters, hessian
 
-    parameters, damping = np.zeros(waves.shape[1] + 2), 0.01
-    total, gradient, hessian = posterior(parameters)
-    for _ in range(ITERATIONS):  # Levenberg-Marquardt
-        step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
-        tried = parameters - step.clip(-LONGEST_STEP, LONGEST_STEP)
-        lower, *derivatives = posterior(tried)
-        damping *= 0.2 if lower < total else 8
-        if lower < total:
-            gain, parameters, total, (gradient, hessian) = total - lower, tried, lower, derivatives
-            if gain < LEAST_GAIN:
-                break
-    return parameters[:-2]
+    def fitted(parameters: NDArray[np.float64], softness: float) -> tuple[float, NDArray[np.float64]]:
+        """Negative log-posterior and parameters."""
+        damping = 0.01
+        total, gradient, hessian = posterior(parameters, softness)
+        for _ in range(ITERATIONS):  # Levenberg-Marquardt
+            step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
+            tried = parameters - step.clip(-LONGEST_STEP, LONGEST_STEP)
+            lower, *derivatives = posterior(tried, softness)
+            damping *= 0.2 if lower < total else 8
+            if lower < total:
+                gain, parameters, total, (gradient, hessian) = total - lower, tried, lower, derivatives
+                if gain < LEAST_GAIN:
+                    break
+        return total, parameters
+
+    total, parameters = fitted(np.zeros(shapes + 1 + levels.shape[1]), SOFTNESS)
+    if WIDE * radius > SOFTNESS:
+        other, wide = fitted(parameters, WIDE * radius)
+        parameters = wide if other < total - UNUSUAL else parameters
+    return parameters[:shapes]

@@ -11,7 +11,7 @@ import pytest
 import facemill.masks.forged_region
 from facemill.masks import FaceForgery, OriginalFrame, find_forgeries, mask_iou
 from facemill.masks.face_difference import FINE, GRID
-from facemill.masks.forged_region import draw_regions
+from facemill.masks.forged_region import _shifts, draw_regions
 from facemill.masks.forgery import EYE, SMOOTH, STEP, _luma_energy
 from facemill.pipeline.config.sections import CropSettings
 from facemill.pipeline.extract.crop import align_affine
@@ -272,6 +272,30 @@ def test_outlines_that_overlap_leave_no_hole(monkeypatch):
     away = np.hypot(np.abs(x)[None] - 8, x[:, None])  # from the nearer centre
     assert (mask[away < 11] == 255).all()
     assert not mask[away > 14].any()
+
+
+def test_a_part_follows_the_landmarks_near_it_in_each_sample(monkeypatch):
+    """A mouth that moves aside by 8 cells, in a face whose eyes and nose stay; what lies at an eye does not follow."""
+    real, box = np.full((240, 320, 3), 120, np.uint8), (110, 80, 210, 160)  # cells of 1.5625 pixels
+    face = np.array([[140, 105], [180, 105], [160, 118], [145, 140], [175, 140]], float)
+    moved = np.array([[0, 0]] * 3 + [[1, 0]] * 2)
+    measured = [OriginalFrame(real, [box], [face + shift * moved]).measure(real)[0] for shift in (-6.25, 6.25)]
+    angles = np.arange(32) * (2 * np.pi / 32)
+    disk = 6 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    for place, moves in ((slice(3, 5), 8), (slice(1), 0)):
+        known = np.stack([one.landmarks[place].mean(axis=0) for one in measured if one.landmarks is not None])
+        circle = known.mean(axis=0) + disk
+        monkeypatch.setattr(facemill.masks.forged_region, "_outlines", lambda *_, circle=circle: [circle])
+        masks = draw_regions(measured, np.zeros((2, GRID, GRID, 3), np.float32), np.array([True, True]), Noisy())
+        first, second = (np.argwhere(mask > 127).mean(axis=0)[::-1] for mask in masks)
+        np.testing.assert_allclose(second - first, [moves, 0], atol=0.7)
+
+
+def test_no_part_follows_the_nose():
+    landmarks = np.tile(np.array([[50, 50], [78, 50], [64, 62], [52, 80], [76, 80]], float), (2, 1, 1))
+    landmarks[1, 2] += 5
+    assert not _shifts(np.array([[60, 62], [68, 62]]), landmarks).any()
+    assert _shifts(np.array([[60, 62], [68, 62]]), np.zeros((2, 0, 2))).tolist() == [[0, 0]] * 2
 
 
 @pytest.mark.parametrize(("levels", "found"), [(14, False), (16, True)])

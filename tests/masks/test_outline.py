@@ -143,3 +143,26 @@ def test_an_outline_is_the_most_likely_one_however_many_cells_tell_of_it(cells):
     shape = module._most_likely(energy, expected, counts, away, radius, waves)
     found = minimize(lambda levels: improbability(np.append(shape, levels)), np.zeros(2)).fun
     assert found < minimize(improbability, np.zeros(len(shape) + 2)).fun + 0.05
+
+
+@pytest.mark.parametrize(
+    ("share", "cells", "off"),
+    [(0, 5.0, 0), (module.WIDE, 5.0, 0), (module.WIDE, 1.0, 0.32)],
+    ids=["no", "yes", "unsure"],
+)
+def test_an_edge_is_wide_if_that_is_much_more_likely(share, cells, off):
+    """An outline that takes it for a narrow one is a third of a cell off, as where few cells tell of it."""
+    radius, away = 24.0, np.arange(1, 50, 2.0)
+    reach = radius * (1 + 0.2 * np.cos(2 * module.THETA))
+    opacity = (1 + np.exp((away - reach[:, None]) / (share * radius or module.SOFTNESS))) ** -2.0
+    energy = 1 + 40 * (opacity + module.FAINTEST)
+    shape = module._most_likely(energy, np.ones_like(energy), np.full(energy.shape, cells), away, radius, module.WAVES)
+    assert np.mean(radius * (1 + module.WAVES @ shape) - reach) == pytest.approx(off, abs=0.05)
+
+
+def test_a_side_that_differs_more_than_the_other_does_not_move_the_outline():
+    """From one side to the other, the energy inside grows fifty times."""
+    forged = ellipse(0, 15, 24, 32)
+    energy, noise, within = energies(forged, 400)
+    lopsided = (1 + (energy - 1) * np.exp(ASIDE / 12)).astype(np.float32)
+    assert iou(filled(outlines_of(lopsided, noise, within, AXIS)), forged) > 0.95
