@@ -56,6 +56,7 @@ def test_every_command_explains_itself(command: str) -> None:
     assert f"Usage: facemill {command}" in ended.out
 
 
+@pytest.mark.heavy
 def test_a_missing_extra_is_one_sentence() -> None:
     code = f"import sys; sys.modules['timm'] = None; {HELP.format(args=['detectors'])}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

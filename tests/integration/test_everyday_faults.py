@@ -288,6 +288,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("fault", FAULTS)
 def test_it_is_one_sentence(
     bench: Bench, fault: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

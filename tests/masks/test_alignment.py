@@ -145,6 +145,7 @@ QUALITIES = {"crf 15 and 40": ({"crf": "15"}, {"crf": "40"}), "114 and 803 kbit/
 CONAN, SLOWER = "videos/fsgan_conan.mp4", "videos/lp_d18.mp4"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("name", "quality", "case", "least"),
     [

@@ -116,6 +116,7 @@ def test_every_class_is_tried() -> None:
     assert [*KINDS] == sorted({type(untrained(name)).forward: name for name in reversed(SMALL)}.values())
 
 
+@pytest.mark.heavy
 @registered
 def test_the_paper_s_own_size_goes_through(name: str) -> None:
     with torch.device("meta"):

@@ -40,6 +40,7 @@ def crops_in_faces(out: Path) -> dict[str, set[float]]:
     return dict(found)
 
 
+@pytest.mark.heavy
 def test_reals_without_fakes_have_all_cropped_around_faces(add_video: AddVideo, tmp_path: Path) -> None:
     """Fakes with masks from originals that yield no samples, and reals without fakes."""
     videos = pairs(add_video, 5, split=REFERENCE)

@@ -72,6 +72,7 @@ class Stopping(Watcher):
             raise KeyboardInterrupt
 
 
+@pytest.mark.heavy
 def test_the_objects_are_the_files_of_a_build_into_a_folder(videos: list[VideoEntry], tmp_path: Path, s3: Any) -> None:
     here = build(videos, RECIPE, tmp_path / "here", executor="sequential")
     there = build(videos, RECIPE, OUT, executor="sequential")

@@ -214,6 +214,7 @@ def test_a_slow_caller_does_not_time_out(clip: Path) -> None:
         assert [frame.index for frame in frames] == [1, 39]
 
 
+@pytest.mark.heavy
 @BOTH
 def test_nothing_is_left_open(clip: Path, backend: str) -> None:
     process = psutil.Process()
@@ -286,6 +287,7 @@ for _ in range(5):
 """
 
 
+@pytest.mark.heavy
 def test_a_log_that_somebody_else_turned_on_hangs_no_damaged_file(media: Path) -> None:
     """Importing torchvision 0.23 turns it on; without care, two of three readings never end."""
     command = [sys.executable, "-c", READ_WITH_A_LOG, str(media / "hostile/bitrot_lp_d10.mp4")]

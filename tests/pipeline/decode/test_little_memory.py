@@ -69,6 +69,7 @@ def in_child(path: Path, more: float) -> str:
     return told or CRASHED
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("codec", ["libx264", "libvpx"])
 def test_a_video(tmp_path: Path, codec: str) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (FRAMES, 180, 320, 3), np.uint8)

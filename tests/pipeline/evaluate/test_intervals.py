@@ -84,6 +84,7 @@ def test_a_table_of_several_seeds_has_means_and_spread():
     assert combine(np.full((1, 1 + 5 + RESAMPLES), 0.5))[1] is None
 
 
+@pytest.mark.heavy
 def test_a_thousand_resamples_take_seconds():
     """Of as many frames as FaceForensics++'s test split has: 140 originals with 4 fakes, 32 frames each."""
     random = np.random.default_rng(0)

@@ -27,7 +27,7 @@ from tests.integration.command import facemill, start
 from tests.integration.test_train import wait_until
 from tests.pipeline.experiments.papers_data import METHODS, SHORT, TINY, build_paper_data
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.heavy]
 
 QUALITIES = {"ffpp": ("raw", "c23", "c40"), "dfd": ("c23",)}
 
@@ -49,7 +49,6 @@ MORE = [
 ]
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("target", ["etd/table2", *MORE])
 def test_a_table_of_each_paper(target: str, data: list[str], tmp_path: Path) -> None:
     jobs = plan(target, tmp_path, data)
@@ -66,7 +65,6 @@ def test_a_table_of_each_paper(target: str, data: list[str], tmp_path: Path) -> 
     assert list(jobs.run_all()) == []
 
 
-@pytest.mark.heavy
 def test_a_row_of_one_method_is_trained_on_that_method(data: list[str], tmp_path: Path) -> None:
     jobs = plan("lrl/table2/faceswap", tmp_path, data)
     jobs.run(next(iter(jobs.all)))
@@ -76,7 +74,6 @@ def test_a_row_of_one_method_is_trained_on_that_method(data: list[str], tmp_path
     assert {name.split("-")[1] for name in used["video_id"].to_pylist()} == {"real", "FaceSwap"}
 
 
-@pytest.mark.heavy
 def test_seeds_share_all_but_the_seed(data: list[str], tmp_path: Path) -> None:
     jobs = plan("mat/table2/efficientnet-b4-c23", tmp_path, data, seeds=2)
     assert all(why is None for _, why in jobs.run_all())

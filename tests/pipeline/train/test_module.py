@@ -30,6 +30,7 @@ LARGE = (("lrl", "tf_efficientnet_b4"), ("lrl", "legacy_xception"), ("sola", "re
 """Whose families others have, too."""
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -48,6 +48,7 @@ def width(face: Face) -> float:
     return float(face.bbox[2] - face.bbox[0])
 
 
+@pytest.mark.heavy
 def test_points_are_those_of_dlib_on_the_frame_itself(annotator: Landmarks68, faces: list) -> None:
     predictor = dlib.shape_predictor(str(landmarks68.package_folder(landmarks68.PACKAGE, "") / landmarks68.FILE))
     for frame, face, rectangle in faces:
