@@ -44,12 +44,12 @@ RETRIES = 2
 """Retries of a task that raises an exception other than a `FacemillError`."""
 CONNECT_TIMEOUT_S = 30
 
+HOW_TO_START = "distributed.worker.multiprocessing-method"
 PROFILING = "distributed.worker.profile.enabled"
 """Dask looks at each worker's stack a hundred times a second, and keeps what it saw for an hour: memory that grows."""
 HASH_SEED = 6640
 """Dask gives it to workers that are spawned."""
 SETTINGS = {
-    "distributed.worker.multiprocessing-method": METHOD,
     # A task is given up when its worker has died twice.
     "distributed.scheduler.allowed-failures": 1,
     # Tasks wait in the scheduler, not in workers: a dying worker loses only its own task.
@@ -218,7 +218,7 @@ class DaskExecutor(Executor):
     def _settings(self) -> dict[str, Any]:
         if self._scheduler is not None:
             return {}
-        return {**SETTINGS, PROFILING: self._report is not None}
+        return {**SETTINGS, HOW_TO_START: METHOD, PROFILING: self._report is not None}
 
     def _connect(self, resources: ExitStack) -> Any:
         if self._scheduler is None:
