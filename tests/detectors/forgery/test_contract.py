@@ -183,8 +183,10 @@ def test_a_state_dict_holds_all_of_it(name: str) -> None:
     assert torch.equal(logits_of(fresh, images), logits_of(trained(name), images))
 
 
-@pytest.mark.heavy  # where the processor has no instructions for bf16
-@every_kind
+@pytest.mark.heavy
+@pytest.mark.parametrize(  # without instructions for bf16, a processor takes minutes for convolutions of clips
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name == "video_resnet" else []) for name in KINDS]
+)
 def test_bf16_ranks_images_as_float32_does(name: str) -> None:
     images = images_of(trained(name), 24)
     with torch.autocast("cpu", torch.bfloat16):
