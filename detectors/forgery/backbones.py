@@ -23,7 +23,7 @@ from facemill.detectors.weights import read_tensors, reason_of
 __all__ = ["Backbone", "Stages", "create_backbone", "create_network", "input_statistics"]
 
 Shape = tuple[tuple[int, ...], tuple[int, ...]]  # channels and strides after each stage
-_measured: dict[tuple[str, bool, int | None], Shape] = {}  # by name, max-pooling, and width: a detector may have several
+_measured: dict[tuple[str, bool, int | None], Shape] = {}  # by name, max-pooling, and width: a detector may have two
 _PROBE = 64  # side of the dummy image that strides are measured with; divisible by every network's stride
 
 

@@ -109,7 +109,8 @@ class ClusterWatch:
         """
         processing = self.ask(self._client.processing)  # somebody else's, too
         held = {address: tasks.keys() & set(keys) for address, keys in processing.items()}
-        held[NOBODY] = set() if any(processing.values()) else set(tasks)
+        nobody = self._alone_since is None and not any(processing.values())  # `check_workers` speaks for no worker
+        held[NOBODY] = set(tasks) if nobody else set()
         now = self._clock.now()
         for address, keys in held.items():
             signs = [(key, self._executor.progress(tasks[key])) for key in sorted(keys)]

@@ -161,6 +161,19 @@ def test_a_run_ends_whose_tasks_reach_nobody(monkeypatch: pytest.MonkeyPatch) ->
     assert not client.restarted
 
 
+def test_tasks_reach_nobody_only_while_somebody_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the last worker has gone, that is what is said."""
+    executor = DaskExecutor(workers=1)
+    executor.watch(Limits(wait_s=60, stall_s=10), [].append, lambda task: None)
+    watch = ClusterWatch(Client({"a": []}), executor)
+    now = iter([0, 60])
+    monkeypatch.setattr(watch, "_clock", SimpleNamespace(now=lambda: next(now)))
+    monkeypatch.setattr(watch, "workers", lambda: {"a": {}})
+    watch.check_progress({"one": "one"})
+    watch.check_workers(["b"])
+    watch.check_progress({"one": "one"})
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("stream", ["client", "scheduler"])
 def test_messages_that_dask_holds_since_the_clock_was_set_back(stream: str) -> None:
