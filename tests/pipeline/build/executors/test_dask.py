@@ -2,8 +2,6 @@ import http.client
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -20,6 +18,7 @@ from facemill import ConfigError, DetectorError
 from facemill.pipeline.build.executors import dask as module
 from facemill.pipeline.build.executors import tell
 from facemill.pipeline.build.executors.dask import RETRIES, TASKS_PER_WORKER, DaskExecutor
+from tests.pipeline.build.executors.scripts import run_script
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -285,12 +284,7 @@ with DaskExecutor(workers=1) as executor:
 
 @pytest.mark.heavy
 def test_a_script_without_a_main_guard_is_not_run_over_again(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])}
-    done = subprocess.run(
-        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=False, env=here
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[2]\n", "")
+    assert run_script(SCRIPT, tmp_path) == (0, "[2]\n", "")
 
 
 def test_threads_of_workers_are_not_those_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:

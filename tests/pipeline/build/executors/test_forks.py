@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from facemill.pipeline.build.executors.dask import DaskExecutor
 from facemill.pipeline.build.patience import Limits
+from tests.pipeline.build.executors.scripts import run_script
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -112,9 +112,4 @@ if __name__ == "__main__":
 @pytest.mark.heavy
 def test_in_a_forked_process_and_nothing_stays(tmp_path: Path) -> None:
     """The fork server that such a process knows is not its child."""
-    (tmp_path / "script.py").write_text(SCRIPT)
-    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])}
-    done = subprocess.run(
-        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=False, env=here
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[(True, False)]\n[]\n", "")
+    assert run_script(SCRIPT, tmp_path) == (0, "[(True, False)]\n[]\n", "")
