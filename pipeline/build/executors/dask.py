@@ -225,23 +225,24 @@ class DaskExecutor(Executor):
             resources.enter_context(main_module_hidden())
             variables = {"PYTHONHASHSEED": HASH_SEED, **dask.config.get("distributed.nanny.pre-spawn-environ")}
             resources.enter_context(forks(variables))
+            options = {
+                "n_workers": self.workers,
+                "threads_per_worker": 1,
+                "processes": True,
+                "memory_limit": 0,  # windows bound the memory: Dask need not pause or kill workers
+                "dashboard_address": "127.0.0.1:0",  # any free port; None would use 8787, and warn if it is in use
+                "scheduler_kwargs": {"dashboard": False},
+                "silence_logs": "CRITICAL",  # failures are reported as outcomes
+                "security": _own_security(),
+            }
             try:
-                with interrupts_blocked():
-                    cluster = distributed.LocalCluster(
-                        n_workers=self.workers,
-                        threads_per_worker=1,
-                        processes=True,
-                        memory_limit=0,  # windows bound the memory: Dask need not pause or kill workers
-                        dashboard_address="127.0.0.1:0",  # any free port; None would use 8787, and warn if it is in use
-                        scheduler_kwargs={"dashboard": False},
-                        silence_logs="CRITICAL",  # failures are reported as outcomes
-                        security=_own_security(),
-                    )
+                with interrupts_blocked():  # entered in it, too: the interrupt comes at its end
+                    cluster = resources.enter_context(distributed.LocalCluster(**options))
             except RuntimeError as error:  # as when the machine was suspended meanwhile
                 raise ClusterError(
                     f"The workers on this machine did not start ({error}): run the same command again."
                 ) from error
-            return _Client(resources.enter_context(cluster))
+            return _Client(cluster)
         timeout, security = CONNECT_TIMEOUT_S, None
         if (files := self._certificates) is not None:
             paths = {"tls_ca_file": files.ca, "tls_client_cert": files.cert, "tls_client_key": files.key}

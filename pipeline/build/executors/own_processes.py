@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -31,14 +32,26 @@ def interrupts_blocked() -> Iterator[None]:
     """Block Ctrl-C for threads started in this context, and for the processes that they start at any time.
 
     A terminal sends it to all processes: each worker would die with a traceback, although the driver stops the
-    workers itself. In this process, the signal is delivered at the end of the context.
+    workers itself. In this process, Ctrl-C and SIGTERM are handled at the end of the context, whichever thread the
+    system gives them to: halfway, they would leave what was started.
     """
     resource_tracker.ensure_running()  # multiprocessing's helper process: starting it later would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    heard: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():  # Python lets no other thread handle signals
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: heard.append(number))
     try:
         yield
     finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for first in heard[:1]:
+            signal.raise_signal(first)
 
 
 @contextmanager
@@ -63,9 +76,10 @@ def environment_kept(names: Iterable[str]) -> Iterator[None]:
 def quiet_event_loop() -> Iterator[None]:
     """Silence logs of errors that end the run with a sentence of its own.
 
-    An interrupt during a call to Dask makes the event loop log another error, and a scheduler that is gone its client.
+    An interrupt during a call to Dask makes the event loop log another error, and a scheduler that is gone its client
+    and the queue of messages to it.
     """
-    loggers = [logging.getLogger(name) for name in ("tornado.application", "distributed.client")]
+    loggers = [logging.getLogger(name) for name in ("tornado.application", "distributed.client", "distributed.batched")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
