@@ -11,7 +11,7 @@ import pytest
 from facemill.manifests import FailureRecord, Reason, SampleRecord, from_table, read_videos
 from tests.integration.command import build_here, facemill
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(600)]
 
 UNREADABLE = ("empty.mp4", "text_not_video.mp4", "truncated_conan.mp4", "truncated.jpg")
 READABLE = ("bitrot_lp_d10.mp4", "rot90_lp_d13.mp4", "odd_477x359_h264_444.mp4", "gray_ffv1.mkv", "lp_d18.mp4")

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from facemill.manifests.checks.framing import auc
 from facemill.manifests.checks.verify import verify
@@ -16,7 +17,7 @@ from facemill.manifests.problem import Problem
 from facemill.manifests.records import VideoEntry
 from facemill.manifests.shards.croissant import croissant_metadata
 from facemill.manifests.shards.dataset import read_dataset
-from tests.integration.command import facemill
+from facemill.pipeline.commands.cli import app
 from tests.manifests.small_dataset import SIZE, Parts, make_sample, make_videos, png
 
 PAIRS = 16
@@ -69,10 +70,11 @@ def test_what_is_odd_fails_only_a_strict_verify(tmp_path):
     fake = next(i for i, s in enumerate(sound.samples) if s.record.mask_kind is MaskKind.DIFFERENCE)
     sound.change(fake, **covered(SIZE))
     folder = sound.write(tmp_path)
-    lenient, strict = facemill("verify", folder), facemill("verify", folder, "--strict")
-    assert (lenient.code, strict.code) == (0, 3), lenient.out
-    assert lenient.out == strict.out
-    assert "0 problems, 1 warnings" in lenient.out
+    words = ["verify", str(folder)]
+    lenient, strict = CliRunner().invoke(app, words), CliRunner().invoke(app, [*words, "--strict"])
+    assert (lenient.exit_code, strict.exit_code) == (0, 3), lenient.output
+    assert lenient.output == strict.output
+    assert "0 problems, 1 warnings" in lenient.output
 
 
 @pytest.mark.parametrize(("rows", "check", "what"), [(0, "empty_masks", "empty"), (SIZE, "full_masks", "full")])
@@ -198,8 +200,8 @@ def test_framing_that_gives_the_label_away_is_a_fault(parts, tmp_path, what, fie
     found = [problem for problem in verify(folder, threads=1).problems if problem.check == "framing_tells"]
     [message] = [problem.message for problem in found if what in problem.message]
     assert message.startswith(f"{what} predicts fakes in train: AUC 0.")
-    ended = facemill("verify", folder)
-    assert ended.code == 3, ended.out
+    ended = CliRunner().invoke(app, ["verify", str(folder)])
+    assert ended.exit_code == 3, ended.output
 
 
 def test_framing_on_either_side_of_the_middle_gives_the_label_away(parts, tmp_path):

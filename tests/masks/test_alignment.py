@@ -94,7 +94,7 @@ def encoded(frames: np.ndarray, path: Path, how: int | dict[str, str]) -> np.nda
     return read_clip(path)
 
 
-@pytest.mark.parametrize("every", [1, 2, 4])
+@pytest.mark.parametrize("every", [1, pytest.param(2, marks=pytest.mark.heavy), 4])
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", FACES)
 def test_no_frame_is_wrongly_paired(media: Path, name: str, case: str, every: int) -> None:

@@ -11,14 +11,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from facemill import ConfigError, DatasetError
 from facemill.manifests.codes import MaskKind
 from facemill.manifests.export import export
 from facemill.manifests.records import VideoEntry
 from facemill.manifests.shards import EncodedSample
+from facemill.pipeline.commands.cli import app
 from facemill.registry import SHARD_FORMATS
-from tests.integration.command import facemill
 from tests.manifests.export.bench_loader import LABEL_DICT, BenchSample, load, load_lrl
 from tests.manifests.small_dataset import Parts, make_sample
 
@@ -401,8 +402,8 @@ class TestRefusals:
 
 def test_the_command(tmp_path, out):
     built = write(tmp_path / "built", FAMILY)
-    ended = facemill("export", built, "--to", "deepfakebench", "--out", out)
-    assert (ended.code, ended.err) == (0, "")
-    assert ended.out.startswith(f"24 samples of 8 videos -> {out}\nIn DeepfakeBench's folder, make ./datasets/rgb ")
-    assert "Set compression: c23 or c40." in ended.out
+    ended = CliRunner().invoke(app, ["export", str(built), "--to", "deepfakebench", "--out", str(out)])
+    assert (ended.exit_code, ended.stderr) == (0, "")
+    assert ended.stdout.startswith(f"24 samples of 8 videos -> {out}\nIn DeepfakeBench's folder, make ./datasets/rgb ")
+    assert "Set compression: c23 or c40." in ended.stdout
     assert (out / "dataset_json" / "FF-DF.json").is_file()

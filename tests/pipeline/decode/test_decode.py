@@ -79,13 +79,14 @@ def scattered(count: int) -> list[int]:
     return sorted({0, 1, count // 2, count - 1, *random.Random(count).sample(range(count), 6)})
 
 
-LONG = ("videos/fsgan_shinzo.mp4", "videos/lp_d13.mp4", "hostile/rot90_lp_d13.mp4")
-"""Of the kind of the others, in more frames; that the last is upright is tested below."""
+APART = {
+    **dict.fromkeys(("videos/fsgan_shinzo.mp4", "videos/lp_d13.mp4", "hostile/rot90_lp_d13.mp4"), pytest.mark.long),
+    **dict.fromkeys(("videos/fsgan_conan.mp4", "videos/moviepy_no_duration.webm"), pytest.mark.heavy),
+}
+"""Of the kind of the others, in more frames; that the third is upright is tested below."""
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in HEALTHY]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[APART[name]] if name in APART else []) for name in HEALTHY])
 def test_media_equal_a_full_sequential_decode(media: Path, name: str) -> None:
     path = media / name
     indices = scattered(HEALTHY[name])

@@ -17,6 +17,8 @@ from tests.pipeline.data.built import build, samples_of, video
 from tests.pipeline.evaluate.score_rows import random_frames
 from tests.pipeline.trained import SMALL
 
+pytestmark = pytest.mark.heavy
+
 METHODS = ("real", "A", "B", "C")
 SETS = [f"--set={value}" for value in (*SMALL, "train.epochs=1", "train.model.pretrained=false")]
 

@@ -44,7 +44,10 @@ def follow(scene: Scene, frames: Sequence[int], step: int = 5) -> TrackingScore:
 
 
 @pytest.mark.parametrize("stride", [5, 10, 25])
-@pytest.mark.parametrize(("people", "seed"), [(2, 2), (6, 6), (8, 8), (8, 408)])
+@pytest.mark.parametrize(
+    ("people", "seed"),
+    [(2, 2), (8, 408), *(pytest.param(n, n, marks=pytest.mark.heavy) for n in (6, 8))],
+)
 def test_nobody_is_taken_for_somebody_else(media: Path, people: int, seed: int, stride: int) -> None:
     """No track shows two people, and nobody goes on under another id, also where people hide each other for long."""
     score = follow(crowd(media, people, 200, seed), range(0, 200, stride))

@@ -16,7 +16,7 @@ from facemill.pipeline.build.executors.dask import DaskExecutor
 from facemill.pipeline.build.patience import Limits
 from tests.pipeline.build.executors.scripts import run_script
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]
 
 SET = {"MALLOC_ARENA_MAX": "1", "MKL_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
