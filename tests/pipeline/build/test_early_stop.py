@@ -36,3 +36,11 @@ def test_of_a_small_manifest_all_videos_count() -> None:
     stop(group(1, "no_access"))
     with pytest.raises(ConfigError, match="2 of the first 3 videos"):
         stop(group(1, "no_access"))
+
+
+def test_the_first_of_their_messages_is_quoted() -> None:
+    stop = EarlyStop(2)
+    first, second = (GroupDone("train-000000", 1, 0, 0, (("no_access", message),)) for message in ("This.", "That."))
+    stop(first)
+    with pytest.raises(ConfigError, match=r"no_access \(This\): fix"):
+        stop(second)
