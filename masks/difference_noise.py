@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facemill.masks.face_difference import FACE_CELLS, FaceDifference
+from facemill.masks.face_difference import FaceDifference
 
 __all__ = ["NoiseTable", "noise_share"]
 
-AREA = 0.05 * FACE_CELLS  # sigma of the neighbourhood that texture is measured in
 BINS = 8  # of texture, each with as many free cells
 FEWEST = 50  # free cells of a bin
 # Energy left by smoothing at the scale of an eye, as a share: coding noise, pair by pair, had up to 0.36; what was
@@ -42,7 +40,7 @@ class NoiseTable:
         coarse: NDArray[np.float32],
     ) -> None:
         self.step = step
-        self._texture = np.stack([_texture(one)[::step, ::step] for one in measured])  # [T, g, g]
+        self._texture = np.stack([one.texture[::step, ::step] for one in measured])  # [T, g, g]
         self._free = free if np.count_nonzero(free) >= FEWEST * BINS else otherwise
         textures = self._texture[self._free]
         if textures.size:
@@ -68,10 +66,3 @@ def noise_share(fine: NDArray[np.floating], coarse: NDArray[np.floating]) -> NDA
     coherence = coarse / (fine + LEAST_NOISE)
     share = (FORGED_COHERENCE - coherence) / (FORGED_COHERENCE - NOISE_COHERENCE)
     return np.asarray(np.clip(share, 0, 1), np.float64)
-
-
-def _texture(one: FaceDifference) -> NDArray[np.float32]:
-    """Root mean square gradient of the real's luma around each cell, gray levels per cell."""
-    across, down = (cv2.Sobel(one.luma, cv2.CV_32F, dx, dy, scale=1 / 8) for dx, dy in ((1, 0), (0, 1)))
-    texture: NDArray[np.float32] = np.sqrt(cv2.GaussianBlur(across * across + down * down, (0, 0), AREA))
-    return texture

@@ -19,6 +19,7 @@ GRID = 128  # cells along a side
 GROWTH = 2.0  # side of the grid, as a multiple of the longer side of the face's box
 FACE_CELLS = GRID / GROWTH  # longer side of the face's box, cells
 FINE = 0.016 * FACE_CELLS  # minimum sigma of the smoothing against coding noise, cells
+AREA = 0.05 * FACE_CELLS  # sigma of the neighbourhood that texture is measured in
 FACE_MARGIN = 1.6  # a forgery lies within the face's box enlarged by this factor
 SAMPLES = 16384  # approximate number of pixels examined outside the faces
 BLOCK = 4  # side, in samples, of the blocks used to fit gain and offset
@@ -44,7 +45,9 @@ class FaceDifference:
     Attributes:
         grid: float32 [GRID, GRID, 3], fake minus real (signed RGB gray levels, gain and offset of the frame removed);
             0 outside the frame.
-        luma: uint8 [GRID, GRID], of the real; outside the frame its edge is repeated.
+        texture: float32 [GRID, GRID], root mean square gradient of the real's luma around each cell, gray levels per
+            cell; outside the frame its edge is repeated.
+        distance: float32 [GRID, GRID], of each cell from the centre of the face; 1 on the ellipse that fills the box.
         own: bool [GRID, GRID], cells inside the frame that are nearer to this face than to any other.
         left, top, side: the square that the grid covers, in pixels of the frame.
         box: xyxy, the face, in pixels of the frame.
@@ -56,7 +59,8 @@ class FaceDifference:
     """
 
     grid: NDArray[np.float32]
-    luma: NDArray[np.uint8]
+    texture: NDArray[np.float32]
+    distance: NDArray[np.float32]
     own: NDArray[np.bool_]
     left: int
     top: int
@@ -78,14 +82,6 @@ class FaceDifference:
         """Luma and chroma of the difference, float32 [GRID, GRID, 3], smoothed by `FINE`."""
         luma_chroma = cv2.transform(self.grid, LUMA_CHROMA)
         return np.asarray(cv2.GaussianBlur(luma_chroma, (0, 0), FINE), np.float32)
-
-    def distance(self, step: int = 1) -> NDArray[np.float32]:
-        """Distance of every `step`-th cell from the centre of the face; 1 on the ellipse that fills the box."""
-        x1, y1, x2, y2 = self.box
-        cells = (np.arange(0, GRID, step) + 0.5) * (self.side / GRID)
-        x = (cells + self.left - (x1 + x2) / 2) / max((x2 - x1) / 2, 1)
-        y = (cells + self.top - (y1 + y2) / 2) / max((y2 - y1) / 2, 1)
-        return np.sqrt(x[None] ** 2 + y[:, None] ** 2).astype(np.float32)
 
 
 class OriginalFrame:
@@ -135,11 +131,13 @@ class _OriginalFace:
         self._side = side = 4 * max(round(GROWTH * max(x2 - x1, y2 - y1) / 4), 1)
         self._left, self._top = left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
         self._grid = _gridded(real, left, top, side)
-        self._luma = cv2.cvtColor(self._grid, cv2.COLOR_RGB2GRAY)
+        self._texture = _texture(cv2.cvtColor(self._grid, cv2.COLOR_RGB2GRAY))
         cells = (np.arange(GRID) + 0.5) * (side / GRID)
         x, y = cells + left, cells + top
         self._inside = np.outer((y >= 0) & (y < height), (x >= 0) & (x < width))
         self._own = self._inside & _nearest(x, y, boxes, index)
+        across, down = (x - (x1 + x2) / 2) / max((x2 - x1) / 2, 1), (y - (y1 + y2) / 2) / max((y2 - y1) / 2, 1)
+        self._distance = np.sqrt(across[None] ** 2 + down[:, None] ** 2).astype(np.float32)
         self._landmarks = None
         if landmarks is not None:
             self._landmarks = (landmarks.astype(np.float64) - (left, top)) * (GRID / side) - 0.5
@@ -149,11 +147,13 @@ class _OriginalFace:
         difference = cv2.subtract(theirs, self._grid, dtype=cv2.CV_32F)
         if gain != 1 or offset.any():
             difference -= self._grid * (gain - 1) + offset
-        difference *= self._inside[..., None]
+        if not self._inside.all():
+            difference *= self._inside[..., None]
         x1, y1, x2, y2 = map(float, self._box)
         return FaceDifference(
             grid=difference,
-            luma=self._luma,
+            texture=self._texture,
+            distance=self._distance,
             own=self._own,
             left=self._left,
             top=self._top,
@@ -183,6 +183,11 @@ def _gridded(frame: Frame, left: int, top: int, side: int) -> NDArray[np.uint8]:
         square = cv2.resize(square, (square.shape[1] // 2, square.shape[0] // 2), interpolation=cv2.INTER_AREA)
     kind = cv2.INTER_AREA if square.shape[0] > GRID else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(square, (GRID, GRID), interpolation=kind), np.uint8)
+
+
+def _texture(luma: NDArray[np.uint8]) -> NDArray[np.float32]:
+    across, down = (cv2.Sobel(luma, cv2.CV_32F, dx, dy, scale=1 / 8) for dx, dy in ((1, 0), (0, 1)))
+    return np.asarray(np.sqrt(cv2.GaussianBlur(across * across + down * down, (0, 0), AREA)), np.float32)
 
 
 def _quartered(frame: Frame, left: int, top: int, side: int) -> Frame:

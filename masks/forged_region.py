@@ -60,10 +60,10 @@ def draw_regions(
     chosen = np.flatnonzero(forged)
     if not len(chosen):
         return masks
-    energy = np.einsum("tijk,tijk->tij", fields, fields)
-    noise = table.expected(energy[:, :: table.step, :: table.step])
+    some = fields[:, :: table.step, :: table.step]
+    noise = table.expected(np.einsum("tijk,tijk->tij", some, some))
     for stretch in np.array_split(chosen, -(-len(chosen) // STRETCH)):
-        within = [measured[position].own & (measured[position].distance() < REACH) for position in stretch]
+        within = [measured[position].own & (measured[position].distance < REACH) for position in stretch]
         places = [measured[position].landmarks for position in stretch]
         moves = _to_one_place(places)
         moved = np.stack([_warped(fields[position], move) for position, move in zip(stretch, moves, strict=True)])

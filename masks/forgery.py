@@ -102,7 +102,7 @@ def find_forgeries(track: Sequence[FaceDifference | None]) -> list[FaceForgery |
     if not measured:
         return [None] * len(track)
     fields = np.stack([one.smooth() for one in measured])  # [T, GRID, GRID, 3]
-    distances = np.stack([one.distance(STEP) for one in measured])
+    distances = np.stack([one.distance[::STEP, ::STEP] for one in measured])
     own = np.stack([one.own[::STEP, ::STEP] for one in measured])
     energy, coarse = (_luma_energy(fields, sigma) for sigma in (SMOOTH, EYE))
     core, free = own & (distances < CORE), own & (distances > FREE)

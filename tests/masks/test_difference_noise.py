@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from facemill.masks.difference_noise import NoiseTable, noise_share
+from facemill.masks.face_difference import _texture
 
 BINS, FEWEST = 8, 50
 SIDE = 128
@@ -17,7 +18,7 @@ GROWING = np.tile(np.arange(SIDE, dtype=np.float32) ** 2, (SIDE, 1))
 
 def table(free: np.ndarray, otherwise: np.ndarray, luma: np.ndarray = GROWING) -> NoiseTable:
     """Of one frame; all energy is coding noise."""
-    shown = SimpleNamespace(luma=luma)
+    shown = SimpleNamespace(texture=_texture(luma))
     fine = np.full((1, SIDE, SIDE), 100, np.float32)
     return NoiseTable([shown], 1, free=free[None], otherwise=otherwise[None], fine=fine, coarse=np.zeros_like(fine))
 

@@ -303,7 +303,7 @@ def test_a_region_is_seeded_above_the_noise_also_where_nothing_differs_beyond_th
     """Noise of 5 gray levels is expected, and cells must exceed SEED * NOISE_CUT times that: 15."""
     real = np.full((240, 320, 3), 120, np.uint8)
     [measured] = OriginalFrame(real, [(120, 60, 180, 140)]).measure(real)
-    inside = measured.distance() < 0.6
+    inside = measured.distance < 0.6
     field = np.zeros((1, GRID, GRID, 3), np.float32)
     field[0, inside, 0] = levels
     [mask] = draw_regions([measured], field, np.array([True]), Noisy())

@@ -37,7 +37,7 @@ def local() -> Iterator[DaskExecutor]:
 
 
 def seen(task: int, number: int, threads: int) -> tuple[int, bool, bool]:
-    imported = {"torch", "cv2", "scipy", "av", "facemill.pipeline.build.groups"} <= set(sys.modules)
+    imported = {"torch", "cv2", "scipy", "av", "pandas", "facemill.pipeline.build.groups"} <= set(sys.modules)
     import torch
 
     time.sleep(0.3)  # so that both workers get some
