@@ -31,8 +31,6 @@ __all__ = ["clip_results", "device_of_worker"]
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT_BLOCK_BYTES = 32 << 20
 """Freed blocks up to this size stay with the process: the value that glibc reaches by itself by default."""
-KEPT_FREE_BYTES = 512 << 20
-"""Freed memory up to this size stays, too: the frames of a group of 720p, between the groups."""
 TRIM_ABOVE_BYTES = 5 << 28
 """Groups of 720p stay below it, and keep their memory; those of 1080p have the same peak as with less."""
 
@@ -124,7 +122,7 @@ def _worker_settings() -> Iterator[None]:
     with suppress(AttributeError, OSError):  # not glibc
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK_BYTES)
-        libc.mallopt(M_TRIM_THRESHOLD, KEPT_FREE_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, 2 * KEPT_BLOCK_BYTES)
     cudnn = torch.backends.cudnn
     before = cv2.getNumThreads(), torch.get_num_threads(), cudnn.deterministic, cudnn.benchmark
     cv2.setNumThreads(1)
