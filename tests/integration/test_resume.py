@@ -120,6 +120,7 @@ def test_a_scheduler_that_dies_ends_the_command_and_the_same_command_resumes(
     assert all(path.stat().st_mtime_ns == at for path, at in kept.items())
 
 
+@pytest.mark.heavy
 def test_damaged_and_missing_shards_are_built_again(built: Built, manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(built.folder, out)

@@ -15,7 +15,7 @@ from facemill.manifests.shards import format_of
 from tests.integration.command import ALONE, build_args, facemill
 from tests.manifests.dataset_trees import write_archive
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(600)]
 
 SIZE, FRAMES = 64, (3, 20, 100, 7)
 DAMAGED = "fake_train/2.tar.gz"
