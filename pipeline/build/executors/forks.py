@@ -57,12 +57,12 @@ def forks(environment: Mapping[str, Any]) -> Iterator[None]:
     vars(context)["_concrete_contexts"][METHOD] = _Context()
     server = _Server()
     server.set_forkserver_preload(NEEDED)
-    if sys.platform == "linux":  # on macOS, a fork may crash in the system's libraries
-        with environment_kept(environment), interrupts_blocked(), suppress(OSError):
-            os.environ.update({name: os.environ.get(name, str(value)) for name, value in environment.items()})
-            server.ensure_running()
-            _Process.servers.append(server)
     try:
+        if sys.platform == "linux":  # on macOS, a fork may crash in the system's libraries
+            with environment_kept(environment), interrupts_blocked(), suppress(OSError):
+                os.environ.update({name: os.environ.get(name, str(value)) for name, value in environment.items()})
+                server.ensure_running()
+                _Process.servers.append(server)
         yield
     finally:
         with suppress(ValueError):

@@ -40,8 +40,8 @@ def interrupts_blocked() -> Iterator[None]:
     heard: list[int] = []
     handlers = {}
     if threading.current_thread() is threading.main_thread():  # Python lets no other thread handle signals
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+        both = (signal.SIGINT, signal.SIGTERM)
+        handlers = {number: handler for number in both if callable(handler := signal.getsignal(number))}
     for number in handlers:
         signal.signal(number, lambda number, frame: heard.append(number))
     try:
@@ -50,8 +50,8 @@ def interrupts_blocked() -> Iterator[None]:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for first in heard[:1]:
-            signal.raise_signal(first)
+        if heard:
+            signal.raise_signal(heard[0])
 
 
 @contextmanager

@@ -72,7 +72,6 @@ def test_they_do_not_hear_ctrl_c(local: DaskExecutor) -> None:
     assert pids(local) == before
 
 
-@pytest.mark.heavy
 def test_each_comes_again_when_the_process_that_they_are_forked_from_is_killed(local: DaskExecutor) -> None:
     before, server = pids(local), server_of(local)
     server.kill()
@@ -83,7 +82,6 @@ def test_each_comes_again_when_the_process_that_they_are_forked_from_is_killed(l
     assert server_of(local) != server
 
 
-@pytest.mark.heavy
 def test_where_none_can_be_forked_they_are_spawned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forkserver.ForkServer, "connect_to_new_process", lambda self, fds: Path("gone").read_bytes())
     with DaskExecutor(workers=1) as executor:
@@ -109,7 +107,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.heavy
 def test_in_a_forked_process_and_nothing_stays(tmp_path: Path) -> None:
     """The fork server that such a process knows is not its child."""
     assert run_script(SCRIPT, tmp_path) == (0, "[(True, False)]\n[]\n", "")

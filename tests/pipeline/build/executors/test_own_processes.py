@@ -7,6 +7,7 @@ import distributed
 import psutil
 import pytest
 
+from facemill.pipeline.build.executors import forks
 from facemill.pipeline.build.executors.dask import DaskExecutor
 from facemill.pipeline.build.executors.own_processes import interrupts_blocked
 
@@ -69,3 +70,22 @@ def test_workers_that_start_during_an_interrupt_are_ended(
     assert cluster.status == distributed.Status.closed
     _, alive = psutil.wait_procs([one for one in processes if one not in before], timeout=30)
     assert {"resource_tracker" in " ".join(one.cmdline()) for one in alive} <= {True}
+
+
+def test_a_fork_server_that_starts_during_an_interrupt_is_ended(
+    other_thread: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    class Server(forks._Server):
+        def ensure_running(self) -> None:
+            signal.pthread_kill(other_thread, signal.SIGINT)
+            super().ensure_running()
+            started.append(psutil.Process(self._forkserver_pid))
+
+    monkeypatch.setattr(forks, "_Server", Server)
+    with pytest.raises(KeyboardInterrupt), forks.forks({}):
+        pytest.fail("It was not interrupted.")
+    assert forks._Process.servers == []
+    [server] = started
+    assert not server.is_running()
