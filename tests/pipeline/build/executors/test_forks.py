@@ -1,5 +1,6 @@
 """Workers are forked from a process of the build's own, whatever else the process that builds has started."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -44,6 +45,12 @@ def seen(task: int, number: int, threads: int) -> tuple[int, bool, bool]:
     return os.getpid(), imported, torch.cuda.is_initialized()
 
 
+def copied(task: int, number: int, threads: int) -> int:
+    before = psutil.Process().memory_full_info().uss
+    gc.collect()
+    return psutil.Process().memory_full_info().uss - before
+
+
 def pids(executor: DaskExecutor) -> set[int]:
     return {outcome.result[0] for outcome in executor.run(seen, range(6))}
 
@@ -63,6 +70,11 @@ def test_they_are_forked_once_all_is_imported_and_nothing_runs(local: DaskExecut
     assert SET.items() <= server.environ().items()
     names = [(task / "comm").read_text().strip() for task in Path(f"/proc/{server.pid}/task").iterdir()]
     assert [name for name in names if not name.startswith("jemalloc")] == names[:1]  # Arrow's, which knows of forks
+
+
+def test_what_was_imported_stays_shared(local: DaskExecutor) -> None:
+    """A collection writes to each object that it looks at."""
+    assert max(outcome.result for outcome in local.run(copied, range(4))) < 10 * 2**20
 
 
 def test_they_do_not_hear_ctrl_c(local: DaskExecutor) -> None:
