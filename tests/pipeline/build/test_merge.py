@@ -104,6 +104,33 @@ def test_rows_are_written_once_in_groups_of_about_the_given_size(
         assert merged.read()["video_id"].to_pylist() == [f"v{number}" for number in range(5) for _ in range(3)]
 
 
+def test_tables_are_merged_that_another_version_of_arrow_wrote_and_empty_ones_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces = schemas.to_table([FrameFaces("0" * 16, "v", 0, (), (), ())], schemas.FACES)
+    column = faces.schema.get_field_index("video_id")
+    other = faces.set_column(
+        column, faces.schema.field(column).with_type(pa.large_string()), faces[column].cast(pa.large_string())
+    )
+    results = [
+        shard_result(tmp_path, number, table)
+        for number, table in enumerate([other, *[schemas.FACES.empty_table()] * 3, faces])
+    ]
+    parts: list[int] = []
+    concat = pa.concat_tables
+
+    def counted(tables: list[pa.Table]) -> pa.Table:
+        parts.append(len(tables))
+        return concat(tables)
+
+    monkeypatch.setattr(module.pa, "concat_tables", counted)
+    merge_shards(tmp_path, load_recipe("default"), results, "CPU")
+    assert parts == [2]
+    merged = pq.read_table(tmp_path / FACES_FILE)
+    assert merged.schema.equals(schemas.FACES)
+    assert merged["video_id"].to_pylist() == ["v", "v"]
+
+
 def shard_result(root: Path, number: int, faces: pa.Table, failures: tuple[FailureRecord, ...] = ()) -> ShardResult:
     tables = {
         SAMPLES_FILE: listing_schema({}).empty_table(),
