@@ -1,7 +1,6 @@
 """The driver's work in a build of a million videos, without decoding: seconds and peak memory."""
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from benchmarks.peak import peak_gib
 from benchmarks.row import Row
 from facemill.manifests import VideoEntry, VideoFacts, group_clips, schemas
 from facemill.manifests.annotations import listing_schema
@@ -114,7 +114,7 @@ def _main(step: str, out: Path) -> None:
         (out / STATE_TABLES).mkdir(parents=True)
         (out / STATE_FOLDER / "build.json").write_text(json.dumps({"manifest": manifest_digest(entries)}))
         _commit(out, specs, identity)
-    print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    print(seconds, peak_gib())
 
 
 if __name__ == "__main__":

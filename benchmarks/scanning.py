@@ -1,13 +1,13 @@
 """Scanning and planning a tree of empty files of DFDC's size: seconds and peak memory."""
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from benchmarks.peak import peak_gib
 from benchmarks.row import Row
 from facemill.manifests import group_clips, read_videos, scan, write_videos
 
@@ -66,7 +66,7 @@ def _main(tree: Path) -> None:
     scanned = time.perf_counter()
     assert len(report.entries) == VIDEOS
     assert not report.unpaired
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # before planning imports its modules
+    peak = peak_gib()  # before planning imports its modules
 
     from facemill.pipeline.build.plan import plan_shards
     from facemill.pipeline.config.recipe import load_recipe
