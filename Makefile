@@ -163,7 +163,8 @@ test-lowest: setup
 	$(BIN)/uv --no-config venv --quiet --seed --python 3.11 build/lowest/venv
 	$(BIN)/uv --no-config pip install --quiet --python build/lowest/venv --requirements build/lowest/requirements.txt \
 		--editable '.[dev]'
-	build/lowest/venv/bin/python -m pytest $(PARALLEL) -m "$(APART) and not slow and not gpu" -W ignore::DeprecationWarning
+	build/lowest/venv/bin/python -m pytest $(PARALLEL) -m "$(APART) and not slow and not gpu" -W ignore::DeprecationWarning \
+		-W "ignore:torch.meshgrid:UserWarning"
 
 clean:
 	rm -rf .venv demo-out bench-out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

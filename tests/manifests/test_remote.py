@@ -72,7 +72,8 @@ def test_digests_are_of_blocks_that_fit_in_memory(s3: Any, tmp_path: Path, monke
 def test_large_files_are_uploaded_in_parts(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import s3fs.core
 
-    sizes = s3fs.core.calculate_chunksize
+    if (sizes := getattr(s3fs.core, "calculate_chunksize", None)) is None:
+        pytest.skip("parts are of 50 MB in this s3fs")
     monkeypatch.setattr(s3fs.core, "calculate_chunksize", lambda size, chunksize=None: sizes(size, chunksize=5 << 20))
     content = bytes(range(256)) * (11 << 12)
     (tmp_path / "large").write_bytes(content)

@@ -95,6 +95,10 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     generator = torch.Generator
     monkeypatch.setattr(torch, "Generator", lambda device: generator())
     with torch.backends.cudnn.flags(enabled=False), FakeTensorMode():  # some of cuDNN's functions cannot do without
+        try:
+            torch.empty(2, 2, device="cuda").unbind()
+        except torch.AcceleratorError:
+            pytest.skip("this torch asks the driver also about tensors that do not exist, as 2.8 does")
         yield
 
 
