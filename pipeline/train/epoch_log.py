@@ -56,7 +56,8 @@ class EpochLog:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.stop()
+        if not self._bar.disable:  # rich 13 would end it with an empty line
+            self._bar.stop()
         if self._events is not None:
             self._events.close()
 

@@ -210,7 +210,7 @@ def test_without_a_terminal_a_long_epoch_prints_lines(
         log.start_epoch(1)
         log.step()
         log.loss(0.25, 5)
-    assert re.fullmatch(r"epoch 2/2: 1/4 steps  loss 0\.2500  \d+\.\d/s  \d:\d\d:\d\d left\n+", capsys.readouterr().out)
+    assert re.fullmatch(r"epoch 2/2: 1/4 steps  loss 0\.2500  \d+\.\d/s  \d:\d\d:\d\d left\n", capsys.readouterr().out)
     with EpochLog(tmp_path, epochs=2, steps=4, progress=False) as log:
         log.loss(0.25, 6)
     assert not capsys.readouterr().out
