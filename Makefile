@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Without compiled modules, as many containers and CI machines are set, each process compiles torch anew: seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: docs coverage fuzz mutants mutants-short mutants-files test-heavy test-long test-browser test-slurm chaos setup demo test check bench format lock upgrade test-install test-newer test-lowest clean
+.PHONY: docs coverage fuzz mutants mutants-short mutants-files test-heavy test-long test-browser test-slurm chaos setup demo test check bench format lock upgrade test-install test-newer lowest test-lowest clean
 
 # The stamp file is newer than its prerequisites, so that a second call installs nothing.
 setup: .venv/.installed
@@ -153,13 +153,18 @@ test-newer: setup
 		build/test-newer/bin/python -c 'import av, sys; print("Python", sys.version.split()[0], "PyAV", av.__version__)' && \
 		build/test-newer/bin/python -m pytest $(PARALLEL) -m "not slow and not long" tests/pipeline/decode tests/pipeline/clips; }
 
-# The oldest releases that pyproject.toml allows, on the oldest Python: fast tests only, without deprecation warnings,
-# which old releases cause with newer versions of their dependencies.
-test-lowest: setup
+# Whether the oldest releases that pyproject.toml allows go together, also with what tests need.
+lowest: setup
 	rm -rf build/lowest
 	mkdir -p build/lowest
 	$(BIN)/uv --no-config pip compile --quiet pyproject.toml $(EXTRAS) --python-version 3.11 --resolution lowest-direct \
 		--output-file build/lowest/requirements.txt >/dev/null
+	$(BIN)/uv --no-config pip compile --quiet pyproject.toml $(EXTRAS) --extra dev --python-version 3.11 \
+		--constraint build/lowest/requirements.txt --output-file build/lowest/with-tests.txt >/dev/null
+
+# Fast tests with these, on the oldest Python, without deprecation warnings, which old releases cause with newer versions
+# of their dependencies.
+test-lowest: lowest
 	$(BIN)/uv --no-config venv --quiet --seed --python 3.11 build/lowest/venv
 	$(BIN)/uv --no-config pip install --quiet --python build/lowest/venv --requirements build/lowest/requirements.txt \
 		--editable '.[dev]'
