@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from functools import partial
@@ -19,7 +19,7 @@ from statistics import median
 import distributed
 import psutil
 
-from benchmarks.build import _build, _warm_up
+from benchmarks.build import _build
 from benchmarks.clips import clip_groups
 from benchmarks.row import Row
 from facemill.manifests import ClipGroup, VideoEntry
@@ -49,8 +49,6 @@ def _real_workers(scratch: Path) -> list[Row]:
     groups = clip_groups(scratch, 2) * 8
     recipe = load_recipe("default", ["sample.frames=32"])
     with DaskExecutor(workers=FEW) as few, DaskExecutor(workers=MANY) as many:
-        for executor, count in ((few, FEW), (many, MANY)):
-            deque(executor.run(partial(_warm_up, "cpu", recipe, False), [*range(4 * count)]), maxlen=0)
         turns = [[_build_all(executor, groups, recipe, scratch) for executor in (few, many)] for _ in range(1 + TURNS)]
         del turns[0]  # the first group that a process builds takes it 0.7 s longer
     rows = []

@@ -320,7 +320,7 @@ KINDS = [
     ("swap", True, SOFT, 23, 0.88),
     ("swap", True, 0.03, 40, 0.9),
     ("mouth", True, 0.03, 23, 0.9),
-    ("eyes", True, 0.03, 23, 0.75),
+    ("eyes", True, 0.03, 23, 0.76),
 ]
 
 

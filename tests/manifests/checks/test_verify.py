@@ -217,7 +217,7 @@ class TestTables:
         whole, rows = (root / name).read_bytes(), pq.read_table(root / name).to_pylist()
         rng = np.random.default_rng(2)
         changed = found = 0
-        for position in rng.integers(0, len(whole), 25):
+        for position in rng.integers(0, len(whole), 15):
             damaged = bytearray(whole)
             damaged[position] ^= 1 << rng.integers(8)
             (root / name).write_bytes(damaged)
